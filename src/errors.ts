@@ -1,0 +1,85 @@
+/**
+ * What went wrong, as a closed set that code may switch on; people read the message.
+ *
+ * - `usage`: the call itself is wrong (a flag, a reference, a list line)
+ * - `input`: a file, document or answer given to airlift is malformed
+ * - `not-found`: the registry or bundle does not hold the thing
+ * - `platform-missing`: an image lacks a wanted platform
+ * - `unauthorized`: no or wrong credentials (401) · `denied`: credentials lack the right (403)
+ * - `digest-mismatch`, `size-mismatch`: content is not what its descriptor says
+ * - `damaged`: a bundle or archive is broken
+ * - `unsupported`: understood, but not carried (Docker schema 1, bzip2, …)
+ * - `registry`: the registry answered with an error or against the protocol
+ * - `rate-limited`: the registry asks to wait longer than allowed (429)
+ * - `network`: no answer (DNS, refused, reset, stalled) · `tls`: certificate or handshake
+ * - `no-space`: the disk is too small · `exists`: the thing is already there · `busy`: in use by another run
+ * - `io`: the operating system refused a file operation
+ * - `conflict`: two inputs contradict each other
+ * - `partial`: some images failed, the rest is done (`--keep-going`)
+ * - `interrupted`: stopped by the user
+ */
+export type ErrorCode =
+  | 'usage'
+  | 'input'
+  | 'not-found'
+  | 'platform-missing'
+  | 'unauthorized'
+  | 'denied'
+  | 'digest-mismatch'
+  | 'size-mismatch'
+  | 'damaged'
+  | 'unsupported'
+  | 'registry'
+  | 'rate-limited'
+  | 'network'
+  | 'tls'
+  | 'no-space'
+  | 'exists'
+  | 'busy'
+  | 'io'
+  | 'conflict'
+  | 'partial'
+  | 'interrupted';
+
+/** What else an error carries: the next thing to do, and what caused it. */
+export interface ErrorDetails {
+  /** What to do next, without the word "hint". */
+  hint?: string | undefined;
+  cause?: unknown;
+  /** HTTP status where a registry answered. */
+  status?: number | undefined;
+}
+
+/**
+ * The one error class. The message reads `<what was attempted> <which thing>: <what happened>; got X, want Y`, in lower
+ * case, with secrets left out by whoever throws.
+ */
+export class AirliftError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+  readonly status: number | undefined;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = 'AirliftError';
+    this.code = code;
+    this.hint = details.hint;
+    this.status = details.status;
+  }
+}
+
+/** Whether `error` is an AirliftError of one of `codes` (of any code where none is named). */
+export function isAirliftError(error: unknown, ...codes: ErrorCode[]): error is AirliftError {
+  return error instanceof AirliftError && (codes.length === 0 || codes.includes(error.code));
+}
+
+/** The message of anything that was thrown, for use inside another message. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The system's error code (`ENOENT`, `ECONNRESET`, …) of anything that was thrown, where it has one. */
+export function systemCodeOf(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}

@@ -1,0 +1,67 @@
+import { AirliftError } from '../errors.js';
+import { isDigest, type Digest } from './digest.js';
+import { parsePlatform, type Platform } from './platform.js';
+
+/** Points at content by digest, size and media type (OCI image-spec, descriptor.md). */
+export interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: Digest;
+  /** Bytes of the content. */
+  readonly size: number;
+  readonly urls?: readonly string[] | undefined;
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
+  /** The content itself in base64, where the descriptor carries it. */
+  readonly data?: string | undefined;
+  readonly platform?: Platform | undefined;
+  readonly artifactType?: string | undefined;
+}
+
+function fail(what: string, happened: string): never {
+  throw new AirliftError('input', `parse ${what}: ${happened}`);
+}
+
+/** A JSON object (not null, not an array). */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Reads `annotations` as a string map; values of other types are refused. */
+export function parseAnnotations(value: unknown, what: string): Record<string, string> | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (!isObject(value)) fail(what, 'annotations are not an object');
+  for (const [key, text] of Object.entries(value)) {
+    if (typeof text !== 'string') fail(what, `annotation ${JSON.stringify(key)} is not a string`);
+  }
+  return value as Record<string, string>;
+}
+
+/**
+ * Checks a descriptor that came as JSON. Fields that airlift does not know are dropped from this copy; they stay in the
+ * manifest's bytes, which are what is carried.
+ * @param what names the document and the place in it, for messages
+ * @throws AirliftError `input` where a field is missing or of the wrong type
+ */
+export function parseDescriptor(value: unknown, what: string): Descriptor {
+  if (!isObject(value)) fail(what, 'descriptor is not an object');
+  const { mediaType, digest, size, urls, data, artifactType } = value;
+  if (typeof mediaType !== 'string' || mediaType === '' || mediaType.length > 255)
+    fail(what, 'descriptor has no media type');
+  if (!isDigest(digest))
+    fail(what, `descriptor has no sha256 or sha512 digest; got ${JSON.stringify(digest)?.slice(0, 160)}`);
+  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
+    fail(what, `descriptor ${digest} has no valid size`);
+  const list = Array.isArray(urls) ? urls.filter((url): url is string => typeof url === 'string') : [];
+  return {
+    mediaType,
+    digest,
+    size,
+    urls: list.length > 0 ? list : undefined,
+    annotations: parseAnnotations(value['annotations'], what),
+    data: typeof data === 'string' ? data : undefined,
+    platform:
+      value['platform'] === undefined || value['platform'] === null
+        ? undefined
+        : parsePlatform(value['platform'], what),
+    artifactType: typeof artifactType === 'string' ? artifactType : undefined,
+  };
+}

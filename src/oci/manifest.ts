@@ -1,0 +1,150 @@
+import { AirliftError } from '../errors.js';
+import { isObject, parseAnnotations, parseDescriptor, type Descriptor } from './descriptor.js';
+import * as mediaTypes from './media-types.js';
+import { parsePlatform, type Platform } from './platform.js';
+
+/** The most bytes a manifest or index may have (distribution-spec, "Pushing Manifests", asks registries for at least this). */
+export const maxManifestSize = 4 * 1024 * 1024;
+
+/** An image manifest or artifact manifest, read from its bytes (OCI image-spec, manifest.md). */
+export interface Manifest {
+  readonly kind: 'manifest';
+  readonly mediaType: string;
+  readonly artifactType: string | undefined;
+  /** Missing only in the withdrawn OCI artifact manifest. */
+  readonly config: Descriptor | undefined;
+  readonly layers: readonly Descriptor[];
+  readonly subject: Descriptor | undefined;
+  readonly annotations: Readonly<Record<string, string>> | undefined;
+}
+
+/** An image index or Docker manifest list, read from its bytes (OCI image-spec, image-index.md). */
+export interface Index {
+  readonly kind: 'index';
+  readonly mediaType: string;
+  readonly artifactType: string | undefined;
+  readonly manifests: readonly Descriptor[];
+  readonly subject: Descriptor | undefined;
+  readonly annotations: Readonly<Record<string, string>> | undefined;
+}
+
+/** The annotation by which BuildKit ties an attestation child to the image it describes. */
+export const attestationSubject = 'vnd.docker.reference.digest';
+
+/**
+ * Parses JSON that came from outside.
+ * @throws AirliftError `input` that shows how the bytes begin where they are not a JSON object
+ */
+export function parseJsonObject(bytes: Uint8Array, what: string): Record<string, unknown> {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    const start = JSON.stringify(text.trimStart().slice(0, 40));
+    const html = /^\s*<(?:!doctype|html)/i.test(text);
+    throw new AirliftError(
+      'input',
+      `parse ${what}: ${html ? 'got an HTML page' : 'not JSON'}, it begins ${start}`,
+      {
+        cause,
+        hint: html
+          ? 'something between here and the registry answered in its place: a proxy, a login page, or not a registry'
+          : undefined,
+      },
+    );
+  }
+  if (!isObject(value)) throw new AirliftError('input', `parse ${what}: not a JSON object`);
+  return value;
+}
+
+function mediaTypeOf(json: Record<string, unknown>, hint: string | undefined, what: string): string {
+  const inside = json['mediaType'];
+  if (inside !== undefined && typeof inside !== 'string')
+    throw new AirliftError('input', `parse ${what}: mediaType is not a string`);
+  const type = inside ?? hint ?? ('manifests' in json ? mediaTypes.ociIndex : mediaTypes.ociManifest);
+  if (json['schemaVersion'] === 1 || mediaTypes.isSchema1(type)) {
+    throw new AirliftError('unsupported', `parse ${what}: Docker schema 1 manifests are not carried`, {
+      hint: 'pull and push the image with a current docker to convert it, or ask its publisher for a newer build',
+    });
+  }
+  if (!mediaTypes.isManifest(type))
+    throw new AirliftError(
+      'unsupported',
+      `parse ${what}: unknown manifest media type ${JSON.stringify(type)}`,
+    );
+  if (inside !== undefined && hint !== undefined && mediaTypes.isManifest(hint) && inside !== hint) {
+    throw new AirliftError('input', `parse ${what}: media type mismatch; got ${inside} inside, want ${hint}`);
+  }
+  return type;
+}
+
+function descriptors(value: unknown, what: string): Descriptor[] {
+  if (value === null || value === undefined) return [];
+  if (!Array.isArray(value)) throw new AirliftError('input', `parse ${what}: not a list`);
+  return value.map((item, at) => parseDescriptor(item, `${what}[${at}]`));
+}
+
+/**
+ * Reads a copy of a manifest's or index's bytes. The bytes themselves are what is carried.
+ * @param mediaType what the registry or the parent descriptor says it is
+ * @param what names the document, for messages
+ * @throws AirliftError `input` where it is malformed or ambiguous (both layers and children), `unsupported` for Docker schema 1
+ */
+export function parseManifest(
+  bytes: Uint8Array,
+  mediaType: string | undefined,
+  what: string,
+): Manifest | Index {
+  if (bytes.byteLength > maxManifestSize) {
+    throw new AirliftError(
+      'input',
+      `parse ${what}: too large; got ${bytes.byteLength} bytes, want at most ${maxManifestSize}`,
+    );
+  }
+  const json = parseJsonObject(bytes, what);
+  const type = mediaTypeOf(json, mediaType, what);
+  const shared = {
+    mediaType: type,
+    artifactType:
+      typeof json['artifactType'] === 'string' && json['artifactType'] !== ''
+        ? json['artifactType']
+        : undefined,
+    subject:
+      json['subject'] === undefined || json['subject'] === null
+        ? undefined
+        : parseDescriptor(json['subject'], `${what} subject`),
+    annotations: parseAnnotations(json['annotations'], what),
+  };
+  const ambiguous = (): never => {
+    throw new AirliftError('input', `parse ${what}: ambiguous, has both layers and manifests`);
+  };
+  if (mediaTypes.isIndex(type)) {
+    if ('layers' in json || 'config' in json || 'fsLayers' in json) ambiguous();
+    if (!Array.isArray(json['manifests']))
+      throw new AirliftError('input', `parse ${what}: index has no manifests`);
+    return { kind: 'index', ...shared, manifests: descriptors(json['manifests'], `${what} manifests`) };
+  }
+  if ('manifests' in json || 'fsLayers' in json) ambiguous();
+  if (type === mediaTypes.ociArtifactManifest) {
+    return {
+      kind: 'manifest',
+      ...shared,
+      config: undefined,
+      layers: descriptors(json['blobs'], `${what} blobs`),
+    };
+  }
+  if (!isObject(json['config'])) throw new AirliftError('input', `parse ${what}: manifest has no config`);
+  const config = parseDescriptor(json['config'], `${what} config`);
+  return { kind: 'manifest', ...shared, config, layers: descriptors(json['layers'], `${what} layers`) };
+}
+
+/**
+ * The platform that an image config names (OCI image-spec, config.md, `os`, `architecture`, `variant`), or undefined where it
+ * names none, as configs of artifacts do.
+ */
+export function platformOfConfig(bytes: Uint8Array, what: string): Platform | undefined {
+  const json = parseJsonObject(bytes, what);
+  const platform = parsePlatform(json, what);
+  return platform.os === '' || platform.architecture === '' ? undefined : platform;
+}

@@ -1,0 +1,149 @@
+import { AirliftError } from '../errors.js';
+
+/** The platform an image runs on (OCI image-spec, image-index.md, `platform`), normalised as containerd does. */
+export interface Platform {
+  readonly os: string;
+  readonly architecture: string;
+  readonly variant?: string | undefined;
+  readonly osVersion?: string | undefined;
+  readonly osFeatures?: readonly string[] | undefined;
+}
+
+const token = /^[A-Za-z0-9_.-]{1,64}$/;
+
+const osNames: Readonly<Record<string, string>> = { macos: 'darwin' };
+const architectureNames: Readonly<Record<string, { architecture: string; variant?: string }>> = {
+  i386: { architecture: '386' },
+  i686: { architecture: '386' },
+  x86_64: { architecture: 'amd64' },
+  'x86-64': { architecture: 'amd64' },
+  aarch64: { architecture: 'arm64' },
+  armhf: { architecture: 'arm', variant: 'v7' },
+  armel: { architecture: 'arm', variant: 'v6' },
+};
+const knownArchitectures: ReadonlySet<string> = new Set(
+  '386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm'.split(' '),
+);
+
+function normaliseVariant(architecture: string, variant: string | undefined): string | undefined {
+  const plain = variant?.toLowerCase() ?? '';
+  const named = /^\d$/.test(plain) ? `v${plain}` : plain;
+  if (architecture === 'arm64') return named === '' || named === 'v8' ? undefined : named;
+  if (architecture === 'arm') return named === '' ? 'v7' : named;
+  if (architecture === 'amd64') return named === '' || named === 'v1' ? undefined : named;
+  return named === '' ? undefined : named;
+}
+
+/** Brings a platform into containerd's normal form: `arm64/v8` is `arm64`, `arm` is `arm/v7`, `x86_64` is `amd64`. */
+export function normalisePlatform(platform: Platform): Platform {
+  const os = platform.os.toLowerCase();
+  const architecture = platform.architecture.toLowerCase();
+  const named = architectureNames[architecture];
+  const normal = named?.architecture ?? architecture;
+  return {
+    os: osNames[os] ?? os,
+    architecture: normal,
+    variant: normaliseVariant(
+      normal,
+      platform.variant === undefined || platform.variant === '' ? named?.variant : platform.variant,
+    ),
+    osVersion: platform.osVersion === '' ? undefined : platform.osVersion,
+    osFeatures:
+      platform.osFeatures !== undefined && platform.osFeatures.length > 0 ? platform.osFeatures : undefined,
+  };
+}
+
+/**
+ * Reads a `platform` object out of a descriptor, or the same fields out of an image config, and normalises it.
+ * @param what names the document, for messages
+ * @throws AirliftError `input` where a field is of the wrong type
+ */
+export function parsePlatform(value: unknown, what: string): Platform {
+  const fields = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
+  const text = (name: string): string | undefined => {
+    const field = fields[name];
+    if (field === undefined || field === null) return undefined;
+    if (typeof field === 'string' && field.length <= 255) return field;
+    throw new AirliftError('input', `parse ${what}: platform field ${name} is not a string`);
+  };
+  const features = fields['os.features'];
+  return normalisePlatform({
+    os: text('os') ?? '',
+    architecture: text('architecture') ?? '',
+    variant: text('variant'),
+    osVersion: text('os.version'),
+    osFeatures: Array.isArray(features)
+      ? features.filter((item): item is string => typeof item === 'string')
+      : undefined,
+  });
+}
+
+/**
+ * Reads what a person types: `os/architecture[/variant]`, `os(version)/architecture`, or an architecture alone, which means Linux.
+ * @throws AirliftError `usage` where it is none of these
+ */
+export function parsePlatformFlag(text: string): Platform {
+  const bad = (): never => {
+    throw new AirliftError('usage', `parse platform ${JSON.stringify(text)}: not os/architecture[/variant]`, {
+      hint: 'write it like linux/amd64 or linux/arm/v7',
+    });
+  };
+  const match = /^([^/()]+)(?:\(([^()/]*)\))?(?:\/([^/]+))?(?:\/([^/]+))?$/.exec(text.trim());
+  if (match === null) return bad();
+  const [, first = '', osVersion, architecture, variant] = match;
+  for (const part of [first, architecture, variant])
+    if (part !== undefined && !token.test(part)) return bad();
+  if (architecture === undefined) {
+    const normal = normalisePlatform({ os: 'linux', architecture: first });
+    return knownArchitectures.has(normal.architecture) ? normal : bad();
+  }
+  return normalisePlatform({ os: first, architecture, variant, osVersion });
+}
+
+/** `os/architecture[/variant]`, with the os version in parentheses where there is one, as containerd prints it. */
+export function formatPlatform(platform: Platform): string {
+  const os = platform.osVersion === undefined ? platform.os : `${platform.os}(${platform.osVersion})`;
+  return [os, platform.architecture, platform.variant].filter((part) => part !== undefined).join('/');
+}
+
+/** `unknown/unknown`, the mark of children that are not images to run, such as attestations. */
+export function isUnknown(platform: Platform): boolean {
+  return platform.os === 'unknown' && platform.architecture === 'unknown';
+}
+
+/** Whether `have` is exactly what `want` names. A `want` without os version takes every os version. */
+export function samePlatform(want: Platform, have: Platform): boolean {
+  return (
+    want.os === have.os &&
+    want.architecture === have.architecture &&
+    want.variant === have.variant &&
+    (want.osVersion === undefined || want.osVersion === have.osVersion)
+  );
+}
+
+/** The variants a machine of `platform` also runs, best first, without its own (arm/v7 runs v6 and v5; amd64/v3 runs v2 and v1). */
+function lesserVariants(platform: Platform): (string | undefined)[] {
+  const level = Number(/^v(\d)$/.exec(platform.variant ?? '')?.[1] ?? 0);
+  const lesser = [];
+  if (platform.architecture === 'arm') for (let n = level - 1; n >= 5; n--) lesser.push(`v${n}`);
+  if (platform.architecture === 'amd64')
+    for (let n = level - 1; n >= 1; n--) lesser.push(n === 1 ? undefined : `v${n}`);
+  return lesser;
+}
+
+/**
+ * The entries that a machine of platform `want` would run: exact ones or, where there is none, those of the best lesser
+ * variant, by containerd's rules.
+ */
+export function matchPlatform<T extends { readonly platform?: Platform | undefined }>(
+  want: Platform,
+  entries: readonly T[],
+): T[] {
+  for (const variant of [want.variant, ...lesserVariants(want)]) {
+    const found = entries.filter(
+      (entry) => entry.platform !== undefined && samePlatform({ ...want, variant }, entry.platform),
+    );
+    if (found.length > 0) return found;
+  }
+  return [];
+}
