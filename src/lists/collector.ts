@@ -1,0 +1,112 @@
+import { AirliftError, isAirliftError } from '../errors.js';
+import { formatPlatform, type Platform } from '../oci/platform.js';
+import { formatReference, formatRepository, parseReference, type Repository } from '../oci/reference.js';
+import type { ImageList, ListedPattern, ListedReference, ListNote } from './listed.js';
+
+/** The most references that lists may name together. */
+export const maxReferences = 100_000;
+/** The most problems that are told one by one; the rest is counted. */
+export const maxProblemsShown = 50;
+const maxNotes = 1000;
+
+/** What a list may say about a reference beside its name. */
+export type ListedDetails = Pick<ListedReference, 'platforms' | 'pinned' | 'referrers'>;
+
+/** Joins what two entries of one reference ask for. An entry without platforms asks for all that are wanted anyway. */
+function joinPlatforms(
+  first: readonly Platform[] | undefined,
+  second: readonly Platform[] | undefined,
+): readonly Platform[] | undefined {
+  if (first === undefined || second === undefined) return undefined;
+  const seen = new Set(first.map(formatPlatform));
+  return [...first, ...second.filter((platform) => !seen.has(formatPlatform(platform)))];
+}
+
+/** Collects what lists name, drops duplicates, and keeps every problem so that all are told at once. */
+export class Collector {
+  readonly #references = new Map<string, ListedReference>();
+  readonly #patterns = new Map<string, ListedPattern>();
+  readonly #notes: ListNote[] = [];
+  readonly #problems: string[] = [];
+  #problemCount = 0;
+  #file = '';
+
+  /** Begins the list that the next calls speak of. */
+  begin(file: string): void {
+    this.#file = file;
+  }
+
+  /** Takes an image by its written reference; a bad one becomes a problem. */
+  reference(text: string, line: number, details: ListedDetails = {}): void {
+    let reference;
+    try {
+      reference = parseReference(text);
+    } catch (error) {
+      if (!isAirliftError(error, 'usage')) throw error;
+      this.problem(line, error.hint === undefined ? error.message : `${error.message} (${error.hint})`);
+      return;
+    }
+    const tagAssumed = reference.digest === undefined && !/:[^/]*$/.test(text);
+    const key = formatReference(reference);
+    const listed = { reference, text, file: this.#file, line, tagAssumed, ...details };
+    const earlier = this.#references.get(key);
+    if (earlier === undefined) {
+      if (this.#references.size >= maxReferences) {
+        throw new AirliftError('usage', `read ${this.#file}: more than ${maxReferences} image references`);
+      }
+      this.#references.set(key, listed);
+      return;
+    }
+    if (earlier.pinned !== undefined && listed.pinned !== undefined && earlier.pinned !== listed.pinned) {
+      this.problem(
+        line,
+        `${key} is locked twice; got ${listed.pinned}, want ${earlier.pinned} as in ${earlier.file}:${earlier.line}`,
+      );
+      return;
+    }
+    this.#references.set(key, {
+      ...earlier,
+      tagAssumed: earlier.tagAssumed && tagAssumed,
+      platforms: joinPlatforms(earlier.platforms, listed.platforms),
+      pinned: earlier.pinned ?? listed.pinned,
+      referrers: earlier.referrers ?? listed.referrers,
+    });
+  }
+
+  /** Takes a repository with a tag pattern. */
+  pattern(repository: Repository, pattern: string, line: number): void {
+    const key = `${formatRepository(repository)} ${pattern}`;
+    if (!this.#patterns.has(key)) this.#patterns.set(key, { repository, pattern, file: this.#file, line });
+  }
+
+  /** Remembers something that was not taken. */
+  note(line: number, message: string): void {
+    if (this.#notes.length < maxNotes) this.#notes.push({ file: this.#file, line, message });
+  }
+
+  /** Remembers a mistake in the list; `result` throws where there was one. */
+  problem(line: number | undefined, message: string): void {
+    this.#problemCount++;
+    if (this.#problems.length >= maxProblemsShown) return;
+    const place = line === undefined ? this.#file : `${this.#file}:${line}`;
+    this.#problems.push(`${place}: ${message}`);
+  }
+
+  /**
+   * What the lists name.
+   * @throws AirliftError `usage` that tells every problem of every list with its file and line
+   */
+  result(): ImageList {
+    if (this.#problemCount > 0) {
+      const rest = this.#problemCount - this.#problems.length;
+      const lines = rest > 0 ? [...this.#problems, `and ${rest} more`] : this.#problems;
+      const count = this.#problemCount === 1 ? '1 problem' : `${this.#problemCount} problems`;
+      throw new AirliftError('usage', [`read image lists: ${count}`, ...lines].join('\n  '));
+    }
+    return {
+      references: [...this.#references.values()],
+      patterns: [...this.#patterns.values()],
+      notes: this.#notes,
+    };
+  }
+}
