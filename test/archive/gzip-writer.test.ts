@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { after, test } from 'node:test';
+import { gunzipSync } from 'node:zlib';
+import { compressGzip } from '../../src/archive/gzip-writer.js';
+import { isAirliftError } from '../../src/errors.js';
+import { digestOf } from '../../src/oci/digest.js';
+
+const directory = mkdtempSync(join(tmpdir(), 'airlift-gzip-'));
+after(() => rmSync(directory, { recursive: true, force: true }));
+const mebibyte = 1024 * 1024;
+
+/** Bytes that look like software: repetitive text between runs that don't compress. The same on every run. */
+function sample(size: number): Buffer {
+  const out = Buffer.alloc(size);
+  for (let at = 0, turn = 0; at < size; turn++) {
+    const noise = createHash('sha512').update(String(turn)).digest();
+    at += noise.copy(out, at);
+    at += out.write(`usr/lib/module-${turn % 97}/file-${turn}.so `.repeat(3), at);
+  }
+  return out;
+}
+
+function chunked(bytes: Buffer, size: number): Readable {
+  const chunks: Buffer[] = [];
+  for (let at = 0; at < bytes.length; at += size) chunks.push(bytes.subarray(at, at + size));
+  return Readable.from(chunks);
+}
+
+test('members hold the content, and the result says what both sides are', async () => {
+  for (const size of [0, 1, mebibyte - 1, mebibyte, mebibyte + 1, 5 * mebibyte + 4321]) {
+    const bytes = sample(size);
+    const path = join(directory, `size-${size}.gz`);
+    const result = await compressGzip(Readable.from([bytes]), path);
+    const written = readFileSync(path);
+    assert.deepEqual(result, {
+      digest: digestOf(written),
+      size: written.length,
+      diffId: digestOf(bytes),
+      uncompressedSize: size,
+    });
+    assert.ok(gunzipSync(written).equals(bytes), `content of ${size} bytes`);
+  }
+});
+
+test('the bytes depend neither on how the content arrives nor on how many blocks are compressed at a time', async () => {
+  const bytes = sample(4 * mebibyte + 77);
+  const digests = new Set<string>();
+  for (const [chunk, concurrency] of [
+    [1000, 1],
+    [65536, 2],
+    [mebibyte, 8],
+    [3 * mebibyte, 3],
+  ] as const) {
+    const sink = new PassThrough();
+    const [result, written] = await Promise.all([
+      compressGzip(chunked(bytes, chunk), sink, { concurrency }),
+      buffer(sink),
+    ]);
+    assert.equal(result.digest, digestOf(written));
+    digests.add(result.digest);
+  }
+  assert.equal(digests.size, 1);
+});
+
+test('every member names no time and no operating system, so that machines agree', async () => {
+  const path = join(directory, 'header.gz');
+  await compressGzip(Readable.from([sample(2 * mebibyte + 1)]), path);
+  const written = readFileSync(path);
+  assert.deepEqual([...written.subarray(0, 10)], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+});
+
+test('GNU gzip takes it', async () => {
+  const bytes = sample(3 * mebibyte + 5);
+  const path = join(directory, 'gnu.gz');
+  await compressGzip(Readable.from([bytes]), path, { level: 6 });
+  execFileSync('gzip', ['-t', path]);
+  const out = execFileSync('gzip', ['-dc', path], { maxBuffer: 8 * mebibyte });
+  assert.equal(digestOf(out), digestOf(bytes));
+});
+
+test('memory stays flat', async () => {
+  const block = sample(mebibyte);
+  let peak = 0;
+  async function* source(): AsyncGenerator<Buffer> {
+    for (let turn = 0; turn < 256; turn++) {
+      peak = Math.max(peak, process.memoryUsage().rss);
+      yield await Promise.resolve(block);
+    }
+  }
+  const before = process.memoryUsage().rss;
+  const result = await compressGzip(Readable.from(source()), join(directory, 'flat.gz'), { level: 1 });
+  assert.equal(result.uncompressedSize, 256 * mebibyte);
+  assert.ok(peak - before < 150 * mebibyte, `grew by ${Math.round((peak - before) / mebibyte)} MiB`);
+});
+
+test('a source that fails leaves no file, and its error comes out', async () => {
+  const path = join(directory, 'broken.gz');
+  const boom = new Error('the stick was pulled');
+  async function* source(): AsyncGenerator<Buffer> {
+    yield await Promise.resolve(sample(3 * mebibyte));
+    throw boom;
+  }
+  await assert.rejects(compressGzip(Readable.from(source()), path), (error) => error === boom);
+  assert.equal(existsSync(path), false);
+});
+
+test('an abort leaves no file and is called interrupted', async () => {
+  const path = join(directory, 'aborted.gz');
+  const stop = new AbortController();
+  const endless = new Readable({
+    read() {
+      this.push(Buffer.alloc(65536));
+      if (existsSync(path) && statSync(path).size > 0) stop.abort();
+    },
+  });
+  await assert.rejects(compressGzip(endless, path, { signal: stop.signal }), (error) =>
+    isAirliftError(error, 'interrupted'),
+  );
+  assert.equal(existsSync(path), false);
+  assert.equal(endless.destroyed, true);
+});
+
+test('a file that stands there already is refused and kept', async () => {
+  const path = join(directory, 'mine.gz');
+  writeFileSync(path, 'mine');
+  await assert.rejects(compressGzip(Readable.from([Buffer.from('x')]), path), (error) =>
+    isAirliftError(error, 'io'),
+  );
+  assert.equal(readFileSync(path, 'utf8'), 'mine');
+});
