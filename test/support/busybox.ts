@@ -1,0 +1,30 @@
+/** Real programs for three platforms: Debian's busybox-static, which `.ci/run` fetches. */
+import { existsSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+/** Debian's name of each platform. */
+const architectures = { 'linux/amd64': 'amd64', 'linux/arm64': 'arm64', 'linux/arm/v7': 'armhf' } as const;
+export type BusyboxPlatform = keyof typeof architectures;
+
+/** Where things fetched for tests are kept: `$AIRLIFT_TEST_CACHE`, else `airlift-test` in the user's cache folder. */
+export function testCache(): string {
+  const own = process.env['AIRLIFT_TEST_CACHE'];
+  if (own !== undefined && own !== '') return own;
+  const cache = process.env['XDG_CACHE_HOME'];
+  return join(cache === undefined || cache === '' ? join(homedir(), '.cache') : cache, 'airlift-test');
+}
+
+/** The path of a static busybox for `platform`, or undefined where it was not fetched. */
+export function busybox(platform: BusyboxPlatform): string | undefined {
+  const path = join(testCache(), 'busybox', architectures[platform], 'busybox');
+  return existsSync(path) ? path : undefined;
+}
+
+/** For the `skip` option of node:test: false where busybox is there for every platform, else the reason. */
+export function needsBusybox(): string | false {
+  for (const platform of Object.keys(architectures) as BusyboxPlatform[])
+    if (busybox(platform) === undefined)
+      return `no busybox for ${platform} (.ci/run fetches it, or: apt-get download busybox-static:${architectures[platform]})`;
+  return false;
+}

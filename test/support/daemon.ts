@@ -1,0 +1,71 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+export interface Daemon {
+  readonly pid: number;
+  /** The file that its output goes to. */
+  readonly log: string;
+  /** Asks it to end, waits until it has, and kills it where it takes longer than 10 seconds. */
+  stop(): Promise<void>;
+  /** Ends it at once, as a power cut would. */
+  kill(): Promise<void>;
+}
+
+/**
+ * Starts a server program and waits until `ready` answers other than undefined. It ends with this process at the latest, even
+ * where this process is killed (`setpriv --pdeathsig`, where there is one).
+ * @param ready is asked again and again, with the log so far
+ */
+export async function startDaemon<T>(
+  command: string,
+  args: readonly string[],
+  options: {
+    readonly log: string;
+    readonly ready: (log: string) => Promise<T | undefined> | T | undefined;
+    readonly env?: Readonly<Record<string, string>>;
+  },
+): Promise<Daemon & { readonly answer: T }> {
+  const out = openSync(options.log, 'w');
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], {
+    stdio: ['ignore', out, out],
+    env: { ...process.env, ...options.env },
+  });
+  closeSync(out);
+  running.add(child);
+  const ended = new Promise<string>((done) => {
+    child.once('error', (error) => done(error.message));
+    child.once('exit', (code, signal) => done(`ended with ${signal ?? code}`));
+  });
+  let end: string | undefined;
+  void ended.then((how) => {
+    end = how;
+    running.delete(child);
+  });
+  const kill = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await ended;
+  };
+  const stop = async (): Promise<void> => {
+    child.kill('SIGTERM');
+    const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+    await ended;
+    clearTimeout(timer);
+  };
+  const deadline = Date.now() + 60_000;
+  for (;;) {
+    const log = readFileSync(options.log, 'utf8');
+    const answer = end === undefined ? await options.ready(log) : undefined;
+    if (answer !== undefined) return { pid: child.pid ?? 0, log: options.log, stop, kill, answer };
+    if (end !== undefined || Date.now() > deadline) {
+      await kill();
+      throw new Error(`${command}: ${end ?? 'did not answer within 60 seconds'}\n${log.slice(-4000)}`);
+    }
+    await sleep(20);
+  }
+}

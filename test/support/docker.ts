@@ -1,0 +1,50 @@
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startDaemon } from './daemon.js';
+import { peerPath, run, type Ran, type RunOptions } from './peers.js';
+
+export interface Dockerd {
+  /** `unix://…` */
+  readonly host: string;
+  /** Runs `docker` against it, with a configuration folder of its own. */
+  docker(args: readonly string[], options?: RunOptions): Promise<Ran>;
+  log(): string;
+  stop(): Promise<void>;
+}
+
+/** Starts a dockerd of its own, without networks. A test that does so skips by `needs('dockerd')`: it wants root. */
+export async function startDockerd(): Promise<Dockerd> {
+  const work = mkdtempSync(join(tmpdir(), 'airlift-dockerd-'));
+  const host = `unix://${join(work, 'docker.sock')}`;
+  const docker = (args: readonly string[], options?: RunOptions): Promise<Ran> =>
+    run('docker', ['--config', join(work, 'config'), '-H', host, ...args], options);
+  const daemon = await startDaemon(
+    peerPath('dockerd'),
+    [
+      ...['--data-root', join(work, 'data'), '--exec-root', join(work, 'exec')],
+      ...['--pidfile', join(work, 'pid'), '-H', host],
+      ...['--iptables=false', '--ip6tables=false', '--bridge=none', '--storage-driver=vfs'],
+    ],
+    {
+      log: join(work, 'log'),
+      // Its containerd is looked for beside it.
+      env: { PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` },
+      ready: () =>
+        docker(['version']).then(
+          () => true,
+          () => undefined,
+        ),
+    },
+  );
+  return {
+    host,
+    docker,
+    log: () => readFileSync(daemon.log, 'utf8'),
+    stop: async () => {
+      await daemon.stop();
+      await rm(work, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}

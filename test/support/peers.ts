@@ -1,0 +1,172 @@
+/** The real programs that tests check airlift against: where they are, whether they work here, and running them. */
+import { spawn, spawnSync } from 'node:child_process';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+/** Each program, with the Debian package that brings it. */
+const packages = {
+  'docker-registry': 'docker-registry',
+  skopeo: 'skopeo',
+  umoci: 'umoci',
+  podman: 'podman',
+  minisign: 'minisign',
+  containerd: 'containerd',
+  ctr: 'containerd',
+  runc: 'runc',
+  dockerd: 'docker.io',
+  docker: 'docker.io',
+  sqlite3: 'sqlite3',
+  zstd: 'zstd',
+  lz4: 'lz4',
+  bzip2: 'bzip2',
+  xz: 'xz-utils',
+  gzip: 'gzip',
+  htpasswd: 'apache2-utils',
+  openssl: 'openssl',
+  tar: 'tar',
+  sha256sum: 'coreutils',
+  split: 'coreutils',
+} as const;
+
+export type Peer = keyof typeof packages;
+
+/** The absolute path of a program, or undefined where it is not installed. Daemons in `sbin` are found too. */
+export function peer(name: Peer): string | undefined {
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin'];
+  for (const folder of folders) {
+    const path = join(folder === '' ? '.' : folder, name);
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      continue;
+    }
+  }
+  return undefined;
+}
+
+/** As `peer`, for a test that has asked `needs` before. */
+export function peerPath(name: Peer): string {
+  const path = peer(name);
+  if (path === undefined) throw new Error(`${name} is not installed (apt install ${packages[name]})`);
+  return path;
+}
+
+const reasons = new Map<Peer, string | false>();
+
+/** Why a program can't be used here, or false where it can. Daemons that want privileges are asked by starting them once. */
+function reasonAgainst(name: Peer): string | false {
+  if (peer(name) === undefined) return `${name} is not installed (apt install ${packages[name]})`;
+  if (name === 'containerd') return probe(name, ['ctr'], containerdProbe);
+  if (name === 'dockerd') return probe(name, ['docker'], dockerdProbe);
+  if (name === 'podman') return probe(name, [], podmanProbe);
+  return false;
+}
+
+/**
+ * For the `skip` option of node:test: false where every named program can be used here, else the reason.
+ * @example test('umoci reads the bundle', { skip: needs('umoci') }, async (t) => { … });
+ */
+export function needs(...names: Peer[]): string | false {
+  for (const name of names) {
+    let reason = reasons.get(name);
+    if (reason === undefined) {
+      reason = reasonAgainst(name);
+      reasons.set(name, reason);
+    }
+    if (reason !== false) return reason;
+  }
+  return false;
+}
+
+const waitAndStop = `
+  for _ in $(seq 150); do
+    if "$@" >/dev/null 2>>"$dir/log"; then answered=1; break; fi
+    kill -0 $pid 2>/dev/null || break
+    sleep 0.1
+  done
+  kill -TERM $pid 2>/dev/null; wait $pid 2>/dev/null
+  if [ -z "$answered" ]; then tail -n 3 "$dir/log"; fi
+  rm -rf "$dir"; [ -n "$answered" ]`;
+
+const containerdProbe = `
+  dir=$(mktemp -d) && answered= && export CONTAINERD_ADDRESS=$dir/sock
+  containerd --root $dir/root --state $dir/state --address $dir/sock >$dir/log 2>&1 & pid=$!
+  set -- ctr -a $dir/sock version ${waitAndStop}`;
+
+const dockerdProbe = `
+  dir=$(mktemp -d) && answered=
+  dockerd --data-root $dir/data --exec-root $dir/exec --pidfile $dir/pid -H unix://$dir/sock \\
+    --iptables=false --bridge=none --storage-driver=vfs >$dir/log 2>&1 & pid=$!
+  set -- docker -H unix://$dir/sock version ${waitAndStop}`;
+
+const podmanProbe = `
+  dir=$(mktemp -d)
+  podman --root $dir/root --runroot $dir/run --storage-driver vfs info >$dir/log 2>&1; code=$?
+  [ $code = 0 ] || tail -n 3 $dir/log
+  rm -rf $dir; exit $code`;
+
+function probe(name: Peer, others: Peer[], script: string): string | false {
+  const missing = needs(...others);
+  if (missing !== false) return missing;
+  const path = `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`;
+  const result = spawnSync('sh', ['-c', script], {
+    env: { ...process.env, PATH: path },
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: 60_000,
+  });
+  if (result.status === 0) return false;
+  const said = `${result.stdout}${result.stderr}`.trim().replaceAll(/\s+/g, ' ').slice(-400);
+  return `${name} does not work here${process.getuid?.() === 0 ? '' : ' (it wants root)'}: ${said}`;
+}
+
+export interface RunOptions {
+  readonly cwd?: string;
+  /** Added to this process's environment; undefined takes a variable away. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly input?: string | Uint8Array;
+  /** Exit codes that are no failure; `[0]` by default. */
+  readonly codes?: readonly number[];
+  /** Milliseconds after which it is killed; 5 minutes by default. */
+  readonly timeout?: number;
+}
+
+export interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Standard output as it came. */
+  readonly bytes: Buffer;
+}
+
+/** Runs a program, collects its output, and fails with its stderr where its exit code is not among those wanted. */
+export async function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  const name = command in packages && !existsSync(command) ? (peer(command as Peer) ?? command) : command;
+  const child = spawn(name, args, {
+    cwd: options.cwd,
+    env: { ...process.env, ...options.env },
+    stdio: 'pipe',
+    timeout: options.timeout ?? 300_000,
+    killSignal: 'SIGKILL',
+  });
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
+  // A program may end without reading its input; its exit code tells.
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(options.input ?? '');
+  const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((done, fail) => {
+    child.once('error', fail);
+    child.once('close', (...ended) => done(ended));
+  });
+  const bytes = Buffer.concat(out);
+  const stdout = bytes.toString('utf8');
+  const stderr = Buffer.concat(err).toString('utf8');
+  if (code === null || !(options.codes ?? [0]).includes(code)) {
+    const said = stderr.trim() === '' ? stdout.slice(-4000) : stderr.slice(-4000);
+    throw new Error(`${[name, ...args].join(' ')}: ended with ${signal ?? code}\n${said}`);
+  }
+  return { code, stdout, stderr, bytes };
+}

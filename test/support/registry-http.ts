@@ -1,0 +1,91 @@
+import { readFileSync } from 'node:fs';
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+
+/** How to reach a registry, apart from airlift's own code. */
+export interface Access {
+  readonly user?: string;
+  readonly password?: string;
+  /** The file of a certificate authority; with it, HTTPS is spoken. */
+  readonly ca?: string | undefined;
+  readonly client?: { readonly cert: string; readonly key: string } | undefined;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** The body; empty where it was given to `onChunk`. */
+  readonly body: Buffer;
+}
+
+export interface Ask {
+  readonly method: string;
+  /** A path at the registry, or a URL that it answered with. */
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: { readonly size: number; open(): Iterable<Uint8Array> };
+  readonly onChunk?: (chunk: Buffer) => void;
+}
+
+async function once(url: URL, ask: Ask, access: Access, authorization: string | undefined): Promise<Answer> {
+  const headers: Record<string, string> = { ...ask.headers };
+  if (authorization !== undefined) headers['authorization'] = authorization;
+  if (ask.body !== undefined) headers['content-length'] = String(ask.body.size);
+  const options = {
+    method: ask.method,
+    headers,
+    agent: false as const,
+    ...(access.ca === undefined ? {} : { ca: readFileSync(access.ca) }),
+    ...(access.client === undefined
+      ? {}
+      : { cert: readFileSync(access.client.cert), key: readFileSync(access.client.key) }),
+  };
+  const request = url.protocol === 'https:' ? httpsRequest(url, options) : httpRequest(url, options);
+  const answered = new Promise<Answer>((done, fail) => {
+    request.once('error', fail);
+    request.once('response', (response) => {
+      const chunks: Buffer[] = [];
+      const good = response.statusCode !== undefined && response.statusCode < 300;
+      response.on('data', (chunk: Buffer) => {
+        if (good && ask.onChunk !== undefined) ask.onChunk(chunk);
+        else chunks.push(chunk);
+      });
+      response.once('error', fail);
+      response.once('end', () =>
+        done({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) }),
+      );
+    });
+  });
+  if (ask.body === undefined) request.end();
+  // A registry may answer before it has read everything; what it answered tells then.
+  else await pipeline(Readable.from(ask.body.open()), request).catch(() => undefined);
+  return answered;
+}
+
+async function tokenFor(challenge: string, access: Access): Promise<string> {
+  const field = (name: string): string => new RegExp(`${name}="([^"]*)"`).exec(challenge)?.[1] ?? '';
+  const url = new URL(field('realm'));
+  url.searchParams.set('service', field('service'));
+  if (field('scope') !== '') url.searchParams.set('scope', field('scope'));
+  const answer = await once(url, { method: 'GET', path: '' }, {}, basic(access));
+  const token = (JSON.parse(answer.body.toString()) as { token?: string }).token;
+  if (token === undefined) throw new Error(`no token from ${url.href}: ${answer.status}`);
+  return `Bearer ${token}`;
+}
+
+function basic(access: Access): string | undefined {
+  if (access.user === undefined) return undefined;
+  return `Basic ${Buffer.from(`${access.user}:${access.password ?? ''}`).toString('base64')}`;
+}
+
+/** Asks a registry one thing, with credentials where it wants them. Redirects are not followed. */
+export async function askRegistry(host: string, ask: Ask, access: Access = {}): Promise<Answer> {
+  const url = new URL(ask.path, `${access.ca === undefined ? 'http' : 'https'}://${host}`);
+  const first = await once(url, ask, access, undefined);
+  const challenge = first.headers['www-authenticate'];
+  if (first.status !== 401 || challenge === undefined) return first;
+  const authorization = challenge.startsWith('Bearer') ? await tokenFor(challenge, access) : basic(access);
+  return authorization === undefined ? first : once(url, ask, access, authorization);
+}
