@@ -1,7 +1,8 @@
 /** Real programs for three platforms: Debian's busybox-static, which `.ci/run` fetches. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { imageOf, indexOf, layer, type TestImage } from './images.js';
 
 /** Debian's name of each platform. */
 const architectures = { 'linux/amd64': 'amd64', 'linux/arm64': 'arm64', 'linux/arm/v7': 'armhf' } as const;
@@ -27,4 +28,27 @@ export function needsBusybox(): string | false {
     if (busybox(platform) === undefined)
       return `no busybox for ${platform} (.ci/run fetches it, or: apt-get download busybox-static:${architectures[platform]})`;
   return false;
+}
+
+/** An index of three images, each with that platform's real busybox and its usual names. */
+export function busyboxImage(): TestImage {
+  const images = (Object.keys(architectures) as BusyboxPlatform[]).map((platform) => {
+    const path = busybox(platform);
+    if (path === undefined) throw new Error(`no busybox for ${platform}`);
+    const commands = ['sh', 'uname', 'cat', 'echo'];
+    const files = layer(
+      [
+        { name: 'bin/', type: 'directory' },
+        { name: 'bin/busybox', content: readFileSync(path), mode: 0o755 },
+        ...commands.map((name) => ({ name: `bin/${name}`, type: 'symlink' as const, target: 'busybox' })),
+      ],
+      { compression: 'stored-gzip' },
+    );
+    return imageOf({
+      platform,
+      layers: [files],
+      config: { config: { Env: ['PATH=/bin'], Entrypoint: ['/bin/sh'] } },
+    });
+  });
+  return indexOf({ children: images });
 }
