@@ -1,0 +1,155 @@
+import type { Readable } from 'node:stream';
+import { AirliftError } from '../errors.js';
+import { isObject } from '../oci/descriptor.js';
+import { headerOf, lengthOf, type WireAnswer } from './wire.js';
+
+const maxErrorSize = 64 * 1024;
+const cheapToRead = 256 * 1024;
+
+/**
+ * Reads a body that must be small.
+ * @throws AirliftError `registry` where it is larger than `limit` bytes; what the stream throws
+ */
+export async function readBody(body: Readable, limit: number, doing: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    size += chunk.byteLength;
+    if (size > limit) {
+      body.destroy();
+      throw new AirliftError(
+        'registry',
+        `${doing}: answer is too large; got more than ${limit} bytes, want at most ${limit}`,
+      );
+    }
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+}
+
+/** Gives up an answer's body. A short one is read to its end, so that the connection can be used again. */
+export async function discard(answer: WireAnswer): Promise<void> {
+  const { body } = answer;
+  body.on('error', () => undefined);
+  if ((lengthOf(answer) ?? 0) > cheapToRead) {
+    body.destroy();
+    return;
+  }
+  try {
+    await readBody(body, cheapToRead, '');
+  } catch {
+    body.destroy();
+  }
+}
+
+interface RegistryFault {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What registries say by default, which says no more than the code does. */
+const plainMessages: ReadonlySet<string> = new Set([
+  'manifest unknown',
+  'blob unknown to registry',
+  'repository name not known to registry',
+  'authentication required',
+  'requested access to the resource is denied',
+]);
+
+function printable(text: string): string {
+  return text
+    .replace(/[\u0000-\u001f\u007f-\u009f\s]+/g, ' ')
+    .trim()
+    .slice(0, 300);
+}
+
+/** The first error of an answer's body (distribution-spec, "Error Codes"), or of the OAuth2 form (RFC 6749 section 5.2). */
+export function parseFault(bytes: Uint8Array): RegistryFault | undefined {
+  let json: unknown;
+  try {
+    json = JSON.parse(Buffer.from(bytes).toString('utf8'));
+  } catch {
+    return undefined;
+  }
+  if (!isObject(json)) return undefined;
+  const first: unknown = Array.isArray(json['errors']) ? json['errors'][0] : undefined;
+  const text = (value: unknown): string => (typeof value === 'string' ? printable(value) : '');
+  if (isObject(first)) return { code: text(first['code']), message: text(first['message']) };
+  if (typeof json['error'] === 'string')
+    return { code: text(json['error']), message: text(json['error_description']) };
+  return text(json['message'] ?? json['details']) === ''
+    ? undefined
+    : { code: '', message: text(json['message'] ?? json['details']) };
+}
+
+/** Whether an answer is a web page. */
+export function isHtml(answer: Pick<WireAnswer, 'headers'>): boolean {
+  return /^text\/html\b/i.test(headerOf(answer, 'content-type') ?? '');
+}
+
+const proxyHint =
+  'something between here and the registry answered in its place: a proxy, a login page, or not a registry';
+
+export interface RefusalContext {
+  /** What was attempted, e.g. `resolve ghcr.io/acme/api:2.1`. */
+  readonly doing: string;
+  /** What would not be found: `manifest`, `blob`, … */
+  readonly thing: string;
+  /** The registry as references name it, for hints. */
+  readonly registry: string;
+  /** Hides secrets that the registry may repeat. */
+  scrub(text: string): string;
+}
+
+function words(
+  status: number,
+  thing: string,
+  fault: RegistryFault | undefined,
+): [AirliftError['code'], string] {
+  if (status === 401) return ['unauthorized', 'unauthorized'];
+  if (status === 403) return ['denied', 'denied'];
+  if (status === 404 || status === 410)
+    return ['not-found', `${fault?.code === 'NAME_UNKNOWN' ? 'repository' : thing} not found`];
+  if (status === 429) return ['rate-limited', 'the registry asks to slow down'];
+  if (status === 413) return ['registry', `${thing} is too large for the registry or a proxy in front of it`];
+  if (status === 405) return ['registry', 'the registry does not allow this'];
+  if (status >= 500) return ['registry', 'the registry failed'];
+  if (status >= 300 && status < 400) return ['registry', 'the registry redirects to nowhere'];
+  return ['registry', status < 300 ? 'unexpected answer' : 'the registry refused'];
+}
+
+function hintFor(status: number, context: RefusalContext, html: boolean, page: string): string | undefined {
+  if (/HTTP request (?:was sent )?to (?:an )?HTTPS/i.test(page)) return 'it speaks TLS: pass --no-plain-http';
+  if (html && status !== 401 && status < 500) return proxyHint;
+  if (status === 401) return `airlift login ${context.registry}`;
+  if (status === 403)
+    return `the account lacks this right; for another one: airlift login ${context.registry}`;
+  return undefined;
+}
+
+/** Makes the error for an answer that is not what was asked for, with the registry's own error code where it names one. */
+export async function refusal(answer: WireAnswer, context: RefusalContext): Promise<AirliftError> {
+  let bytes: Buffer = Buffer.alloc(0);
+  try {
+    bytes = await readBody(answer.body, maxErrorSize, context.doing);
+  } catch {
+    answer.body.destroy();
+  }
+  const { status } = answer;
+  const fault = parseFault(bytes);
+  const page = bytes.subarray(0, 1000).toString('utf8');
+  const html = isHtml(answer) || /^\s*<(?:!doctype|html)/i.test(page);
+  const [code, happened] = words(status, context.thing, fault);
+  const ownCode =
+    fault === undefined || fault.code === '' || fault.code.toLowerCase() === happened ? '' : ` ${fault.code}`;
+  const message =
+    fault === undefined || fault.message === '' || plainMessages.has(fault.message.toLowerCase())
+      ? ''
+      : `: ${fault.message}`;
+  const pageNote = html ? ', with an HTML page' : '';
+  return new AirliftError(
+    code,
+    context.scrub(`${context.doing}: ${happened} (${status}${ownCode}${pageNote})${message}`),
+    { status, hint: hintFor(status, context, html, page) },
+  );
+}

@@ -1,0 +1,164 @@
+import { AirliftError } from '../errors.js';
+import { discard } from './answers.js';
+import { backoff, isPassing, parseRetryAfter, pause } from './backoff.js';
+import { interruption, isUnreachable } from './faults.js';
+import { redactAddress, redactHeaders, redactUrl, type RequestTrace, type Secrets } from './trace.js';
+import { headerOf, type Wire, type WireAnswer, type WireRequest } from './wire.js';
+
+/** A request that may be redirected and tried again. */
+export interface ExchangeRequest extends WireRequest {
+  /** The registry as references name it, for traces. */
+  readonly registry: string;
+  /** Sent to the origin of `url` alone: it never follows a redirect to another one. */
+  readonly authorization?: string | undefined;
+  /** Do not try again: the caller has a better way. */
+  readonly once?: boolean | undefined;
+}
+
+export interface ExchangeSettings {
+  readonly retries: number;
+  readonly retryDelay: number;
+  readonly maxRetryAfter: number;
+  trace?(event: RequestTrace): void;
+}
+
+const maxRedirects = 10;
+/** How often a host that was never reached is tried again: it may simply not be there. */
+const unreachableRetries = 1;
+const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/** Sends requests with redirects followed by hand, retries and traces. It knows nothing of how to get an authorization. */
+export class Exchange {
+  readonly #reached = new Set<string>();
+
+  constructor(
+    readonly wire: Wire,
+    readonly settings: ExchangeSettings,
+    readonly secrets: Secrets,
+  ) {}
+
+  /**
+   * Sends a request until it is answered: network faults, 429 and 5xx are tried again, at growing distances. The last
+   * answer is returned whatever its status.
+   * @throws AirliftError `network`, `tls`, `interrupted`; `rate-limited` where the registry asks for a longer wait than allowed;
+   *   `registry` for redirects that must not be followed
+   */
+  async send(request: ExchangeRequest): Promise<WireAnswer> {
+    const { retries, retryDelay } = this.settings;
+    for (let attempt = 1; ; attempt++) {
+      const last = request.once === true || attempt > retries;
+      let wait = backoff(attempt, retryDelay);
+      try {
+        const answer = await this.#follow(request);
+        if (last || !isPassing(answer.status)) return answer;
+        wait = this.#askedWait(answer, request) ?? wait;
+        await discard(answer);
+      } catch (error) {
+        if (!(error instanceof AirliftError) || error.code !== 'network' || last) throw error;
+        if (isUnreachable(error) && attempt > unreachableRetries && !this.#reached.has(request.url.origin))
+          throw error;
+      }
+      await this.#wait(wait, request);
+    }
+  }
+
+  async #wait(milliseconds: number, request: ExchangeRequest): Promise<void> {
+    const { signal, doing } = request;
+    try {
+      await pause(milliseconds, signal);
+    } catch (error) {
+      throw signal?.aborted === true ? interruption(doing, signal) : error;
+    }
+  }
+
+  #askedWait(answer: WireAnswer, request: ExchangeRequest): number | undefined {
+    const asked = parseRetryAfter(headerOf(answer, 'retry-after'), Date.now());
+    if (asked === undefined || asked <= this.settings.maxRetryAfter) return asked;
+    answer.body.on('error', () => undefined).destroy();
+    const seconds = (milliseconds: number): string => `${Math.ceil(milliseconds / 1000)} s`;
+    throw new AirliftError(
+      answer.status === 429 ? 'rate-limited' : 'registry',
+      `${request.doing}: the registry asks to wait (${answer.status}); got ${seconds(asked)}, want at most ${seconds(this.settings.maxRetryAfter)}`,
+      { status: answer.status, hint: 'run the same command again later; what is there is not fetched again' },
+    );
+  }
+
+  /** Follows redirects. Once the origin is left, the authorization is gone for good. */
+  async #follow(request: ExchangeRequest): Promise<WireAnswer> {
+    let url = request.url;
+    let method = request.method;
+    let body = request.body;
+    let authorization = request.authorization;
+    for (let hop = 0; ; hop++) {
+      const headers = authorization === undefined ? request.headers : { ...request.headers, authorization };
+      const answer = await this.#traced({ ...request, url, method, body, headers });
+      const location = headerOf(answer, 'location');
+      if (!redirects.has(answer.status) || location === undefined) return answer;
+      if (answer.status === 303 && method !== 'HEAD') {
+        method = 'GET';
+        body = undefined;
+      }
+      await discard(answer);
+      const next = redirectTarget(url, location, request.doing);
+      if (hop >= maxRedirects)
+        throw new AirliftError('registry', `${request.doing}: redirected more than ${maxRedirects} times`);
+      if (next.origin !== url.origin) authorization = undefined;
+      url = next;
+    }
+  }
+
+  async #traced(request: ExchangeRequest): Promise<WireAnswer> {
+    const { trace } = this.settings;
+    const { method, url, registry } = request;
+    const started = performance.now();
+    const show = (outcome: { answer?: WireAnswer; error?: unknown }): void => {
+      if (trace === undefined) return;
+      const { answer, error } = outcome;
+      const scrubAll = (headers: Record<string, string>): Record<string, string> =>
+        Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, this.secrets.scrub(value)]));
+      trace({
+        method,
+        url: this.secrets.scrub(redactUrl(url)),
+        registry,
+        status: answer?.status,
+        error: error instanceof AirliftError ? this.secrets.scrub(error.message) : undefined,
+        requestHeaders: scrubAll(redactHeaders(request.headers, url)),
+        responseHeaders: answer === undefined ? {} : scrubAll(redactHeaders(answer.headers, url)),
+        milliseconds: Math.round(performance.now() - started),
+      });
+    };
+    try {
+      const answer = await this.wire.send(request);
+      this.#reached.add(url.origin);
+      show({ answer });
+      return answer;
+    } catch (error) {
+      show({ error });
+      throw error;
+    }
+  }
+}
+
+/**
+ * Where a redirect leads.
+ * @throws AirliftError `registry` where that is no HTTP address, or where it gives up TLS
+ */
+function redirectTarget(from: URL, location: string, doing: string): URL {
+  const shown = redactAddress(location, from);
+  let next: URL;
+  try {
+    next = new URL(location, from);
+  } catch (cause) {
+    throw new AirliftError('registry', `${doing}: redirected to an invalid address`, { cause });
+  }
+  if (next.protocol !== 'https:' && next.protocol !== 'http:')
+    throw new AirliftError('registry', `${doing}: redirected to ${next.protocol} address ${shown}`);
+  if (from.protocol === 'https:' && next.protocol === 'http:')
+    throw new AirliftError(
+      'registry',
+      `${doing}: redirected from HTTPS to plain HTTP at ${shown}, which is not followed`,
+    );
+  next.username = '';
+  next.password = '';
+  return next;
+}

@@ -1,0 +1,173 @@
+import { AirliftError } from '../errors.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import { algorithmOf, digestOf, isDigest, type Digest } from '../oci/digest.js';
+import { maxManifestSize } from '../oci/manifest.js';
+import { isManifest, isSchema1, manifestAccept } from '../oci/media-types.js';
+import { discard, isHtml, readBody } from './answers.js';
+import type { Call, RegistryClient } from './client.js';
+import { addressOf, type Endpoint } from './endpoint.js';
+import { repositoryScope } from './scope.js';
+import { headerOf, lengthOf, type WireAnswer } from './wire.js';
+
+/** A manifest's bytes as they came. */
+export interface FetchedManifest {
+  readonly descriptor: Descriptor;
+  readonly bytes: Buffer;
+}
+
+interface ManifestCall {
+  readonly endpoint: Endpoint;
+  /** A tag or a digest. */
+  readonly name: string;
+  readonly doing: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const accept = manifestAccept.join(', ');
+
+function mediaTypeOf(answer: WireAnswer): string {
+  return (headerOf(answer, 'content-type') ?? '').split(';')[0]?.trim() ?? '';
+}
+
+function refuseSchema1(mediaType: string, doing: string): void {
+  if (!isSchema1(mediaType)) return;
+  throw new AirliftError('unsupported', `${doing}: Docker schema 1 manifests are not carried`, {
+    hint: 'pull and push the image with a current docker to convert it, or ask its publisher for a newer build',
+  });
+}
+
+/** Manifests of a repository (distribution-spec, "Pulling manifests", "Pushing Manifests"). */
+export class Manifests {
+  constructor(readonly client: RegistryClient) {}
+
+  /**
+   * What a tag or digest points at, by `HEAD` where the registry answers that in full, else undefined.
+   * @throws AirliftError
+   */
+  async head(call: ManifestCall): Promise<Descriptor | undefined> {
+    const answer = await this.client.send(this.#call('HEAD', call));
+    await discard(answer);
+    if (answer.status === 401 || answer.status === 429 || answer.status >= 500)
+      throw await this.client.refusal(answer, call, 'manifest');
+    const digest = headerOf(answer, 'docker-content-digest');
+    const size = lengthOf(answer);
+    const mediaType = mediaTypeOf(answer);
+    if (answer.status !== 200 || !isDigest(digest) || size === undefined || size === 0) return undefined;
+    refuseSchema1(mediaType, call.doing);
+    if (!isManifest(mediaType)) return undefined;
+    if (isDigest(call.name) && algorithmOf(call.name) === algorithmOf(digest) && call.name !== digest)
+      return undefined;
+    return { mediaType, digest: isDigest(call.name) ? call.name : digest, size };
+  }
+
+  /**
+   * Fetches a manifest by `GET` and checks its bytes against the digest asked for and the one the registry names.
+   * @throws AirliftError `not-found`; `digest-mismatch` where content and digest differ; `registry` where it is no manifest or
+   *   over 4 MiB; `unsupported` for Docker schema 1
+   */
+  async get(call: ManifestCall): Promise<FetchedManifest> {
+    const request = this.#call('GET', call);
+    const answer = await this.client.send(request);
+    const { doing } = call;
+    if (answer.status !== 200) throw await this.client.refusal(answer, request, 'manifest');
+    if (isHtml(answer)) throw await this.client.refusal(answer, request, 'manifest');
+    const length = lengthOf(answer) ?? 0;
+    if (length > maxManifestSize) {
+      answer.body.on('error', () => undefined).destroy();
+      throw new AirliftError(
+        'registry',
+        `${doing}: manifest is too large; got ${length} bytes, want at most ${maxManifestSize}`,
+      );
+    }
+    const bytes = await readBody(answer.body, maxManifestSize, doing);
+    const mediaType = mediaTypeOf(answer);
+    refuseSchema1(mediaType, doing);
+    const named = headerOf(answer, 'docker-content-digest');
+    const wanted = isDigest(call.name) ? call.name : isDigest(named) ? named : undefined;
+    const digest = digestOf(bytes, wanted === undefined ? 'sha256' : algorithmOf(wanted));
+    if (wanted !== undefined && digest !== wanted)
+      throw new AirliftError(
+        'digest-mismatch',
+        `${doing}: manifest is not what its digest says; got ${digest}, want ${wanted}`,
+      );
+    if (isDigest(named) && named !== digest && named !== digestOf(bytes, algorithmOf(named)))
+      throw new AirliftError(
+        'digest-mismatch',
+        `${doing}: the registry names another digest than the manifest has; got ${named}, want ${digest}`,
+      );
+    return { descriptor: { mediaType, digest, size: bytes.byteLength }, bytes };
+  }
+
+  /** Whether a manifest is there, in full. */
+  async exists(endpoint: Endpoint, descriptor: Descriptor, doing: string): Promise<boolean> {
+    const call = { endpoint, name: descriptor.digest, doing };
+    const answer = await this.client.send(this.#call('HEAD', call));
+    await discard(answer);
+    if (answer.status === 404) return false;
+    if (answer.status === 405) return this.#existsByGet(call);
+    if (answer.status !== 200) throw await this.client.refusal(answer, call, 'manifest');
+    const digest = headerOf(answer, 'docker-content-digest');
+    const size = lengthOf(answer);
+    const isSame =
+      !isDigest(digest) ||
+      algorithmOf(digest) !== algorithmOf(descriptor.digest) ||
+      digest === descriptor.digest;
+    return isSame && (size === undefined || size === 0 || size === descriptor.size);
+  }
+
+  async #existsByGet(call: ManifestCall): Promise<boolean> {
+    try {
+      await this.get(call);
+      return true;
+    } catch (error) {
+      if (error instanceof AirliftError && error.code === 'not-found') return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Puts a manifest under a tag or under its digest.
+   * @returns the registry's answer headers
+   * @throws AirliftError `digest-mismatch` where the registry says that it holds something else now
+   */
+  async put(call: ManifestCall, descriptor: Descriptor, bytes: Uint8Array): Promise<WireAnswer['headers']> {
+    const request: Call = {
+      ...this.#call('PUT', call),
+      headers: { 'content-type': descriptor.mediaType },
+      body: bytes,
+      scopes: repositoryScope(call.endpoint.repository, 'pull', 'push'),
+    };
+    const answer = await this.client.send(request);
+    if (answer.status < 200 || answer.status >= 300)
+      throw await this.client.refusal(answer, request, 'manifest');
+    await discard(answer);
+    checkHeld(answer, descriptor.digest, call.doing);
+    return answer.headers;
+  }
+
+  #call(method: Call['method'], call: ManifestCall): Call {
+    const { endpoint, name, doing, signal } = call;
+    return {
+      endpoint,
+      method,
+      url: addressOf(endpoint, `manifests/${name}`),
+      headers: { accept },
+      scopes: repositoryScope(endpoint.repository, 'pull'),
+      doing,
+      signal,
+    };
+  }
+}
+
+/**
+ * Checks what a registry says that it holds after an upload.
+ * @throws AirliftError `digest-mismatch`
+ */
+export function checkHeld(answer: WireAnswer, digest: Digest, doing: string): void {
+  const held = headerOf(answer, 'docker-content-digest');
+  if (!isDigest(held) || algorithmOf(held) !== algorithmOf(digest) || held === digest) return;
+  throw new AirliftError(
+    'digest-mismatch',
+    `${doing}: the registry holds something else now; got ${held}, want ${digest}`,
+  );
+}

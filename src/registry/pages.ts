@@ -1,0 +1,53 @@
+import { AirliftError } from '../errors.js';
+import { readBody } from './answers.js';
+import type { Call, RegistryClient } from './client.js';
+import { headerOf, type WireAnswer } from './wire.js';
+
+const maxPage = 8 * 1024 * 1024;
+const maxPages = 10_000;
+
+export interface Page {
+  readonly answer: WireAnswer;
+  readonly bytes: Buffer;
+}
+
+/** The address of the next page, from a `Link` header with `rel="next"` (RFC 8288), where there is one. */
+export function nextPage(answer: WireAnswer): URL | undefined {
+  for (const match of (headerOf(answer, 'link') ?? '').matchAll(/<([^<>]*)>([^<]*)/g)) {
+    if (!/;\s*rel\s*=\s*"?next\b/i.test(match[2] ?? '')) continue;
+    const target = match[1] ?? '';
+    return URL.canParse(target, answer.url.href) ? new URL(target, answer.url) : undefined;
+  }
+  return undefined;
+}
+
+/**
+ * Reads a list that comes in pages (distribution-spec, "Listing Tags", "Listing Referrers").
+ * @param isMissing which statuses of the first page mean that there is no list; it ends with that
+ * @throws AirliftError `registry` where the pages lead to another host or in a circle
+ */
+export async function* pages(
+  client: RegistryClient,
+  first: Call,
+  thing: string,
+  isMissing: (answer: WireAnswer) => boolean,
+): AsyncGenerator<Page> {
+  const seen = new Set<string>();
+  let url: URL | undefined = first.url;
+  while (url !== undefined) {
+    if (url.origin !== first.url.origin)
+      throw new AirliftError('registry', `${first.doing}: the next page is on another host, ${url.host}`);
+    if (seen.has(url.href) || seen.size >= maxPages)
+      throw new AirliftError('registry', `${first.doing}: the pages do not come to an end`);
+    seen.add(url.href);
+    const answer = await client.send({ ...first, url });
+    if (seen.size === 1 && isMissing(answer)) {
+      answer.body.on('error', () => undefined).destroy();
+      return;
+    }
+    if (answer.status !== 200) throw await client.refusal(answer, first, thing);
+    const bytes = await readBody(answer.body, maxPage, first.doing);
+    yield { answer, bytes };
+    url = nextPage(answer);
+  }
+}

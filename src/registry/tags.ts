@@ -1,0 +1,42 @@
+import { AirliftError } from '../errors.js';
+import { parseJsonObject } from '../oci/manifest.js';
+import { isTag } from '../oci/reference.js';
+import type { RegistryClient } from './client.js';
+import { addressOf, type Endpoint } from './endpoint.js';
+import { pages } from './pages.js';
+import { repositoryScope } from './scope.js';
+
+/**
+ * The tags of a repository, page by page (distribution-spec, "Listing Tags").
+ * @throws AirliftError `not-found` where there is no such repository
+ */
+export async function* listTags(
+  client: RegistryClient,
+  endpoint: Endpoint,
+  doing: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<string> {
+  const url = addressOf(endpoint, 'tags/list');
+  url.searchParams.set('n', '1000');
+  const scopes = repositoryScope(endpoint.repository, 'pull');
+  const call = {
+    endpoint,
+    method: 'GET' as const,
+    url,
+    headers: { accept: 'application/json' },
+    scopes,
+    doing,
+    signal,
+  };
+  for await (const { bytes } of pages(client, call, 'repository', () => false)) {
+    const { tags } = parseJsonObject(bytes, `answer of ${endpoint.registry} to ${doing}`);
+    if (tags === null || tags === undefined) continue;
+    if (!Array.isArray(tags))
+      throw new AirliftError('registry', `${doing}: the answer holds no list of tags`);
+    for (const tag of tags) {
+      if (typeof tag !== 'string' || !isTag(tag))
+        throw new AirliftError('registry', `${doing}: the answer holds an invalid tag`);
+      yield tag;
+    }
+  }
+}

@@ -1,0 +1,125 @@
+/** One HTTP exchange as it may be shown to people: secrets are redacted. */
+export interface RequestTrace {
+  readonly method: string;
+  readonly url: string;
+  /** The registry, as references name it, that the exchange was made for; its mirrors and storage hosts stand in `url`. */
+  readonly registry: string;
+  /** Missing where no answer came. */
+  readonly status?: number | undefined;
+  /** What went wrong where no answer came. */
+  readonly error?: string | undefined;
+  readonly requestHeaders: Readonly<Record<string, string>>;
+  readonly responseHeaders: Readonly<Record<string, string>>;
+  /** From sending the request to the end of the answer's headers. */
+  readonly milliseconds: number;
+}
+
+const hidden = '***';
+
+/** Query parameters whose values are no secrets. All others (signatures, session state, tokens) are hidden. */
+const openParameters: ReadonlySet<string> = new Set([
+  'account',
+  'artifactType',
+  'client_id',
+  'digest',
+  'digest-algorithm',
+  'from',
+  'last',
+  'mount',
+  'n',
+  'ns',
+  'offline_token',
+  'scope',
+  'service',
+]);
+
+/** The address without user name, password and the values of query parameters that may be secrets. */
+export function redactUrl(url: URL): string {
+  const parts = [...url.searchParams].map(([name, value]) => {
+    const shown = openParameters.has(name)
+      ? encodeURIComponent(value).replace(/%(?:2F|3A|2C)/g, decodeURIComponent)
+      : hidden;
+    return `${encodeURIComponent(name)}=${shown}`;
+  });
+  return `${url.protocol}//${url.host}${url.pathname}${parts.length > 0 ? `?${parts.join('&')}` : ''}`;
+}
+
+/** An address that came as text, redacted; what can't be parsed is hidden whole. */
+export function redactAddress(text: string, base: URL): string {
+  try {
+    return redactUrl(new URL(text, base));
+  } catch {
+    return hidden;
+  }
+}
+
+const shownHeaders: ReadonlySet<string> = new Set([
+  'accept',
+  'accept-encoding',
+  'content-encoding',
+  'content-length',
+  'content-range',
+  'content-type',
+  'date',
+  'docker-content-digest',
+  'docker-distribution-api-version',
+  'docker-ratelimit-source',
+  'oci-chunk-min-length',
+  'oci-filters-applied',
+  'oci-subject',
+  'oci-tag',
+  'range',
+  'ratelimit-limit',
+  'ratelimit-remaining',
+  'retry-after',
+  'server',
+  'user-agent',
+  'via',
+  'warning',
+  'www-authenticate',
+]);
+
+/** The headers that help to understand an exchange, with secrets hidden. */
+export function redactHeaders(
+  headers: Readonly<Record<string, string | readonly string[] | undefined>>,
+  url: URL,
+): Record<string, string> {
+  const shown: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (value === undefined) continue;
+    const text = typeof value === 'string' ? value : value.join(', ');
+    if (name === 'authorization' || name === 'proxy-authorization') {
+      shown[name] = `${/^\w+/.exec(text)?.[0] ?? ''} ${hidden}`.trimStart();
+    } else if (name === 'location') {
+      shown[name] = redactAddress(text, url);
+    } else if (name === 'link') {
+      shown[name] = text.replace(
+        /<([^>]*)>/g,
+        (_whole, address: string) => `<${redactAddress(address, url)}>`,
+      );
+    } else if (shownHeaders.has(name)) {
+      shown[name] = text.slice(0, 1000);
+    }
+  }
+  return shown;
+}
+
+/** The secrets of a run, to be hidden should a registry repeat one in what it answers. */
+export class Secrets {
+  readonly #texts = new Set<string>();
+
+  /** Remembers a secret, and the forms it takes on its way. */
+  add(secret: string): void {
+    if (secret.length < 4) return;
+    this.#texts.add(secret);
+    this.#texts.add(encodeURIComponent(secret));
+    this.#texts.add(JSON.stringify(secret).slice(1, -1));
+  }
+
+  /** `text` without any of the secrets. */
+  scrub(text: string): string {
+    let clean = text;
+    for (const secret of this.#texts) if (clean.includes(secret)) clean = clean.replaceAll(secret, hidden);
+    return clean;
+  }
+}

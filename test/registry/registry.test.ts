@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, describe, it } from 'node:test';
+import { isAirliftError } from '../../src/errors.js';
+import { Registry } from '../../src/registry/registry.js';
+import { collect, content, opener, pushImage, smallImage } from './content.js';
+import { startRegistry, type RunningRegistry } from './docker-registry.js';
+
+describe('Registry with docker-registry', () => {
+  let server: RunningRegistry;
+  let registry: Registry;
+  const at = (repository: string): { registry: string; repository: string } => ({
+    registry: server.host,
+    repository,
+  });
+  before(async () => {
+    server = await startRegistry();
+    registry = new Registry({ retryDelay: 10 });
+  });
+  after(async () => {
+    await registry.close();
+    await server.stop();
+  });
+
+  it('brings an image there and back, byte for byte', async () => {
+    const image = smallImage('there-and-back', randomBytes(3_000_000));
+    await pushImage(registry, at('acme/api'), '1.0', image);
+    const root = await registry.resolve({ ...at('acme/api'), tag: '1.0' });
+    assert.deepEqual(root, image.index.descriptor);
+    for (const { descriptor, bytes } of Object.values(image) as (typeof image.layer)[]) {
+      assert.equal(await registry.exists(at('acme/api'), descriptor), true);
+      assert.deepEqual(await collect(await registry.fetch(at('acme/api'), descriptor)), bytes);
+    }
+    const half = await registry.fetch(at('acme/api'), image.layer.descriptor, { offset: 1_000_001 });
+    assert.deepEqual(await collect(half), image.layer.bytes.subarray(1_000_001));
+  });
+
+  it('mounts from another repository', async () => {
+    const blob = content(randomBytes(100_000));
+    assert.equal(await registry.push(at('one/a'), blob.descriptor, opener(blob.bytes)), 'uploaded');
+    const never = (): never => assert.fail('content was opened');
+    assert.equal(
+      await registry.push(at('two/b'), blob.descriptor, never, { mountFrom: at('one/a') }),
+      'mounted',
+    );
+    assert.deepEqual(await collect(await registry.fetch(at('two/b'), blob.descriptor)), blob.bytes);
+  });
+
+  it('uploads where the mount comes to nothing', async () => {
+    const blob = content(randomBytes(1000));
+    const pushed = await registry.push(at('three/c'), blob.descriptor, opener(blob.bytes), {
+      mountFrom: at('not/there'),
+    });
+    assert.equal(pushed, 'uploaded');
+  });
+
+  it('carries zero-byte and sha512 blobs', async () => {
+    for (const blob of [content(''), content('sha512 content', 'text/plain', 'sha512')]) {
+      await registry.push(at('odd'), blob.descriptor, opener(blob.bytes));
+      assert.equal(await registry.exists(at('odd'), blob.descriptor), true);
+      assert.deepEqual(await collect(await registry.fetch(at('odd'), blob.descriptor)), blob.bytes);
+    }
+  });
+
+  it('lets no wrong content complete', async () => {
+    const right = content(randomBytes(200_000));
+    const wrong = Buffer.from(right.bytes);
+    wrong[100_000] = (wrong[100_000] ?? 0) ^ 1;
+    for (const [bytes, code] of [
+      [wrong, 'digest-mismatch'],
+      [right.bytes.subarray(0, 199_999), 'size-mismatch'],
+      [Buffer.concat([right.bytes, Buffer.from('x')]), 'size-mismatch'],
+    ] as const) {
+      await assert.rejects(registry.push(at('bad'), right.descriptor, opener(bytes)), (error) =>
+        isAirliftError(error, code),
+      );
+      assert.equal(await registry.exists(at('bad'), right.descriptor), false);
+    }
+  });
+
+  it('says what is missing with the code of the registry', async () => {
+    await assert.rejects(registry.resolve({ ...at('acme/none'), tag: '1' }), {
+      code: 'not-found',
+      message: `resolve ${server.host}/acme/none:1: manifest not found (404 MANIFEST_UNKNOWN)`,
+    });
+    await assert.rejects(registry.fetch(at('acme/none'), content('nothing').descriptor), {
+      code: 'not-found',
+      status: 404,
+    });
+  });
+
+  it('lists tags over several pages', async () => {
+    const image = smallImage('tags');
+    await pushImage(registry, at('tags'), 'a', image);
+    for (const tag of ['b', 'c', '1.0'])
+      await registry.tag({ ...at('tags'), tag }, image.index.descriptor, opener(image.index.bytes));
+    const tags: string[] = [];
+    for await (const tag of registry.tags(at('tags'))) tags.push(tag);
+    assert.deepEqual(tags.sort(), ['1.0', 'a', 'b', 'c']);
+    await assert.rejects(
+      async () => {
+        for await (const tag of registry.tags(at('no/such'))) assert.fail(tag);
+      },
+      {
+        code: 'not-found',
+        message: `list tags of ${server.host}/no/such: repository not found (404 NAME_UNKNOWN)`,
+      },
+    );
+  });
+
+  it('finds referrers under the fallback tag', async () => {
+    const image = smallImage('referrers');
+    await pushImage(registry, at('signed'), '1', image);
+    const none = [];
+    for await (const found of registry.referrers(at('signed'), image.index.descriptor.digest))
+      none.push(found);
+    assert.deepEqual(none, []);
+    const fallback = image.index.descriptor.digest.replace(':', '-');
+    await registry.tag({ ...at('signed'), tag: fallback }, image.index.descriptor, opener(image.index.bytes));
+    const some = [];
+    for await (const found of registry.referrers(at('signed'), image.index.descriptor.digest))
+      some.push(found.digest);
+    assert.deepEqual(some, [image.manifest.descriptor.digest]);
+  });
+
+  it('uses content that a descriptor carries itself', async () => {
+    const { descriptor, bytes } = content('inline');
+    const data = bytes.toString('base64');
+    assert.deepEqual(await collect(await registry.fetch(at('nowhere'), { ...descriptor, data })), bytes);
+  });
+});
