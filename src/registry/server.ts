@@ -1,0 +1,193 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { isIP, type AddressInfo } from 'node:net';
+import { AirliftError, isAirliftError, messageOf } from '../errors.js';
+import type { Call, RegistryOptions } from './server-call.js';
+import { listReferrers, listRepositories, listTags } from './server-lists.js';
+import { deleteManifest, pushManifest } from './server-manifests.js';
+import { pullBlob, pullManifest } from './server-pull.js';
+import { json, refuse, send, type Reply } from './server-reply.js';
+import { parseTarget, type Route } from './server-route.js';
+import {
+  cancelUpload,
+  continueUpload,
+  deleteBlob,
+  finishUpload,
+  startUpload,
+  uploadStatus,
+} from './server-uploads.js';
+import type { ContentStore } from './store-content.js';
+
+export type { RegistryOptions, RequestEntry } from './server-call.js';
+export type { ContentStore } from './store-content.js';
+
+/** Milliseconds without a byte after which a connection is given up: long, since a large upload is synced before its answer. */
+const idleTimeout = 10 * 60 * 1000;
+/** Milliseconds that a connection waits for its next request. */
+const keepAliveTimeout = 65 * 1000;
+/** Bytes of a refused request's body that are read, so that its client sees the answer, before the connection is cut. */
+const drainLimit = 16 * 1024 * 1024;
+
+/** Where a server listens. */
+export interface Listening {
+  readonly host: string;
+  readonly port: number;
+  /** `http://host:port`, without a slash at the end. */
+  readonly url: string;
+}
+
+/** A registry on HTTP. */
+export interface RegistryServer {
+  /**
+   * Begins to listen; port 0 takes a free one.
+   * @throws AirliftError `usage` where the address is not loopback and `allowRemote` is not set, `busy` where the port is taken, `io`
+   */
+  listen(host: string, port: number): Promise<Listening>;
+  /** Stops listening and ends every connection. */
+  close(): Promise<void>;
+}
+
+/**
+ * A registry after the OCI distribution-spec 1.1 (pull, push, content discovery, content management) on what `store` holds.
+ * It knows no authentication, and so listens on loopback only, unless told otherwise.
+ */
+export function createRegistryServer(store: ContentStore, options: RegistryOptions = {}): RegistryServer {
+  const server = createServer((request, response) => {
+    void handle(store, options, request, response);
+  });
+  server.requestTimeout = 0;
+  server.timeout = idleTimeout;
+  server.keepAliveTimeout = keepAliveTimeout;
+  return {
+    listen: async (host, port) => await listen(server, host, port, options.allowRemote === true),
+    close: async () => await close(server),
+  };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}
+
+async function listen(server: Server, host: string, port: number, allowRemote: boolean): Promise<Listening> {
+  const address = host.includes(':') ? `[${host}]` : host;
+  if (!allowRemote && !isLoopback(host)) {
+    throw new AirliftError('usage', `listen on ${address}:${port}: not a loopback address`, {
+      hint: 'the registry asks for no credentials: whoever reaches it may read and write. Allow remote access only on a network you trust',
+    });
+  }
+  await new Promise<void>((done, fail) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const code = cause.code === 'EADDRINUSE' ? 'busy' : 'io';
+      const happened = code === 'busy' ? 'the port is in use' : cause.message;
+      fail(new AirliftError(code, `listen on ${address}:${port}: ${happened}`, { cause }));
+    });
+    server.listen(port, host, done);
+  });
+  const bound = (server.address() as AddressInfo).port;
+  return { host, port: bound, url: `http://${address}:${bound}` };
+}
+
+async function close(server: Server): Promise<void> {
+  await new Promise<void>((done) => {
+    server.close(() => done());
+    server.closeAllConnections();
+  });
+}
+
+async function handle(
+  store: ContentStore,
+  options: RegistryOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { method = 'GET', url: target = '/' } = request;
+  response.setHeader('Docker-Distribution-API-Version', 'registry/2.0');
+  // A client that goes away shows itself where the stream is read or written; without a listener it would end the process.
+  request.on('error', () => undefined);
+  let reply: Reply;
+  try {
+    const parsed = parseTarget(target);
+    reply =
+      'refusal' in parsed
+        ? parsed.refusal
+        : await answer({ method, request, query: parsed.query, store, options }, parsed.route);
+  } catch (error) {
+    reply = failure(error);
+  }
+  try {
+    if (!request.complete) drain(request);
+    const bytes = await send(response, reply, method === 'HEAD');
+    options.onRequest?.({ method, target, status: reply.status, bytes });
+  } catch {
+    response.destroy();
+  }
+}
+
+function failure(error: unknown): Reply {
+  const full = isAirliftError(error, 'no-space');
+  return refuse(full ? 507 : 500, 'UNKNOWN', full ? error.message : `internal error: ${messageOf(error)}`);
+}
+
+function drain(request: IncomingMessage): void {
+  let left = drainLimit;
+  request.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) request.destroy();
+  });
+}
+
+type Handler = (call: Call) => Promise<Reply>;
+
+/** What each method does with what the path names. Methods that write are there for a store that takes them. */
+function handlersOf(route: Route, { push }: ContentStore): Partial<Record<string, Handler>> {
+  switch (route.kind) {
+    case 'base':
+      return { GET: () => Promise.resolve(json(200, {})) };
+    case 'catalog':
+      return { GET: listRepositories };
+    case 'tags':
+      return { GET: (call) => listTags(call, route.repository) };
+    case 'referrers':
+      return { GET: (call) => listReferrers(call, route.repository, route.digest) };
+    case 'manifest': {
+      const { repository, reference } = route;
+      const pull: Handler = (call) => pullManifest(call, repository, reference);
+      if (push === undefined) return { GET: pull };
+      return {
+        GET: pull,
+        PUT: (call) => pushManifest({ ...call, push }, repository, reference),
+        DELETE: (call) => deleteManifest({ ...call, push }, repository, reference),
+      };
+    }
+    case 'blob': {
+      const { repository, digest } = route;
+      const pull: Handler = (call) => pullBlob(call, repository, digest);
+      if (push === undefined) return { GET: pull };
+      return { GET: pull, DELETE: (call) => deleteBlob({ ...call, push }, repository, digest) };
+    }
+    case 'uploads':
+      if (push === undefined) return {};
+      return { POST: (call) => startUpload({ ...call, push }, route.repository) };
+    case 'upload': {
+      if (push === undefined) return {};
+      const { repository, id } = route;
+      return {
+        GET: (call) => uploadStatus({ ...call, push }, repository, id),
+        PATCH: (call) => continueUpload({ ...call, push }, repository, id),
+        PUT: (call) => finishUpload({ ...call, push }, repository, id),
+        DELETE: (call) => cancelUpload({ ...call, push }, repository, id),
+      };
+    }
+  }
+}
+
+async function answer(call: Call, route: Route): Promise<Reply> {
+  const handlers = handlersOf(route, call.store);
+  const handler = handlers[call.method === 'HEAD' ? 'GET' : call.method];
+  if (handler !== undefined) return await handler(call);
+  const allowed = Object.keys(handlers).flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]));
+  const why =
+    call.store.push === undefined && call.method !== 'GET'
+      ? 'this registry is read-only'
+      : 'method not allowed';
+  return refuse(405, 'UNSUPPORTED', why, { Allow: allowed.join(', ') });
+}

@@ -1,0 +1,76 @@
+import { join } from 'node:path';
+import { algorithmOf, digestOf, hexOf, isDigest, type Digest } from '../oci/digest.js';
+
+/**
+ * Where a DirectoryStore keeps things. No name of a repository's path begins with `_`, so what belongs to a repository
+ * can't be mistaken for a repository below it.
+ *
+ *     blobs/<algorithm>/<hex>                       content, manifests too, once for all repositories
+ *     incoming/                                     uploads and files being written
+ *     repositories/<path>/_blobs/<digest>           empty: the repository holds the blob
+ *     repositories/<path>/_manifests/<digest>       the manifest's media type
+ *     repositories/<path>/_referrers/<digest>/<digest>   a referrer's descriptor, under its subject
+ *     repositories/<path>/_tags/<tag>               the digest it points at
+ *
+ * In file names a digest is written `sha256-<hex>`.
+ */
+export class StoreLayout {
+  readonly repositories: string;
+  readonly incoming: string;
+
+  constructor(readonly root: string) {
+    this.repositories = join(root, 'repositories');
+    this.incoming = join(root, 'incoming');
+  }
+
+  content(digest: Digest): string {
+    return join(this.root, 'blobs', algorithmOf(digest), hexOf(digest));
+  }
+
+  repository(repository: string): string {
+    return join(this.repositories, ...repository.split('/'));
+  }
+
+  blob(repository: string, digest: Digest): string {
+    return join(this.repository(repository), '_blobs', fileNameOf(digest));
+  }
+
+  manifests(repository: string): string {
+    return join(this.repository(repository), '_manifests');
+  }
+
+  manifest(repository: string, digest: Digest): string {
+    return join(this.manifests(repository), fileNameOf(digest));
+  }
+
+  referrers(repository: string, subject: Digest): string {
+    return join(this.repository(repository), '_referrers', fileNameOf(subject));
+  }
+
+  referrer(repository: string, subject: Digest, digest: Digest): string {
+    return join(this.referrers(repository, subject), fileNameOf(digest));
+  }
+
+  tags(repository: string): string {
+    return join(this.repository(repository), '_tags');
+  }
+
+  tag(repository: string, tag: string): string {
+    return join(this.tags(repository), tag);
+  }
+
+  /** An upload's file: its name holds the repository, so that the id is worth nothing in another one. */
+  upload(repository: string, id: string): string {
+    return join(this.incoming, `${id}.${hexOf(digestOf(Buffer.from(repository))).slice(0, 16)}`);
+  }
+}
+
+function fileNameOf(digest: Digest): string {
+  return `${algorithmOf(digest)}-${hexOf(digest)}`;
+}
+
+/** The digest that a file's name stands for. */
+export function digestOfFileName(name: string): Digest | undefined {
+  const digest = name.replace('-', ':');
+  return isDigest(digest) ? digest : undefined;
+}

@@ -1,0 +1,248 @@
+import { createHash, randomUUID, type Hash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { AirliftError } from '../errors.js';
+import { algorithmOf, type Digest, type DigestAlgorithm } from '../oci/digest.js';
+import type { UploadState } from './store-content.js';
+import {
+  ifPresent,
+  inFolder,
+  moveInto,
+  removeFile,
+  smallFileSize,
+  storeError,
+  touch,
+} from './store-files.js';
+import type { StoreLayout } from './store-layout.js';
+
+/** Bytes gathered before they are written: few large writes instead of one a packet. */
+const batchSize = 512 * 1024;
+/** Uploads whose digest so far is remembered. The others are known by their file and hashed again when they end. */
+const rememberedUploads = 4096;
+/** Milliseconds after which an upload that nobody went on with is removed. */
+const staleAfter = 7 * 24 * 3600 * 1000;
+
+interface Session {
+  /** The digest so far, where every byte went through it. */
+  hash: { readonly algorithm: DigestAlgorithm; readonly running: Hash } | undefined;
+  /** Bytes that are in the file. */
+  size: number;
+  /** What the newest append reads from. */
+  body: Readable | undefined;
+  /** Settles when everything begun so far has ended: one thing at a time happens to an upload. */
+  idle: Promise<void>;
+  ended: boolean;
+}
+
+/** Blobs on their way in, each a file that gets the blob's name once its digest is known to be right. */
+export class Uploads {
+  readonly #layout: StoreLayout;
+  /** By file. The file comes with the first byte, so an upload may be known here only. */
+  readonly #sessions = new Map<string, Session>();
+
+  constructor(layout: StoreLayout) {
+    this.#layout = layout;
+  }
+
+  /** Removes what was begun long ago and never ended. */
+  async removeStale(): Promise<void> {
+    const oldest = Date.now() - staleAfter;
+    for (const name of (await ifPresent(readdir(this.#layout.incoming))) ?? []) {
+      const path = join(this.#layout.incoming, name);
+      const file = await ifPresent(stat(path));
+      if (file !== undefined && file.mtimeMs < oldest) await rm(path, { force: true });
+    }
+  }
+
+  start(repository: string): UploadState {
+    const id = randomUUID();
+    const hash = { algorithm: 'sha256', running: createHash('sha256') } as const;
+    this.#remember(this.#layout.upload(repository, id), newSession(hash, 0));
+    return { id, size: 0 };
+  }
+
+  async state(repository: string, id: string): Promise<UploadState | undefined> {
+    const session = await this.#find(this.#layout.upload(repository, id));
+    return session === undefined ? undefined : { id, size: session.size };
+  }
+
+  async append(repository: string, id: string, body: Readable, length?: number): Promise<UploadState> {
+    return await this.#alone(repository, id, body, async (path, session) => {
+      await inFolder(this.#layout.incoming, () => write(path, session, body, length));
+      return { id, size: session.size };
+    });
+  }
+
+  async finish(repository: string, id: string, digest: Digest): Promise<void> {
+    await this.#alone(repository, id, undefined, async (path, session) => {
+      session.ended = true;
+      if (session.size === 0) await touch(path);
+      const got = await digestOfUpload(path, session, algorithmOf(digest));
+      if (got !== digest) {
+        await removeFile(path);
+        throw new AirliftError(
+          'digest-mismatch',
+          `upload blob ${digest}: digest mismatch after ${session.size} bytes; got ${got}, want ${digest}`,
+        );
+      }
+      if (session.size >= smallFileSize) await sync(path);
+      await moveInto(path, this.#layout.content(digest));
+    });
+  }
+
+  async cancel(repository: string, id: string): Promise<void> {
+    await this.#alone(repository, id, undefined, async (path, session) => {
+      session.ended = true;
+      await removeFile(path);
+    });
+  }
+
+  /** Does `operation` when what went on with the upload before has ended; an append that is under way is broken off. */
+  async #alone<T>(
+    repository: string,
+    id: string,
+    body: Readable | undefined,
+    operation: (path: string, session: Session) => Promise<T>,
+  ): Promise<T> {
+    const path = this.#layout.upload(repository, id);
+    const session = await this.#find(path);
+    if (session === undefined) throw unknownUpload(id);
+    session.body?.destroy();
+    session.body = body;
+    const turn = session.idle.then(async () => {
+      if (session.ended) throw unknownUpload(id);
+      return await operation(path, session);
+    });
+    session.idle = turn.then(
+      () => undefined,
+      () => undefined,
+    );
+    try {
+      return await turn;
+    } finally {
+      if (session.body === body) session.body = undefined;
+      if (session.ended) this.#sessions.delete(path);
+    }
+  }
+
+  async #find(path: string): Promise<Session | undefined> {
+    const known = this.#sessions.get(path);
+    if (known !== undefined) return known;
+    const file = await ifPresent(stat(path));
+    if (file === undefined) return undefined;
+    // Another request may have found the file meanwhile: both go on with one session.
+    const session = this.#sessions.get(path) ?? newSession(undefined, file.size);
+    this.#remember(path, session);
+    return session;
+  }
+
+  #remember(path: string, session: Session): void {
+    this.#sessions.set(path, session);
+    if (this.#sessions.size <= rememberedUploads) return;
+    for (const [old, { body }] of this.#sessions) {
+      if (body === undefined) {
+        this.#sessions.delete(old);
+        return;
+      }
+    }
+  }
+}
+
+function newSession(hash: Session['hash'], size: number): Session {
+  return { hash, size, body: undefined, idle: Promise.resolve(), ended: false };
+}
+
+function unknownUpload(id: string): AirliftError {
+  return new AirliftError('not-found', `upload ${id}: no such upload`);
+}
+
+/** Adds `body` to the file and the digest, keeping what arrived where it breaks off. */
+async function write(
+  path: string,
+  session: Session,
+  body: Readable,
+  length: number | undefined,
+): Promise<void> {
+  const before = session.size;
+  const file = await open(path, 'a');
+  try {
+    const broken = await copy(file, session, body);
+    const got = session.size - before;
+    if (length !== undefined && got > length) {
+      await file.truncate(before);
+      session.size = before;
+      session.hash = undefined;
+    }
+    if (broken !== undefined) throw broken.error;
+    if (length !== undefined && got !== length) {
+      throw new AirliftError('size-mismatch', `upload: size mismatch; got ${got} bytes, want ${length}`);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** Copies while the next batch arrives. Gives the error that broke the body off, after writing what came before it. */
+async function copy(
+  file: FileHandle,
+  session: Session,
+  body: Readable,
+): Promise<{ error: unknown } | undefined> {
+  let batch: Buffer[] = [];
+  let gathered = 0;
+  let writing: Promise<void> = Promise.resolve();
+  let broken: { error: unknown } | undefined;
+  const flush = async (): Promise<void> => {
+    await writing;
+    if (gathered === 0) return;
+    writing = writeAll(file, session, batch, gathered);
+    writing.catch(() => undefined);
+    batch = [];
+    gathered = 0;
+  };
+  try {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      session.hash?.running.update(chunk);
+      batch.push(chunk);
+      gathered += chunk.length;
+      if (gathered >= batchSize) await flush();
+    }
+  } catch (error) {
+    broken = { error };
+  }
+  await flush();
+  await writing;
+  return broken;
+}
+
+async function writeAll(file: FileHandle, session: Session, batch: Buffer[], size: number): Promise<void> {
+  try {
+    const { bytesWritten } = await file.writev(batch);
+    if (bytesWritten < size) await file.writeFile(Buffer.concat(batch).subarray(bytesWritten));
+    session.size += size;
+  } catch (error) {
+    session.hash = undefined;
+    session.size = (await file.stat()).size;
+    throw storeError('write an upload', error);
+  }
+}
+
+async function digestOfUpload(path: string, session: Session, algorithm: DigestAlgorithm): Promise<string> {
+  const known = session.hash;
+  if (known?.algorithm === algorithm) return `${algorithm}:${known.running.digest('hex')}`;
+  const hash = createHash(algorithm);
+  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 }))
+    hash.update(chunk as Buffer);
+  return `${algorithm}:${hash.digest('hex')}`;
+}
+
+async function sync(path: string): Promise<void> {
+  const file = await open(path, 'r+');
+  try {
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,197 @@
+import { createReadStream } from 'node:fs';
+import { access, open, readFile } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { isObject, parseDescriptor, type Descriptor } from '../oci/descriptor.js';
+import { algorithmOf, digestOf, isDigest, type Digest } from '../oci/digest.js';
+import { maxManifestSize } from '../oci/manifest.js';
+import type {
+  ContentStore,
+  Page,
+  PushedManifest,
+  PushStore,
+  StoredBlob,
+  StoredManifest,
+  UploadState,
+} from './store-content.js';
+import { ifPresent, readText, removeFile, smallFileSize, touch, writeWhole } from './store-files.js';
+import { digestOfFileName, StoreLayout } from './store-layout.js';
+import { listRepositories, namesIn, takePage } from './store-listing.js';
+import { Uploads } from './store-uploads.js';
+
+/** Bytes read at a time from a large blob. */
+const readSize = 512 * 1024;
+
+/**
+ * A registry's content in a directory (the layout is described at StoreLayout). Every file appears under its name whole or
+ * not at all, so that a kill at any instant leaves no half blob; several processes may use one directory.
+ */
+export class DirectoryStore implements ContentStore {
+  readonly push: PushStore;
+  readonly #layout: StoreLayout;
+
+  private constructor(layout: StoreLayout, uploads: Uploads) {
+    this.#layout = layout;
+    this.push = new DirectoryPush(this, layout, uploads);
+  }
+
+  /**
+   * Opens a store. The directory is made with the first push; uploads that were left off a week ago are removed.
+   * @throws AirliftError `io`
+   */
+  static async open(directory: string): Promise<DirectoryStore> {
+    const layout = new StoreLayout(directory);
+    const uploads = new Uploads(layout);
+    await uploads.removeStale();
+    return new DirectoryStore(layout, uploads);
+  }
+
+  async repositories(page: Page): Promise<string[]> {
+    return await listRepositories(this.#layout.repositories, page);
+  }
+
+  async tags(repository: string, page: Page): Promise<string[] | undefined> {
+    if (!(await isThere(this.#layout.manifests(repository)))) return undefined;
+    return takePage(await namesIn(this.#layout.tags(repository)), page);
+  }
+
+  async resolveTag(repository: string, tag: string): Promise<Digest | undefined> {
+    const digest = await readText(this.#layout.tag(repository, tag));
+    return isDigest(digest) ? digest : undefined;
+  }
+
+  async manifest(repository: string, digest: Digest): Promise<StoredManifest | undefined> {
+    const mediaType = await readText(this.#layout.manifest(repository, digest));
+    if (mediaType === undefined || mediaType === '') return undefined;
+    const bytes = await this.#readChecked(digest);
+    return bytes === undefined ? undefined : { digest, mediaType, bytes };
+  }
+
+  async blob(repository: string, digest: Digest): Promise<StoredBlob | undefined> {
+    if (!(await isThere(this.#layout.blob(repository, digest)))) return undefined;
+    return await this.content(digest);
+  }
+
+  /** Content by its digest alone, whichever repository holds it. */
+  async content(digest: Digest): Promise<StoredBlob | undefined> {
+    const path = this.#layout.content(digest);
+    const file = await ifPresent(open(path));
+    if (file === undefined) return undefined;
+    try {
+      const { size } = await file.stat();
+      if (size >= smallFileSize)
+        return { size, read: (start, end) => Promise.resolve(part(path, start, end)) };
+      const bytes = await file.readFile();
+      if (digestOf(bytes, algorithmOf(digest)) !== digest) return undefined;
+      return { size, read: (start, end) => Promise.resolve(bytes.subarray(start, end)) };
+    } finally {
+      await file.close();
+    }
+  }
+
+  async *referrers(
+    repository: string,
+    digest: Digest,
+    after: string | undefined,
+  ): AsyncGenerator<Descriptor> {
+    const names = await namesIn(this.#layout.referrers(repository, digest));
+    const digests = names.map(digestOfFileName).filter((name) => name !== undefined);
+    for (const referrer of takePage(digests, { after, limit: Infinity })) {
+      const descriptor = await this.#referrer(repository, digest, referrer);
+      if (descriptor !== undefined) yield descriptor;
+    }
+  }
+
+  async #referrer(repository: string, subject: Digest, digest: Digest): Promise<Descriptor | undefined> {
+    const text = await readText(this.#layout.referrer(repository, subject, digest));
+    if (text === undefined) return undefined;
+    try {
+      const value: unknown = JSON.parse(text);
+      return isObject(value) ? parseDescriptor(value, `referrer ${digest}`) : undefined;
+    } catch {
+      // Power was lost before the file reached the disk. The next push of the referrer writes it again.
+      return undefined;
+    }
+  }
+
+  async #readChecked(digest: Digest): Promise<Buffer | undefined> {
+    const bytes = await ifPresent(readFile(this.#layout.content(digest)));
+    if (bytes === undefined || bytes.length > maxManifestSize) return undefined;
+    return digestOf(bytes, algorithmOf(digest)) === digest ? bytes : undefined;
+  }
+}
+
+/** The writing half: content first, then the names by which it is found. */
+class DirectoryPush implements PushStore {
+  constructor(
+    private readonly store: DirectoryStore,
+    private readonly layout: StoreLayout,
+    private readonly uploads: Uploads,
+  ) {}
+
+  startUpload(repository: string): Promise<UploadState> {
+    return Promise.resolve(this.uploads.start(repository));
+  }
+
+  async upload(repository: string, id: string): Promise<UploadState | undefined> {
+    return await this.uploads.state(repository, id);
+  }
+
+  async append(repository: string, id: string, body: Readable, length?: number): Promise<UploadState> {
+    return await this.uploads.append(repository, id, body, length);
+  }
+
+  async finishUpload(repository: string, id: string, digest: Digest): Promise<void> {
+    await this.uploads.finish(repository, id, digest);
+    await touch(this.layout.blob(repository, digest));
+  }
+
+  async cancelUpload(repository: string, id: string): Promise<void> {
+    await this.uploads.cancel(repository, id);
+  }
+
+  async mount(repository: string, digest: Digest, from: string | undefined): Promise<boolean> {
+    const held = from === undefined ? this.store.content(digest) : this.store.blob(from, digest);
+    if ((await held) === undefined) return false;
+    await touch(this.layout.blob(repository, digest));
+    return true;
+  }
+
+  async putManifest(repository: string, manifest: PushedManifest, tags: readonly string[]): Promise<void> {
+    const { digest, mediaType, bytes, referrer } = manifest;
+    await this.#write(this.layout.content(digest), bytes);
+    await this.#write(this.layout.manifest(repository, digest), mediaType);
+    if (referrer !== undefined) {
+      const path = this.layout.referrer(repository, referrer.subject, digest);
+      await this.#write(path, JSON.stringify(referrer.descriptor));
+    }
+    for (const tag of tags) await this.#write(this.layout.tag(repository, tag), digest);
+  }
+
+  async deleteTag(repository: string, tag: string): Promise<boolean> {
+    return await removeFile(this.layout.tag(repository, tag));
+  }
+
+  async deleteManifest(repository: string, digest: Digest, subject: Digest | undefined): Promise<boolean> {
+    for (const tag of await namesIn(this.layout.tags(repository))) {
+      if ((await this.store.resolveTag(repository, tag)) === digest) await this.deleteTag(repository, tag);
+    }
+    if (subject !== undefined) await removeFile(this.layout.referrer(repository, subject, digest));
+    return await removeFile(this.layout.manifest(repository, digest));
+  }
+
+  async deleteBlob(repository: string, digest: Digest): Promise<boolean> {
+    return await removeFile(this.layout.blob(repository, digest));
+  }
+
+  async #write(path: string, content: Uint8Array | string): Promise<void> {
+    await writeWhole(this.layout.incoming, path, content);
+  }
+}
+
+function part(path: string, start: number, end: number): Readable {
+  return createReadStream(path, { start, end: end - 1, highWaterMark: readSize });
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return (await ifPresent(access(path).then(() => true))) ?? false;
+}
