@@ -62,7 +62,7 @@ test('paths that name nothing are refused, and none leads out of the store', asy
     ['/v2/a/blobs/sha256:zz', 400, 'DIGEST_INVALID'],
     ['/v2/a/blobs/md5:d41d8cd98f00b204e9800998ecf8427e', 400, 'DIGEST_INVALID'],
     ['/v2/a/blobs/uploads/..%2f..%2fx', 404, 'UNSUPPORTED'],
-    ['/v2/a/blobs/uploads/.', 404, 'UNSUPPORTED'],
+    ['/v2/a/blobs/uploads/.', 404, 'BLOB_UPLOAD_UNKNOWN'],
     ['/v1/', 404, 'UNSUPPORTED'],
     ['/', 404, 'UNSUPPORTED'],
   ];
