@@ -26,6 +26,7 @@ const packages = {
   tar: 'tar',
   sha256sum: 'coreutils',
   split: 'coreutils',
+  time: 'time',
 } as const;
 
 export type Peer = keyof typeof packages;

@@ -1,0 +1,104 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
+import { commonPlatforms, programLayer, rootfs, type NamedImage } from '../support/image-sets.js';
+import { bigLayer, imageOf, indexOf, layer, type Layer, type TestImage } from '../support/images.js';
+import { pushImage } from '../support/push-image.js';
+
+/** What the corpus is made of; sizes in bytes. */
+export interface CorpusShape {
+  readonly images: number;
+  /** A layer of each platform that all images share. */
+  readonly base: number;
+  /** A layer of each platform that every second image shares. */
+  readonly runtime: number;
+  /** The layers that each image has for itself, on each platform. */
+  readonly own: readonly number[];
+}
+
+const megabyte = 1_000_000;
+
+export const fullShape: CorpusShape = {
+  images: 8,
+  base: 30 * megabyte,
+  runtime: 48 * megabyte,
+  own: [34 * megabyte, 16 * megabyte, 9 * megabyte, 900_000, 20_000],
+};
+
+export const smallShape: CorpusShape = {
+  images: 3,
+  base: 2 * megabyte,
+  runtime: 3 * megabyte,
+  own: [2 * megabyte, 900_000, 20_000],
+};
+
+function corpusImages(shape: CorpusShape): NamedImage[] {
+  const shared = new Map<string, Layer>();
+  const big = (bytes: number, seed: string): Layer => {
+    const known = shared.get(seed) ?? bigLayer(bytes, seed);
+    shared.set(seed, known);
+    return known;
+  };
+  const single = (number: number, platform: string): TestImage =>
+    imageOf({
+      platform,
+      layers: [
+        layer(rootfs('base')),
+        big(shape.base, `base ${platform}`),
+        ...(number % 2 === 0 ? [] : [big(shape.runtime, `runtime ${platform}`)]),
+        // No two images alike: sizes grow a little from image to image.
+        ...shape.own.map((bytes, at) =>
+          big(Math.round(bytes * (1 + number / 50)), `own ${number} ${at} ${platform}`),
+        ),
+        programLayer(platform, `app-${number}`),
+      ],
+    });
+  return Array.from({ length: shape.images }, (_, number) => ({
+    repository: `bench/app-${number}`,
+    tag: '1',
+    image: indexOf({ children: commonPlatforms.map((platform) => single(number, platform)) }),
+  }));
+}
+
+export interface Corpus {
+  readonly images: readonly string[];
+  readonly platforms: number;
+  /** Distinct blobs and manifests, and their bytes. */
+  readonly blobs: number;
+  readonly bytes: number;
+}
+
+/** Starts a docker-registry that holds the corpus. What was made in `dir` before is used again. */
+export async function serveCorpus(
+  dir: string,
+  shape: CorpusShape,
+): Promise<{ readonly registry: DockerRegistry; readonly corpus: Corpus }> {
+  const storage = join(dir, 'corpus');
+  const note = join(dir, 'corpus.json');
+  const wanted = JSON.stringify(shape);
+  if (existsSync(note)) {
+    const { shape: made, corpus } = JSON.parse(readFileSync(note, 'utf8')) as {
+      shape: string;
+      corpus: Corpus;
+    };
+    if (made === wanted) return { registry: await startDockerRegistry({ storage }), corpus };
+  }
+  rmSync(note, { force: true });
+  rmSync(storage, { recursive: true, force: true });
+  const registry = await startDockerRegistry({ storage });
+  const sizes = new Map<string, number>();
+  const images = corpusImages(shape);
+  for (const { repository, tag, image } of images) {
+    await pushImage(registry.host, repository, tag, image);
+    for (const { digest, size } of [...image.blobs.values(), ...image.manifests.values()])
+      sizes.set(digest, size);
+  }
+  const corpus = {
+    images: images.map(({ repository, tag }) => `${repository}:${tag}`),
+    platforms: commonPlatforms.length,
+    blobs: sizes.size,
+    bytes: [...sizes.values()].reduce((total, size) => total + size, 0),
+  };
+  writeFileSync(note, JSON.stringify({ shape: wanted, corpus }));
+  return { registry, corpus };
+}
