@@ -1,0 +1,180 @@
+import { fsync, ftruncate, readSync, writev, writevSync, createReadStream } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { Readable } from 'node:stream';
+import { promisify } from 'node:util';
+import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+
+/** Bytes a stream reads at a time. */
+const streamChunk = 1024 * 1024;
+
+const hints: Readonly<Record<string, string>> = {
+  EACCES: 'check the permissions of the file and of its directory',
+  EPERM: 'check the permissions of the file and of its directory',
+  EROFS: 'the filesystem is mounted read-only',
+  EFBIG: 'the filesystem takes no file of this size (FAT32 ends at 4 GiB)',
+};
+
+/**
+ * An error of the operating system as an AirliftError: `no-space` where the disk or quota is full, else `io`.
+ * @param attempted what was tried and on what, e.g. `write site.tar.partial`
+ */
+export function ioError(attempted: string, cause: unknown): AirliftError {
+  const code = systemCodeOf(cause) ?? '';
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new AirliftError('no-space', `${attempted}: no space left on the device (${code})`, {
+      cause,
+      hint: 'free some space and run the same command again: it goes on where it was',
+    });
+  const text = messageOf(cause)
+    .replace(/^E[A-Z0-9]+: /, '')
+    .replace(/, [a-z]+( '.*')?$/s, '');
+  return new AirliftError('io', `${attempted}: ${text}${code === '' ? '' : ` (${code})`}`, {
+    cause,
+    hint: hints[code],
+  });
+}
+
+/**
+ * The bytes of a bundle, read and written by position. Everything that touches them goes through here, so that a bundle
+ * may later be a set of volumes. Worker threads open their own by path.
+ */
+export class BundleFile {
+  readonly #handle: FileHandle;
+
+  private constructor(
+    readonly path: string,
+    handle: FileHandle,
+  ) {
+    this.#handle = handle;
+  }
+
+  /**
+   * Opens the file: `r` to read, `r+` to read and write what exists, `a+` to create it where it does not.
+   * @throws AirliftError `io`
+   */
+  static async open(path: string, mode: 'r' | 'r+' | 'a+'): Promise<BundleFile> {
+    try {
+      // Positional writes ignore their position under O_APPEND, so a+ only creates.
+      if (mode === 'a+') await (await open(path, 'a')).close();
+      return new BundleFile(path, await open(path, mode === 'r' ? 'r' : 'r+'));
+    } catch (error) {
+      throw ioError(`open ${path}`, error);
+    }
+  }
+
+  /** Bytes of the file, and bytes that it takes on the disk (less where it has holes). */
+  async stat(): Promise<{ size: number; allocated: number; isFile: boolean }> {
+    const stat = await this.#handle.stat();
+    return { size: stat.size, allocated: stat.blocks * 512, isFile: stat.isFile() };
+  }
+
+  /**
+   * Writes all of `buffers`, one after the other, from `position` on.
+   * @throws AirliftError `no-space`, `io`
+   */
+  async writev(buffers: readonly Uint8Array[], position: number): Promise<void> {
+    let rest = buffers.filter((buffer) => buffer.byteLength > 0);
+    try {
+      while (rest.length > 0) {
+        const { bytesWritten } = await promisify(writev)(this.#handle.fd, rest, position);
+        position += bytesWritten;
+        rest = without(rest, bytesWritten);
+      }
+    } catch (error) {
+      throw ioError(`write ${this.path}`, error);
+    }
+  }
+
+  /** As writev, but blocks the thread: for workers that do nothing else meanwhile, and for many small writes. */
+  writevSync(buffers: readonly Uint8Array[], position: number): void {
+    let rest = buffers.filter((buffer) => buffer.byteLength > 0);
+    try {
+      while (rest.length > 0) {
+        const written = writevSync(this.#handle.fd, rest, position);
+        position += written;
+        rest = without(rest, written);
+      }
+    } catch (error) {
+      throw ioError(`write ${this.path}`, error);
+    }
+  }
+
+  /**
+   * Reads `length` bytes from `position` on; fewer where the file ends before.
+   * @throws AirliftError `io`
+   */
+  async read(position: number, length: number): Promise<Buffer> {
+    const buffer = Buffer.allocUnsafe(length);
+    let done = 0;
+    try {
+      while (done < length) {
+        const { bytesRead } = await this.#handle.read(buffer, done, length - done, position + done);
+        if (bytesRead === 0) break;
+        done += bytesRead;
+      }
+    } catch (error) {
+      throw ioError(`read ${this.path}`, error);
+    }
+    return buffer.subarray(0, done);
+  }
+
+  /** Fills `buffer` from `position` on, blocking the thread, and says how many bytes there were. */
+  readSync(buffer: Uint8Array, position: number): number {
+    let done = 0;
+    try {
+      while (done < buffer.byteLength) {
+        const count = readSync(this.#handle.fd, buffer, done, buffer.byteLength - done, position + done);
+        if (count === 0) break;
+        done += count;
+      }
+    } catch (error) {
+      throw ioError(`read ${this.path}`, error);
+    }
+    return done;
+  }
+
+  /** Streams `length` bytes from `position` on in big chunks; ends early where the file does. */
+  stream(position: number, length: number, signal?: AbortSignal): Readable {
+    if (length <= 0) return Readable.from([]);
+    return createReadStream(this.path, {
+      fd: this.#handle.fd,
+      autoClose: false,
+      start: position,
+      end: position + length - 1,
+      highWaterMark: Math.min(streamChunk, length),
+      signal,
+    });
+  }
+
+  /** Makes the file `size` bytes long; what is new is a hole. */
+  async resize(size: number): Promise<void> {
+    try {
+      await promisify(ftruncate)(this.#handle.fd, size);
+    } catch (error) {
+      throw ioError(`make ${this.path} ${size} bytes long`, error);
+    }
+  }
+
+  /** Returns when everything written is on the disk. */
+  async sync(): Promise<void> {
+    try {
+      await promisify(fsync)(this.#handle.fd);
+    } catch (error) {
+      throw ioError(`write ${this.path} to the disk`, error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+}
+
+/** What is left of `buffers` after `count` bytes of them were written. */
+function without(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
+  const rest = [];
+  for (const buffer of buffers) {
+    if (count < buffer.byteLength) rest.push(count > 0 ? buffer.subarray(count) : buffer);
+    count = Math.max(0, count - buffer.byteLength);
+  }
+  return rest;
+}
