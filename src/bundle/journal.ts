@@ -1,0 +1,303 @@
+import { rmSync } from 'node:fs';
+import Database from 'better-sqlite3';
+import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../errors.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import { isIndex } from '../oci/media-types.js';
+import { formatPlatform, type Platform } from '../oci/platform.js';
+import { formatReference, type Repository } from '../oci/reference.js';
+import type { Image } from '../oci/source.js';
+import { journalSchema, journalVersion } from './journal-schema.js';
+
+/** What a blob is to the image it belongs to. Content that is several is counted as the first of these. */
+export type BlobKind = 'index' | 'manifest' | 'config' | 'layer';
+
+/**
+ * How a parent names a child: a child of an index, a config, a layer; `subject` from a referrer up to what it refers to;
+ * `original` from a filtered index to the one it was made from.
+ */
+export type EdgeRole = 'manifest' | 'config' | 'layer' | 'subject' | 'original';
+
+/** Why a blob of the plan is not in the bundle: the site has it already (delta), or its publisher forbids to carry it. */
+export type LeftOut = 'base' | 'foreign';
+
+/** A manifest or index of the plan. */
+export interface ManifestNode {
+  readonly descriptor: Descriptor;
+  /** As they came; kept in the journal until written. */
+  readonly bytes: Uint8Array;
+  readonly platform?: Platform | undefined;
+  readonly artifactType?: string | undefined;
+  readonly subject?: Digest | undefined;
+}
+
+/** A config or layer of the plan. */
+export interface BlobNode {
+  readonly descriptor: Descriptor;
+  readonly role: 'config' | 'layer';
+  /** Where a transfer may fetch it from. */
+  readonly repository: Repository;
+  /** The content, where it was fetched already. */
+  readonly bytes?: Uint8Array | undefined;
+}
+
+const kindOrder: readonly BlobKind[] = ['index', 'manifest', 'config', 'layer'];
+
+/** Adds between two commits while planning. */
+const commitEvery = 5000;
+
+/**
+ * The journal beside a bundle that is being written: SQLite, so that the plan need not be held in memory and survives the
+ * process. One connection holds it exclusively while the process lives; the operating system lets go of it with the process.
+ *
+ * Durability: only `seal` waits for the disk. Whatever else is lost with the power is planned or marked again; marks are
+ * hints, never proofs.
+ */
+export class Journal {
+  #adds = 0;
+  #database: Database.Database;
+  #statements: ReturnType<typeof prepare>;
+
+  private constructor(readonly path: string) {
+    this.#database = connect(path);
+    this.#statements = prepare(this.#database);
+  }
+
+  get database(): Database.Database {
+    return this.#database;
+  }
+
+  /**
+   * Opens the journal, or makes an empty one where there is none or it can't be read.
+   * @throws AirliftError `busy` where another process holds it, `io`
+   */
+  static open(path: string): Journal {
+    try {
+      return new Journal(path);
+    } catch (error) {
+      if (!isAirliftError(error, 'damaged')) throw error;
+      Journal.remove(path);
+      return new Journal(path);
+    }
+  }
+
+  /** Forgets everything: an empty journal takes this one's place. */
+  restart(): void {
+    this.#database.close();
+    Journal.remove(this.path);
+    this.#database = connect(this.path);
+    this.#statements = prepare(this.#database);
+  }
+
+  /** Removes the journal's files. The journal must be closed. */
+  static remove(path: string): void {
+    for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(path + suffix, { force: true });
+  }
+
+  get(name: string): unknown {
+    return this.#statements.getMeta.get(name);
+  }
+
+  set(name: string, value: string | number): void {
+    this.#statements.setMeta.run(name, value);
+  }
+
+  /** Begins the transaction that planning collects its rows in. */
+  begin(): void {
+    if (!this.database.inTransaction) this.database.exec('BEGIN');
+  }
+
+  commit(): void {
+    if (this.database.inTransaction) this.database.exec('COMMIT');
+  }
+
+  #added(): void {
+    this.#adds++;
+    if (this.#adds % commitEvery === 0) this.commit();
+    this.begin();
+  }
+
+  #idOf(digest: Digest): number {
+    const { blobId, insertBlob } = this.#statements;
+    const found = blobId.get(digest) as number | undefined;
+    return found ?? Number(insertBlob.run(digest).lastInsertRowid);
+  }
+
+  #describe(descriptor: Descriptor, kind: BlobKind): number {
+    const id = this.#idOf(descriptor.digest);
+    const row = this.#statements.blobRow.get(id) as { size: number | null; kind: BlobKind | null };
+    if (row.size !== null && row.size !== descriptor.size) {
+      throw new AirliftError(
+        'conflict',
+        `plan blob ${descriptor.digest}: two descriptors disagree on its size; got ${descriptor.size}, want ${row.size}`,
+      );
+    }
+    if (row.kind === null || kindOrder.indexOf(kind) < kindOrder.indexOf(row.kind))
+      this.#statements.describeBlob.run(descriptor.size, kind, id);
+    return id;
+  }
+
+  /** Takes a manifest or index into the plan; a second time it only adds what the first did not know. */
+  addManifest(node: ManifestNode): void {
+    const { descriptor, platform, bytes } = node;
+    this.#added();
+    if (bytes.byteLength !== descriptor.size) {
+      throw new AirliftError(
+        'size-mismatch',
+        `plan manifest ${descriptor.digest}: size mismatch; got ${bytes.byteLength} bytes, want ${descriptor.size}`,
+      );
+    }
+    const id = this.#describe(descriptor, isIndex(descriptor.mediaType) ? 'index' : 'manifest');
+    this.#statements.insertContent.run(id, bytes);
+    const named =
+      platform !== undefined && platform.os !== '' && platform.architecture !== '' ? platform : undefined;
+    this.#statements.insertManifest.run(
+      id,
+      descriptor.mediaType,
+      node.artifactType ?? null,
+      node.subject ?? null,
+      named === undefined ? null : formatPlatform(named),
+      named?.os ?? null,
+      named?.architecture ?? null,
+      named?.variant ?? null,
+      named?.osVersion ?? null,
+      named?.osFeatures === undefined ? null : JSON.stringify(named.osFeatures),
+    );
+  }
+
+  /** Takes a config or layer into the plan; where it may be fetched from is what was said first. */
+  addBlob(blob: BlobNode): void {
+    this.#added();
+    const id = this.#describe(blob.descriptor, blob.role);
+    const { registry, repository } = blob.repository;
+    const { mediaType, urls } = blob.descriptor;
+    this.#statements.placeBlob.run(
+      registry,
+      repository,
+      mediaType,
+      urls === undefined ? null : JSON.stringify(urls),
+      id,
+    );
+    if (blob.bytes !== undefined) this.#statements.insertContent.run(id, blob.bytes);
+  }
+
+  /** Records a blob that the plan names but the bundle does not carry. */
+  leaveOut(descriptor: Descriptor, role: 'config' | 'layer', reason: LeftOut): void {
+    this.#added();
+    const id = this.#describe(descriptor, role);
+    this.#statements.leaveOut.run(reason, descriptor.mediaType, id);
+  }
+
+  addEdge(parent: Digest, child: Digest, role: EdgeRole, position: number): void {
+    this.#added();
+    this.#statements.insertEdge.run(this.#idOf(parent), role, position, this.#idOf(child));
+  }
+
+  /** @throws AirliftError `conflict` where the reference was added with another root */
+  addImage(image: Image, companionOf: Digest | undefined): void {
+    this.#added();
+    const reference = formatReference(image.reference);
+    const root = this.#idOf(image.root.digest);
+    const original = image.original === undefined ? null : this.#idOf(image.original.digest);
+    const before = this.#statements.imageRoot.get(reference) as number | undefined;
+    if (before !== undefined && before !== root)
+      throw new AirliftError('conflict', `plan image ${reference}: two roots for one reference`);
+    this.#statements.insertImage.run(
+      reference,
+      root,
+      image.root.mediaType,
+      image.root.artifactType ?? null,
+      original,
+      companionOf ?? null,
+    );
+  }
+
+  has(digest: Digest): boolean {
+    return this.#statements.knownBlob.get(digest) !== undefined;
+  }
+
+  /** Writes marks: bytes on the disk, and for finished blobs the run that finished them. */
+  mark(marks: Iterable<{ digest: Digest; have: number; doneIn: number | null }>): void {
+    this.database.transaction(() => {
+      for (const { digest, have, doneIn } of marks) this.#statements.mark.run(have, doneIn, digest);
+    })();
+  }
+
+  /** Waits until everything so far is on the disk. */
+  seal(): void {
+    this.commit();
+    this.database.pragma('wal_checkpoint(TRUNCATE)');
+  }
+
+  close(): void {
+    this.commit();
+    this.database.close();
+  }
+}
+
+/** Opens the database, takes its lock, and makes the tables where there are none. */
+function connect(path: string): Database.Database {
+  let database: Database.Database | undefined;
+  try {
+    database = new Database(path, { timeout: 0 });
+    database.pragma('locking_mode = EXCLUSIVE');
+    database.pragma('journal_mode = WAL');
+    database.pragma('synchronous = NORMAL');
+    database.pragma('cache_size = -8000');
+    // The lock is taken with the first transaction, and held from then on.
+    database.exec('BEGIN IMMEDIATE; COMMIT');
+    if (database.pragma('user_version', { simple: true }) !== journalVersion) {
+      if (database.prepare('SELECT count(*) FROM sqlite_schema').pluck().get() !== 0)
+        throw new AirliftError('damaged', `open ${path}: not a journal of this version`);
+      database.exec(`BEGIN; ${journalSchema} PRAGMA user_version = ${journalVersion}; COMMIT`);
+    }
+    return database;
+  } catch (error) {
+    database?.close();
+    throw journalError(`open ${path}`, error);
+  }
+}
+
+function prepare(database: Database.Database) {
+  return {
+    getMeta: database.prepare('SELECT value FROM meta WHERE name = ?').pluck(),
+    setMeta: database.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)'),
+    blobId: database.prepare('SELECT id FROM blobs WHERE digest = ?').pluck(),
+    knownBlob: database.prepare('SELECT 1 FROM blobs WHERE digest = ? AND size IS NOT NULL').pluck(),
+    insertBlob: database.prepare('INSERT INTO blobs (digest) VALUES (?)'),
+    blobRow: database.prepare('SELECT size, kind FROM blobs WHERE id = ?'),
+    describeBlob: database.prepare('UPDATE blobs SET size = ?, kind = ? WHERE id = ?'),
+    placeBlob: database.prepare(
+      'UPDATE blobs SET registry = ?, repository = ?, media_type = ?, urls = ? WHERE id = ? AND registry IS NULL',
+    ),
+    leaveOut: database.prepare('UPDATE blobs SET left_out = ?, media_type = ? WHERE id = ?'),
+    insertContent: database.prepare('INSERT OR IGNORE INTO contents (blob, bytes) VALUES (?, ?)'),
+    // Where descriptors differ in what they say of one manifest, the least text wins: the order of adding must not matter.
+    insertManifest: database.prepare(`INSERT INTO manifests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT (blob) DO UPDATE SET platform = excluded.platform, os = excluded.os,
+        architecture = excluded.architecture, variant = excluded.variant, os_version = excluded.os_version,
+        os_features = excluded.os_features
+      WHERE excluded.platform IS NOT NULL AND (platform IS NULL OR excluded.platform < platform)`),
+    insertEdge: database.prepare(
+      'INSERT OR IGNORE INTO edges (parent, role, position, child) VALUES (?, ?, ?, ?)',
+    ),
+    imageRoot: database.prepare('SELECT root FROM images WHERE reference = ?').pluck(),
+    insertImage: database.prepare('INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?)'),
+    mark: database.prepare(`INSERT INTO marks (blob, have, done_in) SELECT id, min(?, size), ? FROM blobs WHERE digest = ?
+      ON CONFLICT (blob) DO UPDATE SET have = excluded.have, done_in = excluded.done_in`),
+  };
+}
+
+/** Turns what SQLite throws into an AirliftError. */
+export function journalError(attempted: string, cause: unknown): AirliftError {
+  if (cause instanceof AirliftError) return cause;
+  const code = systemCodeOf(cause) ?? '';
+  const text = messageOf(cause);
+  if (code.startsWith('SQLITE_BUSY'))
+    return new AirliftError('busy', `${attempted}: in use by another run`, { cause });
+  if (code === 'SQLITE_FULL')
+    return new AirliftError('no-space', `${attempted}: no space left on the device`, { cause });
+  if (code.startsWith('SQLITE_NOTADB') || code.startsWith('SQLITE_CORRUPT'))
+    return new AirliftError('damaged', `${attempted}: ${text}`, { cause });
+  return new AirliftError('io', `${attempted}: ${text}`, { cause });
+}
