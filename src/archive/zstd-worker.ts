@@ -1,0 +1,128 @@
+import { parentPort } from 'node:worker_threads';
+import { ZSTDDecoder } from 'zstddec/stream';
+import { FrameSplitter, ZstdFrameError, type ZstdFault } from './zstd-frames.js';
+
+/** What the worker is told: compressed bytes, their end, and that an output was taken. */
+export type ToZstdWorker = { input: Uint8Array } | { end: true } | { taken: true };
+
+/** What the worker says: unpacked bytes, that an input was used up, the end, or why it can't go on. */
+export type FromZstdWorker =
+  | { output: Uint8Array }
+  | { used: true }
+  | { done: true }
+  | { fault: ZstdFault; message: string; offset: number };
+
+const outputSize = 1024 * 1024;
+/** Outputs that may be under way before one must be taken: with `outputSize` this bounds what a bomb can fill. */
+const maxOutputs = 3;
+
+/** One zstd stream on its way through the decoder. */
+class Decoding {
+  readonly #splitter = new FrameSplitter();
+  readonly #send: (message: FromZstdWorker, transfer?: ArrayBuffer[]) => void;
+  /** Pieces of frames not yet decoded; `last` marks the end of what one message brought. */
+  readonly #pieces: { bytes: Uint8Array; last: boolean }[] = [];
+  #ended = false;
+  #fault: ZstdFrameError | undefined;
+  /** Outputs sent and not yet taken. */
+  #outputs = 0;
+  #wake: () => void = () => undefined;
+  /** Pieces and bytes given to the decoder. */
+  #given = 0;
+  #offset = 0;
+  #output = new Uint8Array(outputSize);
+  #filled = 0;
+
+  constructor(send: (message: FromZstdWorker, transfer?: ArrayBuffer[]) => void) {
+    this.#send = send;
+  }
+
+  take(message: ToZstdWorker): void {
+    if ('input' in message) this.#addInput(message.input);
+    else if ('end' in message) this.#ended = true;
+    else this.#outputs--;
+    this.#wake();
+  }
+
+  #addInput(input: Uint8Array): void {
+    try {
+      const pieces = this.#splitter.split(input);
+      pieces.forEach((bytes, at) => this.#pieces.push({ bytes, last: at === pieces.length - 1 }));
+    } catch (error) {
+      if (!(error instanceof ZstdFrameError)) throw error;
+      this.#fault ??= error;
+    }
+  }
+
+  /** Feeds the decoder, which pulls synchronously: `run` waits for a piece before it lets the decoder ask. */
+  *#inputs(): Generator<Uint8Array> {
+    for (let piece = this.#pieces.shift(); piece !== undefined; piece = this.#pieces.shift()) {
+      this.#given++;
+      this.#offset += piece.bytes.byteLength;
+      if (piece.last) this.#send({ used: true });
+      yield piece.bytes;
+    }
+  }
+
+  async run(): Promise<void> {
+    try {
+      await this.#decode();
+      this.#flush();
+      this.#send({ done: true });
+    } catch (error) {
+      const fault = error instanceof ZstdFrameError ? error.fault : 'corrupt';
+      const message = error instanceof Error ? error.message : String(error);
+      this.#send({ fault, message, offset: this.#offset });
+    }
+  }
+
+  async #decode(): Promise<void> {
+    const decoder = new ZSTDDecoder();
+    await decoder.init();
+    const outputs = decoder.decodeStreaming(this.#inputs());
+    let stuck = 0;
+    for (;;) {
+      while (this.#outputs >= maxOutputs || (this.#pieces.length === 0 && !this.#ended && !this.#fault))
+        await new Promise<void>((resolve) => (this.#wake = resolve));
+      if (this.#pieces.length === 0) this.#checkEnd();
+      const before = this.#given;
+      const { value, done } = outputs.next();
+      if (done === true) return;
+      // After an error the decoder takes no more input and gives no more output, for ever.
+      stuck = value.byteLength === 0 && this.#given === before ? stuck + 1 : 0;
+      if (stuck === 2)
+        throw new ZstdFrameError('corrupt', 'a block does not decode, or its checksum is wrong');
+      this.#collect(value);
+    }
+  }
+
+  #checkEnd(): void {
+    if (this.#fault !== undefined) throw this.#fault;
+    if (this.#splitter.complete) return;
+    throw new ZstdFrameError('truncated', 'ends inside a frame');
+  }
+
+  #collect(bytes: Uint8Array): void {
+    if (this.#filled + bytes.byteLength > outputSize) this.#flush();
+    this.#output.set(bytes, this.#filled);
+    this.#filled += bytes.byteLength;
+  }
+
+  #flush(): void {
+    if (this.#filled === 0) return;
+    this.#send({ output: this.#output.subarray(0, this.#filled) }, [this.#output.buffer]);
+    this.#outputs++;
+    this.#output = new Uint8Array(outputSize);
+    this.#filled = 0;
+  }
+}
+
+// Where there is fetch the decoder fetches its own wasm from a data: URL, which loads an HTTP client first and doubles the start.
+Reflect.deleteProperty(globalThis, 'fetch');
+
+const port = parentPort;
+if (port === null) throw new Error('zstd-worker runs as a worker thread only');
+const decoding = new Decoding((message, transfer = []) => port.postMessage(message, transfer));
+port.on('message', (message: ToZstdWorker) => decoding.take(message));
+await decoding.run();
+port.close();
