@@ -1,7 +1,7 @@
 import { AirliftError, isAirliftError } from '../errors.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
 import { formatReference, formatRepository, parseReference, type Repository } from '../oci/reference.js';
-import type { ImageList, ListedPattern, ListedReference, ListNote } from './listed.js';
+import type { ImageList, ListedPattern, ListedReference, ListFormat, ListNote } from './listed.js';
 
 /** The most references that lists may name together. */
 export const maxReferences = 100_000;
@@ -28,24 +28,42 @@ export class Collector {
   readonly #patterns = new Map<string, ListedPattern>();
   readonly #notes: ListNote[] = [];
   readonly #problems: string[] = [];
+  readonly #lists: { readonly file: string; readonly formats: ListFormat[] }[] = [];
   #problemCount = 0;
   #file = '';
 
   /** Begins the list that the next calls speak of. */
   begin(file: string): void {
     this.#file = file;
+    this.#lists.push({ file, formats: [] });
+  }
+
+  /** Says what the list, or a document in it, turned out to be. */
+  format(format: ListFormat): void {
+    const formats = this.#lists.at(-1)?.formats;
+    if (formats?.includes(format) === false) formats.push(format);
+  }
+
+  /** The list that is being read. */
+  get file(): string {
+    return this.#file;
+  }
+
+  /** Runs something that parses; where it refuses what the list says, that is a problem and the answer is undefined. */
+  attempt<T>(line: number, parse: () => T): T | undefined {
+    try {
+      return parse();
+    } catch (error) {
+      if (!isAirliftError(error, 'usage', 'input')) throw error;
+      this.problem(line, error.hint === undefined ? error.message : `${error.message} (${error.hint})`);
+      return undefined;
+    }
   }
 
   /** Takes an image by its written reference; a bad one becomes a problem. */
   reference(text: string, line: number, details: ListedDetails = {}): void {
-    let reference;
-    try {
-      reference = parseReference(text);
-    } catch (error) {
-      if (!isAirliftError(error, 'usage')) throw error;
-      this.problem(line, error.hint === undefined ? error.message : `${error.message} (${error.hint})`);
-      return;
-    }
+    const reference = this.attempt(line, () => parseReference(text));
+    if (reference === undefined) return;
     const tagAssumed = reference.digest === undefined && !/:[^/]*$/.test(text);
     const key = formatReference(reference);
     const listed = { reference, text, file: this.#file, line, tagAssumed, ...details };
@@ -104,6 +122,7 @@ export class Collector {
       throw new AirliftError('usage', [`read image lists: ${count}`, ...lines].join('\n  '));
     }
     return {
+      lists: this.#lists,
       references: [...this.#references.values()],
       patterns: [...this.#patterns.values()],
       notes: this.#notes,

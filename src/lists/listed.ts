@@ -37,13 +37,20 @@ export interface ListNote extends Place {
   readonly message: string;
 }
 
+/** The kinds of list, told apart by their content. */
+export type ListFormat =
+  'text' | 'yaml' | 'kubernetes' | 'compose' | 'skopeo-sync' | 'hauler' | 'imgpkg' | 'lock';
+
+/** A list that was read, and what it turned out to be: a stream of YAML may hold several kinds. */
+export interface ReadList {
+  readonly file: string;
+  readonly formats: readonly ListFormat[];
+}
+
 /** What one or several lists ask for, in the order of the lists, each reference once. */
 export interface ImageList {
+  readonly lists: readonly ReadList[];
   readonly references: readonly ListedReference[];
   readonly patterns: readonly ListedPattern[];
   readonly notes: readonly ListNote[];
 }
-
-/** The kinds of list, told apart by their content. */
-export type ListFormat =
-  'text' | 'kubernetes' | 'compose' | 'skopeo-sync' | 'hauler' | 'imgpkg' | 'lock' | 'sequence';

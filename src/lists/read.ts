@@ -1,7 +1,14 @@
 import { AirliftError } from '../errors.js';
 import { Collector } from './collector.js';
-import type { ImageList } from './listed.js';
+import { isCompose, readCompose } from './compose.js';
+import { isHauler, readHauler } from './hauler.js';
+import { isImgpkg, readImgpkg } from './imgpkg.js';
+import { isKubernetes, readKubernetes } from './kubernetes.js';
+import type { ImageList, ListFormat } from './listed.js';
+import { isLock, readLock } from './lock.js';
+import { isSkopeoSync, readSkopeoSync } from './skopeo-sync.js';
 import { readTextList } from './text.js';
+import { itemsOf, textOf, yamlDocuments, type YamlNode } from './yaml.js';
 
 /** The most characters that one list may have. */
 export const maxListLength = 16 * 1024 * 1024;
@@ -13,6 +20,85 @@ export interface ListInput {
   readonly text: string;
 }
 
+/** A YAML list of references, the plainest kind. */
+function isSequence(document: YamlNode): boolean {
+  return document.kind === 'list' && document.items.every((item) => item.kind === 'scalar');
+}
+
+function readSequence(document: YamlNode, into: Collector): void {
+  for (const item of itemsOf(document)) {
+    const text = textOf(item);
+    if (text === undefined) into.problem(item.line, 'an empty entry');
+    else into.reference(text, item.line);
+  }
+}
+
+/** How YAML documents are told apart: the first that recognises one reads it. */
+const yamlFormats: readonly {
+  readonly format: ListFormat;
+  readonly recognises: (document: YamlNode) => boolean;
+  readonly read: (document: YamlNode, into: Collector) => void;
+}[] = [
+  { format: 'lock', recognises: isLock, read: readLock },
+  { format: 'hauler', recognises: isHauler, read: readHauler },
+  { format: 'imgpkg', recognises: isImgpkg, read: readImgpkg },
+  { format: 'kubernetes', recognises: isKubernetes, read: readKubernetes },
+  { format: 'compose', recognises: isCompose, read: readCompose },
+  { format: 'skopeo-sync', recognises: isSkopeoSync, read: readSkopeoSync },
+  { format: 'yaml', recognises: isSequence, read: readSequence },
+];
+
+/** The first line that says something, without the space around it. */
+function firstLine(text: string): string {
+  for (let start = 0; start < text.length;) {
+    const end = text.indexOf('\n', start);
+    const line = text.slice(start, end < 0 ? text.length : end).trim();
+    if (line !== '' && !line.startsWith('#')) return line;
+    start = end < 0 ? text.length : end + 1;
+  }
+  return '';
+}
+
+/**
+ * Whether text is YAML rather than a list of references. Its first line that says something tells: a reference has no
+ * space, and no colon at its end. One may begin with a bracket, if an IPv6 address stands in it.
+ */
+function isYaml(text: string): boolean {
+  const line = firstLine(text);
+  if (/^\[[0-9A-Fa-f:]+\][:/]/.test(line)) return false;
+  return /^(?:---|%YAML\b|[{[]|-(?:\s|$)|(?:"[^"]*"|'[^']*'|[^\s#"']+)\s*:(?:\s|$))/.test(line);
+}
+
+function readYaml(text: string, into: Collector): void {
+  const template = text.includes('{{');
+  let known = 0;
+  let unknown = 0;
+  const onMistake = (line: number, message: string): void => {
+    known++;
+    into.problem(
+      line,
+      template ? `${message} (a Helm chart has to be rendered first: helm template)` : message,
+    );
+  };
+  for (const document of yamlDocuments(text, into.file, onMistake)) {
+    const format = yamlFormats.find(({ recognises }) => recognises(document));
+    if (format !== undefined) {
+      known++;
+      into.format(format.format);
+      format.read(document, into);
+    } else if (document.kind !== 'scalar' || document.text !== '') {
+      unknown = unknown === 0 ? document.line : unknown;
+      into.note(document.line, 'a YAML document that is no kind of list airlift knows');
+    }
+  }
+  if (known === 0 && unknown > 0) {
+    into.problem(
+      unknown,
+      'YAML, but no kind of list airlift knows; want Kubernetes resources, a compose file, a skopeo sync list, a Hauler or imgpkg manifest, or an airlift lock',
+    );
+  }
+}
+
 function readInto(input: ListInput, into: Collector): void {
   if (input.text.length > maxListLength) {
     throw new AirliftError(
@@ -22,11 +108,17 @@ function readInto(input: ListInput, into: Collector): void {
   }
   into.begin(input.file);
   const text = input.text.startsWith('\uFEFF') ? input.text.slice(1) : input.text;
-  readTextList(text, into);
+  if (isYaml(text)) {
+    readYaml(text, into);
+  } else {
+    into.format('text');
+    readTextList(text, into);
+  }
 }
 
 /**
- * Reads several lists as one: in their order, each reference once, the first kept.
+ * Reads several lists as one: in their order, each reference once, the first kept. What kind each is, is told by its
+ * content; docs/image-lists.md names the kinds.
  * @throws AirliftError `usage` that tells every problem of every list, with file and line
  */
 export function parseImageLists(inputs: readonly ListInput[]): ImageList {

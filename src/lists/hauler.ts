@@ -1,0 +1,49 @@
+import { isRegistry } from '../oci/reference.js';
+import { parsePlatformFlag } from '../oci/platform.js';
+import type { Collector } from './collector.js';
+import { itemsOf, textOf, valueOf, type YamlNode } from './yaml.js';
+
+/** Whether a document is a Hauler manifest, of images or of something else. */
+export function isHauler(document: YamlNode): boolean {
+  return textOf(valueOf(document, 'apiVersion'))?.startsWith('content.hauler.cattle.io/') === true;
+}
+
+/** Whether a name begins with a registry, as docker would read it. */
+function namesRegistry(name: string): boolean {
+  const slash = name.indexOf('/');
+  const first = slash < 0 ? '' : name.slice(0, slash);
+  return first === 'localhost' || /[.:]/.test(first);
+}
+
+/**
+ * Takes the images of a Hauler manifest of kind `Images` with their platforms. The annotations `hauler.dev/registry` and
+ * `hauler.dev/platform` hold for images that don't say otherwise, as in Hauler.
+ */
+export function readHauler(document: YamlNode, into: Collector): void {
+  const kind = textOf(valueOf(document, 'kind')) ?? 'unknown';
+  if (kind !== 'Images') {
+    into.note(document.line, `a Hauler manifest of kind ${kind.slice(0, 80)} lists no images`);
+    return;
+  }
+  const annotations = valueOf(valueOf(document, 'metadata'), 'annotations');
+  const defaultRegistry = textOf(valueOf(annotations, 'hauler.dev/registry'));
+  const defaultPlatform = textOf(valueOf(annotations, 'hauler.dev/platform'));
+  for (const item of itemsOf(valueOf(valueOf(document, 'spec'), 'images'))) {
+    const name = textOf(valueOf(item, 'name'));
+    if (name === undefined) {
+      into.problem(item.line, 'an image without a name');
+      continue;
+    }
+    const registry = textOf(valueOf(item, 'registry')) ?? defaultRegistry;
+    const full =
+      registry === undefined || !isRegistry(registry) || namesRegistry(name) ? name : `${registry}/${name}`;
+    const platform = textOf(valueOf(item, 'platform')) ?? defaultPlatform;
+    const platforms =
+      platform === undefined || platform === 'all'
+        ? undefined
+        : into.attempt(item.line, () => [parsePlatformFlag(platform)]);
+    if (valueOf(item, 'rewrite') !== undefined)
+      into.note(item.line, `the rewrite of ${name} is not applied; use a rename rule at import`);
+    into.reference(full, item.line, { platforms });
+  }
+}

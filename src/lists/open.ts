@@ -1,0 +1,72 @@
+import { createReadStream } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { maxListLength, type ListInput } from './read.js';
+
+/** What messages call the list that comes from `-`. */
+export const standardInput = 'standard input';
+
+function decode(bytes: Buffer, file: string): string {
+  // What PowerShell's ">" writes.
+  const utf16 = bytes[0] === 0xff && bytes[1] === 0xfe;
+  try {
+    const text = new TextDecoder(utf16 ? 'utf-16le' : 'utf-8', { fatal: true }).decode(bytes);
+    if (!text.includes('\0')) return text;
+  } catch {
+    // Told below: neither encoding fits.
+  }
+  throw new AirliftError('usage', `read ${file}: not text, so that it is no list of images`, {
+    hint: 'bundles and image archives are inputs of import, not lists',
+  });
+}
+
+function refusal(error: unknown, file: string): AirliftError {
+  const code = systemCodeOf(error);
+  const happened =
+    code === 'ENOENT'
+      ? 'no such file'
+      : code === 'EISDIR'
+        ? 'is a directory'
+        : messageOf(error).toLowerCase();
+  return new AirliftError('io', `read ${file}: ${happened}`, { cause: error });
+}
+
+async function readAll(stream: Readable, file: string): Promise<ListInput> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of stream as AsyncIterable<Buffer | string>) {
+      const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
+      size += bytes.length;
+      if (size > maxListLength) break;
+      chunks.push(bytes);
+    }
+  } catch (error) {
+    throw refusal(error, file);
+  } finally {
+    stream.destroy();
+  }
+  if (size > maxListLength) {
+    throw new AirliftError(
+      'usage',
+      `read ${file}: too large for an image list; want at most ${maxListLength} bytes`,
+    );
+  }
+  return { file, text: decode(Buffer.concat(chunks), file) };
+}
+
+/**
+ * Reads lists from disk, `-` from `stdin`. What comes out goes to `parseImageLists`.
+ * @throws AirliftError `io` where a file can't be read, `usage` where one is too large or not text, or `-` stands twice
+ */
+export async function readListFiles(files: readonly string[], stdin: Readable): Promise<ListInput[]> {
+  if (files.filter((file) => file === '-').length > 1)
+    throw new AirliftError('usage', 'read standard input: it can be given as a list only once');
+  const inputs: ListInput[] = [];
+  for (const file of files) {
+    inputs.push(
+      file === '-' ? await readAll(stdin, standardInput) : await readAll(createReadStream(file), file),
+    );
+  }
+  return inputs;
+}

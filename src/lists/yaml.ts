@@ -1,0 +1,234 @@
+import {
+  Composer,
+  isAlias,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  Parser,
+  type CST,
+  type Document,
+  type ParsedNode,
+} from 'yaml';
+import { AirliftError } from '../errors.js';
+
+/**
+ * A YAML node with its line. Scalars are kept as text (YAML 1.2.2, section 10.1, failsafe schema): a tag such as `1.20` is
+ * not the number 1.2. An alias is the node that it points at, the same object, so that a tree of aliases costs nothing
+ * until somebody walks it.
+ */
+export type YamlNode = YamlScalar | YamlList | YamlMap;
+
+export interface YamlScalar {
+  readonly kind: 'scalar';
+  readonly line: number;
+  readonly text: string;
+}
+
+export interface YamlList {
+  readonly kind: 'list';
+  readonly line: number;
+  readonly items: readonly YamlNode[];
+}
+
+export interface YamlMap {
+  readonly kind: 'map';
+  readonly line: number;
+  /** Its keys and values in their order; what a merge key (`<<`) brings in comes last. */
+  readonly entries: readonly Entry[];
+}
+
+/** How deep collections may be nested. Real CRDs reach about 40. */
+const maxDepth = 200;
+/**
+ * The most characters of one document, since it is held as a tree of about a hundred times that many bytes. A stream may
+ * have any number of documents.
+ */
+const maxDocumentLength = 4 * 1024 * 1024;
+/** How many keys merge keys may bring in, all together in one stream. */
+const maxMerged = 1_000_000;
+/** How many mistakes of one stream are told. */
+const maxMistakes = 100;
+
+/** Told of each mistake in the YAML itself. */
+export type OnMistake = (line: number, message: string) => void;
+
+/** The value of a key; the map's own key wins over a merged one. */
+export function valueOf(node: YamlNode | undefined, key: string): YamlNode | undefined {
+  return node?.kind === 'map' ? node.entries.find(([name]) => name === key)?.[1] : undefined;
+}
+
+/** The text of a scalar that is not null or empty. */
+export function textOf(node: YamlNode | undefined): string | undefined {
+  if (node?.kind !== 'scalar' || node.text === '' || node.text === '~' || node.text === 'null')
+    return undefined;
+  return node.text;
+}
+
+/** The items of a list; none for anything else. */
+export function itemsOf(node: YamlNode | undefined): readonly YamlNode[] {
+  return node?.kind === 'list' ? node.items : [];
+}
+
+/** The keys and values of a map; none for anything else. */
+export function entriesOf(node: YamlNode | undefined): readonly Entry[] {
+  return node?.kind === 'map' ? node.entries : [];
+}
+
+function isCollection(
+  token: CST.Token | null | undefined,
+): token is CST.BlockMap | CST.BlockSequence | CST.FlowCollection {
+  return token?.type === 'block-map' || token?.type === 'block-seq' || token?.type === 'flow-collection';
+}
+
+/**
+ * Refuses nesting that would exhaust the stack of whoever composes or walks the document, which V8 answers by ending the
+ * process rather than with an error.
+ */
+function checkDepth(token: CST.Token, lineAt: (offset: number) => number, file: string): void {
+  if (token.type !== 'document' || !isCollection(token.value)) return;
+  const stack: [CST.BlockMap | CST.BlockSequence | CST.FlowCollection, number][] = [[token.value, 1]];
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    const [collection, depth] = next;
+    if (depth > maxDepth) {
+      throw new AirliftError(
+        'usage',
+        `read ${file}:${lineAt(collection.offset)}: YAML is nested more than ${maxDepth} deep`,
+      );
+    }
+    for (const item of collection.items) {
+      if (isCollection(item.key)) stack.push([item.key, depth + 1]);
+      if (isCollection(item.value)) stack.push([item.value, depth + 1]);
+    }
+  }
+}
+
+/** Refuses a document that is too large, before it is parsed: a line that begins with `---` begins the next one. */
+function checkLength(text: string, file: string): void {
+  for (let start = 0; start < text.length;) {
+    const next = text.indexOf('\n---', start);
+    const end = next < 0 ? text.length : next + 1;
+    if (end - start > maxDocumentLength) {
+      throw new AirliftError(
+        'usage',
+        `read ${file}: a YAML document is too large; got ${end - start} characters, want at most ${maxDocumentLength}`,
+        { hint: 'give it in parts, or write its images into a text list' },
+      );
+    }
+    start = end;
+  }
+}
+
+type Entry = readonly [key: string, value: YamlNode];
+
+/** Merged entries that no key of the map itself, and no earlier merged one, stands before. */
+function withoutKeysOf(own: readonly Entry[], merged: readonly Entry[]): Entry[] {
+  const keys = new Set(own.map(([key]) => key));
+  return merged.filter(([key]) => !keys.has(key) && keys.add(key));
+}
+
+/** Turns composed documents into plain nodes. Anchors last for one document (YAML 1.2.2, section 6.9.2). */
+class Converter {
+  readonly #anchors = new Map<string, YamlNode>();
+  readonly #merged: { keys: number };
+
+  constructor(
+    readonly lineAt: (offset: number) => number,
+    readonly onMistake: OnMistake,
+    merged: { keys: number },
+  ) {
+    this.#merged = merged;
+  }
+
+  convert(node: ParsedNode | null, offset: number): YamlNode {
+    const line = this.lineAt(node?.range[0] ?? offset);
+    const result = this.#convert(node, line);
+    // Only now: an anchor inside its own node would make a circle.
+    if (node !== null && !isAlias(node) && node.anchor !== undefined) this.#anchors.set(node.anchor, result);
+    return result;
+  }
+
+  #convert(node: ParsedNode | null, line: number): YamlNode {
+    if (isAlias(node)) {
+      const target = this.#anchors.get(node.source);
+      if (target !== undefined) return target;
+      this.onMistake(line, `the alias *${node.source} points at no earlier node`);
+    }
+    if (isSeq(node)) {
+      return {
+        kind: 'list',
+        line,
+        items: node.items.map((item) =>
+          this.convert(isPair(item) ? null : (item as ParsedNode), node.range[0]),
+        ),
+      };
+    }
+    if (isMap(node)) {
+      const own: Entry[] = [];
+      const merged: Entry[] = [];
+      for (const pair of node.items) {
+        const keyNode = pair.key as ParsedNode | null;
+        const value = this.convert(pair.value as ParsedNode | null, keyNode?.range[0] ?? node.range[0]);
+        const key = isScalar(keyNode) && typeof keyNode.value === 'string' ? keyNode.value : '';
+        if (key === '<<') this.#merge(value, merged);
+        else own.push([key, value]);
+      }
+      return {
+        kind: 'map',
+        line,
+        entries: merged.length === 0 ? own : [...own, ...withoutKeysOf(own, merged)],
+      };
+    }
+    return { kind: 'scalar', line, text: isScalar(node) && typeof node.value === 'string' ? node.value : '' };
+  }
+
+  #merge(value: YamlNode, into: Entry[]): void {
+    for (const source of value.kind === 'list' ? value.items : [value]) {
+      const entries = entriesOf(source);
+      this.#merged.keys += entries.length;
+      if (this.#merged.keys > maxMerged) {
+        throw new AirliftError(
+          'usage',
+          `read YAML at line ${value.line}: merge keys expand to more than ${maxMerged} keys`,
+        );
+      }
+      into.push(...entries);
+    }
+  }
+}
+
+/**
+ * Reads a stream of YAML (1.2) documents, JSON among them, one at a time. Documents with mistakes are told and left out.
+ * @param file names the stream in errors
+ * @throws AirliftError `usage` where a document is too large or nested too deep, or merge keys expand too far
+ */
+export function* yamlDocuments(text: string, file: string, onMistake: OnMistake): Generator<YamlNode> {
+  checkLength(text, file);
+  const counter = new LineCounter();
+  const lineAt = (offset: number): number => Math.max(1, counter.linePos(offset).line);
+  let mistakes = 0;
+  const mistake: OnMistake = (line, message) => {
+    if (mistakes++ < maxMistakes) onMistake(line, message);
+  };
+  const merged = { keys: 0 };
+  const take = (document: Document.Parsed): YamlNode | undefined => {
+    for (const error of document.errors) mistake(lineAt(error.pos[0]), `not YAML: ${error.message}`);
+    if (document.errors.length > 0 || document.contents === null) return undefined;
+    return new Converter(lineAt, mistake, merged).convert(document.contents, document.range[0]);
+  };
+  const parser = new Parser(counter.addNewLine);
+  // The failsafe schema turns nothing into numbers; looking for duplicate keys takes quadratic time.
+  const composer = new Composer({ schema: 'failsafe', uniqueKeys: false, logLevel: 'silent' });
+  for (const token of parser.parse(text)) {
+    checkDepth(token, lineAt, file);
+    for (const document of composer.next(token)) {
+      const node = take(document as Document.Parsed);
+      if (node !== undefined) yield node;
+    }
+  }
+  for (const document of composer.end()) {
+    const node = take(document as Document.Parsed);
+    if (node !== undefined) yield node;
+  }
+}

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { interpolate } from '../../src/lists/compose.js';
+import { parseImageList } from '../../src/lists/read.js';
+import { formatPlatform } from '../../src/oci/platform.js';
+import { formatReference } from '../../src/oci/reference.js';
+
+test('every service gives its image, of every profile', () => {
+  const text = `name: shop
+x-base: &base
+  image: a/base:1
+  restart: always
+services:
+  web:
+    image: ghcr.io/acme/web:\${WEB_TAG:-2.1}
+  cache: {image: "redis:\${REDIS-7}", profiles: [cache]}
+  job:
+    <<: *base
+  own:
+    <<: *base
+    image: a/own:1
+    platform: linux/arm64
+  built:
+    build: .
+  child:
+    extends: {service: web}
+include: [other.yml]
+`;
+  const list = parseImageList(text, 'compose.yaml');
+  assert.deepEqual(
+    list.references.map(
+      ({ reference, line, platforms }) =>
+        `${line} ${formatReference(reference)} ${platforms?.map(formatPlatform).join() ?? ''}`,
+    ),
+    [
+      '7 ghcr.io/acme/web:2.1 ',
+      '8 docker.io/library/redis:7 ',
+      '3 docker.io/a/base:1 ',
+      '13 docker.io/a/own:1 linux/arm64',
+    ],
+  );
+  assert.deepEqual(
+    list.notes.map(({ message }) => message),
+    [
+      'service "built" is built, not pulled',
+      'service "child" extends another and names no image of its own',
+      'included compose files are not read; give them as lists too',
+    ],
+  );
+});
+
+test('a variable without a default is told with its line', () => {
+  const text =
+    'services:\n  web:\n    image: acme/web:${TAG}\n  db:\n    image: ${REGISTRY:?set it}/db:$VERSION\n';
+  assert.throws(
+    () => parseImageList(text, 'c.yml'),
+    /c\.yml:3: the image of service "web" needs TAG, which .*\n {2}c\.yml:5: the image of service "db" needs REGISTRY, VERSION,/,
+  );
+});
+
+test('interpolation follows the Compose specification for variables that are not set', () => {
+  const cases: [string, string, string[]][] = [
+    ['a', 'a', []],
+    ['$$x', '$x', []],
+    ['${A:-b}', 'b', []],
+    ['${A-b}${C:-}', 'b', []],
+    ['${A:-${B:-c}}/d', 'c/d', []],
+    ['${A:-x${B}y}', 'xy', ['B']],
+    ['${A:+b}c${D+e}', 'c', []],
+    ['$A$B_1', '', ['A', 'B_1']],
+    ['${A:?no}', '', ['A']],
+    ['${A', '${A', []],
+    ['5$', '5$', []],
+    ['${}', '${}', []],
+  ];
+  for (const [text, want, names] of cases) {
+    const missing: string[] = [];
+    assert.equal(
+      interpolate(text, (name) => missing.push(name)),
+      want,
+      text,
+    );
+    assert.deepEqual(missing, names, text);
+  }
+  const deep = '${A:-'.repeat(100_000);
+  assert.equal(typeof interpolate(deep, () => undefined), 'string');
+});
