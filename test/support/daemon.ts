@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { peer } from './peers.js';
 
 const running = new Set<ChildProcess>();
 process.once('exit', () => {
@@ -29,10 +30,14 @@ export async function startDaemon<T>(
     readonly log: string;
     readonly ready: (log: string) => Promise<T | undefined> | T | undefined;
     readonly env?: Readonly<Record<string, string>>;
+    readonly cwd?: string;
   },
 ): Promise<Daemon & { readonly answer: T }> {
   const out = openSync(options.log, 'w');
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], {
+  const guard = peer('setpriv');
+  const words = [...(guard === undefined ? [] : [guard, '--pdeathsig', 'KILL', '--']), command, ...args];
+  const child = spawn(words[0] ?? command, words.slice(1), {
+    cwd: options.cwd,
     stdio: ['ignore', out, out],
     env: { ...process.env, ...options.env },
   });

@@ -27,6 +27,7 @@ const packages = {
   sha256sum: 'coreutils',
   split: 'coreutils',
   time: 'time',
+  setpriv: 'util-linux',
 } as const;
 
 export type Peer = keyof typeof packages;

@@ -1,0 +1,67 @@
+import { strict as assert } from 'node:assert';
+import { gunzipSync } from 'node:zlib';
+import { platformJson, type DescriptorJson, type PlatformJson } from '../support/images.js';
+import { askRegistry } from '../support/registry-http.js';
+
+/** What a container runtime would get from a registry. */
+export interface Pulled {
+  readonly digest: string;
+  /** What the image's config says it is for. */
+  readonly platform: PlatformJson;
+  /** The line that the image's program holds. */
+  readonly program: string;
+}
+
+interface Index {
+  readonly manifests: readonly DescriptorJson[];
+}
+interface Manifest {
+  readonly config: DescriptorJson;
+  readonly layers: readonly DescriptorJson[];
+}
+
+const accept = [
+  'application/vnd.oci.image.index.v1+json',
+  'application/vnd.docker.distribution.manifest.list.v2+json',
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+].join(', ');
+
+async function get(host: string, path: string): Promise<Buffer> {
+  const answer = await askRegistry(host, { method: 'GET', path, headers: { accept } });
+  assert.equal(answer.status, 200, `GET ${path}`);
+  return answer.body;
+}
+
+/**
+ * Pulls `repository:tag` as a node of `platform` does: by the tag, then the index's entry for the platform, then its config and
+ * layers. Undefined where the index has no such entry.
+ */
+export async function pullAsNode(
+  host: string,
+  repository: string,
+  tag: string,
+  platform: string,
+): Promise<Pulled | undefined> {
+  const index = JSON.parse((await get(host, `/v2/${repository}/manifests/${tag}`)).toString()) as Index;
+  const want = platformJson(platform);
+  const entry = index.manifests.find(
+    ({ platform: have }) =>
+      have?.os === want.os && have.architecture === want.architecture && have.variant === want.variant,
+  );
+  if (entry === undefined) return undefined;
+  const bytes = await get(host, `/v2/${repository}/manifests/${entry.digest}`);
+  const manifest = JSON.parse(bytes.toString()) as Manifest;
+  const config = JSON.parse(
+    (await get(host, `/v2/${repository}/blobs/${manifest.config.digest}`)).toString(),
+  ) as PlatformJson;
+  const last = manifest.layers.at(-1);
+  assert.ok(last, `${entry.digest} has no layers`);
+  const layer = gunzipSync(await get(host, `/v2/${repository}/blobs/${last.digest}`)).toString('latin1');
+  const { os, architecture, variant } = config;
+  return {
+    digest: entry.digest,
+    platform: { os, architecture, ...(variant === undefined ? {} : { variant }) },
+    program: /^\S+ for \S+$/m.exec(layer)?.[0] ?? '',
+  };
+}
