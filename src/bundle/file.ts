@@ -1,11 +1,9 @@
-import { fsync, ftruncate, readSync, writev, writevSync, createReadStream } from 'node:fs';
+import { fsync, ftruncate, readSync, writev, writevSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
-
-/** Bytes a stream reads at a time. */
-const streamChunk = 1024 * 1024;
+import { PositionedStream } from './positioned-stream.js';
 
 const hints: Readonly<Record<string, string>> = {
   EACCES: 'check the permissions of the file and of its directory',
@@ -135,15 +133,7 @@ export class BundleFile {
 
   /** Streams `length` bytes from `position` on in big chunks; ends early where the file does. */
   stream(position: number, length: number, signal?: AbortSignal): Readable {
-    if (length <= 0) return Readable.from([]);
-    return createReadStream(this.path, {
-      fd: this.#handle.fd,
-      autoClose: false,
-      start: position,
-      end: position + length - 1,
-      highWaterMark: Math.min(streamChunk, length),
-      signal,
-    });
+    return new PositionedStream(this.#handle.fd, position, length, signal);
   }
 
   /** Makes the file `size` bytes long; what is new is a hole. */
