@@ -1,4 +1,3 @@
-import { AirliftError } from '../errors.js';
 import type { Challenge } from './challenge.js';
 import type { CredentialStore, Credentials } from './credentials.js';
 import type { Endpoint } from './endpoint.js';
@@ -25,10 +24,16 @@ interface HostState {
   service: TokenService | undefined;
   isBasic: boolean;
   readonly held: HeldToken[];
+  /** What the host asked for beyond a wish, by the wish's scopes. */
+  readonly asked: Map<string, Scopes>;
   readonly underWay: Map<string, Promise<string>>;
 }
 
 const maxHeld = 1000;
+
+function keyOf(scopes: Scopes): string {
+  return formatScopes(scopes).join(' ');
+}
 
 function identityOf(credentials: Credentials | undefined): string {
   if (credentials === undefined) return '';
@@ -71,13 +76,9 @@ export class Authenticator {
     if (bearer !== undefined) {
       this.#forget(state, refused);
       state.service = tokenServiceOf(bearer, wish.endpoint, wish.doing);
-      const asked = parseScopes(bearer.parameters['scope'] ?? '');
-      return this.#bearer(
-        state,
-        state.service,
-        { ...wish, scopes: mergeScopes(wish.scopes, asked) },
-        credentials,
-      );
+      if (state.asked.size >= maxHeld) state.asked.clear();
+      state.asked.set(keyOf(wish.scopes), parseScopes(bearer.parameters['scope'] ?? ''));
+      return this.#bearer(state, state.service, wish, credentials);
     }
     if (!challenges.some((challenge) => challenge.scheme === 'basic')) return undefined;
     state.isBasic = true;
@@ -88,7 +89,7 @@ export class Authenticator {
   #stateOf(endpoint: Endpoint): HostState {
     let state = this.#hosts.get(endpoint.origin);
     if (state === undefined) {
-      state = { service: undefined, isBasic: false, held: [], underWay: new Map() };
+      state = { service: undefined, isBasic: false, held: [], asked: new Map(), underWay: new Map() };
       this.#hosts.set(endpoint.origin, state);
     }
     return state;
@@ -132,8 +133,9 @@ export class Authenticator {
     const before = mine.filter((entry) =>
       [...entry.scopes.keys()].some((resource) => wish.scopes.has(resource)),
     );
-    const scopes = mergeScopes(wish.scopes, ...before.map((entry) => entry.scopes));
-    const key = [identity, service.realm.href, ...formatScopes(scopes)].join(' ');
+    const asked = state.asked.get(keyOf(wish.scopes)) ?? new Map();
+    const scopes = mergeScopes(wish.scopes, asked, ...before.map((entry) => entry.scopes));
+    const key = [identity, service.realm.href, keyOf(scopes)].join(' ');
     let underWay = state.underWay.get(key);
     if (underWay === undefined) {
       underWay = this.#fetchToken(
@@ -174,11 +176,6 @@ export class Authenticator {
       if (credentials?.kind === 'identity-token')
         this.#refreshTokens.set(credentials.token, token.refreshToken);
     }
-    if (token.expires <= Date.now())
-      throw new AirliftError(
-        'registry',
-        `${doing}: the token from ${service.realm.host} has expired already`,
-      );
     if (state.held.length >= maxHeld) state.held.shift();
     state.held.push({ scopes, identity: identityOf(credentials), token });
     return `Bearer ${token.text}`;

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { interruption } from './faults.js';
 
 const longest = 30_000;
 
@@ -25,7 +26,18 @@ export function isPassing(status: number): boolean {
   return status === 408 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
 }
 
-/** Waits; an abort ends it at once by throwing. */
-export async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  await delay(milliseconds, undefined, signal === undefined ? {} : { signal });
+/**
+ * Waits; an abort ends it at once.
+ * @throws AirliftError `interrupted`
+ */
+export async function pause(
+  milliseconds: number,
+  doing: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  try {
+    await delay(milliseconds, undefined, signal === undefined ? {} : { signal });
+  } catch (error) {
+    throw signal?.aborted === true ? interruption(doing, signal) : error;
+  }
 }

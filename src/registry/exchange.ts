@@ -1,7 +1,7 @@
 import { AirliftError } from '../errors.js';
 import { discard } from './answers.js';
 import { backoff, isPassing, parseRetryAfter, pause } from './backoff.js';
-import { interruption, isUnreachable } from './faults.js';
+import { isUnreachable } from './faults.js';
 import { redactAddress, redactHeaders, redactUrl, type RequestTrace, type Secrets } from './trace.js';
 import { headerOf, type Wire, type WireAnswer, type WireRequest } from './wire.js';
 
@@ -58,16 +58,7 @@ export class Exchange {
         if (isUnreachable(error) && attempt > unreachableRetries && !this.#reached.has(request.url.origin))
           throw error;
       }
-      await this.#wait(wait, request);
-    }
-  }
-
-  async #wait(milliseconds: number, request: ExchangeRequest): Promise<void> {
-    const { signal, doing } = request;
-    try {
-      await pause(milliseconds, signal);
-    } catch (error) {
-      throw signal?.aborted === true ? interruption(doing, signal) : error;
+      await pause(wait, request.doing, request.signal);
     }
   }
 

@@ -59,7 +59,7 @@ export class Uploads {
           (error instanceof AirliftError && error.status !== undefined && isPassing(error.status));
         if (!mayPass || attempt > retries) throw error;
       }
-      await pause(backoff(attempt, retryDelay), call.signal);
+      await pause(backoff(attempt, retryDelay), call.doing, call.signal);
     }
   }
 

@@ -4,17 +4,18 @@ import { after, before, describe, it } from 'node:test';
 import { isAirliftError } from '../../src/errors.js';
 import { Registry } from '../../src/registry/registry.js';
 import { collect, content, opener, pushImage, smallImage } from './content.js';
-import { startRegistry, type RunningRegistry } from './docker-registry.js';
+import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
+import { needs } from '../support/peers.js';
 
-describe('Registry with docker-registry', () => {
-  let server: RunningRegistry;
+describe('Registry with docker-registry', { skip: needs('docker-registry') }, () => {
+  let server: DockerRegistry;
   let registry: Registry;
   const at = (repository: string): { registry: string; repository: string } => ({
     registry: server.host,
     repository,
   });
   before(async () => {
-    server = await startRegistry();
+    server = await startDockerRegistry();
     registry = new Registry({ retryDelay: 10 });
   });
   after(async () => {
