@@ -170,15 +170,13 @@ async function write(
   try {
     const broken = await copy(file, session, body);
     const got = session.size - before;
-    if (length !== undefined && got > length) {
+    if (length !== undefined && (got > length || (got < length && broken === undefined))) {
       await file.truncate(before);
       session.size = before;
       session.hash = undefined;
-    }
-    if (broken !== undefined) throw broken.error;
-    if (length !== undefined && got !== length) {
       throw new AirliftError('size-mismatch', `upload: size mismatch; got ${got} bytes, want ${length}`);
     }
+    if (broken !== undefined) throw broken.error;
   } finally {
     await file.close();
   }
