@@ -1,6 +1,6 @@
 import type { OutgoingHttpHeaders } from 'node:http';
 import { isAirliftError } from '../errors.js';
-import { isDigest, type Digest } from '../oci/digest.js';
+import { algorithmOf, isDigest, type Digest } from '../oci/digest.js';
 import { isRepositoryPath } from '../oci/reference.js';
 import type { PushCall } from './server-call.js';
 import { chunkRange } from './server-range.js';
@@ -34,7 +34,8 @@ export async function startUpload(call: PushCall, repository: string): Promise<R
   }
   const digest = query.get('digest');
   if (digest !== null && !isDigest(digest)) return badDigest();
-  const upload = await push.startUpload(repository);
+  const named = digest === null ? query.get('digest-algorithm') : algorithmOf(digest);
+  const upload = await push.startUpload(repository, named === 'sha512' ? named : 'sha256');
   if (digest !== null) return await takeWhole(call, repository, upload, digest);
   return { status: 202, headers: uploadHeaders(repository, upload) };
 }

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { Descriptor } from '../oci/descriptor.js';
-import type { Digest } from '../oci/digest.js';
+import type { Digest, DigestAlgorithm } from '../oci/digest.js';
 
 /** A part of a sorted list: at most `limit` entries that sort after `after`. */
 export interface Page {
@@ -56,7 +56,8 @@ export interface ContentStore {
 
 /** The writing half of a store. An upload belongs to one repository and is known by its id there only. */
 export interface PushStore {
-  startUpload(repository: string): Promise<UploadState>;
+  /** @param algorithm of the digest that the upload will most likely end with */
+  startUpload(repository: string, algorithm: DigestAlgorithm): Promise<UploadState>;
   upload(repository: string, id: string): Promise<UploadState | undefined>;
   /**
    * Adds `body` to an upload. Of a body that breaks off, what arrived is kept. Another append that is under way is

@@ -56,9 +56,9 @@ export class Uploads {
     }
   }
 
-  start(repository: string): UploadState {
+  start(repository: string, algorithm: DigestAlgorithm): UploadState {
     const id = randomUUID();
-    const hash = { algorithm: 'sha256', running: createHash('sha256') } as const;
+    const hash = { algorithm, running: createHash(algorithm) };
     this.#remember(this.#layout.upload(repository, id), newSession(hash, 0));
     return { id, size: 0 };
   }

@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { access, open, readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { isObject, parseDescriptor, type Descriptor } from '../oci/descriptor.js';
-import { algorithmOf, digestOf, isDigest, type Digest } from '../oci/digest.js';
+import { algorithmOf, digestOf, isDigest, type Digest, type DigestAlgorithm } from '../oci/digest.js';
 import { maxManifestSize } from '../oci/manifest.js';
 import type {
   ContentStore,
@@ -128,8 +128,8 @@ class DirectoryPush implements PushStore {
     private readonly uploads: Uploads,
   ) {}
 
-  startUpload(repository: string): Promise<UploadState> {
-    return Promise.resolve(this.uploads.start(repository));
+  startUpload(repository: string, algorithm: DigestAlgorithm): Promise<UploadState> {
+    return Promise.resolve(this.uploads.start(repository, algorithm));
   }
 
   async upload(repository: string, id: string): Promise<UploadState | undefined> {
