@@ -9,7 +9,7 @@ export interface Platform {
   readonly osFeatures?: readonly string[] | undefined;
 }
 
-const token = /^[A-Za-z0-9_.-]{1,64}$/;
+const token = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 
 const osNames: Readonly<Record<string, string>> = { macos: 'darwin' };
 const architectureNames: Readonly<Record<string, { architecture: string; variant?: string }>> = {

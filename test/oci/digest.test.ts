@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { test } from 'node:test';
+import { isAirliftError, type ErrorCode } from '../../src/errors.js';
+import { digestOf, isDigest, parseDigest, verifyStream, Verifier } from '../../src/oci/digest.js';
+
+const bytes = Buffer.from('airlift');
+
+test('digests are what node:crypto gives', () => {
+  for (const algorithm of ['sha256', 'sha512'] as const) {
+    assert.equal(
+      digestOf(bytes, algorithm),
+      `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`,
+    );
+  }
+});
+
+test('only registered algorithms in lower case and full length are digests', () => {
+  assert.ok(isDigest(`sha256:${'0'.repeat(64)}`));
+  assert.ok(isDigest(`sha512:${'0'.repeat(128)}`));
+  for (const text of [
+    `sha256:${'A'.repeat(64)}`,
+    `sha256:${'0'.repeat(63)}`,
+    `md5:${'0'.repeat(32)}`,
+    'sha256:',
+    '',
+    `sha512:${'0'.repeat(64)}`,
+    7,
+  ]) {
+    assert.ok(!isDigest(text));
+  }
+  assert.throws(
+    () => parseDigest('sha256:../../etc/passwd'),
+    (error) => isAirliftError(error, 'input'),
+  );
+});
+
+async function codeOf(
+  content: Buffer,
+  size: number,
+  digest = digestOf(bytes),
+): Promise<ErrorCode | undefined> {
+  try {
+    await pipeline(
+      Readable.from([content]),
+      verifyStream(digest, size),
+      async (source: AsyncIterable<Buffer>) => {
+        for await (const chunk of source) assert.ok(chunk.byteLength > 0);
+      },
+    );
+    return undefined;
+  } catch (error) {
+    return isAirliftError(error) ? error.code : assert.fail(String(error));
+  }
+}
+
+test('a stream is verified on its way', async () => {
+  assert.equal(await codeOf(bytes, bytes.byteLength), undefined);
+  assert.equal(await codeOf(bytes.subarray(1), bytes.byteLength), 'size-mismatch');
+  assert.equal(await codeOf(Buffer.concat([bytes, bytes]), bytes.byteLength), 'size-mismatch');
+  assert.equal(await codeOf(Buffer.from('airlifT'), bytes.byteLength), 'digest-mismatch');
+});
+
+test('too much content is refused before it is hashed to its end', () => {
+  const verifier = new Verifier(digestOf(bytes), bytes.byteLength);
+  assert.throws(
+    () => verifier.update(Buffer.alloc(8)),
+    (error) => isAirliftError(error, 'size-mismatch'),
+  );
+});
