@@ -83,3 +83,22 @@ export function systemCodeOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
 }
+
+/** An error as plain data, to cross from a worker thread or into JSON. */
+export interface PlainError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint?: string | undefined;
+  readonly status?: number | undefined;
+}
+
+/** An error as plain data; what is not an AirliftError becomes `io`. */
+export function toPlainError(error: unknown): PlainError {
+  if (!(error instanceof AirliftError)) return { code: 'io', message: messageOf(error) };
+  return { code: error.code, message: error.message, hint: error.hint, status: error.status };
+}
+
+/** The error that `toPlainError` made plain. */
+export function fromPlainError({ code, message, hint, status }: PlainError): AirliftError {
+  return new AirliftError(code, message, { hint, status });
+}

@@ -1,0 +1,41 @@
+import type { Digest } from './oci/digest.js';
+
+/** What a verb reports while it works. Plain data: it may be printed as one line of JSON. */
+export type ProgressEvent =
+  /** An image was looked up; `position` counts from 1. */
+  | {
+      readonly event: 'resolved';
+      readonly image: string;
+      readonly position: number;
+      readonly images: number;
+    }
+  /** All is planned: what there is to move. */
+  | { readonly event: 'planned'; readonly images: number; readonly blobs: number; readonly bytes: number }
+  /** A blob is under way; `bytes` of `size` are in place. */
+  | { readonly event: 'blob'; readonly digest: Digest; readonly size: number; readonly bytes: number }
+  /** A blob is done, and how. */
+  | {
+      readonly event: 'blob-done';
+      readonly digest: Digest;
+      readonly size: number;
+      readonly how: 'downloaded' | 'uploaded' | 'mounted' | 'existed' | 'verified';
+    }
+  /** An image is whole. */
+  | {
+      readonly event: 'image-done';
+      readonly image: string;
+      readonly position: number;
+      readonly images: number;
+      readonly digest: Digest;
+      readonly outcome?: 'published' | 'unchanged' | 'skipped' | undefined;
+    }
+  /** An image failed and the rest goes on. */
+  | {
+      readonly event: 'image-failed';
+      readonly image: string;
+      readonly message: string;
+      readonly hint?: string | undefined;
+    }
+  | { readonly event: 'warning'; readonly message: string };
+
+export type OnEvent = (event: ProgressEvent) => void;
