@@ -188,6 +188,16 @@ export class Journal {
     this.#statements.leaveOut.run(reason, descriptor.mediaType, id);
   }
 
+  /** The platforms of the plan's images, sorted; attestations have none. */
+  platforms(): string[] {
+    return this.database
+      .prepare(
+        "SELECT DISTINCT platform FROM manifests WHERE platform IS NOT NULL AND os <> 'unknown' ORDER BY platform",
+      )
+      .pluck()
+      .all() as string[];
+  }
+
   addEdge(parent: Digest, child: Digest, role: EdgeRole, position: number): void {
     this.#added();
     this.#statements.insertEdge.run(this.#idOf(parent), role, position, this.#idOf(child));

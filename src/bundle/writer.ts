@@ -18,6 +18,8 @@ import {
 import { Layout, type LayoutSummary } from './layout.js';
 import { Marks } from './marks.js';
 import { pendingBlobs, pendingFigures, type PendingBlob } from './pending.js';
+
+export type { PendingBlob } from './pending.js';
 import { isTarTime } from './tar.js';
 
 export interface BundleOptions {
@@ -25,6 +27,8 @@ export interface BundleOptions {
   readonly created: Date;
   /** Says what was asked for: the same command gives the same text, whenever it is run. */
   readonly fingerprint: string;
+  /** Take the place of a file that has the final name already, once the new one is whole. */
+  readonly replace?: boolean | undefined;
 }
 
 /** What is known of an image beside its graph. */
@@ -52,6 +56,7 @@ export class BundleWriter {
     /** The final name. */
     readonly path: string,
     parts: { journal: Journal; file: BundleFile; layout: Layout; marks: Marks; isSalvage: boolean },
+    private readonly isReplacing: boolean,
     summary: LayoutSummary | undefined,
   ) {
     this.#journal = parts.journal;
@@ -74,12 +79,12 @@ export class BundleWriter {
         hint: 'check SOURCE_DATE_EPOCH: seconds since 1970, not negative',
       });
     }
-    await refuseExisting(path);
+    if (options.replace !== true) await refuseExisting(path);
     const journal = openJournal(path);
     let file: BundleFile | undefined;
     try {
       // Another run may have finished between the first look and the lock.
-      await refuseExisting(path);
+      if (options.replace !== true) await refuseExisting(path);
       const isLaidOut = journal.get('state') === 'laid-out';
       if (isLaidOut && journal.get('fingerprint') !== options.fingerprint)
         refuseOther(path, String(journal.get('fingerprint')), options.fingerprint);
@@ -93,7 +98,12 @@ export class BundleWriter {
         journal.set('created', seconds);
       }
       const marks = new Marks(journal);
-      return new BundleWriter(path, { journal, file, layout, marks, isSalvage }, summary);
+      return new BundleWriter(
+        path,
+        { journal, file, layout, marks, isSalvage },
+        options.replace === true,
+        summary,
+      );
     } catch (error) {
       await file?.close();
       journal.close();
@@ -115,6 +125,11 @@ export class BundleWriter {
   /** `laid-out`: an interrupted run was asked for the same and laid it out; its plan holds, go on with `pending()`. */
   get state(): 'planning' | 'laid-out' {
     return this.#summary === undefined ? 'planning' : 'laid-out';
+  }
+
+  /** The platforms of the images in the plan, `os/architecture[/variant]`, sorted. */
+  platforms(): string[] {
+    return this.#journal.platforms();
   }
 
   /** What was laid out. */
@@ -210,7 +225,7 @@ export class BundleWriter {
     }
     this.#layout.writeEnd();
     await this.#file.sync();
-    await refuseExisting(this.path);
+    if (!this.isReplacing) await refuseExisting(this.path);
     try {
       await rename(this.partialPath, this.path);
     } catch (error) {
@@ -290,7 +305,7 @@ async function refuseExisting(path: string): Promise<void> {
     throw ioError(`open ${path}`, error);
   }
   throw new AirliftError('exists', `write ${path}: it exists already`, {
-    hint: 'remove it or choose another name',
+    hint: '--force replaces it; or choose another name',
   });
 }
 

@@ -1,0 +1,113 @@
+import { Worker } from 'node:worker_threads';
+import type { DownloadWorkerData, FromWorker, ToWorker } from './download-protocol.js';
+import { AirliftError, fromPlainError, messageOf } from './errors.js';
+import type { RegistryHooks } from './registry/registry.js';
+import { Slots } from './slots.js';
+import type { TransferTask } from './transfer.js';
+
+interface Pending {
+  readonly onProgress: (bytes: number) => void;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+interface Lane {
+  readonly worker: Worker;
+  /** Blobs this worker is busy with. */
+  readonly pending: Map<number, Pending>;
+  /** Resolves when the thread has ended. */
+  readonly ended: Promise<void>;
+}
+
+export interface DownloadPoolOptions extends DownloadWorkerData {
+  readonly workers: number;
+  /** Transfers at a time, over all workers. */
+  readonly concurrency: number;
+  readonly hooks: RegistryHooks;
+}
+
+/** Spreads downloads over worker threads. */
+export class DownloadPool {
+  readonly #lanes: Lane[] = [];
+  readonly #slots: Slots;
+  #nextId = 0;
+  #isClosing = false;
+
+  constructor(private readonly options: DownloadPoolOptions) {
+    this.#slots = new Slots(options.concurrency);
+    for (let n = 0; n < options.workers; n++) this.#lanes.push(this.#startLane());
+  }
+
+  #startLane(): Lane {
+    const { path, registry, retries, isTraced } = this.options;
+    const workerData: DownloadWorkerData = { path, registry, retries, isTraced };
+    const worker = new Worker(new URL('./download-worker.js', import.meta.url), { workerData });
+    const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+    const lane: Lane = { worker, pending: new Map(), ended };
+    worker.on('message', (message: FromWorker) => this.#receive(lane, message));
+    worker.on('error', (cause) => this.#fail(lane, messageOf(cause), cause));
+    worker.on('exit', (status) => {
+      if (!this.#isClosing) this.#fail(lane, `worker ended with status ${status}`, undefined);
+    });
+    return lane;
+  }
+
+  #fail(lane: Lane, happened: string, cause: unknown): void {
+    const error = new AirliftError('io', `download: ${happened}`, { cause });
+    for (const { reject } of lane.pending.values()) reject(error);
+    lane.pending.clear();
+  }
+
+  #receive(lane: Lane, message: FromWorker): void {
+    switch (message.type) {
+      case 'trace':
+        this.options.hooks.trace?.(message.trace);
+        return;
+      case 'warning':
+        this.options.hooks.warn?.(message.text);
+        return;
+      case 'progress':
+        lane.pending.get(message.id)?.onProgress(message.bytes);
+        return;
+      case 'done':
+        lane.pending.get(message.id)?.resolve();
+        break;
+      case 'failed':
+        lane.pending.get(message.id)?.reject(fromPlainError(message.error));
+        break;
+    }
+    lane.pending.delete(message.id);
+  }
+
+  /**
+   * Brings one blob to its position in the file.
+   * @throws AirliftError what `transferBlob` throws
+   */
+  async download(task: TransferTask, position: number, onProgress: (bytes: number) => void): Promise<void> {
+    await this.#slots.run(async () => {
+      const [lane] = this.#lanes.toSorted((a, b) => a.pending.size - b.pending.size);
+      if (lane === undefined) throw new AirliftError('io', 'download: no worker');
+      const id = this.#nextId++;
+      await new Promise<void>((resolve, reject) => {
+        lane.pending.set(id, { onProgress, resolve, reject });
+        this.#post(lane, { type: 'start', id, task, position });
+      });
+    });
+  }
+
+  #post(lane: Lane, message: ToWorker): void {
+    lane.worker.postMessage(message);
+  }
+
+  /** Lets every transfer end after the chunk it is writing; they fail with `interrupted`. */
+  abort(): void {
+    for (const lane of this.#lanes) this.#post(lane, { type: 'abort' });
+  }
+
+  /** Ends the workers, after what they are busy with. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    for (const lane of this.#lanes) this.#post(lane, { type: 'close' });
+    await Promise.all(this.#lanes.map((lane) => lane.ended));
+  }
+}

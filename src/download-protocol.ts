@@ -1,0 +1,24 @@
+import type { PlainError } from './errors.js';
+import type { RegistryOptions, RequestTrace } from './registry/registry.js';
+import type { TransferTask } from './transfer.js';
+
+/** What a download worker is started with. */
+export interface DownloadWorkerData {
+  /** The file that blobs are written into. */
+  readonly path: string;
+  readonly registry: RegistryOptions;
+  readonly retries: number;
+  readonly isTraced: boolean;
+}
+
+export type ToWorker =
+  | { readonly type: 'start'; readonly id: number; readonly task: TransferTask; readonly position: number }
+  | { readonly type: 'abort' }
+  | { readonly type: 'close' };
+
+export type FromWorker =
+  | { readonly type: 'progress'; readonly id: number; readonly bytes: number }
+  | { readonly type: 'done'; readonly id: number }
+  | { readonly type: 'failed'; readonly id: number; readonly error: PlainError }
+  | { readonly type: 'trace'; readonly trace: RequestTrace }
+  | { readonly type: 'warning'; readonly text: string };

@@ -1,0 +1,69 @@
+/** Worker thread of an export: fetches, hashes and writes whole blobs, so that two cores do that work at once. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { BundleFile } from './bundle/file.js';
+import type { DownloadWorkerData, FromWorker, ToWorker } from './download-protocol.js';
+import { toPlainError } from './errors.js';
+import { Registry } from './registry/registry.js';
+import { transferBlob, type TransferTask } from './transfer.js';
+
+/** Progress is for people and for the journal: neither needs every write. */
+const progressInterval = 1024 * 1024;
+
+const { path, registry: registryOptions, retries, isTraced } = workerData as DownloadWorkerData;
+const port = parentPort;
+if (port === null) throw new Error('the download worker runs only as a worker thread');
+
+const post = (message: FromWorker): void => port.postMessage(message);
+const registry = new Registry(registryOptions, {
+  trace: isTraced ? (trace) => post({ type: 'trace', trace }) : undefined,
+  warn: (text) => post({ type: 'warning', text }),
+});
+const file = await BundleFile.open(path, 'r+');
+const stop = new AbortController();
+
+async function run(id: number, task: TransferTask, position: number): Promise<void> {
+  let reported = 0;
+  try {
+    await transferBlob(
+      registry,
+      {
+        write: (chunks, offset) => file.writev(chunks, position + offset),
+        read: (length) => file.stream(position, length),
+      },
+      task,
+      {
+        retries,
+        signal: stop.signal,
+        onProgress: (bytes) => {
+          if (bytes < reported + progressInterval && bytes >= reported && bytes !== task.descriptor.size)
+            return;
+          reported = bytes;
+          post({ type: 'progress', id, bytes });
+        },
+      },
+    );
+    post({ type: 'done', id });
+  } catch (error) {
+    post({ type: 'failed', id, error: toPlainError(error) });
+  }
+}
+
+async function close(): Promise<void> {
+  await registry.close();
+  await file.close();
+  port?.close();
+}
+
+port.on('message', (message: ToWorker) => {
+  switch (message.type) {
+    case 'start':
+      void run(message.id, message.task, message.position);
+      break;
+    case 'abort':
+      stop.abort();
+      break;
+    case 'close':
+      void close();
+      break;
+  }
+});
