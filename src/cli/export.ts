@@ -1,0 +1,120 @@
+import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
+import { exportImages, type ExportSummary } from '../index.js';
+import { AirliftError } from '../errors.js';
+import { creationTime } from './environment.js';
+import { exitCodes } from './exit-codes.js';
+import {
+  outputFlags,
+  platformFlag,
+  platformsOf,
+  positive,
+  registryFlags,
+  registryOptionsOf,
+} from './flags.js';
+import { count, formatBytes, formatDuration } from './format.js';
+import { listedImages } from './images.js';
+import { interruptible } from './interrupt.js';
+import { printJson, printLine } from './print.js';
+import { progressView } from './progress.js';
+import { hooksOf } from './trace.js';
+
+const flags = {
+  images: {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'file that lists images, - for standard input',
+  },
+  output: { alias: 'o', type: 'string', demandOption: true, requiresArg: true, describe: 'bundle to write' },
+  ...platformFlag,
+  'skip-missing-platforms': {
+    type: 'boolean',
+    default: false,
+    describe: 'warn of a platform an image lacks, instead of failing',
+  },
+  referrers: { type: 'boolean', default: true, describe: 'carry signatures and other referrers' },
+  'foreign-layers': {
+    choices: ['include', 'keep'] as const,
+    default: 'include' as const,
+    describe: 'carry non-distributable layers, or keep only their descriptors',
+  },
+  concurrency: { alias: 'j', type: 'number', default: 8, requiresArg: true, describe: 'transfers at a time' },
+  'keep-going': {
+    alias: 'k',
+    type: 'boolean',
+    default: false,
+    describe: 'export what can be exported when some images fail',
+  },
+  force: { alias: 'f', type: 'boolean', default: false, describe: 'replace a bundle that is there' },
+  ...registryFlags,
+  ...outputFlags,
+} as const satisfies Record<string, Options>;
+
+type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { references?: string[] }>;
+
+function printSummary(summary: ExportSummary, milliseconds: number): void {
+  const platforms = summary.platforms.length > 0 ? ` (${summary.platforms.join(', ')})` : '';
+  const resumed =
+    summary.resumedBytes > 0 ? `, ${formatBytes(summary.resumedBytes)} were there from before` : '';
+  printLine(
+    `exported ${count(summary.images, 'image')}${platforms} to ${summary.path}: ${formatBytes(summary.size)}, ` +
+      `${formatBytes(summary.fetchedBytes)} of blobs fetched in ${formatDuration(milliseconds)}${resumed}`,
+  );
+  for (const { image, error } of summary.failed) printLine(`failed: ${image}: ${error.message}`);
+  printLine(`next: airlift verify ${summary.path}`);
+}
+
+async function run(args: Arguments): Promise<void> {
+  const started = Date.now();
+  const { references } = await listedImages(args.references ?? [], args.images ?? []);
+  if (references.length === 0) {
+    throw new AirliftError('usage', 'export: no images', {
+      hint: 'name some, or a file that lists them with --images',
+    });
+  }
+  const view = progressView(args);
+  try {
+    const summary = await interruptible((signal) =>
+      exportImages({
+        references: references.map(({ reference }) => reference),
+        output: args.output,
+        platforms: platformsOf(args.platform),
+        skipMissingPlatforms: args.skipMissingPlatforms,
+        referrers: args.referrers,
+        foreignLayers: args.foreignLayers,
+        created: creationTime(process.env),
+        registry: registryOptionsOf(args, process.env),
+        hooks: hooksOf(args),
+        concurrency: positive('concurrency', args.concurrency),
+        keepGoing: args.keepGoing,
+        force: args.force,
+        onEvent: view.onEvent,
+        signal,
+      }),
+    );
+    view.stop();
+    if (args.json) printJson({ event: 'done', ...summary, milliseconds: Date.now() - started });
+    else printSummary(summary, Date.now() - started);
+    if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
+  } finally {
+    view.stop();
+  }
+}
+
+/** `airlift export [references..]` */
+export function addExport(parser: Argv): Argv {
+  return parser.command(
+    'export [references..]',
+    'pull images from registries into one bundle',
+    (yargs) =>
+      yargs
+        .positional('references', { type: 'string', array: true, describe: 'images, as docker names them' })
+        .options(flags)
+        .example(
+          '$0 export rancher/pause:3.1 --platform linux/amd64,linux/arm64 -o site.tar',
+          'two platforms of one image',
+        )
+        .example('$0 export --images list.txt -o site.tar', 'every image of a list, all platforms'),
+    (args) => run(args),
+  );
+}

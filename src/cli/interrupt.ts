@@ -1,0 +1,23 @@
+import { exitCodes } from './exit-codes.js';
+import { printNote } from './print.js';
+
+/**
+ * Runs `work` with a signal that Ctrl-C aborts: the first time work ends by itself and can be gone on with, the second time
+ * the process ends at once.
+ */
+export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const stop = new AbortController();
+  const onInterrupt = (): void => {
+    if (stop.signal.aborted) process.exit(exitCodes.interrupted);
+    printNote('stopping; press Ctrl-C again to stop at once');
+    stop.abort();
+  };
+  process.on('SIGINT', onInterrupt);
+  process.on('SIGTERM', onInterrupt);
+  try {
+    return await work(stop.signal);
+  } finally {
+    process.off('SIGINT', onInterrupt);
+    process.off('SIGTERM', onInterrupt);
+  }
+}

@@ -1,0 +1,58 @@
+import { readFileSync } from 'node:fs';
+import yargs, { type Argv } from 'yargs';
+import { AirliftError, isAirliftError } from '../errors.js';
+import { exitCodeOf, exitCodes } from './exit-codes.js';
+import { addExport } from './export.js';
+import { printError } from './print.js';
+
+function version(): string {
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** Every command, in the order in which they are used. */
+export const commandNames = ['export'] as const;
+
+const commands = [addExport];
+
+/** The parser with every command, as `main` runs it and the documentation is checked against it. */
+export function parser(args: readonly string[]): Argv {
+  const base = yargs([...args])
+    .scriptName('airlift')
+    .usage('$0 <command>\n\nCarry multi-platform container images into places the network can’t reach.');
+  return commands
+    .reduce((all, add) => add(all), base)
+    .demandCommand(1, 'name a command')
+    .recommendCommands()
+    .strict()
+    .version(version())
+    .help()
+    .alias('help', 'h')
+    .wrap(110)
+    .parserConfiguration({
+      'duplicate-arguments-array': true,
+      'strip-dashed': true,
+      'greedy-arrays': false,
+      'parse-positional-numbers': false,
+    })
+    .exitProcess(false);
+}
+
+/** Runs one command line. The exit code is the result; nothing is thrown. */
+export async function main(args: readonly string[]): Promise<number> {
+  const json = args.includes('--json');
+  process.exitCode = exitCodes.done;
+  try {
+    await parser(args)
+      .fail((message: string | null, error: Error | undefined, self) => {
+        if (error !== undefined) throw error;
+        self.showHelp('error');
+        throw new AirliftError('usage', message ?? 'wrong usage');
+      })
+      .parseAsync();
+    return process.exitCode;
+  } catch (error) {
+    printError(error, json);
+    return exitCodeOf(isAirliftError(error) ? error.code : undefined);
+  }
+}
