@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, sep } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+// dist/test/imports.test.js -> the project
+const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const src = join(project, 'src');
+
+/** Lowest first: a file imports from its own part or from lower ranks, and folders of one rank never from each other. */
+const ranks: readonly (readonly string[])[] = [
+  ['errors'],
+  ['oci'],
+  ['registry', 'bundle', 'archive', 'lists', 'site', 'plan'],
+  ['verbs'],
+  ['index'],
+  ['cli'],
+];
+
+/** Files at the root of src that several verbs build on, and that know no medium. */
+const planFiles: ReadonlySet<string> = new Set([
+  'plan',
+  'choose',
+  'transfer',
+  'publish',
+  'progress',
+  'slots',
+]);
+
+/** Each third-party library and the one part that may import it. */
+const libraries: Readonly<Record<string, string>> = {
+  'better-sqlite3': 'bundle',
+  undici: 'registry',
+  'smol-toml': 'registry',
+  'tar-stream': 'archive',
+  zstddec: 'archive',
+  'zstd-codec': 'archive',
+  yaml: 'lists',
+  semver: 'lists',
+  yargs: 'cli',
+  'cli-progress': 'cli',
+};
+
+function partOf(file: string): string {
+  const [first = '', ...rest] = relative(src, file).split(sep);
+  if (rest.length > 0) return first;
+  const name = first.replace(/\.[jt]s$/, '');
+  if (name === 'errors' || name === 'index') return name;
+  return planFiles.has(name) ? 'plan' : 'verbs';
+}
+
+function rankOf(part: string): number {
+  const rank = ranks.findIndex((parts) => parts.includes(part));
+  assert.notEqual(rank, -1, `src/${part} has no rank: add it to ranks and to docs/architecture.md`);
+  return rank;
+}
+
+/** The specifiers a file imports, types too. */
+function importsOf(text: string): string[] {
+  const found = text.matchAll(
+    /^(?:import|export)\s[^'"`;]*?from '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm,
+  );
+  return [...found].map((match) => match[1] ?? match[2] ?? match[3] ?? '');
+}
+
+function* sourceFiles(): Generator<string> {
+  for (const entry of readdirSync(src, { recursive: true, withFileTypes: true })) {
+    if (entry.isFile() && entry.name.endsWith('.ts')) yield join(entry.parentPath, entry.name);
+  }
+}
+
+/** What is wrong with one import, if anything. */
+function problemOf(file: string, specifier: string): string | undefined {
+  const where = `${relative(project, file)} imports ${specifier}`;
+  const part = partOf(file);
+  if (specifier.startsWith('node:')) return undefined;
+  if (specifier.startsWith('.')) {
+    const other = partOf(join(dirname(file), specifier));
+    if (other === part) return undefined;
+    return rankOf(other) < rankOf(part) ? undefined : `${where}: ${part} may not import ${other}`;
+  }
+  const library = specifier.startsWith('@')
+    ? specifier.split('/').slice(0, 2).join('/')
+    : (specifier.split('/')[0] ?? '');
+  return libraries[library] === part
+    ? undefined
+    : `${where}: ${library} belongs to ${libraries[library] ?? 'no part yet'}`;
+}
+
+test('imports go down only, and a library lives in one folder', () => {
+  const problems: string[] = [];
+  for (const file of sourceFiles()) {
+    for (const specifier of importsOf(readFileSync(file, 'utf8'))) {
+      const problem = problemOf(file, specifier);
+      if (problem !== undefined) problems.push(problem);
+    }
+  }
+  assert.deepEqual(problems, []);
+});
+
+test('the import rule catches what it forbids', () => {
+  assert.match(
+    problemOf(join(src, 'registry', 'x.ts'), '../bundle/y.js') ?? '',
+    /registry may not import bundle/,
+  );
+  assert.match(problemOf(join(src, 'oci', 'x.ts'), '../plan.js') ?? '', /oci may not import plan/);
+  assert.match(problemOf(join(src, 'export.ts'), './cli/x.js') ?? '', /verbs may not import cli/);
+  assert.match(problemOf(join(src, 'cli', 'x.ts'), 'undici') ?? '', /undici belongs to registry/);
+  assert.equal(problemOf(join(src, 'export.ts'), './plan.js'), undefined);
+});
+
+test('only cli prints, reads the environment or exits', () => {
+  const found: string[] = [];
+  for (const file of sourceFiles()) {
+    if (partOf(file) === 'cli') continue;
+    const text = readFileSync(file, 'utf8');
+    if (/process\.(env|exit|exitCode|stdout|stderr|stdin|argv)\b|console\./.test(text))
+      found.push(relative(project, file));
+  }
+  assert.deepEqual(found, []);
+});
+
+test('files stay small', () => {
+  const large: string[] = [];
+  for (const file of sourceFiles()) {
+    const lines = readFileSync(file, 'utf8').split('\n').length - 1;
+    if (lines > 350) large.push(`${relative(project, file)}: ${lines} lines`);
+  }
+  assert.deepEqual(large, []);
+});
