@@ -1,11 +1,14 @@
-import { createRegistryServer, type RegistryOptions } from './registry/server.js';
+import { BundleReader } from './bundle/reader.js';
+import { createRegistryServer, type ContentStore, type RegistryOptions } from './registry/server.js';
 import { DirectoryStore } from './registry/store.js';
+import { BundleStore } from './serve-bundle.js';
 
-/** What to serve: a directory that takes pushes too. */
-export interface ServeSource {
+/** What to serve: a directory that takes pushes too, or a bundle to pull from. */
+export type ServeSource =
   /** Directory of the store; made with the first push. */
-  readonly store: string;
-}
+  | { readonly store: string; readonly bundle?: undefined }
+  /** Path of the bundle. */
+  | { readonly bundle: string; readonly store?: undefined };
 
 /** Where and how to serve. */
 export interface ServeOptions extends RegistryOptions {
@@ -21,18 +24,49 @@ export interface Serving {
   readonly port: number;
   /** `http://host:port`. */
   readonly url: string;
+  /**
+   * References of a bundle that share repository path and tag with one of another registry. They are served under their
+   * full names only.
+   */
+  readonly ambiguous: readonly string[];
   /** Stops listening and ends every connection. What was being uploaded can be gone on with later. */
   close(): Promise<void>;
 }
 
 /**
- * Serves a directory as an OCI registry.
- * @throws AirliftError `usage` for an address that is not loopback without `allowRemote`, `busy` for a port in use, `io`
+ * Serves a directory or a bundle as an OCI registry. A bundle is read-only; each of its images is found under its
+ * repository path (`library/busybox`) and with its registry in front (`docker.io/library/busybox`).
+ * @throws AirliftError `usage` for an address that is not loopback without `allowRemote`, `busy` for a port in use, `io`;
+ * what opening a bundle throws
  */
 export async function serve(source: ServeSource, options: ServeOptions = {}): Promise<Serving> {
   const { host = '127.0.0.1', port = 5000, ...registry } = options;
-  const store = await DirectoryStore.open(source.store);
-  const server = createRegistryServer(store, registry);
-  const listening = await server.listen(host, port);
-  return { ...listening, close: () => server.close() };
+  const opened = await open(source);
+  const server = createRegistryServer(opened.store, registry);
+  const close = async (): Promise<void> => {
+    await server.close();
+    await opened.close();
+  };
+  try {
+    const listening = await server.listen(host, port);
+    return { ...listening, ambiguous: opened.ambiguous, close };
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+}
+
+interface OpenedSource {
+  readonly store: ContentStore;
+  readonly ambiguous: readonly string[];
+  close(): Promise<void>;
+}
+
+async function open(source: ServeSource): Promise<OpenedSource> {
+  if (source.store !== undefined) {
+    return { store: await DirectoryStore.open(source.store), ambiguous: [], close: () => Promise.resolve() };
+  }
+  const reader = await BundleReader.open(source.bundle);
+  const store = new BundleStore(reader);
+  return { store, ambiguous: store.ambiguous, close: () => reader.close() };
 }

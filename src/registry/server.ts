@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { isIP, type AddressInfo } from 'node:net';
 import { AirliftError, isAirliftError, messageOf } from '../errors.js';
+import { isRepositoryPath } from '../oci/reference.js';
 import type { Call, RegistryOptions } from './server-call.js';
 import { listReferrers, listRepositories, listTags } from './server-lists.js';
 import { deleteManifest, pushManifest } from './server-manifests.js';
@@ -180,7 +181,23 @@ function handlersOf(route: Route, { push }: ContentStore): Partial<Record<string
   }
 }
 
+/**
+ * Answers a request. A node that uses the registry as a mirror names the registry it stands for in `ns`: what is kept
+ * under that name goes before what is not, so that one mirror can stand for several registries.
+ */
 async function answer(call: Call, route: Route): Promise<Reply> {
+  const mirrored = call.query.get('ns');
+  if (mirrored !== null && 'repository' in route && (call.method === 'GET' || call.method === 'HEAD')) {
+    const repository = `${mirrored}/${route.repository}`;
+    if (isRepositoryPath(repository)) {
+      const reply = await answerAs(call, { ...route, repository });
+      if (reply.status !== 404) return reply;
+    }
+  }
+  return await answerAs(call, route);
+}
+
+async function answerAs(call: Call, route: Route): Promise<Reply> {
   const handlers = handlersOf(route, call.store);
   const handler = handlers[call.method === 'HEAD' ? 'GET' : call.method];
   if (handler !== undefined) return await handler(call);

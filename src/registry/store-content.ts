@@ -48,7 +48,7 @@ export interface ContentStore {
   resolveTag(repository: string, tag: string): Promise<Digest | undefined>;
   manifest(repository: string, digest: Digest): Promise<StoredManifest | undefined>;
   blob(repository: string, digest: Digest): Promise<StoredBlob | undefined>;
-  /** What refers to `digest`, sorted by digest, beginning after the one of digest `after`. */
+  /** What refers to `digest`, in an order that stays, beginning after the one of digest `after`. */
   referrers(repository: string, digest: Digest, after: string | undefined): AsyncIterable<Descriptor>;
   /** How content gets in; a store without it is read-only. */
   readonly push?: PushStore | undefined;
