@@ -1,0 +1,162 @@
+import { AirliftError, isAirliftError } from '../errors.js';
+import type { Digest } from '../oci/digest.js';
+import {
+  formatReference,
+  formatRepository,
+  isRegistry,
+  isRepositoryPath,
+  type Reference,
+  type Repository,
+} from '../oci/reference.js';
+import type { RenameRule } from './rename.js';
+
+/** A registry that images are published to, and what they are called there. */
+export interface Site {
+  /** Host with optional port. */
+  readonly registry: string;
+  /** A path that is put in front of every repository. */
+  readonly prefix?: string | undefined;
+  /** Put the source registry in front of the repository: `SITE/ghcr.io/acme/api`. */
+  readonly keepRegistry?: boolean | undefined;
+  /** The first rule that fits gives the path; where none does, the source's own is kept. */
+  readonly rules?: readonly RenameRule[] | undefined;
+}
+
+/** An image that is to be published. */
+export interface NamedImage {
+  readonly source: Reference;
+  /** What is published under the name: the filtered index where there is one. */
+  readonly digest: Digest;
+}
+
+/** An image's name at the source and at the site. */
+export interface SiteName extends NamedImage {
+  readonly site: Reference;
+}
+
+const maxProblemsShown = 50;
+
+/**
+ * Reads where to publish: `HOST[:PORT][/PATH]`.
+ * @throws AirliftError `usage` that says what is wrong
+ */
+export function parseSite(text: string): Site {
+  const bad = (happened: string, hint?: string): never => {
+    throw new AirliftError(
+      'usage',
+      `parse site registry ${JSON.stringify(text.slice(0, 300))}: ${happened}`,
+      { hint },
+    );
+  };
+  if (text.includes('://')) bad('has a scheme', `leave out ${text.slice(0, text.indexOf('://') + 3)}`);
+  const [registry = '', ...path] = text.replace(/\/+$/, '').split('/');
+  if (!isRegistry(registry)) bad(`${JSON.stringify(registry)} is not a registry host`);
+  if (!/[.:]/.test(registry) && registry !== 'localhost')
+    bad(
+      'a host without dot or port means a path of Docker Hub to everybody who pulls',
+      `write ${registry}:443`,
+    );
+  if (path.length === 0) return { registry };
+  const prefix = path.join('/');
+  if (!isRepositoryPath(prefix)) bad(`${JSON.stringify(prefix)} is not a repository path`);
+  return { registry, prefix };
+}
+
+/** A registry as a component of a path: `localhost:5000` is `localhost_5000`. */
+function registryAsPath(registry: string): string {
+  return registry
+    .toLowerCase()
+    .replace(/[^a-z0-9.-]+/g, '_')
+    .replace(/^_+|_+$/g, '');
+}
+
+/**
+ * What a repository is called at the site.
+ * @throws AirliftError `usage` where the rules make no valid repository of it
+ */
+export function siteRepository(site: Site, source: Repository): Repository {
+  let path =
+    site.keepRegistry === true
+      ? `${registryAsPath(source.registry)}/${source.repository}`
+      : source.repository;
+  for (const rule of site.rules ?? []) {
+    const renamed = rule.apply(source);
+    if (renamed === undefined) continue;
+    path = renamed;
+    break;
+  }
+  const repository = site.prefix === undefined ? path : `${site.prefix}/${path}`;
+  if (!isRepositoryPath(repository)) {
+    throw new AirliftError(
+      'usage',
+      `name ${formatRepository(source)} at ${site.registry}: ${JSON.stringify(repository.slice(0, 300))} is not a repository path`,
+    );
+  }
+  return { registry: site.registry, repository };
+}
+
+/** What an image is called at the site. A name with a digest gets the digest of what is published. */
+export function siteReference(site: Site, image: NamedImage): Reference {
+  return {
+    ...siteRepository(site, image.source),
+    tag: image.source.tag,
+    digest: image.source.digest === undefined ? undefined : image.digest,
+  };
+}
+
+function throwAll(
+  code: 'usage' | 'conflict',
+  what: string,
+  problems: readonly string[],
+  hint?: string,
+): void {
+  if (problems.length === 0) return;
+  const rest = problems.length - maxProblemsShown;
+  const shown = rest > 0 ? [...problems.slice(0, maxProblemsShown), `and ${rest} more`] : problems;
+  throw new AirliftError(code, [what, ...shown].join('\n  '), { hint });
+}
+
+/**
+ * Names all images at the site, in their order. To be called before anything is pushed.
+ * @throws AirliftError `usage` that tells every name that is not valid there, `conflict` that tells every tag that would
+ *   have to stand for two different digests
+ */
+export function mapNames(site: Site, images: Iterable<NamedImage>): SiteName[] {
+  const names: SiteName[] = [];
+  const invalid: string[] = [];
+  const byTag = new Map<string, SiteName>();
+  const conflicts: string[] = [];
+  for (const image of images) {
+    if (!isRegistry(image.source.registry) || !isRepositoryPath(image.source.repository)) {
+      invalid.push(`${JSON.stringify(formatReference(image.source).slice(0, 300))} is not a reference`);
+      continue;
+    }
+    let reference;
+    try {
+      reference = siteReference(site, image);
+    } catch (error) {
+      if (!isAirliftError(error, 'usage')) throw error;
+      invalid.push(error.message);
+      continue;
+    }
+    const name = { source: image.source, site: reference, digest: image.digest };
+    names.push(name);
+    if (reference.tag === undefined) continue;
+    const key = `${reference.repository}:${reference.tag}`;
+    const earlier = byTag.get(key);
+    if (earlier === undefined) byTag.set(key, name);
+    else if (earlier.digest !== name.digest) {
+      conflicts.push(
+        `${site.registry}/${key} would be ${formatReference(earlier.source)} (${earlier.digest}) and ${formatReference(name.source)} (${name.digest})`,
+      );
+    }
+  }
+  throwAll('usage', `name images at ${site.registry}: ${invalid.length} can't be named there`, invalid);
+  throwAll(
+    'conflict',
+    `name images at ${site.registry}: ${conflicts.length} would take a tag from another`,
+    conflicts,
+    'keep their registries apart with --keep-registry, or give one of them another path with --rename',
+  );
+  return names;
+}

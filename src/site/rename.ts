@@ -1,0 +1,143 @@
+import { AirliftError, isAirliftError } from '../errors.js';
+import { formatRepository, isRegistry, type Repository } from '../oci/reference.js';
+
+/** Gives repositories that fit a pattern another path at the site. */
+export interface RenameRule {
+  /** As it was written. */
+  readonly text: string;
+  /** The new path, or undefined where the repository does not fit. */
+  apply(source: Repository): string | undefined;
+}
+
+const maxRuleLength = 600;
+const maxMapLength = 4 * 1024 * 1024;
+const maxProblemsShown = 50;
+
+function fail(text: string, happened: string): never {
+  throw new AirliftError('usage', `parse rename rule ${JSON.stringify(text.slice(0, 300))}: ${happened}`, {
+    hint: "write it like 'docker.io/library/*=mirror/*'",
+  });
+}
+
+/** Adds what Docker's short names leave out: `rancher/*` is `docker.io/rancher/*`. */
+function completePattern(text: string, pattern: string): string {
+  const parts = pattern.split('/');
+  const first = parts[0] ?? '';
+  if (first.includes('*')) {
+    if (parts.length === 1 && first !== '**') fail(text, 'the pattern names no registry');
+    return pattern;
+  }
+  const isHost = parts.length > 1 && (/[.:]/.test(first) || first === 'localhost');
+  if (!isHost) return `docker.io/${parts.length === 1 ? 'library/' : ''}${pattern}`;
+  if (!isRegistry(first)) fail(text, `${JSON.stringify(first)} is not a registry host`);
+  return first === 'index.docker.io' ? ['docker.io', ...parts.slice(1)].join('/') : pattern;
+}
+
+/** The pattern as a regular expression, with one group a wildcard, and the wildcards in their order. */
+function compilePattern(
+  text: string,
+  pattern: string,
+): { readonly regex: RegExp; readonly wildcards: string[] } {
+  const wildcards: string[] = [];
+  const parts = pattern.split('/').map((part, at) => {
+    if (part === '**') {
+      if (wildcards.includes('**')) fail(text, 'the pattern has more than one **');
+      wildcards.push('**');
+      return '(.+)';
+    }
+    const pieces = part.split('*');
+    // One wildcard a component keeps matching linear.
+    if (pieces.length > 2) fail(text, 'a component of the pattern has more than one *');
+    const allowed = at === 0 ? /^[A-Za-z0-9.:_-]*$/ : /^[a-z0-9._-]*$/;
+    if (part === '' || !pieces.every((piece) => allowed.test(piece)))
+      fail(
+        text,
+        at > 0 && /[:@]/.test(part)
+          ? 'repositories are renamed, not tags or digests: leave them out'
+          : `${JSON.stringify(part)} can't stand in a repository`,
+      );
+    if (pieces.length === 2) wildcards.push('*');
+    return pieces.map((piece) => piece.replaceAll('.', '\\.')).join('([^/]+)');
+  });
+  return { regex: new RegExp(`^${parts.join('/')}$`), wildcards };
+}
+
+/** The target as literals and, between them, which group of the pattern stands there. */
+function compileTarget(text: string, target: string, wildcards: readonly string[]): (string | number)[] {
+  const counts = { '*': 0, '**': 0 };
+  const pieces: (string | number)[] = [];
+  for (const piece of target.split(/(\*+)/)) {
+    if (!piece.startsWith('*')) {
+      if (!/^[a-z0-9._/-]*$/.test(piece))
+        fail(text, `${JSON.stringify(piece)} can't stand in a repository path`);
+      pieces.push(piece);
+      continue;
+    }
+    if (piece !== '*' && piece !== '**') fail(text, `${piece} is no wildcard`);
+    const nth = counts[piece]++;
+    const group = wildcards.flatMap((wildcard, at) => (wildcard === piece ? [at] : []))[nth];
+    if (group === undefined) fail(text, `the target has a ${piece} that the pattern lacks`);
+    pieces.push(group);
+  }
+  return pieces;
+}
+
+/**
+ * Reads `PATTERN=TARGET`. The pattern is `registry/repository`, Docker's short names completed; `*` stands for one or more
+ * characters of one component, `**`, a component of its own, for one or more components. In the target each wildcard
+ * stands for what the same one, counted from the left, matched.
+ * @throws AirliftError `usage` that says what is wrong with the rule
+ */
+export function parseRenameRule(text: string): RenameRule {
+  if (text.length > maxRuleLength) fail(text, 'too long');
+  const sides = text.split('=').map((side) => side.trim());
+  const [pattern = '', target = ''] = sides;
+  if (sides.length !== 2 || pattern === '' || target === '') fail(text, 'not PATTERN=TARGET');
+  const { regex, wildcards } = compilePattern(text, completePattern(text, pattern));
+  const pieces = compileTarget(text, target, wildcards);
+  return {
+    text,
+    apply: (source) => {
+      const match = regex.exec(formatRepository(source));
+      if (match === null) return undefined;
+      return pieces.map((piece) => (typeof piece === 'number' ? (match[piece + 1] ?? '') : piece)).join('');
+    },
+  };
+}
+
+/**
+ * Reads a map file: a rename rule a line, written with `=` or with space between pattern and target; blank lines and `#`
+ * comments are left out.
+ * @param file what messages call it
+ * @throws AirliftError `usage` that tells every bad line with its number
+ */
+export function parseNameMap(text: string, file: string): RenameRule[] {
+  if (text.length > maxMapLength)
+    throw new AirliftError('usage', `read ${file}: too large for a map of names`);
+  const rules: RenameRule[] = [];
+  const problems: string[] = [];
+  let count = 0;
+  text
+    .replace(/^\uFEFF/, '')
+    .split('\n')
+    .forEach((line, at) => {
+      const entry = line
+        .trim()
+        .replace(/(?:^|\s)#.*$/, '')
+        .trimEnd();
+      if (entry === '') return;
+      try {
+        rules.push(parseRenameRule(entry.includes('=') ? entry : entry.replace(/\s+/, '=')));
+      } catch (error) {
+        if (!isAirliftError(error, 'usage')) throw error;
+        if (++count <= maxProblemsShown) problems.push(`${file}:${at + 1}: ${error.message}`);
+      }
+    });
+  if (count > problems.length) problems.push(`and ${count - problems.length} more`);
+  if (count > 0)
+    throw new AirliftError(
+      'usage',
+      [`read ${file}: ${count === 1 ? '1 problem' : `${count} problems`}`, ...problems].join('\n  '),
+    );
+  return rules;
+}
