@@ -1,0 +1,23 @@
+import { quote, type NodeAccess, type NodeFile } from './access.js';
+import { joinPath, mirrorsOf } from './mirrors.js';
+import type { Site, SiteName } from './names.js';
+
+/** `registries.conf` for CRI-O, podman, skopeo and buildah (containers-registries.conf(5), version 2). */
+export function emitRegistriesConf(site: Site, access: NodeAccess, names: readonly SiteName[]): NodeFile {
+  const insecure = access.plainHttp === true || access.skipVerify === true;
+  const lines = ['# /etc/containers/registries.conf.d/50-airlift.conf'];
+  if (access.caFile !== undefined)
+    lines.push(`# The CA certificate belongs into /etc/containers/certs.d/${site.registry}/ca.crt`);
+  const entry = (prefix: string, location: string): void => {
+    lines.push('', '[[registry]]', `prefix = ${quote(prefix)}`);
+    if (access.fallback === true && prefix !== location) {
+      lines.push(`location = ${quote(prefix)}`, '', '[[registry.mirror]]');
+    }
+    lines.push(`location = ${quote(location)}`);
+    if (insecure) lines.push('insecure = true');
+  };
+  if (insecure) entry(site.registry, site.registry);
+  for (const mirror of mirrorsOf(site, names))
+    entry(joinPath(mirror.registry, mirror.scope), joinPath(site.registry, mirror.path));
+  return { path: 'registries.conf', text: `${lines.join('\n')}\n` };
+}

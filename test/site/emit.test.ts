@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parse as parseToml } from 'smol-toml';
+import { parse, parseAllDocuments } from 'yaml';
+import { digestOf } from '../../src/oci/digest.js';
+import { formatReference, formatRepository, parseReference } from '../../src/oci/reference.js';
+import type { NodeAccess } from '../../src/site/access.js';
+import { emitNodeFiles } from '../../src/site/emit.js';
+import { mapNames, parseSite, type Site, type SiteName } from '../../src/site/names.js';
+import { parseRenameRule } from '../../src/site/rename.js';
+
+const references = [
+  'redis:7',
+  'nginx:1.27',
+  'rancher/pause:3.1',
+  'ghcr.io/acme/api.server:2',
+  'ghcr.io/acme/api_server:2',
+  `ghcr.io/acme/web@${digestOf(Buffer.from('w'))}`,
+  'localhost:5001/a/b:1',
+];
+
+const sites: Record<string, Site> = {
+  plain: parseSite('site.example:5000'),
+  prefixed: parseSite('site.example:5000/team/x'),
+  kept: { ...parseSite('site.example:5000'), keepRegistry: true },
+  renamed: {
+    ...parseSite('site.example:5000/p'),
+    rules: ['library/*=mirror/*', 'ghcr.io/acme/api.server=acme/server'].map(parseRenameRule),
+  },
+};
+
+function namesAt(site: Site): SiteName[] {
+  return mapNames(
+    site,
+    references.map((reference) => ({
+      source: parseReference(reference),
+      digest: digestOf(Buffer.from(reference)),
+    })),
+  );
+}
+
+function filesOf(site: Site, access: NodeAccess = {}): { files: Map<string, string>; notes: string[] } {
+  const { files, notes } = emitNodeFiles(site, access, namesAt(site));
+  return { files: new Map(files.map(({ path, text }) => [path, text])), notes };
+}
+
+function text(files: Map<string, string>, path: string): string {
+  const found = files.get(path);
+  assert.ok(found !== undefined, `${path} among ${[...files.keys()].join(', ')}`);
+  return found;
+}
+
+/** A TOML file as plain objects. */
+function toml(files: Map<string, string>, path: string): unknown {
+  return JSON.parse(JSON.stringify(parseToml(text(files, path))));
+}
+
+interface RegistriesYaml {
+  mirrors: Record<string, { endpoint: string[]; rewrite?: Record<string, string> }>;
+  configs?: Record<string, { tls?: Record<string, unknown> }>;
+}
+
+for (const [name, site] of Object.entries(sites)) {
+  test(`${name}: k3s finds every image by the rewrites of registries.yaml, in whatever order it applies them`, () => {
+    const { mirrors } = parse(text(filesOf(site).files, 'registries.yaml')) as RegistriesYaml;
+    for (const { source, site: target } of namesAt(site)) {
+      const mirror = mirrors[source.registry];
+      assert.deepEqual(mirror?.endpoint, ['https://site.example:5000']);
+      const rewritten = new Set<string>();
+      for (const [pattern, replacement] of Object.entries(mirror.rewrite ?? {})) {
+        // k3s writes both into TOML between quotes as they are.
+        const toml = parseToml(`[rewrite]\n"${pattern}" = "${replacement}"`) as {
+          rewrite: Record<string, string>;
+        };
+        assert.deepEqual(Object.entries(toml.rewrite), [[pattern, replacement]]);
+        if (new RegExp(pattern).test(source.repository))
+          rewritten.add(source.repository.replace(new RegExp(pattern, 'g'), replacement));
+      }
+      const want = target.repository === source.repository ? [] : [target.repository];
+      assert.deepEqual(
+        [...rewritten].filter((path) => path !== source.repository),
+        want,
+        formatReference(source),
+      );
+    }
+  });
+
+  test(`${name}: containers' registries.conf leads every name to the site by its longest prefix`, () => {
+    for (const fallback of [false, true]) {
+      const conf = parseToml(text(filesOf(site, { fallback }).files, 'registries.conf')) as {
+        registry: { prefix: string; location: string; mirror?: { location: string }[] }[];
+      };
+      for (const { source, site: target } of namesAt(site)) {
+        const full = formatRepository(source);
+        const best = conf.registry
+          .filter(({ prefix }) => full === prefix || full.startsWith(`${prefix}/`))
+          .sort((left, right) => right.prefix.length - left.prefix.length)[0];
+        assert.ok(best !== undefined, full);
+        const location = fallback ? best.mirror?.[0]?.location : best.location;
+        assert.equal(`${location ?? ''}${full.slice(best.prefix.length)}`, formatRepository(target));
+        if (fallback) assert.equal(best.location, best.prefix);
+      }
+    }
+  });
+
+  test(`${name}: OpenShift's mirror sets fit their schema and lead every name to the site`, () => {
+    const host = '(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])';
+    // The pattern of the custom resource's schema for sources and mirrors.
+    const location = new RegExp(
+      `^(${host}(?:(?:\\.${host})+)?(?::[0-9]+)?)(?:(?:/[a-z0-9]+(?:(?:(?:[._]|__|[-]*)[a-z0-9]+)+)?)+)?$`,
+    );
+    const documents = parseAllDocuments(text(filesOf(site).files, 'openshift/mirror-sets.yaml'));
+    const sets = documents.map((document) => document.toJS() as Record<string, unknown>);
+    assert.deepEqual(
+      sets.map((set) => [
+        set['apiVersion'],
+        set['kind'],
+        set['metadata'],
+        Object.keys(set['spec'] as object),
+      ]),
+      [
+        ['config.openshift.io/v1', 'ImageDigestMirrorSet', { name: 'airlift' }, ['imageDigestMirrors']],
+        ['config.openshift.io/v1', 'ImageTagMirrorSet', { name: 'airlift' }, ['imageTagMirrors']],
+      ],
+    );
+    for (const set of sets) {
+      const entries = Object.values(set['spec'] as object)[0] as {
+        source: string;
+        mirrors: string[];
+        mirrorSourcePolicy: string;
+      }[];
+      for (const entry of entries) {
+        assert.match(entry.source, location);
+        for (const mirror of entry.mirrors) assert.match(mirror, location);
+        assert.equal(entry.mirrorSourcePolicy, 'NeverContactSource');
+      }
+      for (const { source, site: target } of namesAt(site)) {
+        const full = formatRepository(source);
+        const best = entries
+          .filter((entry) => full === entry.source || full.startsWith(`${entry.source}/`))
+          .sort((left, right) => right.source.length - left.source.length)[0];
+        assert.ok(best !== undefined, full);
+        assert.equal(`${best.mirrors[0] ?? ''}${full.slice(best.source.length)}`, formatRepository(target));
+      }
+    }
+  });
+
+  test(`${name}: kustomize renames every spelling of every image`, () => {
+    const component = parse(text(filesOf(site).files, 'kustomize/kustomization.yaml')) as {
+      kind: string;
+      images: { name: string; newName: string }[];
+    };
+    assert.equal(component.kind, 'Component');
+    const spelled: [string, string][] = [
+      ['redis', 'docker.io/library/redis'],
+      ['library/redis', 'docker.io/library/redis'],
+      ['docker.io/redis', 'docker.io/library/redis'],
+      ['docker.io/library/redis', 'docker.io/library/redis'],
+      ['rancher/pause', 'docker.io/rancher/pause'],
+      ['docker.io/rancher/pause', 'docker.io/rancher/pause'],
+      ['ghcr.io/acme/api.server', 'ghcr.io/acme/api.server'],
+    ];
+    for (const [spelling, full] of spelled) {
+      let image = spelling;
+      for (const { name, newName } of component.images) {
+        // How kustomize compares: the name as a regular expression, with tag or digest after it.
+        if (new RegExp(`^${name}(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?$`).test(image))
+          image = newName;
+      }
+      const want = namesAt(site).find(({ source }) => formatRepository(source) === full);
+      assert.equal(image, want && formatRepository(want.site), spelling);
+    }
+  });
+}
+
+test('the table names source, site and digest', () => {
+  const lines = text(filesOf(sites['plain'] as Site).files, 'names.tsv')
+    .trimEnd()
+    .split('\n');
+  assert.equal(lines[0], 'source\tsite\tdigest');
+  assert.equal(
+    lines[1],
+    `docker.io/library/redis:7\tsite.example:5000/library/redis:7\t${digestOf(Buffer.from('redis:7'))}`,
+  );
+  assert.equal(lines.length, references.length + 1);
+});
+
+test('hosts.toml has a folder a registry, a path where there is one, and notes what it can not rename', () => {
+  const plain = filesOf(sites['plain'] as Site);
+  assert.deepEqual(
+    [...plain.files.keys()].filter((path) => path.startsWith('certs.d/')),
+    [
+      'certs.d/site.example_5000_/hosts.toml',
+      'certs.d/docker.io/hosts.toml',
+      'certs.d/ghcr.io/hosts.toml',
+      'certs.d/localhost_5001_/hosts.toml',
+    ],
+  );
+  assert.deepEqual(plain.notes, []);
+  assert.deepEqual(toml(plain.files, 'certs.d/docker.io/hosts.toml'), {
+    server: 'https://site.example:5000',
+    capabilities: ['pull', 'resolve'],
+    host: { 'https://site.example:5000': { capabilities: ['pull', 'resolve'] } },
+  });
+  const access = { fallback: true, caFile: '/etc/ssl/site "ca".crt', skipVerify: true };
+  const kept = filesOf(sites['kept'] as Site, access);
+  assert.deepEqual(toml(kept.files, 'certs.d/docker.io/hosts.toml'), {
+    server: 'https://registry-1.docker.io',
+    host: {
+      'https://site.example:5000/v2/docker.io': {
+        capabilities: ['pull', 'resolve'],
+        override_path: true,
+        ca: '/etc/ssl/site "ca".crt',
+        skip_verify: true,
+      },
+    },
+  });
+  assert.deepEqual(filesOf(sites['renamed'] as Site).notes, [
+    "containerd's hosts.toml can't rename docker.io/library/nginx: its nodes have to ask for site.example:5000/p/mirror/nginx",
+    "containerd's hosts.toml can't rename docker.io/library/redis: its nodes have to ask for site.example:5000/p/mirror/redis",
+    "containerd's hosts.toml can't rename ghcr.io/acme/api.server: its nodes have to ask for site.example:5000/p/acme/server",
+  ]);
+});
+
+test('how nodes reach the site stands in registries.yaml', () => {
+  const { files } = filesOf(sites['plain'] as Site, { caFile: '/etc/ssl/ca.crt', skipVerify: true });
+  const yaml = parse(text(files, 'registries.yaml')) as RegistriesYaml;
+  assert.deepEqual(yaml.configs, {
+    'site.example:5000': { tls: { ca_file: '/etc/ssl/ca.crt', insecure_skip_verify: true } },
+  });
+  const plain = parse(
+    text(filesOf(sites['plain'] as Site, { plainHttp: true }).files, 'registries.yaml'),
+  ) as RegistriesYaml;
+  assert.deepEqual(plain.mirrors['docker.io']?.endpoint, ['http://site.example:5000']);
+  assert.deepEqual(plain.mirrors['site.example:5000'], { endpoint: ['http://site.example:5000'] });
+});
+
+test('no images give files that are still whole', () => {
+  const { files } = emitNodeFiles(parseSite('site.example:5000'), {}, []);
+  for (const { path, text } of files) {
+    if (path.endsWith('.yaml'))
+      for (const document of parseAllDocuments(text)) assert.deepEqual(document.errors, []);
+    if (/\.(toml|conf)$/.test(path)) parseToml(text);
+  }
+});
