@@ -1,6 +1,7 @@
 import { AirliftError, isAirliftError } from '../errors.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
 import { formatReference, formatRepository, parseReference, type Repository } from '../oci/reference.js';
+import { commandLine, placeOf } from './listed.js';
 import type { ImageList, ListedPattern, ListedReference, ListFormat, ListNote } from './listed.js';
 
 /** The most references that lists may name together. */
@@ -36,6 +37,11 @@ export class Collector {
   begin(file: string): void {
     this.#file = file;
     this.#lists.push({ file, formats: [] });
+  }
+
+  /** Begins the references of the command line, which is no list. */
+  beginCommandLine(): void {
+    this.#file = commandLine;
   }
 
   /** Says what the list, or a document in it, turned out to be. */
@@ -78,7 +84,7 @@ export class Collector {
     if (earlier.pinned !== undefined && listed.pinned !== undefined && earlier.pinned !== listed.pinned) {
       this.problem(
         line,
-        `${key} is locked twice; got ${listed.pinned}, want ${earlier.pinned} as in ${earlier.file}:${earlier.line}`,
+        `${key} is locked twice; got ${listed.pinned}, want ${earlier.pinned} as in ${placeOf(earlier)}`,
       );
       return;
     }
@@ -103,11 +109,10 @@ export class Collector {
   }
 
   /** Remembers a mistake in the list; `result` throws where there was one. */
-  problem(line: number | undefined, message: string): void {
+  problem(line: number, message: string): void {
     this.#problemCount++;
     if (this.#problems.length >= maxProblemsShown) return;
-    const place = line === undefined ? this.#file : `${this.#file}:${line}`;
-    this.#problems.push(`${place}: ${message}`);
+    this.#problems.push(`${placeOf({ file: this.#file, line })}: ${message}`);
   }
 
   /**
@@ -119,7 +124,7 @@ export class Collector {
       const rest = this.#problemCount - this.#problems.length;
       const lines = rest > 0 ? [...this.#problems, `and ${rest} more`] : this.#problems;
       const count = this.#problemCount === 1 ? '1 problem' : `${this.#problemCount} problems`;
-      throw new AirliftError('usage', [`read image lists: ${count}`, ...lines].join('\n  '));
+      throw new AirliftError('usage', [`read images: ${count}`, ...lines].join('\n  '));
     }
     return {
       lists: this.#lists,

@@ -6,8 +6,16 @@ import type { Reference, Repository } from '../oci/reference.js';
 export interface Place {
   /** Name of the list as it was given, `standard input` for `-`. */
   readonly file: string;
-  /** Line, counted from 1. */
+  /** Line, counted from 1; on the command line the position among its references. */
   readonly line: number;
+}
+
+/** What stands for a file's name where a reference came from the command line. */
+export const commandLine = 'command line';
+
+/** A place as people read it: `list.txt:4`, or `command line`. */
+export function placeOf(place: Place): string {
+  return place.file === commandLine ? commandLine : `${place.file}:${place.line}`;
 }
 
 /** An image that a list names. */

@@ -119,10 +119,13 @@ function readInto(input: ListInput, into: Collector): void {
 /**
  * Reads several lists as one: in their order, each reference once, the first kept. What kind each is, is told by its
  * content; docs/image-lists.md names the kinds.
+ * @param references single references, from the command line, that come before the lists
  * @throws AirliftError `usage` that tells every problem of every list, with file and line
  */
-export function parseImageLists(inputs: readonly ListInput[]): ImageList {
+export function parseImageLists(inputs: readonly ListInput[], references: readonly string[] = []): ImageList {
   const collector = new Collector();
+  collector.beginCommandLine();
+  references.forEach((text, at) => collector.reference(text, at + 1));
   for (const input of inputs) readInto(input, collector);
   return collector.result();
 }

@@ -184,7 +184,7 @@ x: *nowhere
   assert.throws(
     () => taken(text),
     (error: Error) => {
-      assert.match(error.message, /^read image lists: [5-9] problems\n/);
+      assert.match(error.message, /^read images: [5-9] problems\n/);
       for (const start of [
         'k.yaml:6: parse reference',
         'k.yaml:8: the image of',

@@ -69,7 +69,7 @@ test('every bad line of every list is told at once, as usage', () => {
   );
   assert.equal(error.code, 'usage');
   const lines = error.message.split('\n');
-  assert.equal(lines[0], 'read image lists: 5 problems');
+  assert.equal(lines[0], 'read images: 5 problems');
   assert.deepEqual(
     lines.slice(1).map((line) => /^ {2}([ab]\.txt:\d+): /.exec(line)?.[1]),
     ['a.txt:2', 'a.txt:3', 'a.txt:4', 'b.txt:2', 'b.txt:4'],
@@ -79,7 +79,7 @@ test('every bad line of every list is told at once, as usage', () => {
 
 test('a list of nothing but bad lines gives a bounded message that counts the rest', () => {
   const error = refusal(() => parseImageList('UPPER\n'.repeat(20_000), 'x'));
-  assert.match(error.message, /^read image lists: 20000 problems\n/);
+  assert.match(error.message, /^read images: 20000 problems\n/);
   assert.match(error.message, /\n {2}and 19950 more$/);
   assert.ok(error.message.length < 10_000);
 });
