@@ -181,7 +181,7 @@ export class Journal {
     if (blob.bytes !== undefined) this.#statements.insertContent.run(id, blob.bytes);
   }
 
-  /** Records a blob that the plan names but the bundle does not carry. */
+  /** Records a blob that the plan names but the bundle does not carry, unless another image has it carried. */
   leaveOut(descriptor: Descriptor, role: 'config' | 'layer', reason: LeftOut): void {
     this.#added();
     const id = this.#describe(descriptor, role);
@@ -273,14 +273,19 @@ function prepare(database: Database.Database) {
     getMeta: database.prepare('SELECT value FROM meta WHERE name = ?').pluck(),
     setMeta: database.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)'),
     blobId: database.prepare('SELECT id FROM blobs WHERE digest = ?').pluck(),
-    knownBlob: database.prepare('SELECT 1 FROM blobs WHERE digest = ? AND size IS NOT NULL').pluck(),
+    knownBlob: database
+      .prepare('SELECT 1 FROM blobs WHERE digest = ? AND size IS NOT NULL AND left_out IS NULL')
+      .pluck(),
     insertBlob: database.prepare('INSERT INTO blobs (digest) VALUES (?)'),
     blobRow: database.prepare('SELECT size, kind FROM blobs WHERE id = ?'),
     describeBlob: database.prepare('UPDATE blobs SET size = ?, kind = ? WHERE id = ?'),
     placeBlob: database.prepare(
-      'UPDATE blobs SET registry = ?, repository = ?, media_type = ?, urls = ? WHERE id = ? AND registry IS NULL',
+      `UPDATE blobs SET registry = ?, repository = ?, media_type = ?, urls = ?, left_out = NULL
+      WHERE id = ? AND registry IS NULL`,
     ),
-    leaveOut: database.prepare('UPDATE blobs SET left_out = ?, media_type = ? WHERE id = ?'),
+    leaveOut: database.prepare(
+      'UPDATE blobs SET left_out = ?, media_type = ? WHERE id = ? AND registry IS NULL',
+    ),
     insertContent: database.prepare('INSERT OR IGNORE INTO contents (blob, bytes) VALUES (?, ?)'),
     // Where descriptors differ in what they say of one manifest, the least text wins: the order of adding must not matter.
     insertManifest: database.prepare(`INSERT INTO manifests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
