@@ -40,6 +40,7 @@ export interface BlobNode {
 
 /** Takes the plan: every digest once, children before parents. */
 export interface PlanSink {
+  /** Whether it has this blob. */
   has(digest: Digest): boolean;
   blob(node: BlobNode): void;
   /** A blob that a manifest names and that is not carried: a foreign layer that was chosen to be kept as it is. */
@@ -66,6 +67,8 @@ export interface PlanOptions {
  */
 export class Planner {
   readonly #loading = new Map<Digest, Promise<Loaded>>();
+  /** Manifests that the sink has: a digest may be known as somebody's layer and still be a manifest to walk. */
+  readonly #added = new Set<Digest>();
   readonly #adding = new Map<Digest, Promise<void>>();
   readonly #chosen = new Map<string, Promise<Pick<Image, 'root' | 'original'>>>();
 
@@ -103,7 +106,7 @@ export class Planner {
     await this.#add(image.reference, image.root, 0, undefined, subjects);
     if (image.original !== undefined) {
       subjects.add(image.original.digest);
-      if (!this.sink.has(image.original.digest)) {
+      if (!this.#added.has(image.original.digest)) {
         const { descriptor, bytes, manifest } = await this.#load(image.reference, image.original);
         // No edges: what was filtered out is not part of the plan.
         this.#emit({
@@ -157,6 +160,7 @@ export class Planner {
 
   #emit(node: ManifestNode): void {
     this.sink.manifest(node);
+    this.#added.add(node.descriptor.digest);
     this.#loading.delete(node.descriptor.digest);
   }
 
@@ -170,7 +174,7 @@ export class Planner {
   ): Promise<void> {
     if (depth > maxDepth) refuseDepth(descriptor);
     subjects.add(descriptor.digest);
-    if (this.sink.has(descriptor.digest)) return;
+    if (this.#added.has(descriptor.digest)) return;
     let adding = this.#adding.get(descriptor.digest);
     if (adding === undefined) {
       adding = this.#addOnce(repository, descriptor, depth, platform, subjects).finally(() =>
@@ -220,7 +224,7 @@ export class Planner {
     for await (const referrer of this.source.referrers(repository, subject, {
       signal: this.options.signal,
     })) {
-      const known = this.sink.has(referrer.digest);
+      const known = this.#added.has(referrer.digest);
       await this.#add(repository, referrer, 0, undefined, new Set());
       if (!known) await this.#addReferrers(repository, referrer.digest, depth + 1);
     }

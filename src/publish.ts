@@ -1,10 +1,12 @@
 import { Readable } from 'node:stream';
 import { AirliftError, isAirliftError } from './errors.js';
+import type { Descriptor } from './oci/descriptor.js';
 import { digestOf, type Digest } from './oci/digest.js';
 import { readContent } from './oci/read.js';
 import { formatReference, formatRepository, type Reference, type Repository } from './oci/reference.js';
 import type { Image, Source } from './oci/source.js';
-import type { OpenContent, Target } from './oci/target.js';
+import type { OpenContent, Pushed, Target } from './oci/target.js';
+import { isForeignLayer } from './oci/media-types.js';
 import { Planner, type BlobNode, type ManifestNode } from './plan.js';
 import type { OnEvent } from './progress.js';
 import { Slots } from './slots.js';
@@ -19,7 +21,8 @@ export interface PublishOptions {
   readonly onExistingTag: 'overwrite' | 'skip' | 'error';
   /** Which index a filtered image is published as: `auto` tags the filtered one and keeps the original by digest where it can. */
   readonly originalIndex: 'auto' | 'filtered';
-  readonly foreignLayers?: 'keep' | 'include' | undefined;
+  /** Whether the source has the content of a foreign layer; all of it unless told. */
+  readonly hasForeign?: ((digest: Digest) => boolean) | undefined;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -148,9 +151,12 @@ export class Publisher {
   async #plan(image: Image): Promise<ImagePlan> {
     const plan: ImagePlan = { blobs: [], manifests: [] };
     const seen = new Set<Digest>();
+    const { signal, hasForeign } = this.options;
     const sink = {
       has: (digest: Digest) => seen.has(digest),
       blob: (node: BlobNode) => {
+        if (isForeignLayer(node.descriptor.mediaType) && hasForeign?.(node.descriptor.digest) === false)
+          return;
         seen.add(node.descriptor.digest);
         plan.blobs.push(node);
       },
@@ -159,8 +165,7 @@ export class Publisher {
         plan.manifests.push(node);
       },
     };
-    const { signal, foreignLayers } = this.options;
-    await new Planner(this.source, sink, { referrers: true, signal, foreignLayers }).planImage(image);
+    await new Planner(this.source, sink, { referrers: true, signal }).planImage(image);
     return plan;
   }
 
@@ -211,8 +216,28 @@ export class Publisher {
       stream.pause();
       return stream;
     };
-    const mountFrom = this.#holders.get(digest);
-    const how = exists ? 'existed' : await this.site.push(name, descriptor, open, { mountFrom, signal });
+    const how = exists ? 'existed' : await this.#send(name, descriptor, open);
+    this.#count(how, size);
+    this.#holders.set(digest, { registry: name.registry, repository: name.repository });
+    onEvent?.({ event: 'blob-done', digest, size, how });
+  }
+
+  /** Mounts or uploads a blob and reads it back at once: a registry may answer with success and not have it. */
+  async #send(name: Repository, descriptor: Descriptor, open: OpenContent): Promise<Pushed> {
+    const { signal } = this.options;
+    const mountFrom = this.#holders.get(descriptor.digest);
+    const how = await this.site.push(name, descriptor, open, { mountFrom, signal });
+    if (await this.site.exists(name, descriptor)) return how;
+    // docker-registry 2.8 answers so to a mount of a blob that is named by sha512.
+    if (how === 'mounted') await this.site.push(name, descriptor, open, { signal });
+    if (how === 'mounted' && (await this.site.exists(name, descriptor))) return 'uploaded';
+    throw new AirliftError(
+      'registry',
+      `push blob ${descriptor.digest} to ${formatRepository(name)}: the registry took it and does not have it`,
+    );
+  }
+
+  #count(how: Pushed, size: number): void {
     if (how === 'uploaded') {
       this.totals.uploadedBlobs++;
       this.totals.uploadedBytes += size;
@@ -222,18 +247,10 @@ export class Publisher {
       this.totals.existingBlobs++;
       this.totals.existingBytes += size;
     }
-    // Read back at once: an upload that was answered with success and isn't there must not get a manifest.
-    if (how !== 'existed' && !(await this.site.exists(name, descriptor))) {
-      throw new AirliftError(
-        'registry',
-        `push blob ${digest} to ${formatRepository(name)}: the registry took it and does not have it`,
-      );
-    }
-    this.#holders.set(digest, { registry: name.registry, repository: name.repository });
-    onEvent?.({ event: 'blob-done', digest, size, how });
   }
 
   async #pushManifest(node: ManifestNode, name: Repository): Promise<void> {
+    if (await this.site.exists(name, node.descriptor)) return;
     const pushed = await this.site.push(name, node.descriptor, openBytes(node.bytes), {
       signal: this.options.signal,
     });
