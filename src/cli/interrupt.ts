@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { exitCodes } from './exit-codes.js';
 import { printNote } from './print.js';
 
@@ -7,6 +8,8 @@ import { printNote } from './print.js';
  */
 export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const stop = new AbortController();
+  // Every request under way listens.
+  setMaxListeners(0, stop.signal);
   const onInterrupt = (): void => {
     if (stop.signal.aborted) process.exit(exitCodes.interrupted);
     printNote('stopping; press Ctrl-C again to stop at once');

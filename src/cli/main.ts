@@ -3,6 +3,7 @@ import yargs, { type Argv } from 'yargs';
 import { AirliftError, isAirliftError } from '../errors.js';
 import { exitCodeOf, exitCodes } from './exit-codes.js';
 import { addExport } from './export.js';
+import { addImport } from './import.js';
 import { printError } from './print.js';
 
 function version(): string {
@@ -11,9 +12,9 @@ function version(): string {
 }
 
 /** Every command, in the order in which they are used. */
-export const commandNames = ['export'] as const;
+export const commandNames = ['export', 'import'] as const;
 
-const commands = [addExport];
+const commands = [addExport, addImport];
 
 /** The parser with every command, as `main` runs it and the documentation is checked against it. */
 export function parser(args: readonly string[]): Argv {

@@ -1,0 +1,109 @@
+import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
+import { AirliftError } from '../errors.js';
+import { importImages, parseSite, type ImportSummary } from '../index.js';
+import { exitCodes } from './exit-codes.js';
+import { outputFlags, positive, registryFlags, registryOptionsOf } from './flags.js';
+import { count, formatBytes, formatDuration } from './format.js';
+import { interruptible } from './interrupt.js';
+import { printJson, printLine } from './print.js';
+import { progressView } from './progress.js';
+import { hooksOf } from './trace.js';
+
+const flags = {
+  to: {
+    type: 'string',
+    demandOption: true,
+    requiresArg: true,
+    describe: 'registry to publish to, with an optional path: HOST[:PORT][/PREFIX]',
+  },
+  'on-existing-tag': {
+    choices: ['overwrite', 'skip', 'error'] as const,
+    default: 'overwrite' as const,
+    describe: 'what to do where the tag points elsewhere',
+  },
+  index: {
+    choices: ['auto', 'filtered'] as const,
+    default: 'auto' as const,
+    describe:
+      'push the publisher’s index of a filtered image by digest where the registry takes it, or never',
+  },
+  concurrency: { alias: 'j', type: 'number', default: 8, requiresArg: true, describe: 'transfers at a time' },
+  'keep-going': {
+    alias: 'k',
+    type: 'boolean',
+    default: false,
+    describe: 'publish what can be published when some images fail',
+  },
+  ...registryFlags,
+  ...outputFlags,
+} as const satisfies Record<string, Options>;
+
+type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle: string }>;
+
+function printSummary(summary: ImportSummary, milliseconds: number): void {
+  for (const pin of summary.lostPins)
+    printLine(`not kept: ${pin} (the registry takes no index whose other platforms are missing)`);
+  for (const { image, error } of summary.failed) printLine(`failed: ${image}: ${error.message}`);
+  const skipped =
+    summary.skippedImages > 0 ? `, ${count(summary.skippedImages, 'tag')} left as they were` : '';
+  printLine(
+    `imported ${count(summary.images, 'image')} to ${summary.target} in ${formatDuration(milliseconds)}: ` +
+      `${count(summary.uploadedBlobs, 'blob')} uploaded (${formatBytes(summary.uploadedBytes)}), ${summary.mountedBlobs} mounted, ` +
+      `${summary.existingBlobs} there before${skipped}`,
+  );
+  const [example] = summary.published;
+  if (example !== undefined) printLine(`next: docker pull ${example.target}`);
+}
+
+async function run(args: Arguments): Promise<void> {
+  const started = Date.now();
+  const to = parseSite(args.to);
+  const view = progressView(args);
+  try {
+    const summary = await interruptible((signal) =>
+      importImages({
+        bundle: args.bundle,
+        to,
+        registry: registryOptionsOf(args, process.env),
+        hooks: hooksOf(args),
+        onExistingTag: args.onExistingTag,
+        originalIndex: args.index,
+        concurrency: positive('concurrency', args.concurrency),
+        keepGoing: args.keepGoing,
+        onEvent: view.onEvent,
+        signal,
+      }),
+    );
+    view.stop();
+    if (args.json) printJson({ event: 'done', ...summary, milliseconds: Date.now() - started });
+    else printSummary(summary, Date.now() - started);
+    if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
+  } catch (error) {
+    if (error instanceof AirliftError && error.code === 'interrupted') {
+      throw new AirliftError('interrupted', error.message, {
+        cause: error,
+        hint: 'run the same command again: it sends only what is missing',
+      });
+    }
+    throw error;
+  } finally {
+    view.stop();
+  }
+}
+
+/** `airlift import <bundle>` */
+export function addImport(parser: Argv): Argv {
+  return parser.command(
+    'import <bundle>',
+    'republish the images of a bundle to a registry',
+    (yargs) =>
+      yargs
+        .positional('bundle', { type: 'string', demandOption: true, describe: 'bundle to read' })
+        .options(flags)
+        .example(
+          '$0 import site.tar --to 192.168.2.23:5000',
+          'docker.io/rancher/pause:3.1 becomes 192.168.2.23:5000/rancher/pause:3.1',
+        ),
+    (args) => run(args),
+  );
+}

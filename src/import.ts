@@ -1,0 +1,148 @@
+import { BundleReader } from './bundle/reader.js';
+import { AirliftError, toPlainError, type PlainError } from './errors.js';
+import type { Digest } from './oci/digest.js';
+import { formatReference, isRegistry, isRepositoryPath, type Reference } from './oci/reference.js';
+import type { OnEvent } from './progress.js';
+import { Publisher, type Published, type PublishOptions, type PublishTotals } from './publish.js';
+import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
+import { forEachOf } from './slots.js';
+
+/** Images published at a time; their blobs share one limit of their own. */
+const imageConcurrency = 4;
+
+/** Where images go: a registry, with an optional path in front of every repository. */
+export interface Site {
+  readonly registry: string;
+  readonly prefix?: string | undefined;
+}
+
+export interface ImportOptions {
+  /** Path of the bundle. */
+  readonly bundle: string;
+  readonly to: Site;
+  readonly registry: RegistryOptions;
+  readonly hooks?: RegistryHooks | undefined;
+  readonly onExistingTag?: PublishOptions['onExistingTag'] | undefined;
+  readonly originalIndex?: PublishOptions['originalIndex'] | undefined;
+  /** Uploads at a time; 8 unless told. */
+  readonly concurrency?: number | undefined;
+  /** Publish what can be published when some images fail. */
+  readonly keepGoing?: boolean | undefined;
+  readonly onEvent?: OnEvent | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ImportedImage {
+  readonly source: string;
+  readonly target: string;
+  readonly digest: Digest;
+  readonly outcome: Published['outcome'];
+}
+
+export interface ImportSummary extends Readonly<PublishTotals> {
+  readonly target: string;
+  readonly published: readonly ImportedImage[];
+  readonly failed: readonly { readonly image: string; readonly error: PlainError }[];
+  /** Publisher's index digests that the site could not take: pins by these digests won't work there. */
+  readonly lostPins: readonly string[];
+}
+
+/**
+ * Reads `HOST[:PORT][/PREFIX]`.
+ * @throws AirliftError `usage` where it is not that
+ */
+export function parseSite(text: string): Site {
+  const slash = text.indexOf('/');
+  const registry = slash < 0 ? text : text.slice(0, slash);
+  const prefix = slash < 0 ? undefined : text.slice(slash + 1).replace(/\/$/, '');
+  const isScheme = text.includes('://');
+  if (
+    isScheme ||
+    !isRegistry(registry) ||
+    (prefix !== undefined && prefix !== '' && !isRepositoryPath(prefix))
+  ) {
+    throw new AirliftError('usage', `parse registry ${JSON.stringify(text)}: not HOST[:PORT][/PREFIX]`, {
+      hint: isScheme
+        ? 'leave out the scheme; --plain-http is for registries without TLS'
+        : 'write it like 127.0.0.1:5000/team',
+    });
+  }
+  return { registry, prefix: prefix === '' ? undefined : prefix };
+}
+
+/** The name of an image at the site: its path without its registry, behind the prefix. */
+export function siteName(reference: Reference, site: Site): Reference {
+  const repository =
+    site.prefix === undefined ? reference.repository : `${site.prefix}/${reference.repository}`;
+  return { ...reference, registry: site.registry, repository };
+}
+
+/**
+ * Publishes the images of a bundle to a registry: what is there is skipped, tags come last, and each is read back. Interrupted
+ * or failed, it is run again and sends only what is missing.
+ * @throws AirliftError what opening the bundle and publishing throw; without `keepGoing` at the first image that fails
+ */
+export async function importImages(options: ImportOptions): Promise<ImportSummary> {
+  const reader = await BundleReader.open(options.bundle);
+  const registry = new Registry(options.registry, options.hooks);
+  try {
+    return await publishAll(reader, registry, options);
+  } finally {
+    await registry.close();
+    await reader.close();
+  }
+}
+
+async function publishAll(
+  reader: BundleReader,
+  registry: Registry,
+  options: ImportOptions,
+): Promise<ImportSummary> {
+  const { onEvent, signal, to } = options;
+  const publisher = new Publisher(reader, registry, {
+    hasForeign: (digest) => reader.position(digest) !== undefined,
+    concurrency: options.concurrency ?? 8,
+    onExistingTag: options.onExistingTag ?? 'overwrite',
+    originalIndex: options.originalIndex ?? 'auto',
+    onEvent,
+    signal,
+  });
+  const published: ImportedImage[] = [];
+  const failed: { image: string; error: PlainError }[] = [];
+  const lostPins: string[] = [];
+  let position = 0;
+  const count = reader.counts().images;
+  await forEachOf(reader.images(), imageConcurrency, async (image) => {
+    const name = siteName(image.reference, to);
+    const from = formatReference(image.reference);
+    try {
+      if (signal?.aborted === true) throw new AirliftError('interrupted', 'import: interrupted');
+      const { digest, outcome, lostPin } = await publisher.publish(image, name);
+      published.push({ source: from, target: formatReference(name), digest, outcome });
+      if (lostPin !== undefined) lostPins.push(`${name.registry}/${name.repository}@${lostPin}`);
+      onEvent?.({
+        event: 'image-done',
+        image: formatReference(name),
+        position: ++position,
+        images: count,
+        digest,
+        outcome,
+      });
+    } catch (error) {
+      if (signal?.aborted === true)
+        throw new AirliftError('interrupted', 'import: interrupted', { cause: error });
+      if (options.keepGoing !== true) throw error;
+      const plain = toPlainError(error);
+      failed.push({ image: from, error: plain });
+      onEvent?.({ event: 'image-failed', image: from, message: plain.message, hint: plain.hint });
+    }
+  });
+  if (failed.length > 0 && published.length === 0) {
+    throw new AirliftError(
+      failed[0]?.error.code ?? 'registry',
+      `import: all ${failed.length} images failed, each is named above`,
+    );
+  }
+  const target = to.prefix === undefined ? to.registry : `${to.registry}/${to.prefix}`;
+  return { target, ...publisher.totals, published, failed, lostPins };
+}
