@@ -3,7 +3,8 @@ import type { CredentialStore, Credentials } from './credentials.js';
 import type { Endpoint } from './endpoint.js';
 import type { Exchange } from './exchange.js';
 import { covers, formatScopes, mergeScopes, parseScopes, type Scopes } from './scope.js';
-import { basicAuthorization, requestToken, tokenServiceOf, type Token, type TokenService } from './token.js';
+import { basicAuthorization } from './basic.js';
+import { requestToken, tokenServiceOf, type Token, type TokenService } from './token.js';
 
 /** What an authorization is wanted for. */
 export interface Wish {

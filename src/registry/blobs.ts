@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
-import { discard } from './answers.js';
+import { discard, refusal } from './answers.js';
 import type { Call, RegistryClient } from './client.js';
 import { addressOf, type Endpoint } from './endpoint.js';
 import { repositoryScope } from './scope.js';
@@ -16,6 +16,48 @@ export interface BlobCall {
 
 function giveUp(answer: WireAnswer): void {
   answer.body.on('error', () => undefined).destroy();
+}
+
+function rangeOf(offset: number): Record<string, string> {
+  return offset === 0 ? {} : { range: `bytes=${offset}-` };
+}
+
+/**
+ * The body of an answer, where it is the rest of a blob from `offset` on.
+ * @throws AirliftError as `Blobs.fetch`
+ */
+async function contentOf(
+  answer: WireAnswer,
+  size: number,
+  offset: number,
+  doing: string,
+  refuse: () => Promise<AirliftError>,
+): Promise<Readable> {
+  if (offset > 0 && (answer.status === 200 || answer.status === 416)) {
+    giveUp(answer);
+    throw new AirliftError('unsupported', `${doing}: the registry can't begin at byte ${offset}`, {
+      status: answer.status,
+    });
+  }
+  if (answer.status !== (offset === 0 ? 200 : 206)) throw await refuse();
+  if (offset > 0) checkRange(answer, offset, size, doing);
+  const length = lengthOf(answer);
+  const encoding = headerOf(answer, 'content-encoding') ?? 'identity';
+  if (encoding !== 'identity' && encoding !== '') {
+    giveUp(answer);
+    throw new AirliftError(
+      'registry',
+      `${doing}: the answer is encoded; got ${encoding.slice(0, 40)}, want identity`,
+    );
+  }
+  if (length !== undefined && length !== size - offset) {
+    giveUp(answer);
+    throw new AirliftError(
+      'size-mismatch',
+      `${doing}: wrong length announced; got ${length} bytes, want ${size - offset}`,
+    );
+  }
+  return answer.body;
 }
 
 /** Blobs of a repository (distribution-spec, "Pulling blobs", "Checking if content exists in the registry"). */
@@ -33,34 +75,51 @@ export class Blobs {
     if (offset > size || offset < 0)
       throw new AirliftError('usage', `${doing}: can't begin at byte ${offset}; want at most ${size}`);
     if (offset === size && offset > 0) return Readable.from([], { objectMode: false });
-    const request = this.#call('GET', call, offset === 0 ? {} : { range: `bytes=${offset}-` });
+    const request = this.#call('GET', call, rangeOf(offset));
     const answer = await this.client.send(request);
-    if (offset > 0 && (answer.status === 200 || answer.status === 416)) {
-      giveUp(answer);
-      throw new AirliftError('unsupported', `${doing}: the registry can't begin at byte ${offset}`, {
-        status: answer.status,
-      });
+    return contentOf(answer, size, offset, doing, () => this.client.refusal(answer, request, 'blob'));
+  }
+
+  /**
+   * A foreign layer from where its descriptor says (image-spec, descriptor.md, `urls`), over TLS alone and without
+   * authorization.
+   * @throws AirliftError `not-found` where none of the addresses serves it
+   */
+  async fetchForeign(
+    call: Omit<BlobCall, 'endpoint'> & { registry: string },
+    offset: number,
+  ): Promise<Readable> {
+    const { descriptor, doing, signal, registry } = call;
+    let last: AirliftError | undefined;
+    for (const text of descriptor.urls ?? []) {
+      if (!URL.canParse(text) || new URL(text).protocol !== 'https:') continue;
+      const url = new URL(text);
+      const headers = { 'accept-encoding': 'identity', ...rangeOf(offset) };
+      try {
+        const answer = await this.client.exchange.send({
+          method: 'GET',
+          url,
+          headers,
+          signal,
+          doing,
+          registry,
+        });
+        const scrub = (said: string): string => this.client.exchange.secrets.scrub(said);
+        const refuse = (): Promise<AirliftError> =>
+          refusal(answer, { doing, thing: 'blob', registry: url.host, scrub });
+        return await contentOf(answer, descriptor.size, offset, doing, refuse);
+      } catch (error) {
+        if (!(error instanceof AirliftError) || error.code === 'interrupted') throw error;
+        last = error;
+      }
     }
-    if (answer.status !== (offset === 0 ? 200 : 206))
-      throw await this.client.refusal(answer, request, 'blob');
-    if (offset > 0) checkRange(answer, offset, size, doing);
-    const length = lengthOf(answer);
-    const encoding = headerOf(answer, 'content-encoding') ?? 'identity';
-    if (encoding !== 'identity' && encoding !== '') {
-      giveUp(answer);
-      throw new AirliftError(
-        'registry',
-        `${doing}: the answer is encoded; got ${encoding.slice(0, 40)}, want identity`,
-      );
-    }
-    if (length !== undefined && length !== size - offset) {
-      giveUp(answer);
-      throw new AirliftError(
-        'size-mismatch',
-        `${doing}: wrong length announced; got ${length} bytes, want ${size - offset}`,
-      );
-    }
-    return answer.body;
+    throw (
+      last ??
+      new AirliftError(
+        'not-found',
+        `${doing}: foreign layer not found, and its descriptor names no https address`,
+      )
+    );
   }
 
   /** Whether a blob is there, in full. A `HEAD` answer without length is believed. */

@@ -1,13 +1,17 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { buildConnector } from 'undici';
-import { certificateFault, type TlsSettings } from './tls.js';
+import { certificateFault } from './certificate.js';
+import { openTunnel, type Proxy } from './proxy.js';
+import type { TlsSettings } from './tls.js';
 
 export interface ConnectSettings {
   /** Milliseconds until a connection must stand. */
   readonly connectTimeout: number;
   /** How TLS is done with a host (with port). */
   tlsOf(host: string): TlsSettings;
+  /** The proxy to an address, where there is one. */
+  proxyOf(url: URL): Proxy | undefined;
 }
 
 function opened(
@@ -44,11 +48,7 @@ function opened(
 
 /** Opens TCP and TLS connections for undici. Certificates are checked here, to be able to say what is wrong with which. */
 export function connector(settings: ConnectSettings): buildConnector.connector {
-  const open = async (options: buildConnector.Options): Promise<Socket> => {
-    const { hostname, protocol } = options;
-    const name = hostname.replace(/^\[(.*)\]$/, '$1');
-    const secure = protocol === 'https:';
-    const port = Number(options.port) || (secure ? 443 : 80);
+  const openTcp = async (name: string, port: number): Promise<Socket> => {
     const tcp = connectTcp({
       host: name,
       port,
@@ -56,12 +56,12 @@ export function connector(settings: ConnectSettings): buildConnector.connector {
       keepAlive: true,
       keepAliveInitialDelay: 60_000,
     });
-    await opened(tcp, 'connect', settings.connectTimeout, () => undefined);
-    if (!secure) return tcp;
-    const host = options.port === '' ? hostname : `${hostname}:${options.port}`;
+    return opened(tcp, 'connect', settings.connectTimeout, () => undefined);
+  };
+  const openTls = async (socket: Socket, name: string, host: string): Promise<Socket> => {
     const own = settings.tlsOf(host);
-    const socket = connectTls({
-      socket: tcp,
+    const secure = connectTls({
+      socket,
       host: name,
       servername: isIP(name) === 0 ? name : '',
       ALPNProtocols: ['http/1.1'],
@@ -69,10 +69,21 @@ export function connector(settings: ConnectSettings): buildConnector.connector {
       // The outcome of the check is looked at below, before anything is sent.
       rejectUnauthorized: false,
     });
-    await opened(socket, 'secureConnect', settings.connectTimeout, () =>
-      socket.authorized || own.insecure ? undefined : certificateFault(socket, host),
+    return opened(secure, 'secureConnect', settings.connectTimeout, () =>
+      secure.authorized || own.insecure ? undefined : certificateFault(secure, host),
     );
-    return socket;
+  };
+  const open = async (options: buildConnector.Options): Promise<Socket> => {
+    const { hostname, protocol } = options;
+    const name = hostname.replace(/^\[(.*)\]$/, '$1');
+    const isSecure = protocol === 'https:';
+    const port = Number(options.port) || (isSecure ? 443 : 80);
+    const host = options.host ?? hostname;
+    if (!isSecure) return openTcp(name, port);
+    const proxy = settings.proxyOf(new URL(`https://${host}`));
+    if (proxy === undefined) return openTls(await openTcp(name, port), name, host);
+    const tunnel = await openTunnel(proxy, options.port === '' ? `${host}:${port}` : host, settings);
+    return openTls(tunnel, name, host);
   };
   return (options, callback) => {
     open(options).then(

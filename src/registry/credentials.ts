@@ -1,7 +1,8 @@
-import { readFile } from 'node:fs/promises';
-import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { AirliftError, messageOf } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
-import type { ExplicitCredentials } from './options.js';
+import { readAuthFile, type AuthFileContent } from './auth-file.js';
+import { getFromHelper } from './credential-helper.js';
+import type { ExplicitCredentials, HostSettings } from './options.js';
 
 /** What somebody proves their identity with: a password, or an OAuth2 refresh token ("identity token"). */
 export type Credentials =
@@ -10,6 +11,8 @@ export type Credentials =
 
 /** The names under which auth files keep Docker Hub. */
 const dockerHubNames: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1.docker.io'];
+/** The one that docker itself writes, and asks its helpers for. */
+export const dockerHubKey = 'https://index.docker.io/v1/';
 
 /** An auth file's key as a plain `host[:port][/namespace]`; docker writes whole addresses such as `https://index.docker.io/v1/`. */
 export function normaliseKey(key: string): string {
@@ -45,65 +48,113 @@ function fromEntry(entry: unknown, what: string): Credentials | undefined {
   return undefined;
 }
 
-async function readAuthFile(path: string): Promise<Record<string, unknown> | undefined> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    const code = systemCodeOf(cause);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw new AirliftError('io', `read auth file ${path}: ${messageOf(cause)}`, { cause });
-  }
-  if (text.trim() === '') return undefined;
-  try {
-    const json: unknown = JSON.parse(text);
-    if (isObject(json)) return json;
-  } catch {
-    // Said below. The parser's own message would quote the file.
-  }
-  throw new AirliftError('input', `parse auth file ${path}: not a JSON object`);
+/** The values of an object's string fields, by normalised key, with the key as it stands in the file. */
+function byKey(value: unknown): Map<string, { key: string; value: unknown }> {
+  return new Map(
+    Object.entries(isObject(value) ? value : {}).map(([key, entry]) => [
+      normaliseKey(key),
+      { key, value: entry },
+    ]),
+  );
 }
 
-/** Finds credentials in the places that RegistryOptions name. Files are read once. */
+/** The helper that an auth file names for one of `keys`, with the key to ask it for (`credHelpers`). */
+export function ownHelper(
+  content: AuthFileContent,
+  keys: readonly string[],
+): { name: string; key: string } | undefined {
+  const helpers = byKey(content['credHelpers']);
+  for (const key of keys) {
+    const found = helpers.get(key);
+    if (typeof found?.value === 'string' && found.value !== '') return { name: found.value, key: found.key };
+  }
+  return undefined;
+}
+
+/** The helper that an auth file names for all hosts (`credsStore`). */
+export function sharedHelper(
+  content: AuthFileContent,
+  registry: string,
+): { name: string; key: string } | undefined {
+  const name = content['credsStore'];
+  if (typeof name !== 'string' || name === '') return undefined;
+  return { name, key: dockerHubNames.includes(registry) ? dockerHubKey : registry };
+}
+
+/** Finds credentials in the places that RegistryOptions name. Files are read once, helpers are asked once for each key. */
 export class CredentialStore {
-  #files: Promise<{ path: string; content: Record<string, unknown> }[]> | undefined;
+  #files: Promise<{ path: string; content: AuthFileContent }[]> | undefined;
+  readonly #asked = new Map<string, Promise<Credentials | undefined>>();
 
   constructor(
-    readonly authFiles: readonly string[],
-    readonly explicit: ExplicitCredentials | undefined,
+    readonly places: {
+      readonly authFiles: readonly string[];
+      readonly explicit: ExplicitCredentials | undefined;
+      readonly hosts: Readonly<Record<string, HostSettings>>;
+      readonly warn: (text: string) => void;
+    },
   ) {}
 
   /**
-   * The credentials for a repository, or undefined where there are none.
+   * The credentials for a repository, or undefined where there are none. In each file a helper for the host goes before
+   * `auths`, and these before the helper for all hosts. A helper that fails is warned of and passed over.
    * @param registry the name under which they are kept
    * @throws AirliftError `input` or `io` where an auth file can't be read
    */
   async find(registry: string, repository: string): Promise<Credentials | undefined> {
-    const { explicit } = this;
-    if (explicit !== undefined && (explicit.registry === undefined || explicit.registry === registry))
-      return { kind: 'password', username: explicit.username, password: explicit.password };
+    const told = this.#told(registry);
+    if (told !== undefined) return told;
     this.#files ??= this.#readAll();
     const keys = candidateKeys(registry, repository);
     for (const { path, content } of await this.#files) {
-      const found = this.#inAuths(content['auths'], keys, path);
+      const found =
+        (await this.#ask(ownHelper(content, keys))) ??
+        this.#inAuths(content['auths'], keys, path) ??
+        (await this.#ask(sharedHelper(content, registry)));
       if (found !== undefined) return found;
     }
     return undefined;
+  }
+
+  #told(registry: string): Credentials | undefined {
+    const { explicit, hosts } = this.places;
+    const own = hosts[registry];
+    const password = [explicit, own?.credentials].find(
+      (entry) => entry !== undefined && (entry.registry === undefined || entry.registry === registry),
+    );
+    if (password !== undefined)
+      return { kind: 'password', username: password.username, password: password.password };
+    return own?.identityToken === undefined
+      ? undefined
+      : { kind: 'identity-token', token: own.identityToken };
   }
 
   #inAuths(auths: unknown, keys: readonly string[], path: string): Credentials | undefined {
-    if (!isObject(auths)) return undefined;
-    const entries = new Map(Object.entries(auths).map(([key, entry]) => [normaliseKey(key), entry]));
+    const entries = byKey(auths);
     for (const key of keys) {
-      const found = fromEntry(entries.get(key), `auth file ${path}, entry ${key}`);
+      const found = fromEntry(entries.get(key)?.value, `auth file ${path}, entry ${key}`);
       if (found !== undefined) return found;
     }
     return undefined;
   }
 
-  async #readAll(): Promise<{ path: string; content: Record<string, unknown> }[]> {
+  #ask(helper: { name: string; key: string } | undefined): Promise<Credentials | undefined> {
+    if (helper === undefined) return Promise.resolve(undefined);
+    const id = `${helper.name} ${helper.key}`;
+    let asked = this.#asked.get(id);
+    if (asked === undefined) {
+      asked = getFromHelper(helper.name, helper.key).catch((error: unknown) => {
+        this.places.warn(messageOf(error));
+        return undefined;
+      });
+      this.#asked.set(id, asked);
+    }
+    return asked;
+  }
+
+  async #readAll(): Promise<{ path: string; content: AuthFileContent }[]> {
     const files = [];
-    for (const path of this.authFiles) {
+    for (const path of this.places.authFiles) {
       const content = await readAuthFile(path);
       if (content !== undefined) files.push({ path, content });
     }

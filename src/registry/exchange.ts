@@ -3,6 +3,8 @@ import { discard } from './answers.js';
 import { backoff, isPassing, parseRetryAfter, pause } from './backoff.js';
 import { isUnreachable } from './faults.js';
 import { redactAddress, redactHeaders, redactUrl, type RequestTrace, type Secrets } from './trace.js';
+import { HostLimiter } from './limiter.js';
+import { rateLimitOf, type RateLimit } from './rate-limit.js';
 import { headerOf, type Wire, type WireAnswer, type WireRequest } from './wire.js';
 
 /** A request that may be redirected and tried again. */
@@ -19,6 +21,8 @@ export interface ExchangeSettings {
   readonly retries: number;
   readonly retryDelay: number;
   readonly maxRetryAfter: number;
+  /** The most requests to one host that are waiting for an answer at a time. */
+  readonly maxRequests: number;
   trace?(event: RequestTrace): void;
 }
 
@@ -30,6 +34,8 @@ const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 /** Sends requests with redirects followed by hand, retries and traces. It knows nothing of how to get an authorization. */
 export class Exchange {
   readonly #reached = new Set<string>();
+  readonly #limiters = new Map<string, HostLimiter>();
+  readonly #rateLimits = new Map<string, RateLimit>();
 
   constructor(
     readonly wire: Wire,
@@ -74,6 +80,47 @@ export class Exchange {
     );
   }
 
+  /** What a host said last of the downloads that it still allows. */
+  rateLimit(origin: string): RateLimit | undefined {
+    return this.#rateLimits.get(origin);
+  }
+
+  setRateLimit(origin: string, rateLimit: RateLimit): void {
+    this.#rateLimits.set(origin, rateLimit);
+  }
+
+  #limiterOf(origin: string): HostLimiter {
+    let limiter = this.#limiters.get(origin);
+    if (limiter === undefined) {
+      limiter = new HostLimiter(this.settings.maxRequests);
+      this.#limiters.set(origin, limiter);
+    }
+    return limiter;
+  }
+
+  /**
+   * Sends one request when the host's turn comes. Requests with streamed content only wait while the host wants none: what
+   * they send may be on its way from the same host.
+   */
+  async #inTurn(request: ExchangeRequest): Promise<WireAnswer> {
+    const { url, doing, signal } = request;
+    const limiter = this.#limiterOf(url.origin);
+    const isStreamed = request.body !== undefined && !(request.body instanceof Uint8Array);
+    await (isStreamed ? limiter.quiet(doing, signal) : limiter.enter(doing, signal));
+    try {
+      const answer = await this.#traced(request);
+      const rateLimit = rateLimitOf(answer);
+      if (rateLimit !== undefined) this.setRateLimit(url.origin, rateLimit);
+      if (answer.status === 429) {
+        const asked = parseRetryAfter(headerOf(answer, 'retry-after'), Date.now()) ?? 0;
+        limiter.tooMany(Math.min(asked, this.settings.maxRetryAfter));
+      } else limiter.good();
+      return answer;
+    } finally {
+      if (!isStreamed) limiter.leave();
+    }
+  }
+
   /** Follows redirects. Once the origin is left, the authorization is gone for good. */
   async #follow(request: ExchangeRequest): Promise<WireAnswer> {
     let url = request.url;
@@ -82,7 +129,7 @@ export class Exchange {
     let authorization = request.authorization;
     for (let hop = 0; ; hop++) {
       const headers = authorization === undefined ? request.headers : { ...request.headers, authorization };
-      const answer = await this.#traced({ ...request, url, method, body, headers });
+      const answer = await this.#inTurn({ ...request, url, method, body, headers });
       const location = headerOf(answer, 'location');
       if (!redirects.has(answer.status) || location === undefined) return answer;
       if (answer.status === 303 && method !== 'HEAD') {

@@ -68,6 +68,12 @@ export function faultOf(error: unknown, doing: string, url: URL): AirliftError {
       hint: 'if it is a registry without TLS, pass --plain-http',
     });
   }
+  if (/CERTIFICATE_REQUIRED|ALERT_BAD_CERTIFICATE|HANDSHAKE_FAILURE|ALERT_UNKNOWN_CA/.test(code)) {
+    return new AirliftError('tls', `${doing}: ${host} does not accept the client certificate, or wants one`, {
+      cause: error,
+      hint: `put client.cert and client.key into /etc/docker/certs.d/${host}, or pass --cert-dir`,
+    });
+  }
   if (code.startsWith('ERR_SSL_') || code.startsWith('ERR_TLS_') || code === 'EPROTO') {
     return new AirliftError('tls', `${doing}: TLS handshake with ${host} failed: ${messageOf(error)}`, {
       cause: error,

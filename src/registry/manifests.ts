@@ -6,6 +6,7 @@ import { isManifest, isSchema1, manifestAccept } from '../oci/media-types.js';
 import { discard, isHtml, readBody } from './answers.js';
 import type { Call, RegistryClient } from './client.js';
 import { addressOf, type Endpoint } from './endpoint.js';
+import type { RateBudgetKeeper } from './rate-budget.js';
 import { repositoryScope } from './scope.js';
 import { headerOf, lengthOf, type WireAnswer } from './wire.js';
 
@@ -38,7 +39,10 @@ function refuseSchema1(mediaType: string, doing: string): void {
 
 /** Manifests of a repository (distribution-spec, "Pulling manifests", "Pushing Manifests"). */
 export class Manifests {
-  constructor(readonly client: RegistryClient) {}
+  constructor(
+    readonly client: RegistryClient,
+    readonly budget?: RateBudgetKeeper | undefined,
+  ) {}
 
   /**
    * What a tag or digest points at, by `HEAD` where the registry answers that in full, else undefined.
@@ -67,8 +71,9 @@ export class Manifests {
    */
   async get(call: ManifestCall): Promise<FetchedManifest> {
     const request = this.#call('GET', call);
+    const { doing, endpoint, signal } = call;
+    await this.budget?.take({ origin: endpoint.origin, doing, signal, refresh: () => this.head(call) });
     const answer = await this.client.send(request);
-    const { doing } = call;
     if (answer.status !== 200) throw await this.client.refusal(answer, request, 'manifest');
     if (isHtml(answer)) throw await this.client.refusal(answer, request, 'manifest');
     const length = lengthOf(answer) ?? 0;

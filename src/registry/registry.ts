@@ -1,33 +1,37 @@
 import { Readable } from 'node:stream';
-import { AirliftError } from '../errors.js';
+import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { digestOf, algorithmOf, verifyStream, type Digest } from '../oci/digest.js';
-import { maxManifestSize } from '../oci/manifest.js';
-import { isManifest, isSchema1 } from '../oci/media-types.js';
+import { maxManifestSize, parseManifest } from '../oci/manifest.js';
+import { isForeignLayer, isManifest, isSchema1 } from '../oci/media-types.js';
 import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
 import type { OpenContent, Pushed, PushOptions, Target } from '../oci/target.js';
 import { readBody } from './answers.js';
-import { Authenticator } from './authenticator.js';
-import { Blobs } from './blobs.js';
-import { RegistryClient } from './client.js';
-import { CredentialStore } from './credentials.js';
-import { upstream, type Endpoint } from './endpoint.js';
-import { Exchange } from './exchange.js';
-import { Manifests } from './manifests.js';
+import { ManifestCache } from './manifest-cache.js';
 import type { RegistryHooks, RegistryOptions } from './options.js';
+import type { RateLimit } from './rate-limit.js';
+import { assemble, type RegistryParts } from './assemble.js';
 import { listReferrers } from './referrers.js';
 import { listTags } from './tags.js';
-import { tlsSettings } from './tls.js';
-import { Secrets } from './trace.js';
-import { Uploads } from './uploads.js';
-import { Wire } from './wire.js';
 
-export type { ExplicitCredentials, RegistryHooks, RegistryOptions } from './options.js';
+export type {
+  ExplicitCredentials,
+  HostSettings,
+  Mirror,
+  MirrorRule,
+  ProxyOptions,
+  RateBudget,
+  RegistryHooks,
+  RegistryOptions,
+  TlsOptions,
+} from './options.js';
+export type { RateLimit } from './rate-limit.js';
 export type { RequestTrace } from './trace.js';
 
-/** Manifests that came while resolving and will be asked for next. */
-const keptManifests = 64;
+interface Signalled {
+  readonly signal?: AbortSignal | undefined;
+}
 
 function livesUnderManifests(descriptor: Descriptor): boolean {
   return isManifest(descriptor.mediaType) || isSchema1(descriptor.mediaType);
@@ -38,39 +42,13 @@ function livesUnderManifests(descriptor: Descriptor): boolean {
  * connections and tokens. Close it when done.
  */
 export class Registry implements Source, Target {
-  readonly #options: RegistryOptions;
-  readonly #wire: Wire;
-  readonly #client: RegistryClient;
-  readonly #manifests: Manifests;
-  readonly #blobs: Blobs;
-  readonly #uploads: Uploads;
-  readonly #kept = new Map<string, Buffer>();
+  readonly #parts: RegistryParts;
+  /** Manifests that came while resolving and will be asked for next. */
+  readonly #kept = new ManifestCache();
 
+  /** @throws AirliftError `usage` where an option can't be read */
   constructor(options: RegistryOptions = {}, hooks: RegistryHooks = {}) {
-    this.#options = options;
-    const idleTimeout = options.idleTimeout ?? 60_000;
-    this.#wire = new Wire({
-      idleTimeout,
-      connectTimeout: Math.min(idleTimeout, 30_000),
-      connections: options.connections ?? 32,
-      tlsOf: tlsSettings(options),
-    });
-    const secrets = new Secrets();
-    const exchange = new Exchange(
-      this.#wire,
-      {
-        retries: options.retries ?? 5,
-        retryDelay: options.retryDelay ?? 500,
-        maxRetryAfter: options.maxRetryAfter ?? 300_000,
-        ...(hooks.trace === undefined ? {} : { trace: hooks.trace.bind(hooks) }),
-      },
-      secrets,
-    );
-    const store = new CredentialStore(options.authFiles ?? [], options.credentials);
-    this.#client = new RegistryClient(exchange, new Authenticator(exchange, store));
-    this.#manifests = new Manifests(this.#client);
-    this.#blobs = new Blobs(this.#client);
-    this.#uploads = new Uploads(this.#client);
+    this.#parts = assemble(options, hooks);
   }
 
   /**
@@ -83,18 +61,20 @@ export class Registry implements Source, Target {
     const doing = `resolve ${formatReference(reference)}`;
     if (name === undefined)
       throw new AirliftError('usage', `${doing}: the reference has neither tag nor digest`);
-    const endpoint = this.#endpoint(reference);
-    const call = { endpoint, name, doing, signal: options.signal };
-    const told = await this.#manifests.head(call);
-    if (told !== undefined) return told;
-    const { descriptor, bytes } = await this.#manifests.get(call);
-    this.#keep(reference, descriptor.digest, bytes);
-    return descriptor;
+    const { reading, manifests } = this.#parts;
+    return reading.first(reference, reference.digest === undefined ? 'tag' : 'digest', async (endpoint) => {
+      const call = { endpoint, name, doing, signal: options.signal };
+      const told = await manifests.head(call);
+      if (told !== undefined) return told;
+      const { descriptor, bytes } = await manifests.get(call);
+      this.#kept.put(reference, descriptor.digest, bytes);
+      return descriptor;
+    });
   }
 
   /**
    * The content of a descriptor: manifests whole and checked, blobs as they come. A blob's stream that breaks fails with
-   * `network`.
+   * `network`. A foreign layer that the registry does not hold is looked for under its `urls`.
    * @throws AirliftError as `resolve`; `unsupported` where a blob can't be had from `offset` on; `size-mismatch` where the
    *   registry announces another length; `digest-mismatch` for a manifest that is not what its digest says
    */
@@ -102,12 +82,19 @@ export class Registry implements Source, Target {
     const { offset = 0, signal } = options;
     const inline = inlineContent(descriptor);
     if (inline !== undefined) return readableOf(inline, offset);
-    const endpoint = this.#endpoint(repository);
-    if (!livesUnderManifests(descriptor)) {
-      const doing = `fetch blob ${descriptor.digest} of ${formatRepository(repository)}`;
-      return this.#blobs.fetch({ endpoint, descriptor, doing, signal }, offset);
+    if (livesUnderManifests(descriptor))
+      return readableOf(await this.#manifest(repository, descriptor, signal), offset);
+    const { reading, blobs } = this.#parts;
+    const doing = `fetch blob ${descriptor.digest} of ${formatRepository(repository)}`;
+    try {
+      return await reading.first(repository, 'digest', (endpoint) =>
+        blobs.fetch({ endpoint, descriptor, doing, signal }, offset),
+      );
+    } catch (error) {
+      const isElsewhere = isForeignLayer(descriptor.mediaType) && descriptor.urls !== undefined;
+      if (!isElsewhere || !isAirliftError(error, 'not-found')) throw error;
+      return blobs.fetchForeign({ registry: repository.registry, descriptor, doing, signal }, offset);
     }
-    return readableOf(await this.#manifest(repository, descriptor, signal), offset);
   }
 
   /** What refers to a digest. The list is empty where nothing does. */
@@ -116,34 +103,37 @@ export class Registry implements Source, Target {
     digest: Digest,
     options: FetchOptions = {},
   ): AsyncGenerator<Descriptor> {
-    const endpoint = this.#endpoint(repository);
+    const { client, manifests } = this.#parts;
     const doing = `list referrers of ${formatRepository(repository)}@${digest}`;
-    yield* listReferrers(this.#client, this.#manifests, { endpoint, digest, doing, signal: options.signal });
+    yield* this.#list(repository, (endpoint) =>
+      listReferrers(client, manifests, { endpoint, digest, doing, signal: options.signal }),
+    );
   }
 
   /**
    * The tags of a repository, in the registry's order.
    * @throws AirliftError `not-found` where there is no such repository
    */
-  async *tags(
-    repository: Repository,
-    options: { signal?: AbortSignal | undefined } = {},
-  ): AsyncGenerator<string> {
-    const endpoint = this.#endpoint(repository);
-    yield* listTags(this.#client, endpoint, `list tags of ${formatRepository(repository)}`, options.signal);
+  async *tags(repository: Repository, options: Signalled = {}): AsyncGenerator<string> {
+    const doing = `list tags of ${formatRepository(repository)}`;
+    yield* this.#list(repository, (endpoint) =>
+      listTags(this.#parts.client, endpoint, doing, options.signal),
+    );
   }
 
   /** Whether the repository holds the content, in full. */
   async exists(repository: Repository, descriptor: Descriptor): Promise<boolean> {
-    const endpoint = this.#endpoint(repository);
+    const { book, manifests, blobs } = this.#parts;
+    const endpoint = await book.forWriting(repository);
     const doing = `look for ${descriptor.digest} in ${formatRepository(repository)}`;
     return livesUnderManifests(descriptor)
-      ? this.#manifests.exists(endpoint, descriptor, doing)
-      : this.#blobs.exists({ endpoint, descriptor, doing });
+      ? manifests.exists(endpoint, descriptor, doing)
+      : blobs.exists({ endpoint, descriptor, doing });
   }
 
   /**
-   * Puts a blob, or a manifest under its digest, there. The content is verified on its way; wrong content never completes.
+   * Puts a blob, or a manifest under its digest, there. The content is verified on its way; wrong content never completes. A
+   * manifest with a subject is listed under the fallback tag where the registry does not list referrers itself.
    * @throws AirliftError `digest-mismatch` or `size-mismatch` where the content is wrong; `unauthorized`, `denied`, `registry`,
    *   `rate-limited`, `network`, `tls`; what `open` throws
    */
@@ -153,22 +143,15 @@ export class Registry implements Source, Target {
     open: OpenContent,
     options: PushOptions = {},
   ): Promise<Pushed> {
-    const endpoint = this.#endpoint(repository);
     const { mountFrom, signal } = options;
+    const endpoint = await this.#parts.book.forWriting(repository);
     const doing = `push to ${formatRepository(repository)}`;
     if (livesUnderManifests(descriptor)) {
-      const bytes = await readManifest(descriptor, open, doing);
-      const call = {
-        endpoint,
-        name: descriptor.digest,
-        doing: `${doing}: manifest ${descriptor.digest}`,
-        signal,
-      };
-      await this.#manifests.put(call, descriptor, bytes);
+      await this.#pushManifest({ endpoint, descriptor, open, doing, signal });
       return 'uploaded';
     }
     const isSameHost = mountFrom !== undefined && mountFrom.registry === repository.registry;
-    return this.#uploads.push({
+    return this.#parts.uploads.push({
       endpoint,
       descriptor,
       open,
@@ -186,17 +169,72 @@ export class Registry implements Source, Target {
     const doing = `tag ${formatReference(reference)}`;
     const { tag } = reference;
     if (tag === undefined) throw new AirliftError('usage', `${doing}: the reference has no tag`);
+    const { book, manifests } = this.#parts;
     const bytes = await readManifest(descriptor, open, doing);
-    await this.#manifests.put({ endpoint: this.#endpoint(reference), name: tag, doing }, descriptor, bytes);
+    await manifests.put({ endpoint: await book.forWriting(reference), name: tag, doing }, descriptor, bytes);
+  }
+
+  /**
+   * Checks that the registry lets one in (distribution-spec, "Determining Support").
+   * @param registry `host[:port]`, with a namespace where credentials are for a part of it only
+   * @throws AirliftError `unauthorized` where the credentials are wrong or missing
+   */
+  async checkLogin(registry: string, options: Signalled = {}): Promise<void> {
+    const [host = '', ...namespace] = registry.split('/');
+    const { book, client } = this.#parts;
+    const endpoint = await book.forWriting({ registry: host, repository: namespace.join('/') });
+    const url = new URL(`${endpoint.origin}/v2/`);
+    const doing = `log in to ${registry}`;
+    const call = { endpoint, method: 'GET' as const, url, scopes: new Map(), doing, signal: options.signal };
+    const answer = await client.send(call);
+    if (answer.status !== 200) throw await client.refusal(answer, call, 'distribution API');
+    await readBody(answer.body, maxManifestSize, doing);
+  }
+
+  /** What a registry said last of the manifest downloads that it still allows, where it counts them. */
+  async rateLimit(repository: Repository): Promise<RateLimit | undefined> {
+    const { book, exchange } = this.#parts;
+    return exchange.rateLimit((await book.forWriting(repository)).origin);
   }
 
   /** Ends all connections. What is under way fails. */
   async close(): Promise<void> {
-    await this.#wire.close();
+    await this.#parts.wire.close();
   }
 
-  #endpoint(name: Repository): Endpoint {
-    return upstream(name, this.#options.plainHttp);
+  async *#list<T>(
+    repository: Repository,
+    items: (endpoint: Parameters<typeof listTags>[1]) => AsyncGenerator<T>,
+  ): AsyncGenerator<T> {
+    const { first, rest } = await this.#parts.reading.first(repository, 'list', async (endpoint) => {
+      const rest = items(endpoint);
+      return { first: await rest.next(), rest };
+    });
+    if (first.done === true) return;
+    yield first.value;
+    yield* rest;
+  }
+
+  async #pushManifest(call: {
+    endpoint: Parameters<typeof listTags>[1];
+    descriptor: Descriptor;
+    open: OpenContent;
+    doing: string;
+    signal: AbortSignal | undefined;
+  }): Promise<void> {
+    const { endpoint, descriptor, open, signal } = call;
+    const { manifests, fallback } = this.#parts;
+    const bytes = await readManifest(descriptor, open, call.doing);
+    const doing = `${call.doing}: manifest ${descriptor.digest}`;
+    const headers = await manifests.put(
+      { endpoint, name: descriptor.digest, doing, signal },
+      descriptor,
+      bytes,
+    );
+    if (headers['oci-subject'] !== undefined) return;
+    const { subject } = parseManifest(bytes, descriptor.mediaType, `manifest ${descriptor.digest}`);
+    if (subject !== undefined)
+      await fallback.add({ endpoint, descriptor, bytes, doing, signal }, subject.digest);
   }
 
   async #manifest(
@@ -204,32 +242,20 @@ export class Registry implements Source, Target {
     descriptor: Descriptor,
     signal: AbortSignal | undefined,
   ): Promise<Buffer> {
-    const key = `${formatRepository(repository)}@${descriptor.digest}`;
-    const kept = this.#kept.get(key);
-    this.#kept.delete(key);
-    const doing = `fetch manifest ${key}`;
+    const { reading, manifests } = this.#parts;
+    const { digest, size } = descriptor;
+    const doing = `fetch manifest ${formatRepository(repository)}@${digest}`;
     const bytes =
-      kept ??
-      (
-        await this.#manifests.get({
-          endpoint: this.#endpoint(repository),
-          name: descriptor.digest,
-          doing,
-          signal,
-        })
-      ).bytes;
-    if (bytes.byteLength !== descriptor.size)
-      throw new AirliftError(
-        'size-mismatch',
-        `${doing}: wrong size; got ${bytes.byteLength} bytes, want ${descriptor.size}`,
-      );
-    return bytes;
-  }
-
-  #keep(repository: Repository, digest: Digest, bytes: Buffer): void {
-    const oldest = this.#kept.size >= keptManifests ? this.#kept.keys().next().value : undefined;
-    if (oldest !== undefined) this.#kept.delete(oldest);
-    this.#kept.set(`${formatRepository(repository)}@${digest}`, bytes);
+      this.#kept.take(repository, digest) ??
+      (await reading.first(repository, 'digest', async (endpoint) => {
+        const fetched = await manifests.get({ endpoint, name: digest, doing, signal });
+        return fetched.bytes;
+      }));
+    if (bytes.byteLength === size) return bytes;
+    throw new AirliftError(
+      'size-mismatch',
+      `${doing}: wrong size; got ${bytes.byteLength} bytes, want ${size}`,
+    );
   }
 }
 

@@ -1,6 +1,13 @@
-import { readFileSync } from 'node:fs';
-import { createSecureContext, rootCertificates, type SecureContext, type TLSSocket } from 'node:tls';
-import { AirliftError, messageOf } from '../errors.js';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  createSecureContext,
+  rootCertificates,
+  type SecureContext,
+  type SecureContextOptions,
+} from 'node:tls';
+import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import type { HostSettings, TlsOptions } from './options.js';
 
 /** How TLS is done with one host. */
 export interface TlsSettings {
@@ -25,55 +32,126 @@ function readPem(path: string, what: string): string {
   } catch (cause) {
     throw new AirliftError('io', `read ${what} ${path}: ${messageOf(cause)}`, { cause });
   }
-  if (!text.includes('-----BEGIN')) {
-    throw new AirliftError('input', `read ${what} ${path}: not a PEM file`, {
-      hint: `convert it: openssl x509 -inform der -in ${path} -out ca.pem`,
-    });
-  }
-  return text;
+  if (text.includes('-----BEGIN')) return text;
+  throw new AirliftError('input', `read ${what} ${path}: not a PEM file`, {
+    hint: `convert it: openssl x509 -inform der -in ${path} -out ca.pem`,
+  });
 }
 
-function trusted(): string[] {
-  for (const path of systemRoots) {
-    try {
-      return [readFileSync(path, 'utf8')];
-    } catch {
-      continue;
-    }
-  }
-  return [...rootCertificates];
+function systemTrust(rootsFile: string | undefined): string[] {
+  if (rootsFile !== undefined) return [readPem(rootsFile, 'root certificates')];
+  const found = systemRoots.find((path) => existsSync(path));
+  return found === undefined ? [...rootCertificates] : [readPem(found, 'root certificates')];
+}
+
+interface Files {
+  readonly ca: readonly string[];
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
 }
 
 /**
- * Makes a finder of TLS settings by host. What it reads, it reads once.
- * @throws AirliftError `io` or `input`, when called, where a file can't be read
+ * What a directory in the manner of docker's `certs.d/HOST` holds: `*.crt` are authorities, `NAME.cert` and `NAME.key` are a
+ * client's certificate and key.
+ * @throws AirliftError `io`; `input` where a key or a certificate is missing
  */
-export function tlsSettings(options: {
-  readonly caFile?: string | undefined;
-  readonly insecureSkipTlsVerify?: boolean | undefined;
-}): (host: string) => TlsSettings {
-  let settings: TlsSettings | undefined;
-  return () => {
-    settings ??= {
-      context: createSecureContext({
-        ca: [...trusted(), ...(options.caFile === undefined ? [] : [readPem(options.caFile, 'CA file')])],
-      }),
-      insecure: options.insecureSkipTlsVerify === true,
-    };
-    return settings;
-  };
+function readCertificateDirectory(path: string): Files | undefined {
+  let names: string[];
+  try {
+    names = readdirSync(path).sort();
+  } catch (cause) {
+    const code = systemCodeOf(cause);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw new AirliftError('io', `read certificates in ${path}: ${messageOf(cause)}`, { cause });
+  }
+  const ca = names.filter((name) => name.endsWith('.crt')).map((name) => join(path, name));
+  const certificate = names.find((name) => name.endsWith('.cert'));
+  if (certificate === undefined) {
+    const key = names.find((name) => name.endsWith('.key'));
+    if (key !== undefined)
+      throw new AirliftError('input', `read certificates in ${path}: ${key} has no certificate beside it`, {
+        hint: `put it there as ${key.replace(/\.key$/, '.cert')} (*.crt are authorities)`,
+      });
+    return { ca, cert: undefined, key: undefined };
+  }
+  const key = certificate.replace(/\.cert$/, '.key');
+  if (!names.includes(key))
+    throw new AirliftError('input', `read certificates in ${path}: ${certificate} has no key beside it`, {
+      hint: `put it there as ${key}`,
+    });
+  return { ca, cert: join(path, certificate), key: join(path, key) };
 }
 
-/** What is wrong with the certificate of a connection that was not authorized, in words. */
-export function certificateFault(socket: TLSSocket, host: string): AirliftError {
-  const error: unknown = socket.authorizationError;
-  const reason = typeof error === 'string' ? error : messageOf(error);
-  const certificate = socket.getPeerCertificate();
-  const subject = certificate.subject?.CN ?? 'without a name';
-  const issuer = certificate.issuer?.CN ?? certificate.issuer?.O ?? 'unknown';
-  return new AirliftError(
-    'tls',
-    `certificate of ${host} is not trusted (${reason}); subject ${subject}, issuer ${issuer}, names ${certificate.subjectaltname ?? 'none'}`,
-    { hint: 'pass --ca-file with the PEM file of its certificate authority' },
-  );
+/** Finds how TLS is done with each host, from flags, from `certs.d` directories and from settings for single hosts. */
+export class TlsBook {
+  readonly #settings = new Map<string, TlsSettings>();
+  readonly #insecure = new Set<string>();
+  #trusted: string[] | undefined;
+
+  constructor(
+    readonly options: TlsOptions,
+    readonly hosts: Readonly<Record<string, HostSettings>>,
+  ) {}
+
+  /** Whether anything says that a host is reached over TLS. */
+  mentions(host: string): boolean {
+    const { certsDirs = [] } = this.options;
+    const own = this.hosts[host];
+    return (
+      own?.caFile !== undefined ||
+      own?.certFile !== undefined ||
+      certsDirs.some((directory) => existsSync(join(directory, host)))
+    );
+  }
+
+  /** From now on any certificate of a host does. */
+  takeAny(host: string): void {
+    this.#insecure.add(host);
+  }
+
+  /**
+   * The settings for a host, with port where it has one.
+   * @throws AirliftError `io` or `input` where one of the files can't be read
+   */
+  of(host: string): TlsSettings {
+    let found = this.#settings.get(host);
+    if (found === undefined) {
+      found = this.#read(host);
+      this.#settings.set(host, found);
+    }
+    return this.#insecure.has(host) ? { ...found, insecure: true } : found;
+  }
+
+  #read(host: string): TlsSettings {
+    const { options } = this;
+    const own = this.hosts[host] ?? {};
+    this.#trusted ??= systemTrust(options.rootsFile);
+    const directories = [
+      ...(options.certDir === undefined ? [] : [options.certDir]),
+      ...(options.certsDirs ?? []).map((directory) => join(directory, host)),
+    ];
+    let files: Files | undefined;
+    for (const directory of directories) files ??= readCertificateDirectory(directory);
+    const authorities = [options.caFile, own.caFile, ...(files?.ca ?? [])].filter(
+      (path) => path !== undefined,
+    );
+    const cert = own.certFile ?? files?.cert;
+    const key = own.certFile === undefined ? files?.key : own.keyFile;
+    const secure: SecureContextOptions = {
+      ca: [...this.#trusted, ...authorities.map((path) => readPem(path, 'certificate authority'))],
+    };
+    if (cert !== undefined) secure.cert = readPem(cert, 'client certificate');
+    if (key !== undefined) secure.key = readPem(key, 'client key');
+    try {
+      return {
+        context: createSecureContext(secure),
+        insecure: options.insecureSkipTlsVerify === true || own.insecureSkipTlsVerify === true,
+      };
+    } catch (cause) {
+      const used = [...authorities, cert, key].filter((path) => path !== undefined).join(', ');
+      throw new AirliftError('input', `load certificates for ${host} from ${used}: ${messageOf(cause)}`, {
+        cause,
+      });
+    }
+  }
 }

@@ -1,6 +1,7 @@
 import { AirliftError } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
 import { readBody, refusal } from './answers.js';
+import { basicAuthorization } from './basic.js';
 import type { Challenge } from './challenge.js';
 import type { Credentials } from './credentials.js';
 import { isLoopback, type Endpoint } from './endpoint.js';
@@ -77,11 +78,6 @@ async function parseToken(answer: WireAnswer, doing: string): Promise<Token> {
     expires: lifetimeOf(json, answer, Date.now()),
     refreshToken: typeof refreshToken === 'string' && refreshToken !== '' ? refreshToken : undefined,
   };
-}
-
-/** The Basic form of a user name and password (RFC 7617). */
-export function basicAuthorization(username: string, password: string): string {
-  return `Basic ${Buffer.from(`${username}:${password}`, 'utf8').toString('base64')}`;
 }
 
 export interface TokenRequest {

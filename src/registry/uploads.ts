@@ -1,47 +1,33 @@
-import type { Readable } from 'node:stream';
-import { AirliftError, isAirliftError } from '../errors.js';
-import type { Descriptor } from '../oci/descriptor.js';
-import { algorithmOf, Verifier } from '../oci/digest.js';
-import type { OpenContent, Pushed } from '../oci/target.js';
+import { AirliftError } from '../errors.js';
+import type { Pushed } from '../oci/target.js';
 import { discard } from './answers.js';
+import type { Blobs } from './blobs.js';
 import { backoff, isPassing, pause } from './backoff.js';
+import { ChunkedUpload } from './chunked-upload.js';
 import type { Call, RegistryClient } from './client.js';
-import { addressOf, type Endpoint } from './endpoint.js';
 import { checkHeld } from './manifests.js';
-import { mergeScopes, repositoryScope, type Scopes } from './scope.js';
-import { headerOf, type SentContent, type WireAnswer } from './wire.js';
+import { wholeContent } from './sent-content.js';
+import {
+  cancelUpload,
+  startUpload,
+  uploadRequest,
+  type UploadCall,
+  type UploadSession,
+} from './upload-session.js';
 
-export interface UploadCall {
-  readonly endpoint: Endpoint;
-  readonly descriptor: Descriptor;
-  readonly open: OpenContent;
-  /** A repository of the same registry to mount the blob from. */
-  readonly mountFrom: string | undefined;
-  readonly doing: string;
-  readonly signal: AbortSignal | undefined;
-}
+/** What a registry that does not take a blob in one piece is first given. */
+const defaultChunk = 32 * 1024 * 1024;
 
-/** Content that is verified as it is sent. The last chunk is held back until all is known to be right: wrong content never ends. */
-function verified(descriptor: Descriptor, open: OpenContent): SentContent {
-  async function* read(): AsyncGenerator<Uint8Array> {
-    const verifier = new Verifier(descriptor.digest, descriptor.size);
-    const stream: Readable = await open(0);
-    let held: Uint8Array | undefined;
-    for await (const chunk of stream as AsyncIterable<Uint8Array>) {
-      if (chunk.byteLength === 0) continue;
-      verifier.update(chunk);
-      if (held !== undefined) yield held;
-      held = chunk;
-    }
-    verifier.end();
-    if (held !== undefined) yield held;
-  }
-  return { size: descriptor.size, open: read };
-}
-
-/** Puts blobs into repositories (distribution-spec, "Pushing blobs", "Mounting a blob from another repository"). */
+/** Puts blobs into repositories (distribution-spec, "Pushing blobs"): in one piece, or in chunks. */
 export class Uploads {
-  constructor(readonly client: RegistryClient) {}
+  /** Sizes of chunks for hosts that did not take whole blobs. */
+  readonly #chunkSizes = new Map<string, number>();
+
+  constructor(
+    readonly client: RegistryClient,
+    readonly blobs: Blobs,
+    readonly chunkSize: number | undefined,
+  ) {}
 
   /**
    * Uploads or mounts a blob.
@@ -52,112 +38,65 @@ export class Uploads {
     const { retries, retryDelay } = this.client.exchange.settings;
     for (let attempt = 1; ; attempt++) {
       try {
+        // An upload whose answer was lost may have come to its end.
+        if (attempt > 1 && (await this.blobs.exists(call))) return 'uploaded';
         return await this.#try(call);
       } catch (error) {
-        const mayPass =
-          isAirliftError(error, 'network') ||
-          (error instanceof AirliftError && error.status !== undefined && isPassing(error.status));
+        if (!(error instanceof AirliftError)) throw error;
+        if (error.status === 413 && this.#beginChunks(call)) continue;
+        const mayPass = error.code === 'network' || (error.status !== undefined && isPassing(error.status));
         if (!mayPass || attempt > retries) throw error;
       }
       await pause(backoff(attempt, retryDelay), call.doing, call.signal);
     }
   }
 
+  /** Goes over to chunks with a host that finds whole blobs too large. */
+  #beginChunks(call: UploadCall): boolean {
+    const { origin } = call.endpoint;
+    if (this.#chunkSizes.has(origin) || this.chunkSize !== undefined) return false;
+    this.#chunkSizes.set(origin, defaultChunk);
+    return true;
+  }
+
   async #try(call: UploadCall): Promise<Pushed> {
-    const session = await this.#start(call);
+    const session = await startUpload(this.client, call);
     if (session === undefined) return 'mounted';
+    const chunkSize = this.chunkSize ?? this.#chunkSizes.get(call.endpoint.origin);
     try {
-      await this.#putWhole(call, session);
+      if (chunkSize === undefined || call.descriptor.size === 0) await this.#putWhole(call, session);
+      else await this.#putInChunks(call, session, chunkSize);
     } catch (error) {
-      await this.#cancel(call, session);
+      await cancelUpload(this.client, session, call);
       throw error;
     }
     return 'uploaded';
   }
 
-  /** Begins an upload session and returns its address, or undefined where the blob was mounted instead. */
-  async #start(call: UploadCall): Promise<URL | undefined> {
-    const { endpoint, descriptor, mountFrom } = call;
-    const url = addressOf(endpoint, 'blobs/uploads/');
-    const algorithm = algorithmOf(descriptor.digest);
-    if (algorithm !== 'sha256') url.searchParams.set('digest-algorithm', algorithm);
-    if (mountFrom !== undefined && mountFrom !== endpoint.repository) {
-      const mount = new URL(url);
-      mount.searchParams.set('mount', descriptor.digest);
-      mount.searchParams.set('from', mountFrom);
-      const answer = await this.client.send({
-        ...this.#call('POST', mount, call),
-        scopes: mergeScopes(this.#scopes(call), repositoryScope(mountFrom, 'pull')),
-      });
-      if (answer.status === 201) {
-        await discard(answer);
-        return undefined;
-      }
-      if (answer.status === 202) return this.#sessionOf(answer, call);
-      // Some registries refuse what they can't mount instead of going on without.
-      await discard(answer);
-    }
-    const request = this.#call('POST', url, call);
-    const answer = await this.client.send(request);
-    if (answer.status !== 202) throw await this.client.refusal(answer, request, 'repository');
-    return this.#sessionOf(answer, call);
+  async #putWhole(call: UploadCall, session: UploadSession): Promise<void> {
+    const content = wholeContent(call.descriptor, call.open);
+    if (content.size > 0) return this.#end(call, session.url, { body: content, once: true });
+    for await (const chunk of content.open()) void chunk;
+    return this.#end(call, session.url, { body: new Uint8Array() });
   }
 
-  async #putWhole(call: UploadCall, session: URL): Promise<void> {
+  async #putInChunks(call: UploadCall, session: UploadSession, chunkSize: number): Promise<void> {
+    const upload = new ChunkedUpload(this.client, call, session, chunkSize);
+    const url = await upload.send();
+    if (this.chunkSize === undefined) this.#chunkSizes.set(call.endpoint.origin, upload.chunkSize);
+    await this.#end(call, url, { body: new Uint8Array() });
+  }
+
+  /** The request that makes the blob a part of the repository. */
+  async #end(call: UploadCall, session: URL, content: Pick<Call, 'body' | 'once'>): Promise<void> {
     const url = new URL(session);
-    url.searchParams.set('digest', call.descriptor.digest);
-    const { size } = call.descriptor;
-    const content = verified(call.descriptor, call.open);
-    if (size === 0) for await (const chunk of content.open()) void chunk;
-    const request: Call = {
-      ...this.#call('PUT', url, call),
-      headers: { 'content-type': 'application/octet-stream' },
-      body: size === 0 ? new Uint8Array() : content,
-      once: true,
-    };
+    // Appended as text: setting a parameter would write the others anew, and they may be signed.
+    url.search += `${url.search === '' ? '' : '&'}digest=${encodeURIComponent(call.descriptor.digest)}`;
+    const headers = { 'content-type': 'application/octet-stream' };
+    const request: Call = { ...uploadRequest('PUT', url, call), headers, ...content };
     const answer = await this.client.send(request);
     if (answer.status < 200 || answer.status >= 300) throw await this.client.refusal(answer, request, 'blob');
     await discard(answer);
     checkHeld(answer, call.descriptor.digest, call.doing);
-  }
-
-  /** Tells the registry to forget a session that comes to nothing, as a courtesy. */
-  async #cancel(call: UploadCall, session: URL): Promise<void> {
-    try {
-      await discard(
-        await this.client.send({ ...this.#call('DELETE', session, call), signal: undefined, once: true }),
-      );
-    } catch {
-      // It forgets by itself in time.
-    }
-  }
-
-  async #sessionOf(answer: WireAnswer, call: UploadCall): Promise<URL> {
-    await discard(answer);
-    const location = headerOf(answer, 'location') ?? '';
-    const { origin } = call.endpoint;
-    if (location === '' || !URL.canParse(location, answer.url.href))
-      throw new AirliftError('registry', `${call.doing}: the registry does not say where to upload to`);
-    const url = new URL(location, answer.url);
-    // Behind a proxy that ends TLS, registries may not know that they are reached over TLS.
-    if (origin.startsWith('https:') && url.protocol === 'http:' && url.hostname === new URL(origin).hostname)
-      return new URL(`${url.pathname}${url.search}`, origin);
-    if (url.protocol !== 'https:' && (url.protocol !== 'http:' || origin.startsWith('https:')))
-      throw new AirliftError(
-        'registry',
-        `${call.doing}: the registry wants the upload over ${url.protocol}//${url.host}`,
-      );
-    url.username = '';
-    url.password = '';
-    return url;
-  }
-
-  #scopes(call: UploadCall): Scopes {
-    return repositoryScope(call.endpoint.repository, 'pull', 'push');
-  }
-
-  #call(method: Call['method'], url: URL, call: UploadCall): Call {
-    const { endpoint, doing, signal } = call;
-    return { endpoint, method, url, scopes: this.#scopes(call), doing, signal };
   }
 }

@@ -3,6 +3,7 @@ import { Agent, type Dispatcher } from 'undici';
 import { AirliftError } from '../errors.js';
 import { connector, type ConnectSettings } from './connect.js';
 import { faultOf, interruption } from './faults.js';
+import { passwordWanted, type Proxy } from './proxy.js';
 
 /** Content to send, which can be opened again should the request have to be repeated. */
 export interface SentContent {
@@ -46,6 +47,12 @@ export function lengthOf(answer: Pick<WireAnswer, 'headers'>): number | undefine
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
+function proxyHeaders(proxy: Proxy | undefined, url: URL): Record<string, string> {
+  if (proxy === undefined) return {};
+  const host = { host: url.host };
+  return proxy.authorization === undefined ? host : { ...host, 'proxy-authorization': proxy.authorization };
+}
+
 /** The body of an answer, fed straight from the parser. */
 class AnswerBody extends Readable {
   #ended = false;
@@ -76,10 +83,12 @@ class AnswerBody extends Readable {
 /** Sends requests as they are and gives the answers as they come: no retries, no redirects, no authorization. */
 export class Wire {
   readonly #agent: Agent;
+  readonly #proxyOf: (url: URL) => Proxy | undefined;
   readonly #idleTimeout: number;
 
   constructor(settings: WireSettings) {
     this.#idleTimeout = settings.idleTimeout;
+    this.#proxyOf = (url) => settings.proxyOf(url);
     this.#agent = new Agent({
       connect: connector(settings),
       connections: settings.connections,
@@ -97,6 +106,8 @@ export class Wire {
   send(request: WireRequest): Promise<WireAnswer> {
     const { url, doing, signal } = request;
     if (signal?.aborted === true) return Promise.reject(interruption(doing, signal));
+    // Plain HTTP goes through a proxy by naming the whole address (RFC 9112 section 3.2.2); TLS by a tunnel, made when connecting.
+    const proxy = url.protocol === 'http:' ? this.#proxyOf(url) : undefined;
     const sent = request.body === undefined ? undefined : this.#bodyOf(request.body);
     return new Promise((resolve, reject) => {
       let body: AnswerBody | undefined;
@@ -117,6 +128,11 @@ export class Wire {
         },
         onResponseStart(started, status, headers) {
           if (status < 200) return;
+          if (proxy !== undefined && status === 407) {
+            reject(faultOf(passwordWanted(proxy), doing, url));
+            started.abort(new Error('the proxy wants a password'));
+            return;
+          }
           body = new AnswerBody(started);
           resolve({ url, status, headers, body });
         },
@@ -135,10 +151,10 @@ export class Wire {
       };
       this.#agent.dispatch(
         {
-          origin: url.origin,
-          path: `${url.pathname}${url.search}`,
+          origin: proxy?.url.origin ?? url.origin,
+          path: `${proxy === undefined ? '' : url.origin}${url.pathname}${url.search}`,
           method: request.method,
-          headers: { ...request.headers, ...sent?.headers },
+          headers: { ...request.headers, ...sent?.headers, ...proxyHeaders(proxy, url) },
           // The iterable form is accepted, although the type does not name it.
           body: (sent?.content ?? null) as Readable | null,
           // Whoever takes a large upload in may need a while to store it before it answers.

@@ -39,7 +39,7 @@ async function setUp(
   const server = await startOddServer(t, (request, response, url) => {
     if (request.method === 'POST') post(request, response, url);
     else if (request.method === 'PUT') (put ?? take)(request, response, url);
-    else response.writeHead(204).end();
+    else response.writeHead(request.method === 'HEAD' ? 404 : 204).end();
   });
   const registry = new Registry({ retries: 2, retryDelay: 1, ...options });
   t.after(() => registry.close());

@@ -1,0 +1,108 @@
+import { isAirliftError } from '../errors.js';
+import { discard } from './answers.js';
+import { Authenticator } from './authenticator.js';
+import { Blobs } from './blobs.js';
+import { RegistryClient } from './client.js';
+import { CredentialStore } from './credentials.js';
+import { EndpointBook } from './endpoint.js';
+import { Exchange } from './exchange.js';
+import { Manifests } from './manifests.js';
+import type { RegistryHooks, RegistryOptions } from './options.js';
+import { proxyFinder } from './proxy.js';
+import { RateBudgetKeeper } from './rate-budget.js';
+import { Reading } from './reading.js';
+import { ReferrersFallback } from './referrers-fallback.js';
+import { TlsBook } from './tls.js';
+import { Secrets } from './trace.js';
+import { Uploads } from './uploads.js';
+import { Wire } from './wire.js';
+
+/** What a Registry is made of. */
+export interface RegistryParts {
+  readonly wire: Wire;
+  readonly exchange: Exchange;
+  readonly client: RegistryClient;
+  readonly book: EndpointBook;
+  readonly reading: Reading;
+  readonly manifests: Manifests;
+  readonly fallback: ReferrersFallback;
+  readonly blobs: Blobs;
+  readonly uploads: Uploads;
+}
+
+async function speaksTls(exchange: Exchange, origin: string, registry: string): Promise<boolean> {
+  const request = {
+    method: 'GET' as const,
+    url: new URL(`${origin}/v2/`),
+    headers: {},
+    doing: `reach ${new URL(origin).host}`,
+    registry,
+    once: true,
+  };
+  try {
+    await discard(await exchange.send(request));
+    return true;
+  } catch (error) {
+    if (isAirliftError(error, 'network', 'tls')) return false;
+    throw error;
+  }
+}
+
+/**
+ * Puts the parts of a Registry together.
+ * @throws AirliftError `usage` where an option can't be read
+ */
+export function assemble(options: RegistryOptions, hooks: RegistryHooks): RegistryParts {
+  const warn = (text: string): void => hooks.warn?.(secrets.scrub(text));
+  const secrets = new Secrets();
+  const hosts = options.hosts ?? {};
+  const tls = new TlsBook(options, hosts);
+  const idleTimeout = options.idleTimeout ?? 60_000;
+  const connections = options.connections ?? 32;
+  const wire = new Wire({
+    idleTimeout,
+    connectTimeout: Math.min(idleTimeout, 30_000),
+    connections,
+    tlsOf: (host) => tls.of(host),
+    proxyOf: proxyFinder(options.proxy, (secret) => secrets.add(secret)),
+  });
+  const exchange = new Exchange(
+    wire,
+    {
+      retries: options.retries ?? 5,
+      retryDelay: options.retryDelay ?? 500,
+      maxRetryAfter: options.maxRetryAfter ?? 300_000,
+      maxRequests: connections,
+      ...(hooks.trace === undefined ? {} : { trace: hooks.trace.bind(hooks) }),
+    },
+    secrets,
+  );
+  const store = new CredentialStore({
+    authFiles: options.authFiles ?? [],
+    explicit: options.credentials,
+    hosts,
+    warn,
+  });
+  const client = new RegistryClient(exchange, new Authenticator(exchange, store));
+  const budget =
+    options.rateBudget === undefined ? undefined : new RateBudgetKeeper(exchange, options.rateBudget, warn);
+  const book = new EndpointBook({
+    plainHttp: options.plainHttp,
+    rules: options.mirrors ?? [],
+    tls,
+    hasTls: (origin, registry) => speaksTls(exchange, origin, registry),
+  });
+  const manifests = new Manifests(client, budget);
+  const blobs = new Blobs(client);
+  return {
+    wire,
+    exchange,
+    client,
+    book,
+    reading: new Reading(book, warn),
+    manifests,
+    fallback: new ReferrersFallback(manifests),
+    blobs,
+    uploads: new Uploads(client, blobs, options.chunkSize),
+  };
+}

@@ -1,0 +1,128 @@
+import { request as httpRequest } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { Socket } from 'node:net';
+import { AirliftError } from '../errors.js';
+import { isDirect } from './no-proxy.js';
+import type { ProxyOptions } from './options.js';
+import { basicAuthorization } from './basic.js';
+import type { TlsSettings } from './tls.js';
+
+/** A forward proxy. */
+export interface Proxy {
+  readonly url: URL;
+  /** `host:port`, for messages. */
+  readonly name: string;
+  readonly authorization: string | undefined;
+  readonly password: string;
+}
+
+function parseProxy(text: string, what: string): Proxy {
+  const address = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
+  if (!URL.canParse(address)) throw new AirliftError('usage', `parse ${what} proxy: not an address`);
+  const url = new URL(address);
+  if (url.protocol !== 'http:' && url.protocol !== 'https:')
+    throw new AirliftError('usage', `parse ${what} proxy: ${url.protocol} proxies are not supported`, {
+      hint: 'use an HTTP proxy: http://host:port',
+    });
+  const username = decodeURIComponent(url.username);
+  const password = decodeURIComponent(url.password);
+  url.username = '';
+  url.password = '';
+  return {
+    url,
+    name: url.host,
+    authorization: username === '' ? undefined : basicAuthorization(username, password),
+    password,
+  };
+}
+
+/**
+ * Makes a finder of the proxy for an address.
+ * @param onSecret is told each proxy's password
+ * @throws AirliftError `usage` where a proxy's address is invalid
+ */
+export function proxyFinder(
+  options: ProxyOptions | undefined,
+  onSecret: (secret: string) => void,
+): (url: URL) => Proxy | undefined {
+  const known = (text: string | undefined, what: string): Proxy | undefined => {
+    if (text === undefined || text === '') return undefined;
+    const proxy = parseProxy(text, what);
+    if (proxy.authorization !== undefined) onSecret(proxy.authorization.slice('Basic '.length));
+    if (proxy.password !== '') onSecret(proxy.password);
+    return proxy;
+  };
+  const http = known(options?.http, 'HTTP');
+  const https = known(options?.https, 'HTTPS');
+  return (url) => {
+    const proxy = url.protocol === 'https:' ? https : http;
+    const isProxy = url.host === http?.name || url.host === https?.name;
+    return proxy === undefined || isProxy || isDirect(url, options?.no ?? '') ? undefined : proxy;
+  };
+}
+
+/**
+ * Opens a tunnel through a proxy (RFC 9110 section 9.3.6, `CONNECT`).
+ * @throws AirliftError `unauthorized` where the proxy wants a password, `network` where it refuses; network errors as they come
+ */
+export function openTunnel(
+  proxy: Proxy,
+  target: string,
+  settings: { readonly connectTimeout: number; tlsOf(host: string): TlsSettings },
+): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const isSecure = proxy.url.protocol === 'https:';
+    const send = isSecure ? httpsRequest : httpRequest;
+    const tls = isSecure ? settings.tlsOf(proxy.name) : undefined;
+    const request = send({
+      host: proxy.url.hostname.replace(/^\[(.*)\]$/, '$1'),
+      port: proxy.url.port === '' ? undefined : proxy.url.port,
+      method: 'CONNECT',
+      path: target,
+      agent: false,
+      headers: {
+        host: target,
+        ...(proxy.authorization === undefined ? {} : { 'proxy-authorization': proxy.authorization }),
+      },
+      timeout: settings.connectTimeout,
+      ...(tls === undefined ? {} : { secureContext: tls.context, rejectUnauthorized: !tls.insecure }),
+    });
+    request.once('connect', (response, socket, head) => {
+      request.setTimeout(0);
+      socket.setTimeout(0);
+      const status = response.statusCode ?? 0;
+      if (status >= 200 && status < 300 && head.byteLength === 0) return resolve(socket);
+      socket.destroy();
+      reject(tunnelRefusal(proxy, status));
+    });
+    request.once('response', (response) => {
+      response.resume();
+      request.destroy();
+      reject(tunnelRefusal(proxy, response.statusCode ?? 0));
+    });
+    request.once('timeout', () => {
+      request.destroy(Object.assign(new Error('connect timeout'), { code: 'UND_ERR_CONNECT_TIMEOUT' }));
+    });
+    request.once('error', (error) => reject(proxyFault(proxy, error)));
+    request.end();
+  });
+}
+
+function tunnelRefusal(proxy: Proxy, status: number): AirliftError {
+  if (status === 407) return passwordWanted(proxy);
+  return new AirliftError('network', `proxy ${proxy.name} refuses to connect (${status})`, {
+    hint: 'hosts to be reached without it go into NO_PROXY',
+  });
+}
+
+/** The error for a proxy that wants a password, or another one. */
+export function passwordWanted(proxy: Proxy): AirliftError {
+  return new AirliftError('unauthorized', `proxy ${proxy.name} wants a password (407)`, {
+    status: 407,
+    hint: "put it into the proxy's address: http://user:password@host:port",
+  });
+}
+
+function proxyFault(proxy: Proxy, cause: Error): AirliftError {
+  return new AirliftError('network', `proxy ${proxy.name} can't be reached: ${cause.message}`, { cause });
+}

@@ -1,0 +1,116 @@
+import { AirliftError } from '../errors.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import { algorithmOf } from '../oci/digest.js';
+import type { OpenContent } from '../oci/target.js';
+import { discard } from './answers.js';
+import type { Call, RegistryClient } from './client.js';
+import { addressOf, type Endpoint } from './endpoint.js';
+import { mergeScopes, repositoryScope } from './scope.js';
+import { headerOf, type WireAnswer } from './wire.js';
+
+/** A blob to upload. */
+export interface UploadCall {
+  readonly endpoint: Endpoint;
+  readonly descriptor: Descriptor;
+  readonly open: OpenContent;
+  /** A repository of the same registry to mount the blob from. */
+  readonly mountFrom: string | undefined;
+  readonly doing: string;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** An upload that a registry has begun (distribution-spec, "Pushing blobs"). */
+export interface UploadSession {
+  readonly url: URL;
+  /** The fewest bytes that a chunk but the last may have. */
+  readonly minChunk: number;
+}
+
+/** A request of an upload, with the scope that all of them need. */
+export function uploadRequest(method: Call['method'], url: URL, call: UploadCall): Call {
+  const { endpoint, doing, signal } = call;
+  return {
+    endpoint,
+    method,
+    url,
+    scopes: repositoryScope(endpoint.repository, 'pull', 'push'),
+    doing,
+    signal,
+  };
+}
+
+/**
+ * The address that an upload goes on at: absolute or relative, its query kept.
+ * @throws AirliftError `registry` where there is none, or where it gives up TLS
+ */
+export function locationOf(answer: WireAnswer, call: UploadCall): URL {
+  const location = headerOf(answer, 'location') ?? '';
+  const { origin } = call.endpoint;
+  if (location === '' || !URL.canParse(location, answer.url.href))
+    throw new AirliftError('registry', `${call.doing}: the registry does not say where to upload to`);
+  const url = new URL(location, answer.url);
+  // Behind a proxy that ends TLS, registries may not know that they are reached over TLS.
+  if (origin.startsWith('https:') && url.protocol === 'http:' && url.hostname === new URL(origin).hostname)
+    return new URL(`${url.pathname}${url.search}`, origin);
+  if (url.protocol !== 'https:' && (url.protocol !== 'http:' || origin.startsWith('https:')))
+    throw new AirliftError(
+      'registry',
+      `${call.doing}: the registry wants the upload over ${url.protocol}//${url.host}`,
+    );
+  url.username = '';
+  url.password = '';
+  return url;
+}
+
+async function sessionOf(answer: WireAnswer, call: UploadCall): Promise<UploadSession> {
+  await discard(answer);
+  const text = headerOf(answer, 'oci-chunk-min-length') ?? '';
+  return { url: locationOf(answer, call), minChunk: /^\d{1,12}$/.test(text) ? Number(text) : 0 };
+}
+
+/**
+ * Begins an upload, or has the blob mounted (distribution-spec, "Mounting a blob from another repository").
+ * @returns undefined where the blob was mounted
+ * @throws AirliftError where the registry refuses
+ */
+export async function startUpload(
+  client: RegistryClient,
+  call: UploadCall,
+): Promise<UploadSession | undefined> {
+  const { endpoint, descriptor, mountFrom } = call;
+  const url = addressOf(endpoint, 'blobs/uploads/');
+  const algorithm = algorithmOf(descriptor.digest);
+  if (algorithm !== 'sha256') url.searchParams.set('digest-algorithm', algorithm);
+  if (mountFrom !== undefined && mountFrom !== endpoint.repository) {
+    const mount = new URL(url);
+    mount.searchParams.set('mount', descriptor.digest);
+    mount.searchParams.set('from', mountFrom);
+    const request = uploadRequest('POST', mount, call);
+    const answer = await client.send({
+      ...request,
+      scopes: mergeScopes(request.scopes, repositoryScope(mountFrom, 'pull')),
+    });
+    if (answer.status === 202) return sessionOf(answer, call);
+    await discard(answer);
+    if (answer.status === 201) return undefined;
+    // Some registries refuse what they can't mount instead of going on without.
+  }
+  const request = uploadRequest('POST', url, call);
+  const answer = await client.send(request);
+  if (answer.status !== 202) throw await client.refusal(answer, request, 'repository');
+  return sessionOf(answer, call);
+}
+
+/** Tells the registry to forget an upload that comes to nothing, as a courtesy. */
+export async function cancelUpload(
+  client: RegistryClient,
+  session: UploadSession,
+  call: UploadCall,
+): Promise<void> {
+  try {
+    const request = uploadRequest('DELETE', session.url, call);
+    await discard(await client.send({ ...request, signal: undefined, once: true }));
+  } catch {
+    // It forgets by itself in time.
+  }
+}
