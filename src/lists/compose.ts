@@ -70,6 +70,10 @@ function readService(name: string, service: YamlNode, into: Collector): void {
     else into.note(service.line, `service ${name} names no image`);
     return;
   }
+  if (valueOf(service, 'build') !== undefined) {
+    // With both, the image is what the build is called; many projects publish it under that name too.
+    into.note(service.line, `service ${name} can be built; its image is taken as one to pull`);
+  }
   const missing = new Set<string>();
   const text = interpolate(written, (variable) => missing.add(variable));
   if (missing.size > 0) {

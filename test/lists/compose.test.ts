@@ -22,6 +22,7 @@ services:
     platform: linux/arm64
   built:
     build: .
+  published: {build: ., image: a/published}
   child:
     extends: {service: web}
 include: [other.yml]
@@ -37,12 +38,14 @@ include: [other.yml]
       '8 docker.io/library/redis:7 ',
       '3 docker.io/a/base:1 ',
       '13 docker.io/a/own:1 linux/arm64',
+      '17 docker.io/a/published:latest ',
     ],
   );
   assert.deepEqual(
     list.notes.map(({ message }) => message),
     [
       'service "built" is built, not pulled',
+      'service "published" can be built; its image is taken as one to pull',
       'service "child" extends another and names no image of its own',
       'included compose files are not read; give them as lists too',
     ],
