@@ -9,11 +9,16 @@ import { mapNames, type Site, type SiteName } from '../../src/site/names.js';
 import { parseRenameRule } from '../../src/site/rename.js';
 import { startContainerd } from '../support/containerd.js';
 import { testDigest } from '../support/content.js';
-import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
+import {
+  startDockerRegistry,
+  type DockerRegistry,
+  type DockerRegistryOptions,
+} from '../support/docker-registry.js';
 import { multiPlatform } from '../support/image-sets.js';
 import type { TestImage } from '../support/images.js';
 import { needs, run } from '../support/peers.js';
 import { pushImage } from '../support/push-image.js';
+import type { TokenOptions } from '../support/token-server.js';
 import { temp, type Cleanup } from '../support/temp.js';
 
 const platforms = ['linux/amd64', 'linux/arm64'];
@@ -30,9 +35,13 @@ interface Published {
 async function publish(
   t: Cleanup,
   naming: Omit<Site, 'registry'>,
-  options: { readonly tls?: boolean; readonly fallback?: boolean; readonly content?: string } = {},
+  options: {
+    readonly registry?: DockerRegistryOptions;
+    readonly fallback?: boolean;
+    readonly content?: string;
+  } = {},
 ): Promise<Published> {
-  const registry = await startDockerRegistry({ tls: options.tls ?? false });
+  const registry = await startDockerRegistry(options.registry);
   t.after(() => registry.stop());
   const site: Site = { registry: registry.host, ...naming };
   const images = new Map<string, TestImage>(
@@ -51,11 +60,10 @@ async function publish(
   for (const { source, site: target } of names) {
     const image = images.get(formatReference(source));
     assert.ok(image !== undefined);
-    const access = registry.ca === undefined ? {} : { ca: registry.ca };
-    await pushImage(registry.host, target.repository, target.tag, image, access);
+    await pushImage(registry.host, target.repository, target.tag, image, { ...pusher, ca: registry.ca });
   }
   const access: NodeAccess = {
-    plainHttp: options.tls !== true,
+    plainHttp: registry.ca === undefined,
     caFile: registry.ca,
     fallback: options.fallback,
   };
@@ -67,6 +75,8 @@ async function publish(
   }
   return { folder, registry, names, notes };
 }
+
+const pusher = { user: 'carrier', password: 'correct horse' };
 
 const renamed = {
   prefix: 'p',
@@ -108,10 +118,16 @@ test(
   async (t) => {
     const containerd = await startContainerd();
     t.after(() => containerd.stop());
-    const cases: [string, Omit<Site, 'registry'>, { tls?: boolean; fallback?: boolean }][] = [
+    const token: TokenOptions = { users: { [pusher.user]: pusher.password }, anonymous: ['pull'] };
+    const cases: [
+      string,
+      Omit<Site, 'registry'>,
+      { registry?: DockerRegistryOptions; fallback?: boolean },
+    ][] = [
       ['at the root', {}, {}],
-      ['below a prefix, over TLS', { prefix: 'team/x' }, { tls: true }],
+      ['below a prefix, over TLS', { prefix: 'team/x' }, { registry: { tls: true } }],
       ['below their registries, as a mirror', { prefix: 'p', keepRegistry: true }, { fallback: true }],
+      ['below a prefix, with tokens', { prefix: 'team/x' }, { registry: { token } }],
     ];
     for (const [where, naming, options] of cases) {
       const { folder, names, notes } = await publish(t, naming, { ...options, content: where });
