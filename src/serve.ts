@@ -29,6 +29,8 @@ export interface Serving {
    * full names only.
    */
   readonly ambiguous: readonly string[];
+  /** An image that is there, `repository:tag`, as something to try; undefined where there is none with a tag. */
+  readonly example: string | undefined;
   /** Stops listening and ends every connection. What was being uploaded can be gone on with later. */
   close(): Promise<void>;
 }
@@ -49,9 +51,9 @@ export async function serve(source: ServeSource, options: ServeOptions = {}): Pr
   };
   try {
     const listening = await server.listen(host, port);
-    return { ...listening, ambiguous: opened.ambiguous, close };
+    return { ...listening, ambiguous: opened.ambiguous, example: await exampleOf(opened.store), close };
   } catch (error) {
-    await opened.close();
+    await close();
     throw error;
   }
 }
@@ -69,4 +71,14 @@ async function open(source: ServeSource): Promise<OpenedSource> {
   const reader = await BundleReader.open(source.bundle);
   const store = new BundleStore(reader);
   return { store, ambiguous: store.ambiguous, close: () => reader.close() };
+}
+
+async function exampleOf(store: ContentStore): Promise<string | undefined> {
+  // The repositories of a bundle's full names may come first; a short one is among the first ten or not worth a search.
+  const names = await store.repositories({ after: undefined, limit: 10 });
+  for (const name of names.sort((a, b) => a.split('/').length - b.split('/').length)) {
+    const [tag] = (await store.tags(name, { after: undefined, limit: 1 })) ?? [];
+    if (tag !== undefined) return `${name}:${tag}`;
+  }
+  return undefined;
 }

@@ -26,7 +26,7 @@ export async function pushManifest(call: PushCall, repository: string, reference
   const missing = await missingContent(call, repository, parsed);
   if (missing !== undefined)
     return refuse(
-      404,
+      400,
       'MANIFEST_BLOB_UNKNOWN',
       `the manifest names ${missing}, which ${repository} does not hold`,
     );

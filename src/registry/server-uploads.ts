@@ -50,7 +50,8 @@ async function takeWhole(
   try {
     await call.push.append(repository, upload.id, call.request);
   } catch (error) {
-    await call.push.cancelUpload(repository, upload.id);
+    // What broke the upload off matters, not whether there is anything left to drop.
+    await call.push.cancelUpload(repository, upload.id).catch(() => undefined);
     throw error;
   }
   return await finish(call, repository, upload.id, digest);

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs';
-import { access, open, readFile } from 'node:fs/promises';
+import { access, open, readFile, stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import { AirliftError } from '../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest, type Digest, type DigestAlgorithm } from '../oci/digest.js';
 import { maxManifestSize } from '../oci/manifest.js';
@@ -36,9 +37,12 @@ export class DirectoryStore implements ContentStore {
 
   /**
    * Opens a store. The directory is made with the first push; uploads that were left off a week ago are removed.
-   * @throws AirliftError `io`
+   * @throws AirliftError `io` where it is no directory, or can't be read
    */
   static async open(directory: string): Promise<DirectoryStore> {
+    const there = await ifPresent(stat(directory));
+    if (there?.isDirectory() === false)
+      throw new AirliftError('io', `open store ${directory}: not a directory`);
     const layout = new StoreLayout(directory);
     const uploads = new Uploads(layout);
     await uploads.removeStale();

@@ -23,7 +23,7 @@ test('a manifest is refused while a blob or child that it names is missing', asy
   const registry = await startRegistry(t);
   const image = await imageOf(registry, 'elsewhere', 'x');
   const early = await pushManifest(registry, 'acme/api', 'v1', image);
-  assert.equal(early.status, 404);
+  assert.equal(early.status, 400);
   assert.equal(await errorCode(early), 'MANIFEST_BLOB_UNKNOWN');
   await imageOf(registry, 'acme/api', 'x');
   const index = indexOf([image]);
@@ -40,7 +40,7 @@ test('a sparse index is taken where that is allowed, a manifest without its blob
   const registry = await startRegistry(t, { allowSparse: true });
   const image = await imageOf(registry, 'elsewhere', 'x');
   assert.equal((await pushManifest(registry, 'acme/api', 'v1', indexOf([image]))).status, 201);
-  assert.equal((await pushManifest(registry, 'acme/api', 'v2', image)).status, 404);
+  assert.equal((await pushManifest(registry, 'acme/api', 'v2', image)).status, 400);
 });
 
 test('a foreign layer may be elsewhere, where its descriptor says so', async (t) => {
@@ -61,7 +61,7 @@ test('a foreign layer may be elsewhere, where its descriptor says so', async (t)
         },
       ],
     });
-  assert.equal((await pushManifest(registry, 'a', 'v1', manifest({}))).status, 404);
+  assert.equal((await pushManifest(registry, 'a', 'v1', manifest({}))).status, 400);
   const pushed = await pushManifest(registry, 'a', 'v1', manifest({ urls: ['https://example.org/far'] }));
   assert.equal(pushed.status, 201);
 });

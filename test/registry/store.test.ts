@@ -5,6 +5,7 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { isAirliftError } from '../../src/errors.js';
 import { digestOf, hexOf } from '../../src/oci/digest.js';
 import { DirectoryStore } from '../../src/registry/store.js';
 import { asker, imageOf, pushBlob, pushManifest, startRegistry, temporaryFolder } from './server-fixture.js';
@@ -113,4 +114,5 @@ test('uploads that were left off a week ago are removed when the store is opened
   assert.deepEqual(await filesIn(incoming), ['young']);
   await DirectoryStore.open(join(directory, 'none'));
   assert.deepEqual(await filesIn(directory), []);
+  await assert.rejects(DirectoryStore.open(join(incoming, 'young')), (error) => isAirliftError(error, 'io'));
 });

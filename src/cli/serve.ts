@@ -1,0 +1,127 @@
+import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
+import { AirliftError } from '../errors.js';
+import { serve, type ServeSource, type Serving } from '../serve.js';
+import { interruptible } from './interrupt.js';
+import { printJson, printLine, printNote } from './print.js';
+
+const flags = {
+  store: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'directory to serve and to keep what is pushed in; made where there is none',
+  },
+  listen: {
+    type: 'string',
+    default: '127.0.0.1:5000',
+    requiresArg: true,
+    describe: 'address and port, or one of them; port 0 takes a free one',
+  },
+  'allow-remote': {
+    type: 'boolean',
+    default: false,
+    describe: 'listen on an address that other machines reach; there are no credentials',
+  },
+  'sparse-index': {
+    type: 'boolean',
+    default: true,
+    describe: 'take an image index without all of its platforms',
+  },
+  'trace-requests': { type: 'boolean', default: false, describe: 'print each request on standard error' },
+  json: { type: 'boolean', default: false, describe: 'print JSON on standard output, and nothing else' },
+} as const satisfies Record<string, Options>;
+
+type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle?: string }>;
+
+const defaultHost = '127.0.0.1';
+const defaultPort = 5000;
+
+/**
+ * Reads `HOST:PORT`, `HOST`, `:PORT` or `PORT`; an IPv6 address before a port stands in brackets.
+ * @throws AirliftError `usage`
+ */
+export function parseListen(text: string): { host: string; port: number } {
+  const bad = (): never => {
+    throw new AirliftError('usage', `--listen ${JSON.stringify(text)}: not an address and a port`, {
+      hint: `write it like ${defaultHost}:${defaultPort} or [::1]:${defaultPort}`,
+    });
+  };
+  const [, bracketed, plain = '', digits] =
+    /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]*))(?::(\d{1,5}))?$/.exec(
+      /^\d{1,5}$/.test(text) ? `:${text}` : text,
+    ) ?? bad();
+  const host = bracketed ?? plain;
+  const port = digits === undefined ? defaultPort : Number(digits);
+  if (text === '' || port > 65535) bad();
+  return { host: host === '' ? defaultHost : host, port };
+}
+
+function sourceOf({ store, bundle }: Arguments): ServeSource {
+  if (store !== undefined && bundle === undefined) return { store };
+  if (store === undefined && bundle !== undefined) return { bundle };
+  throw new AirliftError(
+    'usage',
+    'serve: name a bundle or a store; got ' + (store === undefined ? 'none' : 'both'),
+    {
+      hint: 'airlift serve site.tar, or airlift serve --store DIR',
+    },
+  );
+}
+
+/** The same address in a form in which references can hold it. */
+function registryOf({ host, port }: Serving): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+function printStart(serving: Serving, source: ServeSource): void {
+  const what = source.store ?? source.bundle;
+  for (const reference of serving.ambiguous) {
+    printNote(
+      `warning: ${reference}: another registry has an image of this path and tag too; pull it with the registry in front`,
+    );
+  }
+  printLine(
+    `serving ${what} at ${serving.url}${source.store === undefined ? ', to pull only' : ''}; Ctrl-C stops it`,
+  );
+  if (serving.example !== undefined) printLine(`next: docker pull ${registryOf(serving)}/${serving.example}`);
+  else if (source.store !== undefined) printLine(`next: airlift import BUNDLE --to ${registryOf(serving)}`);
+}
+
+async function run(args: Arguments): Promise<void> {
+  const source = sourceOf(args);
+  const { host, port } = parseListen(args.listen);
+  const serving = await serve(source, {
+    host,
+    port,
+    allowRemote: args.allowRemote,
+    allowSparse: args.sparseIndex,
+    onRequest: args.traceRequests
+      ? ({ method, target, status, bytes }) => printNote(`${method} ${target} ${status} ${bytes} bytes`)
+      : undefined,
+  });
+  try {
+    if (args.json) {
+      const { url, ambiguous } = serving;
+      printJson({ event: 'listening', url, host: serving.host, port: serving.port, ...source, ambiguous });
+    } else printStart(serving, source);
+    await interruptible(
+      (signal) => new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true })),
+    );
+  } finally {
+    await serving.close();
+  }
+}
+
+/** `airlift serve [bundle]` */
+export function addServe(parser: Argv): Argv {
+  return parser.command(
+    'serve [bundle]',
+    'serve a bundle, or a directory, as a registry on loopback',
+    (yargs) =>
+      yargs
+        .positional('bundle', { type: 'string', describe: 'bundle to serve, to pull from only' })
+        .options(flags)
+        .example('$0 serve site.tar', 'docker pull 127.0.0.1:5000/rancher/pause:3.1 works now')
+        .example('$0 serve --store /srv/registry', 'a registry to import into'),
+    (args) => run(args),
+  );
+}
