@@ -7,7 +7,8 @@ import Database from 'better-sqlite3';
 import { AirliftError, messageOf } from '../errors.js';
 import { catalogIndexes, catalogTables, catalogViews } from './catalog-schema.js';
 import type { TarEntry } from './entry-reader.js';
-import { ioError, type BundleFile } from './file.js';
+import type { BundleFile } from './file.js';
+import { ioError } from './io-error.js';
 import { applicationId, formatVersion, headLimits } from './format.js';
 
 /** A catalog up to this size is opened from memory, a larger one from a temporary file. */

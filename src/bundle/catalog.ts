@@ -44,7 +44,7 @@ export interface BundleCounts {
   readonly leftOutBytes: number;
 }
 
-interface ManifestRow {
+export interface ManifestRow {
   readonly digest: Digest;
   readonly size: number;
   readonly kind: BlobKind;
@@ -66,7 +66,7 @@ interface ImageRow extends ManifestRow {
 
 const platformColumns = 'os, architecture, variant, os_version AS osVersion, os_features AS osFeatures';
 
-function platformOf(row: ManifestRow): Platform | undefined {
+export function platformOf(row: ManifestRow): Platform | undefined {
   if (row.os === null || row.architecture === null) return undefined;
   return {
     os: row.os,
@@ -163,6 +163,17 @@ export class Catalog {
     };
   }
 
+  /** All manifests and indexes. */
+  *manifests(): Iterable<Descriptor> {
+    for (const row of this.#statements.manifests.iterate() as Iterable<ManifestRow>)
+      yield { ...descriptorOf(row), platform: platformOf(row) };
+  }
+
+  /** All edges, parent and child by their place in `blobs()`, from 1. */
+  edges(): Iterable<{ readonly parent: number; readonly child: number; readonly role: string }> {
+    return this.#statements.edges.iterate() as ReturnType<Catalog['edges']>;
+  }
+
   /** The manifests and indexes that refer to a digest. */
   referrers(digest: Digest): Descriptor[] {
     return (this.#statements.referrers.all(digest) as ManifestRow[]).map(descriptorOf);
@@ -221,6 +232,8 @@ function prepare(database: Database.Database) {
     referrers: database.prepare(
       `${manifests} WHERE subject = ? AND content_offset IS NOT NULL ORDER BY blob`,
     ),
+    manifests: database.prepare(`${manifests} ORDER BY blob`),
+    edges: database.prepare('SELECT parent, child, role FROM edges'),
     blob: database.prepare(`${blobs} WHERE digest = ?`),
     blobs: database.prepare(`${blobs} ORDER BY id`),
     platforms: database.prepare(`WITH RECURSIVE tree (blob) AS (

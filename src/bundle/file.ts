@@ -2,35 +2,8 @@ import { fsync, ftruncate, readSync, writev, writevSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
-import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { ioError } from './io-error.js';
 import { PositionedStream } from './positioned-stream.js';
-
-const hints: Readonly<Record<string, string>> = {
-  EACCES: 'check the permissions of the file and of its directory',
-  EPERM: 'check the permissions of the file and of its directory',
-  EROFS: 'the filesystem is mounted read-only',
-  EFBIG: 'the filesystem takes no file of this size (FAT32 ends at 4 GiB)',
-};
-
-/**
- * An error of the operating system as an AirliftError: `no-space` where the disk or quota is full, else `io`.
- * @param attempted what was tried and on what, e.g. `write site.tar.partial`
- */
-export function ioError(attempted: string, cause: unknown): AirliftError {
-  const code = systemCodeOf(cause) ?? '';
-  if (code === 'ENOSPC' || code === 'EDQUOT')
-    return new AirliftError('no-space', `${attempted}: no space left on the device (${code})`, {
-      cause,
-      hint: 'free some space and run the same command again: it goes on where it was',
-    });
-  const text = messageOf(cause)
-    .replace(/^E[A-Z0-9]+: /, '')
-    .replace(/, [a-z]+( '.*')?$/s, '');
-  return new AirliftError('io', `${attempted}: ${text}${code === '' ? '' : ` (${code})`}`, {
-    cause,
-    hint: hints[code],
-  });
-}
 
 /**
  * The bytes of a bundle, read and written by position. Everything that touches them goes through here, so that a bundle
@@ -133,7 +106,7 @@ export class BundleFile {
 
   /** Streams `length` bytes from `position` on in big chunks; ends early where the file does. */
   stream(position: number, length: number, signal?: AbortSignal): Readable {
-    return new PositionedStream(this.#handle.fd, position, length, signal);
+    return new PositionedStream(this.path, this.#handle.fd, position, length, signal);
   }
 
   /** Makes the file `size` bytes long; what is new is a hole. */

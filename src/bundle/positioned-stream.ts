@@ -1,5 +1,6 @@
 import { read } from 'node:fs';
 import { Readable } from 'node:stream';
+import { ioError } from './io-error.js';
 
 /** Bytes read at a time. */
 const chunkSize = 1024 * 1024;
@@ -10,6 +11,7 @@ const chunkSize = 1024 * 1024;
  */
 export class PositionedStream extends Readable {
   constructor(
+    private readonly path: string,
     private readonly descriptor: number,
     private position: number,
     private rest: number,
@@ -26,7 +28,7 @@ export class PositionedStream extends Readable {
     const buffer = Buffer.allocUnsafeSlow(Math.min(chunkSize, this.rest));
     read(this.descriptor, buffer, 0, buffer.length, this.position, (error, count) => {
       if (error !== null) {
-        this.destroy(error);
+        this.destroy(ioError(`read ${this.path}`, error));
         return;
       }
       this.position += count;

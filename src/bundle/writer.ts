@@ -6,7 +6,8 @@ import { AirliftError, isAirliftError, systemCodeOf } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Image } from '../oci/source.js';
-import { BundleFile, ioError } from './file.js';
+import { BundleFile } from './file.js';
+import { ioError } from './io-error.js';
 import {
   Journal,
   journalError,

@@ -1,0 +1,69 @@
+import { availableParallelism } from 'node:os';
+import { surveyArchive } from './bundle/check-archive.js';
+import { checkContents, type CheckProgress } from './bundle/check-contents.js';
+import { EntryCheck } from './bundle/check-entries.js';
+import { checkGraph } from './bundle/check-graph.js';
+import { checkHead } from './bundle/check-head.js';
+import { checkIndexFile, takeCatalogGraph } from './bundle/check-images.js';
+import { checkSums } from './bundle/check-sums.js';
+import { EntryReader } from './bundle/entry-reader.js';
+import { Evidence, type Problem } from './bundle/evidence.js';
+import { BundleFile } from './bundle/file.js';
+
+export interface VerifyOptions {
+  /** Worker threads that read and hash; `min(2, cores)` by default. */
+  readonly jobs?: number | undefined;
+  readonly onProgress?: ((progress: CheckProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What came of checking a bundle; plain data. */
+export interface VerifyReport {
+  readonly bundle: string;
+  /** Bytes of the file. */
+  readonly size: number;
+  /** Nothing was lost or changed. */
+  readonly ok: boolean;
+  readonly images: number;
+  /** Blobs that were found, manifests included, and their bytes; all of them were hashed. */
+  readonly blobs: number;
+  readonly blobBytes: number;
+  /** Blobs that the bundle does not carry because the site has them. */
+  readonly leftOut: number;
+  readonly problems: readonly Problem[];
+}
+
+/**
+ * Checks every byte and every edge of a bundle: tar headers, the catalog, the lists of digests, every blob's digest, and
+ * that each manifest's children are there. Damage does not stop it: all of it is in the report, with the images and
+ * platforms that each problem breaks. Without a usable catalog it goes by the archive and `index.json` alone.
+ * @throws AirliftError `input` where the file is no bundle, `unsupported` where a newer airlift wrote it, `interrupted`, `io`
+ */
+export async function verify(path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
+  const file = await BundleFile.open(path, 'r');
+  const evidence = new Evidence();
+  try {
+    const reader = new EntryReader(file);
+    const { catalog, ...head } = await checkHead(reader, evidence);
+    try {
+      if (catalog === undefined) await surveyArchive(reader, head, evidence);
+      else {
+        await new EntryCheck(reader, head, catalog, evidence).check();
+        takeCatalogGraph(catalog, evidence);
+      }
+      await checkSums(file, head, evidence);
+      await checkIndexFile(file, head.entries.get('index.json'), catalog, evidence);
+      const jobs = options.jobs ?? Math.min(2, availableParallelism());
+      await checkContents(file, evidence, { jobs, onProgress: options.onProgress, signal: options.signal });
+      await checkGraph(file, evidence, catalog !== undefined);
+    } finally {
+      catalog?.close();
+    }
+    const problems = [...evidence.problems()];
+    const { size } = await file.stat();
+    return { bundle: path, size, ok: problems.length === 0, ...evidence.figures(), problems };
+  } finally {
+    evidence.close();
+    await file.close();
+  }
+}
