@@ -65,23 +65,23 @@ export const catalogViews = [
   WITH RECURSIVE tree (image, blob) AS (
     SELECT id, root FROM images
     UNION SELECT id, original FROM images WHERE original IS NOT NULL
-    UNION SELECT tree.image, edges.child FROM tree JOIN edges ON edges.parent = tree.blob AND edges.role <> 'subject'
+    UNION SELECT tree.image, edges.child FROM tree CROSS JOIN edges ON edges.parent = tree.blob AND edges.role <> 'subject'
   )
   SELECT images.reference, blobs.kind, blobs.digest, blobs.size, blobs.left_out
-  FROM tree JOIN images ON images.id = tree.image JOIN blobs ON blobs.id = tree.blob
+  FROM tree CROSS JOIN images ON images.id = tree.image CROSS JOIN blobs ON blobs.id = tree.blob
   ORDER BY images.id, blobs.id`,
   `CREATE VIEW image_platforms AS
   WITH RECURSIVE tree (image, blob) AS (
     SELECT id, root FROM images
-    UNION SELECT tree.image, edges.child FROM tree JOIN edges ON edges.parent = tree.blob AND edges.role = 'manifest'
+    UNION SELECT tree.image, edges.child FROM tree CROSS JOIN edges ON edges.parent = tree.blob AND edges.role = 'manifest'
   )
   SELECT images.reference,
     manifests.os || '/' || manifests.architecture || coalesce('/' || manifests.variant, '') AS platform,
     manifests.os_version, blobs.digest,
-    blobs.size + (SELECT coalesce(sum(part.size), 0) FROM edges JOIN blobs AS part ON part.id = edges.child
-      WHERE edges.parent = blobs.id AND edges.role IN ('config', 'layer')) AS size
-  FROM tree JOIN images ON images.id = tree.image JOIN manifests ON manifests.blob = tree.blob
-    JOIN blobs ON blobs.id = tree.blob
+    blobs.size + (SELECT coalesce(sum(part.size), 0) FROM blobs AS part WHERE part.id IN (
+      SELECT child FROM edges WHERE parent = blobs.id AND role IN ('config', 'layer'))) AS size
+  FROM tree CROSS JOIN images ON images.id = tree.image CROSS JOIN manifests ON manifests.blob = tree.blob
+    CROSS JOIN blobs ON blobs.id = tree.blob
   WHERE manifests.os IS NOT NULL AND blobs.kind = 'manifest'
   ORDER BY images.id, platform, blobs.id`,
 ];

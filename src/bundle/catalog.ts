@@ -211,6 +211,7 @@ function blobOf(row: BlobRow): BundleBlob {
   return { ...row, offset: row.offset ?? undefined, leftOut: row.leftOut ?? undefined };
 }
 
+// CROSS JOIN keeps SQLite from walking all manifests to find the few of one image.
 function prepare(database: Database.Database) {
   const manifests = `SELECT blob AS id, digest, size, kind, media_type AS mediaType, artifact_type AS artifactType, ${platformColumns}
     FROM manifests JOIN blobs ON blobs.id = manifests.blob`;
@@ -238,10 +239,10 @@ function prepare(database: Database.Database) {
     blobs: database.prepare(`${blobs} ORDER BY id`),
     platforms: database.prepare(`WITH RECURSIVE tree (blob) AS (
         SELECT root FROM images WHERE id = ?
-        UNION SELECT child FROM tree JOIN edges ON parent = tree.blob AND role = 'manifest'
+        UNION SELECT child FROM tree CROSS JOIN edges ON parent = tree.blob AND role = 'manifest'
       )
-      SELECT DISTINCT ${platformColumns} FROM tree JOIN manifests ON manifests.blob = tree.blob
-        JOIN blobs ON blobs.id = tree.blob
+      SELECT DISTINCT ${platformColumns} FROM tree CROSS JOIN manifests ON manifests.blob = tree.blob
+        CROSS JOIN blobs ON blobs.id = tree.blob
       WHERE kind = 'manifest' AND os IS NOT NULL AND NOT (os = 'unknown' AND architecture = 'unknown')
       ORDER BY os, architecture, variant, os_version`),
   };

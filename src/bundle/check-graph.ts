@@ -110,15 +110,15 @@ function nameChild(evidence: Evidence, parent: ManifestRow, role: string, child:
 /** What stands below a root, as far as an image needs it: the index that a filtered one was made from may name what was dropped. */
 const needed = `WITH RECURSIVE needed (id) AS (
   SELECT root FROM images
-  UNION SELECT child FROM edges JOIN needed ON parent = needed.id AND role NOT IN ('original', 'subject')
+  UNION SELECT child FROM needed CROSS JOIN edges ON parent = needed.id AND role NOT IN ('original', 'subject')
 )`;
 
 function reportMissing(evidence: Evidence): void {
   const rows = evidence.database
     .prepare(
       `${needed} SELECT child.digest, parent.digest AS parent, min(edges.role) AS role
-      FROM needed JOIN edges ON edges.parent = needed.id AND optional = 0 AND role <> 'subject' AND said_by = 'manifest'
-        JOIN blobs AS child ON child.id = edges.child JOIN blobs AS parent ON parent.id = edges.parent
+      FROM needed CROSS JOIN edges ON edges.parent = needed.id AND optional = 0 AND role <> 'subject' AND said_by = 'manifest'
+        CROSS JOIN blobs AS child ON child.id = edges.child CROSS JOIN blobs AS parent ON parent.id = edges.parent
       WHERE child.position IS NULL AND child.left_out = 0 AND child.state IS NULL GROUP BY child.id ORDER BY child.id`,
     )
     .all() as { digest: Digest; parent: Digest; role: string }[];

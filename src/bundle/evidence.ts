@@ -76,7 +76,7 @@ export class Evidence {
     this.database.pragma('journal_mode = OFF');
     this.database.pragma('synchronous = OFF');
     this.database.pragma('cache_size = -16000');
-    this.database.exec(schema);
+    this.database.exec(`BEGIN; ${schema}`);
     this.#statements = prepare(this.database);
   }
 
@@ -198,17 +198,17 @@ function prepare(database: Database.Database) {
     brokenBy: database.prepare(`
       WITH RECURSIVE
         down (id) AS (
-          VALUES (@blob) UNION SELECT child FROM edges JOIN down ON parent = down.id AND role = 'manifest'
+          VALUES (@blob) UNION SELECT child FROM down CROSS JOIN edges ON parent = down.id AND role = 'manifest'
         ),
         up (id, platform) AS (
-          SELECT @blob, platform FROM down JOIN blobs ON blobs.id = down.id
+          SELECT @blob, platform FROM down CROSS JOIN blobs ON blobs.id = down.id
             WHERE platform IS NOT NULL OR NOT EXISTS (SELECT 1 FROM edges WHERE parent = @blob AND role = 'manifest')
           UNION
-          SELECT parent, coalesce(up.platform, blobs.platform) FROM up JOIN edges ON child = up.id AND role <> 'subject'
-            JOIN blobs ON blobs.id = parent
+          SELECT parent, coalesce(up.platform, blobs.platform) FROM up CROSS JOIN edges ON child = up.id AND role <> 'subject'
+            CROSS JOIN blobs ON blobs.id = parent
         )
-      SELECT reference, platform FROM up JOIN images ON images.root = up.id
-      UNION SELECT reference, platform FROM up JOIN images ON images.original = up.id
+      SELECT reference, platform FROM up CROSS JOIN images ON images.root = up.id
+      UNION SELECT reference, platform FROM up CROSS JOIN images ON images.original = up.id
       ORDER BY reference`),
   };
 }

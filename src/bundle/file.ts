@@ -1,42 +1,73 @@
-import { fsync, ftruncate, readSync, writev, writevSync } from 'node:fs';
-import { open, type FileHandle } from 'node:fs/promises';
+import {
+  close,
+  constants,
+  fstat,
+  fsync,
+  ftruncate,
+  open,
+  read,
+  readSync,
+  stat,
+  writev,
+  writevSync,
+} from 'node:fs';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import { AirliftError } from '../errors.js';
 import { ioError } from './io-error.js';
 import { PositionedStream } from './positioned-stream.js';
+
+const calls = {
+  close: promisify(close),
+  fstat: promisify(fstat),
+  fsync: promisify(fsync),
+  ftruncate: promisify(ftruncate),
+  open: promisify(open),
+  read: promisify(read),
+  stat: promisify(stat),
+  writev: promisify(writev),
+} as const;
+
+const flags = {
+  r: constants.O_RDONLY,
+  'r+': constants.O_RDWR,
+  create: constants.O_RDWR | constants.O_CREAT,
+} as const;
 
 /**
  * The bytes of a bundle, read and written by position. Everything that touches them goes through here, so that a bundle
  * may later be a set of volumes. Worker threads open their own by path.
  */
 export class BundleFile {
-  readonly #handle: FileHandle;
+  // A plain descriptor: a worker that is terminated gives it back without ado.
+  readonly #descriptor: number;
 
   private constructor(
     readonly path: string,
-    handle: FileHandle,
+    descriptor: number,
   ) {
-    this.#handle = handle;
+    this.#descriptor = descriptor;
   }
 
   /**
-   * Opens the file: `r` to read, `r+` to read and write what exists, `a+` to create it where it does not.
+   * Opens the file: `r` to read, `r+` to read and write what exists, `create` to make it where it does not.
    * @throws AirliftError `io`
    */
-  static async open(path: string, mode: 'r' | 'r+' | 'a+'): Promise<BundleFile> {
+  static async open(path: string, mode: keyof typeof flags): Promise<BundleFile> {
     try {
-      // Positional writes ignore their position under O_APPEND, so a+ only creates.
-      if (mode === 'a+') await (await open(path, 'a')).close();
-      return new BundleFile(path, await open(path, mode === 'r' ? 'r' : 'r+'));
+      // Opening a pipe would wait for whoever writes to it.
+      if (mode !== 'create' && !(await calls.stat(path)).isFile())
+        throw new AirliftError('io', `open ${path}: not a regular file`);
+      return new BundleFile(path, await calls.open(path, flags[mode]));
     } catch (error) {
-      throw ioError(`open ${path}`, error);
+      throw error instanceof AirliftError ? error : ioError(`open ${path}`, error);
     }
   }
 
   /** Bytes of the file, and bytes that it takes on the disk (less where it has holes). */
-  async stat(): Promise<{ size: number; allocated: number; isFile: boolean }> {
-    const stat = await this.#handle.stat();
-    return { size: stat.size, allocated: stat.blocks * 512, isFile: stat.isFile() };
+  async stat(): Promise<{ size: number; allocated: number }> {
+    const { size, blocks } = await calls.fstat(this.#descriptor);
+    return { size, allocated: blocks * 512 };
   }
 
   /**
@@ -47,7 +78,7 @@ export class BundleFile {
     let rest = buffers.filter((buffer) => buffer.byteLength > 0);
     try {
       while (rest.length > 0) {
-        const { bytesWritten } = await promisify(writev)(this.#handle.fd, rest, position);
+        const { bytesWritten } = await calls.writev(this.#descriptor, rest, position);
         position += bytesWritten;
         rest = without(rest, bytesWritten);
       }
@@ -61,7 +92,7 @@ export class BundleFile {
     let rest = buffers.filter((buffer) => buffer.byteLength > 0);
     try {
       while (rest.length > 0) {
-        const written = writevSync(this.#handle.fd, rest, position);
+        const written = writevSync(this.#descriptor, rest, position);
         position += written;
         rest = without(rest, written);
       }
@@ -79,7 +110,13 @@ export class BundleFile {
     let done = 0;
     try {
       while (done < length) {
-        const { bytesRead } = await this.#handle.read(buffer, done, length - done, position + done);
+        const { bytesRead } = await calls.read(
+          this.#descriptor,
+          buffer,
+          done,
+          length - done,
+          position + done,
+        );
         if (bytesRead === 0) break;
         done += bytesRead;
       }
@@ -94,7 +131,7 @@ export class BundleFile {
     let done = 0;
     try {
       while (done < buffer.byteLength) {
-        const count = readSync(this.#handle.fd, buffer, done, buffer.byteLength - done, position + done);
+        const count = readSync(this.#descriptor, buffer, done, buffer.byteLength - done, position + done);
         if (count === 0) break;
         done += count;
       }
@@ -106,13 +143,13 @@ export class BundleFile {
 
   /** Streams `length` bytes from `position` on in big chunks; ends early where the file does. */
   stream(position: number, length: number, signal?: AbortSignal): Readable {
-    return new PositionedStream(this.path, this.#handle.fd, position, length, signal);
+    return new PositionedStream(this.path, this.#descriptor, position, length, signal);
   }
 
   /** Makes the file `size` bytes long; what is new is a hole. */
   async resize(size: number): Promise<void> {
     try {
-      await promisify(ftruncate)(this.#handle.fd, size);
+      await calls.ftruncate(this.#descriptor, size);
     } catch (error) {
       throw ioError(`make ${this.path} ${size} bytes long`, error);
     }
@@ -121,14 +158,14 @@ export class BundleFile {
   /** Returns when everything written is on the disk. */
   async sync(): Promise<void> {
     try {
-      await promisify(fsync)(this.#handle.fd);
+      await calls.fsync(this.#descriptor);
     } catch (error) {
       throw ioError(`write ${this.path} to the disk`, error);
     }
   }
 
   async close(): Promise<void> {
-    await this.#handle.close();
+    await calls.close(this.#descriptor);
   }
 }
 

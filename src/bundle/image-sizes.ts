@@ -20,12 +20,12 @@ export class ImageSizes {
     const { database } = catalog;
     this.#platforms = database.prepare(`WITH RECURSIVE tree (blob) AS (
         SELECT root FROM images WHERE reference = ?
-        UNION SELECT child FROM tree JOIN edges ON parent = tree.blob AND role = 'manifest'
+        UNION SELECT child FROM tree CROSS JOIN edges ON parent = tree.blob AND role = 'manifest'
       )
       SELECT digest, os, architecture, variant, os_version AS osVersion, os_features AS osFeatures,
         blobs.size + (SELECT coalesce(sum(part.size), 0) FROM blobs AS part WHERE part.id IN (
           SELECT child FROM edges WHERE parent = blobs.id AND role IN ('config', 'layer'))) AS size
-      FROM tree JOIN manifests ON manifests.blob = tree.blob JOIN blobs ON blobs.id = tree.blob
+      FROM tree CROSS JOIN manifests ON manifests.blob = tree.blob CROSS JOIN blobs ON blobs.id = tree.blob
       WHERE kind = 'manifest' AND os IS NOT NULL AND NOT (os = 'unknown' AND architecture = 'unknown')
       ORDER BY os, architecture, variant, os_version, digest`);
     this.#image = database
@@ -33,9 +33,9 @@ export class ImageSizes {
         `WITH RECURSIVE tree (blob) AS (
           SELECT root FROM images WHERE reference = @reference
           UNION SELECT original FROM images WHERE reference = @reference AND original IS NOT NULL
-          UNION SELECT child FROM tree JOIN edges ON parent = tree.blob AND role <> 'subject'
+          UNION SELECT child FROM tree CROSS JOIN edges ON parent = tree.blob AND role <> 'subject'
         )
-        SELECT sum(size) FROM tree JOIN blobs ON blobs.id = tree.blob`,
+        SELECT sum(size) FROM tree CROSS JOIN blobs ON blobs.id = tree.blob`,
       )
       .pluck();
   }

@@ -89,7 +89,7 @@ export class BundleWriter {
       const isLaidOut = journal.get('state') === 'laid-out';
       if (isLaidOut && journal.get('fingerprint') !== options.fingerprint)
         refuseOther(path, String(journal.get('fingerprint')), options.fingerprint);
-      file = await BundleFile.open(`${path}.partial`, 'a+');
+      file = await BundleFile.open(`${path}.partial`, 'create');
       const isSalvage = (await file.stat()).size > 0;
       const layout = new Layout(journal, file);
       const summary = isLaidOut ? await layout.restore() : undefined;

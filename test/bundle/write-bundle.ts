@@ -1,0 +1,151 @@
+/** Plans and fills bundles from images made by the tests, as an export does it. */
+import { BundleFile } from '../../src/bundle/file.js';
+import { BundleWriter, type BundleOptions } from '../../src/bundle/writer.js';
+import type { Digest } from '../../src/oci/digest.js';
+import { parseManifest } from '../../src/oci/manifest.js';
+import { parsePlatform, type Platform } from '../../src/oci/platform.js';
+import { parseReference, type Repository } from '../../src/oci/reference.js';
+import { bytesOf, type Content } from '../support/content.js';
+import { assortment, companionsOf, type NamedImage } from '../support/image-sets.js';
+import type { TestImage } from '../support/images.js';
+
+/** What goes into a bundle: images by reference, and what belongs to them without a name of its own. */
+export interface Cargo {
+  readonly reference: string | undefined;
+  readonly image: TestImage;
+  /** The index that `image` is a filtered copy of. */
+  readonly original?: TestImage;
+  /** What a tag like cosign's belongs to. */
+  readonly companionOf?: Digest;
+}
+
+export const options: BundleOptions = { created: new Date('2024-05-06T07:08:09Z'), fingerprint: 'test' };
+
+/** One of every kind, with a signature and an SBOM. */
+export function everyKind(): Cargo[] {
+  const images = assortment();
+  const named = ({ repository, tag, image }: NamedImage): Cargo => ({
+    reference: tag === undefined ? undefined : `registry.example/${repository}:${tag}`,
+    image,
+  });
+  const signed = images['signed'] as NamedImage;
+  const companions = companionsOf(signed).map((companion) => ({
+    ...named(companion),
+    companionOf: signed.image.root.digest,
+  }));
+  return [...Object.values(images).map(named), ...companions];
+}
+
+function planImage(writer: BundleWriter, image: TestImage, repository: Repository): void {
+  const platforms = new Map<Digest, Platform>();
+  const parsed = [...image.manifests.values()].map((content) => ({
+    content,
+    manifest: parseManifest(bytesOf(content), content.mediaType, content.digest),
+  }));
+  for (const { manifest } of parsed) {
+    if (manifest.kind !== 'index') continue;
+    for (const child of manifest.manifests)
+      if (child.platform !== undefined) platforms.set(child.digest, child.platform);
+  }
+  for (const { content, manifest } of parsed) {
+    const { digest, size, mediaType } = content;
+    const own = image.platform === undefined ? undefined : parsePlatform(image.platform, digest);
+    writer.addManifest({
+      descriptor: { digest, size, mediaType },
+      bytes: bytesOf(content),
+      platform: manifest.kind === 'index' ? undefined : (platforms.get(digest) ?? own),
+      artifactType: manifest.artifactType,
+      subject: manifest.subject?.digest,
+    });
+    if (manifest.subject !== undefined) writer.addEdge(digest, manifest.subject.digest, 'subject', 0);
+    if (manifest.kind === 'index') {
+      // An index that was filtered from this one keeps fewer of its children.
+      const kept = manifest.manifests.filter((child) => image.manifests.has(child.digest));
+      kept.forEach((child, at) => writer.addEdge(digest, child.digest, 'manifest', at));
+      continue;
+    }
+    const { config, layers } = manifest;
+    if (config !== undefined) {
+      writer.addBlob({
+        descriptor: config,
+        role: 'config',
+        repository,
+        bytes: contentOf(image, config.digest),
+      });
+      writer.addEdge(digest, config.digest, 'config', 0);
+    }
+    layers.forEach((layer, at) => {
+      if (image.blobs.has(layer.digest)) writer.addBlob({ descriptor: layer, role: 'layer', repository });
+      else writer.leaveOut(layer, 'layer', 'foreign');
+      writer.addEdge(digest, layer.digest, 'layer', at);
+    });
+  }
+}
+
+function contentOf(image: TestImage, digest: Digest): Buffer | undefined {
+  const content = image.blobs.get(digest);
+  return content === undefined ? undefined : bytesOf(content);
+}
+
+/** Adds everything to a plan. */
+export function plan(writer: BundleWriter, cargo: readonly Cargo[]): void {
+  for (const { reference, image, original, companionOf } of cargo) {
+    const named = parseReference(reference ?? 'registry.example/unnamed');
+    planImage(writer, image, named);
+    if (original !== undefined) {
+      planImage(writer, { ...original, manifests: indexOnly(original) }, named);
+      writer.addEdge(image.root.digest, original.root.digest, 'original', 0);
+    }
+    if (reference === undefined) continue;
+    writer.addImage({ reference: named, root: image.root, original: original?.root }, { companionOf });
+  }
+}
+
+/** An index alone, without the children that a filtered copy brings or drops. */
+function indexOnly(image: TestImage): TestImage['manifests'] {
+  return new Map([...image.manifests].filter(([digest]) => digest === image.root.digest));
+}
+
+/** All contents by digest. */
+export function contentsOf(cargo: readonly Cargo[]): Map<Digest, Content> {
+  const contents = new Map<Digest, Content>();
+  for (const { image } of cargo)
+    for (const content of [...image.blobs.values(), ...image.manifests.values()])
+      contents.set(content.digest, content);
+  return contents;
+}
+
+/** Writes what is pending, in an order given by `compare`; stops after `limit` blobs. */
+export async function fill(
+  writer: BundleWriter,
+  cargo: readonly Cargo[],
+  { reverse = false, limit = Number.MAX_SAFE_INTEGER } = {},
+): Promise<void> {
+  const contents = contentsOf(cargo);
+  const pending = [...writer.pending()];
+  if (reverse) pending.reverse();
+  const file = await BundleFile.open(writer.partialPath, 'r+');
+  for (const { descriptor, position } of pending.slice(0, limit)) {
+    let at = position;
+    for (const chunk of contents.get(descriptor.digest)?.open() ?? []) {
+      await file.writev([chunk], at);
+      at += chunk.byteLength;
+      writer.progress(descriptor.digest, at - position);
+    }
+    writer.complete(descriptor.digest);
+  }
+  await file.close();
+}
+
+/** A whole bundle at `path`. */
+export async function writeBundle(
+  path: string,
+  cargo: readonly Cargo[],
+  more: Partial<BundleOptions> & { reverse?: boolean } = {},
+): Promise<void> {
+  const writer = await BundleWriter.open(path, { ...options, ...more });
+  plan(writer, more.reverse === true ? [...cargo].reverse() : cargo);
+  await writer.layOut();
+  await fill(writer, cargo, more);
+  await writer.finish();
+}
