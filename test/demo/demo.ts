@@ -32,7 +32,7 @@ async function type(...args: string[]): Promise<string> {
 
 /** Starts an embedded registry, as `airlift serve` in a terminal of its own. */
 async function serve(store: string): Promise<string> {
-  const args = ['serve', '--store', store, '--port', '0'];
+  const args = ['serve', '--store', store, '--listen', '127.0.0.1:0'];
   console.log(`$ airlift ${args.join(' ')} &`);
   const server = await startDaemon(process.execPath, [airliftPath, ...args], {
     cwd: dir,
