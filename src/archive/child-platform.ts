@@ -1,0 +1,93 @@
+import { platformFieldsOfConfig } from '../oci/index-child.js';
+import { attestationSubject, platformOfConfig } from '../oci/manifest.js';
+import { isUnknown, type Platform } from '../oci/platform.js';
+import type { Digest } from '../oci/digest.js';
+import type { FoundChild } from './archive.js';
+import { readLayerFiles, type LayerFiles } from './layer-files.js';
+import { decidePlatform, type PlatformFinding } from './platform-finding.js';
+import { platformOfFileName, type NamedPlatform } from './platform-name.js';
+import { programEvidence, type ProgramEvidence } from './program.js';
+
+export interface FindPlatformOptions {
+  /** What `--arch` says of the archive. */
+  readonly platform?: Platform | undefined;
+  /** `false` takes what the archive says of its images for true. */
+  readonly checkPrograms?: boolean | undefined;
+}
+
+/** The most files of layers that are remembered for the next image that has the same layers. */
+const maxRemembered = 500_000;
+
+/** Finds the platforms of an archive's images, looking into layers that several have once. */
+export class PlatformFinder {
+  readonly #fileName: NamedPlatform | undefined;
+  readonly #layers = new Map<Digest, Promise<LayerFiles>>();
+  #remembered = 0;
+
+  constructor(
+    file: string,
+    private readonly options: FindPlatformOptions,
+  ) {
+    this.#fileName = platformOfFileName(file);
+  }
+
+  /**
+   * @param entryPlatform what the index that names the child says
+   * @param isAlone whether it is the only image below its root, so that it is what `--arch` speaks of
+   * @returns undefined where the child is no image to run, or nothing at all says what it runs on
+   */
+  async find(
+    child: FoundChild,
+    entryPlatform: Platform | undefined,
+    isAlone: boolean,
+  ): Promise<PlatformFinding | undefined> {
+    const { configBytes } = child;
+    const isAttestation = child.descriptor.annotations?.[attestationSubject] !== undefined;
+    if (isAttestation || (entryPlatform !== undefined && isUnknown(entryPlatform))) return undefined;
+    const flag = isAlone ? this.options.platform : undefined;
+    if (configBytes === undefined) {
+      const claims = { flag, entry: undefined, config: undefined, fileName: undefined };
+      return child.entry === undefined ? decidePlatform(claims, undefined) : undefined;
+    }
+    const what = `config of ${child.descriptor.digest}`;
+    const platform = platformOfConfig(configBytes, what);
+    const fields = platformFieldsOfConfig(configBytes, what);
+    const config = platform === undefined || fields === undefined ? undefined : { platform, fields };
+    if (config !== undefined && isUnknown(config.platform)) return undefined;
+    const fileName = entryPlatform === undefined ? this.#fileName : undefined;
+    const claims = { flag, entry: entryPlatform, config, fileName };
+    return decidePlatform(claims, await this.#evidence(child, configBytes, config?.platform.os));
+  }
+
+  async #evidence(
+    child: FoundChild,
+    config: Buffer,
+    os: string | undefined,
+  ): Promise<ProgramEvidence | undefined> {
+    if (this.options.checkPrograms === false || (os !== undefined && os !== 'linux')) return undefined;
+    return programEvidence(config, child.layers.length, (at) => this.#filesOf(child, at));
+  }
+
+  #filesOf(child: FoundChild, at: number): Promise<LayerFiles> {
+    const layer = child.layers[at];
+    if (layer === undefined) throw new RangeError(`no layer ${at}`);
+    let reading = this.#layers.get(layer.digest);
+    if (reading === undefined) {
+      reading = layer.open().then(readLayerFiles);
+      this.#layers.set(layer.digest, reading);
+      void reading.then(
+        ({ files }) => this.#forget(files.size),
+        () => undefined,
+      );
+    }
+    return reading;
+  }
+
+  /** Drops the layers looked into longest ago where too much is held. */
+  #forget(added: number): void {
+    this.#remembered += added;
+    if (this.#remembered <= maxRemembered) return;
+    this.#layers.clear();
+    this.#remembered = 0;
+  }
+}

@@ -1,0 +1,136 @@
+/** What the header of an ELF program says of the machine it runs on (System V ABI, chapter 4, "ELF Header"). */
+export interface ElfHeader {
+  /** The architecture in OCI's words; undefined where there is no word for it. */
+  readonly architecture: string | undefined;
+  readonly isBigEndian: boolean;
+  readonly is64Bit: boolean;
+  /** Where the section headers are, how long each is, how many there are, and which one holds their names. */
+  readonly sections: {
+    readonly offset: number;
+    readonly size: number;
+    readonly count: number;
+    readonly names: number;
+  };
+}
+
+/** As many bytes as a header has at most. */
+export const elfHeaderLength = 64;
+
+const executable = 2;
+const shared = 3;
+
+function architectureOf(machine: number, is64Bit: boolean, isBigEndian: boolean): string | undefined {
+  switch (machine) {
+    case 3:
+      return '386';
+    case 8:
+      return `mips${is64Bit ? '64' : ''}${isBigEndian ? '' : 'le'}`;
+    case 21:
+      return isBigEndian ? 'ppc64' : 'ppc64le';
+    case 22:
+      return is64Bit ? 's390x' : undefined;
+    case 40:
+      return 'arm';
+    case 62:
+      return 'amd64';
+    case 183:
+      return 'arm64';
+    case 243:
+      return is64Bit ? 'riscv64' : undefined;
+    case 258:
+      return 'loong64';
+    default:
+      return undefined;
+  }
+}
+
+/** Reads the header of a program or shared library; undefined where the bytes are something else, object files included. */
+export function parseElfHeader(bytes: Buffer): ElfHeader | undefined {
+  if (bytes.byteLength < 52 || bytes.readUInt32BE(0) !== 0x7f454c46) return undefined;
+  const is64Bit = bytes[4] === 2;
+  const isBigEndian = bytes[5] === 2;
+  if (is64Bit && bytes.byteLength < elfHeaderLength) return undefined;
+  const half = (at: number): number => (isBigEndian ? bytes.readUInt16BE(at) : bytes.readUInt16LE(at));
+  const word = (at: number): number => (isBigEndian ? bytes.readUInt32BE(at) : bytes.readUInt32LE(at));
+  const long = (at: number): number =>
+    Number(isBigEndian ? bytes.readBigUInt64BE(at) : bytes.readBigUInt64LE(at));
+  const type = half(16);
+  if (type !== executable && type !== shared) return undefined;
+  const after = is64Bit ? 58 : 46;
+  return {
+    architecture: architectureOf(half(18), is64Bit, isBigEndian),
+    isBigEndian,
+    is64Bit,
+    sections: {
+      offset: is64Bit ? long(40) : word(32),
+      size: half(after),
+      count: half(after + 2),
+      names: half(after + 4),
+    },
+  };
+}
+
+/** Reads at a place in the program. */
+export type ReadAt = (position: number, length: number) => Promise<Buffer>;
+
+const maxSections = 200;
+const maxAttributes = 4096;
+
+/** The oldest architecture that runs code marked so (ABI for the Arm Architecture, "Addenda", Tag_CPU_arch). */
+function variantOfTag(tag: number): string | undefined {
+  if (tag <= 5) return 'v5';
+  if (tag <= 9) return 'v6';
+  return tag === 10 ? 'v7' : tag === 14 ? 'v8' : undefined;
+}
+
+/** A number of seven bits a byte, lowest first; and where it ends. */
+function uleb(bytes: Buffer, start: number): [value: number, end: number] {
+  let value = 0;
+  let at = start;
+  for (let shift = 0; at < bytes.byteLength && shift < 28; shift += 7) {
+    const byte = bytes[at++] as number;
+    value |= (byte & 0x7f) << shift;
+    if (byte < 0x80) break;
+  }
+  return [value, at];
+}
+
+/** Finds Tag_CPU_arch among the attributes of the whole file. */
+function cpuArch(attributes: Buffer): number | undefined {
+  // Format version, length, "aeabi", the tag for the whole file, its length.
+  if (attributes.toString('latin1', 0, 1) !== 'A' || attributes.toString('latin1', 5, 11) !== 'aeabi\0')
+    return undefined;
+  for (let at = 16; at < attributes.byteLength;) {
+    const [tag, afterTag] = uleb(attributes, at);
+    const isText = tag === 4 || tag === 5 || (tag > 32 && tag % 2 === 1);
+    const [value, afterValue] = isText ? [0, afterTag] : uleb(attributes, afterTag);
+    if (tag === 6) return value;
+    if (isText || tag === 32) {
+      const end = attributes.indexOf(0, afterValue);
+      if (end < 0) return undefined;
+      at = end + 1;
+    } else {
+      at = afterValue;
+    }
+  }
+  return undefined;
+}
+
+/**
+ * The variant of 32-bit arm that a program needs, as its compiler noted it (section `.ARM.attributes`); undefined where it did
+ * not, as Go's does not.
+ */
+export async function armVariant(header: ElfHeader, read: ReadAt): Promise<string | undefined> {
+  const { offset, size, count } = header.sections;
+  if (header.architecture !== 'arm' || header.isBigEndian || size < 40 || count > maxSections)
+    return undefined;
+  const table = await read(offset, size * count);
+  for (let at = 0; at + 40 <= table.byteLength; at += size) {
+    const type = table.readUInt32LE(at + 4);
+    if (type !== 0x70000003) continue;
+    const length = Math.min(table.readUInt32LE(at + 20), maxAttributes);
+    const tag = cpuArch(await read(table.readUInt32LE(at + 16), length));
+    return tag === undefined ? undefined : variantOfTag(tag);
+  }
+  return undefined;
+}

@@ -1,0 +1,143 @@
+import type { Json } from '../oci/index-child.js';
+import { platformFields } from '../oci/index-child.js';
+import { formatPlatform, normalisePlatform, type Platform } from '../oci/platform.js';
+import type { NamedPlatform } from './platform-name.js';
+import type { ProgramEvidence } from './program.js';
+
+/** Who says what an image's platform is, most trusted first. */
+export interface PlatformClaims {
+  /** `--arch` */
+  readonly flag: Platform | undefined;
+  /** The index that names the image. */
+  readonly entry: Platform | undefined;
+  /** The config's platform, and its fields as they stand there. */
+  readonly config: { readonly platform: Platform; readonly fields: Json } | undefined;
+  readonly fileName: NamedPlatform | undefined;
+}
+
+/** What was found out of an image's platform. */
+export interface PlatformFinding {
+  readonly platform: Platform;
+  /** The platform as it is to be written into an index. */
+  readonly fields: Json;
+  /** Whether it is what `--arch` says. */
+  readonly isForced: boolean;
+  /** Whether the index that names the image says the same. */
+  readonly agreesWithEntry: boolean;
+  /** Whether the config says the same. */
+  readonly agreesWithConfig: boolean;
+  /** What contradicts: `config says linux/amd64, executables are arm`; undefined where nothing does. */
+  readonly contradiction: string | undefined;
+}
+
+/** Whether a machine of `architecture` runs programs made for `program`. */
+function runs(architecture: string, program: string): boolean {
+  return architecture === program || (architecture === 'amd64' && program === '386');
+}
+
+const armLevel = (variant: string | undefined): number => Number(/^v(\d)$/.exec(variant ?? '')?.[1] ?? 7);
+
+/** Whether programs need a later arm than `platform` says. */
+function needsMore(platform: Platform, program: ProgramEvidence): boolean {
+  return (
+    platform.architecture === 'arm' &&
+    program.architecture === 'arm' &&
+    program.variant !== undefined &&
+    armLevel(program.variant) > armLevel(platform.variant)
+  );
+}
+
+function same(a: Platform, b: Platform): boolean {
+  return a.os === b.os && a.architecture === b.architecture && a.variant === b.variant;
+}
+
+interface Claim {
+  readonly who: string;
+  readonly platform: Platform;
+  readonly fields: Json;
+  readonly says: string;
+}
+
+function claimsInOrder(claims: PlatformClaims): Claim[] {
+  const list: Claim[] = [];
+  const add = (who: string, platform: Platform | undefined, fields?: Json): void => {
+    if (platform === undefined) return;
+    const says = `${who} says ${formatPlatform(platform)}`;
+    list.push({ who, platform, fields: fields ?? platformFields(platform), says });
+  };
+  add('--arch', claims.flag);
+  add('index entry', claims.entry);
+  add('config', claims.config?.platform, claims.config?.fields);
+  const { fileName } = claims;
+  if (fileName !== undefined) {
+    const says = `file name says ${fileName.word}`;
+    const fields = platformFields(fileName.platform);
+    list.push({ who: 'file name', platform: fileName.platform, fields, says });
+  }
+  return list;
+}
+
+/** A config that names arm without a variant leaves it to the file's name. */
+function withNamedVariant(claim: Claim, fileName: NamedPlatform | undefined): Claim {
+  const isOpen =
+    claim.who === 'config' && claim.platform.architecture === 'arm' && !('variant' in claim.fields);
+  if (!isOpen || fileName?.hasVariant !== true || fileName.platform.architecture !== 'arm') return claim;
+  const platform = { ...claim.platform, variant: fileName.platform.variant };
+  return { ...claim, platform, fields: platformFields(platform) };
+}
+
+/**
+ * Decides what an image's platform is. What `--arch` says holds; else the first claim holds, in the order of `PlatformClaims`,
+ * that fits what the image's programs are made for; where none fits, the programs do.
+ * @returns undefined where nobody says anything
+ */
+export function decidePlatform(
+  claims: PlatformClaims,
+  program: ProgramEvidence | undefined,
+): PlatformFinding | undefined {
+  const list = claimsInOrder(claims);
+  const fits = ({ platform }: Claim): boolean =>
+    program === undefined || runs(platform.architecture, program.architecture);
+  const chosen = list.find((claim) => claim.who === '--arch' || fits(claim));
+  const decided = chosen === undefined ? byProgram(list, program) : withNamedVariant(chosen, claims.fileName);
+  if (decided === undefined) return undefined;
+  const { platform, fields } = decided;
+  return {
+    platform,
+    fields,
+    isForced: claims.flag !== undefined,
+    agreesWithEntry: claims.entry !== undefined && same(claims.entry, platform),
+    agreesWithConfig: claims.config !== undefined && same(claims.config.platform, platform),
+    contradiction: contradiction(list, platform, program),
+  };
+}
+
+function byProgram(
+  list: readonly Claim[],
+  program: ProgramEvidence | undefined,
+): Pick<Claim, 'platform' | 'fields'> | undefined {
+  if (program === undefined) return undefined;
+  const [first] = list;
+  const platform = normalisePlatform({
+    os: first?.platform.os ?? 'linux',
+    architecture: program.architecture,
+  });
+  return { platform, fields: platformFields(platform) };
+}
+
+function contradiction(
+  list: readonly Claim[],
+  platform: Platform,
+  program: ProgramEvidence | undefined,
+): string | undefined {
+  const isWrong = ({ platform: { architecture } }: Claim): boolean =>
+    architecture !== platform.architecture ||
+    (program !== undefined && !runs(architecture, program.architecture));
+  const parts = list.filter(isWrong).map(({ says }) => says);
+  if (program !== undefined && needsMore(platform, program))
+    return [...parts, `executables need arm/${program.variant}`].join(', ');
+  if (parts.length === 0) return undefined;
+  if (program !== undefined) return [...parts, `executables are ${program.architecture}`].join(', ');
+  const others = list.filter((claim) => claim.platform.architecture === platform.architecture);
+  return [...parts, ...others.slice(0, 1).map(({ says }) => says)].join(', ');
+}
