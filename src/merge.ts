@@ -1,0 +1,148 @@
+import { Readable } from 'node:stream';
+import type { Archive, ArchiveImage } from './archive/archive.js';
+import { familiarName } from './archive/image-names.js';
+import { AirliftError } from './errors.js';
+import type { Part } from './merge-group.js';
+import { mergeImage, type MergedChild } from './merge-image.js';
+import type { Descriptor } from './oci/descriptor.js';
+import type { Digest } from './oci/digest.js';
+import { formatPlatform } from './oci/platform.js';
+import { readContent } from './oci/read.js';
+import { formatReference, parseReference, type Reference, type Repository } from './oci/reference.js';
+import type { FetchOptions, Image, Source } from './oci/source.js';
+
+export interface MergeOptions {
+  /** What images are called that have no name in their archive. */
+  readonly name?: string | undefined;
+  /** Archives that contradict themselves about a platform are an error, not a warning. */
+  readonly strictPlatforms?: boolean | undefined;
+  readonly warn?: ((text: string) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** One image out of all archives. `original` is the publisher's index where `root` is what is there of it. */
+export interface MergedImage extends Image {
+  /** The images to run below the root, by what they are published as. */
+  readonly children: readonly MergedChild[];
+  /** The archives that hold some of it. */
+  readonly files: readonly string[];
+}
+
+/** All images of all archives, and where their content comes from. */
+export interface Merged {
+  readonly images: readonly MergedImage[];
+  /** Gives all that the images name, the indexes made here included. It lives as long as the archives are open. */
+  readonly source: Source;
+}
+
+/** Whether a name says its tag or digest. */
+function hasVersion(name: string): boolean {
+  return name.includes('@') || name.lastIndexOf(':') > name.lastIndexOf('/');
+}
+
+function namesOf({ names, tag, file }: ArchiveImage, given: string | undefined): Reference[] {
+  if (names.length > 0) return names.map(parseReference);
+  if (given === undefined) {
+    throw new AirliftError('usage', `merge ${file}: an image in it has no name`, {
+      hint: 'give it one with --name REPOSITORY:TAG',
+    });
+  }
+  const reference = parseReference(given);
+  return [tag === undefined || hasVersion(given) ? reference : { ...reference, tag }];
+}
+
+/** Where the content of merged images comes from: the archives, and the indexes made here. */
+class MergedSource implements Source {
+  readonly made = new Map<Digest, Buffer>();
+  readonly roots = new Map<string, Descriptor>();
+
+  constructor(private readonly archives: readonly Archive[]) {}
+
+  resolve(reference: Reference): Promise<Descriptor> {
+    const root = this.roots.get(formatReference(reference));
+    if (root !== undefined) return Promise.resolve(root);
+    return Promise.reject(
+      new AirliftError('not-found', `resolve ${formatReference(reference)}: not in the archives`),
+    );
+  }
+
+  async fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
+    const made = this.made.get(descriptor.digest);
+    if (made !== undefined) return Readable.from([made.subarray(options.offset ?? 0)], { objectMode: false });
+    for (const archive of this.archives)
+      if (await archive.holds(descriptor)) return archive.fetch(repository, descriptor, options);
+    const files = this.archives.map(({ file }) => file).join(', ');
+    throw new AirliftError('not-found', `read ${descriptor.digest}: not in ${files}`);
+  }
+
+  async *referrers(repository: Repository, digest: Digest): AsyncGenerator<Descriptor> {
+    const given = new Set<Digest>();
+    for (const archive of this.archives) {
+      for await (const referrer of archive.referrers(repository, digest)) {
+        if (given.has(referrer.digest)) continue;
+        given.add(referrer.digest);
+        yield referrer;
+      }
+    }
+  }
+}
+
+/** Says what contradicts the platforms of an image, once for each archive. */
+function report(
+  name: string,
+  children: readonly MergedChild[],
+  said: Set<string>,
+  options: MergeOptions,
+): void {
+  for (const { contradiction, descriptor, file, platform } of children) {
+    if (contradiction === undefined) continue;
+    const what = `${familiarName(name)} in ${file}: ${contradiction}`;
+    if (options.strictPlatforms === true) {
+      throw new AirliftError('conflict', `merge ${what}`, {
+        hint: `say what it is with --arch ${file}=${formatPlatform(platform)}, or leave out --strict-platforms`,
+      });
+    }
+    const key = `${file} ${descriptor.digest}`;
+    if (!said.has(key)) options.warn?.(`${what}; published as ${formatPlatform(platform)}`);
+    said.add(key);
+  }
+}
+
+/**
+ * Merges archives by the names of their images: an image that several archives hold for different platforms becomes one index.
+ * The archives stay open for as long as the source is used.
+ * @throws AirliftError `usage` where an image has no name and none is given; `conflict` where two archives hold different
+ *   images for one platform, or, with `strictPlatforms`, where one contradicts itself; what the archives throw
+ */
+export async function mergeArchives(
+  archives: readonly Archive[],
+  options: MergeOptions = {},
+): Promise<Merged> {
+  const { signal } = options;
+  const byName = new Map<string, { reference: Reference; parts: Part[] }>();
+  for (const archive of archives) {
+    for await (const image of archive.images()) {
+      for (const reference of namesOf(image, options.name)) {
+        const name = formatReference(reference);
+        const known = byName.get(name) ?? { reference, parts: [] };
+        known.parts.push({ archive, image });
+        byName.set(name, known);
+      }
+    }
+  }
+  const source = new MergedSource(archives);
+  const images: MergedImage[] = [];
+  const said = new Set<string>();
+  for (const [name, { reference, parts }] of [...byName].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    signal?.throwIfAborted();
+    const readRoot = ({ archive, image }: Part): Promise<Buffer> =>
+      readContent(archive, reference, image.root, { signal });
+    const { root, original, children, made } = await mergeImage(familiarName(name), parts, readRoot);
+    report(name, children, said, options);
+    if (made !== undefined) source.made.set(root.digest, made);
+    source.roots.set(name, root);
+    const files = [...new Set(parts.map(({ archive }) => archive.file))];
+    images.push({ reference, root, original, children, files });
+  }
+  return { images, source };
+}
