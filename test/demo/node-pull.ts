@@ -55,13 +55,15 @@ export async function pullAsNode(
   const config = JSON.parse(
     (await get(host, `/v2/${repository}/blobs/${manifest.config.digest}`)).toString(),
   ) as PlatformJson;
-  const last = manifest.layers.at(-1);
-  assert.ok(last, `${entry.digest} has no layers`);
-  const layer = gunzipSync(await get(host, `/v2/${repository}/blobs/${last.digest}`)).toString('latin1');
+  let program = '';
+  for (const { digest } of manifest.layers) {
+    const layer = gunzipSync(await get(host, `/v2/${repository}/blobs/${digest}`)).toString('latin1');
+    program = /^\S+ for \S+$/m.exec(layer)?.[0] ?? program;
+  }
   const { os, architecture, variant } = config;
   return {
     digest: entry.digest,
     platform: { os, architecture, ...(variant === undefined ? {} : { variant }) },
-    program: /^\S+ for \S+$/m.exec(layer)?.[0] ?? '',
+    program,
   };
 }
