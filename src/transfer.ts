@@ -98,6 +98,8 @@ export async function transferBlob(
   const { descriptor, repository } = task;
   const { signal, retries, onProgress } = options;
   let verifier = await verifyPrefix(place, task);
+  /** The farthest that any try came: a server that breaks off at the same byte each time makes no progress. */
+  let farthest = verifier.bytes;
   let failures = 0;
   let wrong = 0;
   for (;;) {
@@ -117,7 +119,8 @@ export async function transferBlob(
       if (isAirliftError(error, 'unsupported') && begun > 0) {
         verifier = new Verifier(descriptor.digest, descriptor.size);
       } else if (isPassing(error) || isShort) {
-        failures = verifier.bytes > begun ? 1 : failures + 1;
+        failures = verifier.bytes > farthest ? 1 : failures + 1;
+        farthest = Math.max(farthest, verifier.bytes);
         if (failures > retries) throw error;
         await sleep(Math.min(30_000, 250 * 2 ** failures) * (0.5 + Math.random() / 2), undefined, { signal });
         // A hash can be ended once only, and a short body ended it.
