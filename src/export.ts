@@ -4,8 +4,8 @@ import { DownloadPool } from './download-pool.js';
 import { AirliftError, fromPlainError, isAirliftError, toPlainError, type PlainError } from './errors.js';
 import { digestOf } from './oci/digest.js';
 import { formatPlatform, type Platform } from './oci/platform.js';
-import { formatReference, type Reference } from './oci/reference.js';
-import { Planner, type PlanSink } from './plan.js';
+import { formatReference } from './oci/reference.js';
+import { Planner, type PlanRequest, type PlanSink } from './plan.js';
 import type { OnEvent } from './progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 import { forEachOf } from './slots.js';
@@ -14,7 +14,7 @@ import { forEachOf } from './slots.js';
 const planConcurrency = 8;
 
 export interface ExportOptions {
-  readonly references: readonly Reference[];
+  readonly images: readonly PlanRequest[];
   /** Path of the bundle. */
   readonly output: string;
   /** Platforms to carry; undefined carries all. */
@@ -56,10 +56,16 @@ export interface ExportSummary {
   readonly failed: readonly FailedImage[];
 }
 
+function formatRequest({ reference, platforms, pinned }: PlanRequest): string {
+  return [formatReference(reference), pinned ?? '', ...(platforms ?? []).map(formatPlatform).sort()].join(
+    ' ',
+  );
+}
+
 /** What was asked for, in a form that is the same for the same command, whatever the order of its images. */
 function fingerprintOf(options: ExportOptions): string {
   const asked = {
-    references: options.references.map(formatReference).sort(),
+    images: options.images.map(formatRequest).sort(),
     platforms: options.platforms?.map(formatPlatform).sort() ?? 'all',
     skipMissingPlatforms: options.skipMissingPlatforms ?? false,
     referrers: options.referrers ?? true,
@@ -67,12 +73,12 @@ function fingerprintOf(options: ExportOptions): string {
   };
   const platforms = Array.isArray(asked.platforms) ? asked.platforms.join(', ') : 'all platforms';
   const digest = digestOf(Buffer.from(JSON.stringify(asked)));
-  return `${options.references.length} images for ${platforms} (${digest.slice(0, 19)}…)`;
+  return `${options.images.length} images for ${platforms} (${digest.slice(0, 19)}…)`;
 }
 
 /** Resolves every image and writes the plan into the bundle's journal. */
 async function planImages(writer: BundleWriter, options: ExportOptions): Promise<FailedImage[]> {
-  const { references, onEvent, signal } = options;
+  const { images, onEvent, signal } = options;
   const registry = new Registry(options.registry, options.hooks);
   const planner = new Planner(registry, writerSink(writer), {
     platforms: options.platforms,
@@ -85,12 +91,12 @@ async function planImages(writer: BundleWriter, options: ExportOptions): Promise
   const failed: FailedImage[] = [];
   let position = 0;
   try {
-    await forEachOf(references, planConcurrency, async (reference) => {
-      const name = formatReference(reference);
+    await forEachOf(images, planConcurrency, async (request) => {
+      const name = formatReference(request.reference);
       try {
         signal?.throwIfAborted();
-        for (const image of await planner.plan(reference)) writer.addImage(image);
-        onEvent?.({ event: 'resolved', image: name, position: ++position, images: references.length });
+        for (const image of await planner.plan(request)) writer.addImage(image);
+        onEvent?.({ event: 'resolved', image: name, position: ++position, images: images.length });
       } catch (error) {
         if (isAirliftError(error, 'interrupted') || signal?.aborted === true) throw error;
         failed.push({ image: name, error: toPlainError(error) });
@@ -183,9 +189,9 @@ export async function exportImages(options: ExportOptions): Promise<ExportSummar
   try {
     if (writer.state === 'planning') {
       failed = await planImages(writer, options);
-      if (failed.length > 0 && (options.keepGoing !== true || failed.length === options.references.length)) {
+      if (failed.length > 0 && (options.keepGoing !== true || failed.length === options.images.length)) {
         await writer.discard();
-        throw failureOf(failed, options.references.length);
+        throw failureOf(failed, options.images.length);
       }
     }
     const layout = await writer.layOut();

@@ -4,7 +4,7 @@ import type { Descriptor } from './oci/descriptor.js';
 import { hexOf, algorithmOf, type Digest } from './oci/digest.js';
 import { maxManifestSize, platformOfConfig, type Index, type Manifest } from './oci/manifest.js';
 import { isForeignLayer, isImageConfig } from './oci/media-types.js';
-import type { Platform } from './oci/platform.js';
+import { formatPlatform, type Platform } from './oci/platform.js';
 import { readContent, readManifest } from './oci/read.js';
 import type { Reference, Repository } from './oci/reference.js';
 import type { Image, Source } from './oci/source.js';
@@ -61,6 +61,15 @@ export interface PlanOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What a list says of one image beside its name. */
+export interface PlanRequest {
+  readonly reference: Reference;
+  /** Platforms of this image, instead of those of all. */
+  readonly platforms?: readonly Platform[] | undefined;
+  /** What to take under the name, whatever it points at now. */
+  readonly pinned?: Digest | undefined;
+}
+
 /**
  * Walks the graph below references and gives each digest once, children before parents. Several images may be planned at
  * the same time: what they share is fetched once.
@@ -83,12 +92,15 @@ export class Planner {
    * @returns the image, and after it the images behind cosign's tags for it
    * @throws AirliftError `platform-missing` naming what there is; what the source throws
    */
-  async plan(reference: Reference): Promise<Image[]> {
-    const resolved = await this.source.resolve(reference, { signal: this.options.signal });
-    const key = `${resolved.digest} ${resolved.mediaType}`;
+  async plan(request: PlanRequest): Promise<Image[]> {
+    const { reference, pinned } = request;
+    const platforms = request.platforms ?? this.options.platforms;
+    const named = pinned === undefined ? reference : { ...reference, digest: pinned };
+    const resolved = await this.source.resolve(named, { signal: this.options.signal });
+    const key = [resolved.digest, resolved.mediaType, ...(platforms ?? []).map(formatPlatform)].join(' ');
     let choice = this.#chosen.get(key);
     if (choice === undefined) {
-      choice = this.#choose(reference, resolved);
+      choice = this.#choose(reference, resolved, platforms);
       this.#chosen.set(key, choice);
       choice.catch(() => this.#chosen.delete(key));
     }
@@ -125,12 +137,16 @@ export class Planner {
     return subjects;
   }
 
-  async #choose(reference: Reference, resolved: Descriptor): Promise<Pick<Image, 'root' | 'original'>> {
-    if (this.options.platforms === undefined) return { root: resolved };
+  async #choose(
+    reference: Reference,
+    resolved: Descriptor,
+    platforms: readonly Platform[] | undefined,
+  ): Promise<Pick<Image, 'root' | 'original'>> {
+    if (platforms === undefined) return { root: resolved };
     const load = (descriptor: Descriptor): Promise<Loaded> => this.#load(reference, descriptor);
     const { root, filtered } = await choosePlatforms(load, reference, resolved, {
       ...this.options,
-      platforms: this.options.platforms,
+      platforms,
     });
     for (const loaded of filtered) this.#loading.set(loaded.descriptor.digest, Promise.resolve(loaded));
     return root.digest === resolved.digest ? { root } : { root, original: resolved };

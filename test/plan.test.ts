@@ -6,7 +6,13 @@ import type { Digest } from '../src/oci/digest.js';
 import { parsePlatformFlag } from '../src/oci/platform.js';
 import type { Reference } from '../src/oci/reference.js';
 import type { Source } from '../src/oci/source.js';
-import { Planner, type BlobNode, type ManifestNode, type PlanOptions } from '../src/plan.js';
+import {
+  Planner,
+  type BlobNode,
+  type ManifestNode,
+  type PlanOptions,
+  type PlanRequest,
+} from '../src/plan.js';
 import { artifactOf, attestationOf } from './support/artifacts.js';
 import { bytesOf } from './support/content.js';
 import { multiPlatform, singlePlatform } from './support/image-sets.js';
@@ -66,7 +72,9 @@ class Sink {
   constructor(private readonly originalDigest?: Digest) {}
 }
 
-const named = (tag: string): Reference => ({ registry: 'registry.test', repository: 'acme/app', tag });
+const named = (tag: string): PlanRequest => ({
+  reference: { registry: 'registry.test', repository: 'acme/app', tag },
+});
 const platforms = (text: string): PlanOptions['platforms'] => text.split(',').map(parsePlatformFlag);
 
 test('all platforms kept: the index is byte-exact, each digest is fetched once, also over two tags', async () => {
