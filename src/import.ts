@@ -1,24 +1,20 @@
 import { BundleReader } from './bundle/reader.js';
 import { AirliftError, toPlainError, type PlainError } from './errors.js';
 import type { Digest } from './oci/digest.js';
-import { formatReference, isRegistry, isRepositoryPath, type Reference } from './oci/reference.js';
+import { formatReference } from './oci/reference.js';
 import type { OnEvent } from './progress.js';
 import { Publisher, type Published, type PublishOptions, type PublishTotals } from './publish.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
+import { mapNames, siteReference, type NamedImage, type Site, type SiteName } from './site/names.js';
 import { forEachOf } from './slots.js';
 
 /** Images published at a time; their blobs share one limit of their own. */
 const imageConcurrency = 4;
 
-/** Where images go: a registry, with an optional path in front of every repository. */
-export interface Site {
-  readonly registry: string;
-  readonly prefix?: string | undefined;
-}
-
 export interface ImportOptions {
   /** Path of the bundle. */
   readonly bundle: string;
+  /** Where images go, and what they are called there. */
   readonly to: Site;
   readonly registry: RegistryOptions;
   readonly hooks?: RegistryHooks | undefined;
@@ -48,36 +44,6 @@ export interface ImportSummary extends Readonly<PublishTotals> {
 }
 
 /**
- * Reads `HOST[:PORT][/PREFIX]`.
- * @throws AirliftError `usage` where it is not that
- */
-export function parseSite(text: string): Site {
-  const slash = text.indexOf('/');
-  const registry = slash < 0 ? text : text.slice(0, slash);
-  const prefix = slash < 0 ? undefined : text.slice(slash + 1).replace(/\/$/, '');
-  const isScheme = text.includes('://');
-  if (
-    isScheme ||
-    !isRegistry(registry) ||
-    (prefix !== undefined && prefix !== '' && !isRepositoryPath(prefix))
-  ) {
-    throw new AirliftError('usage', `parse registry ${JSON.stringify(text)}: not HOST[:PORT][/PREFIX]`, {
-      hint: isScheme
-        ? 'leave out the scheme; --plain-http is for registries without TLS'
-        : 'write it like 127.0.0.1:5000/team',
-    });
-  }
-  return { registry, prefix: prefix === '' ? undefined : prefix };
-}
-
-/** The name of an image at the site: its path without its registry, behind the prefix. */
-export function siteName(reference: Reference, site: Site): Reference {
-  const repository =
-    site.prefix === undefined ? reference.repository : `${site.prefix}/${reference.repository}`;
-  return { ...reference, registry: site.registry, repository };
-}
-
-/**
  * Publishes the images of a bundle to a registry: what is there is skipped, tags come last, and each is read back. Interrupted
  * or failed, it is run again and sends only what is missing.
  * @throws AirliftError what opening the bundle and publishing throw; without `keepGoing` at the first image that fails
@@ -86,9 +52,28 @@ export async function importImages(options: ImportOptions): Promise<ImportSummar
   const reader = await BundleReader.open(options.bundle);
   const registry = new Registry(options.registry, options.hooks);
   try {
+    // Before anything is pushed: a name that can't be, or that two images want, is found here.
+    mapNames(options.to, namesIn(reader));
     return await publishAll(reader, registry, options);
   } finally {
     await registry.close();
+    await reader.close();
+  }
+}
+
+function* namesIn(reader: BundleReader): Generator<NamedImage> {
+  for (const { reference, root } of reader.images()) yield { source: reference, digest: root.digest };
+}
+
+/**
+ * What the images of a bundle will be called at the site.
+ * @throws AirliftError as `mapNames`, and what opening the bundle throws
+ */
+export async function siteNames(bundle: string, to: Site): Promise<SiteName[]> {
+  const reader = await BundleReader.open(bundle);
+  try {
+    return mapNames(to, namesIn(reader));
+  } finally {
     await reader.close();
   }
 }
@@ -113,7 +98,7 @@ async function publishAll(
   let position = 0;
   const count = reader.counts().images;
   await forEachOf(reader.images(), imageConcurrency, async (image) => {
-    const name = siteName(image.reference, to);
+    const name = siteReference(to, { source: image.reference, digest: image.root.digest });
     const from = formatReference(image.reference);
     try {
       if (signal?.aborted === true) throw new AirliftError('interrupted', 'import: interrupted');
