@@ -3,10 +3,17 @@ export { AirliftError, isAirliftError, type ErrorCode, type PlainError } from '.
 export { exportImages, type ExportOptions, type ExportSummary, type FailedImage } from './export.js';
 export {
   importImages,
-  parseSite,
+  siteNames,
   type ImportedImage,
   type ImportOptions,
   type ImportSummary,
-  type Site,
 } from './import.js';
+export { listImages, type ListImagesOptions } from './list-images.js';
+export { serve, type ServeOptions, type ServeSource, type Serving } from './serve.js';
+export { emitNodeFiles } from './site/emit.js';
+export { parseSite, type Site, type SiteName } from './site/names.js';
+export { parseNameMap, parseRenameRule } from './site/rename.js';
+export { expandTags, type ExpandOptions } from './expand-tags.js';
+export { placeOf, type ImageList, type ListedReference } from './lists/listed.js';
+export { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 export type { OnEvent, ProgressEvent } from './progress.js';

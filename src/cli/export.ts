@@ -1,6 +1,8 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { exportImages, type ExportSummary } from '../index.js';
+import { expandTags, exportImages, listImages, placeOf, Registry, type ExportSummary } from '../index.js';
 import { AirliftError } from '../errors.js';
+import type { ListedReference } from '../lists/listed.js';
+import type { RegistryOptions } from '../registry/options.js';
 import { creationTime } from './environment.js';
 import { exitCodes } from './exit-codes.js';
 import {
@@ -12,9 +14,9 @@ import {
   registryOptionsOf,
 } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
-import { listedImages } from './images.js';
+import { showDashes } from './dash.js';
 import { interruptible } from './interrupt.js';
-import { printJson, printLine } from './print.js';
+import { printJson, printLine, printNote } from './print.js';
 import { progressView } from './progress.js';
 import { hooksOf } from './trace.js';
 
@@ -23,10 +25,16 @@ const flags = {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe: 'file that lists images, - for standard input',
+    describe: 'file that lists images: text, Kubernetes YAML, compose …; - for standard input',
   },
   output: { alias: 'o', type: 'string', demandOption: true, requiresArg: true, describe: 'bundle to write' },
   ...platformFlag,
+  tags: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'tags to take of images named without one: semver:RANGE or regex:PATTERN',
+  },
+  'all-tags': { type: 'boolean', default: false, describe: 'take every tag of images named without one' },
   'skip-missing-platforms': {
     type: 'boolean',
     default: false,
@@ -64,10 +72,25 @@ function printSummary(summary: ExportSummary, milliseconds: number): void {
   printLine(`next: airlift verify ${summary.path}`);
 }
 
+/** What the command line and the lists ask for, tag patterns looked up. */
+async function imagesOf(args: Arguments, registryOptions: RegistryOptions): Promise<ListedReference[]> {
+  const lists = showDashes(args.images ?? []);
+  const list = await listImages({ references: args.references ?? [], lists, stdin: process.stdin });
+  for (const note of list.notes) printNote(`${placeOf(note)}: ${note.message}`);
+  const pattern = args.allTags ? 'all' : args.tags;
+  const registry = new Registry(registryOptions, hooksOf(args));
+  try {
+    return await expandTags(list, { pattern, tags: (repository) => registry.tags(repository) });
+  } finally {
+    await registry.close();
+  }
+}
+
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
-  const { references } = await listedImages(args.references ?? [], args.images ?? []);
-  if (references.length === 0) {
+  const registry = registryOptionsOf(args, process.env);
+  const images = await imagesOf(args, registry);
+  if (images.length === 0) {
     throw new AirliftError('usage', 'export: no images', {
       hint: 'name some, or a file that lists them with --images',
     });
@@ -76,14 +99,14 @@ async function run(args: Arguments): Promise<void> {
   try {
     const summary = await interruptible((signal) =>
       exportImages({
-        references: references.map(({ reference }) => reference),
+        images,
         output: args.output,
         platforms: platformsOf(args.platform),
         skipMissingPlatforms: args.skipMissingPlatforms,
         referrers: args.referrers,
         foreignLayers: args.foreignLayers,
         created: creationTime(process.env),
-        registry: registryOptionsOf(args, process.env),
+        registry,
         hooks: hooksOf(args),
         concurrency: positive('concurrency', args.concurrency),
         keepGoing: args.keepGoing,

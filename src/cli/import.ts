@@ -1,11 +1,12 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { importImages, parseSite, type ImportSummary } from '../index.js';
+import { importImages, siteNames, type ImportSummary } from '../index.js';
 import { exitCodes } from './exit-codes.js';
 import { outputFlags, positive, registryFlags, registryOptionsOf } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
+import { emitNames, nameFlags, printNames, siteOf } from './names.js';
 import { progressView } from './progress.js';
 import { hooksOf } from './trace.js';
 
@@ -16,6 +17,7 @@ const flags = {
     requiresArg: true,
     describe: 'registry to publish to, with an optional path: HOST[:PORT][/PREFIX]',
   },
+  ...nameFlags,
   'on-existing-tag': {
     choices: ['overwrite', 'skip', 'error'] as const,
     default: 'overwrite' as const,
@@ -57,7 +59,9 @@ function printSummary(summary: ImportSummary, milliseconds: number): void {
 
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
-  const to = parseSite(args.to);
+  const to = await siteOf(args);
+  if (args.dryRun) return printNames(await siteNames(args.bundle, to), args.json);
+  if (args.emit !== undefined) await emitNames(args.emit, to, await siteNames(args.bundle, to), args);
   const view = progressView(args);
   try {
     const summary = await interruptible((signal) =>

@@ -4,7 +4,10 @@ import { AirliftError, isAirliftError } from '../errors.js';
 import { exitCodeOf, exitCodes } from './exit-codes.js';
 import { addExport } from './export.js';
 import { addImport } from './import.js';
+import { hideDashes } from './dash.js';
+import { addListImages } from './list-images.js';
 import { printError } from './print.js';
+import { addServe } from './serve.js';
 
 function version(): string {
   const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
@@ -12,13 +15,13 @@ function version(): string {
 }
 
 /** Every command, in the order in which they are used. */
-export const commandNames = ['export', 'import'] as const;
+export const commandNames = ['export', 'import', 'serve', 'list-images'] as const;
 
-const commands = [addExport, addImport];
+const commands = [addExport, addImport, addServe, addListImages];
 
 /** The parser with every command, as `main` runs it and the documentation is checked against it. */
 export function parser(args: readonly string[]): Argv {
-  const base = yargs([...args])
+  const base = yargs(hideDashes(args))
     .scriptName('airlift')
     .usage('$0 <command>\n\nCarry multi-platform container images into places the network can’t reach.');
   return commands

@@ -1,4 +1,4 @@
-import { MultiBar, Presets, type SingleBar } from 'cli-progress';
+import { MultiBar, Presets, SingleBar } from 'cli-progress';
 import type { OnEvent, ProgressEvent } from '../progress.js';
 import type { OutputArguments } from './flags.js';
 import { formatBytes, formatDuration, printable } from './format.js';
@@ -164,4 +164,34 @@ export function progressView(args: Pick<OutputArguments, 'json' | 'quiet'>): Pro
       stop: () => undefined,
     };
   return process.stderr.isTTY ? barView() : lineView();
+}
+
+/** How far checking has come. */
+interface Checked {
+  readonly bytes: number;
+  readonly totalBytes: number;
+}
+
+/** One bar, on a terminal only: checking is as fast as the disk, a log needs no lines of it. */
+export function checkBar(): { onProgress: (checked: Checked) => void; stop(): void } | undefined {
+  if (!process.stderr.isTTY) return undefined;
+  const bar = new SingleBar(
+    {
+      format: 'verify [{bar}] {figures}',
+      barsize: 24,
+      hideCursor: true,
+      clearOnComplete: true,
+      fps: 5,
+      stream: process.stderr,
+    },
+    Presets.shades_classic,
+  );
+  bar.start(1, 0, { figures: '' });
+  return {
+    onProgress({ bytes, totalBytes }) {
+      bar.setTotal(Math.max(1, totalBytes));
+      bar.update(bytes, { figures: `${formatBytes(bytes)} of ${formatBytes(totalBytes)}` });
+    },
+    stop: () => bar.stop(),
+  };
 }

@@ -1,0 +1,88 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
+import { AirliftError, messageOf } from '../errors.js';
+import {
+  emitNodeFiles,
+  parseNameMap,
+  parseRenameRule,
+  parseSite,
+  type Site,
+  type SiteName,
+} from '../index.js';
+import { formatReference } from '../oci/reference.js';
+import { isLoopback } from '../registry/endpoint.js';
+import { formatTable, printable } from './format.js';
+import { printJson, printLine, printNote } from './print.js';
+
+/** Flags of the commands that give images names at a site. */
+export const nameFlags = {
+  'keep-registry': {
+    type: 'boolean',
+    default: false,
+    describe: 'put the source registry in front of the path: TO/ghcr.io/acme/api',
+  },
+  rename: {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'rule for names, docker.io/library/*=mirror/*; the first that fits',
+  },
+  'rename-map': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'file of such rules, a line each, after those of --rename',
+  },
+  emit: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'directory to write what nodes need to find the images: registries.yaml, hosts.toml …',
+  },
+  'dry-run': { type: 'boolean', default: false, describe: 'print the names at the site and push nothing' },
+} as const satisfies Record<string, Options>;
+
+export type NameArguments = ArgumentsCamelCase<InferredOptionTypes<typeof nameFlags> & { to: string }>;
+
+async function readMap(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new AirliftError('usage', `read map ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** The site and its names as the flags say. */
+export async function siteOf(args: NameArguments): Promise<Site> {
+  const rules = (args.rename ?? []).map(parseRenameRule);
+  if (args.renameMap !== undefined)
+    rules.push(...parseNameMap(await readMap(args.renameMap), args.renameMap));
+  return { ...parseSite(args.to), keepRegistry: args.keepRegistry, rules };
+}
+
+/** Prints what images would be called at the site. */
+export function printNames(names: readonly SiteName[], json: boolean): void {
+  const rows = names.map(({ source, site, digest }) => [
+    formatReference(source),
+    formatReference(site),
+    digest,
+  ]);
+  if (json) printJson(rows.map(([source, site, digest]) => ({ source, site, digest })));
+  else printLine(printable(formatTable(['source', 'site', 'digest'], rows)));
+}
+
+/** Writes what nodes need to find the images under their old names, below one directory. */
+export async function emitNames(
+  directory: string,
+  site: Site,
+  names: readonly SiteName[],
+  access: { readonly plainHttp?: boolean | undefined },
+): Promise<void> {
+  const plainHttp = access.plainHttp ?? isLoopback(site.registry);
+  const { files, notes } = emitNodeFiles(site, { plainHttp }, names);
+  for (const { path, text } of files) {
+    const file = join(directory, path);
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, text);
+  }
+  for (const note of notes) printNote(note);
+}
