@@ -43,7 +43,7 @@ export interface RegistryServer {
    * @throws AirliftError `usage` where the address is not loopback and `allowRemote` is not set, `busy` where the port is taken, `io`
    */
   listen(host: string, port: number): Promise<Listening>;
-  /** Stops listening and ends every connection. */
+  /** Stops listening, ends every connection, and waits until the store is no longer in use. */
   close(): Promise<void>;
 }
 
@@ -52,15 +52,21 @@ export interface RegistryServer {
  * It knows no authentication, and so listens on loopback only, unless told otherwise.
  */
 export function createRegistryServer(store: ContentStore, options: RegistryOptions = {}): RegistryServer {
+  const underWay = new Set<Promise<void>>();
   const server = createServer((request, response) => {
-    void handle(store, options, request, response);
+    const handled = handle(store, options, request, response);
+    underWay.add(handled);
+    void handled.finally(() => underWay.delete(handled));
   });
   server.requestTimeout = 0;
   server.timeout = idleTimeout;
   server.keepAliveTimeout = keepAliveTimeout;
   return {
     listen: async (host, port) => await listen(server, host, port, options.allowRemote === true),
-    close: async () => await close(server),
+    close: async () => {
+      await close(server);
+      await Promise.all(underWay);
+    },
   };
 }
 

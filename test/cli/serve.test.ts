@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { parseListen } from '../../src/cli/serve.js';
 import { isAirliftError } from '../../src/errors.js';
+import { airlift, airliftPath } from '../support/airlift.js';
+import { assortment } from '../support/image-sets.js';
+import { pushImage } from '../support/push-image.js';
+import { temp } from '../support/temp.js';
 
 test('--listen takes an address, a port, or both', () => {
   const cases: [string, string, number][] = [
@@ -21,4 +29,41 @@ test('--listen takes an address, a port, or both', () => {
       text,
     );
   }
+});
+
+test('it says where it listens and what to type next, and ends on Ctrl-C', async (t) => {
+  const store = join(temp(t), 'store');
+  const args = [airliftPath, 'serve', '--store', store, '--listen', '127.0.0.1:0'];
+  for (const next of [
+    /^next: airlift import BUNDLE --to HOST$/,
+    /^next: docker pull HOST\/acme\/web:1\.0$/,
+  ]) {
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.after(() => child.kill('SIGKILL'));
+    const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+    const first = String((await lines.next()).value);
+    const host = /^serving .* at http:\/\/(127\.0\.0\.1:\d+); Ctrl-C stops it$/.exec(first)?.[1];
+    assert.ok(host !== undefined, first);
+    assert.match(String((await lines.next()).value).replace(host, 'HOST'), next);
+    const { web } = assortment();
+    assert.ok(web?.tag !== undefined);
+    await pushImage(host, web.repository, web.tag, web.image);
+    child.kill('SIGINT');
+    assert.deepEqual(await once(child, 'exit'), [0, null]);
+  }
+});
+
+test('with --json it prints one document, and what is wrong with the call ends with code 2', async (t) => {
+  const store = join(temp(t), 'store');
+  const args = [airliftPath, 'serve', '--store', store, '--listen', '0', '--json'];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+  const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
+  const { event, url, port } = JSON.parse(line) as { event: string; url: string; port: number };
+  assert.deepEqual([event, url], ['listening', `http://127.0.0.1:${port}`]);
+  child.kill('SIGTERM');
+  await once(child, 'exit');
+  const wrong = [[], ['x.tar', '--store', store], ['--store', store, '--listen', '0.0.0.0:0']];
+  for (const more of wrong) await airlift(['serve', ...more], { codes: [2] });
+  await airlift(['serve', join(store, 'none.tar')], { codes: [1] });
 });
