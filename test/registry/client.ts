@@ -1,0 +1,20 @@
+import { Registry, type RegistryOptions, type RequestTrace } from '../../src/registry/registry.js';
+import type { Cleanup } from '../support/temp.js';
+
+/** A Registry that waits little, collects what it tells, and is closed with the test. */
+export interface TestClient {
+  readonly registry: Registry;
+  readonly traces: RequestTrace[];
+  readonly warnings: string[];
+}
+
+export function testClient(t: Cleanup, options: RegistryOptions = {}): TestClient {
+  const traces: RequestTrace[] = [];
+  const warnings: string[] = [];
+  const registry = new Registry(
+    { retries: 2, retryDelay: 1, ...options },
+    { trace: (event) => void traces.push(event), warn: (text) => void warnings.push(text) },
+  );
+  t.after(() => registry.close());
+  return { registry, traces, warnings };
+}
