@@ -58,8 +58,7 @@ export function connector(settings: ConnectSettings): buildConnector.connector {
     });
     return opened(tcp, 'connect', settings.connectTimeout, () => undefined);
   };
-  const openTls = async (socket: Socket, name: string, host: string): Promise<Socket> => {
-    const own = settings.tlsOf(host);
+  const openTls = async (socket: Socket, name: string, host: string, own: TlsSettings): Promise<Socket> => {
     const secure = connectTls({
       socket,
       host: name,
@@ -69,9 +68,12 @@ export function connector(settings: ConnectSettings): buildConnector.connector {
       // The outcome of the check is looked at below, before anything is sent.
       rejectUnauthorized: false,
     });
-    return opened(secure, 'secureConnect', settings.connectTimeout, () =>
+    await opened(secure, 'secureConnect', settings.connectTimeout, () =>
       secure.authorized || own.insecure ? undefined : certificateFault(secure, host),
     );
+    // A refused client certificate is told after the handshake; the end that follows would hide it.
+    secure.once('error', (error) => secure.destroy(error));
+    return secure;
   };
   const open = async (options: buildConnector.Options): Promise<Socket> => {
     const { hostname, protocol } = options;
@@ -80,10 +82,12 @@ export function connector(settings: ConnectSettings): buildConnector.connector {
     const port = Number(options.port) || (isSecure ? 443 : 80);
     const host = options.host ?? hostname;
     if (!isSecure) return openTcp(name, port);
+    // Read before anything is opened that would have to be closed again.
+    const own = settings.tlsOf(host);
     const proxy = settings.proxyOf(new URL(`https://${host}`));
-    if (proxy === undefined) return openTls(await openTcp(name, port), name, host);
+    if (proxy === undefined) return openTls(await openTcp(name, port), name, host, own);
     const tunnel = await openTunnel(proxy, options.port === '' ? `${host}:${port}` : host, settings);
-    return openTls(tunnel, name, host);
+    return openTls(tunnel, name, host, own);
   };
   return (options, callback) => {
     open(options).then(

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
@@ -36,6 +37,19 @@ function readPem(path: string, what: string): string {
   throw new AirliftError('input', `read ${what} ${path}: not a PEM file`, {
     hint: `convert it: openssl x509 -inform der -in ${path} -out ca.pem`,
   });
+}
+
+/** Authorities that a person named. Node would pass over what it can't read. */
+function readAuthorities(path: string): string {
+  const what = 'certificate authority';
+  const pem = readPem(path, what);
+  try {
+    for (const [one] of pem.matchAll(/-----BEGIN ([A-Z ]*CERTIFICATE)-----.*?-----END \1-----/gs))
+      new X509Certificate(one);
+  } catch (cause) {
+    throw new AirliftError('input', `read ${what} ${path}: ${messageOf(cause)}`, { cause });
+  }
+  return pem;
 }
 
 function systemTrust(rootsFile: string | undefined): string[] {
@@ -138,7 +152,7 @@ export class TlsBook {
     const cert = own.certFile ?? files?.cert;
     const key = own.certFile === undefined ? files?.key : own.keyFile;
     const secure: SecureContextOptions = {
-      ca: [...this.#trusted, ...authorities.map((path) => readPem(path, 'certificate authority'))],
+      ca: [...this.#trusted, ...authorities.map(readAuthorities)],
     };
     if (cert !== undefined) secure.cert = readPem(cert, 'client certificate');
     if (key !== undefined) secure.key = readPem(key, 'client key');
