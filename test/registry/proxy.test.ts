@@ -32,7 +32,8 @@ async function startProxy(t: TestContext, target: () => string, password?: strin
     }
     const url = new URL(request.url ?? '');
     const [host, port] = target().split(':');
-    const { 'proxy-authorization': _shown, ...headers } = request.headers;
+    const headers = { ...request.headers };
+    delete headers['proxy-authorization'];
     const path = `${url.pathname}${url.search}`;
     const onward = httpRequest({ host, port, path, method: request.method, headers }, (answer) => {
       response.writeHead(answer.statusCode ?? 0, answer.headers);
