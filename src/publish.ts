@@ -1,6 +1,5 @@
 import { Readable } from 'node:stream';
 import { AirliftError, isAirliftError } from './errors.js';
-import type { Descriptor } from './oci/descriptor.js';
 import { digestOf, type Digest } from './oci/digest.js';
 import { readContent } from './oci/read.js';
 import { formatReference, formatRepository, type Reference, type Repository } from './oci/reference.js';
@@ -216,16 +215,18 @@ export class Publisher {
       stream.pause();
       return stream;
     };
-    const how = exists ? 'existed' : await this.#send(name, descriptor, open);
+    const how = exists ? 'existed' : await this.#send(name, node, open);
     this.#count(how, size);
     this.#holders.set(digest, { registry: name.registry, repository: name.repository });
     onEvent?.({ event: 'blob-done', digest, size, how });
   }
 
   /** Mounts or uploads a blob and reads it back at once: a registry may answer with success and not have it. */
-  async #send(name: Repository, descriptor: Descriptor, open: OpenContent): Promise<Pushed> {
+  async #send(name: Repository, { descriptor, repository }: BlobNode, open: OpenContent): Promise<Pushed> {
     const { signal } = this.options;
-    const mountFrom = this.#holders.get(descriptor.digest);
+    // Where registries are the source too, the repository that the blob comes from may be of the same registry.
+    const origin = this.source === this.site ? repository : undefined;
+    const mountFrom = this.#holders.get(descriptor.digest) ?? origin;
     const how = await this.site.push(name, descriptor, open, { mountFrom, signal });
     if (await this.site.exists(name, descriptor)) return how;
     // docker-registry 2.8 answers so to a mount of a blob that is named by sha512.
