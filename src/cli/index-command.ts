@@ -1,0 +1,175 @@
+import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
+import { appendToIndex, createIndex, mergeIntoIndex, removeFromIndex } from '../image-index.js';
+import { isDigest } from '../oci/digest.js';
+import { parsePlatformFlag } from '../oci/platform.js';
+import { parseReference } from '../oci/reference.js';
+import type { IndexFieldOptions, IndexOptions, IndexSummary } from '../tagged-index.js';
+import { outputFlags, registryFlags, registryOptionsOf } from './flags.js';
+import { printable } from './format.js';
+import { fieldFlags, formatFlag, keyValues, sourceFlags, sourcesOf } from './index-flags.js';
+import { addIndexInspect } from './index-inspect.js';
+import { interruptible } from './interrupt.js';
+import { printJson, printLine } from './print.js';
+import { progressView } from './progress.js';
+import { hooksOf } from './trace.js';
+
+const commonFlags = { ...registryFlags, ...outputFlags } as const satisfies Record<string, Options>;
+const createFlags = { ...sourceFlags, ...fieldFlags, ...formatFlag, ...commonFlags };
+const appendFlags = {
+  ...sourceFlags,
+  ...fieldFlags,
+  replace: {
+    type: 'boolean',
+    default: false,
+    describe: 'put an image in the place of another one for its platform',
+  },
+  ...commonFlags,
+} as const satisfies Record<string, Options>;
+const mergeFlags = { ...sourceFlags, ...formatFlag, ...commonFlags };
+
+type CommonArguments = ArgumentsCamelCase<InferredOptionTypes<typeof commonFlags> & { target: string }>;
+
+function printSummary(done: string, summary: IndexSummary): void {
+  const { reference, digest, previous, children, copied } = summary;
+  const copies = copied > 0 ? `, ${copied} copied here` : '';
+  const change = previous === undefined ? '' : previous === digest ? ', unchanged' : `\nbefore: ${previous}`;
+  printLine(
+    printable(
+      `${done} ${reference}: ${digest}, ${children === 1 ? '1 child' : `${children} children`}${copies}${change}`,
+    ),
+  );
+}
+
+async function run(
+  args: CommonArguments,
+  done: string,
+  work: (common: IndexOptions) => Promise<IndexSummary>,
+): Promise<void> {
+  const view = progressView(args);
+  try {
+    const summary = await interruptible((signal) =>
+      work({
+        target: parseReference(args.target),
+        registry: registryOptionsOf(args, process.env),
+        hooks: hooksOf(args),
+        onEvent: view.onEvent,
+        signal,
+      }),
+    );
+    view.stop();
+    if (args.json) printJson({ event: 'done', ...summary });
+    else printSummary(done, summary);
+  } finally {
+    view.stop();
+  }
+}
+
+function fieldsOf(args: {
+  readonly annotation?: string[] | undefined;
+  readonly artifactType?: string | undefined;
+  readonly subject?: string | undefined;
+}): IndexFieldOptions {
+  return {
+    annotations: keyValues('annotation', args.annotation),
+    artifactType: args.artifactType,
+    subject: args.subject === undefined ? undefined : parseReference(args.subject),
+  };
+}
+
+function target(yargs: Argv): Argv<{ target: string }> {
+  return yargs.positional('target', {
+    type: 'string',
+    demandOption: true,
+    describe: 'the index: a name with a tag',
+  });
+}
+
+function addCreate(parser: Argv): Argv {
+  return parser.command(
+    'create <target> <references..>',
+    'make an index of images',
+    (yargs) =>
+      target(yargs)
+        .positional('references', { type: 'string', array: true, describe: 'images, in the order they get' })
+        .options(createFlags)
+        .example(
+          '$0 index create site:5000/team/app:1.0 site:5000/team/app:amd64 site:5000/team/app:arm64',
+          'one name for two images',
+        ),
+    (args) =>
+      run(args, 'created', (common) =>
+        createIndex({
+          ...common,
+          ...fieldsOf(args),
+          sources: sourcesOf(args),
+          kind: args.format,
+          nest: args.nest,
+        }),
+      ),
+  );
+}
+
+function addAppend(parser: Argv): Argv {
+  return parser.command(
+    'append <target> [references..]',
+    'add images or annotations to an index',
+    (yargs) =>
+      target(yargs)
+        .positional('references', { type: 'string', array: true, describe: 'images to add' })
+        .options(appendFlags),
+    (args) =>
+      run(args, 'appended to', (common) =>
+        appendToIndex({
+          ...common,
+          ...fieldsOf(args),
+          sources: sourcesOf(args),
+          replace: args.replace,
+          nest: args.nest,
+        }),
+      ),
+  );
+}
+
+function addRemove(parser: Argv): Argv {
+  return parser.command(
+    'remove <target> <children..>',
+    'take images out of an index',
+    (yargs) =>
+      target(yargs)
+        .positional('children', { type: 'string', array: true, describe: 'digests, or platforms' })
+        .options(commonFlags)
+        .example('$0 index remove site:5000/team/app:1.0 linux/arm/v6', 'leave out one platform'),
+    (args) =>
+      run(args, 'removed from', (common) =>
+        removeFromIndex({
+          ...common,
+          children: (args.children ?? []).map((text) => (isDigest(text) ? text : parsePlatformFlag(text))),
+        }),
+      ),
+  );
+}
+
+function addMerge(parser: Argv): Argv {
+  return parser.command(
+    'merge <target> <references..>',
+    'make one index of all that several have',
+    (yargs) =>
+      target(yargs)
+        .positional('references', { type: 'string', array: true, describe: 'indexes and images' })
+        .options(mergeFlags),
+    (args) =>
+      run(args, 'merged into', (common) =>
+        mergeIntoIndex({ ...common, sources: sourcesOf(args), kind: args.format }),
+      ),
+  );
+}
+
+/** `airlift index create|append|remove|merge|inspect` */
+export function addIndex(parser: Argv): Argv {
+  const commands = [addCreate, addAppend, addRemove, addMerge, addIndexInspect];
+  return parser.command('index', 'put image indexes together, and alter them', (yargs) =>
+    commands
+      .reduce((all, add) => add(all), yargs)
+      .demandCommand(1, 'name one of create, append, remove, merge and inspect'),
+  );
+}

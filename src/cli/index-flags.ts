@@ -1,0 +1,121 @@
+import type { Options } from 'yargs';
+import { AirliftError } from '../errors.js';
+import type { IndexSource } from '../index-sources.js';
+import { parsePlatformFlag, type Platform } from '../oci/platform.js';
+import { formatReference, parseReference, type Reference } from '../oci/reference.js';
+
+/** Flags of the commands that put images into an index. */
+
+export const sourceFlags = {
+  platform: {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe:
+      'REF=PLATFORM: what to say of an image or artifact (none: no platform), or which image of an index to take',
+  },
+} as const satisfies Record<string, Options>;
+
+export const fieldFlags = {
+  annotation: {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'KEY=VALUE: annotation of the index itself',
+  },
+  'annotation-for': {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'REF:KEY=VALUE: annotation of the entry of one image',
+  },
+  'artifact-type': { type: 'string', requiresArg: true, describe: 'artifact type of the index' },
+  subject: { type: 'string', requiresArg: true, describe: 'what the index refers to' },
+  nest: {
+    type: 'boolean',
+    default: false,
+    describe: 'keep an index as one child, instead of taking its children',
+  },
+} as const satisfies Record<string, Options>;
+
+export const formatFlag = {
+  format: {
+    choices: ['auto', 'oci', 'docker'] as const,
+    default: 'auto' as const,
+    describe: 'OCI image index, or Docker manifest list where all images are Docker’s and nothing forbids it',
+  },
+} as const satisfies Record<string, Options>;
+
+function bad(flag: string, value: string, want: string): never {
+  throw new AirliftError('usage', `--${flag}: got ${JSON.stringify(value)}, want ${want}`);
+}
+
+/** `KEY=VALUE` of a repeated flag as a map. */
+export function keyValues(flag: string, values: readonly string[] = []): Record<string, string> {
+  return Object.fromEntries(
+    values.map((value) => {
+      const at = value.indexOf('=');
+      return at < 1 ? bad(flag, value, 'KEY=VALUE') : [value.slice(0, at), value.slice(at + 1)];
+    }),
+  );
+}
+
+/** What is said of each reference, by its full form; only of those that are there. */
+class PerReference<T> {
+  readonly #said = new Map<string, T>();
+
+  constructor(
+    private readonly flag: string,
+    references: readonly Reference[],
+    private readonly initial: T,
+  ) {
+    for (const reference of references) this.#said.set(formatReference(reference), initial);
+  }
+
+  get(reference: Reference): T {
+    return this.#said.get(formatReference(reference)) ?? this.initial;
+  }
+
+  change(value: string, name: string, change: (before: T) => T): void {
+    const key = formatReference(parseReference(name));
+    const before = this.#said.get(key);
+    if (!this.#said.has(key)) bad(this.flag, value, `one of ${[...this.#said.keys()].join(', ')} in front`);
+    this.#said.set(key, change(before ?? this.initial));
+  }
+}
+
+export interface SourceArguments {
+  readonly references?: readonly string[] | undefined;
+  readonly platform?: readonly string[] | undefined;
+  readonly annotationFor?: readonly string[] | undefined;
+}
+
+/** The references of a command line, each with what the flags say of it. */
+export function sourcesOf(args: SourceArguments): IndexSource[] {
+  const references = (args.references ?? []).map(parseReference);
+  const platforms = new PerReference<Platform | 'none' | undefined>('platform', references, undefined);
+  for (const value of args.platform ?? []) {
+    const at = value.lastIndexOf('=');
+    if (at < 1) bad('platform', value, 'REF=PLATFORM');
+    const platform = value.slice(at + 1);
+    platforms.change(value, value.slice(0, at), () =>
+      platform === 'none' ? 'none' : parsePlatformFlag(platform),
+    );
+  }
+  const annotations = new PerReference<Record<string, string>>('annotation-for', references, {});
+  for (const value of args.annotationFor ?? []) {
+    // A value may hold anything, a reference and a key no equals sign, and a key no colon.
+    const equals = value.indexOf('=');
+    const colon = value.lastIndexOf(':', equals);
+    if (equals < 0 || colon < 1 || colon + 1 === equals) bad('annotation-for', value, 'REF:KEY=VALUE');
+    annotations.change(value, value.slice(0, colon), (before) => ({
+      ...before,
+      [value.slice(colon + 1, equals)]: value.slice(equals + 1),
+    }));
+  }
+  return references.map((reference) => ({
+    reference,
+    platform: platforms.get(reference),
+    annotations: annotations.get(reference),
+  }));
+}
