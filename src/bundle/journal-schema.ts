@@ -2,7 +2,7 @@
  * The journal's tables. It holds the whole plan of a bundle, from the first manifest on, and how far each blob is.
  *
  * Blobs are named by `id` inside; a row that edges name before it was added has no size yet. `ordinal` and `offset` are set
- * when the bundle is laid out. `contents` holds the bytes of manifests and configs, apart from the rows that are scanned.
+ * when the bundle is laid out. `done` in `marks` holds for the run that set it: the next one checks again. `contents` holds the bytes of manifests and configs, apart from the rows that are scanned.
  */
 export const journalSchema = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL) WITHOUT ROWID;
@@ -47,7 +47,7 @@ CREATE TABLE images (
   original INTEGER,
   companion_of TEXT
 ) WITHOUT ROWID;
-CREATE TABLE marks (blob INTEGER PRIMARY KEY, have INTEGER NOT NULL, done_in INTEGER);
+CREATE TABLE marks (blob INTEGER PRIMARY KEY, have INTEGER NOT NULL, done INTEGER NOT NULL);
 `;
 
 /** Version of the journal's tables; a journal of another version is planned anew. */

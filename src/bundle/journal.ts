@@ -226,10 +226,10 @@ export class Journal {
     return this.#statements.knownBlob.get(digest) !== undefined;
   }
 
-  /** Writes marks: bytes on the disk, and for finished blobs the run that finished them. */
-  mark(marks: Iterable<{ digest: Digest; have: number; doneIn: number | null }>): void {
+  /** Writes marks: bytes on the disk, and whether the whole blob was found right. */
+  mark(marks: Iterable<{ digest: Digest; have: number; done: boolean }>): void {
     this.database.transaction(() => {
-      for (const { digest, have, doneIn } of marks) this.#statements.mark.run(have, doneIn, digest);
+      for (const { digest, have, done } of marks) this.#statements.mark.run(have, done ? 1 : 0, digest);
     })();
   }
 
@@ -298,8 +298,8 @@ function prepare(database: Database.Database) {
     ),
     imageRoot: database.prepare('SELECT root FROM images WHERE reference = ?').pluck(),
     insertImage: database.prepare('INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?)'),
-    mark: database.prepare(`INSERT INTO marks (blob, have, done_in) SELECT id, min(?, size), ? FROM blobs WHERE digest = ?
-      ON CONFLICT (blob) DO UPDATE SET have = excluded.have, done_in = excluded.done_in`),
+    mark: database.prepare(`INSERT INTO marks (blob, have, done) SELECT id, min(?, size), ? FROM blobs WHERE digest = ?
+      ON CONFLICT (blob) DO UPDATE SET have = excluded.have, done = excluded.done`),
   };
 }
 

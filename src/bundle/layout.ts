@@ -79,12 +79,12 @@ export class Layout {
    */
   async restore(): Promise<LayoutSummary | undefined> {
     const { database } = this.journal;
-    if (database.pragma('quick_check(1)', { simple: true }) !== 'ok') return undefined;
+    if (database.pragma('integrity_check(1)', { simple: true }) !== 'ok') return undefined;
     if (digestOfPlacement(this.journal) !== this.journal.get('plan')) return undefined;
     const { size } = await this.file.stat();
     database
       .prepare(
-        'UPDATE marks SET have = max(0, min(have, ? - (SELECT "offset" FROM blobs WHERE id = marks.blob)))',
+        'UPDATE marks SET done = 0, have = max(0, min(have, ? - (SELECT "offset" FROM blobs WHERE id = marks.blob)))',
       )
       .run(size - this.#start);
     if ((await this.#digestOnDisk()) === this.journal.get('head')) {
@@ -204,7 +204,7 @@ export class Layout {
         .map(({ digest, size, offset }) => ({
           digest,
           have: writtenPrefix(this.file, start + offset, size),
-          doneIn: null,
+          done: false,
         }))
         .filter(({ have }) => have > 0);
       this.journal.mark(marks);

@@ -17,20 +17,11 @@ const usualWrite = 256 * 1024;
  */
 export class Marks {
   readonly #waiting = new Map<Digest, { have: number; done: boolean }>();
-  readonly #run: number;
   #bytes = 0;
   #timer: NodeJS.Timeout | undefined;
   #failure: unknown;
 
-  constructor(private readonly journal: Journal) {
-    this.#run = Number(journal.get('run') ?? 0) + 1;
-    journal.set('run', this.#run);
-  }
-
-  /** The number of this run: blobs that an earlier one finished are checked again. */
-  get run(): number {
-    return this.#run;
-  }
+  constructor(private readonly journal: Journal) {}
 
   /**
    * The first `have` bytes of a blob are written.
@@ -68,12 +59,14 @@ export class Marks {
     this.#timer = undefined;
     this.#bytes = 0;
     if (this.#waiting.size === 0) return;
-    const marks = [...this.#waiting].map(([digest, { have, done }]) => ({
-      digest,
-      have,
-      doneIn: done ? this.#run : null,
-    }));
+    const marks = [...this.#waiting].map(([digest, mark]) => ({ digest, ...mark }));
     this.#waiting.clear();
     this.journal.mark(marks);
+  }
+
+  /** Forgets the marks that wait. */
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#waiting.clear();
   }
 }

@@ -33,7 +33,7 @@ interface PendingRow {
 const pageRows = 256;
 
 const isPending = `"offset" IS NOT NULL AND NOT EXISTS (SELECT 1 FROM contents WHERE blob = blobs.id)
-  AND (marks.done_in IS NULL OR marks.done_in <> (SELECT value FROM meta WHERE name = 'run'))`;
+  AND coalesce(marks.done, 0) = 0`;
 
 /** Blobs that this run has not finished yet, and bytes of them that are not on the disk. */
 export function pendingFigures(journal: Journal): { blobs: number; bytes: number } {

@@ -20,8 +20,9 @@ import { Layout, type LayoutSummary } from './layout.js';
 import { Marks } from './marks.js';
 import { pendingBlobs, pendingFigures, type PendingBlob } from './pending.js';
 
-export type { PendingBlob } from './pending.js';
 import { isTarTime } from './tar.js';
+
+export type { PendingBlob } from './pending.js';
 
 export interface BundleOptions {
   /** The modification time of every entry, and `created` in the catalog; whole seconds count. */
@@ -52,6 +53,7 @@ export class BundleWriter {
   /** The file held bytes before this run planned it. */
   readonly #isSalvage: boolean;
   #summary: LayoutSummary | undefined;
+  #isClosed = false;
 
   private constructor(
     /** The final name. */
@@ -237,20 +239,30 @@ export class BundleWriter {
     Journal.remove(this.#journal.path);
   }
 
-  /** Stops here; what is written stays for another run of the same command. */
+  /** Stops here, where it was not finished or discarded; what is written stays for another run of the same command. */
   async close(): Promise<void> {
-    this.#marks.flush();
-    await this.#release();
+    if (this.#isClosed) return;
+    // A plan that was not laid out is made anew by the next run: there is nothing to keep.
+    if (this.#summary === undefined && !this.#isSalvage) return await this.discard();
+    try {
+      this.#marks.flush();
+    } finally {
+      await this.#release();
+    }
   }
 
   /** Gives the bundle up and removes what was written. */
   async discard(): Promise<void> {
+    // While the journal is held, nobody else can have begun to write the file anew.
+    await rm(this.partialPath, { force: true });
     await this.#release();
     Journal.remove(this.#journal.path);
-    await rm(this.partialPath, { force: true });
   }
 
   async #release(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#marks.stop();
     await this.#file.close();
     this.#journal.close();
     rmSync(ownerPath(this.path), { force: true });

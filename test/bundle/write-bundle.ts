@@ -1,4 +1,5 @@
 /** Plans and fills bundles from images made by the tests, as an export does it. */
+import assert from 'node:assert/strict';
 import { BundleFile } from '../../src/bundle/file.js';
 import { BundleWriter, type BundleOptions } from '../../src/bundle/writer.js';
 import type { Digest } from '../../src/oci/digest.js';
@@ -115,26 +116,46 @@ export function contentsOf(cargo: readonly Cargo[]): Map<Digest, Content> {
   return contents;
 }
 
-/** Writes what is pending, in an order given by `compare`; stops after `limit` blobs. */
+export interface FillOptions {
+  readonly reverse?: boolean;
+  /** Stops after so many blobs. */
+  readonly limit?: number;
+  /** Called after each chunk is written and marked, with its bytes. */
+  readonly onChunk?: (bytes: number) => Promise<void> | void;
+}
+
+/**
+ * Writes what is pending as a transfer does: what an earlier run left is compared, and only the rest is "fetched". Gives the
+ * bytes fetched.
+ */
 export async function fill(
   writer: BundleWriter,
   cargo: readonly Cargo[],
-  { reverse = false, limit = Number.MAX_SAFE_INTEGER } = {},
-): Promise<void> {
+  { reverse = false, limit = Number.MAX_SAFE_INTEGER, onChunk }: FillOptions = {},
+): Promise<number> {
   const contents = contentsOf(cargo);
   const pending = [...writer.pending()];
   if (reverse) pending.reverse();
   const file = await BundleFile.open(writer.partialPath, 'r+');
-  for (const { descriptor, position } of pending.slice(0, limit)) {
-    let at = position;
-    for (const chunk of contents.get(descriptor.digest)?.open() ?? []) {
-      await file.writev([chunk], at);
-      at += chunk.byteLength;
-      writer.progress(descriptor.digest, at - position);
+  let fetched = 0;
+  for (const { descriptor, position, have } of pending.slice(0, limit)) {
+    const { digest } = descriptor;
+    const content = contents.get(digest);
+    assert.ok(content !== undefined, digest);
+    const bytes = bytesOf(content);
+    const left = await file.read(position, have);
+    const from = left.equals(bytes.subarray(0, have)) ? have : 0;
+    for (let at = from; at < bytes.length; at += 64 * 1024) {
+      const chunk = bytes.subarray(at, at + 64 * 1024);
+      await file.writev([chunk], position + at);
+      fetched += chunk.length;
+      writer.progress(digest, at + chunk.length);
+      await onChunk?.(chunk.length);
     }
-    writer.complete(descriptor.digest);
+    writer.complete(digest);
   }
   await file.close();
+  return fetched;
 }
 
 /** A whole bundle at `path`. */
