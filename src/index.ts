@@ -8,6 +8,8 @@ export {
   type ImportOptions,
   type ImportSummary,
 } from './import.js';
+export { inspect, type Inspection } from './inspect.js';
+export { verify, type VerifyReport } from './verify.js';
 export { listImages, type ListImagesOptions } from './list-images.js';
 export { serve, type ServeOptions, type ServeSource, type Serving } from './serve.js';
 export { emitNodeFiles } from './site/emit.js';

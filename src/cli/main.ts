@@ -3,6 +3,8 @@ import yargs, { type Argv } from 'yargs';
 import { AirliftError, isAirliftError } from '../errors.js';
 import { exitCodeOf, exitCodes } from './exit-codes.js';
 import { addExport } from './export.js';
+import { addInspect } from './inspect.js';
+import { addVerify } from './verify.js';
 import { addImport } from './import.js';
 import { hideDashes } from './dash.js';
 import { addListImages } from './list-images.js';
@@ -15,9 +17,9 @@ function version(): string {
 }
 
 /** Every command, in the order in which they are used. */
-export const commandNames = ['export', 'import', 'serve', 'list-images'] as const;
+export const commandNames = ['export', 'inspect', 'verify', 'import', 'serve', 'list-images'] as const;
 
-const commands = [addExport, addImport, addServe, addListImages];
+const commands = [addExport, addInspect, addVerify, addImport, addServe, addListImages];
 
 /** The parser with every command, as `main` runs it and the documentation is checked against it. */
 export function parser(args: readonly string[]): Argv {
@@ -35,7 +37,6 @@ export function parser(args: readonly string[]): Argv {
     .wrap(110)
     .parserConfiguration({
       'duplicate-arguments-array': true,
-      'strip-dashed': true,
       'greedy-arrays': false,
       'parse-positional-numbers': false,
     })

@@ -1,0 +1,53 @@
+import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
+import { inspect, type Inspection } from '../index.js';
+import { count, formatBytes, formatTable, printable } from './format.js';
+import { printJson, printLine } from './print.js';
+
+const flags = {
+  json: { type: 'boolean', default: false, describe: 'print JSON on standard output, and nothing else' },
+} as const satisfies Record<string, Options>;
+
+type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle: string }>;
+
+/** A line a platform, the image's name on the first of them. */
+function rowsOf(inspection: Inspection): string[][] {
+  return inspection.images.flatMap(({ reference, digest, platforms, size, companionOf }) => {
+    const parts = platforms.map((part) => [part.platform, formatBytes(part.size)]);
+    const kind = companionOf === undefined ? '-' : 'signature';
+    const [first = [kind, formatBytes(size)], ...rest] = parts;
+    return [[reference, ...first, digest.slice(0, 19)], ...rest.map((part) => ['', ...part, ''])];
+  });
+}
+
+async function run(args: Arguments): Promise<void> {
+  const inspection = await inspect(args.bundle);
+  if (args.json) {
+    printJson(inspection);
+    return;
+  }
+  printLine(printable(formatTable(['image', 'platform', 'size', 'digest'], rowsOf(inspection), [2])));
+  const shared = inspection.sharedBytes > 0 ? `, sharing saved ${formatBytes(inspection.sharedBytes)}` : '';
+  const leftOut =
+    inspection.leftOut > 0
+      ? `; ${count(inspection.leftOut, 'blob')} left out (${formatBytes(inspection.leftOutBytes)})`
+      : '';
+  printLine('');
+  printLine(
+    `${printable(inspection.bundle)}: ${count(inspection.images.length, 'image')}, ${count(inspection.blobs, 'blob')}, ` +
+      `${formatBytes(inspection.size)} in all${shared}${leftOut}, made ${printable(inspection.created)}`,
+  );
+}
+
+/** `airlift inspect <bundle>` */
+export function addInspect(parser: Argv): Argv {
+  return parser.command(
+    'inspect <bundle>',
+    'show what a bundle says it holds',
+    (yargs) =>
+      yargs
+        .positional('bundle', { type: 'string', demandOption: true, describe: 'bundle to look into' })
+        .options(flags)
+        .example('$0 inspect site.tar', 'images, platforms, sizes, and what sharing saved'),
+    (args) => run(args),
+  );
+}

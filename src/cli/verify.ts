@@ -1,0 +1,69 @@
+import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
+import { verify, type VerifyReport } from '../index.js';
+import { exitCodes } from './exit-codes.js';
+import { outputFlags } from './flags.js';
+import { count, formatBytes, formatDuration, printable } from './format.js';
+import { interruptible } from './interrupt.js';
+import { printJson, printLine } from './print.js';
+import { checkBar } from './progress.js';
+
+const flags = { ...outputFlags } as const satisfies Record<string, Options>;
+
+type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle: string }>;
+
+function printReport(report: VerifyReport, milliseconds: number): void {
+  for (const { thing, detail, images } of report.problems) {
+    printLine(printable(`damaged: ${thing}: ${detail}`));
+    for (const { reference, platforms } of images) {
+      printLine(
+        printable(`  breaks ${reference}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`),
+      );
+    }
+  }
+  const what = `${count(report.images, 'image')}, ${count(report.blobs, 'blob')}, ${formatBytes(report.blobBytes)}`;
+  if (report.ok) {
+    printLine(
+      `verified ${report.bundle}: ${what} in ${formatDuration(milliseconds)}, nothing lost or changed`,
+    );
+    printLine(`next: airlift import ${report.bundle} --to HOST[:PORT]`);
+    return;
+  }
+  printLine(`${report.bundle} is damaged: ${count(report.problems.length, 'problem')} in ${what}`);
+  printLine('next: copy the bundle again from where it is whole, and verify it there first');
+}
+
+async function run(args: Arguments): Promise<void> {
+  const started = Date.now();
+  const bar = args.json || args.quiet ? undefined : checkBar();
+  try {
+    const report = await interruptible((signal) =>
+      verify(args.bundle, { onProgress: bar?.onProgress, signal }),
+    );
+    bar?.stop();
+    if (args.json) printJson(report);
+    else printReport(report, Date.now() - started);
+    if (!report.ok) process.exitCode = exitCodes.damaged;
+  } finally {
+    bar?.stop();
+  }
+}
+
+/** `airlift verify <bundle>` */
+export function addVerify(parser: Argv): Argv {
+  return parser.command(
+    'verify <bundle>',
+    'prove that nothing in a bundle was lost or changed',
+    (yargs) =>
+      yargs
+        .positional('bundle', {
+          type: 'string',
+          demandOption: true,
+          describe: 'bundle to read, to the last byte',
+        })
+        .options(flags)
+        .epilogue(
+          'Exit code 4 says that damage was found; every damaged thing is named with the images it breaks.',
+        ),
+    (args) => run(args),
+  );
+}

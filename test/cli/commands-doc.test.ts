@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { commandNames, parser } from '../../src/cli/main.js';
+
+const path = fileURLToPath(new URL('../../../docs/commands.md', import.meta.url));
+
+/** What `airlift … --help` prints. */
+async function help(args: readonly string[]): Promise<string> {
+  let text = '';
+  await parser([]).parseAsync([...args, '--help'], {}, (_error, _args, output) => void (text = output));
+  return text.trimEnd();
+}
+
+async function render(): Promise<string> {
+  const parts = [
+    '# Commands',
+    'What `--help` prints, command by command. This page is checked against the program: after a change of flags,',
+    '`UPDATE_DOCS=1 npm test` writes it anew.',
+    `\`\`\`text\n${await help([])}\n\`\`\``,
+  ];
+  for (const name of commandNames)
+    parts.push(`## ${name}`, `\`\`\`text\n${await help(name.split(' '))}\n\`\`\``);
+  return `${parts.join('\n\n').replace('flags,\n\n', 'flags,\n')}\n`;
+}
+
+test('docs/commands.md is what --help prints', async () => {
+  const want = await render();
+  if (process.env['UPDATE_DOCS'] === '1') writeFileSync(path, want);
+  assert.equal(readFileSync(path, 'utf8'), want);
+});

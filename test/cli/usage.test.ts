@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { airlift } from '../support/airlift.js';
+import { temp } from '../support/temp.js';
+
+test('a wrong call ends with exit code 2, says what is wrong and leaves nothing', async (t) => {
+  const dir = temp(t);
+  const output = join(dir, 'site.tar');
+  const calls: readonly (readonly [readonly string[], RegExp])[] = [
+    [[], /name a command/],
+    [['exprot'], /export|Unknown/i],
+    [['export', 'redis'], /output/],
+    [['export', '-o', output], /no images/],
+    [['export', 'Redis', '-o', output], /not a repository path/],
+    [['export', 'redis', '--platform', 'linux/arm/v7/x', '-o', output], /parse platform/],
+    [['export', 'redis', '--platfrom', 'linux/amd64', '-o', output], /platfrom/],
+    [['export', 'redis', '-j', '0', '-o', output], /--concurrency/],
+    [['import', 'site.tar'], /to/],
+    [['import', 'site.tar', '--to', 'http://127.0.0.1:5000'], /scheme/],
+    [['import', 'site.tar', '--to', '127.0.0.1:5000/Team'], /is not a repository path/],
+    [['import', 'site.tar', '--to', '127.0.0.1:5000', '--on-existing-tag', 'ask'], /on-existing-tag/],
+  ];
+  for (const [args, message] of calls) {
+    const { stderr } = await airlift(args, { codes: [2] });
+    assert.match(stderr, message, args.join(' '));
+  }
+  assert.deepEqual(readdirSync(dir), []);
+});
+
+test('every bad line of every list is told at once, with file and line, before anything is fetched', async (t) => {
+  const dir = temp(t);
+  const list = join(dir, 'list.txt');
+  writeFileSync(list, '# images\r\nredis:7\r\n\r\nNope\r\nghcr.io/acme/api@sha256:12\r\n');
+  const { stderr } = await airlift(
+    ['export', '--images', list, '--images', '-', '-o', join(dir, 'site.tar')],
+    {
+      codes: [2],
+      input: 'ok:1\nbad:\n',
+    },
+  );
+  assert.match(stderr, /list\.txt:4/);
+  assert.match(stderr, /list\.txt:5/);
+  assert.match(stderr, /standard input:2/);
+  assert.deepEqual(readdirSync(dir), ['list.txt']);
+});
+
+test('errors with --json are one JSON line', async () => {
+  const { stdout } = await airlift(['export', 'Redis', '-o', 'x.tar', '--json'], { codes: [2] });
+  const error = JSON.parse(stdout) as { event: string; code: string; message: string };
+  assert.deepEqual([error.event, error.code], ['error', 'usage']);
+});
+
+test('--version prints the version', async () => {
+  const { stdout } = await airlift(['--version']);
+  assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
+});
