@@ -7,6 +7,7 @@ import { addInspect } from './inspect.js';
 import { addVerify } from './verify.js';
 import { addImport } from './import.js';
 import { hideDashes } from './dash.js';
+import { addIndex } from './index-command.js';
 import { addListImages } from './list-images.js';
 import { printError } from './print.js';
 import { addServe } from './serve.js';
@@ -17,9 +18,22 @@ function version(): string {
 }
 
 /** Every command, in the order in which they are used. */
-export const commandNames = ['export', 'inspect', 'verify', 'import', 'serve', 'list-images'] as const;
+export const commandNames = [
+  'export',
+  'inspect',
+  'verify',
+  'import',
+  'serve',
+  'index',
+  'index create',
+  'index append',
+  'index remove',
+  'index merge',
+  'index inspect',
+  'list-images',
+] as const;
 
-const commands = [addExport, addInspect, addVerify, addImport, addServe, addListImages];
+const commands = [addExport, addInspect, addVerify, addImport, addServe, addIndex, addListImages];
 
 /** The parser with every command, as `main` runs it and the documentation is checked against it. */
 export function parser(args: readonly string[]): Argv {
