@@ -10,7 +10,7 @@ import type { Reference, Repository } from './oci/reference.js';
 import type { Image, Source } from './oci/source.js';
 
 export type BlobRole = 'config' | 'layer';
-export type EdgeRole = 'manifest' | BlobRole;
+export type EdgeRole = 'manifest' | BlobRole | 'subject';
 
 /** One line of the graph: `parent` names `child`, as its `position`th of that role. */
 export interface Edge {
@@ -45,6 +45,7 @@ export interface PlanSink {
   blob(node: BlobNode): void;
   /** A blob that a manifest names and that is not carried: a foreign layer that was chosen to be kept as it is. */
   leftOut?(node: BlobNode): void;
+  /** A publisher's index may come twice: beside its filtered copy, where its edges lead to what is not carried, and whole. */
   manifest(node: ManifestNode): void;
 }
 
@@ -78,6 +79,8 @@ export class Planner {
   readonly #loading = new Map<Digest, Promise<Loaded>>();
   /** Manifests that the sink has: a digest may be known as somebody's layer and still be a manifest to walk. */
   readonly #added = new Set<Digest>();
+  /** Publishers' indexes whose bytes the sink has, beside the filtered ones made of them. */
+  readonly #originals = new Set<Digest>();
   readonly #adding = new Map<Digest, Promise<void>>();
   readonly #chosen = new Map<string, Promise<Pick<Image, 'root' | 'original'>>>();
 
@@ -118,23 +121,29 @@ export class Planner {
     await this.#add(image.reference, image.root, 0, undefined, subjects);
     if (image.original !== undefined) {
       subjects.add(image.original.digest);
-      if (!this.#added.has(image.original.digest)) {
-        const { descriptor, bytes, manifest } = await this.#load(image.reference, image.original);
-        // No edges: what was filtered out is not part of the plan.
-        this.#emit({
-          repository: image.reference,
-          descriptor,
-          bytes,
-          manifest,
-          edges: [],
-          platform: undefined,
-        });
-      }
+      await this.#addOriginal(image.reference, image.original);
     }
     if (this.options.referrers === true) {
       for (const subject of subjects) await this.#addReferrers(image.reference, subject, 0);
     }
     return subjects;
+  }
+
+  /** Plans the bytes of a publisher's index alone: what was filtered out of it is not part of the plan. */
+  async #addOriginal(repository: Repository, descriptor: Descriptor): Promise<void> {
+    if (this.#added.has(descriptor.digest) || this.#originals.has(descriptor.digest)) return;
+    const { bytes, manifest } = await this.#load(repository, descriptor);
+    // Not noted as added: another image may take all of it, and its children then have to be walked.
+    this.#originals.add(descriptor.digest);
+    this.sink.manifest({
+      repository,
+      descriptor,
+      bytes,
+      manifest,
+      edges: edgesOf(manifest),
+      platform: undefined,
+    });
+    this.#loading.delete(descriptor.digest);
   }
 
   async #choose(
@@ -278,5 +287,6 @@ export function edgesOf(manifest: Manifest | Index): Edge[] {
     if (manifest.config !== undefined) add('config', [manifest.config]);
     add('layer', manifest.layers);
   }
+  if (manifest.subject !== undefined) add('subject', [manifest.subject]);
   return edges;
 }

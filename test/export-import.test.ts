@@ -110,6 +110,7 @@ describe('registry to bundle to registry', { skip: needs('docker-registry') }, (
     const bundle = join(temp(t), 'site.tar');
     const web = images.find(({ repository }) => repository === 'acme/web') ?? assert.fail();
     await airlift(['export', referenceOf(web), '--platform', 'linux/amd64,linux/arm/v7', '-o', bundle]);
+    await airlift(['verify', bundle]);
     const list = (await run('tar', ['tf', bundle])).stdout.split('\n');
     assert.ok(
       list.includes(`blobs/${web.image.root.digest.replace(':', '/')}`),

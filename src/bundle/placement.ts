@@ -5,16 +5,19 @@ import { blobPath } from './format.js';
 import type { Journal } from './journal.js';
 import { headerLength } from './tar.js';
 
+/** Publishers' indexes that only their bytes are carried of: they name platforms that were filtered out. */
+const bytesOnly = 'SELECT original FROM images WHERE original IS NOT NULL EXCEPT SELECT root FROM images';
+
 /**
- * Checks that everything the plan names is part of it. Only a `subject` may be elsewhere: referrers are allowed to refer to
- * what is not there.
+ * Checks that everything the plan names is part of it. Only a `subject` may be elsewhere, since referrers are allowed to
+ * refer to what is not there, and what was filtered out of a publisher's index.
  * @throws AirliftError `input`
  */
 export function checkPlan(journal: Journal): void {
   const missing = journal.database
     .prepare(
       `SELECT digest FROM blobs WHERE size IS NULL AND (
-        id IN (SELECT child FROM edges WHERE role <> 'subject') OR id IN (SELECT parent FROM edges)
+        id IN (SELECT child FROM edges WHERE role <> 'subject' AND parent NOT IN (${bytesOnly})) OR id IN (SELECT parent FROM edges)
         OR id IN (SELECT root FROM images) OR id IN (SELECT original FROM images))
       UNION ALL SELECT digest FROM blobs WHERE id NOT IN (SELECT blob FROM manifests) AND (
         id IN (SELECT root FROM images) OR id IN (SELECT parent FROM edges) OR id IN (SELECT original FROM images))
