@@ -2,7 +2,8 @@ import { open, rm } from 'node:fs/promises';
 import Database from 'better-sqlite3';
 import { catalogIndexes, catalogTables, catalogViews } from './catalog-schema.js';
 import { applicationId, formatVersion } from './format.js';
-import { journalError, type Journal } from './journal.js';
+import { journalError } from './journal-database.js';
+import type { Journal } from './journal.js';
 
 const pageSize = 4096;
 

@@ -1,13 +1,13 @@
 import { rmSync } from 'node:fs';
-import Database from 'better-sqlite3';
-import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../errors.js';
+import type Database from 'better-sqlite3';
+import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { isIndex } from '../oci/media-types.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
 import { formatReference, type Repository } from '../oci/reference.js';
 import type { Image } from '../oci/source.js';
-import { journalSchema, journalVersion } from './journal-schema.js';
+import { connect, type JournalStatements } from './journal-database.js';
 
 /** What a blob is to the image it belongs to. Content that is several is counted as the first of these. */
 export type BlobKind = 'index' | 'manifest' | 'config' | 'layer';
@@ -56,11 +56,10 @@ const commitEvery = 5000;
 export class Journal {
   #adds = 0;
   #database: Database.Database;
-  #statements: ReturnType<typeof prepare>;
+  #statements: JournalStatements;
 
   private constructor(readonly path: string) {
-    this.#database = connect(path);
-    this.#statements = prepare(this.#database);
+    [this.#database, this.#statements] = connect(path);
   }
 
   get database(): Database.Database {
@@ -85,8 +84,7 @@ export class Journal {
   restart(): void {
     this.#database.close();
     Journal.remove(this.path);
-    this.#database = connect(this.path);
-    this.#statements = prepare(this.#database);
+    [this.#database, this.#statements] = connect(this.path);
   }
 
   /** Removes the journal's files. The journal must be closed. */
@@ -243,76 +241,4 @@ export class Journal {
     this.commit();
     this.database.close();
   }
-}
-
-/** Opens the database, takes its lock, and makes the tables where there are none. */
-function connect(path: string): Database.Database {
-  let database: Database.Database | undefined;
-  try {
-    database = new Database(path, { timeout: 0 });
-    database.pragma('locking_mode = EXCLUSIVE');
-    database.pragma('journal_mode = WAL');
-    database.pragma('synchronous = NORMAL');
-    database.pragma('cache_size = -8000');
-    // The lock is taken with the first transaction, and held from then on.
-    database.exec('BEGIN IMMEDIATE; COMMIT');
-    if (database.pragma('user_version', { simple: true }) !== journalVersion) {
-      if (database.prepare('SELECT count(*) FROM sqlite_schema').pluck().get() !== 0)
-        throw new AirliftError('damaged', `open ${path}: not a journal of this version`);
-      database.exec(`BEGIN; ${journalSchema} PRAGMA user_version = ${journalVersion}; COMMIT`);
-    }
-    return database;
-  } catch (error) {
-    database?.close();
-    throw journalError(`open ${path}`, error);
-  }
-}
-
-function prepare(database: Database.Database) {
-  return {
-    getMeta: database.prepare('SELECT value FROM meta WHERE name = ?').pluck(),
-    setMeta: database.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)'),
-    blobId: database.prepare('SELECT id FROM blobs WHERE digest = ?').pluck(),
-    knownBlob: database
-      .prepare('SELECT 1 FROM blobs WHERE digest = ? AND size IS NOT NULL AND left_out IS NULL')
-      .pluck(),
-    insertBlob: database.prepare('INSERT INTO blobs (digest) VALUES (?)'),
-    blobRow: database.prepare('SELECT size, kind FROM blobs WHERE id = ?'),
-    describeBlob: database.prepare('UPDATE blobs SET size = ?, kind = ? WHERE id = ?'),
-    placeBlob: database.prepare(
-      `UPDATE blobs SET registry = ?, repository = ?, media_type = ?, urls = ?, left_out = NULL
-      WHERE id = ? AND registry IS NULL`,
-    ),
-    leaveOut: database.prepare(
-      'UPDATE blobs SET left_out = ?, media_type = ? WHERE id = ? AND registry IS NULL',
-    ),
-    insertContent: database.prepare('INSERT OR IGNORE INTO contents (blob, bytes) VALUES (?, ?)'),
-    // Where descriptors differ in what they say of one manifest, the least text wins: the order of adding must not matter.
-    insertManifest: database.prepare(`INSERT INTO manifests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-      ON CONFLICT (blob) DO UPDATE SET platform = excluded.platform, os = excluded.os,
-        architecture = excluded.architecture, variant = excluded.variant, os_version = excluded.os_version,
-        os_features = excluded.os_features
-      WHERE excluded.platform IS NOT NULL AND (platform IS NULL OR excluded.platform < platform)`),
-    insertEdge: database.prepare(
-      'INSERT OR IGNORE INTO edges (parent, role, position, child) VALUES (?, ?, ?, ?)',
-    ),
-    imageRoot: database.prepare('SELECT root FROM images WHERE reference = ?').pluck(),
-    insertImage: database.prepare('INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?)'),
-    mark: database.prepare(`INSERT INTO marks (blob, have, done) SELECT id, min(?, size), ? FROM blobs WHERE digest = ?
-      ON CONFLICT (blob) DO UPDATE SET have = excluded.have, done = excluded.done`),
-  };
-}
-
-/** Turns what SQLite throws into an AirliftError. */
-export function journalError(attempted: string, cause: unknown): AirliftError {
-  if (cause instanceof AirliftError) return cause;
-  const code = systemCodeOf(cause) ?? '';
-  const text = messageOf(cause);
-  if (code.startsWith('SQLITE_BUSY'))
-    return new AirliftError('busy', `${attempted}: in use by another run`, { cause });
-  if (code === 'SQLITE_FULL')
-    return new AirliftError('no-space', `${attempted}: no space left on the device`, { cause });
-  if (code.startsWith('SQLITE_NOTADB') || code.startsWith('SQLITE_CORRUPT'))
-    return new AirliftError('damaged', `${attempted}: ${text}`, { cause });
-  return new AirliftError('io', `${attempted}: ${text}`, { cause });
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import { AirliftError } from '../errors.js';
+import { AirliftError, isAirliftError } from '../errors.js';
 import { algorithmOf, digestOf, type Digest } from '../oci/digest.js';
 import { buildCatalog } from './catalog-build.js';
 import { checkDiskSpace } from './disk-space.js';
@@ -8,6 +8,7 @@ import type { BundleFile } from './file.js';
 import { blobPath } from './format.js';
 import { GatheringWriter } from './gathering-writer.js';
 import { composeHead, headBytes, headLength, type HeadEntry } from './head-build.js';
+import { journalError } from './journal-database.js';
 import type { Journal } from './journal.js';
 import { pendingFigures } from './pending.js';
 import { checkPlan, digestOfPlacement, placeBlobs, placedBytes } from './placement.js';
@@ -72,19 +73,39 @@ export class Layout {
     return this.#summary();
   }
 
+  /** Whether the journal holds a plan that was laid out, and all of it is as it was written. */
+  isSound(): boolean {
+    try {
+      return (
+        this.journal.get('state') === 'laid-out' &&
+        this.journal.database.pragma('integrity_check(1)', { simple: true }) === 'ok' &&
+        digestOfPlacement(this.journal) === this.journal.get('plan')
+      );
+    } catch (error) {
+      if (isAirliftError(journalError('', error), 'damaged')) return false;
+      throw error;
+    }
+  }
+
   /**
-   * Takes up a plan that an interrupted run laid out: checks the journal, and writes again whatever of the file is known.
-   * Gives undefined where the journal is damaged: then everything is to be planned anew.
+   * Takes up a sound plan that an interrupted run laid out, and writes again whatever of the file is known. Gives undefined
+   * where what the journal holds beside the plan is damaged: then everything is to be planned anew.
    * @throws AirliftError `no-space`, `io`
    */
   async restore(): Promise<LayoutSummary | undefined> {
-    const { database } = this.journal;
-    if (database.pragma('integrity_check(1)', { simple: true }) !== 'ok') return undefined;
-    if (digestOfPlacement(this.journal) !== this.journal.get('plan')) return undefined;
+    try {
+      return await this.#restore();
+    } catch (error) {
+      if (isAirliftError(journalError('', error), 'damaged')) return undefined;
+      throw error;
+    }
+  }
+
+  async #restore(): Promise<LayoutSummary | undefined> {
     const { size } = await this.file.stat();
-    database
+    this.journal.database
       .prepare(
-        'UPDATE marks SET done = 0, have = max(0, min(have, ? - (SELECT "offset" FROM blobs WHERE id = marks.blob)))',
+        `UPDATE marks SET done = 0, have = max(0, min(iif(typeof(have) = 'integer', have, 0), ? - (SELECT "offset" FROM blobs WHERE id = marks.blob)))`,
       )
       .run(size - this.#start);
     if ((await this.#digestOnDisk()) === this.journal.get('head')) {

@@ -1,25 +1,16 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { lstat, open, rename, rm } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import { dirname } from 'node:path';
-import { AirliftError, isAirliftError, systemCodeOf } from '../errors.js';
+import { rename, rm } from 'node:fs/promises';
+import { AirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Image } from '../oci/source.js';
 import { BundleFile } from './file.js';
 import { ioError } from './io-error.js';
-import {
-  Journal,
-  journalError,
-  type BlobNode,
-  type EdgeRole,
-  type LeftOut,
-  type ManifestNode,
-} from './journal.js';
+import { journalError } from './journal-database.js';
+import { Journal, type BlobNode, type EdgeRole, type LeftOut, type ManifestNode } from './journal.js';
 import { Layout, type LayoutSummary } from './layout.js';
 import { Marks } from './marks.js';
+import { forgetOwner, openJournal, refuseExisting, refuseOther, syncDirectory } from './output-name.js';
 import { pendingBlobs, pendingFigures, type PendingBlob } from './pending.js';
-
 import { isTarTime } from './tar.js';
 
 export type { PendingBlob } from './pending.js';
@@ -88,13 +79,13 @@ export class BundleWriter {
     try {
       // Another run may have finished between the first look and the lock.
       if (options.replace !== true) await refuseExisting(path);
-      const isLaidOut = journal.get('state') === 'laid-out';
-      if (isLaidOut && journal.get('fingerprint') !== options.fingerprint)
-        refuseOther(path, String(journal.get('fingerprint')), options.fingerprint);
       file = await BundleFile.open(`${path}.partial`, 'create');
       const isSalvage = (await file.stat()).size > 0;
       const layout = new Layout(journal, file);
-      const summary = isLaidOut ? await layout.restore() : undefined;
+      const isSound = layout.isSound();
+      if (isSound && journal.get('fingerprint') !== options.fingerprint)
+        refuseOther(path, String(journal.get('fingerprint')), options.fingerprint);
+      const summary = isSound ? await layout.restore() : undefined;
       if (summary === undefined) {
         journal.restart();
         journal.set('fingerprint', options.fingerprint);
@@ -110,7 +101,7 @@ export class BundleWriter {
     } catch (error) {
       await file?.close();
       journal.close();
-      rmSync(ownerPath(path), { force: true });
+      forgetOwner(path);
       throw journalError(`open ${path}.partial.journal`, error);
     }
   }
@@ -265,69 +256,6 @@ export class BundleWriter {
     this.#marks.stop();
     await this.#file.close();
     this.#journal.close();
-    rmSync(ownerPath(this.path), { force: true });
-  }
-}
-
-function ownerPath(path: string): string {
-  return `${path}.partial.owner`;
-}
-
-/** Opens the journal, which locks it, and leaves a note of who has it for whoever is refused. */
-function openJournal(path: string): Journal {
-  try {
-    const journal = Journal.open(`${path}.partial.journal`);
-    writeFileSync(
-      ownerPath(path),
-      `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`,
-    );
-    return journal;
-  } catch (error) {
-    if (!isAirliftError(error, 'busy')) throw error;
-    let owner = 'another process';
-    try {
-      owner =
-        readFileSync(ownerPath(path), 'utf8')
-          .slice(0, 200)
-          .replace(/[^ -~]/g, '') || owner;
-    } catch {
-      // It is only a courtesy.
-    }
-    throw new AirliftError('busy', `write ${path}: ${owner} is writing it`, {
-      cause: error,
-      hint: 'wait for it to end, or choose another name',
-    });
-  }
-}
-
-function refuseOther(path: string, planned: string, asked: string): never {
-  throw new AirliftError(
-    'conflict',
-    `write ${path}: an unfinished export of something else is there; got ${asked}, want ${planned}`,
-    {
-      hint: `run the earlier command again to finish it, or remove ${path}.partial and ${path}.partial.journal to start over`,
-    },
-  );
-}
-
-async function refuseExisting(path: string): Promise<void> {
-  try {
-    await lstat(path);
-  } catch (error) {
-    if (systemCodeOf(error) === 'ENOENT') return;
-    throw ioError(`open ${path}`, error);
-  }
-  throw new AirliftError('exists', `write ${path}: it exists already`, {
-    hint: '--force replaces it; or choose another name',
-  });
-}
-
-/** Waits until a new or renamed entry of a directory is on the disk, where the system can. */
-async function syncDirectory(path: string): Promise<void> {
-  try {
-    const directory = await open(dirname(path), 'r');
-    await directory.sync().finally(() => directory.close());
-  } catch {
-    // Some filesystems and Windows have no sync of directories.
+    forgetOwner(this.path);
   }
 }

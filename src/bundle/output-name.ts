@@ -1,0 +1,83 @@
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { lstat, open } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import { AirliftError, isAirliftError, systemCodeOf } from '../errors.js';
+import { ioError } from './io-error.js';
+import { Journal } from './journal.js';
+
+function ownerPath(path: string): string {
+  return `${path}.partial.owner`;
+}
+
+/** Takes the note away that `openJournal` left. */
+export function forgetOwner(path: string): void {
+  rmSync(ownerPath(path), { force: true });
+}
+
+function leaveNote(path: string): void {
+  const note = `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`;
+  try {
+    writeFileSync(ownerPath(path), note);
+  } catch {
+    // It is only a courtesy: the lock holds without it.
+  }
+}
+
+/** Opens the journal, which locks it, and leaves a note of who has it for whoever is refused. */
+export function openJournal(path: string): Journal {
+  try {
+    const journal = Journal.open(`${path}.partial.journal`);
+    leaveNote(path);
+    return journal;
+  } catch (error) {
+    if (!isAirliftError(error, 'busy')) throw error;
+    let owner = 'another process';
+    try {
+      owner =
+        readFileSync(ownerPath(path), 'utf8')
+          .slice(0, 200)
+          .replace(/[^ -~]/g, '') || owner;
+    } catch {
+      // Then it stays unnamed.
+    }
+    throw new AirliftError('busy', `write ${path}: ${owner} is writing it`, {
+      cause: error,
+      hint: 'wait for it to end, or choose another name',
+    });
+  }
+}
+
+/** Refuses to go on with what an interrupted run was asked for in other words. */
+export function refuseOther(path: string, planned: string, asked: string): never {
+  throw new AirliftError(
+    'conflict',
+    `write ${path}: an unfinished export of something else is there; got ${asked}, want ${planned}`,
+    {
+      hint: `run the earlier command again to finish it, or remove ${path}.partial and ${path}.partial.journal to start over`,
+    },
+  );
+}
+
+/** Refuses a name that is taken, be it by a link that leads nowhere. */
+export async function refuseExisting(path: string): Promise<void> {
+  try {
+    await lstat(path);
+  } catch (error) {
+    if (systemCodeOf(error) === 'ENOENT') return;
+    throw ioError(`open ${path}`, error);
+  }
+  throw new AirliftError('exists', `write ${path}: it exists already`, {
+    hint: '--force replaces it; or choose another name',
+  });
+}
+
+/** Waits until a new or renamed entry of a directory is on the disk, where the system can. */
+export async function syncDirectory(path: string): Promise<void> {
+  try {
+    const directory = await open(dirname(path), 'r');
+    await directory.sync().finally(() => directory.close());
+  } catch {
+    // Some filesystems and Windows have no sync of directories.
+  }
+}
