@@ -120,8 +120,12 @@ function words(
 
 function hintFor(status: number, context: RefusalContext, html: boolean, page: string): string | undefined {
   if (/HTTP request (?:was sent )?to (?:an )?HTTPS/i.test(page)) return 'it speaks TLS: pass --no-plain-http';
+  if (status === 413)
+    return 'pass a smaller --chunk-size, or raise the body limit of the proxy in front of it (nginx: client_max_body_size 0)';
   if (html && status !== 401 && status < 500) return proxyHint;
   if (status === 401) return `airlift login ${context.registry}`;
+  if (status === 429)
+    return `run the same command again later; some registries allow more to accounts: airlift login ${context.registry}`;
   if (status === 403)
     return `the account lacks this right; for another one: airlift login ${context.registry}`;
   return undefined;

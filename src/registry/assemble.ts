@@ -58,11 +58,9 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
   const hosts = options.hosts ?? {};
   const tls = new TlsBook(options, hosts);
   const idleTimeout = options.idleTimeout ?? 60_000;
-  const connections = options.connections ?? 32;
   const wire = new Wire({
     idleTimeout,
     connectTimeout: Math.min(idleTimeout, 30_000),
-    connections,
     tlsOf: (host) => tls.of(host),
     proxyOf: proxyFinder(options.proxy, (secret) => secrets.add(secret)),
   });
@@ -72,7 +70,7 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
       retries: options.retries ?? 5,
       retryDelay: options.retryDelay ?? 500,
       maxRetryAfter: options.maxRetryAfter ?? 300_000,
-      maxRequests: connections,
+      maxRequests: options.requestsPerHost ?? 32,
       ...(hooks.trace === undefined ? {} : { trace: hooks.trace.bind(hooks) }),
     },
     secrets,

@@ -48,7 +48,7 @@ export class ChunkedUpload {
       while (this.#offset < size) await this.#sendChunk(Math.min(this.chunkSize, size - this.#offset));
       await this.#content.finish();
     } finally {
-      await this.#content.close();
+      this.#content.close();
     }
     return this.#url;
   }
@@ -70,6 +70,7 @@ export class ChunkedUpload {
       });
     } catch (error) {
       if (!isAirliftError(error, 'network')) throw error;
+      this.#content.close();
       await this.#recover(error);
       return;
     }
@@ -79,6 +80,8 @@ export class ChunkedUpload {
       this.#accept(answer, length);
       return;
     }
+    // The chunk may still be being read, for nobody.
+    this.#content.close();
     const refusal = await client.refusal(answer, request, 'chunk');
     if (status === 413 && this.chunkSize / 4 >= Math.max(smallestChunk, this.session.minChunk)) {
       this.chunkSize = Math.floor(this.chunkSize / 4);
@@ -122,6 +125,7 @@ export class ChunkedUpload {
         cause: fault,
       });
     if (headerOf(answer, 'location') !== undefined) this.#url = locationOf(answer, call);
+    if (reached > this.#offset) this.#faults = 0;
     this.#offset = reached;
   }
 

@@ -74,6 +74,7 @@ export class HostLimiter {
   }
 
   #turn(doing: string, signal: AbortSignal | undefined): Promise<void> {
+    if (signal?.aborted === true) return Promise.reject(interruption(doing, signal));
     return new Promise((resolve, reject) => {
       const go = (): void => {
         signal?.removeEventListener('abort', stop);

@@ -107,8 +107,8 @@ export interface RegistryOptions extends TlsOptions {
   readonly rateBudget?: RateBudget | undefined;
   /** Milliseconds without a byte after which a connection counts as broken. Default 60 000. */
   readonly idleTimeout?: number | undefined;
-  /** The most connections to one host. Default 32. */
-  readonly connections?: number | undefined;
+  /** The most requests to one host that wait for an answer at a time. Default 32. */
+  readonly requestsPerHost?: number | undefined;
   /** Bytes of a chunk where blobs are uploaded in chunks; left out: in one piece, as long as the registry takes it. */
   readonly chunkSize?: number | undefined;
 }

@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { Verifier } from '../oci/digest.js';
@@ -21,15 +22,23 @@ export function wholeContent(descriptor: Descriptor, open: OpenContent): SentCon
   return { size: descriptor.size, open: read };
 }
 
+/** A place in content that is open. */
+interface Cursor {
+  readonly stream: Readable;
+  readonly chunks: AsyncIterator<Uint8Array>;
+  /** What was read and not given out yet. */
+  rest: Uint8Array;
+  /** Offset of the first byte of `rest`. */
+  position: number;
+}
+
 /**
  * A blob that is sent piece by piece, read in one go where the pieces follow each other. What is read for the first time is
  * verified; `finish` says whether all of it is right.
  */
 export class PiecewiseContent {
   readonly #verifier: Verifier;
-  #chunks: AsyncIterator<Uint8Array> | undefined;
-  #rest: Uint8Array = new Uint8Array();
-  #position = 0;
+  #cursor: Cursor | undefined;
 
   constructor(
     readonly descriptor: Descriptor,
@@ -48,54 +57,53 @@ export class PiecewiseContent {
    * @throws AirliftError `digest-mismatch` or `size-mismatch`
    */
   async finish(): Promise<void> {
+    const cursor = this.#cursor;
     // Content that is too long shows only now.
-    for (let chunk = await this.#next(); chunk.byteLength > 0; chunk = await this.#next())
-      this.#rest = new Uint8Array();
+    if (cursor !== undefined) while ((await this.#fill(cursor)) > 0) cursor.rest = new Uint8Array();
     this.#verifier.end();
   }
 
   /** Gives the content up, where it is open. */
-  async close(): Promise<void> {
-    const chunks = this.#chunks;
-    this.#chunks = undefined;
-    this.#rest = new Uint8Array();
-    await chunks?.return?.();
+  close(): void {
+    this.#cursor?.stream.on('error', () => undefined).destroy();
+    this.#cursor = undefined;
   }
 
+  /** A request that was given up may still be reading, so each reads from the cursor that it began with. */
   async *#read(offset: number, size: number): AsyncGenerator<Uint8Array> {
-    await this.#seek(offset);
+    const cursor = await this.#seek(offset);
     for (let left = size; left > 0;) {
-      const chunk = await this.#next();
-      if (chunk.byteLength === 0)
+      if ((await this.#fill(cursor)) === 0)
         throw new AirliftError(
           'size-mismatch',
-          `read blob ${this.descriptor.digest}: content ended early; got ${this.#position} bytes, want ${this.descriptor.size}`,
+          `read blob ${this.descriptor.digest}: content ended early; got ${cursor.position} bytes, want ${this.descriptor.size}`,
         );
-      const part = chunk.subarray(0, left);
-      this.#rest = chunk.subarray(part.byteLength);
-      this.#position += part.byteLength;
+      const part = cursor.rest.subarray(0, left);
+      cursor.rest = cursor.rest.subarray(part.byteLength);
+      cursor.position += part.byteLength;
       left -= part.byteLength;
       yield part;
     }
   }
 
-  async #seek(offset: number): Promise<void> {
-    if (this.#chunks !== undefined && this.#position === offset) return;
-    await this.close();
+  async #seek(offset: number): Promise<Cursor> {
+    if (this.#cursor?.position === offset) return this.#cursor;
+    this.close();
     const stream = await this.open(offset);
-    this.#chunks = (stream as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
-    this.#position = offset;
+    const chunks = (stream as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
+    this.#cursor = { stream, chunks, rest: new Uint8Array(), position: offset };
+    return this.#cursor;
   }
 
-  /** The next bytes, none at the end. */
-  async #next(): Promise<Uint8Array> {
-    while (this.#rest.byteLength === 0) {
-      const next = await this.#chunks?.next();
-      if (next === undefined || next.done === true) return new Uint8Array();
-      this.#rest = next.value;
-      const seen = this.#verifier.bytes - this.#position;
-      if (seen < next.value.byteLength) this.#verifier.update(next.value.subarray(Math.max(0, seen)));
+  /** Reads on where nothing is left, and returns how many bytes there are: none at the end. */
+  async #fill(cursor: Cursor): Promise<number> {
+    while (cursor.rest.byteLength === 0) {
+      const next = await cursor.chunks.next();
+      if (next.done === true) return 0;
+      cursor.rest = next.value;
+      const seen = Math.max(0, this.#verifier.bytes - cursor.position);
+      if (seen < next.value.byteLength) this.#verifier.update(next.value.subarray(seen));
     }
-    return this.#rest;
+    return cursor.rest.byteLength;
   }
 }

@@ -32,7 +32,6 @@ export interface WireAnswer {
 
 export interface WireSettings extends ConnectSettings {
   readonly idleTimeout: number;
-  readonly connections: number;
 }
 
 /** The value of a header; several of one name are joined as RFC 9110 section 5.3 says. */
@@ -91,7 +90,8 @@ export class Wire {
     this.#proxyOf = (url) => settings.proxyOf(url);
     this.#agent = new Agent({
       connect: connector(settings),
-      connections: settings.connections,
+      // No bound here: an upload may be fed by a download from the same host, and each would wait for the other's connection.
+      connections: null,
       pipelining: 1,
       keepAliveTimeout: 15_000,
       bodyTimeout: settings.idleTimeout,

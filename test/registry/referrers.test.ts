@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import type { Descriptor } from '../../src/oci/descriptor.js';
+import { digestOf, type Digest } from '../../src/oci/digest.js';
+import { ociEmpty, ociIndex, ociManifest } from '../../src/oci/media-types.js';
+import { referrersTag } from '../../src/registry/referrers.js';
+import type { Registry } from '../../src/registry/registry.js';
+import { startDockerRegistry } from '../support/docker-registry.js';
+import { needs } from '../support/peers.js';
+import { testClient } from './client.js';
+import { content, opener, pushImage, smallImage, type Content } from './content.js';
+import { sendFault, sendJson, startOddServer } from './odd-server.js';
+
+const subject = smallImage('subject').index.descriptor;
+const empty = content('{}', ociEmpty);
+
+/** A signature, say, of `subject`. */
+function referrer(name: string, of: Descriptor = subject): Content {
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: ociManifest,
+    artifactType: `application/x.${name}`,
+    config: empty.descriptor,
+    layers: [empty.descriptor],
+    subject: of,
+    annotations: { name },
+  };
+  return content(JSON.stringify(manifest), ociManifest);
+}
+
+async function list(
+  registry: Registry,
+  name: { registry: string; repository: string },
+  of: Digest,
+): Promise<Descriptor[]> {
+  const found: Descriptor[] = [];
+  for await (const each of registry.referrers(name, of)) found.push(each);
+  return found;
+}
+
+it('makes the fallback tag', () => {
+  assert.equal(referrersTag(digestOf(Buffer.from('x'))), digestOf(Buffer.from('x')).replace(':', '-'));
+  const long = digestOf(Buffer.from('x'), 'sha512');
+  assert.equal(referrersTag(long), long.replace(':', '-').slice(0, 'sha512-'.length + 64));
+});
+
+async function api(
+  t: TestContext,
+): Promise<{ registry: Registry; name: { registry: string; repository: string } }> {
+  const server = await startOddServer(t, (_request, response, url) => {
+    const last = Number(url.searchParams.get('last') ?? 0);
+    if (!url.pathname.includes('/referrers/')) sendFault(response, 404, 'MANIFEST_UNKNOWN');
+    else {
+      if (last < 2) response.setHeader('link', `<${url.pathname}?last=${last + 1}>; rel="next"`);
+      sendJson(
+        response,
+        200,
+        { schemaVersion: 2, mediaType: ociIndex, manifests: [referrer(`${last}`).descriptor] },
+        ociIndex,
+      );
+    }
+  });
+  return { registry: testClient(t).registry, name: { registry: server.host, repository: 'a' } };
+}
+
+it('lists by the API, page by page', async (t) => {
+  const { registry, name } = await api(t);
+  const found = await list(registry, name, subject.digest);
+  assert.deepEqual(
+    found.map(({ digest }) => digest),
+    ['0', '1', '2'].map((each) => referrer(each).descriptor.digest),
+  );
+});
+
+it('ends pages that go in a circle or to another host', async (t) => {
+  for (const next of ['', 'http://127.0.0.2:1/']) {
+    const server = await startOddServer(t, (_request, response, url) => {
+      response.setHeader('link', `<${next}${url.pathname}>; rel="next"`);
+      sendJson(response, 200, { schemaVersion: 2, mediaType: ociIndex, manifests: [] }, ociIndex);
+    });
+    const name = { registry: server.host, repository: 'a' };
+    await assert.rejects(list(testClient(t).registry, name, subject.digest), { code: 'registry' });
+    assert.equal(server.seen.length, 1);
+  }
+});
+
+it('takes answers that are no index for a registry without the API', async (t) => {
+  for (const answer of [200, 400, 405, 501]) {
+    const server = await startOddServer(t, (_request, response, url) => {
+      if (url.pathname.includes('/manifests/')) sendFault(response, 404, 'MANIFEST_UNKNOWN');
+      else response.writeHead(answer, { 'content-type': 'text/html' }).end('<html>');
+    });
+    const name = { registry: server.host, repository: 'a' };
+    assert.deepEqual(await list(testClient(t).registry, name, subject.digest), []);
+    assert.equal(server.seen.length, 2);
+  }
+});
+
+it('passes on refusals', async (t) => {
+  const server = await startOddServer(t, (_request, response) => sendFault(response, 403, 'DENIED'));
+  await assert.rejects(
+    list(testClient(t).registry, { registry: server.host, repository: 'a' }, subject.digest),
+    {
+      code: 'denied',
+    },
+  );
+});
+
+it('leaves the list to a registry that keeps it (OCI-Subject)', async (t) => {
+  const server = await startOddServer(t, (request, response) => {
+    request.resume().on('end', () => response.writeHead(201, { 'oci-subject': subject.digest }).end());
+  });
+  const { descriptor, bytes } = referrer('one');
+  await testClient(t).registry.push({ registry: server.host, repository: 'a' }, descriptor, opener(bytes));
+  assert.equal(server.seen.length, 1);
+});
+
+describe('with docker-registry, which keeps no list', { skip: needs('docker-registry') }, () => {
+  it('keeps the list under the fallback tag, whoever comes first', async (t) => {
+    const server = await startDockerRegistry();
+    t.after(() => server.stop());
+    const { registry } = testClient(t);
+    const name = { registry: server.host, repository: 'a/b' };
+    const image = smallImage('subject');
+    await pushImage(registry, name, '1', image);
+    await registry.push(name, empty.descriptor, opener(empty.bytes));
+    const signatures = ['one', 'two', 'three', 'four'].map((each) => referrer(each));
+    await Promise.all(
+      signatures.map(({ descriptor, bytes }) => registry.push(name, descriptor, opener(bytes))),
+    );
+    const [first] = signatures;
+    if (first !== undefined) await registry.push(name, first.descriptor, opener(first.bytes));
+    const found = await list(registry, name, subject.digest);
+    assert.deepEqual(
+      found.map(({ digest }) => digest).sort(),
+      signatures.map(({ descriptor }) => descriptor.digest).sort(),
+    );
+    assert.deepEqual(
+      found.map(({ artifactType, annotations }) => [artifactType, annotations?.['name']]).sort(),
+      [
+        ['application/x.four', 'four'],
+        ['application/x.one', 'one'],
+        ['application/x.three', 'three'],
+        ['application/x.two', 'two'],
+      ],
+    );
+  });
+
+  it('does not write over a tag that holds something else', async (t) => {
+    const server = await startDockerRegistry();
+    t.after(() => server.stop());
+    const { registry } = testClient(t);
+    const name = { registry: server.host, repository: 'a/b' };
+    const image = smallImage('subject');
+    await pushImage(registry, name, '1', image);
+    await registry.tag(
+      { ...name, tag: referrersTag(subject.digest) },
+      image.manifest.descriptor,
+      opener(image.manifest.bytes),
+    );
+    await registry.push(name, empty.descriptor, opener(empty.bytes));
+    const { descriptor, bytes } = referrer('one');
+    await assert.rejects(registry.push(name, descriptor, opener(bytes)), { code: 'conflict' });
+  });
+});
