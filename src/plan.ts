@@ -4,7 +4,7 @@ import type { Descriptor } from './oci/descriptor.js';
 import { hexOf, algorithmOf, type Digest } from './oci/digest.js';
 import { maxManifestSize, platformOfConfig, type Index, type Manifest } from './oci/manifest.js';
 import { isForeignLayer, isImageConfig } from './oci/media-types.js';
-import { formatPlatform, type Platform } from './oci/platform.js';
+import { formatPlatform, isUnknown, type Platform } from './oci/platform.js';
 import { readContent, readManifest } from './oci/read.js';
 import type { Reference, Repository } from './oci/reference.js';
 import type { Image, Source } from './oci/source.js';
@@ -226,14 +226,17 @@ export class Planner {
       if (manifest.config !== undefined) this.#addBlob(repository, manifest.config, 'config', config);
       for (const layer of manifest.layers) this.#addBlob(repository, layer, 'layer', undefined);
     }
-    const what = `config of ${descriptor.digest}`;
+    const own =
+      platform ??
+      (config === undefined ? undefined : platformOfConfig(config, `config of ${descriptor.digest}`));
     this.#emit({
       repository,
       descriptor,
       bytes,
       manifest,
       edges: edgesOf(manifest),
-      platform: platform ?? (config === undefined ? undefined : platformOfConfig(config, what)),
+      // Attestations are marked unknown/unknown; that is no platform.
+      platform: own === undefined || isUnknown(own) ? undefined : own,
     });
   }
 
