@@ -1,5 +1,5 @@
 import { BundleReader } from './bundle/reader.js';
-import { createRegistryServer, type ContentStore, type RegistryOptions } from './registry/server.js';
+import { createRegistryServer, type ContentStore, type ServerOptions } from './registry/server.js';
 import { DirectoryStore } from './registry/store.js';
 import { BundleStore } from './serve-bundle.js';
 
@@ -11,7 +11,7 @@ export type ServeSource =
   | { readonly bundle: string; readonly store?: undefined };
 
 /** Where and how to serve. */
-export interface ServeOptions extends RegistryOptions {
+export interface ServeOptions extends ServerOptions {
   /** Default 127.0.0.1. */
   readonly host?: string | undefined;
   /** Default 5000; 0 takes a free one. */

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { ContentStore, PushStore } from './store-content.js';
 
 /** What a registry server allows. */
-export interface RegistryOptions {
+export interface ServerOptions {
   /** Whether an index is taken whose children are not all there. Blobs of a manifest must be there in any case. Default no. */
   readonly allowSparse?: boolean | undefined;
   /** Whether it may listen on an address that other machines reach. There is no authentication. Default no. */
@@ -27,7 +27,7 @@ export interface Call {
   readonly request: IncomingMessage;
   readonly query: URLSearchParams;
   readonly store: ContentStore;
-  readonly options: RegistryOptions;
+  readonly options: ServerOptions;
 }
 
 /** A request that writes, to a store that takes it. */

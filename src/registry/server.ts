@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { isIP, type AddressInfo } from 'node:net';
 import { AirliftError, isAirliftError, messageOf } from '../errors.js';
 import { isRepositoryPath } from '../oci/reference.js';
-import type { Call, RegistryOptions } from './server-call.js';
+import type { Call, ServerOptions } from './server-call.js';
 import { listReferrers, listRepositories, listTags } from './server-lists.js';
 import { deleteManifest, pushManifest } from './server-manifests.js';
 import { pullBlob, pullManifest } from './server-pull.js';
@@ -18,7 +18,7 @@ import {
 } from './server-uploads.js';
 import type { ContentStore } from './store-content.js';
 
-export type { RegistryOptions, RequestEntry } from './server-call.js';
+export type { ServerOptions, RequestEntry } from './server-call.js';
 export type { ContentStore } from './store-content.js';
 
 /** Milliseconds without a byte after which a connection is given up: long, since a large upload is synced before its answer. */
@@ -51,7 +51,7 @@ export interface RegistryServer {
  * A registry after the OCI distribution-spec 1.1 (pull, push, content discovery, content management) on what `store` holds.
  * It knows no authentication, and so listens on loopback only, unless told otherwise.
  */
-export function createRegistryServer(store: ContentStore, options: RegistryOptions = {}): RegistryServer {
+export function createRegistryServer(store: ContentStore, options: ServerOptions = {}): RegistryServer {
   const underWay = new Set<Promise<void>>();
   const server = createServer((request, response) => {
     const handled = handle(store, options, request, response);
@@ -102,7 +102,7 @@ async function close(server: Server): Promise<void> {
 
 async function handle(
   store: ContentStore,
-  options: RegistryOptions,
+  options: ServerOptions,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { digestOf, type Digest } from '../../src/oci/digest.js';
 import { ociConfig, ociIndex, ociLayerGzip, ociManifest } from '../../src/oci/media-types.js';
-import { createRegistryServer, type RegistryOptions } from '../../src/registry/server.js';
+import { createRegistryServer, type ServerOptions } from '../../src/registry/server.js';
 import { DirectoryStore } from '../../src/registry/store.js';
 
 /** A registry that runs for one test. */
@@ -33,7 +33,7 @@ export async function temporaryFolder(context: TestContext): Promise<string> {
 /** Starts a registry on a new empty store. */
 export async function startRegistry(
   context: TestContext,
-  options: RegistryOptions = {},
+  options: ServerOptions = {},
 ): Promise<RunningRegistry> {
   const directory = join(await temporaryFolder(context), 'store');
   const server = createRegistryServer(await DirectoryStore.open(directory), options);
