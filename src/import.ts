@@ -1,8 +1,8 @@
-import { BundleReader } from './bundle/reader.js';
+import { archImages } from './arch-tags.js';
 import { AirliftError, toPlainError, type PlainError } from './errors.js';
+import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
 import type { Digest } from './oci/digest.js';
 import { formatReference } from './oci/reference.js';
-import type { OnEvent } from './progress.js';
 import { Publisher, type Published, type PublishOptions, type PublishTotals } from './publish.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 import { mapNames, siteReference, type NamedImage, type Site, type SiteName } from './site/names.js';
@@ -11,9 +11,7 @@ import { forEachOf } from './slots.js';
 /** Images published at a time; their blobs share one limit of their own. */
 const imageConcurrency = 4;
 
-export interface ImportOptions {
-  /** Path of the bundle. */
-  readonly bundle: string;
+export interface ImportOptions extends InputOptions {
   /** Where images go, and what they are called there. */
   readonly to: Site;
   readonly registry: RegistryOptions;
@@ -22,10 +20,12 @@ export interface ImportOptions {
   readonly originalIndex?: PublishOptions['originalIndex'] | undefined;
   /** Uploads at a time; 8 unless told. */
   readonly concurrency?: number | undefined;
+  /** Publish each platform's image under a tag of its own too: `1.0-arm64`. */
+  readonly archTags?: boolean | undefined;
+  /** Is told what images will be called, before anything is pushed. */
+  readonly onNames?: ((names: readonly SiteName[]) => Promise<void>) | undefined;
   /** Publish what can be published when some images fail. */
   readonly keepGoing?: boolean | undefined;
-  readonly onEvent?: OnEvent | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface ImportedImage {
@@ -44,48 +44,49 @@ export interface ImportSummary extends Readonly<PublishTotals> {
 }
 
 /**
- * Publishes the images of a bundle to a registry: what is there is skipped, tags come last, and each is read back. Interrupted
- * or failed, it is run again and sends only what is missing.
- * @throws AirliftError what opening the bundle and publishing throw; without `keepGoing` at the first image that fails
+ * Publishes the images of a bundle, or of archives merged by the names of their images, to a registry: what is there is skipped,
+ * tags come last, and each is read back. Interrupted or failed, it is run again and sends only what is missing.
+ * @throws AirliftError what opening the inputs and publishing throw; without `keepGoing` at the first image that fails
  */
 export async function importImages(options: ImportOptions): Promise<ImportSummary> {
-  const reader = await BundleReader.open(options.bundle);
+  const inputs = await openInputs(options);
   const registry = new Registry(options.registry, options.hooks);
   try {
     // Before anything is pushed: a name that can't be, or that two images want, is found here.
-    mapNames(options.to, namesIn(reader));
-    return await publishAll(reader, registry, options);
+    const names = mapNames(options.to, namesIn(inputs));
+    await options.onNames?.(names);
+    return await publishAll(inputs, registry, options);
   } finally {
     await registry.close();
-    await reader.close();
+    await inputs.close();
   }
 }
 
-function* namesIn(reader: BundleReader): Generator<NamedImage> {
-  for (const { reference, root } of reader.images()) yield { source: reference, digest: root.digest };
+function* namesIn({ images }: Inputs): Generator<NamedImage> {
+  for (const { reference, root } of images) yield { source: reference, digest: root.digest };
 }
 
 /**
- * What the images of a bundle will be called at the site.
- * @throws AirliftError as `mapNames`, and what opening the bundle throws
+ * What the images of a bundle or of archives will be called at the site.
+ * @throws AirliftError as `mapNames`, and what opening the inputs throws
  */
-export async function siteNames(bundle: string, to: Site): Promise<SiteName[]> {
-  const reader = await BundleReader.open(bundle);
+export async function siteNames(options: InputOptions, to: Site): Promise<SiteName[]> {
+  const inputs = await openInputs(options);
   try {
-    return mapNames(to, namesIn(reader));
+    return mapNames(to, namesIn(inputs));
   } finally {
-    await reader.close();
+    await inputs.close();
   }
 }
 
 async function publishAll(
-  reader: BundleReader,
+  inputs: Inputs,
   registry: Registry,
   options: ImportOptions,
 ): Promise<ImportSummary> {
   const { onEvent, signal, to } = options;
-  const publisher = new Publisher(reader, registry, {
-    hasForeign: (digest) => reader.position(digest) !== undefined,
+  const publisher = new Publisher(inputs.source, registry, {
+    hasForeign: (digest) => inputs.hasForeign(digest),
     concurrency: options.concurrency ?? 8,
     onExistingTag: options.onExistingTag ?? 'overwrite',
     originalIndex: options.originalIndex ?? 'auto',
@@ -96,20 +97,24 @@ async function publishAll(
   const failed: { image: string; error: PlainError }[] = [];
   const lostPins: string[] = [];
   let position = 0;
-  const count = reader.counts().images;
-  await forEachOf(reader.images(), imageConcurrency, async (image) => {
+  await forEachOf(inputs.images, imageConcurrency, async (image) => {
     const name = siteReference(to, { source: image.reference, digest: image.root.digest });
     const from = formatReference(image.reference);
     try {
       if (signal?.aborted === true) throw new AirliftError('interrupted', 'import: interrupted');
       const { digest, outcome, lostPin } = await publisher.publish(image, name);
       published.push({ source: from, target: formatReference(name), digest, outcome });
+      const single = options.archTags === true ? await archImages(inputs.source, image, name, signal) : [];
+      for (const one of single) {
+        const { digest, outcome } = await publisher.publish(one, one.reference);
+        published.push({ source: from, target: formatReference(one.reference), digest, outcome });
+      }
       if (lostPin !== undefined) lostPins.push(`${name.registry}/${name.repository}@${lostPin}`);
       onEvent?.({
         event: 'image-done',
         image: formatReference(name),
         position: ++position,
-        images: count,
+        images: inputs.count,
         digest,
         outcome,
       });

@@ -24,6 +24,8 @@ export interface MergeOptions {
 export interface MergedImage extends Image {
   /** The images to run below the root, by what they are published as. */
   readonly children: readonly MergedChild[];
+  /** Foreign layers that no archive holds. */
+  readonly absent: readonly Digest[];
   /** The archives that hold some of it. */
   readonly files: readonly string[];
 }
@@ -142,7 +144,8 @@ export async function mergeArchives(
     if (made !== undefined) source.made.set(root.digest, made);
     source.roots.set(name, root);
     const files = [...new Set(parts.map(({ archive }) => archive.file))];
-    images.push({ reference, root, original, children, files });
+    const absent = parts.flatMap(({ image }) => image.children.flatMap((child) => child.absent));
+    images.push({ reference, root, original, children, absent, files });
   }
   return { images, source };
 }

@@ -2,6 +2,8 @@ import type { Digest } from './oci/digest.js';
 
 /** What a verb reports while it works. Plain data: it may be printed as one line of JSON. */
 export type ProgressEvent =
+  /** An archive is opened, which may mean to unpack it first. */
+  | { readonly event: 'reading'; readonly file: string }
   /** An image was looked up; `position` counts from 1. */
   | {
       readonly event: 'resolved';

@@ -18,8 +18,11 @@ export interface PublishOptions {
   readonly concurrency: number;
   /** What happens when the tag is there already and points elsewhere. */
   readonly onExistingTag: 'overwrite' | 'skip' | 'error';
-  /** Which index a filtered image is published as: `auto` tags the filtered one and keeps the original by digest where it can. */
-  readonly originalIndex: 'auto' | 'filtered';
+  /**
+   * Which index a filtered image is published as: `auto` tags the filtered one and keeps the original by digest where the site
+   * takes it, `original` tags the original, and fails where the site does not take it.
+   */
+  readonly originalIndex: 'auto' | 'filtered' | 'original';
   /** Whether the source has the content of a foreign layer; all of it unless told. */
   readonly hasForeign?: ((digest: Digest) => boolean) | undefined;
   readonly onEvent?: OnEvent | undefined;
@@ -92,8 +95,10 @@ export class Publisher {
    * @throws AirliftError `exists` where the tag is taken and `onExistingTag` is `error`; what source and site throw
    */
   async publish(image: Image, name: Reference): Promise<Published> {
+    const isOriginal = this.options.originalIndex === 'original' && image.original !== undefined;
+    const tagged = (isOriginal ? image.original : undefined) ?? image.root;
     const before = await this.#currentDigest(name);
-    if (before !== undefined && before !== image.root.digest) {
+    if (before !== undefined && before !== tagged.digest) {
       if (this.options.onExistingTag === 'skip') {
         this.totals.skippedImages++;
         return { reference: name, digest: before, outcome: 'skipped' };
@@ -101,7 +106,7 @@ export class Publisher {
       if (this.options.onExistingTag === 'error') {
         throw new AirliftError(
           'exists',
-          `publish ${formatReference(name)}: tag is taken; got ${before}, want ${image.root.digest}`,
+          `publish ${formatReference(name)}: tag is taken; got ${before}, want ${tagged.digest}`,
           {
             hint: '--on-existing-tag overwrite replaces it, skip keeps it',
           },
@@ -114,24 +119,24 @@ export class Publisher {
     for (const node of plan.manifests) {
       if (node.descriptor.digest === image.original?.digest) {
         if (!(await this.#pushOriginal(node, name))) lostPin = node.descriptor.digest;
-      } else {
+      } else if (!isOriginal || node.descriptor.digest !== image.root.digest) {
         await this.#pushManifest(node, name);
       }
     }
-    const root = plan.manifests.find((node) => node.descriptor.digest === image.root.digest);
+    const root = plan.manifests.find((node) => node.descriptor.digest === tagged.digest);
     if (root === undefined)
       throw new AirliftError(
         'damaged',
-        `publish ${formatReference(name)}: root manifest ${image.root.digest} is not there`,
+        `publish ${formatReference(name)}: root manifest ${tagged.digest} is not there`,
       );
-    if (name.tag !== undefined && before !== image.root.digest)
+    if (name.tag !== undefined && before !== tagged.digest)
       await this.site.tag(name, root.descriptor, openBytes(root.bytes));
     await this.#readBack(name, root);
     this.totals.images++;
     return {
       reference: name,
-      digest: image.root.digest,
-      outcome: before === image.root.digest ? 'unchanged' : 'published',
+      digest: tagged.digest,
+      outcome: before === tagged.digest ? 'unchanged' : 'published',
       lostPin,
     };
   }
@@ -266,7 +271,12 @@ export class Publisher {
       return true;
     } catch (error) {
       if (!isAirliftError(error, 'registry', 'not-found') || (error.status ?? 500) >= 500) throw error;
-      return false;
+      if (this.options.originalIndex === 'auto') return false;
+      throw new AirliftError(
+        'registry',
+        `publish ${formatRepository(name)}: ${name.registry} takes no index whose other platforms are missing`,
+        { cause: error, status: error.status, hint: '--index filtered publishes an index of what is there' },
+      );
     }
   }
 

@@ -3,6 +3,7 @@ import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Json } from '../oci/index-child.js';
 import type { Source } from '../oci/source.js';
+import type { ByteRange } from './byte-range.js';
 import type { PlatformFinding } from './platform-finding.js';
 
 /** What an archive is, told by what is in it. */
@@ -17,6 +18,8 @@ export interface ArchiveChild {
   readonly config: Digest | undefined;
   /** Whether the manifest was made here, because the archive has none. */
   readonly isMade: boolean;
+  /** Foreign layers that are not there, which is no fault: they are to be had at their `urls`. */
+  readonly absent: readonly Digest[];
   /** What is known of its platform; undefined where it is no image to run (an attestation, an artifact). */
   readonly platform: PlatformFinding | undefined;
 }
@@ -68,7 +71,7 @@ export interface FoundChild extends Omit<ArchiveChild, 'platform'> {
 export interface FoundLayer {
   readonly digest: Digest;
   /** Its tar, perhaps compressed. */
-  readonly open: () => Promise<import('./byte-range.js').ByteRange | undefined>;
+  readonly open: () => Promise<ByteRange | undefined>;
 }
 
 /** Reads the images of archives of one shape. */

@@ -149,15 +149,19 @@ export class DockerArchive implements ShapeReader {
     }
     const layers: Descriptor[] = [];
     const found: FoundLayer[] = [];
+    const absent: Digest[] = [];
     for (const [at, path] of saved.layers.entries()) {
       const diffId = diffIds[at] as Digest;
-      layers.push(await this.#layer(saved, path, diffId, name));
+      const layer = await this.#layer(saved, path, diffId, name);
+      layers.push(layer);
+      if (!this.layers.holds(layer.digest)) absent.push(layer.digest);
       found.push({ digest: diffId, open: () => this.members.find(path) });
     }
     const mediaType = this.options.format === 'oci' ? ociManifest : dockerManifest;
     const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers }));
     const descriptor = this.#keep(mediaType, manifest);
-    return { descriptor, entry: undefined, config: config.digest, isMade: true, configBytes, layers: found };
+    const named = { descriptor, entry: undefined, config: config.digest, isMade: true };
+    return { ...named, absent, configBytes, layers: found };
   }
 
   async #layer(saved: SavedImage, path: string, diffId: Digest, name: string): Promise<Descriptor> {

@@ -8,7 +8,7 @@ import type { ByteRange } from './byte-range.js';
 import { magicLength, type Compression } from './compression.js';
 import type { CompressedLayer } from './compressed-output.js';
 import { decompress, tellCompression } from './decompress.js';
-import { compressGzip } from './gzip-writer.js';
+import { compressLayer } from './compress.js';
 import type { LayerMemory } from './layer-memory.js';
 import { Scratch } from './scratch.js';
 
@@ -133,9 +133,10 @@ export class LayerStore {
     content: ByteRange,
     what: string,
   ): Promise<[CompressedLayer, ByteRange]> {
-    this.#scratch ??= Scratch.create(this.options.tmpDir);
+    const { tmpDir, compression, signal } = this.options;
+    this.#scratch ??= Scratch.create(tmpDir);
     const { stream, range } = (await this.#scratch).append(what);
-    const layer = await compressGzip(content.stream(), stream, { signal: this.options.signal });
+    const layer = await compressLayer(content.stream(), stream, compression, { signal });
     if (layer.diffId !== diffId) throw wrongLayer(layer.diffId, diffId, what);
     return [layer, range()];
   }

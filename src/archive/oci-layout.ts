@@ -182,9 +182,12 @@ export class OciLayout implements ShapeReader {
     entry: Json | undefined,
     manifest: Manifest,
   ): Promise<FoundChild | undefined> {
+    const absent: Digest[] = [];
     for (const layer of manifest.layers) {
+      if (await this.holds(layer)) continue;
       const isElsewhere = isForeignLayer(layer.mediaType) && layer.urls !== undefined;
-      if (!isElsewhere && !(await this.holds(layer))) return undefined;
+      if (!isElsewhere) return undefined;
+      absent.push(layer.digest);
     }
     const { config } = manifest;
     if (config !== undefined && !(await this.holds(config))) return undefined;
@@ -194,6 +197,7 @@ export class OciLayout implements ShapeReader {
       entry,
       config: config?.digest,
       isMade: false,
+      absent,
       configBytes: isImage ? await this.#read(config, maxConfigSize) : undefined,
       layers: manifest.layers.map((layer) => ({ digest: layer.digest, open: () => this.#find(layer) })),
     };

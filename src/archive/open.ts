@@ -120,10 +120,10 @@ class OpenArchive implements Archive {
   async #withPlatforms(image: FoundImage): Promise<ArchiveImage> {
     const children: ArchiveChild[] = [];
     const isAlone = image.children.filter(({ configBytes }) => configBytes !== undefined).length < 2;
-    for (const { descriptor, entry, config, isMade, ...found } of image.children) {
+    for (const { descriptor, entry, config, isMade, absent, ...found } of image.children) {
       this.options.signal?.throwIfAborted();
       const said = isIndex(image.root.mediaType) ? descriptor.platform : image.root.platform;
-      const child = { descriptor, entry, config, isMade };
+      const child = { descriptor, entry, config, isMade, absent };
       children.push({ ...child, platform: await this.#finder.find({ ...child, ...found }, said, isAlone) });
     }
     return { ...image, children, file: this.file };

@@ -39,3 +39,10 @@ export function creationTime(env: Environment): Date {
   }
   return new Date(Number(epoch) * 1000);
 }
+
+/** Where things are kept that can be made again: `$XDG_CACHE_HOME/airlift`, else `~/.cache/airlift`. */
+export function cacheFolder(env: Environment): string {
+  const cache = env['XDG_CACHE_HOME'];
+  const home = env['HOME'] ?? homedir();
+  return join(cache === undefined || cache === '' ? join(home, '.cache') : cache, 'airlift');
+}

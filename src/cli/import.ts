@@ -1,6 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { importImages, siteNames, type ImportSummary } from '../index.js';
+import { archiveFlags, archiveOptionsOf } from './archives.js';
 import { exitCodes } from './exit-codes.js';
 import { outputFlags, positive, registryFlags, registryOptionsOf } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
@@ -24,11 +25,13 @@ const flags = {
     describe: 'what to do where the tag points elsewhere',
   },
   index: {
-    choices: ['auto', 'filtered'] as const,
+    choices: ['auto', 'filtered', 'original'] as const,
     default: 'auto' as const,
     describe:
-      'push the publisher’s index of a filtered image by digest where the registry takes it, or never',
+      'where platforms are missing: tag an index of those there are, and push the publisher’s by digest where the registry ' +
+      'takes it (auto) or never (filtered); or tag the publisher’s (original)',
   },
+  ...archiveFlags,
   concurrency: { alias: 'j', type: 'number', default: 8, requiresArg: true, describe: 'transfers at a time' },
   'keep-going': {
     alias: 'k',
@@ -40,7 +43,7 @@ const flags = {
   ...outputFlags,
 } as const satisfies Record<string, Options>;
 
-type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle: string }>;
+type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { inputs: string[] }>;
 
 function printSummary(summary: ImportSummary, milliseconds: number): void {
   for (const pin of summary.lostPins)
@@ -60,21 +63,27 @@ function printSummary(summary: ImportSummary, milliseconds: number): void {
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
   const to = await siteOf(args);
-  if (args.dryRun) return printNames(await siteNames(args.bundle, to), args.json);
-  if (args.emit !== undefined) await emitNames(args.emit, to, await siteNames(args.bundle, to), args);
+  const { emit } = args;
   const view = progressView(args);
+  const inputs = { inputs: args.inputs, archives: archiveOptionsOf(args), onEvent: view.onEvent };
   try {
+    if (args.dryRun) {
+      const names = await interruptible((signal) => siteNames({ ...inputs, signal }, to));
+      view.stop();
+      return printNames(names, args.json);
+    }
     const summary = await interruptible((signal) =>
       importImages({
-        bundle: args.bundle,
+        ...inputs,
         to,
+        archTags: args.archTags,
+        onNames: emit === undefined ? undefined : (names) => emitNames(emit, to, names, args),
         registry: registryOptionsOf(args, process.env),
         hooks: hooksOf(args),
         onExistingTag: args.onExistingTag,
         originalIndex: args.index,
         concurrency: positive('concurrency', args.concurrency),
         keepGoing: args.keepGoing,
-        onEvent: view.onEvent,
         signal,
       }),
     );
@@ -95,18 +104,27 @@ async function run(args: Arguments): Promise<void> {
   }
 }
 
-/** `airlift import <bundle>` */
+/** `airlift import <inputs..>` */
 export function addImport(parser: Argv): Argv {
   return parser.command(
-    'import <bundle>',
-    'republish the images of a bundle to a registry',
+    'import <inputs..>',
+    'republish the images of a bundle, or of archives of images, to a registry',
     (yargs) =>
       yargs
-        .positional('bundle', { type: 'string', demandOption: true, describe: 'bundle to read' })
+        .positional('inputs', {
+          type: 'string',
+          array: true,
+          demandOption: true,
+          describe: 'bundle, or archives and OCI layouts to merge; - is standard input',
+        })
         .options(flags)
         .example(
           '$0 import site.tar --to 192.168.2.23:5000',
           'docker.io/rancher/pause:3.1 becomes 192.168.2.23:5000/rancher/pause:3.1',
+        )
+        .example(
+          '$0 import k3s-airgap-images-*.tar* --to 192.168.2.23:5000',
+          'archives of one platform each become images of all of them',
         ),
     (args) => run(args),
   );

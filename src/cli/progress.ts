@@ -13,6 +13,8 @@ export interface ProgressView {
 /** The line for an event that is worth one in a log; undefined for the others. */
 export function lineOf(event: ProgressEvent): string | undefined {
   switch (event.event) {
+    case 'reading':
+      return `reading ${event.file}`;
     case 'resolved':
       return `${event.position}/${event.images} ${event.image} resolved`;
     case 'planned':

@@ -1,0 +1,88 @@
+import { basename, join } from 'node:path';
+import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
+import { AirliftError } from '../errors.js';
+import type { ArchiveOptions } from '../index.js';
+import { parsePlatformFlag, type Platform } from '../oci/platform.js';
+import { cacheFolder } from './environment.js';
+
+/** Flags of the commands that read archives of images. */
+export const archiveFlags = {
+  arch: {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'what the images of an archive run on, whatever they say themselves: FILE=linux/arm/v7',
+  },
+  'arch-tags': {
+    type: 'boolean',
+    default: false,
+    describe: 'publish each platform’s image under a tag of its own too: 1.0-arm64',
+  },
+  name: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'what images are called that have no name in their archive',
+  },
+  'strict-platforms': {
+    type: 'boolean',
+    default: false,
+    describe: 'fail where an image contradicts itself about its platform',
+  },
+  'layer-compression': {
+    choices: ['gzip', 'zstd', 'none'] as const,
+    default: 'gzip' as const,
+    describe: 'what uncompressed layers of archives are compressed with',
+  },
+  'manifest-format': {
+    choices: ['oci', 'docker'] as const,
+    default: 'oci' as const,
+    describe: 'manifests made for images that come without one',
+  },
+  'tmp-dir': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'where compressed archives are unpacked to; the system’s temporary directory unless told',
+  },
+} as const satisfies Record<string, Options>;
+
+export type ArchiveArguments = ArgumentsCamelCase<
+  InferredOptionTypes<typeof archiveFlags> & { inputs: string[] }
+>;
+
+/** The inputs that a file named by `--arch` means: by its whole path, else by its last part. */
+function inputsNamed(name: string, inputs: readonly string[]): string[] {
+  if (inputs.includes(name)) return [name];
+  return inputs.filter((input) => basename(input) === name);
+}
+
+/** `--arch` by the input that it is said of. */
+function platformsByInput(args: ArchiveArguments): Map<string, Platform> {
+  const platforms = new Map<string, Platform>();
+  for (const text of args.arch ?? []) {
+    const equals = text.lastIndexOf('=');
+    const platform = parsePlatformFlag(text.slice(equals + 1));
+    const named = equals < 0 ? args.inputs : inputsNamed(text.slice(0, equals), args.inputs);
+    const [input, ...others] = named;
+    if (input === undefined || others.length > 0) {
+      throw new AirliftError('usage', `--arch ${text}: names ${named.length} of the inputs, want one`, {
+        hint: `write it like --arch ${args.inputs[0] ?? 'FILE'}=linux/arm64`,
+      });
+    }
+    platforms.set(input, platform);
+  }
+  return platforms;
+}
+
+/** What the flags and the environment say about reading archives. */
+export function archiveOptionsOf(args: ArchiveArguments): ArchiveOptions {
+  return {
+    platforms: platformsByInput(args),
+    name: args.name,
+    strictPlatforms: args.strictPlatforms,
+    layerCompression: args.layerCompression,
+    manifestFormat: args.manifestFormat,
+    tmpDir: args.tmpDir,
+    layerMemory: join(cacheFolder(process.env), 'layers'),
+    stdin: process.stdin,
+  };
+}

@@ -1,0 +1,150 @@
+import type { Readable } from 'node:stream';
+import type { Archive } from './archive/archive.js';
+import type { Compression } from './archive/compression.js';
+import { openLayerMemory } from './archive/layer-memory.js';
+import type { ManifestFormat } from './archive/layer-store.js';
+import { openArchive } from './archive/open.js';
+import { BundleFile } from './bundle/file.js';
+import { looksLikeBundle } from './bundle/head.js';
+import { BundleReader } from './bundle/reader.js';
+import { AirliftError, isAirliftError } from './errors.js';
+import { mergeArchives } from './merge.js';
+import type { Digest } from './oci/digest.js';
+import type { Platform } from './oci/platform.js';
+import type { Image, Source } from './oci/source.js';
+import type { OnEvent } from './progress.js';
+
+/** How archives are read that are no bundles. */
+export interface ArchiveOptions {
+  /** What the images of an archive run on, by the archive's path: `--arch FILE=PLATFORM`. */
+  readonly platforms?: ReadonlyMap<string, Platform> | undefined;
+  /** What images are called that have no name in their archive. */
+  readonly name?: string | undefined;
+  /** Archives that contradict themselves about a platform are an error, not a warning. */
+  readonly strictPlatforms?: boolean | undefined;
+  /** What uncompressed layers are compressed with; gzip unless told. */
+  readonly layerCompression?: Compression | undefined;
+  /** The manifests made for images that come without one; OCI's unless told. */
+  readonly manifestFormat?: ManifestFormat | undefined;
+  /** Where archives are unpacked to; the system's temporary directory unless told. */
+  readonly tmpDir?: string | undefined;
+  /** A file that remembers what layers became when they were compressed. */
+  readonly layerMemory?: string | undefined;
+  /** What is read where a path is `-`. */
+  readonly stdin?: Readable | undefined;
+}
+
+export interface InputOptions {
+  /** Paths of bundles, archives and OCI layouts; `-` is standard input. */
+  readonly inputs: readonly string[];
+  readonly archives?: ArchiveOptions | undefined;
+  readonly onEvent?: OnEvent | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The images of all inputs, and where their content comes from. */
+export interface Inputs {
+  readonly source: Source;
+  readonly images: Iterable<Image>;
+  readonly count: number;
+  /** Whether the content of a foreign layer is there. */
+  hasForeign(digest: Digest): boolean;
+  close(): Promise<void>;
+}
+
+async function isBundle(path: string): Promise<boolean> {
+  if (path === '-') return false;
+  try {
+    const file = await BundleFile.open(path, 'r');
+    return await looksLikeBundle(file).finally(() => file.close());
+  } catch (error) {
+    // What can't be read as a bundle is looked at as an archive, which says what is wrong with it.
+    if (isAirliftError(error, 'io')) return false;
+    throw error;
+  }
+}
+
+/** A bundle among archives: its signatures and other referrers are found by its catalog. */
+async function bundleAsArchive(path: string, archive: Archive): Promise<Archive> {
+  const reader = await BundleReader.open(path);
+  return {
+    shape: archive.shape,
+    file: archive.file,
+    images: () => archive.images(),
+    holds: (descriptor) => archive.holds(descriptor),
+    resolve: (reference, options) => archive.resolve(reference, options),
+    fetch: (repository, descriptor, options) => archive.fetch(repository, descriptor, options),
+    referrers: (repository, digest) => reader.referrers(repository, digest),
+    close: async () => {
+      await reader.close();
+      await archive.close();
+    },
+  };
+}
+
+async function openBundle(path: string): Promise<Inputs> {
+  const reader = await BundleReader.open(path);
+  return {
+    source: reader,
+    images: { [Symbol.iterator]: () => reader.images()[Symbol.iterator]() },
+    count: reader.counts().images,
+    hasForeign: (digest) => reader.position(digest) !== undefined,
+    close: () => reader.close(),
+  };
+}
+
+async function closeAll(archives: readonly Archive[]): Promise<void> {
+  await Promise.all(archives.map((archive) => archive.close()));
+}
+
+async function openAll(options: InputOptions): Promise<Archive[]> {
+  const { inputs, archives = {}, onEvent, signal } = options;
+  const { platforms, layerMemory, ...reading } = archives;
+  const memory = layerMemory === undefined ? undefined : await openLayerMemory(layerMemory);
+  const warn = (message: string): void => onEvent?.({ event: 'warning', message });
+  const open: Archive[] = [];
+  try {
+    for (const path of inputs) {
+      onEvent?.({ event: 'reading', file: path });
+      const platform = platforms?.get(path);
+      const archive = await openArchive(path, { ...reading, platform, layerMemory: memory, warn, signal });
+      open.push(archive);
+      if (await isBundle(path)) open.push(await bundleAsArchive(path, open.pop() ?? archive));
+    }
+    return open;
+  } catch (error) {
+    await closeAll(open);
+    throw error;
+  }
+}
+
+/**
+ * Opens what images are imported from: one bundle, or any number of archives, merged by the names of their images.
+ * @throws AirliftError what opening and merging throw, `usage` where there is nothing to open
+ */
+export async function openInputs(options: InputOptions): Promise<Inputs> {
+  const [first, ...others] = options.inputs;
+  if (first === undefined) throw new AirliftError('usage', 'import: no bundle or archive is named');
+  if (others.length === 0 && (await isBundle(first))) return openBundle(first);
+  const { archives = {}, onEvent, signal } = options;
+  const open = await openAll(options);
+  try {
+    const { images, source } = await mergeArchives(open, {
+      name: archives.name,
+      strictPlatforms: archives.strictPlatforms,
+      warn: (message) => onEvent?.({ event: 'warning', message }),
+      signal,
+    });
+    const absent = new Set(images.flatMap((image) => image.absent));
+    return {
+      source,
+      images,
+      count: images.length,
+      hasForeign: (digest) => !absent.has(digest),
+      close: () => closeAll(open),
+    };
+  } catch (error) {
+    await closeAll(open);
+    throw error;
+  }
+}
