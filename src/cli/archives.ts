@@ -3,6 +3,7 @@ import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import type { ArchiveOptions } from '../index.js';
 import { parsePlatformFlag, type Platform } from '../oci/platform.js';
+import { showDashes } from './dash.js';
 import { cacheFolder } from './environment.js';
 
 /** Flags of the commands that read archives of images. */
@@ -56,16 +57,16 @@ function inputsNamed(name: string, inputs: readonly string[]): string[] {
 }
 
 /** `--arch` by the input that it is said of. */
-function platformsByInput(args: ArchiveArguments): Map<string, Platform> {
+function platformsByInput(says: readonly string[], inputs: readonly string[]): Map<string, Platform> {
   const platforms = new Map<string, Platform>();
-  for (const text of args.arch ?? []) {
+  for (const text of says) {
     const equals = text.lastIndexOf('=');
     const platform = parsePlatformFlag(text.slice(equals + 1));
-    const named = equals < 0 ? args.inputs : inputsNamed(text.slice(0, equals), args.inputs);
+    const named = equals < 0 ? inputs : inputsNamed(text.slice(0, equals), inputs);
     const [input, ...others] = named;
     if (input === undefined || others.length > 0) {
       throw new AirliftError('usage', `--arch ${text}: names ${named.length} of the inputs, want one`, {
-        hint: `write it like --arch ${args.inputs[0] ?? 'FILE'}=linux/arm64`,
+        hint: `write it like --arch ${inputs[0] ?? 'FILE'}=linux/arm64`,
       });
     }
     platforms.set(input, platform);
@@ -73,10 +74,11 @@ function platformsByInput(args: ArchiveArguments): Map<string, Platform> {
   return platforms;
 }
 
-/** What the flags and the environment say about reading archives. */
-export function archiveOptionsOf(args: ArchiveArguments): ArchiveOptions {
-  return {
-    platforms: platformsByInput(args),
+/** What the flags and the environment say about inputs and how they are read. */
+export function inputsOf(args: ArchiveArguments): { inputs: string[]; archives: ArchiveOptions } {
+  const inputs = showDashes(args.inputs);
+  const archives = {
+    platforms: platformsByInput(args.arch ?? [], inputs),
     name: args.name,
     strictPlatforms: args.strictPlatforms,
     layerCompression: args.layerCompression,
@@ -85,4 +87,5 @@ export function archiveOptionsOf(args: ArchiveArguments): ArchiveOptions {
     layerMemory: join(cacheFolder(process.env), 'layers'),
     stdin: process.stdin,
   };
+  return { inputs, archives };
 }

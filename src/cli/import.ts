@@ -1,7 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { importImages, siteNames, type ImportSummary } from '../index.js';
-import { archiveFlags, archiveOptionsOf } from './archives.js';
+import { archiveFlags, inputsOf } from './archives.js';
 import { exitCodes } from './exit-codes.js';
 import { outputFlags, positive, registryFlags, registryOptionsOf } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
@@ -65,7 +65,7 @@ async function run(args: Arguments): Promise<void> {
   const to = await siteOf(args);
   const { emit } = args;
   const view = progressView(args);
-  const inputs = { inputs: args.inputs, archives: archiveOptionsOf(args), onEvent: view.onEvent };
+  const inputs = { ...inputsOf(args), onEvent: view.onEvent };
   try {
     if (args.dryRun) {
       const names = await interruptible((signal) => siteNames({ ...inputs, signal }, to));
