@@ -97,6 +97,8 @@ export interface RefusalContext {
   readonly thing: string;
   /** The registry as references name it, for hints. */
   readonly registry: string;
+  /** Where the request was first sent to. */
+  readonly origin: string;
   /** Hides secrets that the registry may repeat. */
   scrub(text: string): string;
 }
@@ -118,12 +120,30 @@ function words(
   return ['registry', status < 300 ? 'unexpected answer' : 'the registry refused'];
 }
 
-function hintFor(status: number, context: RefusalContext, html: boolean, page: string): string | undefined {
+function loginHint(answer: WireAnswer, context: RefusalContext): string {
+  const { origin, registry } = context;
+  if (answer.url.origin !== origin) {
+    const where = `it leads to ${answer.url.origin}, and credentials are not sent to another host`;
+    const isSameInTls = answer.url.protocol === 'https:' && answer.url.hostname === new URL(origin).hostname;
+    return isSameInTls && origin.startsWith('http:') ? `${where}: pass --no-plain-http` : where;
+  }
+  return registry === 'docker.io'
+    ? 'check the name, which Docker Hub may not have; for a private repository: airlift login docker.io'
+    : `airlift login ${registry}`;
+}
+
+function hintFor(
+  answer: WireAnswer,
+  context: RefusalContext,
+  html: boolean,
+  page: string,
+): string | undefined {
+  const { status } = answer;
   if (/HTTP request (?:was sent )?to (?:an )?HTTPS/i.test(page)) return 'it speaks TLS: pass --no-plain-http';
   if (status === 413)
     return 'pass a smaller --chunk-size, or raise the body limit of the proxy in front of it (nginx: client_max_body_size 0)';
   if (html && status !== 401 && status < 500) return proxyHint;
-  if (status === 401) return `airlift login ${context.registry}`;
+  if (status === 401) return loginHint(answer, context);
   if (status === 429)
     return `run the same command again later; some registries allow more to accounts: airlift login ${context.registry}`;
   if (status === 403)
@@ -154,6 +174,6 @@ export async function refusal(answer: WireAnswer, context: RefusalContext): Prom
   return new AirliftError(
     code,
     context.scrub(`${context.doing}: ${happened} (${status}${ownCode}${pageNote})${message}`),
-    { status, hint: hintFor(status, context, html, page) },
+    { status, hint: hintFor(answer, context, html, page) },
   );
 }

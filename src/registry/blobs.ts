@@ -106,7 +106,7 @@ export class Blobs {
         });
         const scrub = (said: string): string => this.client.exchange.secrets.scrub(said);
         const refuse = (): Promise<AirliftError> =>
-          refusal(answer, { doing, thing: 'blob', registry: url.host, scrub });
+          refusal(answer, { doing, thing: 'blob', registry: url.host, origin: url.origin, scrub });
         return await contentOf(answer, descriptor.size, offset, doing, refuse);
       } catch (error) {
         if (!(error instanceof AirliftError) || error.code === 'interrupted') throw error;

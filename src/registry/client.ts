@@ -72,6 +72,7 @@ export class RegistryClient {
       doing: call.doing,
       thing,
       registry: call.endpoint.credentialsName,
+      origin: call.endpoint.origin,
       scrub: (text) => this.exchange.secrets.scrub(text),
     });
   }

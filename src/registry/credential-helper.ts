@@ -15,7 +15,8 @@ interface Outcome {
 
 function runHelper(program: string, verb: string, input: string): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, [verb], { stdio: 'pipe', timeout, killSignal: 'SIGKILL' });
+    const child = spawn(program, [verb], { stdio: 'pipe' });
+    const timer = setTimeout(() => child.kill('SIGKILL'), timeout);
     const texts = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const) {
       child[name].setEncoding('utf8').on('data', (text: string) => {
@@ -26,8 +27,14 @@ function runHelper(program: string, verb: string, input: string): Promise<Outcom
     // It may end without reading; its exit code tells.
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);
-    child.once('error', reject);
-    child.once('close', (code) => resolve({ code, ...texts }));
+    child.once('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+    child.once('close', (code) => {
+      clearTimeout(timer);
+      resolve({ code, ...texts });
+    });
   });
 }
 

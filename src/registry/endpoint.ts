@@ -31,9 +31,11 @@ export function isLoopback(host: string): boolean {
   return name === 'localhost' || name === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(name);
 }
 
-/** An address in the distribution API: `/v2/<repository>/<path>`. */
+/** An address in the distribution API: `/v2/<repository>/<path>`. Mirrors are told for whom they stand, as containerd does. */
 export function addressOf(endpoint: Endpoint, path: string): URL {
-  return new URL(`${endpoint.origin}${endpoint.apiPath}/${endpoint.repository}/${path}`);
+  const url = new URL(`${endpoint.origin}${endpoint.apiPath}/${endpoint.repository}/${path}`);
+  if (endpoint.isMirror) url.searchParams.set('ns', endpoint.registry);
+  return url;
 }
 
 export interface EndpointSettings {

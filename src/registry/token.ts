@@ -130,5 +130,12 @@ export async function requestToken(request: TokenRequest): Promise<Token> {
   }
   if (answer.status === 200) return parseToken(answer, doing);
   const scrub = (text: string): string => exchange.secrets.scrub(text);
-  throw await refusal(answer, { doing, thing: 'token service', registry: endpoint.credentialsName, scrub });
+  const { origin } = service.realm;
+  throw await refusal(answer, {
+    doing,
+    thing: 'token service',
+    registry: endpoint.credentialsName,
+    origin,
+    scrub,
+  });
 }

@@ -39,11 +39,11 @@ it('tries mirrors before the registry, but asks it first for lists', async () =>
     parseMirrorFlag('ghcr.io/acme=http://m.test/'),
   ]);
   const upstream = 'https://registry-1.docker.io/v2/library/redis/x';
-  const mirror = 'https://mirror.corp:5000/v2/hub/library/redis/x';
+  const mirror = 'https://mirror.corp:5000/v2/hub/library/redis/x?ns=docker.io';
   assert.deepEqual(await addresses(book, 'docker.io/library/redis'), [mirror, upstream]);
   assert.deepEqual(await addresses(book, 'docker.io/library/redis', 'list'), [upstream, mirror]);
   assert.deepEqual(await addresses(book, 'ghcr.io/acme/app'), [
-    'http://m.test/v2/app/x',
+    'http://m.test/v2/app/x?ns=ghcr.io',
     'https://ghcr.io/v2/acme/app/x',
   ]);
   assert.deepEqual(await addresses(book, 'ghcr.io/acmex/app'), ['https://ghcr.io/v2/acmex/app/x']);
@@ -87,8 +87,8 @@ it('asks mirrors only for what they serve', async () => {
     { location: 't.test', serves: 'tags' as const },
   ];
   const book = bookOf([{ prefix: 'r.test', mirrors, origin: 'test' }]);
-  assert.equal((await addresses(book, 'r.test/a', 'tag'))[0], 'https://t.test/v2/a/x');
-  assert.equal((await addresses(book, 'r.test/a', 'digest'))[0], 'https://d.test/v2/a/x');
+  assert.equal((await addresses(book, 'r.test/a', 'tag'))[0], 'https://t.test/v2/a/x?ns=r.test');
+  assert.equal((await addresses(book, 'r.test/a', 'digest'))[0], 'https://d.test/v2/a/x?ns=r.test');
 });
 
 it('looks whether an insecure registry speaks TLS', async () => {

@@ -80,6 +80,7 @@ it('does not answer the challenge of a host it was redirected to', async (t) => 
   const registry = client(t, { credentials: { username: 'jane', password: 'pa55word' } });
   await assert.rejects(registry.fetch({ registry: server.host, repository: 'a' }, descriptor), {
     code: 'unauthorized',
+    hint: `it leads to http://${storage.host}, and credentials are not sent to another host`,
   });
   assert.equal(storage.seen.length, 1);
 });

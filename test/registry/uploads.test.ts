@@ -158,3 +158,43 @@ it('stops at once when it is told to', async (t) => {
     code: 'interrupted',
   });
 });
+
+it('sends the content again where the upload is redirected, without the authorization', async (t) => {
+  const storage = await setUp(t, accepted('/'));
+  const { registry, name } = await setUp(t, accepted('/up/1'), (request, response) => {
+    request.resume();
+    response.writeHead(307, { location: `http://${storage.server.host}/there?sig=1` }).end();
+  });
+  assert.equal(await registry.push(name, descriptor, opener(bytes)), 'uploaded');
+  assert.deepEqual(storage.bodies, [bytes]);
+  assert.equal(storage.server.seen[0]?.url, '/there?sig=1');
+});
+
+it('gets a new token where one is refused in the middle of an upload', async (t) => {
+  const large = content(randomBytes(30_000_000));
+  let tokens = 0;
+  let refused = 0;
+  const bodies: number[] = [];
+  const server = await startOddServer(t, (request, response, url) => {
+    const isGood = request.headers.authorization === `Bearer t${tokens}`;
+    if (url.pathname === '/token') {
+      response.end(JSON.stringify({ token: `t${++tokens}`, expires_in: 3600 }));
+    } else if (!isGood || (request.method === 'PUT' && refused++ === 0)) {
+      // Without reading what is being sent.
+      response.writeHead(401, { 'www-authenticate': `Bearer realm="http://${server.host}/token"` }).end();
+    } else if (request.method === 'POST') {
+      response.writeHead(202, { location: '/up/1' }).end();
+    } else if (request.method === 'PUT') {
+      void readRequest(request).then((body) => {
+        bodies.push(body.byteLength);
+        response.writeHead(201).end();
+      });
+    } else response.writeHead(request.method === 'HEAD' ? 404 : 204).end();
+  });
+  const registry = new Registry({ retryDelay: 1 });
+  t.after(() => registry.close());
+  const name = { registry: server.host, repository: 'a/b' };
+  assert.equal(await registry.push(name, large.descriptor, opener(large.bytes)), 'uploaded');
+  assert.deepEqual(bodies, [30_000_000]);
+  assert.equal(tokens, 2);
+});
