@@ -22,12 +22,12 @@ export interface CheckedHead extends Head {
  * @throws AirliftError `input` where the file is no bundle, `unsupported` where a newer airlift wrote it, `io`
  */
 export async function checkHead(reader: EntryReader, evidence: Evidence): Promise<CheckedHead> {
-  let head: Head;
+  let head: SurveyedHead;
   try {
     head = await readHead(reader.file);
   } catch (error) {
     if (!isAirliftError(error, 'damaged')) throw error;
-    head = await surveyHead(reader, evidence, error);
+    head = await surveyHead(reader, error);
   }
   for (const name of [entryNames.layout, entryNames.index, entryNames.catalog, entryNames.sha256sums]) {
     if (head.entries.has(name)) continue;
@@ -40,39 +40,40 @@ export async function checkHead(reader: EntryReader, evidence: Evidence): Promis
   }
   await checkLayoutFile(reader, head.entries.get(entryNames.layout), evidence);
   const catalog = await openCatalog(reader, head, evidence);
-  return { ...head, start: catalog === undefined ? head.start : startBy(catalog, head), catalog };
+  const start = catalog === undefined ? head.start : startBy(catalog, head);
+  // What is damaged from there on is found again, and by name, when blobs are checked against the catalog.
+  for (const { position, happened } of head.damages ?? [])
+    if (position < start) evidence.report('header', `byte ${position}`, happened);
+  return { entries: head.entries, start, catalog };
 }
 
 interface SurveyedHead extends Head {
   readonly firstBlob?: TarEntry | undefined;
+  readonly damages?: readonly { readonly position: number; readonly happened: string }[];
 }
 
-async function surveyHead(
-  reader: EntryReader,
-  evidence: Evidence,
-  error: AirliftError,
-): Promise<SurveyedHead> {
+async function surveyHead(reader: EntryReader, error: AirliftError): Promise<SurveyedHead> {
   const entries = new Map<string, TarEntry>();
+  const damages: { position: number; happened: string }[] = [];
   let start = 0;
   let firstBlob: TarEntry | undefined;
   for await (const step of survey(reader, 0, searchLimit)) {
     if (step.what === 'entry') {
-      if (step.entry.name.startsWith('blobs/')) {
-        firstBlob = step.entry;
-        break;
-      }
-      if (entries.size >= headLimits.entries) break;
-      if (entries.has(step.entry.name)) evidence.report('extra', step.entry.name, 'the archive has it twice');
-      entries.set(step.entry.name, step.entry);
-      start = step.entry.end;
+      const { entry } = step;
+      if (entry.name.startsWith('blobs/')) firstBlob = entry;
+      if (firstBlob !== undefined || entries.size >= headLimits.entries) break;
+      if (entries.has(entry.name))
+        damages.push({ position: entry.position, happened: `a second entry named ${entry.name}` });
+      entries.set(entry.name, entry);
+      start = entry.end;
       continue;
     }
     const happened = { damaged: 'no tar header', end: 'the archive ends', cut: 'the file ends' }[step.what];
-    evidence.report('header', `byte ${step.position}`, `${happened} where an entry is due`);
+    damages.push({ position: step.position, happened: `${happened} where an entry is due` });
   }
   if (entries.size === 0 && firstBlob === undefined)
     throw new AirliftError('input', error.message, { cause: error });
-  return { entries, start: firstBlob?.position ?? start, firstBlob };
+  return { entries, start: firstBlob?.position ?? start, firstBlob, damages };
 }
 
 /** Where offsets count from: told by the first blob that was found, for the header of the very first may be damaged. */

@@ -71,14 +71,14 @@ export async function readHead(file: BundleFile): Promise<Head> {
     entries.set(entry.name, entry);
     position = entry.end;
   }
-  if (!entries.has(entryNames.catalog)) {
+  if (!entries.has(entryNames.catalog) && !entries.has(entryNames.sha256sums)) {
     const first = [...entries.keys()].slice(0, 3).map((name) => JSON.stringify(name.slice(0, 100)));
     throw notABundle(
       file.path,
       `a tar archive without ${entryNames.catalog}${first.length > 0 ? `, it begins with ${first.join(', ')}` : ''}`,
     );
   }
-  for (const name of [entryNames.layout, entryNames.index, entryNames.sha256sums]) {
+  for (const name of [entryNames.layout, entryNames.index, entryNames.catalog, entryNames.sha256sums]) {
     if (!entries.has(name))
       throw new AirliftError('damaged', `open ${file.path}: ${name} is missing`, { hint: damagedHint });
   }

@@ -7,7 +7,7 @@ import { parseManifest } from '../../src/oci/manifest.js';
 import { parsePlatform, type Platform } from '../../src/oci/platform.js';
 import { parseReference, type Repository } from '../../src/oci/reference.js';
 import { bytesOf, type Content } from '../support/content.js';
-import { assortment, companionsOf, type NamedImage } from '../support/image-sets.js';
+import { assortment, companionsOf, singlePlatform, type NamedImage } from '../support/image-sets.js';
 import type { TestImage } from '../support/images.js';
 
 /** What goes into a bundle: images by reference, and what belongs to them without a name of its own. */
@@ -22,7 +22,7 @@ export interface Cargo {
 
 export const options: BundleOptions = { created: new Date('2024-05-06T07:08:09Z'), fingerprint: 'test' };
 
-/** One of every kind, with a signature and an SBOM. */
+/** One of every kind, with a signature and an SBOM, and one that is named by its digest alone. */
 export function everyKind(): Cargo[] {
   const images = assortment();
   const named = ({ repository, tag, image }: NamedImage): Cargo => ({
@@ -34,7 +34,12 @@ export function everyKind(): Cargo[] {
     ...named(companion),
     companionOf: signed.image.root.digest,
   }));
-  return [...Object.values(images).map(named), ...companions];
+  const pinned = singlePlatform('linux/amd64', { name: 'pinned' });
+  return [
+    ...Object.values(images).map(named),
+    ...companions,
+    { reference: `registry.example/acme/pinned@${pinned.root.digest}`, image: pinned },
+  ];
 }
 
 function planImage(writer: BundleWriter, image: TestImage, repository: Repository): void {
