@@ -1,26 +1,85 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { AirliftError } from '../errors.js';
+import type { ProxyOptions } from '../registry/options.js';
 
 /** The only place that reads the environment. */
 export type Environment = Readonly<Record<string, string | undefined>>;
+
+function homeOf(env: Environment): string {
+  return env['HOME'] ?? homedir();
+}
+
+function configOf(env: Environment): string {
+  return env['XDG_CONFIG_HOME'] ?? join(homeOf(env), '.config');
+}
+
+/** The value of the first variable that is set and not empty. */
+function firstOf(env: Environment, ...names: string[]): string | undefined {
+  return names.map((name) => env[name]).find((value) => value !== undefined && value !== '');
+}
 
 /**
  * The files in which docker, podman and skopeo keep credentials, in their order of precedence (containers-auth.json(5),
  * docker's `config.json`).
  */
 export function authFilesOf(env: Environment): string[] {
-  const home = env['HOME'] ?? homedir();
-  const config = env['XDG_CONFIG_HOME'] ?? join(home, '.config');
+  const config = configOf(env);
   const files = [
     env['REGISTRY_AUTH_FILE'],
     env['XDG_RUNTIME_DIR'] === undefined
       ? undefined
       : join(env['XDG_RUNTIME_DIR'], 'containers', 'auth.json'),
     join(config, 'containers', 'auth.json'),
-    join(env['DOCKER_CONFIG'] ?? join(home, '.docker'), 'config.json'),
+    dockerAuthFileOf(env),
   ];
   return files.filter((file) => file !== undefined && file !== '') as string[];
+}
+
+/** docker's own among them: `$DOCKER_CONFIG/config.json`, which podman and skopeo read too. */
+export function dockerAuthFileOf(env: Environment): string {
+  return join(firstOf(env, 'DOCKER_CONFIG') ?? join(homeOf(env), '.docker'), 'config.json');
+}
+
+/** Forward proxies, by the rules of Go's programs: upper case first, loopback never (that is seen to where they are used). */
+export function proxiesOf(env: Environment): ProxyOptions {
+  return {
+    http: firstOf(env, 'HTTP_PROXY', 'http_proxy'),
+    https: firstOf(env, 'HTTPS_PROXY', 'https_proxy'),
+    no: firstOf(env, 'NO_PROXY', 'no_proxy'),
+  };
+}
+
+/** Directories with a directory of certificates for each host (containers-certs.d(5), dockerd's "Verify repository client"). */
+export function certsDirsOf(env: Environment): string[] {
+  const config = configOf(env);
+  return [
+    join(config, 'containers', 'certs.d'),
+    '/etc/containers/certs.d',
+    '/etc/docker/certs.d',
+    join(config, 'docker', 'certs.d'),
+  ];
+}
+
+/** The certificate authorities of the system, where the environment names others (`SSL_CERT_FILE`, as OpenSSL and Go read it). */
+export function rootsFileOf(env: Environment): string | undefined {
+  return firstOf(env, 'SSL_CERT_FILE');
+}
+
+/** Where settings of registries are looked for: the first of `files` that exists, and every `*.conf` of `directories`. */
+export interface RegistriesConfPlaces {
+  readonly files: readonly string[];
+  readonly directories: readonly string[];
+}
+
+/** The places of registries.conf, in their order (containers-registries.conf(5)). */
+export function registriesConfOf(env: Environment): RegistriesConfPlaces {
+  const own = join(configOf(env), 'containers', 'registries.conf');
+  const told = firstOf(env, 'CONTAINERS_REGISTRIES_CONF', 'REGISTRIES_CONFIG_PATH');
+  return {
+    files: told === undefined ? [own, '/etc/containers/registries.conf'] : [told],
+    directories: ['/etc/containers/registries.conf.d', `${own}.d`],
+  };
 }
 
 /**

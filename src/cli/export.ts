@@ -1,40 +1,20 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { expandTags, exportImages, listImages, placeOf, Registry, type ExportSummary } from '../index.js';
-import { AirliftError } from '../errors.js';
-import type { ListedReference } from '../lists/listed.js';
-import type { RegistryOptions } from '../registry/options.js';
+import { exportImages, type ExportSummary } from '../index.js';
 import { creationTime } from './environment.js';
 import { exitCodes } from './exit-codes.js';
-import {
-  outputFlags,
-  platformFlag,
-  platformsOf,
-  positive,
-  registryFlags,
-  registryOptionsOf,
-} from './flags.js';
+import { ownFlagsFirst, registryFlags, registryOptionsOf } from './access.js';
+import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
-import { showDashes } from './dash.js';
 import { interruptible } from './interrupt.js';
-import { printJson, printLine, printNote } from './print.js';
+import { imagesOf, imageFlags, readLists, registriesIn } from './images.js';
+import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
 import { hooksOf } from './trace.js';
 
 const flags = {
-  images: {
-    type: 'string',
-    array: true,
-    requiresArg: true,
-    describe: 'file that lists images: text, Kubernetes YAML, compose …; - for standard input',
-  },
+  ...imageFlags,
   output: { alias: 'o', type: 'string', demandOption: true, requiresArg: true, describe: 'bundle to write' },
   ...platformFlag,
-  tags: {
-    type: 'string',
-    requiresArg: true,
-    describe: 'tags to take of images named without one: semver:RANGE or regex:PATTERN',
-  },
-  'all-tags': { type: 'boolean', default: false, describe: 'take every tag of images named without one' },
   'skip-missing-platforms': {
     type: 'boolean',
     default: false,
@@ -72,29 +52,11 @@ function printSummary(summary: ExportSummary, milliseconds: number): void {
   printLine(`next: airlift verify ${summary.path}`);
 }
 
-/** What the command line and the lists ask for, tag patterns looked up. */
-async function imagesOf(args: Arguments, registryOptions: RegistryOptions): Promise<ListedReference[]> {
-  const lists = showDashes(args.images ?? []);
-  const list = await listImages({ references: args.references ?? [], lists, stdin: process.stdin });
-  for (const note of list.notes) printNote(`${placeOf(note)}: ${note.message}`);
-  const pattern = args.allTags ? 'all' : args.tags;
-  const registry = new Registry(registryOptions, hooksOf(args));
-  try {
-    return await expandTags(list, { pattern, tags: (repository) => registry.tags(repository) });
-  } finally {
-    await registry.close();
-  }
-}
-
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
-  const registry = registryOptionsOf(args, process.env);
-  const images = await imagesOf(args, registry);
-  if (images.length === 0) {
-    throw new AirliftError('usage', 'export: no images', {
-      hint: 'name some, or a file that lists them with --images',
-    });
-  }
+  const list = await readLists(args);
+  const registry = await registryOptionsOf(args, process.env, registriesIn(list));
+  const images = await imagesOf('export', list, args, registry);
   const view = progressView(args);
   try {
     const summary = await interruptible((signal) =>
@@ -130,8 +92,13 @@ export function addExport(parser: Argv): Argv {
     'export [references..]',
     'pull images from registries into one bundle',
     (yargs) =>
-      yargs
-        .positional('references', { type: 'string', array: true, describe: 'images, as docker names them' })
+      ownFlagsFirst(
+        yargs.positional('references', {
+          type: 'string',
+          array: true,
+          describe: 'images, as docker names them',
+        }),
+      )
         .options(flags)
         .example(
           '$0 export rancher/pause:3.1 --platform linux/amd64,linux/arm64 -o site.tar',

@@ -1,29 +1,12 @@
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { parsePlatformFlag, type Platform } from '../oci/platform.js';
-import type { RegistryOptions } from '../registry/options.js';
-import { authFilesOf } from './environment.js';
 
 /** Flags that more than one command takes. */
 
 export const outputFlags = {
   json: { type: 'boolean', default: false, describe: 'print JSON on standard output, and nothing else' },
   quiet: { alias: 'q', type: 'boolean', default: false, describe: 'print no progress' },
-} as const satisfies Record<string, Options>;
-
-export const registryFlags = {
-  'plain-http': { type: 'boolean', describe: 'use plain HTTP with every registry, not only on loopback' },
-  authfile: {
-    type: 'string',
-    describe: 'credentials file, instead of docker’s and podman’s',
-    requiresArg: true,
-  },
-  retries: { type: 'number', default: 5, describe: 'tries after a failed request', requiresArg: true },
-  'trace-requests': {
-    type: 'boolean',
-    default: false,
-    describe: 'print each request, secrets redacted, on standard error',
-  },
 } as const satisfies Record<string, Options>;
 
 export const platformFlag = {
@@ -36,19 +19,6 @@ export const platformFlag = {
 } as const satisfies Record<string, Options>;
 
 export type OutputArguments = ArgumentsCamelCase<InferredOptionTypes<typeof outputFlags>>;
-export type RegistryArguments = ArgumentsCamelCase<InferredOptionTypes<typeof registryFlags>>;
-
-/** What the flags and the environment say about reaching registries. */
-export function registryOptionsOf(args: RegistryArguments, env: NodeJS.ProcessEnv): RegistryOptions {
-  if (!Number.isInteger(args.retries) || args.retries < 0) {
-    throw new AirliftError('usage', `--retries: not a whole number; got ${args.retries}`);
-  }
-  return {
-    plainHttp: args.plainHttp,
-    authFiles: args.authfile === undefined ? authFilesOf(env) : [args.authfile],
-    retries: args.retries,
-  };
-}
 
 /** The values of a flag that may be repeated and may hold several, separated by commas. */
 export function splitList(values: readonly string[] | undefined): string[] {

@@ -3,7 +3,8 @@ import { AirliftError } from '../errors.js';
 import { importImages, siteNames, type ImportSummary } from '../index.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import { exitCodes } from './exit-codes.js';
-import { outputFlags, positive, registryFlags, registryOptionsOf } from './flags.js';
+import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
+import { outputFlags, positive } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
@@ -40,6 +41,7 @@ const flags = {
     describe: 'publish what can be published when some images fail',
   },
   ...registryFlags,
+  ...uploadFlags,
   ...outputFlags,
 } as const satisfies Record<string, Options>;
 
@@ -64,6 +66,7 @@ async function run(args: Arguments): Promise<void> {
   const started = Date.now();
   const to = await siteOf(args);
   const { emit } = args;
+  const registry = await registryOptionsOf(args, process.env, [to.registry]);
   const view = progressView(args);
   const inputs = { ...inputsOf(args), onEvent: view.onEvent };
   try {
@@ -78,7 +81,7 @@ async function run(args: Arguments): Promise<void> {
         to,
         archTags: args.archTags,
         onNames: emit === undefined ? undefined : (names) => emitNames(emit, to, names, args),
-        registry: registryOptionsOf(args, process.env),
+        registry,
         hooks: hooksOf(args),
         onExistingTag: args.onExistingTag,
         originalIndex: args.index,
@@ -110,13 +113,14 @@ export function addImport(parser: Argv): Argv {
     'import <inputs..>',
     'republish the images of a bundle, or of archives of images, to a registry',
     (yargs) =>
-      yargs
-        .positional('inputs', {
+      ownFlagsFirst(
+        yargs.positional('inputs', {
           type: 'string',
           array: true,
           demandOption: true,
           describe: 'bundle, or archives and OCI layouts to merge; - is standard input',
-        })
+        }),
+      )
         .options(flags)
         .example(
           '$0 import site.tar --to 192.168.2.23:5000',

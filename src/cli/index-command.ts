@@ -4,7 +4,8 @@ import { isDigest } from '../oci/digest.js';
 import { parsePlatformFlag } from '../oci/platform.js';
 import { parseReference } from '../oci/reference.js';
 import type { IndexFieldOptions, IndexOptions, IndexSummary } from '../tagged-index.js';
-import { outputFlags, registryFlags, registryOptionsOf } from './flags.js';
+import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
+import { outputFlags } from './flags.js';
 import { printable } from './format.js';
 import { fieldFlags, formatFlag, keyValues, sourceFlags, sourcesOf } from './index-flags.js';
 import { addIndexInspect } from './index-inspect.js';
@@ -13,7 +14,11 @@ import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
 import { hooksOf } from './trace.js';
 
-const commonFlags = { ...registryFlags, ...outputFlags } as const satisfies Record<string, Options>;
+const commonFlags = {
+  ...registryFlags,
+  ...uploadFlags,
+  ...outputFlags,
+} as const satisfies Record<string, Options>;
 const createFlags = { ...sourceFlags, ...fieldFlags, ...formatFlag, ...commonFlags };
 const appendFlags = {
   ...sourceFlags,
@@ -27,7 +32,9 @@ const appendFlags = {
 } as const satisfies Record<string, Options>;
 const mergeFlags = { ...sourceFlags, ...formatFlag, ...commonFlags };
 
-type CommonArguments = ArgumentsCamelCase<InferredOptionTypes<typeof commonFlags> & { target: string }>;
+type CommonArguments = ArgumentsCamelCase<
+  InferredOptionTypes<typeof commonFlags> & { target: string; references?: string[] | undefined }
+>;
 
 function printSummary(done: string, summary: IndexSummary): void {
   const { reference, digest, previous, children, copied } = summary;
@@ -45,12 +52,19 @@ async function run(
   done: string,
   work: (common: IndexOptions) => Promise<IndexSummary>,
 ): Promise<void> {
+  const target = parseReference(args.target);
+  const names = [target, ...(args.references ?? []).map(parseReference)];
+  const registry = await registryOptionsOf(
+    args,
+    process.env,
+    names.map((name) => name.registry),
+  );
   const view = progressView(args);
   try {
     const summary = await interruptible((signal) =>
       work({
-        target: parseReference(args.target),
-        registry: registryOptionsOf(args, process.env),
+        target,
+        registry,
         hooks: hooksOf(args),
         onEvent: view.onEvent,
         signal,
@@ -77,11 +91,13 @@ function fieldsOf(args: {
 }
 
 function target(yargs: Argv): Argv<{ target: string }> {
-  return yargs.positional('target', {
-    type: 'string',
-    demandOption: true,
-    describe: 'the index: a name with a tag',
-  });
+  return ownFlagsFirst(
+    yargs.positional('target', {
+      type: 'string',
+      demandOption: true,
+      describe: 'the index: a name with a tag',
+    }),
+  );
 }
 
 function addCreate(parser: Argv): Argv {

@@ -2,7 +2,7 @@ import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yar
 import { inspectIndex, type IndexChildReport, type IndexReport } from '../inspect-index.js';
 import { isIndex } from '../oci/media-types.js';
 import { parseReference } from '../oci/reference.js';
-import { registryFlags, registryOptionsOf } from './flags.js';
+import { ownFlagsFirst, registryFlags, registryOptionsOf } from './access.js';
 import { formatTable, printable } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
@@ -62,10 +62,12 @@ function linesOf(report: IndexReport): string[] {
 }
 
 async function run(args: Arguments): Promise<void> {
+  const reference = parseReference(args.reference);
+  const registry = await registryOptionsOf(args, process.env, [reference.registry]);
   const { report, bytes } = await interruptible((signal) =>
     inspectIndex({
-      reference: parseReference(args.reference),
-      registry: registryOptionsOf(args, process.env),
+      reference,
+      registry,
       hooks: hooksOf(args),
       signal,
     }),
@@ -81,9 +83,9 @@ export function addIndexInspect(parser: Argv): Argv {
     'inspect <reference>',
     'show an index and its children',
     (yargs) =>
-      yargs
-        .positional('reference', { type: 'string', demandOption: true, describe: 'the index' })
-        .options(flags),
+      ownFlagsFirst(
+        yargs.positional('reference', { type: 'string', demandOption: true, describe: 'the index' }),
+      ).options(flags),
     (args) => run(args),
   );
 }

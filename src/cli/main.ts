@@ -9,6 +9,7 @@ import { addImport } from './import.js';
 import { hideDashes } from './dash.js';
 import { addIndex } from './index-command.js';
 import { addListImages } from './list-images.js';
+import { addLogin, addLogout } from './login.js';
 import { printError } from './print.js';
 import { addServe } from './serve.js';
 
@@ -31,9 +32,21 @@ export const commandNames = [
   'index merge',
   'index inspect',
   'list-images',
+  'login',
+  'logout',
 ] as const;
 
-const commands = [addExport, addInspect, addVerify, addImport, addServe, addIndex, addListImages];
+const commands = [
+  addExport,
+  addInspect,
+  addVerify,
+  addImport,
+  addServe,
+  addIndex,
+  addListImages,
+  addLogin,
+  addLogout,
+];
 
 /** The parser with every command, as `main` runs it and the documentation is checked against it. */
 export function parser(args: readonly string[]): Argv {

@@ -1,6 +1,6 @@
 import type { RegistryHooks } from '../registry/options.js';
 import type { RequestTrace } from '../registry/trace.js';
-import type { RegistryArguments } from './flags.js';
+import type { RegistryArguments } from './access.js';
 import { printNote } from './print.js';
 
 /** One exchange as lines for people: method, URL, status, time; then the headers. */

@@ -73,14 +73,15 @@ function hostOf(config: Record<string, unknown>, registry: string, origin: strin
     caFile: text(tls, 'ca_file', origin),
     certFile: text(tls, 'cert_file', origin),
     keyFile: text(tls, 'key_file', origin),
-    insecureSkipTlsVerify: isObject(tls) && tls['insecure_skip_verify'] === true,
+    insecureSkipTlsVerify: isObject(tls) && /^true$/i.test(String(tls['insecure_skip_verify'])),
     credentials: username === undefined ? undefined : { username, password: password ?? '', registry },
     identityToken: text(auth, 'identity_token', origin),
   };
 }
 
 /**
- * Reads the data of a k3s or RKE2 `registries.yaml` (k3s documentation, "Private Registry Configuration"), parsed from YAML.
+ * Reads the data of a k3s or RKE2 `registries.yaml` (k3s documentation, "Private Registry Configuration"), parsed from YAML with
+ * or without its numbers and booleans told from text.
  * @param origin names the file, for messages
  * @throws AirliftError `input` where it is malformed
  */

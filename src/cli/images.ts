@@ -1,0 +1,67 @@
+import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
+import { AirliftError } from '../errors.js';
+import { expandTags, listImages, placeOf, Registry, type ImageList, type ListedReference } from '../index.js';
+import type { RegistryOptions } from '../registry/options.js';
+import { showDashes } from './dash.js';
+import { printNote } from './print.js';
+import { hooksOf } from './trace.js';
+
+/** Flags of the commands that take images from registries, beside their references. */
+export const imageFlags = {
+  images: {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'file that lists images: text, Kubernetes YAML, compose …; - for standard input',
+  },
+  tags: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'tags to take of images named without one: semver:RANGE or regex:PATTERN',
+  },
+  'all-tags': { type: 'boolean', default: false, describe: 'take every tag of images named without one' },
+} as const satisfies Record<string, Options>;
+
+export type ImageArguments = ArgumentsCamelCase<
+  InferredOptionTypes<typeof imageFlags> & { references?: string[] | undefined }
+>;
+
+/**
+ * What the command line and the lists name. Remarks about what is not taken are printed.
+ * @throws AirliftError `usage` that tells everything that is wrong with the lists
+ */
+export async function readLists(args: ImageArguments): Promise<ImageList> {
+  const lists = showDashes(args.images ?? []);
+  const list = await listImages({ references: args.references ?? [], lists, stdin: process.stdin });
+  for (const note of list.notes) printNote(`${placeOf(note)}: ${note.message}`);
+  return list;
+}
+
+/** The registries that a list names. */
+export function registriesIn(list: ImageList): Set<string> {
+  const references = list.references.map(({ reference }) => reference.registry);
+  return new Set([...references, ...list.patterns.map(({ repository }) => repository.registry)]);
+}
+
+/**
+ * The images of a list, tag patterns looked up.
+ * @throws AirliftError `usage` where there are none; what looking up tags throws
+ */
+export async function imagesOf(
+  verb: string,
+  list: ImageList,
+  args: ImageArguments & { readonly traceRequests: boolean },
+  options: RegistryOptions,
+): Promise<ListedReference[]> {
+  const pattern = args.allTags ? 'all' : args.tags;
+  const registry = new Registry(options, hooksOf(args));
+  try {
+    const images = await expandTags(list, { pattern, tags: (repository) => registry.tags(repository) });
+    if (images.length > 0) return images;
+  } finally {
+    await registry.close();
+  }
+  throw new AirliftError('usage', `${verb}: no images`, {
+    hint: 'name some, or a file that lists them with --images',
+  });
+}

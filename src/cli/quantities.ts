@@ -1,0 +1,49 @@
+import { AirliftError } from '../errors.js';
+
+const sizeUnits: Readonly<Record<string, number>> = {
+  '': 1,
+  k: 1e3,
+  m: 1e6,
+  g: 1e9,
+  t: 1e12,
+  ki: 2 ** 10,
+  mi: 2 ** 20,
+  gi: 2 ** 30,
+  ti: 2 ** 40,
+};
+
+const durationUnits: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+};
+
+/**
+ * A flag that says how many bytes: `32M` and `32MB` are powers of 1000, `32Mi` and `32MiB` powers of 1024.
+ * @returns bytes, from 1
+ * @throws AirliftError `usage`
+ */
+export function parseSize(flag: string, text: string): number {
+  const [, digits = '', unit = ''] = /^(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?$/i.exec(text.trim()) ?? [];
+  const bytes = Math.floor(Number(digits) * (sizeUnits[unit.toLowerCase()] ?? NaN));
+  if (digits !== '' && Number.isSafeInteger(bytes) && bytes > 0) return bytes;
+  throw new AirliftError('usage', `--${flag}: not a size; got ${JSON.stringify(text)}`, {
+    hint: 'write it like 32M (powers of 1000) or 32Mi (powers of 1024)',
+  });
+}
+
+/**
+ * A flag that says how long: `500ms`, `30s`, `5m`, `1h`; a bare number is seconds.
+ * @returns milliseconds
+ * @throws AirliftError `usage`
+ */
+export function parseDuration(flag: string, text: string): number {
+  const [, digits = '', unit = 's'] = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)?$/.exec(text.trim()) ?? [];
+  const milliseconds = Math.round(Number(digits) * (durationUnits[unit] ?? NaN));
+  // What timers hold.
+  if (digits !== '' && milliseconds < 2 ** 31) return milliseconds;
+  throw new AirliftError('usage', `--${flag}: not a duration; got ${JSON.stringify(text)}`, {
+    hint: 'write it like 500ms, 30s, 5m or 1h',
+  });
+}

@@ -1,0 +1,84 @@
+import { AirliftError } from './errors.js';
+import { isRegistry, isRepositoryPath } from './oci/reference.js';
+import { readAuthFile } from './registry/auth-file.js';
+import type { Credentials } from './registry/credentials.js';
+import { removeLogin, saveLogin, type LoginPlace } from './registry/login.js';
+import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
+
+export interface LoginOptions {
+  /** `host[:port]`, or `host[:port]/namespace` for a part of it. */
+  readonly registry: string;
+  readonly username: string;
+  /** The password; with the user name `<token>` an identity token, as docker writes it. */
+  readonly password: string;
+  /** Auth files in their order of precedence: the first that exists takes the login. */
+  readonly authFiles: readonly string[];
+  /** Takes it where none of them exists. */
+  readonly newAuthFile: string;
+  readonly access: RegistryOptions;
+  readonly hooks?: RegistryHooks | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The user name by which docker marks an identity token. */
+const tokenUser = '<token>';
+
+/**
+ * Checks a name to log in to: `HOST[:PORT][/NAMESPACE]`.
+ * @throws AirliftError `usage`
+ */
+export function parseLoginName(text: string): string {
+  const [host = '', ...namespace] = text.replace(/\/+$/, '').split('/');
+  const isName = isRegistry(host) && (namespace.length === 0 || isRepositoryPath(namespace.join('/')));
+  if (isName && !text.includes('://')) return [host, ...namespace].join('/');
+  throw new AirliftError('usage', `log in to ${JSON.stringify(text.slice(0, 300))}: not a registry`, {
+    hint: 'write it like ghcr.io, 192.168.2.23:5000 or registry.corp/team',
+  });
+}
+
+async function firstThatExists(files: readonly string[]): Promise<string | undefined> {
+  for (const file of files) if ((await readAuthFile(file)) !== undefined) return file;
+  return undefined;
+}
+
+/**
+ * Tries a login at the registry and keeps it where docker, podman, skopeo and airlift find it.
+ * @throws AirliftError `unauthorized` where the registry does not take it; `io` or `input` where it can't be kept
+ */
+export async function login(options: LoginOptions): Promise<LoginPlace> {
+  const { registry: name, username, password, access, hooks, signal } = options;
+  const [host = name] = name.split('/');
+  const credentials: Credentials =
+    username === tokenUser
+      ? { kind: 'identity-token', token: password }
+      : { kind: 'password', username, password };
+  const told: RegistryOptions =
+    credentials.kind === 'password'
+      ? { ...access, credentials: { username, password, registry: host } }
+      : {
+          ...access,
+          hosts: { ...access.hosts, [host]: { ...access.hosts?.[host], identityToken: password } },
+        };
+  const registry = new Registry(told, hooks);
+  try {
+    await registry.checkLogin(name, { signal });
+  } finally {
+    await registry.close();
+  }
+  const file = (await firstThatExists(options.authFiles)) ?? options.newAuthFile;
+  return saveLogin(file, name, credentials);
+}
+
+/**
+ * Forgets a login in all auth files that hold it.
+ * @throws AirliftError `not-found` where none does; `io` or `input`
+ */
+export async function logout(name: string, authFiles: readonly string[]): Promise<LoginPlace[]> {
+  const places: LoginPlace[] = [];
+  for (const file of authFiles) {
+    const place = await removeLogin(file, name);
+    if (place !== undefined) places.push(place);
+  }
+  if (places.length > 0) return places;
+  throw new AirliftError('not-found', `log out of ${name}: no login for it in ${authFiles.join(', ')}`);
+}
