@@ -1,11 +1,12 @@
 import { availableParallelism } from 'node:os';
+import { writerSink } from './bundle-sink.js';
 import { BundleWriter, type PendingBlob } from './bundle/writer.js';
 import { DownloadPool } from './download-pool.js';
 import { AirliftError, fromPlainError, isAirliftError, toPlainError, type PlainError } from './errors.js';
 import { digestOf } from './oci/digest.js';
 import { formatPlatform, type Platform } from './oci/platform.js';
 import { formatReference } from './oci/reference.js';
-import { Planner, type PlanRequest, type PlanSink } from './plan.js';
+import { Planner, type PlanRequest } from './plan.js';
 import type { OnEvent } from './progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 import { forEachOf } from './slots.js';
@@ -109,20 +110,6 @@ async function planImages(writer: BundleWriter, options: ExportOptions): Promise
     await registry.close();
   }
   return failed;
-}
-
-/** The journal as the planner's sink. */
-function writerSink(writer: BundleWriter): PlanSink {
-  return {
-    has: (digest) => writer.has(digest),
-    blob: (node) => writer.addBlob(node),
-    leftOut: ({ descriptor, role }) => writer.leaveOut(descriptor, role, 'foreign'),
-    manifest: ({ descriptor, bytes, manifest, platform, edges }) => {
-      const artifactType = manifest.artifactType;
-      writer.addManifest({ descriptor, bytes, platform, artifactType, subject: manifest.subject?.digest });
-      for (const { child, role, position } of edges) writer.addEdge(descriptor.digest, child, role, position);
-    },
-  };
 }
 
 /** One error for the images that failed: their own where it is one, a list where there are more. */

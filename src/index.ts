@@ -10,6 +10,7 @@ export {
 } from './import.js';
 export { inspect, type Inspection } from './inspect.js';
 export { verify, type VerifyReport } from './verify.js';
+export { bundleArchives, type BundleArchivesOptions, type BundleArchivesSummary } from './bundle-archives.js';
 export type { ArchiveOptions } from './import-inputs.js';
 export { listImages, type ListImagesOptions } from './list-images.js';
 export { serve, type ServeOptions, type ServeSource, type Serving } from './serve.js';

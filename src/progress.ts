@@ -20,7 +20,7 @@ export type ProgressEvent =
       readonly event: 'blob-done';
       readonly digest: Digest;
       readonly size: number;
-      readonly how: 'downloaded' | 'uploaded' | 'mounted' | 'existed' | 'verified';
+      readonly how: 'downloaded' | 'copied' | 'uploaded' | 'mounted' | 'existed' | 'verified';
     }
   /** An image is whole. */
   | {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite, test, type TestContext } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
@@ -202,6 +202,36 @@ suite('importing archives of one platform each', { timeout: 180_000 }, () => {
       codes: [2],
     });
     assert.match(wrong.stderr, /--arch b\.tar=linux\/arm64: names 0 of the inputs, want one\n\s+hint: /);
+  });
+
+  test('into a bundle instead, which reads back and imports as they do', wants, async (t) => {
+    const dir = temp(t);
+    const host = await startRegistry(t);
+    const inputs = [];
+    for (const [at, shape] of (['docker-20', 'podman', 'docker-25'] as const).entries()) {
+      const platform = platforms[at] ?? '';
+      inputs.push(await written(dir, `${platform.split('/')[1]}.tar`, tarOf(k3sMembers(shape, platform))));
+    }
+    const env = { XDG_CACHE_HOME: join(dir, 'cache'), SOURCE_DATE_EPOCH: '1700000000' };
+    await airlift(['import', ...inputs, '-o', join(dir, 'merged.tar')], { env });
+    await airlift(['import', ...inputs.toReversed(), '-o', join(dir, 'again.tar')], { env });
+    const bundle = await readFile(join(dir, 'merged.tar'));
+    assert.ok(bundle.equals(await readFile(join(dir, 'again.tar'))), 'the same bytes');
+    await airlift(['verify', join(dir, 'merged.tar')]);
+    await airlift(['import', join(dir, 'merged.tar'), '--to', host]);
+    await assertAllRight(host);
+    const { published } = await imported(host, { inputs });
+    assert.deepEqual(
+      published.map(({ outcome }) => outcome),
+      k3sImages.map(() => 'unchanged'),
+    );
+    const mixed = await imported(host, { inputs: [join(dir, 'merged.tar'), inputs[0] ?? ''] });
+    assert.deepEqual(
+      mixed.published.map(({ outcome }) => outcome),
+      k3sImages.map(() => 'unchanged'),
+    );
+    await airlift(['import', ...inputs, '-o', join(dir, 'merged.tar')], { env, codes: [1] });
+    await airlift(['import', ...inputs], { env, codes: [2] });
   });
 
   test('whatever is wrong with an archive, nothing is tagged', wants, async (t) => {

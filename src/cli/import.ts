@@ -6,6 +6,7 @@ import { exitCodes } from './exit-codes.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
 import { outputFlags, positive } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
+import { importIntoBundle } from './import-bundle.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { emitNames, nameFlags, printNames, siteOf } from './names.js';
@@ -15,10 +16,16 @@ import { hooksOf } from './trace.js';
 const flags = {
   to: {
     type: 'string',
-    demandOption: true,
     requiresArg: true,
     describe: 'registry to publish to, with an optional path: HOST[:PORT][/PREFIX]',
   },
+  output: {
+    alias: 'o',
+    type: 'string',
+    requiresArg: true,
+    describe: 'bundle to write the images of archives to, instead of publishing them',
+  },
+  force: { alias: 'f', type: 'boolean', default: false, describe: 'replace a bundle that is there' },
   ...nameFlags,
   'on-existing-tag': {
     choices: ['overwrite', 'skip', 'error'] as const,
@@ -63,8 +70,19 @@ function printSummary(summary: ImportSummary, milliseconds: number): void {
 }
 
 async function run(args: Arguments): Promise<void> {
+  const { output, to: target, force } = args;
+  if ((output === undefined) === (target === undefined)) {
+    throw new AirliftError('usage', 'import: want either --to or --output', {
+      hint: '--to publishes the images to a registry, --output writes them to a bundle',
+    });
+  }
+  if (output !== undefined) return importIntoBundle({ ...inputsOf(args), output, force }, args);
+  if (target !== undefined) return publish(args, target);
+}
+
+async function publish(args: Arguments, target: string): Promise<void> {
   const started = Date.now();
-  const to = await siteOf(args);
+  const to = await siteOf({ ...args, to: target });
   const { emit } = args;
   const registry = await registryOptionsOf(args, process.env, [to.registry]);
   const view = progressView(args);
@@ -129,7 +147,8 @@ export function addImport(parser: Argv): Argv {
         .example(
           '$0 import k3s-airgap-images-*.tar* --to 192.168.2.23:5000',
           'archives of one platform each become images of all of them',
-        ),
+        )
+        .example('$0 import k3s-airgap-images-*.tar* -o site.tar', 'and these, a bundle'),
     (args) => run(args),
   );
 }

@@ -1,0 +1,116 @@
+import { writerSink } from './bundle-sink.js';
+import { BundleFile } from './bundle/file.js';
+import { BundleWriter } from './bundle/writer.js';
+import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
+import { digestOf } from './oci/digest.js';
+import { isForeignLayer } from './oci/media-types.js';
+import { formatReference } from './oci/reference.js';
+import { Planner, type PlanSink } from './plan.js';
+import { forEachOf } from './slots.js';
+import { transferBlob } from './transfer.js';
+
+export interface BundleArchivesOptions extends InputOptions {
+  /** Path of the bundle. */
+  readonly output: string;
+  /** The time written into the bundle (SOURCE_DATE_EPOCH for a reproducible one). */
+  readonly created: Date;
+  /** Replace a bundle that is already there. */
+  readonly force?: boolean | undefined;
+}
+
+export interface BundleArchivesSummary {
+  readonly path: string;
+  /** Bytes of the finished bundle. */
+  readonly size: number;
+  readonly images: number;
+  readonly platforms: readonly string[];
+  readonly blobs: number;
+}
+
+/** Blobs copied at a time: as many as keep a disk busy. */
+const copyConcurrency = 2;
+
+/** What is copied, in a form that is the same for the same images, whatever the order of the archives. */
+function fingerprintOf({ images }: Inputs): string {
+  const lines = [...images]
+    .map(({ reference, root }) => `${formatReference(reference)} ${root.digest}`)
+    .sort();
+  return `${lines.length} images of archives (${digestOf(Buffer.from(lines.join('\n'))).slice(0, 19)}…)`;
+}
+
+async function plan(inputs: Inputs, writer: BundleWriter, options: BundleArchivesOptions): Promise<void> {
+  const sink = writerSink(writer);
+  const held: PlanSink = {
+    ...sink,
+    blob: (node) => {
+      const { descriptor, role } = node;
+      if (isForeignLayer(descriptor.mediaType) && !inputs.hasForeign(descriptor.digest))
+        writer.leaveOut(descriptor, role, 'foreign');
+      else sink.blob(node);
+    },
+  };
+  const planner = new Planner(inputs.source, held, { referrers: true, signal: options.signal });
+  for (const image of inputs.images) {
+    options.signal?.throwIfAborted();
+    await planner.planImage(image);
+    writer.addImage(image);
+  }
+}
+
+async function copyBlobs(
+  inputs: Inputs,
+  writer: BundleWriter,
+  options: BundleArchivesOptions,
+): Promise<void> {
+  const { onEvent, signal } = options;
+  const file = await BundleFile.open(writer.partialPath, 'r+');
+  try {
+    await forEachOf(writer.pending(), copyConcurrency, async ({ repository, descriptor, position, have }) => {
+      const { digest, size } = descriptor;
+      const place = {
+        write: (chunks: readonly Uint8Array[], offset: number) => file.writev(chunks, position + offset),
+        read: (length: number) => file.stream(position, length),
+      };
+      const onProgress = (bytes: number): void => {
+        writer.progress(digest, bytes);
+        onEvent?.({ event: 'blob', digest, size, bytes });
+      };
+      await transferBlob(
+        inputs.source,
+        place,
+        { repository, descriptor, have },
+        { retries: 0, signal, onProgress },
+      );
+      writer.complete(digest);
+      onEvent?.({ event: 'blob-done', digest, size, how: 'copied' });
+    });
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Writes the images of archives, merged by their names, into a bundle. Interrupted, it leaves what it has beside the output, and
+ * the same call goes on from there.
+ * @throws AirliftError what opening, merging and writing throw; nothing is left under the output's name then
+ */
+export async function bundleArchives(options: BundleArchivesOptions): Promise<BundleArchivesSummary> {
+  const inputs = await openInputs(options);
+  try {
+    const { output: path, created, force: replace, onEvent } = options;
+    const writer = await BundleWriter.open(path, { created, fingerprint: fingerprintOf(inputs), replace });
+    try {
+      if (writer.state === 'planning') await plan(inputs, writer, options);
+      const { images, blobs, pendingBytes: bytes, size } = await writer.layOut();
+      onEvent?.({ event: 'planned', images, blobs, bytes });
+      await copyBlobs(inputs, writer, options);
+      const platforms = writer.platforms();
+      await writer.finish();
+      return { path, size, images, platforms, blobs };
+    } finally {
+      await writer.close();
+    }
+  } finally {
+    await inputs.close();
+  }
+}

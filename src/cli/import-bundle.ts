@@ -1,0 +1,32 @@
+import { bundleArchives, type BundleArchivesOptions } from '../index.js';
+import { creationTime } from './environment.js';
+import { count, formatBytes, formatDuration } from './format.js';
+import type { OutputArguments } from './flags.js';
+import { interruptible } from './interrupt.js';
+import { printJson, printLine } from './print.js';
+import { progressView } from './progress.js';
+
+/** `airlift import … -o BUNDLE`: into a bundle instead of a registry. */
+export async function importIntoBundle(
+  options: Omit<BundleArchivesOptions, 'created' | 'onEvent' | 'signal'>,
+  args: Pick<OutputArguments, 'json' | 'quiet'>,
+): Promise<void> {
+  const started = Date.now();
+  const created = creationTime(process.env);
+  const view = progressView(args);
+  try {
+    const { onEvent } = view;
+    const summary = await interruptible((signal) => bundleArchives({ ...options, created, onEvent, signal }));
+    view.stop();
+    const milliseconds = Date.now() - started;
+    if (args.json) return printJson({ event: 'done', ...summary, milliseconds });
+    const platforms = summary.platforms.length > 0 ? ` (${summary.platforms.join(', ')})` : '';
+    printLine(
+      `wrote ${count(summary.images, 'image')}${platforms} to ${summary.path}: ${formatBytes(summary.size)} ` +
+        `in ${formatDuration(milliseconds)}`,
+    );
+    printLine(`next: airlift verify ${summary.path}`);
+  } finally {
+    view.stop();
+  }
+}
