@@ -16,8 +16,15 @@ const memoryLimit = 16 * 1024 * 1024;
 
 const schema = new Set([...catalogTables, ...catalogIndexes, ...catalogViews]);
 
-/** Opens the catalog's database and checks that it is one: whatever stands in it came from outside. */
-export async function openCatalogDatabase(file: BundleFile, entry: TarEntry): Promise<Database.Database> {
+/**
+ * Opens the catalog's database and checks that it is one: whatever stands in it came from outside.
+ * @throws AirliftError `damaged`, `unsupported` where a newer airlift wrote it, `no-space` or `io` in the temporary directory
+ */
+export async function openCatalogDatabase(
+  file: BundleFile,
+  entry: TarEntry,
+  mostInMemory = memoryLimit,
+): Promise<Database.Database> {
   const attempted = `open the catalog of ${file.path}`;
   if (entry.size > headLimits.catalog)
     throw new AirliftError(
@@ -26,7 +33,7 @@ export async function openCatalogDatabase(file: BundleFile, entry: TarEntry): Pr
     );
   let database: Database.Database | undefined;
   try {
-    database = await load(file, entry);
+    database = await load(file, entry, mostInMemory);
     // A hostile schema runs no functions, and nothing is ever written.
     database.pragma('trusted_schema = OFF');
     database.pragma('query_only = ON');
@@ -62,8 +69,8 @@ export async function openCatalogDatabase(file: BundleFile, entry: TarEntry): Pr
   }
 }
 
-async function load(file: BundleFile, entry: TarEntry): Promise<Database.Database> {
-  if (entry.size <= memoryLimit) {
+async function load(file: BundleFile, entry: TarEntry, mostInMemory: number): Promise<Database.Database> {
+  if (entry.size <= mostInMemory) {
     const bytes = await file.read(entry.contentPosition, entry.size);
     checkBegin(bytes, entry);
     return new Database(bytes);
