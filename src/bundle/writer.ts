@@ -234,7 +234,7 @@ export class BundleWriter {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     // A plan that was not laid out is made anew by the next run: there is nothing to keep.
-    if (this.#summary === undefined && !this.#isSalvage) return await this.discard();
+    if (this.#journal.get('state') !== 'laid-out' && !this.#isSalvage) return await this.discard();
     try {
       this.#marks.flush();
     } finally {
