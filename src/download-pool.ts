@@ -41,7 +41,12 @@ export class DownloadPool {
   #startLane(): Lane {
     const { path, registry, retries, isTraced } = this.options;
     const workerData: DownloadWorkerData = { path, registry, retries, isTraced };
-    const worker = new Worker(new URL('./download-worker.js', import.meta.url), { workerData });
+    // What a worker makes lives for milliseconds; a large young generation would only be memory that is never used.
+    const resourceLimits = { maxYoungGenerationSizeMb: 4 };
+    const worker = new Worker(new URL('./download-worker.js', import.meta.url), {
+      workerData,
+      resourceLimits,
+    });
     const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
     const lane: Lane = { worker, pending: new Map(), ended };
     worker.on('message', (message: FromWorker) => this.#receive(lane, message));

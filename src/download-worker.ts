@@ -3,6 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { BundleFile } from './bundle/file.js';
 import type { DownloadWorkerData, FromWorker, ToWorker } from './download-protocol.js';
 import { toPlainError } from './errors.js';
+import { chunkReclaimer } from './reclaim.js';
 import { Registry } from './registry/registry.js';
 import { transferBlob, type TransferTask } from './transfer.js';
 
@@ -20,6 +21,7 @@ const registry = new Registry(registryOptions, {
 });
 const file = await BundleFile.open(path, 'r+');
 const stop = new AbortController();
+const reclaim = chunkReclaimer();
 
 async function run(id: number, task: TransferTask, position: number): Promise<void> {
   let reported = 0;
@@ -27,7 +29,10 @@ async function run(id: number, task: TransferTask, position: number): Promise<vo
     await transferBlob(
       registry,
       {
-        write: (chunks, offset) => file.writev(chunks, position + offset),
+        write: async (chunks, offset) => {
+          await file.writev(chunks, position + offset);
+          reclaim(chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0));
+        },
         read: (length) => file.stream(position, length),
       },
       task,
