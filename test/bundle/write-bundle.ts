@@ -65,9 +65,7 @@ function planImage(writer: BundleWriter, image: TestImage, repository: Repositor
     });
     if (manifest.subject !== undefined) writer.addEdge(digest, manifest.subject.digest, 'subject', 0);
     if (manifest.kind === 'index') {
-      // An index that was filtered from this one keeps fewer of its children.
-      const kept = manifest.manifests.filter((child) => image.manifests.has(child.digest));
-      kept.forEach((child, at) => writer.addEdge(digest, child.digest, 'manifest', at));
+      manifest.manifests.forEach((child, at) => writer.addEdge(digest, child.digest, 'manifest', at));
       continue;
     }
     const { config, layers } = manifest;
