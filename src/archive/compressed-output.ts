@@ -44,8 +44,11 @@ function writeFailed(path: string, cause: unknown): AirliftError {
   return new AirliftError(full ? 'no-space' : 'io', `write ${path}: ${messageOf(cause)}`, { cause });
 }
 
-/** Runs a file operation and names the file where it fails. */
-async function onFile<T>(path: string, operation: Promise<T>): Promise<T> {
+/**
+ * Runs a file operation and names the file where it fails.
+ * @throws AirliftError `io`, `no-space`
+ */
+export async function onFile<T>(path: string, operation: Promise<T>): Promise<T> {
   try {
     return await operation;
   } catch (error) {

@@ -1,0 +1,18 @@
+import type { Descriptor } from './descriptor.js';
+import { Verifier } from './digest.js';
+
+/**
+ * Hands content on, and fails where it is not what the descriptor promises.
+ * @throws AirliftError `size-mismatch`, `digest-mismatch`
+ */
+export async function* verified(
+  content: AsyncIterable<Buffer>,
+  { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
+): AsyncGenerator<Buffer> {
+  const verifier = new Verifier(digest, size);
+  for await (const chunk of content) {
+    verifier.update(chunk);
+    yield chunk;
+  }
+  verifier.end();
+}
