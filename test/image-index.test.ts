@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isAirliftError, type ErrorCode } from '../src/errors.js';
 import { appendToIndex, createIndex, mergeIntoIndex, removeFromIndex } from '../src/image-index.js';
 import { inspectIndex } from '../src/inspect-index.js';
 import type { Digest } from '../src/oci/digest.js';
@@ -9,6 +8,7 @@ import { parseReference } from '../src/oci/reference.js';
 import type { RequestTrace } from '../src/registry/registry.js';
 import { artifactOf, attestationOf } from './support/artifacts.js';
 import { startDockerRegistry } from './support/docker-registry.js';
+import { failsWith } from './support/errors.js';
 import { imageOf, indexOf, layer, plainBlob, type TestImage } from './support/images.js';
 import { needs, run } from './support/peers.js';
 import { pushImage } from './support/push-image.js';
@@ -77,14 +77,6 @@ interface IndexJson {
 
 function digests({ manifests }: IndexJson): Digest[] {
   return manifests.map(({ digest }) => digest);
-}
-
-async function fails(work: Promise<unknown>, code: ErrorCode, message: RegExp): Promise<void> {
-  await assert.rejects(work, (error) => {
-    assert.ok(isAirliftError(error, code), String(error));
-    assert.match(error.message, message);
-    return true;
-  });
 }
 
 test('an index of images of three repositories is whole where it is', { skip }, async (t) => {
@@ -211,7 +203,7 @@ test(
       target: name('team/app:1.0'),
       sources: [{ reference: name('team/app:newer') }],
     };
-    await fails(
+    await failsWith(
       appendToIndex(call),
       'conflict',
       /two images for linux\/arm64; got .* of .*:1\.0 and .*:newer/,
@@ -230,7 +222,7 @@ test('an artifact needs a platform, or that it is said to have none', { skip }, 
   await push('team/tool:linux', artifact);
   const reference = name('team/tool:linux');
   const target = name('team/tool:1');
-  await fails(
+  await failsWith(
     createIndex({ ...common, target, sources: [{ reference }] }),
     'usage',
     /team\/tool:linux names no platform; got application\/vnd\.example\.tool$/,
@@ -275,7 +267,7 @@ test('of an index one platform may be taken, or the index itself', { skip }, asy
   ]);
   await createIndex({ ...common, target, sources: [{ reference }], nest: true });
   assert.deepEqual(digests(await json('team/app:1')), [index.root.digest]);
-  await fails(
+  await failsWith(
     createIndex({ ...common, target, sources: [{ reference, platform: parsePlatformFlag('linux/s390x') }] }),
     'platform-missing',
     /got linux\/amd64, linux\/arm64, .*want linux\/s390x/,
@@ -320,7 +312,11 @@ test('a subject has to be in the repository of the index', { skip }, async (t) =
   await push('team/app:amd64', amd64);
   await push('other/app:arm64', arm64);
   const call = { ...common, target: name('team/app:1'), sources: [{ reference: name('team/app:amd64') }] };
-  await fails(createIndex({ ...call, subject: name('other/app:arm64') }), 'usage', /in another repository/);
+  await failsWith(
+    createIndex({ ...call, subject: name('other/app:arm64') }),
+    'usage',
+    /in another repository/,
+  );
   const { digest } = await createIndex({ ...call, subject: name('team/app:amd64') });
   assert.equal((await json('team/app:1')).subject?.digest, amd64.root.digest);
   // This registry does not list referrers itself: the fallback tag does.
@@ -333,27 +329,27 @@ test('what can’t be done is told and changes nothing', { skip }, async (t) => 
   await push('team/app:1', indexOf({ children: [amd64] }));
   const target = name('team/app:1');
   const reference = name('team/app:amd64');
-  await fails(
+  await failsWith(
     createIndex({ ...common, target: { ...target, tag: undefined }, sources: [{ reference }] }),
     'usage',
     /not a name with a tag/,
   );
-  await fails(
+  await failsWith(
     appendToIndex({ ...common, target: reference, sources: [{ reference }] }),
     'usage',
     /not an index; got application\/vnd\.oci\.image\.manifest/,
   );
-  await fails(
+  await failsWith(
     removeFromIndex({ ...common, target, children: [amd64.root.digest] }),
     'usage',
     /no children would be left/,
   );
-  await fails(
+  await failsWith(
     removeFromIndex({ ...common, target, children: [parsePlatformFlag('linux/arm64')] }),
     'not-found',
     /got linux\/amd64, want linux\/arm64/,
   );
-  await fails(
+  await failsWith(
     createIndex({ ...common, target, sources: [{ reference: name('team/none:1') }] }),
     'not-found',
     /team\/none:1/,
@@ -379,7 +375,7 @@ test('inspecting tells of each child what it is, and whether it is there', { ski
     ],
   );
   await push('team/app:single', arm64);
-  await fails(
+  await failsWith(
     inspectIndex({ ...common, reference: name('team/app:single') }),
     'usage',
     /not an index; got application\/vnd\.oci\.image\.manifest/,
