@@ -14,11 +14,6 @@ export const archiveFlags = {
     requiresArg: true,
     describe: 'what the images of an archive run on, whatever they say themselves: FILE=linux/arm/v7',
   },
-  'arch-tags': {
-    type: 'boolean',
-    default: false,
-    describe: 'publish each platform’s image under a tag of its own too: 1.0-arm64',
-  },
   name: {
     type: 'string',
     requiresArg: true,

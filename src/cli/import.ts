@@ -39,6 +39,11 @@ const flags = {
       'where platforms are missing: tag an index of those there are, and push the publisher’s by digest where the registry ' +
       'takes it (auto) or never (filtered); or tag the publisher’s (original)',
   },
+  'arch-tags': {
+    type: 'boolean',
+    default: false,
+    describe: 'publish each platform’s image under a tag of its own too: 1.0-arm64',
+  },
   ...archiveFlags,
   concurrency: { alias: 'j', type: 'number', default: 8, requiresArg: true, describe: 'transfers at a time' },
   'keep-going': {

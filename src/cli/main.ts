@@ -11,6 +11,7 @@ import { addIndex } from './index-command.js';
 import { addListImages } from './list-images.js';
 import { addLogin, addLogout } from './login.js';
 import { printError } from './print.js';
+import { addSave } from './save.js';
 import { addServe } from './serve.js';
 
 function version(): string {
@@ -24,6 +25,7 @@ export const commandNames = [
   'inspect',
   'verify',
   'import',
+  'save',
   'serve',
   'index',
   'index create',
@@ -41,6 +43,7 @@ const commands = [
   addInspect,
   addVerify,
   addImport,
+  addSave,
   addServe,
   addIndex,
   addListImages,
