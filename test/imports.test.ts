@@ -24,6 +24,8 @@ const planFiles: ReadonlySet<string> = new Set([
   'choose',
   'transfer',
   'publish',
+  'outages',
+  'written',
   'progress',
   'slots',
 ]);

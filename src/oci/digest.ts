@@ -53,8 +53,10 @@ export class Verifier {
   constructor(
     readonly digest: Digest,
     readonly size: number,
+    before?: Verifier,
   ) {
-    this.#hash = createHash(algorithmOf(digest));
+    this.#hash = before === undefined ? createHash(algorithmOf(digest)) : before.#hash.copy();
+    this.#bytes = before?.bytes ?? 0;
   }
 
   /** Bytes seen so far. */
@@ -62,18 +64,29 @@ export class Verifier {
     return this.#bytes;
   }
 
+  /** One that has seen the same so far. */
+  clone(): Verifier {
+    return new Verifier(this.digest, this.size, this);
+  }
+
+  /** The digest of what was seen so far, by the same algorithm, as bytes. */
+  soFar(): Buffer {
+    return this.#hash.copy().digest();
+  }
+
   /**
    * Takes the next chunk.
-   * @throws AirliftError `size-mismatch` as soon as there is more than the promised size
+   * @throws AirliftError `size-mismatch` as soon as there is more than the promised size; that chunk does not count
    */
   update(chunk: Uint8Array): void {
-    this.#bytes += chunk.byteLength;
-    if (this.#bytes > this.size) {
+    const bytes = this.#bytes + chunk.byteLength;
+    if (bytes > this.size) {
       throw new AirliftError(
         'size-mismatch',
-        `verify blob ${this.digest}: more content than its descriptor says; got at least ${this.#bytes} bytes, want ${this.size}`,
+        `verify blob ${this.digest}: more content than its descriptor says; got at least ${bytes} bytes, want ${this.size}`,
       );
     }
+    this.#bytes = bytes;
     this.#hash.update(chunk);
   }
 
