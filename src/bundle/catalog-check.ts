@@ -34,7 +34,9 @@ const impossible: readonly (readonly [happened: string, sql: string])[] = [
       OR typeof(coalesce(artifact_type, '')) <> 'text' OR typeof(coalesce(subject, '')) <> 'text'
       OR typeof(coalesce(os, '')) <> 'text' OR typeof(coalesce(architecture, '')) <> 'text' OR (os IS NULL) <> (architecture IS NULL)
       OR typeof(coalesce(variant, '')) <> 'text' OR typeof(coalesce(os_version, '')) <> 'text'
-      OR typeof(coalesce(os_features, '')) <> 'text' OR NOT json_valid(coalesce(os_features, '[]'))`,
+      OR typeof(coalesce(os_features, '')) <> 'text' OR NOT json_valid(coalesce(os_features, '[]'))
+      OR json_type(coalesce(os_features, '[]')) <> 'array'
+      OR EXISTS (SELECT 1 FROM json_each(coalesce(os_features, '[]')) WHERE json_each.type <> 'text')`,
   ],
   [
     'an edge leads from or to nothing',
@@ -78,6 +80,10 @@ export function checkCatalog(database: Database.Database, what: string): number 
     end = want + paddedLength(size);
     if (!Number.isSafeInteger(end)) fail(`blob ${digest} ends beyond every file`);
   }
+  const digests =
+    'SELECT companion_of FROM images WHERE companion_of IS NOT NULL UNION SELECT subject FROM manifests WHERE subject IS NOT NULL';
+  for (const digest of database.prepare(digests).pluck().iterate())
+    if (!isDigest(digest)) fail(`${JSON.stringify(digest).slice(0, 200)} is no digest`);
   for (const text of database.prepare('SELECT reference FROM images').pluck().iterate())
     if (!isFullReference(text)) fail(`image ${JSON.stringify(text).slice(0, 300)} is no full reference`);
   return end;

@@ -1,5 +1,5 @@
 import type Database from 'better-sqlite3';
-import { AirliftError } from '../errors.js';
+import { AirliftError, messageOf } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Platform } from '../oci/platform.js';
@@ -126,7 +126,10 @@ export class Catalog {
       return new Catalog(database, checkCatalog(database, file.path));
     } catch (error) {
       database.close();
-      throw error;
+      if (error instanceof AirliftError) throw error;
+      throw new AirliftError('damaged', `read the catalog of ${file.path}: ${messageOf(error)}`, {
+        cause: error,
+      });
     }
   }
 

@@ -28,10 +28,13 @@ const calls = {
   writev: promisify(writev),
 } as const;
 
+/** Keeps a link that somebody put in a file's place from leading a write elsewhere; not known to Windows. */
+export const noFollow = (constants.O_NOFOLLOW as number | undefined) ?? 0;
+
 const flags = {
   r: constants.O_RDONLY,
-  'r+': constants.O_RDWR,
-  create: constants.O_RDWR | constants.O_CREAT,
+  'r+': constants.O_RDWR | noFollow,
+  create: constants.O_RDWR | constants.O_CREAT | noFollow,
 } as const;
 
 /**

@@ -1,5 +1,5 @@
 import Database from 'better-sqlite3';
-import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../errors.js';
 import { journalSchema, journalVersion } from './journal-schema.js';
 
 const statements = {
@@ -12,14 +12,16 @@ const statements = {
   describeBlob: 'UPDATE blobs SET size = ?, kind = ? WHERE id = ?',
   placeBlob: `UPDATE blobs SET registry = ?, repository = ?, media_type = ?, urls = ?, left_out = NULL
       WHERE id = ? AND registry IS NULL`,
-  leaveOut: 'UPDATE blobs SET left_out = ?, media_type = ? WHERE id = ? AND registry IS NULL',
+  leaveOut: `UPDATE blobs SET left_out = ?, media_type = ? WHERE id = ? AND registry IS NULL
+      AND NOT EXISTS (SELECT 1 FROM contents WHERE blob = id)`,
   insertContent: 'INSERT OR IGNORE INTO contents (blob, bytes) VALUES (?, ?)',
+  carry: 'UPDATE blobs SET left_out = NULL WHERE id = ?',
   // Where descriptors differ in what they say of one manifest, the least text wins: the order of adding must not matter.
-  insertManifest: `INSERT INTO manifests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-      ON CONFLICT (blob) DO UPDATE SET platform = excluded.platform, os = excluded.os,
-        architecture = excluded.architecture, variant = excluded.variant, os_version = excluded.os_version,
-        os_features = excluded.os_features
-      WHERE excluded.platform IS NOT NULL AND (platform IS NULL OR excluded.platform < platform)`,
+  insertManifest: `INSERT INTO manifests (blob, media_type, artifact_type, subject) VALUES (?, ?, ?, ?)
+      ON CONFLICT (blob) DO UPDATE SET media_type = min(media_type, excluded.media_type)`,
+  setPlatform: `UPDATE manifests SET platform = @platform, os = @os, architecture = @architecture, variant = @variant,
+        os_version = @osVersion, os_features = @osFeatures
+      WHERE blob = @id AND (platform IS NULL OR @platform < platform)`,
   insertEdge: 'INSERT OR IGNORE INTO edges (parent, role, position, child) VALUES (?, ?, ?, ?)',
   imageRoot: 'SELECT root FROM images WHERE reference = ?',
   insertImage: 'INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?)',
@@ -52,6 +54,24 @@ export function connect(path: string): [Database.Database, JournalStatements] {
   } catch (error) {
     database?.close();
     throw journalError(`open ${path}`, error);
+  }
+}
+
+/** Takes everything out of a journal without letting go of its lock. Gives false where it is too damaged for that. */
+export function empty(database: Database.Database): boolean {
+  try {
+    if (database.inTransaction) database.exec('ROLLBACK');
+    if (database.pragma('integrity_check(1)', { simple: true }) !== 'ok') return false;
+    const tables = database
+      .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+      .pluck()
+      .all() as string[];
+    const drops = tables.map((name) => `DROP TABLE "${name.replaceAll('"', '""')}";`).join(' ');
+    database.exec(`BEGIN; ${drops} ${journalSchema} COMMIT`);
+    return true;
+  } catch (error) {
+    if (isAirliftError(journalError('', error), 'damaged')) return false;
+    throw error;
   }
 }
 

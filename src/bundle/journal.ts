@@ -2,12 +2,12 @@ import { rmSync } from 'node:fs';
 import type Database from 'better-sqlite3';
 import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
-import type { Digest } from '../oci/digest.js';
+import { algorithmOf, digestOf, type Digest } from '../oci/digest.js';
 import { isIndex } from '../oci/media-types.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
 import { formatReference, type Repository } from '../oci/reference.js';
 import type { Image } from '../oci/source.js';
-import { connect, type JournalStatements } from './journal-database.js';
+import { connect, empty, type JournalStatements } from './journal-database.js';
 
 /** What a blob is to the image it belongs to. Content that is several is counted as the first of these. */
 export type BlobKind = 'index' | 'manifest' | 'config' | 'layer';
@@ -80,8 +80,9 @@ export class Journal {
     }
   }
 
-  /** Forgets everything: an empty journal takes this one's place. */
+  /** Forgets everything. The lock is let go for a moment only where the file is damaged and has to be replaced. */
   restart(): void {
+    if (empty(this.#database)) return;
     this.#database.close();
     Journal.remove(this.path);
     [this.#database, this.#statements] = connect(this.path);
@@ -139,14 +140,9 @@ export class Journal {
   addManifest(node: ManifestNode): void {
     const { descriptor, platform, bytes } = node;
     this.#added();
-    if (bytes.byteLength !== descriptor.size) {
-      throw new AirliftError(
-        'size-mismatch',
-        `plan manifest ${descriptor.digest}: size mismatch; got ${bytes.byteLength} bytes, want ${descriptor.size}`,
-      );
-    }
     const id = this.#describe(descriptor, isIndex(descriptor.mediaType) ? 'index' : 'manifest');
-    this.#statements.insertContent.run(id, bytes);
+    this.#hold(id, descriptor, bytes);
+    this.#statements.carry.run(id);
     const named =
       platform !== undefined && platform.os !== '' && platform.architecture !== '' ? platform : undefined;
     this.#statements.insertManifest.run(
@@ -154,13 +150,34 @@ export class Journal {
       descriptor.mediaType,
       node.artifactType ?? null,
       node.subject ?? null,
-      named === undefined ? null : formatPlatform(named),
-      named?.os ?? null,
-      named?.architecture ?? null,
-      named?.variant ?? null,
-      named?.osVersion ?? null,
-      named?.osFeatures === undefined ? null : JSON.stringify(named.osFeatures),
     );
+    if (named === undefined) return;
+    this.#statements.setPlatform.run({
+      id,
+      platform: formatPlatform(named),
+      os: named.os,
+      architecture: named.architecture,
+      variant: named.variant ?? null,
+      osVersion: named.osVersion ?? null,
+      osFeatures: named.osFeatures === undefined ? null : JSON.stringify(named.osFeatures),
+    });
+  }
+
+  /** Keeps the content of a blob until it is written. */
+  #hold(id: number, { digest, size }: Descriptor, bytes: Uint8Array): void {
+    if (bytes.byteLength !== size) {
+      throw new AirliftError(
+        'size-mismatch',
+        `plan blob ${digest}: size mismatch; got ${bytes.byteLength} bytes, want ${size}`,
+      );
+    }
+    const got = digestOf(bytes, algorithmOf(digest));
+    if (got !== digest)
+      throw new AirliftError(
+        'digest-mismatch',
+        `plan blob ${digest}: digest mismatch; got ${got}, want ${digest}`,
+      );
+    this.#statements.insertContent.run(id, bytes);
   }
 
   /** Takes a config or layer into the plan; where it may be fetched from is what was said first. */
@@ -176,7 +193,7 @@ export class Journal {
       urls === undefined ? null : JSON.stringify(urls),
       id,
     );
-    if (blob.bytes !== undefined) this.#statements.insertContent.run(id, blob.bytes);
+    if (blob.bytes !== undefined) this.#hold(id, blob.descriptor, blob.bytes);
   }
 
   /** Records a blob that the plan names but the bundle does not carry, unless another image has it carried. */

@@ -67,7 +67,8 @@ export class Layout {
       this.journal.set('plan', digestOfPlacement(this.journal));
       this.journal.set('state', 'laid-out');
       this.journal.seal();
-      await this.#makeFile(head);
+      if (!(await this.#makeFile(head)))
+        throw new AirliftError('damaged', `read ${this.journal.path}: what was planned changed on the disk`);
     });
     if (isSalvage) await this.#findWritten();
     return this.#summary();

@@ -1,8 +1,9 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { lstat, open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { AirliftError, isAirliftError, systemCodeOf } from '../errors.js';
+import { noFollow } from './file.js';
 import { ioError } from './io-error.js';
 import { Journal } from './journal.js';
 
@@ -18,7 +19,10 @@ export function forgetOwner(path: string): void {
 function leaveNote(path: string): void {
   const note = `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`;
   try {
-    writeFileSync(ownerPath(path), note);
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | noFollow;
+    const file = openSync(ownerPath(path), flags);
+    writeSync(file, note);
+    closeSync(file);
   } catch {
     // It is only a courtesy: the lock holds without it.
   }

@@ -211,3 +211,29 @@ test('a directory in the place of the partial file is an error', async (t) => {
   mkdirSync(`${path}.partial`);
   await assert.rejects(BundleWriter.open(path, options), refusal('io', /a\.tar\.partial/));
 });
+
+test('links in the place of files that are written lead nowhere', async (t) => {
+  const dir = temp(t);
+  const path = join(dir, 'a.tar');
+  const victim = join(dir, 'victim');
+  writeFileSync(victim, 'mine');
+  for (const suffix of ['partial', 'partial.owner']) symlinkSync(victim, `${path}.${suffix}`);
+  await assert.rejects(BundleWriter.open(path, options), refusal('io', /a\.tar\.partial/));
+  assert.equal(readFileSync(victim, 'utf8'), 'mine');
+});
+
+test('content that is not what its descriptor says is refused when it is planned', async (t) => {
+  const image = singlePlatform('linux/amd64', { name: 'x' });
+  const writer = await BundleWriter.open(join(temp(t), 'a.tar'), options);
+  t.after(() => writer.discard());
+  const bytes = bytesOf(image.manifests.get(image.root.digest) ?? inMemory(Buffer.alloc(0)));
+  const changed = Buffer.from(bytes).fill('x', 3, 4);
+  assert.throws(
+    () => writer.addManifest({ descriptor: image.root, bytes: bytes.subarray(1) }),
+    refusal('size-mismatch', /got \d+ bytes, want \d+/),
+  );
+  assert.throws(
+    () => writer.addManifest({ descriptor: image.root, bytes: changed }),
+    refusal('digest-mismatch', new RegExp(`want ${image.root.digest}`)),
+  );
+});
