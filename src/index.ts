@@ -23,3 +23,6 @@ export { placeOf, type ImageList, type ListedReference } from './lists/listed.js
 export { readRegistriesYaml } from './registries-yaml.js';
 export { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 export type { OnEvent, ProgressEvent } from './progress.js';
+export { saveImages, type SaveOptions, type SaveSummary, type SavedFile, type SaveFormat } from './save.js';
+export { createIndex, appendToIndex, removeFromIndex, mergeIntoIndex } from './image-index.js';
+export { inspectIndex, type IndexReport } from './inspect-index.js';

@@ -20,6 +20,17 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }
 
+/** What is left of chunks once the first `bytes` are taken off. */
+function without(chunks: readonly Buffer[], bytes: number): Buffer[] {
+  const rest: Buffer[] = [];
+  let skip = bytes;
+  for (const chunk of chunks) {
+    if (skip < chunk.byteLength) rest.push(chunk.subarray(skip));
+    skip = Math.max(0, skip - chunk.byteLength);
+  }
+  return rest;
+}
+
 /**
  * A temporary file that only grows. It has no name once it is open, so that nothing is left of it however the process ends.
  */
@@ -74,7 +85,13 @@ export class Scratch {
     const stream = new Writable({
       highWaterMark: 4 * 1024 * 1024,
       write: (chunk: Buffer, _encoding, done) => {
-        this.#write(chunk, what).then(() => done(), done);
+        this.#write([chunk], what).then(() => done(), done);
+      },
+      writev: (writes, done) => {
+        this.#write(
+          writes.map(({ chunk }) => chunk as Buffer),
+          what,
+        ).then(() => done(), done);
       },
     });
     return { stream, range: () => new FileRange(this.file, start, this.#size - start, what) };
@@ -89,13 +106,16 @@ export class Scratch {
     return this.file.close();
   }
 
-  async #write(chunk: Buffer, what: string): Promise<void> {
-    this.require(chunk.byteLength, what);
+  async #write(chunks: readonly Buffer[], what: string): Promise<void> {
+    this.require(
+      chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0),
+      what,
+    );
     try {
-      for (let done = 0; done < chunk.byteLength;) {
-        const { bytesWritten } = await this.file.write(chunk, done, chunk.byteLength - done, this.#size);
-        done += bytesWritten;
+      for (let rest = chunks; rest.length > 0;) {
+        const { bytesWritten } = await this.file.writev(rest, this.#size);
         this.#size += bytesWritten;
+        rest = without(rest, bytesWritten);
       }
     } catch (cause) {
       const full = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(cause) ?? '');

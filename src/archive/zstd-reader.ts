@@ -68,7 +68,8 @@ class Feeder {
  * @throws AirliftError `damaged` where the input is truncated or corrupt, `unsupported` where it needs a larger window or a dictionary
  */
 export async function* unzstd(input: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<Buffer> {
-  const worker = new Worker(new URL('./zstd-worker.js', import.meta.url));
+  // Flags of this process, such as --input-type, are not for a file.
+  const worker = new Worker(new URL('./zstd-worker.js', import.meta.url), { execArgv: [] });
   const broken = new AbortController();
   const feeder = new Feeder((message, transfer) => worker.postMessage(message, transfer));
   try {

@@ -12,9 +12,8 @@ export type FromZstdWorker =
   | { done: true }
   | { fault: ZstdFault; message: string; offset: number };
 
-const outputSize = 1024 * 1024;
-/** Outputs that may be under way before one must be taken: with `outputSize` this bounds what a bomb can fill. */
-const maxOutputs = 3;
+/** Outputs, of 128 KiB at most, that may be under way before one must be taken: this bounds what a bomb can fill. */
+const maxOutputs = 16;
 
 /** One zstd stream on its way through the decoder. */
 class Decoding {
@@ -30,8 +29,6 @@ class Decoding {
   /** Pieces and bytes given to the decoder. */
   #given = 0;
   #offset = 0;
-  #output = new Uint8Array(outputSize);
-  #filled = 0;
 
   constructor(send: (message: FromZstdWorker, transfer?: ArrayBuffer[]) => void) {
     this.#send = send;
@@ -67,7 +64,6 @@ class Decoding {
   async run(): Promise<void> {
     try {
       await this.#decode();
-      this.#flush();
       this.#send({ done: true });
     } catch (error) {
       const fault = error instanceof ZstdFrameError ? error.fault : 'corrupt';
@@ -92,7 +88,9 @@ class Decoding {
       stuck = value.byteLength === 0 && this.#given === before ? stuck + 1 : 0;
       if (stuck === 2)
         throw new ZstdFrameError('corrupt', 'a block does not decode, or its checksum is wrong');
-      this.#collect(value);
+      if (value.byteLength === 0) continue;
+      this.#outputs++;
+      this.#send({ output: value }, [value.buffer as ArrayBuffer]);
     }
   }
 
@@ -100,20 +98,6 @@ class Decoding {
     if (this.#fault !== undefined) throw this.#fault;
     if (this.#splitter.complete) return;
     throw new ZstdFrameError('truncated', 'ends inside a frame');
-  }
-
-  #collect(bytes: Uint8Array): void {
-    if (this.#filled + bytes.byteLength > outputSize) this.#flush();
-    this.#output.set(bytes, this.#filled);
-    this.#filled += bytes.byteLength;
-  }
-
-  #flush(): void {
-    if (this.#filled === 0) return;
-    this.#send({ output: this.#output.subarray(0, this.#filled) }, [this.#output.buffer]);
-    this.#outputs++;
-    this.#output = new Uint8Array(outputSize);
-    this.#filled = 0;
   }
 }
 
