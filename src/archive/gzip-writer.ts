@@ -1,8 +1,6 @@
-import type { Readable, Writable } from 'node:stream';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { compressBlocks, compressionThreads } from './compress-blocks.js';
-import { writeCompressed, type CompressedLayer } from './compressed-output.js';
 
 const compressBlock = promisify(gzip);
 
@@ -40,17 +38,4 @@ export function gzipMembers(
   { level = defaultLevel, concurrency = 2 * compressionThreads }: CompressionOptions = {},
 ): AsyncGenerator<Buffer> {
   return compressBlocks(source, { size: blockSize, concurrency }, (block) => member(block, level));
-}
-
-/**
- * Writes `source` as deterministic multi-member gzip, and digests both sides on the way.
- * @param to a stream, which is ended, or the path of a file that does not exist yet and is removed again where anything fails
- * @throws AirliftError `io`, `no-space` or `interrupted`, as `writeCompressed` does
- */
-export function compressGzip(
-  source: Readable,
-  to: Writable | string,
-  options: CompressionOptions & { readonly signal?: AbortSignal | undefined } = {},
-): Promise<CompressedLayer> {
-  return writeCompressed(source, to, (chunks) => gzipMembers(chunks, options), options.signal);
 }

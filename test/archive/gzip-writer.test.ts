@@ -8,7 +8,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { after, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
-import { compressGzip } from '../../src/archive/gzip-writer.js';
+import { compressLayer } from '../../src/archive/compress.js';
 import { isAirliftError } from '../../src/errors.js';
 import { digestOf } from '../../src/oci/digest.js';
 
@@ -37,7 +37,7 @@ test('members hold the content, and the result says what both sides are', async 
   for (const size of [0, 1, mebibyte - 1, mebibyte, mebibyte + 1, 5 * mebibyte + 4321]) {
     const bytes = sample(size);
     const path = join(directory, `size-${size}.gz`);
-    const result = await compressGzip(Readable.from([bytes]), path);
+    const result = await compressLayer(Readable.from([bytes]), path, 'gzip');
     const written = readFileSync(path);
     assert.deepEqual(result, {
       digest: digestOf(written),
@@ -60,7 +60,7 @@ test('the bytes depend neither on how the content arrives nor on how many blocks
   ] as const) {
     const sink = new PassThrough();
     const [result, written] = await Promise.all([
-      compressGzip(chunked(bytes, chunk), sink, { concurrency }),
+      compressLayer(chunked(bytes, chunk), sink, 'gzip', { concurrency }),
       buffer(sink),
     ]);
     assert.equal(result.digest, digestOf(written));
@@ -71,7 +71,7 @@ test('the bytes depend neither on how the content arrives nor on how many blocks
 
 test('every member names no time and no operating system, so that machines agree', async () => {
   const path = join(directory, 'header.gz');
-  await compressGzip(Readable.from([sample(2 * mebibyte + 1)]), path);
+  await compressLayer(Readable.from([sample(2 * mebibyte + 1)]), path, 'gzip');
   const written = readFileSync(path);
   assert.deepEqual([...written.subarray(0, 10)], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
 });
@@ -79,7 +79,7 @@ test('every member names no time and no operating system, so that machines agree
 test('GNU gzip takes it', async () => {
   const bytes = sample(3 * mebibyte + 5);
   const path = join(directory, 'gnu.gz');
-  await compressGzip(Readable.from([bytes]), path, { level: 6 });
+  await compressLayer(Readable.from([bytes]), path, 'gzip', { level: 6 });
   execFileSync('gzip', ['-t', path]);
   const out = execFileSync('gzip', ['-dc', path], { maxBuffer: 8 * mebibyte });
   assert.equal(digestOf(out), digestOf(bytes));
@@ -95,7 +95,9 @@ test('memory stays flat', async () => {
     }
   }
   const before = process.memoryUsage().rss;
-  const result = await compressGzip(Readable.from(source()), join(directory, 'flat.gz'), { level: 1 });
+  const result = await compressLayer(Readable.from(source()), join(directory, 'flat.gz'), 'gzip', {
+    level: 1,
+  });
   assert.equal(result.uncompressedSize, 256 * mebibyte);
   assert.ok(peak - before < 150 * mebibyte, `grew by ${Math.round((peak - before) / mebibyte)} MiB`);
 });
@@ -107,7 +109,7 @@ test('a source that fails leaves no file, and its error comes out', async () => 
     yield await Promise.resolve(sample(3 * mebibyte));
     throw boom;
   }
-  await assert.rejects(compressGzip(Readable.from(source()), path), (error) => error === boom);
+  await assert.rejects(compressLayer(Readable.from(source()), path, 'gzip'), (error) => error === boom);
   assert.equal(existsSync(path), false);
 });
 
@@ -120,7 +122,7 @@ test('an abort leaves no file and is called interrupted', async () => {
       if (existsSync(path) && statSync(path).size > 0) stop.abort();
     },
   });
-  await assert.rejects(compressGzip(endless, path, { signal: stop.signal }), (error) =>
+  await assert.rejects(compressLayer(endless, path, 'gzip', { signal: stop.signal }), (error) =>
     isAirliftError(error, 'interrupted'),
   );
   assert.equal(existsSync(path), false);
@@ -130,7 +132,7 @@ test('an abort leaves no file and is called interrupted', async () => {
 test('a file that stands there already is refused and kept', async () => {
   const path = join(directory, 'mine.gz');
   writeFileSync(path, 'mine');
-  await assert.rejects(compressGzip(Readable.from([Buffer.from('x')]), path), (error) =>
+  await assert.rejects(compressLayer(Readable.from([Buffer.from('x')]), path, 'gzip'), (error) =>
     isAirliftError(error, 'io'),
   );
   assert.equal(readFileSync(path, 'utf8'), 'mine');
