@@ -5,6 +5,7 @@ import { discard, refusal } from './answers.js';
 import type { Call, RegistryClient } from './client.js';
 import { addressOf, type Endpoint } from './endpoint.js';
 import { repositoryScope } from './scope.js';
+import { redactUrl } from './trace.js';
 import { headerOf, lengthOf, type WireAnswer } from './wire.js';
 
 export interface BlobCall {
@@ -60,6 +61,22 @@ async function contentOf(
   return answer.body;
 }
 
+/** How many of a descriptor's `urls` are tried. */
+const maxAddresses = 8;
+
+function addressesOf({ urls = [] }: Descriptor): URL[] {
+  return urls
+    .filter((text) => URL.canParse(text))
+    .map((text) => new URL(text))
+    .filter((url) => url.protocol === 'https:' || url.protocol === 'http:')
+    .slice(0, maxAddresses)
+    .map((url) => {
+      url.username = '';
+      url.password = '';
+      return url;
+    });
+}
+
 /** Blobs of a repository (distribution-spec, "Pulling blobs", "Checking if content exists in the registry"). */
 export class Blobs {
   constructor(readonly client: RegistryClient) {}
@@ -81,9 +98,9 @@ export class Blobs {
   }
 
   /**
-   * A foreign layer from where its descriptor says (image-spec, descriptor.md, `urls`), over TLS alone and without
-   * authorization.
-   * @throws AirliftError `not-found` where none of the addresses serves it
+   * A blob from where its descriptor says (image-spec, descriptor.md, `urls`), as foreign layers are. No authorization is sent,
+   * and none that the address may hold.
+   * @throws AirliftError what the last of the addresses gave, `not-found` where there is none to try
    */
   async fetchForeign(
     call: Omit<BlobCall, 'endpoint'> & { registry: string },
@@ -91,34 +108,29 @@ export class Blobs {
   ): Promise<Readable> {
     const { descriptor, doing, signal, registry } = call;
     let last: AirliftError | undefined;
-    for (const text of descriptor.urls ?? []) {
-      if (!URL.canParse(text) || new URL(text).protocol !== 'https:') continue;
-      const url = new URL(text);
+    for (const url of addressesOf(descriptor)) {
       const headers = { 'accept-encoding': 'identity', ...rangeOf(offset) };
+      const fetching = `fetch ${redactUrl(url)}`;
+      const request = { method: 'GET' as const, url, headers, signal, doing: fetching, registry };
       try {
-        const answer = await this.client.exchange.send({
-          method: 'GET',
-          url,
-          headers,
-          signal,
-          doing,
-          registry,
-        });
+        const answer = await this.client.exchange.send(request);
         const scrub = (said: string): string => this.client.exchange.secrets.scrub(said);
         const refuse = (): Promise<AirliftError> =>
-          refusal(answer, { doing, thing: 'blob', registry: url.host, origin: url.origin, scrub });
+          refusal(answer, { doing: fetching, thing: 'blob', registry, origin: url.origin, scrub });
         return await contentOf(answer, descriptor.size, offset, doing, refuse);
       } catch (error) {
         if (!(error instanceof AirliftError) || error.code === 'interrupted') throw error;
         last = error;
       }
     }
-    throw (
-      last ??
-      new AirliftError(
-        'not-found',
-        `${doing}: foreign layer not found, and its descriptor names no https address`,
-      )
+    throw new AirliftError(
+      last?.code ?? 'not-found',
+      `${doing}: not in the registry, ${last === undefined ? 'and its descriptor names no http address' : `nor where its descriptor says: ${last.message}`}`,
+      {
+        cause: last,
+        status: last?.status,
+        hint: '--foreign-layers keep carries the image without the content of such layers',
+      },
     );
   }
 

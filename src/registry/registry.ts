@@ -74,7 +74,7 @@ export class Registry implements Source, Target {
 
   /**
    * The content of a descriptor: manifests whole and checked, blobs as they come. A blob's stream that breaks fails with
-   * `network`. A foreign layer that the registry does not hold is looked for under its `urls`.
+   * `network`. What the registry does not hold is looked for under the `urls` of its descriptor, where it has some.
    * @throws AirliftError as `resolve`; `unsupported` where a blob can't be had from `offset` on; `size-mismatch` where the
    *   registry announces another length; `digest-mismatch` for a manifest that is not what its digest says
    */
@@ -91,8 +91,8 @@ export class Registry implements Source, Target {
         blobs.fetch({ endpoint, descriptor, doing, signal }, offset),
       );
     } catch (error) {
-      const isElsewhere = isForeignLayer(descriptor.mediaType) && descriptor.urls !== undefined;
-      if (!isElsewhere || !isAirliftError(error, 'not-found')) throw error;
+      const mayBeElsewhere = isForeignLayer(descriptor.mediaType) || descriptor.urls !== undefined;
+      if (!mayBeElsewhere || !isAirliftError(error, 'not-found')) throw error;
       return blobs.fetchForeign({ registry: repository.registry, descriptor, doing, signal }, offset);
     }
   }
