@@ -1,53 +1,21 @@
-import { choosePlatforms, maxDepth, refuseDepth, type Loaded } from './choose.js';
-import { isAirliftError } from './errors.js';
+import {
+  choosePlatforms,
+  loadManifest,
+  maxDepth,
+  refuseDepth,
+  sparseError,
+  type Choice,
+  type Loaded,
+} from './choose.js';
+import { edgesOf, type BlobRole, type PlanSink } from './graph.js';
 import type { Descriptor } from './oci/descriptor.js';
-import { hexOf, algorithmOf, type Digest } from './oci/digest.js';
-import { maxManifestSize, platformOfConfig, type Index, type Manifest } from './oci/manifest.js';
-import { isForeignLayer, isImageConfig } from './oci/media-types.js';
+import type { Digest } from './oci/digest.js';
+import { platformOfConfig } from './oci/manifest.js';
+import { isForeignLayer } from './oci/media-types.js';
 import { formatPlatform, isUnknown, type Platform } from './oci/platform.js';
-import { readContent, readManifest } from './oci/read.js';
-import type { Reference, Repository } from './oci/reference.js';
+import { formatRepository, type Reference, type Repository } from './oci/reference.js';
 import type { Image, Source } from './oci/source.js';
-
-export type BlobRole = 'config' | 'layer';
-export type EdgeRole = 'manifest' | BlobRole | 'subject';
-
-/** One line of the graph: `parent` names `child`, as its `position`th of that role. */
-export interface Edge {
-  readonly child: Digest;
-  readonly role: EdgeRole;
-  readonly position: number;
-}
-
-/** A manifest or index of the plan, with its bytes as they came. */
-export interface ManifestNode {
-  readonly repository: Repository;
-  readonly descriptor: Descriptor;
-  readonly bytes: Buffer;
-  readonly manifest: Manifest | Index;
-  readonly edges: readonly Edge[];
-  /** Of an image: what its index entry says, else its config. */
-  readonly platform: Platform | undefined;
-}
-
-/** A config or layer of the plan, with its bytes where planning had to read them. */
-export interface BlobNode {
-  readonly repository: Repository;
-  readonly descriptor: Descriptor;
-  readonly role: BlobRole;
-  readonly bytes: Buffer | undefined;
-}
-
-/** Takes the plan: every digest once, children before parents. */
-export interface PlanSink {
-  /** Whether it has this blob. */
-  has(digest: Digest): boolean;
-  blob(node: BlobNode): void;
-  /** A blob that a manifest names and that is not carried: a foreign layer that was chosen to be kept as it is. */
-  leftOut?(node: BlobNode): void;
-  /** A publisher's index may come twice: beside its filtered copy, where its edges lead to what is not carried, and whole. */
-  manifest(node: ManifestNode): void;
-}
+import { findCompanions, takeReferrers, type ReferrersWalk } from './referrers.js';
 
 export interface PlanOptions {
   /** Platforms to keep; undefined keeps all. */
@@ -69,7 +37,35 @@ export interface PlanRequest {
   readonly platforms?: readonly Platform[] | undefined;
   /** What to take under the name, whatever it points at now. */
   readonly pinned?: Digest | undefined;
+  /** What refers to it and is to be taken, whatever else there is now: signatures under tags are not looked for then. */
+  readonly referrers?: readonly Digest[] | undefined;
 }
+
+/** An image that was planned, with what it takes to plan the same again. */
+export interface PlannedImage extends Image {
+  /** Undefined where all platforms are taken. */
+  readonly platforms?: readonly Platform[] | undefined;
+  /** Undefined where none were asked for. */
+  readonly referrers?: readonly Digest[] | undefined;
+}
+
+/** Where in its image a manifest stands. */
+interface Position {
+  readonly depth: number;
+  /** The index that names it. */
+  readonly parent?: Descriptor | undefined;
+}
+
+const none: readonly Digest[] = [];
+
+/** What belongs to an image without being part of it. */
+interface Attached {
+  readonly referrers: ReadonlySet<Digest>;
+  readonly companions: readonly Image[];
+}
+
+/** What was chosen of an image. */
+type Chosen = Pick<PlannedImage, 'root' | 'original' | 'platforms'>;
 
 /**
  * Walks the graph below references and gives each digest once, children before parents. Several images may be planned at
@@ -77,12 +73,16 @@ export interface PlanRequest {
  */
 export class Planner {
   readonly #loading = new Map<Digest, Promise<Loaded>>();
-  /** Manifests that the sink has: a digest may be known as somebody's layer and still be a manifest to walk. */
-  readonly #added = new Set<Digest>();
+  /**
+   * Manifests that the sink has, with the children of indexes: a digest may be known as somebody's layer and still be a
+   * manifest to walk.
+   */
+  readonly #added = new Map<Digest, readonly Digest[]>();
   /** Publishers' indexes whose bytes the sink has, beside the filtered ones made of them. */
   readonly #originals = new Set<Digest>();
   readonly #adding = new Map<Digest, Promise<void>>();
-  readonly #chosen = new Map<string, Promise<Pick<Image, 'root' | 'original'>>>();
+  readonly #chosen = new Map<string, Promise<Chosen>>();
+  readonly #attached = new Map<string, Promise<Attached>>();
 
   constructor(
     private readonly source: Source,
@@ -95,21 +95,27 @@ export class Planner {
    * @returns the image, and after it the images behind cosign's tags for it
    * @throws AirliftError `platform-missing` naming what there is; what the source throws
    */
-  async plan(request: PlanRequest): Promise<Image[]> {
+  async plan(request: PlanRequest): Promise<PlannedImage[]> {
     const { reference, pinned } = request;
     const platforms = request.platforms ?? this.options.platforms;
     const named = pinned === undefined ? reference : { ...reference, digest: pinned };
     const resolved = await this.source.resolve(named, { signal: this.options.signal });
-    const key = [resolved.digest, resolved.mediaType, ...(platforms ?? []).map(formatPlatform)].join(' ');
+    // One registry may lack what another has of the same index.
+    const place = this.options.skipMissingPlatforms === true ? formatRepository(reference) : '';
+    const key = [resolved.digest, resolved.mediaType, place, ...(platforms ?? []).map(formatPlatform)].join(
+      ' ',
+    );
     let choice = this.#chosen.get(key);
     if (choice === undefined) {
       choice = this.#choose(reference, resolved, platforms);
       this.#chosen.set(key, choice);
       choice.catch(() => this.#chosen.delete(key));
     }
-    const image: Image = { reference, ...(await choice) };
-    const subjects = await this.planImage(image);
-    return [image, ...(this.options.referrers === true ? await this.#cosignImages(reference, subjects) : [])];
+    const image = { reference, ...(await choice) };
+    const subjects = await this.#addImage(image);
+    if (this.options.referrers !== true) return [image];
+    const { referrers, companions } = await this.#addAttached(image, subjects, request.referrers);
+    return [{ ...image, referrers: [...referrers].sort() }, ...companions];
   }
 
   /**
@@ -117,16 +123,68 @@ export class Planner {
    * @returns the digests of its manifests, which signatures may name
    */
   async planImage(image: Image): Promise<Set<Digest>> {
-    const subjects = new Set<Digest>();
-    await this.#add(image.reference, image.root, 0, undefined, subjects);
+    const subjects = await this.#addImage(image);
+    if (this.options.referrers === true) await takeReferrers(this.#walkOf(image.reference), subjects);
+    return subjects;
+  }
+
+  async #addImage(image: Image): Promise<Set<Digest>> {
+    await this.#add(image.reference, image.root);
+    const subjects = new Set<Digest>([image.root.digest]);
+    // A set grows while it is walked.
+    for (const digest of subjects) for (const child of this.#added.get(digest) ?? none) subjects.add(child);
     if (image.original !== undefined) {
       subjects.add(image.original.digest);
       await this.#addOriginal(image.reference, image.original);
     }
-    if (this.options.referrers === true) {
-      for (const subject of subjects) await this.#addReferrers(image.reference, subject, 0);
-    }
     return subjects;
+  }
+
+  #walkOf(repository: Repository, wanted?: ReadonlySet<Digest>): ReferrersWalk {
+    const { source } = this;
+    const { signal } = this.options;
+    const add = (referrer: Descriptor): Promise<void> => this.#add(repository, referrer);
+    return { source, repository, signal, wanted, add, warn: this.options.warn };
+  }
+
+  /** Plans what belongs to an image; for several tags of one image in one repository it is looked for once. */
+  #addAttached(
+    image: Image,
+    subjects: ReadonlySet<Digest>,
+    wanted: readonly Digest[] | undefined,
+  ): Promise<Attached> {
+    if (wanted !== undefined) return this.#addWanted(image.reference, subjects, new Set(wanted));
+    const key = `${formatRepository(image.reference)}@${image.root.digest}`;
+    let attached = this.#attached.get(key);
+    if (attached === undefined) {
+      attached = this.#addFound(image.reference, subjects);
+      this.#attached.set(key, attached);
+      attached.catch(() => this.#attached.delete(key));
+    }
+    return attached;
+  }
+
+  async #addFound(repository: Repository, subjects: ReadonlySet<Digest>): Promise<Attached> {
+    const { signal } = this.options;
+    const referrers = await takeReferrers(this.#walkOf(repository), subjects);
+    const companions = await findCompanions(this.source, repository, subjects, { signal });
+    for (const { reference, root } of companions) await this.#add(reference, root);
+    return { referrers, companions };
+  }
+
+  async #addWanted(
+    repository: Repository,
+    subjects: ReadonlySet<Digest>,
+    wanted: ReadonlySet<Digest>,
+  ): Promise<Attached> {
+    const { signal } = this.options;
+    const listed = await takeReferrers(this.#walkOf(repository, wanted), subjects);
+    for (const digest of wanted) {
+      if (listed.has(digest)) continue;
+      const reference = { registry: repository.registry, repository: repository.repository, digest };
+      await this.#add(repository, await this.source.resolve(reference, { signal }));
+    }
+    return { referrers: wanted, companions: [] };
   }
 
   /** Plans the bytes of a publisher's index alone: what was filtered out of it is not part of the plan. */
@@ -150,21 +208,24 @@ export class Planner {
     reference: Reference,
     resolved: Descriptor,
     platforms: readonly Platform[] | undefined,
-  ): Promise<Pick<Image, 'root' | 'original'>> {
-    if (platforms === undefined) return { root: resolved };
+  ): Promise<Chosen> {
+    if (platforms === undefined && this.options.skipMissingPlatforms !== true) return { root: resolved };
     const load = (descriptor: Descriptor): Promise<Loaded> => this.#load(reference, descriptor);
-    const { root, filtered } = await choosePlatforms(load, reference, resolved, {
+    const choice: Choice = await choosePlatforms(load, reference, resolved, {
       ...this.options,
       platforms,
+      has: (digest) => this.#added.has(digest),
     });
+    const { root, filtered, taken } = choice;
     for (const loaded of filtered) this.#loading.set(loaded.descriptor.digest, Promise.resolve(loaded));
-    return root.digest === resolved.digest ? { root } : { root, original: resolved };
+    const original = root.digest === resolved.digest ? undefined : resolved;
+    return { root, original, platforms: taken };
   }
 
   #load(repository: Repository, descriptor: Descriptor): Promise<Loaded> {
     let loading = this.#loading.get(descriptor.digest);
     if (loading === undefined) {
-      loading = this.#read(repository, descriptor);
+      loading = loadManifest(this.source, repository, descriptor, this.options.signal);
       this.#loading.set(descriptor.digest, loading);
       // A failure is for those who wait now; who asks later asks the source again.
       loading.catch(() => this.#loading.delete(descriptor.digest));
@@ -172,37 +233,13 @@ export class Planner {
     return loading;
   }
 
-  async #read(repository: Repository, descriptor: Descriptor): Promise<Loaded> {
-    const { signal } = this.options;
-    const loaded = await readManifest(this.source, repository, descriptor, { signal });
-    const config = loaded.manifest.kind === 'manifest' ? loaded.manifest.config : undefined;
-    const isSmall = config !== undefined && isImageConfig(config.mediaType) && config.size <= maxManifestSize;
-    return {
-      ...loaded,
-      config: isSmall ? await readContent(this.source, repository, config, { signal }) : undefined,
-    };
-  }
-
-  #emit(node: ManifestNode): void {
-    this.sink.manifest(node);
-    this.#added.add(node.descriptor.digest);
-    this.#loading.delete(node.descriptor.digest);
-  }
-
-  /** Plans a manifest and all below it, once, and notes the manifests met in `subjects`. */
-  async #add(
-    repository: Repository,
-    descriptor: Descriptor,
-    depth: number,
-    platform: Platform | undefined,
-    subjects: Set<Digest>,
-  ): Promise<void> {
-    if (depth > maxDepth) refuseDepth(descriptor);
-    subjects.add(descriptor.digest);
+  /** Plans a manifest and all below it, once. */
+  async #add(repository: Repository, descriptor: Descriptor, at: Position = { depth: 0 }): Promise<void> {
+    if (at.depth > maxDepth) refuseDepth(descriptor);
     if (this.#added.has(descriptor.digest)) return;
     let adding = this.#adding.get(descriptor.digest);
     if (adding === undefined) {
-      adding = this.#addOnce(repository, descriptor, depth, platform, subjects).finally(() =>
+      adding = this.#addOnce(repository, descriptor, at).finally(() =>
         this.#adding.delete(descriptor.digest),
       );
       this.#adding.set(descriptor.digest, adding);
@@ -210,26 +247,21 @@ export class Planner {
     await adding;
   }
 
-  async #addOnce(
-    repository: Repository,
-    descriptor: Descriptor,
-    depth: number,
-    platform: Platform | undefined,
-    subjects: Set<Digest>,
-  ): Promise<void> {
-    const { bytes, manifest, config } = await this.#load(repository, descriptor);
+  async #addOnce(repository: Repository, descriptor: Descriptor, at: Position): Promise<void> {
+    const { bytes, manifest, config } = await this.#load(repository, descriptor).catch((error: unknown) => {
+      throw at.parent === undefined ? error : sparseError(error, at.parent, descriptor);
+    });
     if (manifest.kind === 'index') {
-      await Promise.all(
-        manifest.manifests.map((child) => this.#add(repository, child, depth + 1, child.platform, subjects)),
-      );
+      const below = { depth: at.depth + 1, parent: descriptor };
+      await Promise.all(manifest.manifests.map((child) => this.#add(repository, child, below)));
     } else {
       if (manifest.config !== undefined) this.#addBlob(repository, manifest.config, 'config', config);
       for (const layer of manifest.layers) this.#addBlob(repository, layer, 'layer', undefined);
     }
+    const told = at.parent === undefined ? undefined : descriptor.platform;
     const own =
-      platform ??
-      (config === undefined ? undefined : platformOfConfig(config, `config of ${descriptor.digest}`));
-    this.#emit({
+      told ?? (config === undefined ? undefined : platformOfConfig(config, `config of ${descriptor.digest}`));
+    this.sink.manifest({
       repository,
       descriptor,
       bytes,
@@ -238,6 +270,11 @@ export class Planner {
       // Attestations are marked unknown/unknown; that is no platform.
       platform: own === undefined || isUnknown(own) ? undefined : own,
     });
+    this.#added.set(
+      descriptor.digest,
+      manifest.kind === 'index' ? manifest.manifests.map((child) => child.digest) : none,
+    );
+    this.#loading.delete(descriptor.digest);
   }
 
   #addBlob(repository: Repository, descriptor: Descriptor, role: BlobRole, bytes: Buffer | undefined): void {
@@ -246,50 +283,4 @@ export class Planner {
       this.sink.leftOut?.(node);
     else if (!this.sink.has(descriptor.digest)) this.sink.blob(node);
   }
-
-  async #addReferrers(repository: Repository, subject: Digest, depth: number): Promise<void> {
-    if (depth > maxDepth) return;
-    for await (const referrer of this.source.referrers(repository, subject, {
-      signal: this.options.signal,
-    })) {
-      const known = this.#added.has(referrer.digest);
-      await this.#add(repository, referrer, 0, undefined, new Set());
-      if (!known) await this.#addReferrers(repository, referrer.digest, depth + 1);
-    }
-  }
-
-  /** What cosign attached by tag: `sha256-<hex>.sig`, `.att` and `.sbom` beside the image (cosign's SIGNATURE_SPEC). */
-  async #cosignImages(repository: Repository, subjects: Iterable<Digest>): Promise<Image[]> {
-    const images: Image[] = [];
-    for (const subject of subjects) {
-      for (const suffix of ['sig', 'att', 'sbom']) {
-        const tag = `${algorithmOf(subject)}-${hexOf(subject)}.${suffix}`;
-        const reference = { registry: repository.registry, repository: repository.repository, tag };
-        try {
-          const root = await this.source.resolve(reference, { signal: this.options.signal });
-          await this.#add(reference, root, 0, undefined, new Set());
-          images.push({ reference, root });
-        } catch (error) {
-          if (!isAirliftError(error, 'not-found')) throw error;
-        }
-      }
-    }
-    return images;
-  }
-}
-
-/** The edges from a manifest or index to what it names. */
-export function edgesOf(manifest: Manifest | Index): Edge[] {
-  const edges: Edge[] = [];
-  const add = (role: EdgeRole, children: readonly Descriptor[]): void => {
-    for (const [position, { digest }] of children.entries()) edges.push({ child: digest, role, position });
-  };
-  if (manifest.kind === 'index') {
-    add('manifest', manifest.manifests);
-  } else {
-    if (manifest.config !== undefined) add('config', [manifest.config]);
-    add('layer', manifest.layers);
-  }
-  if (manifest.subject !== undefined) add('subject', [manifest.subject]);
-  return edges;
 }

@@ -29,7 +29,7 @@ export type ProgressEvent =
       readonly position: number;
       readonly images: number;
       readonly digest: Digest;
-      readonly outcome?: 'published' | 'unchanged' | 'skipped' | undefined;
+      readonly outcome?: 'published' | 'merged' | 'unchanged' | 'skipped' | undefined;
     }
   /** An image failed and the rest goes on. */
   | {

@@ -1,23 +1,21 @@
-import { Readable } from 'node:stream';
 import { AirliftError, isAirliftError } from './errors.js';
+import { mergeWithTag } from './merge-tag.js';
+import type { ComposedIndex } from './oci/compose.js';
+import type { Descriptor } from './oci/descriptor.js';
 import { digestOf, type Digest } from './oci/digest.js';
-import { readContent } from './oci/read.js';
+import { platformName } from './oci/index-child.js';
+import { isForeignLayer } from './oci/media-types.js';
+import { readContent, readManifest } from './oci/read.js';
 import { formatReference, formatRepository, type Reference, type Repository } from './oci/reference.js';
 import type { Image, Source } from './oci/source.js';
-import type { OpenContent, Pushed, Target } from './oci/target.js';
-import { isForeignLayer } from './oci/media-types.js';
-import { Planner, type BlobNode, type ManifestNode } from './plan.js';
-import type { OnEvent } from './progress.js';
-import { Slots } from './slots.js';
+import type { OpenContent } from './oci/target.js';
+import type { BlobNode, ManifestNode } from './graph.js';
+import { Planner } from './plan.js';
+import { BlobPublisher, readableOf, type BlobOptions, type BlobTotals, type Site } from './publish-blobs.js';
 
-/** A registry that content can be pushed to and read back from. */
-export type Site = Source & Target;
-
-export interface PublishOptions {
-  /** Blobs on their way at a time. */
-  readonly concurrency: number;
-  /** What happens when the tag is there already and points elsewhere. */
-  readonly onExistingTag: 'overwrite' | 'skip' | 'error';
+export interface PublishOptions extends BlobOptions {
+  /** What happens when the tag is there already and points elsewhere; `merge` keeps platforms that only the site has. */
+  readonly onExistingTag: 'overwrite' | 'skip' | 'error' | 'merge';
   /**
    * Which index a filtered image is published as: `auto` tags the filtered one and keeps the original by digest where the site
    * takes it, `original` tags the original, and fails where the site does not take it.
@@ -25,39 +23,47 @@ export interface PublishOptions {
   readonly originalIndex: 'auto' | 'filtered' | 'original';
   /** Whether the source has the content of a foreign layer; all of it unless told. */
   readonly hasForeign?: ((digest: Digest) => boolean) | undefined;
-  readonly onEvent?: OnEvent | undefined;
-  readonly signal?: AbortSignal | undefined;
+  /** Publish what refers to an image along with it; unless told, it is. */
+  readonly referrers?: boolean | undefined;
+  /** Push the index and its tag alone: everything below it has to be there. */
+  readonly indexOnly?: boolean | undefined;
 }
 
 /** What publishing has moved so far. */
-export interface PublishTotals {
+export interface PublishTotals extends BlobTotals {
   images: number;
   skippedImages: number;
-  uploadedBlobs: number;
-  uploadedBytes: number;
-  mountedBlobs: number;
-  existingBlobs: number;
-  existingBytes: number;
   manifests: number;
 }
 
 /** What became of one image. */
 export interface Published {
   readonly reference: Reference;
+  /** What the name points at now. */
   readonly digest: Digest;
-  readonly outcome: 'published' | 'unchanged' | 'skipped';
+  readonly outcome: 'published' | 'merged' | 'unchanged' | 'skipped';
   /** The publisher's index digest that the site could not take, where there was one. */
   readonly lostPin?: Digest | undefined;
+  /** The manifests of the image: signatures may be kept under tags that name one of them. */
+  readonly manifests: ReadonlySet<Digest>;
 }
 
 /** The graph of one image, children before parents. */
 interface ImagePlan {
   readonly blobs: BlobNode[];
   readonly manifests: ManifestNode[];
+  /** The digests of the image itself, without what refers to it. */
+  readonly subjects: ReadonlySet<Digest>;
+}
+
+/** What of an image is at the site, ready to be tagged. */
+interface Pushed extends Pick<Published, 'lostPin' | 'manifests'> {
+  readonly root: ComposedIndex;
+  readonly original: ComposedIndex | undefined;
 }
 
 function openBytes(bytes: Buffer): OpenContent {
-  return (offset) => Promise.resolve(Readable.from([bytes.subarray(offset)], { objectMode: false }));
+  return (offset) => Promise.resolve(readableOf(bytes, offset));
 }
 
 /**
@@ -65,56 +71,68 @@ function openBytes(bytes: Buffer): OpenContent {
  * children first; then the tag; then it is read back. A tag never points at half an image.
  */
 export class Publisher {
-  readonly totals: PublishTotals = {
-    images: 0,
-    skippedImages: 0,
-    uploadedBlobs: 0,
-    uploadedBytes: 0,
-    mountedBlobs: 0,
-    existingBlobs: 0,
-    existingBytes: 0,
-    manifests: 0,
-  };
-  readonly #slots: Slots;
-  /** A repository of the site that is known to hold the blob. */
-  readonly #holders = new Map<Digest, Repository>();
-  /** Blobs on their way, by digest: who needs one of them in another repository waits and mounts it. */
-  readonly #moving = new Map<Digest, Promise<void>>();
-  readonly #settled = new Map<string, Promise<void>>();
+  readonly #blobs: BlobPublisher;
+  readonly #counts = { images: 0, skippedImages: 0, manifests: 0 };
 
   constructor(
     private readonly source: Source,
     private readonly site: Site,
     private readonly options: PublishOptions,
   ) {
-    this.#slots = new Slots(options.concurrency);
+    this.#blobs = new BlobPublisher(source, site, options);
+  }
+
+  get totals(): Readonly<PublishTotals> {
+    return { ...this.#counts, ...this.#blobs.totals };
   }
 
   /**
    * Publishes one image under `name`.
-   * @throws AirliftError `exists` where the tag is taken and `onExistingTag` is `error`; what source and site throw
+   * @throws AirliftError `exists` where the tag is taken and `onExistingTag` is `error`; `not-found` where only the index is to
+   *   be pushed and something below it is missing; `registry` where the original index is to be tagged and the site does not take
+   *   it; what source and site throw
    */
   async publish(image: Image, name: Reference): Promise<Published> {
-    const isOriginal = this.options.originalIndex === 'original' && image.original !== undefined;
-    const tagged = (isOriginal ? image.original : undefined) ?? image.root;
-    const before = await this.#currentDigest(name);
-    if (before !== undefined && before !== tagged.digest) {
-      if (this.options.onExistingTag === 'skip') {
-        this.totals.skippedImages++;
-        return { reference: name, digest: before, outcome: 'skipped' };
-      }
-      if (this.options.onExistingTag === 'error') {
-        throw new AirliftError(
-          'exists',
-          `publish ${formatReference(name)}: tag is taken; got ${before}, want ${tagged.digest}`,
-          {
-            hint: '--on-existing-tag overwrite replaces it, skip keeps it',
-          },
-        );
-      }
+    const { onExistingTag, indexOnly, originalIndex } = this.options;
+    const tagged = (originalIndex === 'original' ? image.original : undefined) ?? image.root;
+    const before = await this.#current(name);
+    const isTaken = before !== undefined && before.digest !== tagged.digest;
+    if (isTaken && onExistingTag === 'skip') {
+      this.#counts.skippedImages++;
+      return { reference: name, digest: before.digest, outcome: 'skipped', manifests: new Set() };
     }
+    if (isTaken && onExistingTag === 'error') {
+      throw new AirliftError(
+        'exists',
+        `publish ${formatReference(name)}: tag is taken; got ${before.digest}, want ${tagged.digest}`,
+        { hint: '--on-existing-tag overwrite replaces it, skip keeps it, merge adds to it' },
+      );
+    }
+    const { root, original, lostPin, manifests } =
+      indexOnly === true ? await this.#check(image, tagged, name) : await this.#push(image, tagged, name);
+    const { site } = this;
+    const { signal } = this.options;
+    const top =
+      isTaken && onExistingTag === 'merge'
+        ? await mergeWithTag({ site, name, there: before, root, original, signal })
+        : root;
+    const { digest } = top.descriptor;
+    if (name.tag !== undefined && before?.digest !== digest)
+      await site.tag(name, top.descriptor, openBytes(top.bytes));
+    await this.#readBack(name, top);
+    this.#counts.images++;
+    const outcome =
+      before?.digest === digest ? 'unchanged' : digest === tagged.digest ? 'published' : 'merged';
+    // What could not be kept for want of platforms may have become whole.
+    const lost = lostPin === digest ? undefined : lostPin;
+    return { reference: name, digest, outcome, lostPin: lost, manifests };
+  }
+
+  /** Pushes everything of an image, and tags nothing. */
+  async #push(image: Image, tagged: Descriptor, name: Reference): Promise<Pushed> {
     const plan = await this.#plan(image);
-    await this.#pushBlobs(plan.blobs, name);
+    await this.#blobs.push(plan.blobs, name);
+    const isOriginal = tagged.digest !== image.root.digest;
     let lostPin: Digest | undefined;
     for (const node of plan.manifests) {
       if (node.descriptor.digest === image.original?.digest) {
@@ -123,29 +141,38 @@ export class Publisher {
         await this.#pushManifest(node, name);
       }
     }
-    const root = plan.manifests.find((node) => node.descriptor.digest === tagged.digest);
+    const find = (digest: Digest | undefined): ManifestNode | undefined =>
+      plan.manifests.find((node) => node.descriptor.digest === digest);
+    const root = find(tagged.digest);
     if (root === undefined)
       throw new AirliftError(
         'damaged',
         `publish ${formatReference(name)}: root manifest ${tagged.digest} is not there`,
       );
-    if (name.tag !== undefined && before !== tagged.digest)
-      await this.site.tag(name, root.descriptor, openBytes(root.bytes));
-    await this.#readBack(name, root);
-    this.totals.images++;
-    return {
-      reference: name,
-      digest: tagged.digest,
-      outcome: before === tagged.digest ? 'unchanged' : 'published',
-      lostPin,
-    };
+    return { root, original: find(image.original?.digest), lostPin, manifests: plan.subjects };
   }
 
-  async #currentDigest(name: Reference): Promise<Digest | undefined> {
+  /** Looks whether everything that an index names is there. */
+  async #check(image: Image, tagged: Descriptor, name: Reference): Promise<Pushed> {
+    const { signal } = this.options;
+    const root = await readManifest(this.source, image.reference, tagged, { signal });
+    const children = root.manifest.kind === 'index' ? root.manifest.manifests : [tagged];
+    for (const child of children) {
+      if (await this.site.exists(name, child)) continue;
+      throw new AirliftError(
+        'not-found',
+        `publish ${formatReference(name)}: ${child.digest} (${platformName(child)}) is not there`,
+        { hint: 'leave out --index-only to send it' },
+      );
+    }
+    return { root, original: undefined, manifests: new Set([tagged.digest]) };
+  }
+
+  async #current(name: Reference): Promise<Descriptor | undefined> {
     if (name.tag === undefined) return undefined;
     try {
       const tagOnly = { registry: name.registry, repository: name.repository, tag: name.tag };
-      return (await this.site.resolve(tagOnly, { signal: this.options.signal })).digest;
+      return await this.site.resolve(tagOnly, { signal: this.options.signal });
     } catch (error) {
       if (isAirliftError(error, 'not-found')) return undefined;
       throw error;
@@ -153,9 +180,9 @@ export class Publisher {
   }
 
   async #plan(image: Image): Promise<ImagePlan> {
-    const plan: ImagePlan = { blobs: [], manifests: [] };
+    const plan = { blobs: [] as BlobNode[], manifests: [] as ManifestNode[] };
     const seen = new Set<Digest>();
-    const { signal, hasForeign } = this.options;
+    const { signal, hasForeign, referrers = true } = this.options;
     const sink = {
       has: (digest: Digest) => seen.has(digest),
       blob: (node: BlobNode) => {
@@ -169,90 +196,8 @@ export class Publisher {
         plan.manifests.push(node);
       },
     };
-    await new Planner(this.source, sink, { referrers: true, signal }).planImage(image);
-    return plan;
-  }
-
-  async #pushBlobs(blobs: readonly BlobNode[], name: Repository): Promise<void> {
-    const results = await Promise.allSettled(blobs.map((node) => this.#settle(node, name)));
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
-  }
-
-  /** Sees to it once that the repository holds the blob. */
-  async #settle(node: BlobNode, name: Repository): Promise<void> {
-    const { digest } = node.descriptor;
-    const key = `${formatRepository(name)}@${digest}`;
-    let settled = this.#settled.get(key);
-    if (settled === undefined) {
-      settled = this.#pushBlob(node, name);
-      this.#settled.set(key, settled);
-      settled.catch(() => this.#settled.delete(key));
-    }
-    await settled;
-  }
-
-  async #pushBlob(node: BlobNode, name: Repository): Promise<void> {
-    const { digest } = node.descriptor;
-    for (let moving = this.#moving.get(digest); moving !== undefined; moving = this.#moving.get(digest)) {
-      await moving.catch(() => undefined);
-    }
-    const push = this.#slots.run(() => this.#pushBlobNow(node, name));
-    this.#moving.set(digest, push);
-    try {
-      await push;
-    } finally {
-      this.#moving.delete(digest);
-    }
-  }
-
-  async #pushBlobNow(node: BlobNode, name: Repository): Promise<void> {
-    this.options.signal?.throwIfAborted();
-    const { descriptor } = node;
-    const { digest, size } = descriptor;
-    const { onEvent, signal } = this.options;
-    const exists = await this.site.exists(name, descriptor);
-    const open: OpenContent = async (offset) => {
-      const stream = await this.source.fetch(node.repository, descriptor, { offset, signal });
-      let bytes = offset;
-      stream.on('data', (chunk: Buffer) =>
-        onEvent?.({ event: 'blob', digest, size, bytes: (bytes += chunk.byteLength) }),
-      );
-      stream.pause();
-      return stream;
-    };
-    const how = exists ? 'existed' : await this.#send(name, node, open);
-    this.#count(how, size);
-    this.#holders.set(digest, { registry: name.registry, repository: name.repository });
-    onEvent?.({ event: 'blob-done', digest, size, how });
-  }
-
-  /** Mounts or uploads a blob and reads it back at once: a registry may answer with success and not have it. */
-  async #send(name: Repository, { descriptor, repository }: BlobNode, open: OpenContent): Promise<Pushed> {
-    const { signal } = this.options;
-    // Where registries are the source too, the repository that the blob comes from may be of the same registry.
-    const origin = this.source === this.site ? repository : undefined;
-    const mountFrom = this.#holders.get(descriptor.digest) ?? origin;
-    const how = await this.site.push(name, descriptor, open, { mountFrom, signal });
-    if (await this.site.exists(name, descriptor)) return how;
-    // docker-registry 2.8 answers so to a mount of a blob that is named by sha512.
-    if (how === 'mounted') await this.site.push(name, descriptor, open, { signal });
-    if (how === 'mounted' && (await this.site.exists(name, descriptor))) return 'uploaded';
-    throw new AirliftError(
-      'registry',
-      `push blob ${descriptor.digest} to ${formatRepository(name)}: the registry took it and does not have it`,
-    );
-  }
-
-  #count(how: Pushed, size: number): void {
-    if (how === 'uploaded') {
-      this.totals.uploadedBlobs++;
-      this.totals.uploadedBytes += size;
-    } else if (how === 'mounted') {
-      this.totals.mountedBlobs++;
-    } else {
-      this.totals.existingBlobs++;
-      this.totals.existingBytes += size;
-    }
+    const subjects = await new Planner(this.source, sink, { referrers, signal }).planImage(image);
+    return { ...plan, subjects };
   }
 
   async #pushManifest(node: ManifestNode, name: Repository): Promise<void> {
@@ -260,7 +205,7 @@ export class Publisher {
     const pushed = await this.site.push(name, node.descriptor, openBytes(node.bytes), {
       signal: this.options.signal,
     });
-    if (pushed !== 'existed') this.totals.manifests++;
+    if (pushed !== 'existed') this.#counts.manifests++;
   }
 
   /** Pushes the publisher's index, whose other children are not carried; not every registry takes that. */
@@ -281,7 +226,7 @@ export class Publisher {
   }
 
   /** Compares what the site now gives for the name with what was carried. */
-  async #readBack(name: Reference, root: ManifestNode): Promise<void> {
+  async #readBack(name: Reference, root: ComposedIndex): Promise<void> {
     const { signal } = this.options;
     const want = root.descriptor.digest;
     const got = await this.site.resolve(
@@ -293,7 +238,7 @@ export class Publisher {
         'digest-mismatch',
         `read back ${formatReference(name)}: digest mismatch; got ${got.digest}, want ${want}`,
         {
-          hint: 'something else pushed to this tag at the same time; import again',
+          hint: 'something else pushed to this tag at the same time; run it again',
         },
       );
     }

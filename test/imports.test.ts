@@ -20,12 +20,16 @@ const ranks: readonly (readonly string[])[] = [
 
 /** Files at the root of src that several verbs build on, and that know no medium. */
 const planFiles: ReadonlySet<string> = new Set([
+  'graph',
   'plan',
   'choose',
   'transfer',
   'publish',
   'outages',
   'written',
+  'publish-blobs',
+  'referrers',
+  'merge-tag',
   'progress',
   'slots',
 ]);

@@ -6,13 +6,8 @@ import type { Digest } from '../src/oci/digest.js';
 import { parsePlatformFlag } from '../src/oci/platform.js';
 import type { Reference } from '../src/oci/reference.js';
 import type { Source } from '../src/oci/source.js';
-import {
-  Planner,
-  type BlobNode,
-  type ManifestNode,
-  type PlanOptions,
-  type PlanRequest,
-} from '../src/plan.js';
+import type { BlobNode, ManifestNode } from '../src/graph.js';
+import { Planner, type PlanOptions, type PlanRequest } from '../src/plan.js';
 import { artifactOf, attestationOf } from './support/artifacts.js';
 import { bytesOf } from './support/content.js';
 import { multiPlatform, singlePlatform } from './support/image-sets.js';
