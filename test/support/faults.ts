@@ -245,9 +245,12 @@ function withoutHops(headers: IncomingHttpHeaders): IncomingHttpHeaders {
 /** Waits until a stream takes more, or takes nothing any more. */
 async function settled(stream: ServerResponse | ClientRequest): Promise<void> {
   if (stream.destroyed) return;
+  const events = ['drain', 'close', 'error'] as const;
   await new Promise<void>((done) => {
-    stream.once('drain', done);
-    stream.once('close', done);
-    stream.once('error', () => done());
+    const end = (): void => {
+      for (const event of events) stream.off(event, end);
+      done();
+    };
+    for (const event of events) stream.on(event, end);
   });
 }
