@@ -5,7 +5,8 @@ import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
 import { digestOf } from './oci/digest.js';
 import { isForeignLayer } from './oci/media-types.js';
 import { formatReference } from './oci/reference.js';
-import { Planner, type PlanSink } from './plan.js';
+import type { PlanSink } from './graph.js';
+import { Planner } from './plan.js';
 import { forEachOf } from './slots.js';
 import { transferBlob } from './transfer.js';
 

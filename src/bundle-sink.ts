@@ -1,5 +1,5 @@
 import type { BundleWriter } from './bundle/writer.js';
-import type { PlanSink } from './plan.js';
+import type { PlanSink } from './graph.js';
 
 /** A bundle being planned, as the planner's sink. */
 export function writerSink(writer: BundleWriter): PlanSink {

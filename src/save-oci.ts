@@ -8,7 +8,8 @@ import { matchPlatform, formatPlatform, type Platform } from './oci/platform.js'
 import { readManifest } from './oci/read.js';
 import { formatReference, type Reference } from './oci/reference.js';
 import type { Image, Source } from './oci/source.js';
-import { Planner, type BlobNode, type ManifestNode } from './plan.js';
+import type { BlobNode, ManifestNode } from './graph.js';
+import { Planner } from './plan.js';
 import type { RunnableImage } from './runnable-images.js';
 import type { SaveJob } from './save-job.js';
 import type { SourceImage } from './save-source.js';

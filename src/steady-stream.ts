@@ -4,6 +4,8 @@ import type { Repository } from './oci/reference.js';
 import type { Source } from './oci/source.js';
 
 export interface SteadyOptions {
+  /** Byte to begin at. */
+  readonly offset?: number | undefined;
   /** How often a broken stream is taken up again without any byte of progress between. */
   readonly retries: number;
   readonly signal?: AbortSignal | undefined;
@@ -20,9 +22,9 @@ export async function* steadyContent(
   source: Pick<Source, 'fetch'>,
   repository: Repository,
   descriptor: Descriptor,
-  { retries, signal, onProgress }: SteadyOptions,
+  { offset = 0, retries, signal, onProgress }: SteadyOptions,
 ): AsyncGenerator<Buffer> {
-  let given = 0;
+  let given = offset;
   let takesOffset = true;
   for (let failures = 0; ;) {
     const before = given;

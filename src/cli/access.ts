@@ -62,7 +62,7 @@ const trustFlags = {
 } as const satisfies Record<string, Options>;
 
 /** What may differ between two registries. */
-const endFlags = { ...credsFlag, ...trustFlags };
+export const endFlags = { ...credsFlag, ...trustFlags };
 
 const sharedFlags = {
   mirror: {
@@ -144,21 +144,6 @@ export const uploadFlags = {
   },
 } as const satisfies Record<string, Options>;
 
-type End = 'src' | 'dest';
-
-/** The flags of one end of a copy: `--src-creds`, … */
-export function flagsOfEnd<E extends End>(
-  end: E,
-): { readonly [Name in keyof typeof endFlags as `${E}-${Name}`]: (typeof endFlags)[Name] } {
-  const what = end === 'src' ? 'the source' : 'the destination';
-  const flags = Object.entries(endFlags).map(([name, flag]) => [
-    `${end}-${name}`,
-    { ...flag, describe: `--${name} for ${what} alone` },
-  ]);
-  return Object.fromEntries(flags) as ReturnType<typeof flagsOfEnd<E>>;
-}
-
-export type EndArguments = ArgumentsCamelCase<InferredOptionTypes<typeof endFlags>>;
 export type RegistryArguments = ArgumentsCamelCase<InferredOptionTypes<typeof registryFlags>> &
   Partial<ArgumentsCamelCase<InferredOptionTypes<typeof uploadFlags>>>;
 
@@ -251,18 +236,31 @@ async function filesOf(
   return { rules: mergeRules(mirrors, fromConf), hosts };
 }
 
+/** Rules by which a registry that is written to is read from itself: a mirror may be behind. */
+function withoutMirrorsOf(registry: string, rules: readonly MirrorRule[]): MirrorRule[] {
+  const own = rules.filter(({ prefix }) => prefix === registry || prefix.startsWith(`${registry}/`));
+  const isWild = ({ prefix }: MirrorRule): boolean => prefix.startsWith('*');
+  const others = rules.filter((rule) => !own.includes(rule));
+  const insecure = others.some((rule) => isWild(rule) && rule.insecure === true);
+  const plain: MirrorRule = { prefix: registry, insecure, mirrors: [], origin: 'the site' };
+  return [...others, plain, ...own.map((rule) => ({ ...rule, mirrors: [] }))];
+}
+
 /**
  * What flags, files and the environment say about reaching registries.
  * @param registries those that the command deals with: what `--creds` without a host is for
+ * @param target the registry that the command writes to
  * @throws AirliftError `usage` where a flag is malformed; `input` or `io` where a file is
  */
 export async function registryOptionsOf(
   args: RegistryArguments,
   env: NodeJS.ProcessEnv,
   registries: Iterable<string>,
+  target?: string,
 ): Promise<RegistryOptions> {
   const files = await filesOf(args, env);
-  const rules = mergeRules((args.mirror ?? []).map(parseMirrorFlag), files.rules);
+  const merged = mergeRules((args.mirror ?? []).map(parseMirrorFlag), files.rules);
+  const rules = target === undefined ? merged : withoutMirrorsOf(target, merged);
   const hosts: Record<string, HostSettings> = { ...files.hosts };
   for (const [host, settings] of Object.entries(credentialsOf(args.creds, registries)))
     hosts[host] = { ...hosts[host], ...settings };

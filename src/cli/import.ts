@@ -11,14 +11,11 @@ import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { emitNames, nameFlags, printNames, siteOf } from './names.js';
 import { progressView } from './progress.js';
+import { publishFlags, toFlag } from './publish-flags.js';
 import { hooksOf } from './trace.js';
 
 const flags = {
-  to: {
-    type: 'string',
-    requiresArg: true,
-    describe: 'registry to publish to, with an optional path: HOST[:PORT][/PREFIX]',
-  },
+  to: { ...toFlag.to, demandOption: false },
   output: {
     alias: 'o',
     type: 'string',
@@ -27,34 +24,16 @@ const flags = {
   },
   force: { alias: 'f', type: 'boolean', default: false, describe: 'replace a bundle that is there' },
   ...nameFlags,
-  'on-existing-tag': {
-    choices: ['overwrite', 'skip', 'error'] as const,
-    default: 'overwrite' as const,
-    describe: 'what to do where the tag points elsewhere',
-  },
-  index: {
-    choices: ['auto', 'filtered', 'original'] as const,
-    default: 'auto' as const,
-    describe:
-      'where platforms are missing: tag an index of those there are, and push the publisher’s by digest where the registry ' +
-      'takes it (auto) or never (filtered); or tag the publisher’s (original)',
-  },
+  ...publishFlags,
   'arch-tags': {
     type: 'boolean',
     default: false,
     describe: 'publish each platform’s image under a tag of its own too: 1.0-arm64',
   },
   ...archiveFlags,
-  concurrency: { alias: 'j', type: 'number', default: 8, requiresArg: true, describe: 'transfers at a time' },
-  'keep-going': {
-    alias: 'k',
-    type: 'boolean',
-    default: false,
-    describe: 'publish what can be published when some images fail',
-  },
+  ...outputFlags,
   ...registryFlags,
   ...uploadFlags,
-  ...outputFlags,
 } as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { inputs: string[] }>;
@@ -89,7 +68,7 @@ async function publish(args: Arguments, target: string): Promise<void> {
   const started = Date.now();
   const to = await siteOf({ ...args, to: target });
   const { emit } = args;
-  const registry = await registryOptionsOf(args, process.env, [to.registry]);
+  const registry = await registryOptionsOf(args, process.env, [to.registry], to.registry);
   const view = progressView(args);
   const inputs = { ...inputsOf(args), onEvent: view.onEvent };
   try {

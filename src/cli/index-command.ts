@@ -58,6 +58,7 @@ async function run(
     args,
     process.env,
     names.map((name) => name.registry),
+    target.registry,
   );
   const view = progressView(args);
   try {

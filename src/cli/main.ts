@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import yargs, { type Argv } from 'yargs';
 import { AirliftError, isAirliftError } from '../errors.js';
 import { exitCodeOf, exitCodes } from './exit-codes.js';
+import { addCopy } from './copy.js';
 import { addExport } from './export.js';
 import { addInspect } from './inspect.js';
 import { addVerify } from './verify.js';
@@ -25,6 +26,7 @@ export const commandNames = [
   'inspect',
   'verify',
   'import',
+  'copy',
   'save',
   'serve',
   'index',
@@ -43,6 +45,7 @@ const commands = [
   addInspect,
   addVerify,
   addImport,
+  addCopy,
   addSave,
   addServe,
   addIndex,

@@ -7,12 +7,17 @@ import { itemsOf, textOf, valueOf, type YamlNode } from './yaml.js';
 /** What an export took under one name. */
 export interface LockedImage {
   readonly reference: Reference;
-  /** What the reference pointed at in its registry: the publisher's index, not a filtered one. */
-  readonly digest: Digest;
+  /**
+   * What the reference pointed at in its registry: the publisher's index, not a filtered one. Undefined where whatever it points
+   * at is wanted.
+   */
+  readonly digest?: Digest | undefined;
   /** The platforms that were taken; undefined where all were. */
   readonly platforms?: readonly Platform[] | undefined;
   /** The referrers that were taken along; undefined where they were not asked for. */
   readonly referrers?: readonly Digest[] | undefined;
+  /** For people; one line. */
+  readonly remark?: string | undefined;
 }
 
 const lockKind = 'AirliftLock';
@@ -25,16 +30,24 @@ function scalar(text: string): string {
     : JSON.stringify(text);
 }
 
-/** Writes a lock: the same images give the same bytes. */
-export function formatLock(images: readonly LockedImage[]): string {
+const lockHead =
+  '# What an export took. Given as a list of images it takes the same again: airlift export --images FILE';
+
+/**
+ * Writes a lock: the same images give the same bytes.
+ * @param head a comment for its first line
+ */
+export function formatLock(images: readonly LockedImage[], head = lockHead): string {
   const lines = [
-    '# What an export took. Given as a list of images it takes the same again: airlift export --images FILE',
+    head,
     `kind: ${lockKind}`,
     `version: ${lockVersion}`,
     images.length === 0 ? 'images: []' : 'images:',
   ];
   for (const image of images) {
-    lines.push(`  - reference: ${scalar(formatReference(image.reference))}`, `    digest: ${image.digest}`);
+    lines.push(`  - reference: ${scalar(formatReference(image.reference))}`);
+    if (image.remark !== undefined) lines.push(`    # ${image.remark}`);
+    if (image.digest !== undefined) lines.push(`    digest: ${image.digest}`);
     if (image.platforms !== undefined)
       lines.push(
         `    platforms: [${image.platforms.map((platform) => scalar(formatPlatform(platform))).join(', ')}]`,
@@ -54,8 +67,11 @@ export function isLock(document: YamlNode): boolean {
 function readEntry(item: YamlNode, into: Collector): void {
   const reference = textOf(valueOf(item, 'reference'));
   const digest = textOf(valueOf(item, 'digest'));
-  if (reference === undefined || digest === undefined || !isDigest(digest)) {
-    into.problem(item.line, 'an entry of the lock without a reference and a sha256 or sha512 digest');
+  if (reference === undefined || (digest !== undefined && !isDigest(digest))) {
+    into.problem(
+      item.line,
+      'an entry of the lock without a reference, or with a digest that is no sha256 or sha512',
+    );
     return;
   }
   const platforms = valueOf(item, 'platforms');

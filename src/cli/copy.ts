@@ -1,0 +1,134 @@
+import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
+import { copyImages, type CopyOptions, type CopySummary } from '../index.js';
+import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
+import { argumentsOfEnd, flagsOfEnd, hasEnd } from './ends.js';
+import { exitCodes } from './exit-codes.js';
+import { FailedList, failedFlag } from './failed.js';
+import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';
+import { count, formatBytes, formatDuration } from './format.js';
+import { imageFlags, imagesOf, readLists, registriesIn } from './images.js';
+import { interruptible } from './interrupt.js';
+import { emitNames, nameFlags, siteOf } from './names.js';
+import { printJson, printLine } from './print.js';
+import { progressView } from './progress.js';
+import { publishFlags, toFlag } from './publish-flags.js';
+import { hooksOf } from './trace.js';
+
+const flags = {
+  ...imageFlags,
+  ...toFlag,
+  ...platformFlag,
+  'skip-missing-platforms': {
+    type: 'boolean',
+    default: false,
+    describe: 'warn of a platform that an image or its registry lacks, instead of failing',
+  },
+  referrers: { type: 'boolean', default: true, describe: 'copy signatures and other referrers' },
+  'foreign-layers': {
+    choices: ['include', 'keep'] as const,
+    default: 'include' as const,
+    describe: 'copy non-distributable layers, or keep only their descriptors',
+  },
+  ...nameFlags,
+  ...publishFlags,
+  'index-only': {
+    type: 'boolean',
+    default: false,
+    describe: 'push indexes and their tags alone; what they name has to be there',
+  },
+  ...failedFlag,
+  ...outputFlags,
+  ...registryFlags,
+  ...flagsOfEnd('src'),
+  ...flagsOfEnd('dest'),
+  ...uploadFlags,
+} as const satisfies Record<string, Options>;
+
+type Arguments = ArgumentsCamelCase<
+  InferredOptionTypes<typeof flags> & { references?: string[] | undefined }
+>;
+
+function printSummary(summary: CopySummary, milliseconds: number): void {
+  for (const pin of summary.lostPins)
+    printLine(`not kept: ${pin} (the registry takes no index whose other platforms are missing)`);
+  for (const { image, error } of summary.failed) printLine(`failed: ${image}: ${error.message}`);
+  const skipped =
+    summary.skippedImages > 0 ? `, ${count(summary.skippedImages, 'tag')} left as they were` : '';
+  printLine(
+    `copied ${count(summary.copied.length, 'image')} to ${summary.target} in ${formatDuration(milliseconds)}: ` +
+      `${count(summary.uploadedBlobs, 'blob')} sent (${formatBytes(summary.uploadedBytes)}), ${summary.mountedBlobs} mounted, ` +
+      `${summary.existingBlobs} there before${skipped}`,
+  );
+}
+
+async function run(args: Arguments): Promise<void> {
+  const started = Date.now();
+  const to = await siteOf(args);
+  const list = await readLists(args);
+  const sources = registriesIn(list);
+  const isSplit = hasEnd(args, 'src') || hasEnd(args, 'dest');
+  const { registry: target } = to;
+  const ends = isSplit
+    ? {
+        registry: await registryOptionsOf(argumentsOfEnd(args, 'src'), process.env, sources),
+        destination: await registryOptionsOf(argumentsOfEnd(args, 'dest'), process.env, [target], target),
+      }
+    : { registry: await registryOptionsOf(args, process.env, [...sources, target], target) };
+  const images = await imagesOf('copy', list, args, ends.registry);
+  const view = progressView(args);
+  const failed = new FailedList(args.failed, images);
+  const { emit } = args;
+  const options: CopyOptions = {
+    images,
+    to,
+    ...ends,
+    platforms: platformsOf(args.platform),
+    skipMissingPlatforms: args.skipMissingPlatforms,
+    referrers: args.referrers,
+    foreignLayers: args.foreignLayers,
+    hooks: hooksOf(args),
+    onExistingTag: args.onExistingTag,
+    originalIndex: args.index,
+    indexOnly: args.indexOnly,
+    concurrency: positive('concurrency', args.concurrency),
+    keepGoing: args.keepGoing,
+    onNames:
+      emit === undefined
+        ? undefined
+        : (names) => emitNames(emit, to, names, ends.destination ?? ends.registry),
+    onEvent: failed.listen(view.onEvent),
+  };
+  try {
+    const summary = await interruptible((signal) => copyImages({ ...options, signal })).finally(() =>
+      failed.write(),
+    );
+    view.stop();
+    if (args.json) printJson({ event: 'done', ...summary, milliseconds: Date.now() - started });
+    else printSummary(summary, Date.now() - started);
+    if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
+  } finally {
+    view.stop();
+  }
+}
+
+/** `airlift copy [references..]` */
+export function addCopy(parser: Argv): Argv {
+  return parser.command(
+    'copy [references..]',
+    'copy images from registries to another registry, without a bundle between',
+    (yargs) =>
+      ownFlagsFirst(
+        yargs.positional('references', {
+          type: 'string',
+          array: true,
+          describe: 'images, as docker names them',
+        }),
+      )
+        .options(flags)
+        .example(
+          '$0 copy --images list.txt --platform linux/amd64,linux/arm64 --to 192.168.2.23:5000',
+          'docker.io/rancher/pause:3.1 becomes 192.168.2.23:5000/rancher/pause:3.1',
+        ),
+    (args) => run(args),
+  );
+}

@@ -1,0 +1,49 @@
+import { writeFile } from 'node:fs/promises';
+import type { Options } from 'yargs';
+import { AirliftError, messageOf } from '../errors.js';
+import { formatRerun, type ListedReference, type OnEvent } from '../index.js';
+import { formatReference } from '../oci/reference.js';
+
+export const failedFlag = {
+  failed: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'file that gets the images that failed, for --images of another run',
+  },
+} as const satisfies Record<string, Options>;
+
+/** Collects which images failed, and writes them down in the end. */
+export class FailedList {
+  readonly #reasons = new Map<string, string>();
+
+  constructor(
+    private readonly path: string | undefined,
+    private readonly images: readonly ListedReference[],
+  ) {}
+
+  /** Listens, and passes on. */
+  listen(next: OnEvent): OnEvent {
+    return (event) => {
+      if (event.event === 'image-failed') this.#reasons.set(event.image, event.message);
+      next(event);
+    };
+  }
+
+  /**
+   * Writes the list, an empty one too: what an earlier run left there does not hold any more.
+   * @throws AirliftError `io`
+   */
+  async write(): Promise<void> {
+    if (this.path === undefined) return;
+    const failed = this.images.flatMap((listed) => {
+      const reason = this.#reasons.get(formatReference(listed.reference));
+      return reason === undefined ? [] : [{ listed, reason }];
+    });
+    const title = `${failed.length} of ${this.images.length} images failed; try them again with --images`;
+    try {
+      await writeFile(this.path, formatRerun(failed, title));
+    } catch (cause) {
+      throw new AirliftError('io', `write ${this.path}: ${messageOf(cause)}`, { cause });
+    }
+  }
+}

@@ -1,0 +1,273 @@
+import { choosePlatforms, loadManifest } from './choose.js';
+import { AirliftError, fromPlainError, isAirliftError, toPlainError, type PlainError } from './errors.js';
+import { ManifestOverlay } from './manifest-overlay.js';
+import type { Descriptor } from './oci/descriptor.js';
+import type { Digest } from './oci/digest.js';
+import type { Platform } from './oci/platform.js';
+import type { LoadedManifest } from './oci/read.js';
+import { formatReference, formatRepository, type Reference } from './oci/reference.js';
+import type { Image } from './oci/source.js';
+import type { PlanRequest } from './plan.js';
+import type { OnEvent } from './progress.js';
+import { Publisher, type Published, type PublishOptions, type PublishTotals } from './publish.js';
+import { findCompanions } from './referrers.js';
+import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
+import { mapNames, siteReference, type Site, type SiteName } from './site/names.js';
+import { forEachOf } from './slots.js';
+import { SteadySource } from './steady-source.js';
+
+/** Images looked up at a time, and images published at a time; blobs on their way share a limit of their own. */
+const lookups = 8;
+const imageConcurrency = 4;
+
+export interface CopyOptions {
+  readonly images: readonly PlanRequest[];
+  /** Where images go, and what they are called there. */
+  readonly to: Site;
+  /** Platforms to copy; undefined copies all. */
+  readonly platforms?: readonly Platform[] | undefined;
+  readonly skipMissingPlatforms?: boolean | undefined;
+  /** Copy signatures and other referrers along; unless told, they are. */
+  readonly referrers?: boolean | undefined;
+  readonly foreignLayers?: 'keep' | 'include' | undefined;
+  /** How registries are reached. */
+  readonly registry: RegistryOptions;
+  /** How the destination is reached, where that differs. */
+  readonly destination?: RegistryOptions | undefined;
+  readonly hooks?: RegistryHooks | undefined;
+  readonly onExistingTag?: PublishOptions['onExistingTag'] | undefined;
+  readonly originalIndex?: PublishOptions['originalIndex'] | undefined;
+  /** Push indexes and their tags alone: what they name has to be there. */
+  readonly indexOnly?: boolean | undefined;
+  /** Blobs on their way at a time; 8 unless told. */
+  readonly concurrency?: number | undefined;
+  /** Copy what can be copied when some images fail. */
+  readonly keepGoing?: boolean | undefined;
+  /** Is told what images will be called, before anything is pushed. */
+  readonly onNames?: ((names: readonly SiteName[]) => Promise<void>) | undefined;
+  readonly onEvent?: OnEvent | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface CopiedImage {
+  readonly source: string;
+  readonly target: string;
+  readonly digest: Digest;
+  readonly outcome: Published['outcome'];
+}
+
+export interface CopySummary extends Readonly<PublishTotals> {
+  readonly target: string;
+  readonly copied: readonly CopiedImage[];
+  readonly failed: readonly { readonly image: string; readonly error: PlainError }[];
+  /** Publisher's index digests that the destination could not take: pins by these digests won't work there. */
+  readonly lostPins: readonly string[];
+}
+
+/** What is to be copied of an image that was looked up. Its filtered indexes are made again when its turn comes. */
+interface Chosen {
+  readonly request: PlanRequest;
+  readonly resolved: Descriptor;
+  readonly image: Image;
+}
+
+/** One run of copying. */
+class Copying {
+  readonly #source: Registry;
+  readonly #site: Registry;
+  readonly #overlay: ManifestOverlay;
+  readonly #failed: { image: string; error: PlainError }[] = [];
+  readonly #copied: CopiedImage[] = [];
+  readonly #lostPins: string[] = [];
+  /** What signatures' tags were given, by name: two sources may hold different ones for one image. */
+  readonly #companions = new Map<string, Digest>();
+
+  constructor(private readonly options: CopyOptions) {
+    const { registry, destination, hooks } = options;
+    this.#source = new Registry(registry, hooks);
+    // One object for both ends shares what it learns of a host.
+    this.#site = destination === undefined ? this.#source : new Registry(destination, hooks);
+    this.#overlay = new ManifestOverlay(new SteadySource(this.#source, registry.retries ?? 5));
+  }
+
+  /** Looks all images up and names them, before anything is pushed. */
+  async choose(): Promise<{ chosen: Chosen[]; names: SiteName[] }> {
+    const { images, keepGoing, onEvent } = this.options;
+    const found: (Chosen | undefined)[] = [];
+    let position = 0;
+    await forEachOf(images.entries(), lookups, async ([at, request]) => {
+      const image = formatReference(request.reference);
+      await this.#attempt(image, async () => {
+        found[at] = await this.#lookUp(request);
+        onEvent?.({ event: 'resolved', image, position: ++position, images: images.length });
+      });
+    });
+    const chosen = found.filter((one) => one !== undefined);
+    if (this.#failed.length > 0 && (keepGoing !== true || chosen.length === 0)) throw this.#failure();
+    const names = mapNames(
+      this.options.to,
+      chosen.map(({ image }) => ({ source: image.reference, digest: this.#taggedOf(image).digest })),
+    );
+    return { chosen, names };
+  }
+
+  /** Runs what concerns one image; a failure is noted. */
+  async #attempt(image: string, work: () => Promise<void>): Promise<void> {
+    const { signal, onEvent } = this.options;
+    try {
+      signal?.throwIfAborted();
+      await work();
+    } catch (error) {
+      if (signal?.aborted === true || isAirliftError(error, 'interrupted'))
+        throw new AirliftError('interrupted', 'copy: interrupted', { cause: error });
+      const plain = toPlainError(error);
+      this.#failed.push({ image, error: plain });
+      onEvent?.({ event: 'image-failed', image, message: plain.message, hint: plain.hint });
+    }
+  }
+
+  #failure(): AirliftError {
+    const [first] = this.#failed;
+    const { length } = this.#failed;
+    if (first !== undefined && length === 1) return fromPlainError(first.error);
+    return new AirliftError(
+      first?.error.code ?? 'registry',
+      `copy: ${length} of ${this.options.images.length} images failed, each is named above`,
+      { hint: '--keep-going copies the others' },
+    );
+  }
+
+  #taggedOf(image: Image): Descriptor {
+    return (this.options.originalIndex === 'original' ? image.original : undefined) ?? image.root;
+  }
+
+  async #lookUp(request: PlanRequest): Promise<Chosen> {
+    const { reference, pinned } = request;
+    const named = pinned === undefined ? reference : { ...reference, digest: pinned };
+    const resolved = await this.#overlay.resolve(named, { signal: this.options.signal });
+    const { image } = await this.#chooseOf(request, resolved);
+    return { request, resolved, image };
+  }
+
+  /** Applies platforms; the same again for the same image. */
+  async #chooseOf(
+    request: PlanRequest,
+    resolved: Descriptor,
+    warn?: (message: string) => void,
+  ): Promise<{ image: Image; filtered: readonly LoadedManifest[] }> {
+    const { skipMissingPlatforms, signal } = this.options;
+    const { reference } = request;
+    const platforms = request.platforms ?? this.options.platforms;
+    if (platforms === undefined && skipMissingPlatforms !== true)
+      return { image: { reference, root: resolved }, filtered: [] };
+    const { root, filtered } = await choosePlatforms(
+      (descriptor) => loadManifest(this.#overlay, reference, descriptor, signal),
+      reference,
+      resolved,
+      { platforms, skipMissingPlatforms, warn },
+    );
+    const original = root.digest === resolved.digest ? undefined : resolved;
+    return { image: { reference, root, original }, filtered };
+  }
+
+  /** Publishes all that was chosen. */
+  async publish(chosen: readonly Chosen[]): Promise<CopySummary> {
+    const { to, onEvent, keepGoing, signal, referrers = true } = this.options;
+    const publisher = new Publisher(this.#overlay, this.#site, {
+      hasForeign: () => this.options.foreignLayers !== 'keep',
+      concurrency: this.options.concurrency ?? 8,
+      onExistingTag: this.options.onExistingTag ?? 'overwrite',
+      originalIndex: this.options.originalIndex ?? 'auto',
+      referrers,
+      indexOnly: this.options.indexOnly,
+      onEvent,
+      signal,
+    });
+    let position = 0;
+    await forEachOf(chosen, imageConcurrency, async (one) => {
+      // Without keepGoing what has begun is finished, and nothing new is begun.
+      if (this.#failed.length > 0 && keepGoing !== true) return;
+      await this.#attempt(formatReference(one.request.reference), async () => {
+        const { reference, digest, outcome } = await this.#publishOne(publisher, one);
+        const image = formatReference(reference);
+        this.#copied.push({ source: formatReference(one.request.reference), target: image, digest, outcome });
+        onEvent?.({
+          ...{ event: 'image-done', image, digest, outcome },
+          ...{ position: ++position, images: chosen.length },
+        });
+      });
+    });
+    if (this.#failed.length > 0 && (keepGoing !== true || this.#copied.length === 0)) throw this.#failure();
+    return {
+      target: to.prefix === undefined ? to.registry : `${to.registry}/${to.prefix}`,
+      ...publisher.totals,
+      images: this.#copied.filter(({ outcome }) => outcome !== 'skipped').length,
+      copied: this.#copied,
+      failed: this.#failed,
+      lostPins: this.#lostPins,
+    };
+  }
+
+  async #publishOne(publisher: Publisher, { request, resolved }: Chosen): Promise<Published> {
+    const { to, onEvent, indexOnly, referrers, signal } = this.options;
+    const { image, filtered } = await this.#chooseOf(request, resolved, (message) =>
+      onEvent?.({ event: 'warning', message }),
+    );
+    const name = siteReference(to, { source: image.reference, digest: this.#taggedOf(image).digest });
+    const release = this.#overlay.hold(filtered);
+    try {
+      const published = await publisher.publish(image, name);
+      if (published.lostPin !== undefined)
+        this.#lostPins.push(`${formatRepository(name)}@${published.lostPin}`);
+      if (referrers === false || indexOnly === true) return published;
+      const { manifests } = published;
+      for (const companion of await findCompanions(this.#overlay, image.reference, manifests, { signal }))
+        await this.#publishCompanion(publisher, companion, name);
+      return published;
+    } finally {
+      release();
+    }
+  }
+
+  /** Publishes a signature under the same tag beside the image. */
+  async #publishCompanion(publisher: Publisher, companion: Image, beside: Reference): Promise<void> {
+    const { registry, repository } = beside;
+    const name = { registry, repository, tag: companion.reference.tag };
+    const key = formatReference(name);
+    const before = this.#companions.get(key);
+    if (before === companion.root.digest) return;
+    if (before !== undefined) {
+      throw new AirliftError(
+        'conflict',
+        `copy ${formatReference(companion.reference)}: ${key} was given to another; got ${before}, want ${companion.root.digest}`,
+        {
+          hint: 'keep their registries apart with --keep-registry, or give one of them another path with --rename',
+        },
+      );
+    }
+    this.#companions.set(key, companion.root.digest);
+    await publisher.publish(companion, name);
+  }
+
+  async close(): Promise<void> {
+    await this.#source.close();
+    if (this.#site !== this.#source) await this.#site.close();
+  }
+}
+
+/**
+ * Copies images from registries to another one, streamed: nothing is kept on disk, what is there is skipped, and what the
+ * destination has in another repository is mounted. All images are looked up and named before anything is pushed; each gets its
+ * tag last. Interrupted or failed, it is run again and sends only what is missing.
+ * @throws AirliftError what looking up, naming and publishing throw; without `keepGoing` where any image failed
+ */
+export async function copyImages(options: CopyOptions): Promise<CopySummary> {
+  const copying = new Copying(options);
+  try {
+    const { chosen, names } = await copying.choose();
+    await options.onNames?.(names);
+    return await copying.publish(chosen);
+  } finally {
+    await copying.close();
+  }
+}
