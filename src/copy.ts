@@ -256,6 +256,19 @@ class Copying {
 }
 
 /**
+ * What a copy would call images at the destination, and which digest it would tag. Looks everything up and pushes nothing.
+ * @throws AirliftError what looking up and naming throw
+ */
+export async function copyNames(options: CopyOptions): Promise<SiteName[]> {
+  const copying = new Copying(options);
+  try {
+    return (await copying.choose()).names;
+  } finally {
+    await copying.close();
+  }
+}
+
+/**
  * Copies images from registries to another one, streamed: nothing is kept on disk, what is there is skipped, and what the
  * destination has in another repository is mounted. All images are looked up and named before anything is pushed; each gets its
  * tag last. Interrupted or failed, it is run again and sends only what is missing.

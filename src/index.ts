@@ -12,7 +12,7 @@ export { inspect, type Inspection } from './inspect.js';
 export { verify, type VerifyReport } from './verify.js';
 export { bundleArchives, type BundleArchivesOptions, type BundleArchivesSummary } from './bundle-archives.js';
 export type { ArchiveOptions } from './import-inputs.js';
-export { copyImages, type CopiedImage, type CopyOptions, type CopySummary } from './copy.js';
+export { copyImages, copyNames, type CopiedImage, type CopyOptions, type CopySummary } from './copy.js';
 export { listImages, type ListImagesOptions } from './list-images.js';
 export { serve, type ServeOptions, type ServeSource, type Serving } from './serve.js';
 export { login, logout, parseLoginName, type LoginOptions } from './login.js';

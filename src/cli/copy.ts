@@ -1,5 +1,5 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { copyImages, type CopyOptions, type CopySummary } from '../index.js';
+import { copyImages, copyNames, type CopyOptions, type CopySummary } from '../index.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
 import { argumentsOfEnd, flagsOfEnd, hasEnd } from './ends.js';
 import { exitCodes } from './exit-codes.js';
@@ -7,8 +7,8 @@ import { FailedList, failedFlag } from './failed.js';
 import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { imageFlags, imagesOf, readLists, registriesIn } from './images.js';
-import { interruptible } from './interrupt.js';
-import { emitNames, nameFlags, siteOf } from './names.js';
+import { interruptible, withWayOn } from './interrupt.js';
+import { emitNames, nameFlags, printNames, siteOf } from './names.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
@@ -99,6 +99,15 @@ async function run(args: Arguments): Promise<void> {
     onEvent: failed.listen(view.onEvent),
   };
   try {
+    if (args.dryRun) {
+      const names = await interruptible((signal) => copyNames({ ...options, signal })).finally(() =>
+        failed.write(),
+      );
+      view.stop();
+      printNames(names, args.json);
+      if (failed.size > 0) process.exitCode = exitCodes.someFailed;
+      return;
+    }
     const summary = await interruptible((signal) => copyImages({ ...options, signal })).finally(() =>
       failed.write(),
     );
@@ -106,6 +115,8 @@ async function run(args: Arguments): Promise<void> {
     if (args.json) printJson({ event: 'done', ...summary, milliseconds: Date.now() - started });
     else printSummary(summary, Date.now() - started);
     if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
+  } catch (error) {
+    throw withWayOn(error);
   } finally {
     view.stop();
   }

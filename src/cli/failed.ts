@@ -21,6 +21,11 @@ export class FailedList {
     private readonly images: readonly ListedReference[],
   ) {}
 
+  /** Images that failed so far. */
+  get size(): number {
+    return this.#reasons.size;
+  }
+
   /** Listens, and passes on. */
   listen(next: OnEvent): OnEvent {
     return (event) => {

@@ -7,7 +7,7 @@ import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './
 import { outputFlags, positive } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { importIntoBundle } from './import-bundle.js';
-import { interruptible } from './interrupt.js';
+import { interruptible, withWayOn } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { emitNames, nameFlags, printNames, siteOf } from './names.js';
 import { progressView } from './progress.js';
@@ -97,13 +97,7 @@ async function publish(args: Arguments, target: string): Promise<void> {
     else printSummary(summary, Date.now() - started);
     if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
   } catch (error) {
-    if (error instanceof AirliftError && error.code === 'interrupted') {
-      throw new AirliftError('interrupted', error.message, {
-        cause: error,
-        hint: 'run the same command again: it sends only what is missing',
-      });
-    }
-    throw error;
+    throw withWayOn(error);
   } finally {
     view.stop();
   }

@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import { AirliftError } from '../errors.js';
 import { exitCodes } from './exit-codes.js';
 import { printNote } from './print.js';
 
@@ -23,4 +24,13 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
     process.off('SIGINT', onInterrupt);
     process.off('SIGTERM', onInterrupt);
   }
+}
+
+/** The error to show for one of a verb that sends what a registry lacks: where it was interrupted, how to go on. */
+export function withWayOn(error: unknown): unknown {
+  if (!(error instanceof AirliftError) || error.code !== 'interrupted') return error;
+  return new AirliftError('interrupted', error.message, {
+    cause: error,
+    hint: 'run the same command again: it sends only what is missing',
+  });
 }

@@ -16,11 +16,11 @@ export function lineOf(event: ProgressEvent): string | undefined {
     case 'reading':
       return `reading ${event.file}`;
     case 'resolved':
-      return `${event.position}/${event.images} ${event.image} resolved`;
+      return `Resolved: ${event.position}/${event.images} ${event.image}`;
     case 'planned':
       return `${event.images} images, ${event.blobs} blobs, ${formatBytes(event.bytes)} to transfer`;
     case 'image-done':
-      return `${event.position}/${event.images} ${event.image} ${event.outcome ?? 'done'} ${event.digest}`;
+      return `Progress: ${event.position}/${event.images} ${event.image} ${event.outcome ?? 'done'} ${event.digest}`;
     case 'image-failed':
       return `failed ${event.image}: ${event.message}${event.hint === undefined ? '' : `\n  hint: ${event.hint}`}`;
     case 'warning':
