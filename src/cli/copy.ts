@@ -75,7 +75,8 @@ async function run(args: Arguments): Promise<void> {
       }
     : { registry: await registryOptionsOf(args, process.env, [...sources, target], target) };
   const images = await imagesOf('copy', list, args, ends.registry);
-  const view = progressView(args);
+  // The names are one JSON document; what else there is to tell goes to standard error then.
+  const view = progressView(args.dryRun ? { ...args, json: false } : args);
   const failed = new FailedList(args.failed, images);
   const { emit } = args;
   const options: CopyOptions = {
