@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { createServer, request as httpRequest } from 'node:http';
-import { connect, type AddressInfo } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { isDirect } from '../../src/registry/no-proxy.js';
 import { issueCertificate, makeAuthority } from '../support/certificates.js';
+import { startForwardProxy, type ForwardProxy } from '../support/forward-proxy.js';
 import { needs } from '../support/peers.js';
 import { temp } from '../support/temp.js';
 import { testClient } from './client.js';
@@ -13,56 +12,10 @@ import { readRequest, startOddServer } from './odd-server.js';
 
 const { descriptor, bytes } = content('through a proxy');
 
-interface TestProxy {
-  readonly host: string;
-  /** Request lines, with what was shown to the proxy. */
-  readonly seen: string[];
-}
-
-/** A forward proxy that knows one name, `registry.test`, and leads it to `target`. */
-async function startProxy(t: TestContext, target: () => string, password?: string): Promise<TestProxy> {
-  const seen: string[] = [];
-  const allowed = (header: string | undefined): boolean =>
-    password === undefined || header === `Basic ${Buffer.from(`u:${password}`).toString('base64')}`;
-  const server = createServer((request, response) => {
-    seen.push(`${request.method} ${request.url}`);
-    if (!allowed(request.headers['proxy-authorization'])) {
-      response.writeHead(407).end();
-      return;
-    }
-    const url = new URL(request.url ?? '');
-    const [host, port] = target().split(':');
-    const headers = { ...request.headers };
-    delete headers['proxy-authorization'];
-    const path = `${url.pathname}${url.search}`;
-    const onward = httpRequest({ host, port, path, method: request.method, headers }, (answer) => {
-      response.writeHead(answer.statusCode ?? 0, answer.headers);
-      answer.pipe(response);
-    });
-    request.pipe(onward);
-  });
-  server.on('connect', (request, socket) => {
-    seen.push(`CONNECT ${request.url}`);
-    if (!allowed(request.headers['proxy-authorization'])) {
-      socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n');
-      return;
-    }
-    const [host, port] = target().split(':');
-    const onward = connect(Number(port), host, () => {
-      socket.write('HTTP/1.1 200 OK\r\n\r\n');
-      onward.pipe(socket).pipe(onward);
-    });
-    for (const end of [socket, onward]) end.on('error', () => undefined);
-  });
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  t.after(
-    () =>
-      new Promise<void>((done) => {
-        server.close(() => done());
-        server.closeAllConnections();
-      }),
-  );
-  return { host: `127.0.0.1:${(server.address() as AddressInfo).port}`, seen };
+/** A forward proxy that leads to `target` whatever it is asked for. */
+function startProxy(t: TestContext, target: () => string, password?: string): Promise<ForwardProxy> {
+  const credentials = password === undefined ? undefined : { user: 'u', password };
+  return startForwardProxy(t, { targetOf: target, credentials });
 }
 
 const name = { registry: 'registry.test', repository: 'a' };
