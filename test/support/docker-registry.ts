@@ -14,6 +14,8 @@ export interface DockerRegistryOptions {
   readonly token?: TokenOptions;
   /** HTTPS with a certificate for 127.0.0.1 and localhost from an authority made for it. Wants openssl. */
   readonly tls?: boolean;
+  /** Names of the certificate instead of those. */
+  readonly tlsNames?: readonly string[];
   /** Takes only clients with a certificate of that authority; needs `tls`. */
   readonly clientCa?: boolean;
   /** Refuses every change (405 UNSUPPORTED). */
@@ -75,7 +77,7 @@ export async function startDockerRegistry(options: DockerRegistryOptions = {}): 
   let client: KeyPair | undefined;
   if (options.tls === true) {
     const authority = await makeAuthority(work);
-    const server = await issueCertificate(work, authority, 'server');
+    const server = await issueCertificate(work, authority, 'server', options.tlsNames);
     ca = authority.cert;
     if (options.clientCa === true) client = await issueCertificate(work, authority, 'client');
     http['tls'] = {

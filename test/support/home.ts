@@ -2,6 +2,11 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { temp, type Cleanup } from './temp.js';
 
+const proxyVariables = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].flatMap((name) => [
+  name,
+  name.toLowerCase(),
+]);
+
 /** A home directory of its own, so that nobody's real logins and settings are read or changed. */
 export interface Home {
   readonly dir: string;
@@ -23,6 +28,7 @@ export function newHome(t: Cleanup): Home {
       DOCKER_CONFIG: undefined,
       REGISTRY_AUTH_FILE: undefined,
       CONTAINERS_REGISTRIES_CONF: undefined,
+      ...Object.fromEntries(proxyVariables.map((name) => [name, undefined])),
     },
   };
 }

@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { airlift } from '../support/airlift.js';
+import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
+import { newHome } from '../support/home.js';
+import { singlePlatform } from '../support/image-sets.js';
+import { needs } from '../support/peers.js';
+import { pushImage } from '../support/push-image.js';
+import { temp, type Cleanup } from '../support/temp.js';
+import { sameContent, walkImage, walkRegistry } from '../support/walk.js';
+
+const image = singlePlatform('linux/amd64', { name: 'tls' });
+
+/** A directory as docker's `certs.d/HOST`, with as much in it as is named. */
+function certificates(dir: string, registry: DockerRegistry, ...parts: ('ca' | 'client')[]): string {
+  mkdirSync(dir, { recursive: true });
+  if (parts.includes('ca')) copyFileSync(registry.ca ?? '', join(dir, 'ca.crt'));
+  if (parts.includes('client')) {
+    copyFileSync(registry.client?.cert ?? '', join(dir, 'client.cert'));
+    copyFileSync(registry.client?.key ?? '', join(dir, 'client.key'));
+  }
+  return dir;
+}
+
+describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
+  /** Shows a certificate of its own authority. */
+  let plain: DockerRegistry;
+  /** Wants one of its clients too. */
+  let strict: DockerRegistry;
+  let name: string;
+  const nobody = { ...newHome({ after }).env, SSL_CERT_FILE: undefined, SSL_CERT_DIR: undefined };
+
+  before(async () => {
+    plain = await startDockerRegistry({ tls: true });
+    strict = await startDockerRegistry({ tls: true, clientCa: true });
+    await pushImage(plain.host, 'acme/app', '1', image, { ca: plain.ca });
+    name = `${plain.host}/acme/app:1`;
+  });
+  after(() => Promise.all([plain.stop(), strict.stop()]));
+
+  async function carry(
+    t: Cleanup,
+    from: string[],
+    to: string[],
+    env: Record<string, string | undefined>,
+  ): Promise<void> {
+    const bundle = join(temp(t), 'site.tar');
+    const prefix = `team${++carried}`;
+    await airlift(['export', name, '-o', bundle, ...from], { env });
+    await airlift(['import', bundle, '--to', `${strict.host}/${prefix}`, ...to], { env });
+    const access = { ca: strict.ca, client: strict.client };
+    const { content } = await walkRegistry(strict.host, `${prefix}/acme/app`, '1', access);
+    sameContent(content, await walkImage(image));
+  }
+  let carried = 0;
+
+  test('authorities by --ca-file, client certificates by --cert-dir', async (t) => {
+    const shown = certificates(join(temp(t), 'certificates'), strict, 'ca', 'client');
+    await carry(
+      t,
+      ['--no-plain-http', '--ca-file', plain.ca ?? ''],
+      ['--no-plain-http', '--cert-dir', shown],
+      nobody,
+    );
+  });
+
+  test('both from certs.d, without a flag', async (t) => {
+    const { dir, env } = newHome(t);
+    const own = join(dir, '.config', 'containers', 'certs.d');
+    certificates(join(own, plain.host), plain, 'ca');
+    certificates(join(own, strict.host), strict, 'ca', 'client');
+    await carry(t, [], [], { ...nobody, ...env });
+  });
+
+  test('both from k3s’s registries.yaml', async (t) => {
+    const yaml = join(temp(t), 'registries.yaml');
+    const { cert, key } = strict.client ?? assert.fail();
+    writeFileSync(
+      yaml,
+      `configs:
+  "${plain.host}":
+    tls: { ca_file: "${plain.ca}" }
+  "${strict.host}":
+    tls: { ca_file: "${strict.ca}", cert_file: "${cert}", key_file: "${key}" }
+`,
+    );
+    await carry(t, ['--registries-yaml', yaml], ['--registries-yaml', yaml], nobody);
+  });
+
+  test('--insecure-skip-tls-verify and --tls-verify=false take any certificate', async (t) => {
+    const shown = certificates(join(temp(t), 'certificates'), strict, 'client');
+    await carry(
+      t,
+      ['--tls-verify=false'],
+      ['--no-plain-http', '--insecure-skip-tls-verify', '--cert-dir', shown],
+      nobody,
+    );
+  });
+
+  /** What both verbs say where the registry can't be reached in this way. */
+  async function refusals(t: Cleanup, host: string, flags: string[]): Promise<string[]> {
+    const bundle = join(temp(t), 'site.tar');
+    await airlift(['export', name, '-o', bundle, '--no-plain-http', '--ca-file', plain.ca ?? ''], {
+      env: nobody,
+    });
+    const said = [];
+    for (const args of [
+      ['export', `${host}/acme/app:1`, '-o', `${bundle}.2`],
+      ['import', bundle, '--to', host],
+    ])
+      said.push((await airlift([...args, ...flags], { env: nobody, codes: [1] })).stderr);
+    return said;
+  }
+
+  test('a certificate of an unknown authority is named, with its issuer, names and what to pass', async (t) => {
+    for (const stderr of await refusals(t, plain.host, ['--no-plain-http'])) {
+      assert.match(
+        stderr,
+        /: certificate "server" of 127\.0\.0\.1:\d+, issued by "airlift test authority" for 127\.0\.0\.1, localhost, comes from an authority that is not trusted here, "airlift test authority"; sha256 fingerprint [0-9A-F:]{95}\n/,
+      );
+      assert.ok(
+        stderr.includes(
+          `  hint: pass the certificate of "airlift test authority" as a PEM file: --ca-file FILE, or put it at /etc/docker/certs.d/${plain.host}/ca.crt\n`,
+        ),
+        stderr,
+      );
+    }
+  });
+
+  test('a certificate for other names is told with these names', async (t) => {
+    const elsewhere = await startDockerRegistry({ tls: true, tlsNames: ['registry.corp', 'IP:10.1.2.3'] });
+    t.after(() => elsewhere.stop());
+    for (const stderr of await refusals(t, elsewhere.host, [
+      '--no-plain-http',
+      '--ca-file',
+      elsewhere.ca ?? '',
+    ]))
+      assert.match(
+        stderr,
+        /issued by "airlift test authority", is for other names; got registry\.corp, 10\.1\.2\.3, want 127\.0\.0\.1\n/,
+      );
+  });
+
+  test('a registry that wants a client certificate: where to put it', async (t) => {
+    for (const stderr of await refusals(t, strict.host, ['--no-plain-http', '--ca-file', strict.ca ?? '']))
+      assert.match(
+        stderr,
+        /does not accept the client certificate, or wants one\n {2}hint: put client\.cert and client\.key into \/etc\/docker\/certs\.d\/127\.0\.0\.1:\d+, or pass --cert-dir\n/,
+      );
+  });
+
+  test('TLS with a registry that has none, and plain HTTP with one that has: the flag to pass', async (t) => {
+    const open = await startDockerRegistry();
+    t.after(() => open.stop());
+    for (const stderr of await refusals(t, open.host, ['--no-plain-http']))
+      assert.match(
+        stderr,
+        /does not speak TLS\n {2}hint: if it is a registry without TLS, pass --plain-http\n/,
+      );
+    for (const stderr of await refusals(t, plain.host, ['--plain-http']))
+      assert.match(stderr, /\n {2}hint: it speaks TLS: pass --no-plain-http\n/);
+  });
+});
