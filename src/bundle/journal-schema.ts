@@ -2,7 +2,12 @@
  * The journal's tables. It holds the whole plan of a bundle, from the first manifest on, and how far each blob is.
  *
  * Blobs are named by `id` inside; a row that edges name before it was added has no size yet. `ordinal` and `offset` are set
- * when the bundle is laid out. `done` in `marks` holds for the run that set it: the next one checks again. `contents` holds the bytes of manifests and configs, apart from the rows that are scanned.
+ * when the bundle is laid out. `contents` holds the bytes of manifests and configs, apart from the rows that are scanned.
+ *
+ * `marks` says how many bytes of a blob stand from a byte of the file on, which is not the blob's place where it was planned
+ * anew since; `done` holds for the run that set it: the next one checks again. `checkpoints` holds digests of a blob's first
+ * bytes, by which a run finds out how many of them are right. `moving` is the one blob that is on its way to its new place,
+ * `failures` are the images that could not be planned.
  */
 export const journalSchema = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL) WITHOUT ROWID;
@@ -47,8 +52,21 @@ CREATE TABLE images (
   original INTEGER,
   companion_of TEXT
 ) WITHOUT ROWID;
-CREATE TABLE marks (blob INTEGER PRIMARY KEY, have INTEGER NOT NULL, done INTEGER NOT NULL);
+CREATE TABLE failures (position INTEGER PRIMARY KEY, image TEXT NOT NULL, error TEXT NOT NULL);
+CREATE TABLE marks (
+  blob INTEGER PRIMARY KEY,
+  position INTEGER NOT NULL,
+  have INTEGER NOT NULL,
+  done INTEGER NOT NULL
+);
+CREATE TABLE checkpoints (
+  blob INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  digest BLOB NOT NULL,
+  PRIMARY KEY (blob, bytes)
+) WITHOUT ROWID;
+CREATE TABLE moving (blob INTEGER PRIMARY KEY, moved INTEGER NOT NULL, position INTEGER NOT NULL, chunk BLOB NOT NULL);
 `;
 
 /** Version of the journal's tables; a journal of another version is planned anew. */
-export const journalVersion = 1;
+export const journalVersion = 2;

@@ -7,7 +7,8 @@ import { isIndex } from '../oci/media-types.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
 import { formatReference, type Repository } from '../oci/reference.js';
 import type { Image } from '../oci/source.js';
-import { connect, empty, type JournalStatements } from './journal-database.js';
+import { connect, empty } from './journal-database.js';
+import type { JournalStatements } from './journal-statements.js';
 
 /** What a blob is to the image it belongs to. Content that is several is counted as the first of these. */
 export type BlobKind = 'index' | 'manifest' | 'config' | 'layer';
@@ -43,7 +44,19 @@ export interface BlobNode {
 
 const kindOrder: readonly BlobKind[] = ['index', 'manifest', 'config', 'layer'];
 
-/** Adds between two commits while planning. */
+/** How far a blob is. */
+export interface Mark {
+  readonly digest: Digest;
+  /** Its first bytes that are written. */
+  readonly have: number;
+  /** sha256 or sha512 of them, by the blob's own algorithm; unknown for what was found without a journal. */
+  readonly checkpoint?: Uint8Array | undefined;
+  /** All of it is written, and its digest was found right. */
+  readonly done: boolean;
+}
+
+/** Milliseconds, or adds, between two commits while planning: a process that is killed loses what came after the last. */
+const commitInterval = 200;
 const commitEvery = 5000;
 
 /**
@@ -55,6 +68,7 @@ const commitEvery = 5000;
  */
 export class Journal {
   #adds = 0;
+  #committed = performance.now();
   #database: Database.Database;
   #statements: JournalStatements;
 
@@ -88,6 +102,51 @@ export class Journal {
     [this.#database, this.#statements] = connect(this.path);
   }
 
+  /**
+   * Forgets the plan, and keeps what planning it again need not fetch again: the contents of manifests and configs, each
+   * hashed anew. Marks stay, at the positions where their bytes are.
+   */
+  replan(): void {
+    const { database } = this;
+    const damaged: number[] = [];
+    const contents = database.prepare(
+      'SELECT blob, digest, bytes FROM contents LEFT JOIN blobs ON blobs.id = contents.blob',
+    );
+    type ContentRow = { blob: number; digest: Digest | null; bytes: Buffer };
+    for (const { blob, digest, bytes } of contents.iterate() as Iterable<ContentRow>)
+      if (digest === null || digestOf(bytes, algorithmOf(digest)) !== digest) damaged.push(blob);
+    database.transaction(() => {
+      for (const blob of damaged) this.#statements.dropContent.run(blob);
+      database.exec(`
+        DELETE FROM marks WHERE blob IN (SELECT blob FROM moving);
+        DELETE FROM moving; DELETE FROM meta; DELETE FROM manifests; DELETE FROM edges; DELETE FROM images; DELETE FROM failures;
+        DROP INDEX IF EXISTS blobs_by_ordinal; DROP INDEX IF EXISTS blobs_by_size; DROP INDEX IF EXISTS edges_up;
+        UPDATE blobs SET size = NULL, kind = NULL, media_type = NULL, registry = NULL, repository = NULL, urls = NULL,
+          left_out = NULL, ordinal = NULL, "offset" = NULL;
+      `);
+    })();
+  }
+
+  /** The content of a manifest or config that was fetched already, by this run or an interrupted one. */
+  content(digest: Digest): Buffer | undefined {
+    return this.#statements.content.get(digest) as Buffer | undefined;
+  }
+
+  /** Whether SQLite finds nothing wrong with it. */
+  isIntact(): boolean {
+    return this.database.pragma('integrity_check(1)', { simple: true }) === 'ok';
+  }
+
+  /** Whether it knows of bytes that the file holds. */
+  get hasMarks(): boolean {
+    return this.database.prepare('SELECT EXISTS (SELECT 1 FROM marks WHERE have > 0)').pluck().get() === 1;
+  }
+
+  /** Whether anything was fetched that another run of the same command need not fetch again. */
+  get isWorthKeeping(): boolean {
+    return this.database.prepare('SELECT EXISTS (SELECT 1 FROM contents)').pluck().get() === 1;
+  }
+
   /** Removes the journal's files. The journal must be closed. */
   static remove(path: string): void {
     for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(path + suffix, { force: true });
@@ -108,11 +167,13 @@ export class Journal {
 
   commit(): void {
     if (this.database.inTransaction) this.database.exec('COMMIT');
+    this.#adds = 0;
+    this.#committed = performance.now();
   }
 
   #added(): void {
     this.#adds++;
-    if (this.#adds % commitEvery === 0) this.commit();
+    if (this.#adds >= commitEvery || performance.now() - this.#committed > commitInterval) this.commit();
     this.begin();
   }
 
@@ -241,11 +302,50 @@ export class Journal {
     return this.#statements.knownBlob.get(digest) !== undefined;
   }
 
-  /** Writes marks: bytes on the disk, and whether the whole blob was found right. */
-  mark(marks: Iterable<{ digest: Digest; have: number; done: boolean }>): void {
+  /** Writes marks of a laid-out bundle. */
+  mark(marks: Iterable<Mark>): void {
+    const start = Number(this.get('start'));
+    const { mark, dropCheckpoints, insertCheckpoint } = this.#statements;
     this.database.transaction(() => {
-      for (const { digest, have, done } of marks) this.#statements.mark.run(have, done ? 1 : 0, digest);
+      for (const { digest, have, checkpoint, done } of marks) {
+        mark.run(start, have, done ? 1 : 0, digest);
+        // A blob that was begun anew has none of its old bytes any more.
+        if (!done) dropCheckpoints.run(digest, have);
+        if (checkpoint !== undefined) insertCheckpoint.run(have, checkpoint, digest);
+      }
     })();
+  }
+
+  /** Notes an image that could not be planned; `position` orders the list, `error` is plain data. */
+  addFailure(position: number, image: string, error: string): void {
+    this.#added();
+    this.#statements.insertFailure.run(position, image, error);
+  }
+
+  /**
+   * Takes the images out of a laid-out plan that a blob belongs to, itself or by a referrer, and notes them as failed with
+   * `error`. The rest is to be laid out again.
+   * @returns their references
+   */
+  dropImages(digest: Digest, error: string): string[] {
+    const { dropping, insertFailure, dropImage } = this.#statements;
+    return this.database.transaction(() => {
+      const images = dropping.all(digest) as string[];
+      let position = this.database
+        .prepare('SELECT coalesce(max(position), 0) FROM failures')
+        .pluck()
+        .get() as number;
+      for (const image of images) {
+        insertFailure.run(++position, image, error);
+        dropImage.run(image);
+      }
+      this.set('state', 'planning');
+      return images;
+    })();
+  }
+
+  failures(): { image: string; error: string }[] {
+    return this.#statements.failures.all() as { image: string; error: string }[];
   }
 
   /** Waits until everything so far is on the disk. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import { AirliftError, isAirliftError } from '../errors.js';
+import { AirliftError } from '../errors.js';
 import { algorithmOf, digestOf, type Digest } from '../oci/digest.js';
 import { buildCatalog } from './catalog-build.js';
 import { checkDiskSpace } from './disk-space.js';
@@ -8,10 +8,12 @@ import type { BundleFile } from './file.js';
 import { blobPath } from './format.js';
 import { GatheringWriter } from './gathering-writer.js';
 import { composeHead, headBytes, headLength, type HeadEntry } from './head-build.js';
-import { journalError } from './journal-database.js';
 import type { Journal } from './journal.js';
+import { clipMarks } from './marks.js';
+import { moveWritten } from './moves.js';
 import { pendingFigures } from './pending.js';
 import { checkPlan, digestOfPlacement, placeBlobs, placedBytes } from './placement.js';
+import { prunePlan } from './prune.js';
 import { encodeHeader, endLength, paddedLength } from './tar.js';
 import { writtenPrefix } from './written-prefix.js';
 
@@ -27,6 +29,8 @@ export interface LayoutSummary {
   readonly pendingBlobs: number;
   /** Bytes of them that are not on the disk yet. */
   readonly pendingBytes: number;
+  /** Bytes of them that an earlier run wrote. */
+  readonly writtenBytes: number;
 }
 
 /** Rows taken from the journal at a time, so that timers and signals get their turn. */
@@ -50,10 +54,11 @@ export class Layout {
   /**
    * Lays the collected plan out, seals it in the journal, and makes the file.
    * @param isSalvage the file may hold bytes of an earlier run whose journal is lost
-   * @throws AirliftError `input` where the plan is not whole, `no-space` with both figures, `io`
+   * @throws AirliftError `input` where the plan is not whole, `no-space` with both figures, `interrupted`, `io`
    */
-  async layOut(isSalvage: boolean): Promise<LayoutSummary> {
+  async layOut(isSalvage: boolean, signal?: AbortSignal): Promise<LayoutSummary> {
     this.journal.commit();
+    prunePlan(this.journal);
     checkPlan(this.journal);
     placeBlobs(this.journal);
     await this.#withHead(async (head) => {
@@ -67,54 +72,30 @@ export class Layout {
       this.journal.set('plan', digestOfPlacement(this.journal));
       this.journal.set('state', 'laid-out');
       this.journal.seal();
+      await moveWritten(this.journal, this.file, signal);
       if (!(await this.#makeFile(head)))
-        throw new AirliftError('damaged', `read ${this.journal.path}: what was planned changed on the disk`);
+        throw new AirliftError('damaged', `read ${this.journal.path}: what was planned changed on the disk`, {
+          hint: 'check the disk, and run the same command again',
+        });
     });
     if (isSalvage) await this.#findWritten();
-    return this.#summary();
-  }
-
-  /** Whether the journal holds a plan that was laid out, and all of it is as it was written. */
-  isSound(): boolean {
-    try {
-      return (
-        this.journal.get('state') === 'laid-out' &&
-        this.journal.database.pragma('integrity_check(1)', { simple: true }) === 'ok' &&
-        digestOfPlacement(this.journal) === this.journal.get('plan')
-      );
-    } catch (error) {
-      if (isAirliftError(journalError('', error), 'damaged')) return false;
-      throw error;
-    }
+    return this.summary();
   }
 
   /**
    * Takes up a sound plan that an interrupted run laid out, and writes again whatever of the file is known. Gives undefined
    * where what the journal holds beside the plan is damaged: then everything is to be planned anew.
-   * @throws AirliftError `no-space`, `io`
+   * @throws AirliftError `no-space`, `interrupted`, `io`
    */
-  async restore(): Promise<LayoutSummary | undefined> {
-    try {
-      return await this.#restore();
-    } catch (error) {
-      if (isAirliftError(journalError('', error), 'damaged')) return undefined;
-      throw error;
-    }
-  }
-
-  async #restore(): Promise<LayoutSummary | undefined> {
-    const { size } = await this.file.stat();
-    this.journal.database
-      .prepare(
-        `UPDATE marks SET done = 0, have = max(0, min(iif(typeof(have) = 'integer', have, 0), ? - (SELECT "offset" FROM blobs WHERE id = marks.blob)))`,
-      )
-      .run(size - this.#start);
+  async restore(signal?: AbortSignal): Promise<LayoutSummary | undefined> {
+    clipMarks(this.journal, (await this.file.stat()).size);
+    await moveWritten(this.journal, this.file, signal);
     if ((await this.#digestOnDisk()) === this.journal.get('head')) {
-      return (await this.#makeFile(undefined)) ? this.#summary() : undefined;
+      return (await this.#makeFile(undefined)) ? this.summary() : undefined;
     }
     return await this.#withHead(async (head) => {
       const isSame = this.#digestOf(head) === this.journal.get('head');
-      return isSame && (await this.#makeFile(head)) ? this.#summary() : undefined;
+      return isSame && (await this.#makeFile(head)) ? this.summary() : undefined;
     });
   }
 
@@ -135,9 +116,10 @@ export class Layout {
     return Number(this.journal.get('created'));
   }
 
-  #summary(): LayoutSummary {
+  /** The figures of what is laid out. */
+  summary(): LayoutSummary {
     const { contents, count } = placedBytes(this.journal);
-    const { blobs, bytes } = pendingFigures(this.journal);
+    const { blobs, bytes, written } = pendingFigures(this.journal);
     return {
       size: this.#size,
       images: this.journal.database.prepare('SELECT count(*) FROM images').pluck().get() as number,
@@ -145,6 +127,7 @@ export class Layout {
       blobBytes: contents,
       pendingBlobs: blobs,
       pendingBytes: bytes,
+      writtenBytes: written,
     };
   }
 

@@ -1,5 +1,6 @@
 import type { Digest } from '../oci/digest.js';
-import type { Journal } from './journal.js';
+import { journalError } from './journal-database.js';
+import type { Journal, Mark } from './journal.js';
 
 /** A mark waits no longer than this (milliseconds) … */
 const longestWait = 20;
@@ -13,10 +14,10 @@ const usualWrite = 256 * 1024;
 /**
  * Marks in the journal how far each blob is, many at a time. A process that is killed loses the marks that waited: the bytes
  * behind them are fetched again. Marks are not synced: after a loss of power they may claim bytes that the disk never got, which
- * the digest of the whole blob finds out.
+ * their checkpoints find out.
  */
 export class Marks {
-  readonly #waiting = new Map<Digest, { have: number; done: boolean }>();
+  readonly #waiting = new Map<Digest, Mark>();
   #bytes = 0;
   #timer: NodeJS.Timeout | undefined;
   #failure: unknown;
@@ -25,23 +26,24 @@ export class Marks {
 
   /**
    * The first `have` bytes of a blob are written.
-   * @throws AirliftError where an earlier mark could not be written
+   * @param checkpoint their digest, by the blob's own algorithm
+   * @throws AirliftError `no-space`, `io` where an earlier mark could not be written
    */
-  progress(digest: Digest, have: number): void {
-    this.#add(digest, have, false);
+  progress(digest: Digest, have: number, checkpoint: Uint8Array | undefined): void {
+    this.#add({ digest, have, checkpoint, done: false });
   }
 
   /** All of a blob is written, and its digest is right. */
   complete(digest: Digest): void {
-    this.#add(digest, Number.MAX_SAFE_INTEGER, true);
+    this.#add({ digest, have: Number.MAX_SAFE_INTEGER, done: true });
   }
 
-  #add(digest: Digest, have: number, done: boolean): void {
-    if (this.#failure !== undefined) throw this.#failure as Error;
-    const before = this.#waiting.get(digest);
+  #add(mark: Mark): void {
+    if (this.#failure !== undefined) throw journalError(`write ${this.journal.path}`, this.#failure);
+    const before = this.#waiting.get(mark.digest)?.have ?? mark.have - usualWrite;
     // Of what went before the last flush nothing is known here: one usual write is taken for it.
-    this.#bytes += done ? usualWrite : Math.max(0, have - (before?.have ?? have - usualWrite));
-    this.#waiting.set(digest, { have, done });
+    this.#bytes += mark.done ? usualWrite : Math.max(0, mark.have - before);
+    this.#waiting.set(mark.digest, mark);
     if (this.#bytes >= mostBytes || this.#waiting.size >= mostBlobs) this.flush();
     else this.#timer ??= setTimeout(() => this.#flushLater(), longestWait).unref();
   }
@@ -54,14 +56,19 @@ export class Marks {
     }
   }
 
+  /** @throws AirliftError `no-space`, `io` */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#bytes = 0;
     if (this.#waiting.size === 0) return;
-    const marks = [...this.#waiting].map(([digest, mark]) => ({ digest, ...mark }));
+    const marks = [...this.#waiting.values()];
     this.#waiting.clear();
-    this.journal.mark(marks);
+    try {
+      this.journal.mark(marks);
+    } catch (error) {
+      throw journalError(`write ${this.journal.path}`, error);
+    }
   }
 
   /** Forgets the marks that wait. */
@@ -69,4 +76,12 @@ export class Marks {
     clearTimeout(this.#timer);
     this.#waiting.clear();
   }
+}
+
+/** Takes back what marks of an earlier run can't know: that a blob is right, and bytes behind the end of the file. */
+export function clipMarks(journal: Journal, fileSize: number): void {
+  journal.database.exec(`
+    DELETE FROM marks WHERE typeof(position) <> 'integer' OR position < 0 OR typeof(have) <> 'integer';
+    UPDATE marks SET done = 0, have = max(0, min(have, ${fileSize} - position));
+  `);
 }

@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { lstat, open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
@@ -11,9 +11,19 @@ function ownerPath(path: string): string {
   return `${path}.partial.owner`;
 }
 
-/** Takes the note away that `openJournal` left. */
-export function forgetOwner(path: string): void {
+function journalPath(path: string): string {
+  return `${path}.partial.journal`;
+}
+
+/** Whether an earlier run left a journal. */
+export function hasJournal(path: string): boolean {
+  return existsSync(journalPath(path));
+}
+
+/** Takes the note away that `openJournal` left, and what a run that was killed may have left beside it. */
+export function tidy(path: string): void {
   rmSync(ownerPath(path), { force: true });
+  rmSync(`${path}.partial.catalog`, { force: true });
 }
 
 function leaveNote(path: string): void {
@@ -31,7 +41,7 @@ function leaveNote(path: string): void {
 /** Opens the journal, which locks it, and leaves a note of who has it for whoever is refused. */
 export function openJournal(path: string): Journal {
   try {
-    const journal = Journal.open(`${path}.partial.journal`);
+    const journal = Journal.open(journalPath(path));
     leaveNote(path);
     return journal;
   } catch (error) {
@@ -58,7 +68,7 @@ export function refuseOther(path: string, planned: string, asked: string): never
     'conflict',
     `write ${path}: an unfinished export of something else is there; got ${asked}, want ${planned}`,
     {
-      hint: `run the earlier command again to finish it, or remove ${path}.partial and ${path}.partial.journal to start over`,
+      hint: `run the earlier command again to finish it, add --refresh to plan anew and keep the blobs that still fit, or remove ${path}.partial and ${journalPath(path)} to start over`,
     },
   );
 }

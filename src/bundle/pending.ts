@@ -15,6 +15,15 @@ export interface PendingBlob {
    * the digest of the whole is wrong, the blob starts over.
    */
   readonly have: number;
+  /** Digests of its first bytes, as an earlier run wrote them, from the shortest on. */
+  readonly checkpoints: readonly Checkpoint[];
+}
+
+/** What the first bytes of a blob were when they were written. */
+export interface Checkpoint {
+  readonly bytes: number;
+  /** Their digest, by the blob's own algorithm. */
+  readonly digest: Uint8Array;
 }
 
 interface PendingRow {
@@ -35,14 +44,15 @@ const pageRows = 256;
 const isPending = `"offset" IS NOT NULL AND NOT EXISTS (SELECT 1 FROM contents WHERE blob = blobs.id)
   AND coalesce(marks.done, 0) = 0`;
 
-/** Blobs that this run has not finished yet, and bytes of them that are not on the disk. */
-export function pendingFigures(journal: Journal): { blobs: number; bytes: number } {
+/** Blobs that this run has not finished yet, bytes of them that are not on the disk, and bytes that seem to be. */
+export function pendingFigures(journal: Journal): { blobs: number; bytes: number; written: number } {
   return journal.database
     .prepare(
-      `SELECT count(*) AS blobs, coalesce(sum(size - min(size, coalesce(have, 0))), 0) AS bytes
+      `SELECT count(*) AS blobs, coalesce(sum(size - min(size, coalesce(have, 0))), 0) AS bytes,
+        coalesce(sum(min(size, coalesce(have, 0))), 0) AS written
       FROM blobs LEFT JOIN marks ON marks.blob = blobs.id WHERE ${isPending}`,
     )
-    .get() as { blobs: number; bytes: number };
+    .get() as { blobs: number; bytes: number; written: number };
 }
 
 /** The blobs that this run has not finished yet, largest first. */
@@ -50,12 +60,15 @@ export function* pendingBlobs(journal: Journal): Iterable<PendingBlob> {
   const start = Number(journal.get('start'));
   const page = journal.database.prepare(
     `SELECT id, digest, size, "offset", media_type AS mediaType, urls, registry, repository,
-      max(0, min(size, coalesce(have, 0))) AS have
+      iif(marks.position = @start + "offset", max(0, min(size, have)), 0) AS have
     FROM blobs LEFT JOIN marks ON marks.blob = blobs.id
     WHERE (size < @size OR (size = @size AND id > @id)) AND ${isPending}
     ORDER BY size DESC, id LIMIT ${pageRows}`,
   );
-  let after = { size: Number.MAX_SAFE_INTEGER, id: 0 };
+  const checkpoints = journal.database.prepare(
+    'SELECT bytes, digest FROM checkpoints WHERE blob = ? AND bytes <= ? ORDER BY bytes',
+  );
+  let after = { start, size: Number.MAX_SAFE_INTEGER, id: 0 };
   for (;;) {
     const rows = page.all(after) as PendingRow[];
     for (const row of rows) {
@@ -69,8 +82,9 @@ export function* pendingBlobs(journal: Journal): Iterable<PendingBlob> {
         repository: { registry: row.registry, repository: row.repository },
         position: start + row.offset,
         have: row.have,
+        checkpoints: row.have === 0 ? [] : (checkpoints.all(row.id, row.have) as Checkpoint[]),
       };
-      after = { size: row.size, id: row.id };
+      after = { start, size: row.size, id: row.id };
     }
     if (rows.length < pageRows) return;
   }

@@ -6,7 +6,8 @@ import type { Journal } from './journal.js';
 import { headerLength } from './tar.js';
 
 /** Publishers' indexes that only their bytes are carried of: they name platforms that were filtered out. */
-const bytesOnly = 'SELECT original FROM images WHERE original IS NOT NULL EXCEPT SELECT root FROM images';
+export const bytesOnly =
+  'SELECT original FROM images WHERE original IS NOT NULL EXCEPT SELECT root FROM images';
 
 /**
  * Checks that everything the plan names is part of it. Only a `subject` may be elsewhere, since referrers are allowed to

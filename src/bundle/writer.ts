@@ -1,19 +1,20 @@
 import { rename, rm } from 'node:fs/promises';
-import { AirliftError } from '../errors.js';
+import { AirliftError, toPlainError, type PlainError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Image } from '../oci/source.js';
-import { BundleFile } from './file.js';
+import type { BundleFile } from './file.js';
 import { ioError } from './io-error.js';
 import { journalError } from './journal-database.js';
 import { Journal, type BlobNode, type EdgeRole, type LeftOut, type ManifestNode } from './journal.js';
-import { Layout, type LayoutSummary } from './layout.js';
+import type { Layout, LayoutSummary } from './layout.js';
 import { Marks } from './marks.js';
-import { forgetOwner, openJournal, refuseExisting, refuseOther, syncDirectory } from './output-name.js';
+import { hasJournal, openJournal, refuseExisting, syncDirectory, tidy } from './output-name.js';
 import { pendingBlobs, pendingFigures, type PendingBlob } from './pending.js';
+import { takeUp, type TakenUp } from './take-up.js';
 import { isTarTime } from './tar.js';
 
-export type { PendingBlob } from './pending.js';
+export type { Checkpoint, PendingBlob } from './pending.js';
 
 export interface BundleOptions {
   /** The modification time of every entry, and `created` in the catalog; whole seconds count. */
@@ -22,6 +23,9 @@ export interface BundleOptions {
   readonly fingerprint: string;
   /** Take the place of a file that has the final name already, once the new one is whole. */
   readonly replace?: boolean | undefined;
+  /** Plan anew even where an interrupted run has a plan; what that one fetched and the new plan wants is kept. */
+  readonly refresh?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What is known of an image beside its graph. */
@@ -41,30 +45,32 @@ export class BundleWriter {
   readonly #file: BundleFile;
   readonly #layout: Layout;
   readonly #marks: Marks;
-  /** The file held bytes before this run planned it. */
-  readonly #isSalvage: boolean;
+  /** An earlier run ended right after it gave the bundle its name. */
+  readonly #isNamed: boolean;
+  #isSalvage: boolean;
   #summary: LayoutSummary | undefined;
   #isClosed = false;
 
   private constructor(
     /** The final name. */
     readonly path: string,
-    parts: { journal: Journal; file: BundleFile; layout: Layout; marks: Marks; isSalvage: boolean },
-    private readonly isReplacing: boolean,
-    summary: LayoutSummary | undefined,
+    journal: Journal,
+    taken: TakenUp,
+    private readonly options: BundleOptions,
   ) {
-    this.#journal = parts.journal;
-    this.#file = parts.file;
-    this.#layout = parts.layout;
-    this.#marks = parts.marks;
-    this.#isSalvage = parts.isSalvage;
-    this.#summary = summary;
+    this.#journal = journal;
+    this.#marks = new Marks(journal);
+    this.#file = taken.file;
+    this.#layout = taken.layout;
+    this.#summary = taken.summary;
+    this.#isNamed = taken.isNamed;
+    this.#isSalvage = taken.isSalvage;
   }
 
   /**
    * Begins a bundle or takes up an interrupted one.
    * @throws AirliftError `exists` where the final name is taken, `busy` where another run writes it, `conflict` where an
-   * interrupted run was asked for something else, `no-space` where that one no longer fits, `io`
+   * interrupted run was asked for something else, `no-space` where that one no longer fits, `interrupted`, `io`
    */
   static async open(path: string, options: BundleOptions): Promise<BundleWriter> {
     const seconds = Math.floor(options.created.getTime() / 1000);
@@ -73,36 +79,17 @@ export class BundleWriter {
         hint: 'check SOURCE_DATE_EPOCH: seconds since 1970, not negative',
       });
     }
-    if (options.replace !== true) await refuseExisting(path);
+    if (options.replace !== true && !hasJournal(path)) await refuseExisting(path);
+    const isNew = !hasJournal(path);
     const journal = openJournal(path);
-    let file: BundleFile | undefined;
     try {
-      // Another run may have finished between the first look and the lock.
-      if (options.replace !== true) await refuseExisting(path);
-      file = await BundleFile.open(`${path}.partial`, 'create');
-      const isSalvage = (await file.stat()).size > 0;
-      const layout = new Layout(journal, file);
-      const isSound = layout.isSound();
-      if (isSound && journal.get('fingerprint') !== options.fingerprint)
-        refuseOther(path, String(journal.get('fingerprint')), options.fingerprint);
-      const summary = isSound ? await layout.restore() : undefined;
-      if (summary === undefined) {
-        journal.restart();
-        journal.set('fingerprint', options.fingerprint);
-        journal.set('created', seconds);
-      }
-      const marks = new Marks(journal);
-      return new BundleWriter(
-        path,
-        { journal, file, layout, marks, isSalvage },
-        options.replace === true,
-        summary,
-      );
+      const taken = await takeUp(journal, path, { ...options, created: seconds });
+      return new BundleWriter(path, journal, taken, options);
     } catch (error) {
-      await file?.close();
       journal.close();
-      forgetOwner(path);
-      throw journalError(`open ${path}.partial.journal`, error);
+      if (isNew) Journal.remove(journal.path);
+      tidy(path);
+      throw journalError(`open ${journal.path}`, error);
     }
   }
 
@@ -159,6 +146,34 @@ export class BundleWriter {
     this.#plan(() => this.#journal.addEdge(parent, child, role, position));
   }
 
+  /** Notes an image that is not in the bundle because planning it failed; `position` is its place in the list. */
+  addFailure(position: number, image: string, error: PlainError): void {
+    this.#plan(() => this.#journal.addFailure(position, image, JSON.stringify(error)));
+  }
+
+  /** The images that could not be planned, by this run or by the interrupted one that planned. */
+  failures(): { image: string; error: PlainError }[] {
+    return this.#journal
+      .failures()
+      .map(({ image, error }) => ({ image, error: JSON.parse(error) as PlainError }));
+  }
+
+  /**
+   * Takes out of the laid-out bundle the images that a blob belongs to, because it can't be had. `layOut` is to be called
+   * again; what is written is kept.
+   * @returns their references
+   */
+  dropImages(digest: Digest, error: AirliftError): string[] {
+    this.#marks.flush();
+    this.#summary = undefined;
+    return this.#journal.dropImages(digest, JSON.stringify(toPlainError(error)));
+  }
+
+  /** The content of a manifest or config, where an interrupted run fetched it while planning. */
+  content(digest: Digest): Buffer | undefined {
+    return this.#journal.content(digest);
+  }
+
   /** Whether the content is part of the plan already. */
   has(digest: Digest): boolean {
     return this.#journal.has(digest);
@@ -176,11 +191,12 @@ export class BundleWriter {
 
   /**
    * Ends planning: every offset, the catalog and the digests are fixed, and all that is known is written.
-   * @throws AirliftError `input` where the plan is not whole, `no-space` with both figures, `io`
+   * @throws AirliftError `input` where the plan is not whole, `no-space` with both figures, `interrupted`, `io`
    */
   async layOut(): Promise<LayoutSummary> {
     try {
-      this.#summary ??= await this.#layout.layOut(this.#isSalvage);
+      this.#summary ??= await this.#layout.layOut(this.#isSalvage, this.options.signal);
+      this.#isSalvage = false;
       await syncDirectory(this.path);
       return this.#summary;
     } catch (error) {
@@ -194,9 +210,13 @@ export class BundleWriter {
     return pendingBlobs(this.#journal);
   }
 
-  /** The first `have` bytes of a blob are written. */
-  progress(digest: Digest, have: number): void {
-    this.#marks.progress(digest, have);
+  /**
+   * The first `have` bytes of a blob are written.
+   * @param checkpoint their digest, by the blob's own algorithm: what the next run compares them with
+   * @throws AirliftError `no-space`, `io`
+   */
+  progress(digest: Digest, have: number, checkpoint?: Uint8Array): void {
+    this.#marks.progress(digest, have, checkpoint);
   }
 
   /** All of a blob is written, and its digest was found right. */
@@ -217,29 +237,47 @@ export class BundleWriter {
         `finish ${this.path}: not whole; got ${(this.#summary?.blobs ?? 0) - blobs} blobs, want ${this.#summary?.blobs ?? 'a plan'}`,
       );
     }
+    if (!this.#isNamed) await this.#nameFile();
+    await this.#release();
+    Journal.remove(this.#journal.path);
+  }
+
+  async #nameFile(): Promise<void> {
     this.#layout.writeEnd();
     await this.#file.sync();
-    if (!this.isReplacing) await refuseExisting(this.path);
+    if (this.options.replace !== true) await refuseExisting(this.path);
+    // A run that is killed before it removed the journal left nothing undone: the next one must be able to tell.
+    this.#journal.set('named', 1);
     try {
       await rename(this.partialPath, this.path);
     } catch (error) {
       throw ioError(`rename ${this.partialPath} to ${this.path}`, error);
     }
     await syncDirectory(this.path);
-    await this.#release();
-    Journal.remove(this.#journal.path);
   }
 
   /** Stops here, where it was not finished or discarded; what is written stays for another run of the same command. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
-    // A plan that was not laid out is made anew by the next run: there is nothing to keep.
-    if (this.#journal.get('state') !== 'laid-out' && !this.#isSalvage) return await this.discard();
+    if (this.#summary === undefined) return await this.#closePlan();
     try {
       this.#marks.flush();
     } finally {
       await this.#release();
     }
+  }
+
+  /** Gives a plan up that can't be made; blobs that an earlier run wrote stay. */
+  async discardPlan(): Promise<void> {
+    if ((await this.#file.stat()).size === 0) await this.discard();
+  }
+
+  /** Keeps what planning fetched, where that is anything. */
+  async #closePlan(): Promise<void> {
+    if ((await this.#file.stat()).size > 0) return await this.#release();
+    if (!this.#journal.isWorthKeeping) return await this.discard();
+    await rm(this.partialPath, { force: true });
+    await this.#release();
   }
 
   /** Gives the bundle up and removes what was written. */
@@ -256,6 +294,6 @@ export class BundleWriter {
     this.#marks.stop();
     await this.#file.close();
     this.#journal.close();
-    forgetOwner(this.path);
+    tidy(this.path);
   }
 }

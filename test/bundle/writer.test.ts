@@ -7,6 +7,7 @@ import { BundleWriter } from '../../src/bundle/writer.js';
 import { isAirliftError } from '../../src/errors.js';
 import { algorithmOf, digestOf, type Digest } from '../../src/oci/digest.js';
 import { parseReference } from '../../src/oci/reference.js';
+import { cosignOf, sbomOf } from '../support/artifacts.js';
 import { bytesOf, inMemory } from '../support/content.js';
 import { multiPlatform, singlePlatform } from '../support/image-sets.js';
 import { indexOf, platformJson } from '../support/images.js';
@@ -128,12 +129,47 @@ test('what is given up leaves nothing behind', async (t) => {
   assert.deepEqual(readdirSync(dir), []);
 });
 
-test('a run that ends while it plans leaves nothing behind', async (t) => {
+test('a run that ends while it plans leaves what it fetched in the journal, and nothing where that is nothing', async (t) => {
   const dir = temp(t);
-  const writer = await BundleWriter.open(join(dir, 'a.tar'), options);
+  const path = join(dir, 'a.tar');
+  const empty = await BundleWriter.open(path, options);
+  await empty.close();
+  assert.deepEqual(readdirSync(dir), []);
+
+  const writer = await BundleWriter.open(path, options);
   plan(writer, small);
   await writer.close();
-  assert.deepEqual(readdirSync(dir), []);
+  assert.deepEqual(readdirSync(dir), ['a.tar.partial.journal']);
+
+  const next = await BundleWriter.open(path, options);
+  t.after(() => next.discard());
+  assert.equal(next.state, 'planning');
+  for (const { image } of small)
+    for (const [digest, content] of image.manifests) {
+      assert.ok(!next.has(digest), 'it is not planned');
+      assert.deepEqual(next.content(digest), bytesOf(content));
+    }
+});
+
+test('what was planned for an image that failed is not in the bundle', async (t) => {
+  const path = join(temp(t), 'a.tar');
+  const failed = singlePlatform('linux/arm64', { name: 'failed' });
+  const signature = cosignOf(failed, 'sig').image;
+  const sbom = sbomOf(failed);
+  const writer = await BundleWriter.open(path, options);
+  t.after(() => writer.close());
+  plan(writer, [{ reference: undefined, image: failed }, ...small, { reference: undefined, image: sbom }]);
+  plan(writer, [{ reference: undefined, image: signature }]);
+  writer.addFailure(7, 'registry.example/failed:1', { code: 'not-found', message: 'no such thing' });
+  await writer.layOut();
+  const kept = contentsOf(small);
+  assert.ok([...writer.pending()].every(({ descriptor }) => kept.has(descriptor.digest)));
+  await fill(writer, small);
+  assert.equal(writer.failures()[0]?.error.code, 'not-found');
+  await writer.finish();
+  const reader = await BundleReader.open(path);
+  t.after(() => reader.close());
+  assert.deepEqual([...reader.blobs()].map(({ digest }) => digest).sort(), [...kept.keys()].sort());
 });
 
 test('a plan that names what it does not have is not laid out', async (t) => {
@@ -142,6 +178,7 @@ test('a plan that names what it does not have is not laid out', async (t) => {
   const missing = [...image.blobs.keys()][0] as Digest;
   const writer = await BundleWriter.open(join(temp(t), 'a.tar'), options);
   t.after(() => writer.discard());
+  writer.addImage({ reference: parseReference('registry.example/x:1'), root: image.root });
   writer.addManifest({ descriptor: image.root, bytes });
   writer.addEdge(image.root.digest, missing, 'layer', 0);
   await assert.rejects(writer.layOut(), refusal('input', new RegExp(missing)));

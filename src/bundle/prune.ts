@@ -1,0 +1,33 @@
+import type { Journal } from './journal.js';
+import { bytesOnly } from './placement.js';
+
+/** The blobs that images of the plan reach, and the referrers of those. `edges_up` finds what refers to a blob. */
+const reached = `
+  WITH RECURSIVE reached (id) AS (
+    SELECT root FROM images
+    UNION SELECT original FROM images WHERE original IS NOT NULL
+    UNION SELECT child FROM reached CROSS JOIN edges ON parent = reached.id AND role <> 'subject'
+      AND parent NOT IN (${bytesOnly})
+    UNION SELECT parent FROM reached CROSS JOIN edges ON child = reached.id AND role = 'subject'
+  )`;
+
+/**
+ * Takes out of the plan what belongs to no image: what was found of an image before it failed, and what an earlier plan had
+ * and this one has not.
+ */
+export function prunePlan(journal: Journal): void {
+  journal.database.transaction(() => {
+    journal.database.exec(`
+      CREATE INDEX IF NOT EXISTS edges_up ON edges (child) WHERE role = 'subject';
+      CREATE TEMP TABLE kept AS ${reached} SELECT id FROM reached;
+      CREATE UNIQUE INDEX temp.kept_by_id ON kept (id);
+      DELETE FROM edges WHERE parent NOT IN kept OR child NOT IN kept;
+      DELETE FROM manifests WHERE blob NOT IN kept;
+      DELETE FROM contents WHERE blob NOT IN kept;
+      DELETE FROM marks WHERE blob NOT IN kept;
+      DELETE FROM checkpoints WHERE blob NOT IN kept;
+      DELETE FROM blobs WHERE id NOT IN kept;
+      DROP TABLE temp.kept;
+    `);
+  })();
+}

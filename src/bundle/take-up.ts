@@ -1,0 +1,108 @@
+import { stat } from 'node:fs/promises';
+import { BundleFile } from './file.js';
+import { journalError } from './journal-database.js';
+import type { Journal } from './journal.js';
+import { Layout, type LayoutSummary } from './layout.js';
+import { clipMarks } from './marks.js';
+import { refuseExisting, refuseOther } from './output-name.js';
+import { digestOfPlacement } from './placement.js';
+
+export interface TakeUpOptions {
+  /** Seconds since 1970. */
+  readonly created: number;
+  readonly fingerprint: string;
+  readonly replace?: boolean | undefined;
+  readonly refresh?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A bundle to go on with, or to begin. */
+export interface TakenUp {
+  readonly file: BundleFile;
+  readonly layout: Layout;
+  /** What an earlier run laid out, where its plan holds. */
+  readonly summary: LayoutSummary | undefined;
+  /** An earlier run ended right after it gave the bundle its name: there is nothing left to do. */
+  readonly isNamed: boolean;
+  /** The file holds bytes of which the journal knows nothing. */
+  readonly isSalvage: boolean;
+}
+
+/**
+ * Finds out how far an earlier run of the same command came, and makes the journal ready to go on from there. A journal that
+ * is damaged is begun anew; what the file holds is looked for then.
+ * @throws AirliftError `exists` where the final name is taken, `conflict` where the earlier run was asked for something
+ *   else, `no-space` where that one no longer fits, `interrupted`, `io`
+ */
+export async function takeUp(journal: Journal, path: string, options: TakeUpOptions): Promise<TakenUp> {
+  const { fingerprint, replace, refresh = false, signal } = options;
+  if (!isSound(journal)) journal.restart();
+  const isLaidOut = journal.get('state') === 'laid-out';
+  const isSame = journal.get('fingerprint') === fingerprint;
+  if (isLaidOut && isSame && journal.get('named') === 1 && (await isWhole(path, journal))) {
+    const file = await BundleFile.open(path, 'r+');
+    const layout = new Layout(journal, file);
+    return { file, layout, summary: layout.summary(), isNamed: true, isSalvage: false };
+  }
+  if (replace !== true) await refuseExisting(path);
+  if (isLaidOut && !isSame && !refresh) refuseOther(path, String(journal.get('fingerprint')), fingerprint);
+  const file = await BundleFile.open(`${path}.partial`, 'create');
+  try {
+    const layout = new Layout(journal, file);
+    const { size } = await file.stat();
+    const summary = isLaidOut && !refresh ? await restore(layout, signal) : undefined;
+    if (summary === undefined) {
+      // A plan that was laid out and does not hold any more is not to be trusted in any part.
+      forgetPlan(journal, !isLaidOut || refresh);
+      clipMarks(journal, size);
+      journal.set('fingerprint', fingerprint);
+      journal.set('created', options.created);
+    }
+    return { file, layout, summary, isNamed: false, isSalvage: size > 0 && !journal.hasMarks };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** Whether the file under the final name is the one that the journal is of. */
+async function isWhole(path: string, journal: Journal): Promise<boolean> {
+  const sizeOf = async (name: string): Promise<number | undefined> =>
+    (await stat(name).catch(() => undefined))?.size;
+  return (
+    (await sizeOf(path)) === Number(journal.get('size')) && (await sizeOf(`${path}.partial`)) === undefined
+  );
+}
+
+async function restore(layout: Layout, signal: AbortSignal | undefined): Promise<LayoutSummary | undefined> {
+  try {
+    return await layout.restore(signal);
+  } catch (cause) {
+    const error = journalError('read the journal', cause);
+    if (error.code === 'damaged') return undefined;
+    throw error;
+  }
+}
+
+/** Makes the journal ready for a new plan; what was fetched for an earlier one stays where the journal is trusted. */
+function forgetPlan(journal: Journal, isTrusted: boolean): void {
+  try {
+    if (isTrusted) return journal.replan();
+  } catch (cause) {
+    const error = journalError('read the journal', cause);
+    if (error.code !== 'damaged') throw error;
+  }
+  journal.restart();
+}
+
+/** Whether all of a journal is as it was written, as far as that can be told. */
+function isSound(journal: Journal): boolean {
+  try {
+    if (!journal.isIntact()) return false;
+    return journal.get('state') !== 'laid-out' || digestOfPlacement(journal) === journal.get('plan');
+  } catch (cause) {
+    const error = journalError('read the journal', cause);
+    if (error.code === 'damaged') return false;
+    throw error;
+  }
+}
