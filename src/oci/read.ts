@@ -1,4 +1,6 @@
-import { AirliftError } from '../errors.js';
+import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from './descriptor.js';
 import { Verifier } from './digest.js';
 import { maxManifestSize, parseManifest, type Index, type Manifest } from './manifest.js';
@@ -8,10 +10,15 @@ import type { FetchOptions, Source } from './source.js';
 /** What is needed of a Source to read small content whole. */
 export type Fetches = Pick<Source, 'fetch'>;
 
+/** How often content is read again that breaks off, and milliseconds of the first wait before that. */
+const rereads = 4;
+const firstWait = 200;
+
 /**
- * Reads small content (a manifest, a config) whole and verifies it.
- * @throws AirliftError `input` where the descriptor says more than `limit` bytes; what `fetch` throws; `size-mismatch` or
- *   `digest-mismatch` where the content is not what the descriptor says
+ * Reads small content (a manifest, a config) whole and verifies it. What breaks off in the middle is read again a few times,
+ * wrong content once.
+ * @throws AirliftError `input` where the descriptor says more than `limit` bytes; what `fetch` throws; `network`;
+ *   `size-mismatch` or `digest-mismatch` where the content is not what the descriptor says
  */
 export async function readContent(
   source: Fetches,
@@ -19,16 +26,28 @@ export async function readContent(
   descriptor: Descriptor,
   options: FetchOptions & { readonly limit?: number } = {},
 ): Promise<Buffer> {
-  const limit = options.limit ?? maxManifestSize;
+  const { signal, limit = maxManifestSize } = options;
   if (descriptor.size > limit) {
     throw new AirliftError(
       'input',
       `read ${descriptor.mediaType} ${descriptor.digest}: too large to hold; got ${descriptor.size} bytes, want at most ${limit}`,
     );
   }
+  for (let wrong = 0, attempt = 1; ; attempt++) {
+    const stream = await source.fetch(repository, descriptor, { signal });
+    try {
+      return await readStream(stream, descriptor);
+    } catch (error) {
+      const isWrong = isAirliftError(error, 'digest-mismatch', 'size-mismatch') && ++wrong === 1;
+      if (attempt > rereads || !(isWrong || isAirliftError(error, 'network'))) throw error;
+    }
+    await sleep(firstWait * 2 ** (attempt - 1), undefined, { signal });
+  }
+}
+
+async function readStream(stream: Readable, descriptor: Descriptor): Promise<Buffer> {
   const verifier = new Verifier(descriptor.digest, descriptor.size);
   const chunks: Buffer[] = [];
-  const stream = await source.fetch(repository, descriptor, { signal: options.signal });
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     verifier.update(chunk);
     chunks.push(chunk);

@@ -21,6 +21,8 @@ export interface Call {
   readonly signal?: AbortSignal | undefined;
   /** Do not try again after a fault. */
   readonly once?: boolean | undefined;
+  /** The answer is small, at most so many bytes: where it breaks off it is asked for again. */
+  readonly whole?: number | undefined;
 }
 
 const userAgent = 'airlift';
@@ -54,6 +56,7 @@ export class RegistryClient {
         doing,
         registry: endpoint.registry,
         once: call.once,
+        whole: call.whole,
       });
       if (!isOwn || answer.url.origin !== endpoint.origin || challenged >= maxChallenges) return answer;
       const challenges = parseChallenges(headerOf(answer, 'www-authenticate') ?? '');

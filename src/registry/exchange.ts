@@ -1,11 +1,12 @@
+import { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
-import { discard } from './answers.js';
+import { discard, readBody } from './answers.js';
 import { backoff, isPassing, parseRetryAfter, pause } from './backoff.js';
 import { isUnreachable } from './faults.js';
 import { redactAddress, redactHeaders, redactUrl, type RequestTrace, type Secrets } from './trace.js';
 import { HostLimiter } from './limiter.js';
 import { rateLimitOf, type RateLimit } from './rate-limit.js';
-import { headerOf, type Wire, type WireAnswer, type WireRequest } from './wire.js';
+import { headerOf, lengthOf, type Wire, type WireAnswer, type WireRequest } from './wire.js';
 
 /** A request that may be redirected and tried again. */
 export interface ExchangeRequest extends WireRequest {
@@ -15,6 +16,8 @@ export interface ExchangeRequest extends WireRequest {
   readonly authorization?: string | undefined;
   /** Do not try again: the caller has a better way. */
   readonly once?: boolean | undefined;
+  /** Read a body of at most so many bytes before the answer is given, so that one that breaks off is asked for again. */
+  readonly whole?: number | undefined;
 }
 
 export interface ExchangeSettings {
@@ -56,7 +59,7 @@ export class Exchange {
       let wait = backoff(attempt, retryDelay);
       try {
         const answer = await this.#follow(request);
-        if (last || !isPassing(answer.status)) return answer;
+        if (last || !isPassing(answer.status)) return await received(answer, request);
         wait = this.#askedWait(answer, request) ?? wait;
         await discard(answer);
       } catch (error) {
@@ -175,6 +178,13 @@ export class Exchange {
       throw error;
     }
   }
+}
+
+/** The answer with its body in memory, where that is wanted. */
+async function received(answer: WireAnswer, { whole, doing }: ExchangeRequest): Promise<WireAnswer> {
+  if (whole === undefined || answer.status !== 200 || (lengthOf(answer) ?? 0) > whole) return answer;
+  const bytes = await readBody(answer.body, whole, doing);
+  return { ...answer, body: Readable.from(bytes.byteLength > 0 ? [bytes] : [], { objectMode: false }) };
 }
 
 /**

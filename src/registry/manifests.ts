@@ -1,4 +1,4 @@
-import { AirliftError } from '../errors.js';
+import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest, type Digest } from '../oci/digest.js';
 import { maxManifestSize } from '../oci/manifest.js';
@@ -70,7 +70,17 @@ export class Manifests {
    *   over 4 MiB; `unsupported` for Docker schema 1
    */
   async get(call: ManifestCall): Promise<FetchedManifest> {
-    const request = this.#call('GET', call);
+    try {
+      return await this.#get(call);
+    } catch (error) {
+      // A byte may have flipped on the way; twice it is the registry's fault.
+      if (!isAirliftError(error, 'digest-mismatch')) throw error;
+      return this.#get(call);
+    }
+  }
+
+  async #get(call: ManifestCall): Promise<FetchedManifest> {
+    const request: Call = { ...this.#call('GET', call), whole: maxManifestSize };
     const { doing, endpoint, signal } = call;
     await this.budget?.take({ origin: endpoint.origin, doing, signal, refresh: () => this.head(call) });
     const answer = await this.client.send(request);

@@ -40,7 +40,7 @@ export async function* pages(
     if (seen.has(url.href) || seen.size >= maxPages)
       throw new AirliftError('registry', `${first.doing}: the pages do not come to an end`);
     seen.add(url.href);
-    const answer = await client.send({ ...first, url });
+    const answer = await client.send({ ...first, url, whole: maxPage });
     if (seen.size === 1 && isMissing(answer)) {
       answer.body.on('error', () => undefined).destroy();
       return;

@@ -99,7 +99,7 @@ export async function requestToken(request: TokenRequest): Promise<Token> {
   const { exchange, service, credentials, endpoint, signal } = request;
   const doing = `${request.doing}: get a token from ${service.realm.host}`;
   const scopes = formatScopes(request.scopes);
-  const shared = { registry: endpoint.registry, doing, signal };
+  const shared = { registry: endpoint.registry, doing, signal, whole: maxAnswer };
   const url = new URL(service.realm);
   let answer: WireAnswer;
   if (credentials?.kind === 'identity-token') {
