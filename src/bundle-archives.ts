@@ -66,22 +66,17 @@ async function copyBlobs(
   const { onEvent, signal } = options;
   const file = await BundleFile.open(writer.partialPath, 'r+');
   try {
-    await forEachOf(writer.pending(), copyConcurrency, async ({ repository, descriptor, position, have }) => {
-      const { digest, size } = descriptor;
+    await forEachOf(writer.pending(), copyConcurrency, async ({ position, ...task }) => {
+      const { digest, size } = task.descriptor;
       const place = {
         write: (chunks: readonly Uint8Array[], offset: number) => file.writev(chunks, position + offset),
         read: (length: number) => file.stream(position, length),
       };
-      const onProgress = (bytes: number): void => {
-        writer.progress(digest, bytes);
+      const onProgress = (bytes: number, soFar: () => Uint8Array): void => {
+        writer.progress(digest, bytes, soFar());
         onEvent?.({ event: 'blob', digest, size, bytes });
       };
-      await transferBlob(
-        inputs.source,
-        place,
-        { repository, descriptor, have },
-        { retries: 0, signal, onProgress },
-      );
+      await transferBlob(inputs.source, place, task, { retries: 0, signal, onProgress });
       writer.complete(digest);
       onEvent?.({ event: 'blob-done', digest, size, how: 'copied' });
     });
@@ -102,8 +97,8 @@ export async function bundleArchives(options: BundleArchivesOptions): Promise<Bu
     const writer = await BundleWriter.open(path, { created, fingerprint: fingerprintOf(inputs), replace });
     try {
       if (writer.state === 'planning') await plan(inputs, writer, options);
-      const { images, blobs, pendingBytes: bytes, size } = await writer.layOut();
-      onEvent?.({ event: 'planned', images, blobs, bytes });
+      const { images, blobs, pendingBytes: bytes, writtenBytes, size } = await writer.layOut();
+      onEvent?.({ event: 'planned', images, blobs, bytes, resumedBytes: writtenBytes });
       await copyBlobs(inputs, writer, options);
       const platforms = writer.platforms();
       await writer.finish();

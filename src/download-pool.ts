@@ -5,9 +5,12 @@ import type { RegistryHooks } from './registry/registry.js';
 import { Slots } from './slots.js';
 import type { TransferTask } from './transfer.js';
 
+/** Told of the bytes of a blob that are written, and their digest. */
+type OnProgress = (bytes: number, checkpoint: Uint8Array) => void;
+
 interface Pending {
-  readonly onProgress: (bytes: number) => void;
-  readonly resolve: () => void;
+  readonly onProgress: OnProgress;
+  readonly resolve: (received: number) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -72,10 +75,10 @@ export class DownloadPool {
         this.options.hooks.warn?.(message.text);
         return;
       case 'progress':
-        lane.pending.get(message.id)?.onProgress(message.bytes);
+        this.#progress(lane, message);
         return;
       case 'done':
-        lane.pending.get(message.id)?.resolve();
+        lane.pending.get(message.id)?.resolve(message.received);
         break;
       case 'failed':
         lane.pending.get(message.id)?.reject(fromPlainError(message.error));
@@ -84,16 +87,28 @@ export class DownloadPool {
     lane.pending.delete(message.id);
   }
 
+  #progress(lane: Lane, { id, bytes, checkpoint }: FromWorker & { type: 'progress' }): void {
+    const pending = lane.pending.get(id);
+    try {
+      pending?.onProgress(bytes, checkpoint);
+    } catch (error) {
+      // What nobody can note has failed, and so will all else.
+      pending?.reject(error as Error);
+      this.abort();
+    }
+  }
+
   /**
    * Brings one blob to its position in the file.
-   * @throws AirliftError what `transferBlob` throws
+   * @returns bytes that came over the network
+   * @throws AirliftError what `transferBlob` and `onProgress` throw
    */
-  async download(task: TransferTask, position: number, onProgress: (bytes: number) => void): Promise<void> {
-    await this.#slots.run(async () => {
+  async download(task: TransferTask, position: number, onProgress: OnProgress): Promise<number> {
+    return this.#slots.run(async () => {
       const [lane] = this.#lanes.toSorted((a, b) => a.pending.size - b.pending.size);
       if (lane === undefined) throw new AirliftError('io', 'download: no worker');
       const id = this.#nextId++;
-      await new Promise<void>((resolve, reject) => {
+      return new Promise<number>((resolve, reject) => {
         lane.pending.set(id, { onProgress, resolve, reject });
         this.#post(lane, { type: 'start', id, task, position });
       });

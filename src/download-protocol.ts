@@ -17,8 +17,15 @@ export type ToWorker =
   | { readonly type: 'close' };
 
 export type FromWorker =
-  | { readonly type: 'progress'; readonly id: number; readonly bytes: number }
-  | { readonly type: 'done'; readonly id: number }
+  /** `checkpoint` is the digest of the first `bytes`, which are written. */
+  | {
+      readonly type: 'progress';
+      readonly id: number;
+      readonly bytes: number;
+      readonly checkpoint: Uint8Array;
+    }
+  /** `received` counts the bytes that came over the network for it. */
+  | { readonly type: 'done'; readonly id: number; readonly received: number }
   | { readonly type: 'failed'; readonly id: number; readonly error: PlainError }
   | { readonly type: 'trace'; readonly trace: RequestTrace }
   | { readonly type: 'warning'; readonly text: string };

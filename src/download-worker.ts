@@ -24,9 +24,18 @@ const stop = new AbortController();
 const reclaim = chunkReclaimer();
 
 async function run(id: number, task: TransferTask, position: number): Promise<void> {
+  const { size } = task.descriptor;
   let reported = 0;
+  let latest: { bytes: number; soFar: () => Uint8Array } | undefined;
+  const report = (): void => {
+    if (latest === undefined) return;
+    const { bytes, soFar } = latest;
+    latest = undefined;
+    reported = bytes;
+    post({ type: 'progress', id, bytes, checkpoint: soFar() });
+  };
   try {
-    await transferBlob(
+    const received = await transferBlob(
       registry,
       {
         write: async (chunks, offset) => {
@@ -38,17 +47,18 @@ async function run(id: number, task: TransferTask, position: number): Promise<vo
       task,
       {
         retries,
+        retryDelay: registryOptions.retryDelay,
         signal: stop.signal,
-        onProgress: (bytes) => {
-          if (bytes < reported + progressInterval && bytes >= reported && bytes !== task.descriptor.size)
-            return;
-          reported = bytes;
-          post({ type: 'progress', id, bytes });
+        onProgress: (bytes, soFar) => {
+          latest = { bytes, soFar };
+          if (bytes >= reported + progressInterval || bytes < reported) report();
         },
       },
     );
-    post({ type: 'done', id });
+    post({ type: 'done', id, received });
   } catch (error) {
+    // Whoever goes on with it later should know of every byte.
+    if (latest !== undefined && latest.bytes < size) report();
     post({ type: 'failed', id, error: toPlainError(error) });
   }
 }

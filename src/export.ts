@@ -1,18 +1,16 @@
-import { availableParallelism } from 'node:os';
-import { writerSink } from './bundle-sink.js';
-import { BundleWriter, type PendingBlob } from './bundle/writer.js';
-import { DownloadPool } from './download-pool.js';
-import { AirliftError, fromPlainError, isAirliftError, toPlainError, type PlainError } from './errors.js';
+import { BundleWriter } from './bundle/writer.js';
+import { AirliftError, isAirliftError } from './errors.js';
+import { downloadBlobs, type Downloaded } from './export-download.js';
+import { failureOf, planImages, type FailedImage } from './export-plan.js';
 import { digestOf } from './oci/digest.js';
 import { formatPlatform, type Platform } from './oci/platform.js';
 import { formatReference } from './oci/reference.js';
-import { Planner, type PlanRequest } from './plan.js';
+import { isOutage } from './outages.js';
+import type { PlanRequest } from './plan.js';
 import type { OnEvent } from './progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
-import { forEachOf } from './slots.js';
 
-/** Manifests looked up at a time: enough to hide a slow network, few enough for a registry's limits. */
-const planConcurrency = 8;
+export type { FailedImage } from './export-plan.js';
 
 export interface ExportOptions {
   readonly images: readonly PlanRequest[];
@@ -34,13 +32,10 @@ export interface ExportOptions {
   readonly keepGoing?: boolean | undefined;
   /** Replace a bundle that is already there. */
   readonly force?: boolean | undefined;
+  /** Look all images up anew where an interrupted run has pinned them; what it fetched and is still wanted is kept. */
+  readonly refresh?: boolean | undefined;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
-}
-
-export interface FailedImage {
-  readonly image: string;
-  readonly error: PlainError;
 }
 
 export interface ExportSummary {
@@ -77,131 +72,112 @@ function fingerprintOf(options: ExportOptions): string {
   return `${options.images.length} images for ${platforms} (${digest.slice(0, 19)}…)`;
 }
 
-/** Resolves every image and writes the plan into the bundle's journal. */
-async function planImages(writer: BundleWriter, options: ExportOptions): Promise<FailedImage[]> {
-  const { images, onEvent, signal } = options;
-  const registry = new Registry(options.registry, options.hooks);
-  const planner = new Planner(registry, writerSink(writer), {
-    platforms: options.platforms,
-    skipMissingPlatforms: options.skipMissingPlatforms,
-    referrers: options.referrers ?? true,
-    foreignLayers: options.foreignLayers ?? 'include',
-    warn: (message) => onEvent?.({ event: 'warning', message }),
-    signal,
+const goOnHint = 'run the same command again: it goes on where it was';
+
+/** The error as it is told: what was stopped, or may pass, can be gone on with. */
+function explained(error: unknown, options: ExportOptions): unknown {
+  if (options.signal?.aborted === true || isAirliftError(error, 'interrupted'))
+    return new AirliftError('interrupted', `export to ${options.output}: interrupted`, {
+      cause: error,
+      hint: goOnHint,
+    });
+  if (!isOutage(error) || !isAirliftError(error) || error.hint !== undefined) return error;
+  return new AirliftError(error.code, error.message, {
+    hint: goOnHint,
+    cause: error.cause,
+    status: error.status,
   });
-  const failed: FailedImage[] = [];
-  let position = 0;
+}
+
+async function plan(writer: BundleWriter, options: ExportOptions): Promise<void> {
+  const { onEvent } = options;
+  const registry = new Registry(options.registry, options.hooks);
   try {
-    await forEachOf(images, planConcurrency, async (request) => {
-      const name = formatReference(request.reference);
-      try {
-        signal?.throwIfAborted();
-        for (const image of await planner.plan(request)) writer.addImage(image);
-        onEvent?.({ event: 'resolved', image: name, position: ++position, images: images.length });
-      } catch (error) {
-        if (isAirliftError(error, 'interrupted') || signal?.aborted === true) throw error;
-        failed.push({ image: name, error: toPlainError(error) });
-        // Every image is looked up even so: all that is wrong with a list is told at once.
-        const { message, hint } = toPlainError(error);
-        onEvent?.({ event: 'image-failed', image: name, message, hint });
-      }
+    await planImages(writer, registry, {
+      images: options.images,
+      platforms: options.platforms,
+      skipMissingPlatforms: options.skipMissingPlatforms,
+      referrers: options.referrers ?? true,
+      foreignLayers: options.foreignLayers ?? 'include',
+      keepGoing: options.keepGoing ?? false,
+      warn: (message) => onEvent?.({ event: 'warning', message }),
+      onEvent,
+      signal: options.signal,
     });
   } finally {
     await registry.close();
   }
-  return failed;
 }
 
-/** One error for the images that failed: their own where it is one, a list where there are more. */
-function failureOf(failed: readonly FailedImage[], images: number): AirliftError {
-  const [first] = failed;
-  if (first !== undefined && failed.length === 1) return fromPlainError(first.error);
-  return new AirliftError(
-    first?.error.code ?? 'input',
-    `export: ${failed.length} of ${images} images failed, each is named above`,
-    {
-      hint: '--keep-going exports the others',
-    },
-  );
-}
-
-async function download(writer: BundleWriter, options: ExportOptions): Promise<number> {
-  const { onEvent, signal } = options;
-  const concurrency = options.concurrency ?? 8;
-  const pool = new DownloadPool({
-    path: writer.partialPath,
-    registry: options.registry,
-    retries: options.registry.retries ?? 5,
-    isTraced: options.hooks?.trace !== undefined,
-    workers: Math.min(2, availableParallelism(), concurrency),
-    concurrency,
-    hooks: options.hooks ?? {},
-  });
-  const abort = (): void => pool.abort();
-  signal?.addEventListener('abort', abort);
+/** Lays the bundle out and fetches all blobs. Images whose blobs can't be had leave it where that was asked for. */
+async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<Downloaded, 'lost'>> {
+  const { onEvent } = options;
   let fetched = 0;
-  try {
-    await forEachOf(writer.pending(), concurrency, async (blob: PendingBlob) => {
-      signal?.throwIfAborted();
-      const { descriptor, repository, position, have } = blob;
-      const { digest, size } = descriptor;
-      onEvent?.({ event: 'blob', digest, size, bytes: have });
-      await pool.download({ repository, descriptor, have }, position, (bytes) => {
-        writer.progress(digest, bytes);
-        onEvent?.({ event: 'blob', digest, size, bytes });
-      });
-      writer.complete(digest);
-      fetched += size - have;
-      onEvent?.({ event: 'blob-done', digest, size, how: 'downloaded' });
+  let resumed = 0;
+  for (;;) {
+    const { images, pendingBlobs, pendingBytes, writtenBytes } = await writer.layOut();
+    onEvent?.({
+      event: 'planned',
+      images,
+      blobs: pendingBlobs,
+      bytes: pendingBytes,
+      resumedBytes: writtenBytes,
     });
-  } finally {
-    signal?.removeEventListener('abort', abort);
-    await pool.close();
+    const downloaded = await downloadBlobs(writer, {
+      registry: options.registry,
+      hooks: options.hooks ?? {},
+      concurrency: options.concurrency ?? 8,
+      keepGoing: options.keepGoing ?? false,
+      onEvent,
+      signal: options.signal,
+    });
+    fetched += downloaded.fetched;
+    resumed += downloaded.resumed;
+    if (downloaded.lost.length === 0) return { fetched, resumed };
+    let left = images;
+    for (const { digest, error } of downloaded.lost) {
+      for (const image of writer.dropImages(digest, error)) {
+        left--;
+        onEvent?.({ event: 'image-failed', image, message: error.message, hint: error.hint });
+      }
+    }
+    if (left === 0) throw failureOf(writer.failures(), options.images.length);
   }
-  return fetched;
 }
 
 /**
  * Exports images from registries into a bundle. Interrupted, it leaves what it has beside the output, and the same call goes
- * on from there.
+ * on from there, with the same plan.
  * @throws AirliftError what resolving, transferring and writing throw; nothing is left under the output's name then
  */
 export async function exportImages(options: ExportOptions): Promise<ExportSummary> {
-  const writer = await BundleWriter.open(options.output, {
-    created: options.created,
-    fingerprint: fingerprintOf(options),
-    replace: options.force,
-  });
-  let failed: FailedImage[] = [];
+  let writer: BundleWriter | undefined;
   try {
-    if (writer.state === 'planning') {
-      failed = await planImages(writer, options);
-      if (failed.length > 0 && (options.keepGoing !== true || failed.length === options.images.length)) {
-        await writer.discard();
-        throw failureOf(failed, options.images.length);
-      }
-    }
-    const layout = await writer.layOut();
-    options.onEvent?.({
-      event: 'planned',
-      images: layout.images,
-      blobs: layout.blobs,
-      bytes: layout.pendingBytes,
+    writer = await BundleWriter.open(options.output, {
+      created: options.created,
+      fingerprint: fingerprintOf(options),
+      replace: options.force,
+      refresh: options.refresh,
+      signal: options.signal,
     });
-    const fetchedBytes = await download(writer, options);
-    const platforms = writer.platforms();
-    await writer.finish();
-    return {
+    if (writer.state === 'planning') await plan(writer, options);
+    const { fetched, resumed } = await fill(writer, options);
+    const { size = 0, images = 0, blobs = 0 } = writer.summary ?? {};
+    const summary = {
       path: options.output,
-      size: layout.size,
-      images: layout.images,
-      platforms,
-      blobs: layout.blobs,
-      fetchedBytes,
-      resumedBytes: layout.pendingBytes - fetchedBytes,
-      failed,
+      size,
+      images,
+      platforms: writer.platforms(),
+      blobs,
+      fetchedBytes: fetched,
+      resumedBytes: resumed,
+      failed: writer.failures(),
     };
+    await writer.finish();
+    return summary;
+  } catch (error) {
+    throw explained(error, options);
   } finally {
-    await writer.close();
+    await writer?.close();
   }
 }

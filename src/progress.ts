@@ -11,8 +11,14 @@ export type ProgressEvent =
       readonly position: number;
       readonly images: number;
     }
-  /** All is planned: what there is to move. */
-  | { readonly event: 'planned'; readonly images: number; readonly blobs: number; readonly bytes: number }
+  /** All is planned: what there is to move, and the bytes of it that an interrupted run left. */
+  | {
+      readonly event: 'planned';
+      readonly images: number;
+      readonly blobs: number;
+      readonly bytes: number;
+      readonly resumedBytes: number;
+    }
   /** A blob is under way; `bytes` of `size` are in place. */
   | { readonly event: 'blob'; readonly digest: Digest; readonly size: number; readonly bytes: number }
   /** A blob is done, and how. */

@@ -18,7 +18,7 @@ export function lineOf(event: ProgressEvent): string | undefined {
     case 'resolved':
       return `Resolved: ${event.position}/${event.images} ${event.image}`;
     case 'planned':
-      return `${event.images} images, ${event.blobs} blobs, ${formatBytes(event.bytes)} to transfer`;
+      return `${event.images} images, ${event.blobs} blobs, ${formatBytes(event.bytes)} to transfer${event.resumedBytes > 0 ? `, ${formatBytes(event.resumedBytes)} there from before` : ''}`;
     case 'image-done':
       return `Progress: ${event.position}/${event.images} ${event.image} ${event.outcome ?? 'done'} ${event.digest}`;
     case 'image-failed':
@@ -44,7 +44,7 @@ class Meter {
 
   take(event: ProgressEvent): void {
     if (event.event === 'planned') {
-      this.#total = event.bytes;
+      this.#total = event.bytes + event.resumedBytes;
       this.#started = Date.now();
     } else if (event.event === 'blob') {
       this.#current.set(event.digest, event.bytes);
@@ -136,7 +136,7 @@ function barView(): ProgressView {
       const line = lineOf(event);
       if (line !== undefined) log(line);
       if (event.event === 'planned') {
-        total = multi.create(Math.max(1, event.bytes), 0, { label: label('total'), figures: '' });
+        total = multi.create(Math.max(1, meter.total), 0, { label: label('total'), figures: '' });
       } else if (event.event === 'blob') {
         let bar = bars.get(event.digest);
         if (bar === undefined) {

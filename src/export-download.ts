@@ -1,0 +1,87 @@
+/** The second half of an export: the blobs of a laid-out bundle are fetched. */
+import { availableParallelism } from 'node:os';
+import type { BundleWriter, PendingBlob } from './bundle/writer.js';
+import { DownloadPool } from './download-pool.js';
+import { isAirliftError, type AirliftError } from './errors.js';
+import type { Digest } from './oci/digest.js';
+import { isOutage } from './outages.js';
+import type { OnEvent } from './progress.js';
+import type { RegistryHooks, RegistryOptions } from './registry/registry.js';
+import { forEachOf } from './slots.js';
+
+export interface DownloadOptions {
+  readonly registry: RegistryOptions;
+  readonly hooks: RegistryHooks;
+  readonly concurrency: number;
+  /** Fetch what can be fetched where some blobs can't. */
+  readonly keepGoing: boolean;
+  readonly onEvent?: OnEvent | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What became of the blobs that were to be fetched. */
+export interface Downloaded {
+  /** Bytes that came over the network. */
+  readonly fetched: number;
+  /** Bytes that an interrupted run had left and that were right. */
+  readonly resumed: number;
+  /** Blobs that can't be had, with what their registry answered. */
+  readonly lost: readonly { readonly digest: Digest; readonly error: AirliftError }[];
+}
+
+/**
+ * Fetches every blob that is pending.
+ * @throws AirliftError what `transferBlob` throws at the first blob that fails, with `keepGoing` at the first whose failure
+ *   may pass; `no-space`, `io`, `interrupted`
+ */
+export async function downloadBlobs(writer: BundleWriter, options: DownloadOptions): Promise<Downloaded> {
+  const { registry, hooks, concurrency, onEvent, signal } = options;
+  const pool = new DownloadPool({
+    path: writer.partialPath,
+    registry,
+    retries: registry.retries ?? 5,
+    isTraced: hooks.trace !== undefined,
+    workers: Math.min(2, availableParallelism(), concurrency),
+    concurrency,
+    hooks,
+  });
+  const abort = (): void => pool.abort();
+  signal?.addEventListener('abort', abort);
+  const lost: { digest: Digest; error: AirliftError }[] = [];
+  let fetched = 0;
+  let resumed = 0;
+  const fetchOne = async (blob: PendingBlob): Promise<void> => {
+    signal?.throwIfAborted();
+    const { position, ...task } = blob;
+    const { digest, size } = blob.descriptor;
+    onEvent?.({ event: 'blob', digest, size, bytes: blob.have });
+    const received = await pool.download(task, position, (bytes, checkpoint) => {
+      writer.progress(digest, bytes, checkpoint);
+      onEvent?.({ event: 'blob', digest, size, bytes });
+    });
+    writer.complete(digest);
+    fetched += received;
+    resumed += Math.max(0, size - received);
+    onEvent?.({ event: 'blob-done', digest, size, how: 'downloaded' });
+  };
+  try {
+    await forEachOf(writer.pending(), concurrency, async (blob) => {
+      try {
+        await fetchOne(blob);
+      } catch (error) {
+        if (!options.keepGoing || !isLoss(error)) throw error;
+        lost.push({ digest: blob.descriptor.digest, error });
+      }
+    });
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    await pool.close();
+  }
+  return { fetched, resumed, lost };
+}
+
+/** Whether a blob can't be had from its registry, however often it is asked for. */
+function isLoss(error: unknown): error is AirliftError {
+  const isRefused = isAirliftError(error, 'not-found', 'unauthorized', 'denied', 'registry');
+  return isRefused ? !isOutage(error) : isAirliftError(error, 'digest-mismatch', 'size-mismatch');
+}

@@ -1,0 +1,49 @@
+import { spawn } from 'node:child_process';
+import { airliftPath } from './airlift.js';
+
+/** How a program ended, and what it said. */
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** An airlift that runs. */
+export interface Started {
+  readonly pid: number;
+  /** What it said so far on standard error. */
+  said(): string;
+  send(signal: NodeJS.Signals): void;
+  readonly ended: Promise<Ended>;
+}
+
+export interface StartOptions {
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Starts airlift's command line as a process of its own, for tests that stop or kill it. It is killed after five minutes. */
+export function startAirlift(args: readonly string[], options: StartOptions = {}): Started {
+  const child = spawn(process.execPath, [airliftPath, ...args], {
+    cwd: options.cwd,
+    env: { ...process.env, ...options.env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: 300_000,
+    killSignal: 'SIGKILL',
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const ended = new Promise<Ended>((done, fail) => {
+    child.once('error', fail);
+    child.once('close', (code, signal) => done({ code, signal, stdout, stderr }));
+  });
+  return {
+    pid: child.pid ?? 0,
+    said: () => stderr,
+    send: (signal) => void child.kill(signal),
+    ended,
+  };
+}
