@@ -10,7 +10,7 @@ import { openCatalogDatabase } from './catalog-open.js';
 import { entryNames } from './format.js';
 import type { BundleFile } from './file.js';
 import { damagedHint, type Head } from './head.js';
-import type { BlobKind } from './journal.js';
+import type { BlobKind } from './planned.js';
 import { readSums, sha256Of } from './sums.js';
 
 /** An image of a bundle. */

@@ -1,6 +1,6 @@
 import Database from 'better-sqlite3';
 import type { Digest } from '../oci/digest.js';
-import type { BlobKind } from './journal.js';
+import type { BlobKind } from './planned.js';
 
 /**
  * What is wrong with a bundle:

@@ -10,10 +10,10 @@ const values = {
   // What names the blob, what names that, and what a referrer among them refers to.
   dropping: `WITH RECURSIVE up (id) AS (
       SELECT id FROM blobs WHERE digest = ?
-      UNION SELECT parent FROM up CROSS JOIN edges ON child = up.id AND role <> 'subject'
+      UNION SELECT parent FROM up CROSS JOIN edges ON child = up.id AND role NOT IN ('subject', 'original')
       UNION SELECT child FROM up CROSS JOIN edges ON parent = up.id AND role = 'subject'
     )
-    SELECT reference FROM images WHERE root IN up OR original IN up ORDER BY reference`,
+    SELECT reference FROM images WHERE root IN up ORDER BY reference`,
 } as const;
 
 const others = {

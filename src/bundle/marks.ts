@@ -1,6 +1,7 @@
 import type { Digest } from '../oci/digest.js';
 import { journalError } from './journal-database.js';
-import type { Journal, Mark } from './journal.js';
+import type { Journal } from './journal.js';
+import type { Mark } from './planned.js';
 
 /** A mark waits no longer than this (milliseconds) … */
 const longestWait = 20;

@@ -6,11 +6,12 @@ import type { Image } from '../oci/source.js';
 import type { BundleFile } from './file.js';
 import { ioError } from './io-error.js';
 import { journalError } from './journal-database.js';
-import { Journal, type BlobNode, type EdgeRole, type LeftOut, type ManifestNode } from './journal.js';
+import { Journal } from './journal.js';
 import type { Layout, LayoutSummary } from './layout.js';
 import { Marks } from './marks.js';
 import { hasJournal, openJournal, refuseExisting, syncDirectory, tidy } from './output-name.js';
 import { pendingBlobs, pendingFigures, type PendingBlob } from './pending.js';
+import type { BlobNode, EdgeRole, LeftOut, ManifestNode } from './planned.js';
 import { takeUp, type TakenUp } from './take-up.js';
 import { isTarTime } from './tar.js';
 
