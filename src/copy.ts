@@ -216,10 +216,11 @@ class Copying {
     const name = siteReference(to, { source: image.reference, digest: this.#taggedOf(image).digest });
     const release = this.#overlay.hold(filtered);
     try {
-      const published = await publisher.publish(image, name);
+      const published = await publisher.publish(image, name, request.referrers);
       if (published.lostPin !== undefined)
         this.#lostPins.push(`${formatRepository(name)}@${published.lostPin}`);
-      if (referrers === false || indexOnly === true) return published;
+      // A lock names the signatures under tags by themselves.
+      if (referrers === false || indexOnly === true || request.referrers !== undefined) return published;
       const { manifests } = published;
       for (const companion of await findCompanions(this.#overlay, image.reference, manifests, { signal }))
         await this.#publishCompanion(publisher, companion, name);

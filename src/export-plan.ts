@@ -1,12 +1,12 @@
-/** The first half of an export: images are looked up, and the plan is written into the bundle's journal. */
+/** The first half of an export: images are looked up and planned. */
 import { Readable } from 'node:stream';
-import { writerSink } from './bundle-sink.js';
-import type { BundleWriter } from './bundle/writer.js';
 import { AirliftError, fromPlainError, isAirliftError, toPlainError, type PlainError } from './errors.js';
+import type { PlanSink } from './graph.js';
+import type { Digest } from './oci/digest.js';
 import { formatReference } from './oci/reference.js';
 import type { Source } from './oci/source.js';
 import { isOutage, Outages } from './outages.js';
-import { Planner, type PlanOptions, type PlanRequest } from './plan.js';
+import { Planner, type PlannedImage, type PlanOptions, type PlanRequest } from './plan.js';
 import type { OnEvent } from './progress.js';
 import { forEachOf } from './slots.js';
 
@@ -20,23 +20,45 @@ export interface FailedImage {
 
 export interface PlanImagesOptions extends PlanOptions {
   readonly images: readonly PlanRequest[];
-  readonly keepGoing: boolean;
+  readonly keepGoing?: boolean | undefined;
   readonly onEvent?: OnEvent | undefined;
 }
 
+/** What an export says of planning. */
+export function planOptionsOf(options: PlanImagesOptions): PlanImagesOptions {
+  const { images, platforms, skipMissingPlatforms, referrers, foreignLayers, keepGoing } = options;
+  const { onEvent, signal } = options;
+  return {
+    ...{ images, platforms, skipMissingPlatforms, keepGoing, onEvent, signal },
+    referrers: referrers ?? true,
+    foreignLayers: foreignLayers ?? 'include',
+    warn: (message) => onEvent?.({ event: 'warning', message }),
+  };
+}
+
+/** Takes a plan, image by image. Positions are those of the list. */
+export interface PlanBook {
+  readonly sink: PlanSink;
+  /** The image that was asked for, behind it the signatures under tags. */
+  addImages(at: number, images: readonly PlannedImage[]): void;
+  addFailure(at: number, failed: FailedImage): void;
+  /** In the order of the list. */
+  failures(): readonly FailedImage[];
+  /** Content that was fetched before. */
+  kept?(digest: Digest): Buffer | undefined;
+  /** Forgets a plan that can't be carried out. */
+  discard?(): Promise<void>;
+}
+
 /**
- * Resolves every image and writes the plan into the bundle's journal. What fails is noted there; every image is looked up
- * even so, that all that is wrong with a list is told at once.
+ * Resolves every image and enters the plan into a book. What fails is noted there; every image is looked up even so, that all
+ * that is wrong with a list is told at once.
  * @throws AirliftError where images failed and `keepGoing` is not set or none is left; at once where a registry can't be
  *   reached and `keepGoing` is not set; `interrupted`
  */
-export async function planImages(
-  writer: BundleWriter,
-  source: Source,
-  options: PlanImagesOptions,
-): Promise<void> {
+export async function planImages(book: PlanBook, source: Source, options: PlanImagesOptions): Promise<void> {
   const { images, keepGoing, onEvent, signal } = options;
-  const planner = new Planner(withKept(source, writer), writerSink(writer), options);
+  const planner = new Planner(withKept(source, book), book.sink, options);
   const outages = new Outages();
   let position = 0;
   const lookUp = async (request: PlanRequest, at: number): Promise<void> => {
@@ -45,22 +67,22 @@ export async function planImages(
     try {
       signal?.throwIfAborted();
       outages.check(registry);
-      for (const image of await planner.plan(request)) writer.addImage(image);
+      book.addImages(at, await planner.plan(request));
       outages.succeeded(registry);
       onEvent?.({ event: 'resolved', image: name, position: ++position, images: images.length });
     } catch (error) {
       if (isAirliftError(error, 'interrupted', 'no-space', 'io') || signal?.aborted === true) throw error;
       outages.failed(registry, error);
-      if (!keepGoing && isOutage(error)) throw error;
+      if (keepGoing !== true && isOutage(error)) throw error;
       const plain = toPlainError(error);
-      writer.addFailure(at, name, plain);
+      book.addFailure(at, { image: name, error: plain });
       onEvent?.({ event: 'image-failed', image: name, message: plain.message, hint: plain.hint });
     }
   };
   await forEachOf(images.entries(), planConcurrency, ([at, request]) => lookUp(request, at));
-  const failed = writer.failures();
-  if (failed.length > 0 && (!keepGoing || failed.length === images.length)) {
-    if (!failed.some(({ error }) => isOutage(fromPlainError(error)))) await writer.discardPlan();
+  const failed = book.failures();
+  if (failed.length > 0 && (keepGoing !== true || failed.length === images.length)) {
+    if (!failed.some(({ error }) => isOutage(fromPlainError(error)))) await book.discard?.();
     throw failureOf(failed, images.length);
   }
 }
@@ -77,12 +99,12 @@ export function failureOf(failed: readonly FailedImage[], images: number): Airli
 }
 
 /** The registries, and before them what an interrupted run fetched of manifests and configs. */
-function withKept(source: Source, writer: BundleWriter): Source {
+function withKept(source: Source, book: PlanBook): Source {
   return {
     resolve: (reference, options) => source.resolve(reference, options),
     referrers: (repository, digest, options) => source.referrers(repository, digest, options),
     fetch: async (repository, descriptor, options) => {
-      const kept = writer.content(descriptor.digest);
+      const kept = book.kept?.(descriptor.digest);
       if (kept === undefined) return source.fetch(repository, descriptor, options);
       return Readable.from([kept.subarray(options?.offset ?? 0)], { objectMode: false });
     },

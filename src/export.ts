@@ -1,7 +1,10 @@
 import { BundleWriter } from './bundle/writer.js';
 import { AirliftError, isAirliftError } from './errors.js';
 import { downloadBlobs, type Downloaded } from './export-download.js';
-import { failureOf, planImages, type FailedImage } from './export-plan.js';
+import { WriterBook } from './export-book.js';
+import { writeLock } from './export-lock.js';
+import { failureOf, planImages, planOptionsOf, type FailedImage } from './export-plan.js';
+import { formatLock } from './lists/lock.js';
 import { digestOf } from './oci/digest.js';
 import { formatPlatform, type Platform } from './oci/platform.js';
 import { formatReference } from './oci/reference.js';
@@ -34,6 +37,8 @@ export interface ExportOptions {
   readonly force?: boolean | undefined;
   /** Look all images up anew where an interrupted run has pinned them; what it fetched and is still wanted is kept. */
   readonly refresh?: boolean | undefined;
+  /** File that gets what was looked up: as a list of images it takes the same again. */
+  readonly lock?: string | undefined;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -52,10 +57,9 @@ export interface ExportSummary {
   readonly failed: readonly FailedImage[];
 }
 
-function formatRequest({ reference, platforms, pinned }: PlanRequest): string {
-  return [formatReference(reference), pinned ?? '', ...(platforms ?? []).map(formatPlatform).sort()].join(
-    ' ',
-  );
+function formatRequest({ reference, platforms, pinned, referrers }: PlanRequest): string {
+  const parts = [formatReference(reference), pinned ?? '', ...(platforms ?? []).map(formatPlatform).sort()];
+  return (referrers === undefined ? parts : [...parts, 'with', ...[...referrers].sort()]).join(' ');
 }
 
 /** What was asked for, in a form that is the same for the same command, whatever the order of its images. */
@@ -90,23 +94,14 @@ function explained(error: unknown, options: ExportOptions): unknown {
 }
 
 async function plan(writer: BundleWriter, options: ExportOptions): Promise<void> {
-  const { onEvent } = options;
   const registry = new Registry(options.registry, options.hooks);
+  const book = new WriterBook(writer);
   try {
-    await planImages(writer, registry, {
-      images: options.images,
-      platforms: options.platforms,
-      skipMissingPlatforms: options.skipMissingPlatforms,
-      referrers: options.referrers ?? true,
-      foreignLayers: options.foreignLayers ?? 'include',
-      keepGoing: options.keepGoing ?? false,
-      warn: (message) => onEvent?.({ event: 'warning', message }),
-      onEvent,
-      signal: options.signal,
-    });
+    await planImages(book, registry, planOptionsOf(options));
   } finally {
     await registry.close();
   }
+  writer.lock = formatLock(book.locked);
 }
 
 /** Lays the bundle out and fetches all blobs. Images whose blobs can't be had leave it where that was asked for. */
@@ -161,6 +156,7 @@ export async function exportImages(options: ExportOptions): Promise<ExportSummar
       signal: options.signal,
     });
     if (writer.state === 'planning') await plan(writer, options);
+    if (options.lock !== undefined) await writeLock(options.lock, writer.lock);
     const { fetched, resumed } = await fill(writer, options);
     const { size = 0, images = 0, blobs = 0 } = writer.summary ?? {};
     const summary = {

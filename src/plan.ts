@@ -120,11 +120,14 @@ export class Planner {
 
   /**
    * Plans an image as it is, without choosing platforms.
+   * @param wanted the referrers to take, whatever others there are
    * @returns the digests of its manifests, which signatures may name
    */
-  async planImage(image: Image): Promise<Set<Digest>> {
+  async planImage(image: Image, wanted?: readonly Digest[]): Promise<Set<Digest>> {
     const subjects = await this.#addImage(image);
-    if (this.options.referrers === true) await takeReferrers(this.#walkOf(image.reference), subjects);
+    if (this.options.referrers !== true) return subjects;
+    if (wanted !== undefined) await this.#addWanted(image.reference, subjects, new Set(wanted));
+    else await takeReferrers(this.#walkOf(image.reference), subjects);
     return subjects;
   }
 

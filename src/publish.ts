@@ -88,11 +88,12 @@ export class Publisher {
 
   /**
    * Publishes one image under `name`.
+   * @param wanted the referrers to publish along, whatever others there are
    * @throws AirliftError `exists` where the tag is taken and `onExistingTag` is `error`; `not-found` where only the index is to
    *   be pushed and something below it is missing; `registry` where the original index is to be tagged and the site does not take
    *   it; what source and site throw
    */
-  async publish(image: Image, name: Reference): Promise<Published> {
+  async publish(image: Image, name: Reference, wanted?: readonly Digest[]): Promise<Published> {
     const { onExistingTag, indexOnly, originalIndex } = this.options;
     const tagged = (originalIndex === 'original' ? image.original : undefined) ?? image.root;
     const before = await this.#current(name);
@@ -109,7 +110,7 @@ export class Publisher {
       );
     }
     const { root, original, lostPin, manifests } =
-      indexOnly === true ? await this.#check(image, tagged, name) : await this.#push(image, tagged, name);
+      indexOnly === true ? await this.#check(image, tagged, name) : await this.#push(image, tagged, name, wanted);
     const { site } = this;
     const { signal } = this.options;
     const top =
@@ -129,8 +130,13 @@ export class Publisher {
   }
 
   /** Pushes everything of an image, and tags nothing. */
-  async #push(image: Image, tagged: Descriptor, name: Reference): Promise<Pushed> {
-    const plan = await this.#plan(image);
+  async #push(
+    image: Image,
+    tagged: Descriptor,
+    name: Reference,
+    wanted: readonly Digest[] | undefined,
+  ): Promise<Pushed> {
+    const plan = await this.#plan(image, wanted);
     await this.#blobs.push(plan.blobs, name);
     const isOriginal = tagged.digest !== image.root.digest;
     let lostPin: Digest | undefined;
@@ -179,7 +185,7 @@ export class Publisher {
     }
   }
 
-  async #plan(image: Image): Promise<ImagePlan> {
+  async #plan(image: Image, wanted: readonly Digest[] | undefined): Promise<ImagePlan> {
     const plan = { blobs: [] as BlobNode[], manifests: [] as ManifestNode[] };
     const seen = new Set<Digest>();
     const { signal, hasForeign, referrers = true } = this.options;
@@ -196,7 +202,7 @@ export class Publisher {
         plan.manifests.push(node);
       },
     };
-    const subjects = await new Planner(this.source, sink, { referrers, signal }).planImage(image);
+    const subjects = await new Planner(this.source, sink, { referrers, signal }).planImage(image, wanted);
     return { ...plan, subjects };
   }
 

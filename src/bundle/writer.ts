@@ -109,6 +109,15 @@ export class BundleWriter {
     return this.#summary === undefined ? 'planning' : 'laid-out';
   }
 
+  /** What says how to plan the same again; empty until it is set, and kept for a run that goes on. */
+  get lock(): string {
+    return String(this.#journal.get('lock') ?? '');
+  }
+
+  set lock(text: string) {
+    this.#plan(() => this.#journal.set('lock', text));
+  }
+
   /** The platforms of the images in the plan, `os/architecture[/variant]`, sorted. */
   platforms(): string[] {
     return this.#journal.platforms();
