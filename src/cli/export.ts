@@ -1,7 +1,9 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
+import { AirliftError } from '../errors.js';
 import { exportImages, type ExportSummary } from '../index.js';
 import { creationTime } from './environment.js';
 import { exitCodes } from './exit-codes.js';
+import { runPreview } from './export-preview.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf } from './access.js';
 import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
@@ -13,7 +15,7 @@ import { hooksOf } from './trace.js';
 
 const flags = {
   ...imageFlags,
-  output: { alias: 'o', type: 'string', demandOption: true, requiresArg: true, describe: 'bundle to write' },
+  output: { alias: 'o', type: 'string', requiresArg: true, describe: 'bundle to write' },
   ...platformFlag,
   'skip-missing-platforms': {
     type: 'boolean',
@@ -38,6 +40,16 @@ const flags = {
     default: false,
     describe: 'look all images up anew where an interrupted export has pinned them',
   },
+  lock: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'file that gets what was looked up; given to --images it takes the same again',
+  },
+  'dry-run': {
+    type: 'boolean',
+    default: false,
+    describe: 'look everything up, print images, platforms, bytes and requests, and write nothing',
+  },
   force: { alias: 'f', type: 'boolean', default: false, describe: 'replace a bundle that is there' },
   ...registryFlags,
   ...outputFlags,
@@ -57,26 +69,46 @@ function printSummary(summary: ExportSummary, milliseconds: number): void {
   printLine(`next: airlift verify ${summary.path}`);
 }
 
+function refuseUnclear({ output, dryRun, lock }: Arguments): void {
+  if (output === undefined && !dryRun) {
+    throw new AirliftError('usage', 'export: no output', {
+      hint: 'name the bundle to write with -o, or pass --dry-run to see what it would hold',
+    });
+  }
+  if (dryRun && lock !== undefined) {
+    throw new AirliftError('usage', 'export: --dry-run writes nothing, --lock neither', {
+      hint: 'leave one of them out',
+    });
+  }
+}
+
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
+  refuseUnclear(args);
   const list = await readLists(args);
   const registry = await registryOptionsOf(args, process.env, registriesIn(list));
   const images = await imagesOf('export', list, args, registry);
+  const options = {
+    images,
+    platforms: platformsOf(args.platform),
+    skipMissingPlatforms: args.skipMissingPlatforms,
+    referrers: args.referrers,
+    foreignLayers: args.foreignLayers,
+    registry,
+    hooks: hooksOf(args),
+    keepGoing: args.keepGoing,
+  };
+  const { output } = args;
+  if (args.dryRun || output === undefined) return runPreview(options, args);
   const view = progressView(args);
   try {
     const summary = await interruptible((signal) =>
       exportImages({
-        images,
-        output: args.output,
-        platforms: platformsOf(args.platform),
-        skipMissingPlatforms: args.skipMissingPlatforms,
-        referrers: args.referrers,
-        foreignLayers: args.foreignLayers,
+        ...options,
+        output,
         created: creationTime(process.env),
-        registry,
-        hooks: hooksOf(args),
         concurrency: positive('concurrency', args.concurrency),
-        keepGoing: args.keepGoing,
+        lock: args.lock,
         force: args.force,
         refresh: args.refresh,
         onEvent: view.onEvent,
@@ -110,7 +142,8 @@ export function addExport(parser: Argv): Argv {
           '$0 export rancher/pause:3.1 --platform linux/amd64,linux/arm64 -o site.tar',
           'two platforms of one image',
         )
-        .example('$0 export --images list.txt -o site.tar', 'every image of a list, all platforms'),
+        .example('$0 export --images list.txt -o site.tar', 'every image of a list, all platforms')
+        .example('$0 export --images list.txt --dry-run', 'what that would take, and cost'),
     (args) => run(args),
   );
 }

@@ -1,0 +1,60 @@
+import { previewExport, type ExportPreview } from '../index.js';
+import { exitCodes } from './exit-codes.js';
+import type { OutputArguments } from './flags.js';
+import { count, formatBytes, formatTable, printable } from './format.js';
+import { interruptible } from './interrupt.js';
+import { printJson, printLine } from './print.js';
+import { progressView } from './progress.js';
+
+type PreviewOptions = Omit<Parameters<typeof previewExport>[0], 'onEvent' | 'signal'>;
+
+function rowOf({
+  image,
+  digest,
+  platforms,
+  bytes,
+  newBytes,
+  companionOf,
+}: ExportPreview['images'][number]): string[] {
+  const kind = companionOf === undefined ? '-' : 'signature';
+  const names = platforms.length === 0 ? kind : platforms.join(', ');
+  return [image, digest.slice(0, 19), formatBytes(bytes), formatBytes(newBytes), names];
+}
+
+function printPreview(preview: ExportPreview): void {
+  const head = ['image', 'digest', 'size', 'new', 'platforms'];
+  printLine(printable(formatTable(head, preview.images.map(rowOf), [2, 3])));
+  for (const { image, error } of preview.failed) printLine(printable(`failed: ${image}: ${error.message}`));
+  printLine('');
+  const foreign = preview.foreign > 0 ? `; ${count(preview.foreign, 'foreign layer')} left out` : '';
+  printLine(
+    `${count(preview.images.length, 'image')}, ${count(preview.blobs, 'blob')}, ${formatBytes(preview.bytes)} to fetch${foreign}`,
+  );
+  for (const { registry, manifests, others, blobs, remaining, limit } of preview.requests) {
+    const left =
+      remaining === undefined ? '' : `; ${remaining}${limit === undefined ? '' : ` of ${limit}`} left`;
+    printLine(
+      printable(
+        `requests to ${registry}: ${count(manifests, 'manifest')}${left}, ${count(others, 'other lookup')}, ${count(blobs, 'blob')}`,
+      ),
+    );
+  }
+  printLine('nothing was written');
+}
+
+/** `airlift export --dry-run`: looks everything up, and tells what an export would take and cost. */
+export async function runPreview(options: PreviewOptions, args: OutputArguments): Promise<void> {
+  // The preview is one JSON document; what else there is to tell goes to standard error then.
+  const view = progressView({ ...args, json: false });
+  try {
+    const preview = await interruptible((signal) =>
+      previewExport({ ...options, onEvent: view.onEvent, signal }),
+    );
+    view.stop();
+    if (args.json) printJson(preview);
+    else printPreview(preview);
+    if (preview.failed.length > 0) process.exitCode = exitCodes.someFailed;
+  } finally {
+    view.stop();
+  }
+}
