@@ -110,7 +110,9 @@ export class Publisher {
       );
     }
     const { root, original, lostPin, manifests } =
-      indexOnly === true ? await this.#check(image, tagged, name) : await this.#push(image, tagged, name, wanted);
+      indexOnly === true
+        ? await this.#check(image, tagged, name)
+        : await this.#push(image, tagged, name, wanted);
     const { site } = this;
     const { signal } = this.options;
     const top =
