@@ -74,6 +74,9 @@ export class DownloadPool {
       case 'warning':
         this.options.hooks.warn?.(message.text);
         return;
+      case 'note':
+        this.options.hooks.note?.(message.text);
+        return;
       case 'progress':
         this.#progress(lane, message);
         return;

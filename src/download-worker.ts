@@ -18,6 +18,7 @@ const post = (message: FromWorker): void => port.postMessage(message);
 const registry = new Registry(registryOptions, {
   trace: isTraced ? (trace) => post({ type: 'trace', trace }) : undefined,
   warn: (text) => post({ type: 'warning', text }),
+  note: (text) => post({ type: 'note', text }),
 });
 const file = await BundleFile.open(path, 'r+');
 const stop = new AbortController();

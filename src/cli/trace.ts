@@ -12,8 +12,22 @@ export function formatTrace(trace: RequestTrace): string {
   return lines.join('\n');
 }
 
-/** Hooks that print traces where they are asked for, and warnings always. */
-export function hooksOf(args: Pick<RegistryArguments, 'traceRequests'>): RegistryHooks {
-  const warn = (text: string): void => printNote(`warning: ${text}`);
-  return args.traceRequests ? { warn, trace: (trace) => printNote(formatTrace(trace)) } : { warn };
+/** What was printed already: threads that reach the same registries notice the same. */
+const told = new Set<string>();
+
+function printOnce(text: string): void {
+  if (told.has(text)) return;
+  told.add(text);
+  printNote(text);
+}
+
+/** Hooks that print traces where they are asked for, notes unless `quiet`, and warnings always. */
+export function hooksOf(
+  args: Pick<RegistryArguments, 'traceRequests'> & { readonly quiet?: boolean | undefined },
+): RegistryHooks {
+  return {
+    warn: (text) => printOnce(`warning: ${text}`),
+    ...(args.quiet === true ? {} : { note: printOnce }),
+    ...(args.traceRequests ? { trace: (trace) => printNote(formatTrace(trace)) } : {}),
+  };
 }

@@ -54,6 +54,7 @@ async function speaksTls(exchange: Exchange, origin: string, registry: string): 
  */
 export function assemble(options: RegistryOptions, hooks: RegistryHooks): RegistryParts {
   const warn = (text: string): void => hooks.warn?.(secrets.scrub(text));
+  const note = (text: string): void => hooks.note?.(secrets.scrub(text));
   const secrets = new Secrets();
   const hosts = options.hosts ?? {};
   const tls = new TlsBook(options, hosts);
@@ -97,7 +98,7 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
     exchange,
     client,
     book,
-    reading: new Reading(book, warn),
+    reading: new Reading(book, { warn, note }),
     manifests,
     fallback: new ReferrersFallback(manifests),
     blobs,

@@ -119,4 +119,6 @@ export interface RegistryHooks {
   trace?(event: RequestTrace): void;
   /** What a person should know of, although it stops nothing. */
   warn?(text: string): void;
+  /** What belongs into a log: which mirror served what. Several parts of a run may say the same. */
+  note?(text: string): void;
 }

@@ -9,10 +9,16 @@ const restAfterFault = 60_000;
 export class Reading {
   readonly #resting = new Map<string, number>();
   readonly #warned = new Set<string>();
+  readonly #noted = new Set<string>();
 
   constructor(
     readonly book: EndpointBook,
-    readonly warn: (text: string) => void,
+    readonly tell: {
+      /** A mirror that is at fault. */
+      readonly warn: (text: string) => void;
+      /** Which mirror served a repository, or that the registry did in their place. */
+      readonly note: (text: string) => void;
+    },
   ) {}
 
   /**
@@ -28,27 +34,37 @@ export class Reading {
     let own: AirliftError | undefined;
     for (const [at, endpoint] of awake.entries()) {
       try {
-        return await attempt(endpoint);
+        const answer = await attempt(endpoint);
+        if (endpoints.length > 1 && wanted !== 'list') this.#noteServed(endpoint, name);
+        return answer;
       } catch (error) {
         if (!(error instanceof AirliftError)) throw error;
         if (!endpoint.isMirror) own = error;
         if (at === awake.length - 1 || error.code === 'interrupted' || error.code === 'unsupported')
           throw own ?? error;
         if (wanted === 'list' && error.code !== 'network' && error.code !== 'tls') throw error;
-        this.#note(endpoint, name, error);
+        this.#noteFault(endpoint, name, error);
       }
     }
     throw own ?? new AirliftError('not-found', `read ${formatRepository(name)}: nowhere to read it from`);
   }
 
-  #note(endpoint: Endpoint, name: Repository, error: AirliftError): void {
+  #noteServed(endpoint: Endpoint, name: Repository): void {
+    const by = endpoint.isMirror ? 'mirror' : 'the registry itself,';
+    const text = `${formatRepository(name)}: served by ${by} ${endpoint.origin}`;
+    if (this.#noted.has(text)) return;
+    this.#noted.add(text);
+    this.tell.note(text);
+  }
+
+  #noteFault(endpoint: Endpoint, name: Repository, error: AirliftError): void {
     if (error.code === 'network' || error.code === 'tls')
       this.#resting.set(endpoint.origin, Date.now() + restAfterFault);
     const key = `${endpoint.origin} ${error.code}`;
     if (error.code === 'not-found' || this.#warned.has(key)) return;
     this.#warned.add(key);
     const what = endpoint.isMirror ? 'mirror' : 'registry';
-    this.warn(
+    this.tell.warn(
       `${what} ${endpoint.origin} did not serve ${formatRepository(name)}, going on elsewhere: ${error.message}`,
     );
   }

@@ -34,9 +34,9 @@ async function start(t: TestContext, mirrorHandler: Handler): Promise<Pair> {
   return { mirror, upstream, rule, name: { registry: upstream.host, repository: 'a' } };
 }
 
-it('reads from the mirror, lists from the registry, and traces which one served', async (t) => {
+it('reads from the mirror, lists from the registry, and tells which one served', async (t) => {
   const { mirror, upstream, rule, name } = await start(t, (_request, response, url) => serve(response, url));
-  const { registry, traces, warnings } = testClient(t, { mirrors: [rule] });
+  const { registry, traces, warnings, notes } = testClient(t, { mirrors: [rule] });
   assert.equal((await registry.resolve({ ...name, tag: '1' })).digest, index.descriptor.digest);
   assert.deepEqual(await collect(await registry.fetch(name, index.descriptor)), index.bytes);
   assert.deepEqual(await collect(await registry.fetch(name, layer.descriptor)), layer.bytes);
@@ -49,14 +49,16 @@ it('reads from the mirror, lists from the registry, and traces which one served'
   for await (const tag of registry.tags(name)) tags.push(tag);
   assert.deepEqual(tags, ['a']);
   assert.deepEqual(warnings, []);
+  assert.deepEqual(notes, [`${upstream.host}/a: served by mirror http://${mirror.host}`]);
 });
 
 it('goes on with the registry where the mirror has nothing, quietly', async (t) => {
   const { rule, name } = await start(t, (_request, response) => sendFault(response, 404, 'MANIFEST_UNKNOWN'));
-  const { registry, warnings } = testClient(t, { mirrors: [rule] });
+  const { registry, warnings, notes } = testClient(t, { mirrors: [rule] });
   await registry.resolve({ ...name, tag: '1' });
   assert.deepEqual(await collect(await registry.fetch(name, layer.descriptor)), layer.bytes);
   assert.deepEqual(warnings, []);
+  assert.deepEqual(notes, [`${name.registry}/a: served by the registry itself, http://${name.registry}`]);
 });
 
 it('does not take wrong content from a mirror, and warns once', async (t) => {
