@@ -27,13 +27,20 @@ export function authFilesOf(env: Environment): string[] {
   const config = configOf(env);
   const files = [
     env['REGISTRY_AUTH_FILE'],
-    env['XDG_RUNTIME_DIR'] === undefined
-      ? undefined
-      : join(env['XDG_RUNTIME_DIR'], 'containers', 'auth.json'),
+    runtimeAuthFileOf(env),
     join(config, 'containers', 'auth.json'),
     dockerAuthFileOf(env),
   ];
-  return files.filter((file) => file !== undefined && file !== '') as string[];
+  return files.filter((file): file is string => file !== undefined && file !== '');
+}
+
+/** Where podman and skopeo keep logins until the next start of the machine (containers-auth.json(5)). */
+function runtimeAuthFileOf(env: Environment): string | undefined {
+  const runtime = firstOf(env, 'XDG_RUNTIME_DIR');
+  if (runtime !== undefined) return join(runtime, 'containers', 'auth.json');
+  // Without a session, as root in a container mostly.
+  const user = process.getuid?.();
+  return user === undefined || process.platform !== 'linux' ? undefined : `/run/containers/${user}/auth.json`;
 }
 
 /** docker's own among them: `$DOCKER_CONFIG/config.json`, which podman and skopeo read too. */

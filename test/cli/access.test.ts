@@ -89,6 +89,9 @@ test('the environment: auth files, proxies, roots, certificates', async (t) => {
   assert.deepEqual(options.proxy, { http: 'http://q:2', https: 'http://p:1', no: '.corp' });
   assert.equal(options.rootsFile, '/ca.pem');
   assert.ok(options.certsDirs?.includes('/etc/docker/certs.d'));
+  const bare = await registryOptionsOf(args({}), { ...env, XDG_RUNTIME_DIR: '' }, []);
+  const user = process.getuid?.();
+  if (process.platform === 'linux') assert.equal(bare.authFiles?.[0], `/run/containers/${user}/auth.json`);
   const own = await registryOptionsOf(args({ authfile: '/a.json' }), { ...env, ...told }, []);
   assert.deepEqual(own.authFiles, ['/a.json']);
 });

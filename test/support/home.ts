@@ -24,7 +24,7 @@ export function newHome(t: Cleanup): Home {
     env: {
       HOME: dir,
       XDG_CONFIG_HOME: undefined,
-      XDG_RUNTIME_DIR: undefined,
+      XDG_RUNTIME_DIR: join(dir, 'run'),
       DOCKER_CONFIG: undefined,
       REGISTRY_AUTH_FILE: undefined,
       CONTAINERS_REGISTRIES_CONF: undefined,
