@@ -34,12 +34,15 @@ export async function readContent(
     );
   }
   for (let wrong = 0, attempt = 1; ; attempt++) {
-    const stream = await source.fetch(repository, descriptor, { signal });
+    let stream: Readable | undefined;
     try {
+      stream = await source.fetch(repository, descriptor, { signal });
       return await readStream(stream, descriptor);
     } catch (error) {
       const isWrong = isAirliftError(error, 'digest-mismatch', 'size-mismatch') && ++wrong === 1;
-      if (attempt > rereads || !(isWrong || isAirliftError(error, 'network'))) throw error;
+      // What does not come at all was asked for often enough by the source.
+      const isBroken = stream !== undefined && isAirliftError(error, 'network');
+      if (attempt > rereads || !(isWrong || isBroken)) throw error;
     }
     await sleep(firstWait * 2 ** (attempt - 1), undefined, { signal });
   }
