@@ -28,6 +28,8 @@ export type Fault =
     }
   /** Redirects to the same path at the proxy's second host. */
   | { readonly do: 'redirect' }
+  /** Has uploads go on at the second host, by the `Location` of the answer. */
+  | { readonly do: 'relocate' }
   /** Takes `Range` out of the request, so that all of the content comes. */
   | { readonly do: 'no-range' };
 
@@ -73,6 +75,7 @@ export function chanceOf(...parts: readonly (string | number)[]): number {
 export interface Spoiling {
   readonly answer?: (Fault & { do: 'answer' }) | undefined;
   readonly redirect: boolean;
+  readonly relocate: boolean;
   readonly noRange: boolean;
   readonly request?: { readonly how: 'reset' | 'stall'; readonly after: Offset } | undefined;
   readonly response?: { readonly how: 'reset' | 'stall' | 'truncate'; readonly after: Offset } | undefined;
@@ -157,6 +160,7 @@ function putTogether(faults: readonly Fault[], place: Spoiling['place']): Spoili
   return {
     answer: of('answer'),
     redirect: of('redirect') !== undefined,
+    relocate: of('relocate') !== undefined,
     noRange: of('no-range') !== undefined,
     request: inRequest && { how: inRequest.do, after: inRequest.after ?? 0 },
     response:

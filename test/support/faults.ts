@@ -147,7 +147,7 @@ class Passing {
     response.once('close', () => {
       if (!response.writableFinished) passed.destroy();
     });
-    if (await this.#sendRequest(passed)) await this.#sendResponse(await answered);
+    if (await this.#sendRequest(passed)) await this.#sendResponse(await answered, secondUrl);
     else passed.destroy();
   }
 
@@ -182,7 +182,7 @@ class Passing {
     return true;
   }
 
-  async #sendResponse(got: IncomingMessage): Promise<void> {
+  async #sendResponse(got: IncomingMessage, secondUrl: string): Promise<void> {
     const { response, spoiling, entry } = this.parts;
     const length = Number(got.headers['content-length'] ?? unknownLength);
     const breaks = spoiling.response;
@@ -190,6 +190,8 @@ class Passing {
     const flips = spoiling.flips.map((offset) => spoiling.place(offset, length));
     const headers = withoutHops(got.headers);
     if (spoiling.noRange) delete headers['accept-ranges'];
+    if (spoiling.relocate && headers.location !== undefined)
+      headers.location = headers.location.replace(/^(?:https?:\/\/[^/]+)?/, secondUrl);
     if (spoiling.lengthBy !== 0) headers['content-length'] = String(length + spoiling.lengthBy);
     if (after > 0) {
       entry.status = got.statusCode ?? 0;

@@ -80,12 +80,20 @@ function basic(access: Access): string | undefined {
   return `Basic ${Buffer.from(`${access.user}:${access.password ?? ''}`).toString('base64')}`;
 }
 
+/** What did last, by user and repository. */
+const authorizations = new Map<string, string>();
+
 /** Asks a registry one thing, with credentials where it wants them. Redirects are not followed. */
 export async function askRegistry(host: string, ask: Ask, access: Access = {}): Promise<Answer> {
   const url = new URL(ask.path, `${access.ca === undefined ? 'http' : 'https'}://${host}`);
-  const first = await once(url, ask, access, undefined);
+  const key = `${access.user}@${host}/${/^(?:https?:\/\/[^/]+)?\/v2\/(.*)\/(?:blobs|manifests)\//.exec(ask.path)?.[1]}`;
+  // A registry that refuses may break the connection while a body is still being sent.
+  const known = ask.body === undefined ? undefined : authorizations.get(key);
+  const first = await once(url, ask, access, known);
   const challenge = first.headers['www-authenticate'];
   if (first.status !== 401 || challenge === undefined) return first;
   const authorization = challenge.startsWith('Bearer') ? await tokenFor(challenge, access) : basic(access);
-  return authorization === undefined ? first : once(url, ask, access, authorization);
+  if (authorization === undefined) return first;
+  authorizations.set(key, authorization);
+  return once(url, ask, access, authorization);
 }
