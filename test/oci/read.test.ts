@@ -40,7 +40,11 @@ test('content that breaks in the middle, or is wrong once, is asked for again', 
 });
 
 test('content that breaks or is wrong again and again is given up, and so is what does not come at all', async () => {
-  await failsWith(readContent(sourceOf(...Array<() => Readable>(20).fill(broken)), name, descriptor), 'network', /broke/);
+  await failsWith(
+    readContent(sourceOf(...Array<() => Readable>(20).fill(broken)), name, descriptor),
+    'network',
+    /broke/,
+  );
   await failsWith(
     readContent(sourceOf(flipped, flipped), name, descriptor),
     'digest-mismatch',
