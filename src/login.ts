@@ -1,4 +1,5 @@
 import { AirliftError } from './errors.js';
+import { quoted } from './oci/quoted.js';
 import { isRegistry, isRepositoryPath } from './oci/reference.js';
 import { readAuthFile } from './registry/auth-file.js';
 import type { Credentials } from './registry/credentials.js';
@@ -31,7 +32,7 @@ export function parseLoginName(text: string): string {
   const [host = '', ...namespace] = text.replace(/\/+$/, '').split('/');
   const isName = isRegistry(host) && (namespace.length === 0 || isRepositoryPath(namespace.join('/')));
   if (isName && !text.includes('://')) return [host, ...namespace].join('/');
-  throw new AirliftError('usage', `log in to ${JSON.stringify(text.slice(0, 300))}: not a registry`, {
+  throw new AirliftError('usage', `log in to ${quoted(text)}: not a registry`, {
     hint: 'write it like ghcr.io, 192.168.2.23:5000 or registry.corp/team',
   });
 }

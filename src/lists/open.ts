@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { withoutSecrets } from '../oci/quoted.js';
 import { maxListLength, type ListInput } from './read.js';
 
 /** What messages call the list that comes from `-`. */
@@ -28,7 +29,7 @@ function refusal(error: unknown, file: string): AirliftError {
       : code === 'EISDIR'
         ? 'is a directory'
         : messageOf(error).toLowerCase();
-  return new AirliftError('io', `read ${file}: ${happened}`, { cause: error });
+  return new AirliftError('io', `read ${withoutSecrets(file)}: ${happened}`, { cause: error });
 }
 
 async function readAll(stream: Readable, file: string): Promise<ListInput> {

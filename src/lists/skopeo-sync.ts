@@ -1,3 +1,4 @@
+import { quoted } from '../oci/quoted.js';
 import { isDigest } from '../oci/digest.js';
 import { isRegistry, parseReference, type Repository } from '../oci/reference.js';
 import { parseTagPattern } from './tags.js';
@@ -23,7 +24,7 @@ export function isSkopeoSync(document: YamlNode): boolean {
 function readRegistry(registry: string, node: YamlNode, into: Collector): void {
   if (!/[.:]/.test(registry) && registry !== 'localhost') {
     // skopeo takes any word as a host; a reference with such a host would mean Docker Hub everywhere else.
-    into.problem(node.line, `the registry ${JSON.stringify(registry)} needs a dot or a port in its name`);
+    into.problem(node.line, `the registry ${quoted(registry)} needs a dot or a port in its name`);
     return;
   }
   const repositoryAt = (name: string, line: number): Repository | undefined =>

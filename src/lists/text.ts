@@ -1,3 +1,4 @@
+import { quoted } from '../oci/quoted.js';
 import type { Collector } from './collector.js';
 
 const maxLineLength = 4096;
@@ -26,7 +27,7 @@ export function readTextList(text: string, into: Collector): void {
       .trimEnd();
     if (entry === '') continue;
     if (/\s/.test(entry)) {
-      into.problem(number, `${JSON.stringify(entry.slice(0, 160))} is more than one reference`);
+      into.problem(number, `${quoted(entry, 160)} is more than one reference`);
       continue;
     }
     into.reference(entry, number);

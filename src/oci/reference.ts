@@ -1,5 +1,6 @@
 import { AirliftError } from '../errors.js';
 import { isDigest, type Digest } from './digest.js';
+import { quoted } from './quoted.js';
 
 /** A repository in a registry. */
 export interface Repository {
@@ -56,7 +57,7 @@ function splitRegistry(name: string): Repository {
  */
 export function parseReference(text: string): Reference {
   const bad = (happened: string, hint?: string): never => {
-    throw new AirliftError('usage', `parse reference ${JSON.stringify(text.slice(0, 300))}: ${happened}`, {
+    throw new AirliftError('usage', `parse reference ${quoted(text)}: ${happened}`, {
       hint,
     });
   };
@@ -65,22 +66,22 @@ export function parseReference(text: string): Reference {
   if (/^[0-9a-f]{64}$/.test(text)) bad('is an image ID, not a name');
   const at = text.indexOf('@');
   const digest = at < 0 ? undefined : text.slice(at + 1);
+  // First of all: in front of something else than a digest there may be a password.
+  if (digest !== undefined && !isDigest(digest)) bad('what follows the @ is not a sha256 or sha512 digest');
   const named = at < 0 ? text : text.slice(0, at);
   const colon = named.lastIndexOf(':');
   const hasTag = colon > named.lastIndexOf('/');
   const tag = hasTag ? named.slice(colon + 1) : undefined;
   const { registry, repository } = splitRegistry(hasTag ? named.slice(0, colon) : named);
-  if (!isRegistry(registry)) bad(`${JSON.stringify(registry)} is not a registry host`);
+  if (!isRegistry(registry)) bad(`${quoted(registry)} is not a registry host`);
   if (!isRepositoryPath(repository)) {
     const lower = repository.toLowerCase();
     bad(
-      `${JSON.stringify(repository)} is not a repository path`,
+      `${quoted(repository)} is not a repository path`,
       repository !== lower && isRepositoryPath(lower) ? 'repository paths are lower case' : undefined,
     );
   }
-  if (tag !== undefined && !isTag(tag)) bad(`${JSON.stringify(tag)} is not a tag`);
-  if (digest !== undefined && !isDigest(digest))
-    bad(`${JSON.stringify(digest)} is not a sha256 or sha512 digest`);
+  if (tag !== undefined && !isTag(tag)) bad(`${quoted(tag)} is not a tag`);
   return {
     registry,
     repository,

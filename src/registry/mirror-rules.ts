@@ -1,4 +1,5 @@
 import { AirliftError } from '../errors.js';
+import { quoted } from '../oci/quoted.js';
 import { formatRepository, isRegistry, isRepositoryPath, type Repository } from '../oci/reference.js';
 import type { Mirror, MirrorRule } from './options.js';
 
@@ -41,10 +42,7 @@ export function splitLocation(location: string, origin: string): { host: string;
   const host = slash < 0 ? location : location.slice(0, slash);
   const path = slash < 0 ? '' : location.slice(slash + 1);
   if (isRegistry(host) && (path === '' || isRepositoryPath(path))) return { host, path };
-  throw new AirliftError(
-    'input',
-    `parse mirror ${JSON.stringify(location)} of ${origin}: not host[:port][/path]`,
-  );
+  throw new AirliftError('input', `parse mirror ${quoted(location)} of ${origin}: not host[:port][/path]`);
 }
 
 /** A repository's path at a mirror. */
@@ -64,13 +62,9 @@ export function repositoryAt(mirror: Mirror, path: string, rest: string, name: R
 export function parseMirrorFlag(text: string): MirrorRule {
   const origin = '--mirror';
   const bad = (): never => {
-    throw new AirliftError(
-      'usage',
-      `parse mirror ${JSON.stringify(text.slice(0, 300))}: not registry=mirror`,
-      {
-        hint: 'write it like docker.io=mirror.corp:5000',
-      },
-    );
+    throw new AirliftError('usage', `parse mirror ${quoted(text)}: not registry=mirror`, {
+      hint: 'write it like docker.io=mirror.corp:5000',
+    });
   };
   const [prefix = '', target = '', ...rest] = text.split('=');
   const match = /^(?:(https?):\/\/)?([^\s]+?)\/*$/.exec(target);

@@ -1,3 +1,4 @@
+import { quoted } from '../oci/quoted.js';
 import { AirliftError, isAirliftError } from '../errors.js';
 import type { Digest } from '../oci/digest.js';
 import {
@@ -42,15 +43,11 @@ const maxProblemsShown = 50;
  */
 export function parseSite(text: string): Site {
   const bad = (happened: string, hint?: string): never => {
-    throw new AirliftError(
-      'usage',
-      `parse site registry ${JSON.stringify(text.slice(0, 300))}: ${happened}`,
-      { hint },
-    );
+    throw new AirliftError('usage', `parse site registry ${quoted(text)}: ${happened}`, { hint });
   };
   if (text.includes('://')) bad('has a scheme', `leave out ${text.slice(0, text.indexOf('://') + 3)}`);
   const [registry = '', ...path] = text.replace(/\/+$/, '').split('/');
-  if (!isRegistry(registry)) bad(`${JSON.stringify(registry)} is not a registry host`);
+  if (!isRegistry(registry)) bad(`${quoted(registry)} is not a registry host`);
   if (!/[.:]/.test(registry) && registry !== 'localhost')
     bad(
       'a host without dot or port means a path of Docker Hub to everybody who pulls',
@@ -58,7 +55,7 @@ export function parseSite(text: string): Site {
     );
   if (path.length === 0) return { registry };
   const prefix = path.join('/');
-  if (!isRepositoryPath(prefix)) bad(`${JSON.stringify(prefix)} is not a repository path`);
+  if (!isRepositoryPath(prefix)) bad(`${quoted(prefix)} is not a repository path`);
   return { registry, prefix };
 }
 

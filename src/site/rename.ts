@@ -1,3 +1,4 @@
+import { quoted } from '../oci/quoted.js';
 import { AirliftError, isAirliftError } from '../errors.js';
 import { formatRepository, isRegistry, type Repository } from '../oci/reference.js';
 
@@ -14,7 +15,7 @@ const maxMapLength = 4 * 1024 * 1024;
 const maxProblemsShown = 50;
 
 function fail(text: string, happened: string): never {
-  throw new AirliftError('usage', `parse rename rule ${JSON.stringify(text.slice(0, 300))}: ${happened}`, {
+  throw new AirliftError('usage', `parse rename rule ${quoted(text)}: ${happened}`, {
     hint: "write it like 'docker.io/library/*=mirror/*'",
   });
 }
@@ -29,7 +30,7 @@ function completePattern(text: string, pattern: string): string {
   }
   const isHost = parts.length > 1 && (/[.:]/.test(first) || first === 'localhost');
   if (!isHost) return `docker.io/${parts.length === 1 ? 'library/' : ''}${pattern}`;
-  if (!isRegistry(first)) fail(text, `${JSON.stringify(first)} is not a registry host`);
+  if (!isRegistry(first)) fail(text, `${quoted(first)} is not a registry host`);
   return first === 'index.docker.io' ? ['docker.io', ...parts.slice(1)].join('/') : pattern;
 }
 
@@ -54,7 +55,7 @@ function compilePattern(
         text,
         at > 0 && /[:@]/.test(part)
           ? 'repositories are renamed, not tags or digests: leave them out'
-          : `${JSON.stringify(part)} can't stand in a repository`,
+          : `${quoted(part)} can't stand in a repository`,
       );
     if (pieces.length === 2) wildcards.push('*');
     return pieces.map((piece) => piece.replaceAll('.', '\\.')).join('([^/]+)');
@@ -68,8 +69,7 @@ function compileTarget(text: string, target: string, wildcards: readonly string[
   const pieces: (string | number)[] = [];
   for (const piece of target.split(/(\*+)/)) {
     if (!piece.startsWith('*')) {
-      if (!/^[a-z0-9._/-]*$/.test(piece))
-        fail(text, `${JSON.stringify(piece)} can't stand in a repository path`);
+      if (!/^[a-z0-9._/-]*$/.test(piece)) fail(text, `${quoted(piece)} can't stand in a repository path`);
       pieces.push(piece);
       continue;
     }
