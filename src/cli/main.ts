@@ -12,6 +12,7 @@ import { addIndex } from './index-command.js';
 import { addListImages } from './list-images.js';
 import { addLogin, addLogout } from './login.js';
 import { printError } from './print.js';
+import { lastOfRepeated } from './repeated.js';
 import { addSave } from './save.js';
 import { addServe } from './serve.js';
 
@@ -56,7 +57,7 @@ const commands = [
 
 /** The parser with every command, as `main` runs it and the documentation is checked against it. */
 export function parser(args: readonly string[]): Argv {
-  const base = yargs(hideDashes(args))
+  const base = lastOfRepeated(yargs(hideDashes(args)))
     .scriptName('airlift')
     .usage('$0 <command>\n\nCarry multi-platform container images into places the network can’t reach.');
   return commands

@@ -46,6 +46,32 @@ test('every bad line of every list is told at once, with file and line, before a
   assert.deepEqual(readdirSync(dir), ['list.txt']);
 });
 
+test('of a flag that is given more than once the last value counts, lists are put together', async (t) => {
+  const dir = temp(t);
+  const list = join(dir, 'list.txt');
+  writeFileSync(list, '127.0.0.1:1/a:1\n');
+  const { stderr } = await airlift(
+    [
+      ...[
+        'export',
+        '127.0.0.1:1/b:1',
+        '--images',
+        list,
+        '--images',
+        list,
+        '-o',
+        'never.tar',
+        '-o',
+        join(dir, 'a.tar'),
+      ],
+      ...['-j', '2', '-j', '1', '--idle-timeout', '5s', '--idle-timeout', 'soon'],
+    ],
+    { codes: [2], cwd: dir },
+  );
+  assert.match(stderr, /--idle-timeout: not a duration; got "soon"/);
+  assert.deepEqual(readdirSync(dir), ['list.txt']);
+});
+
 test('errors with --json are one JSON line', async () => {
   const { stdout } = await airlift(['export', 'Redis', '-o', 'x.tar', '--json'], { codes: [2] });
   const error = JSON.parse(stdout) as { event: string; code: string; message: string };
