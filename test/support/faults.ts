@@ -20,6 +20,8 @@ export interface FaultProxyOptions {
   readonly seed?: string | number;
   /** Headers that the second host adds to what it passes on, as a store that trusts its signed addresses needs none. */
   readonly secondHeaders?: Readonly<Record<string, string>>;
+  /** What redirects add to addresses at the second host, `name=value`. */
+  readonly signature?: string;
 }
 
 export interface FaultProxy {
@@ -65,7 +67,9 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
       log.requests.push(entry);
       request.on('error', () => undefined);
       response.on('error', () => undefined);
-      const passing = new Passing({ request, response, spoiling, entry, agent, upstream: options.upstream });
+      const { upstream, signature } = options;
+      const parts = { request, response, spoiling, entry, agent, upstream, signature };
+      const passing = new Passing(parts);
       const headers = name === 'second' ? (options.secondHeaders ?? {}) : {};
       const answered = passing.answer(headers, `http://${secondHost}`).catch(() => passing.reset());
       void answered.then(() => (entry.ended = true));
@@ -111,6 +115,11 @@ interface PassingParts {
   readonly entry: LoggedRequest;
   readonly agent: Agent;
   readonly upstream: string;
+  readonly signature: string | undefined;
+}
+
+function signed(url: string, signature: string | undefined): string {
+  return signature === undefined ? url : `${url}${url.includes('?') ? '&' : '?'}${signature}`;
 }
 
 /** One request on its way through. */
@@ -122,12 +131,12 @@ class Passing {
   }
 
   async answer(added: Readonly<Record<string, string>>, secondUrl: string): Promise<void> {
-    const { request, response, spoiling, entry, agent, upstream } = this.parts;
+    const { request, response, spoiling, entry, agent, upstream, signature } = this.parts;
     if (spoiling.answer !== undefined || spoiling.redirect) {
       await this.#drain();
       const { status, headers, body } = spoiling.answer ?? {
         status: 307,
-        headers: { location: `${secondUrl}${entry.target}` },
+        headers: { location: signed(`${secondUrl}${entry.target}`, signature) },
         body: '',
       };
       entry.status = status;

@@ -83,6 +83,13 @@ function basic(access: Access): string | undefined {
 /** What did last, by user and repository. */
 const authorizations = new Map<string, string>();
 
+/** The authorization that a registry wants for reading a path. */
+export async function authorizationFor(host: string, path: string, access: Access): Promise<string> {
+  const { headers } = await askRegistry(host, { method: 'GET', path });
+  const challenge = headers['www-authenticate'] ?? '';
+  return challenge.startsWith('Bearer') ? tokenFor(challenge, access) : (basic(access) ?? '');
+}
+
 /** Asks a registry one thing, with credentials where it wants them. Redirects are not followed. */
 export async function askRegistry(host: string, ask: Ask, access: Access = {}): Promise<Answer> {
   const url = new URL(ask.path, `${access.ca === undefined ? 'http' : 'https'}://${host}`);
