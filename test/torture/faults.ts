@@ -1,0 +1,47 @@
+/** What a network and registries do to a run: faults drawn by dice. */
+import { failing, retryLater, type Rule } from '../support/fault-rules.js';
+import type { Dice } from './dice.js';
+
+/** Flags with which a run meets faults within the patience of a test. */
+export const hasty = ['--retry-delay', '5ms', '--idle-timeout', '400ms'];
+
+const content = /\/(?:blobs|manifests)\//;
+
+/** Pieces in which content goes through, so that a run lasts long enough to be killed in its middle. */
+export function slowness(dice: Dice): Rule {
+  return { fault: { do: 'slow', bytes: 65_536, every: dice.between(1, 4) }, path: /\/blobs\// };
+}
+
+/** Up to three kinds of fault for whoever downloads. */
+export function downloadFaults(dice: Dice): Rule[] {
+  const chance = 0.05 + dice.roll() * 0.3;
+  const all: readonly [Rule, ...Rule[]] = [
+    { fault: { do: 'reset', after: 'random' }, method: 'GET', path: content, chance },
+    { fault: { do: 'truncate', after: 'random' }, method: 'GET', path: content, chance },
+    { fault: { do: 'stall', after: 'random' }, method: 'GET', path: content, times: dice.between(1, 4) },
+    { fault: { do: 'flip', at: 'random' }, method: 'GET', path: content, times: 1 },
+    { fault: failing(dice.pick([500, 502, 503, 504])), chance },
+    { fault: retryLater(dice.pick([429, 503]), 0), chance },
+    { fault: { do: 'wrong-length', by: dice.pick([-1, 1, -1000, 1000]) }, path: content, times: 2 },
+    { fault: { do: 'no-range' }, chance },
+    { fault: { do: 'reset', in: 'request', after: 0 }, chance },
+  ];
+  return Array.from({ length: dice.between(0, 3) }, () => dice.pick(all));
+}
+
+/** Up to three kinds of fault for whoever uploads. */
+export function uploadFaults(dice: Dice): Rule[] {
+  const chance = 0.05 + dice.roll() * 0.3;
+  const writes = /^(?:PUT|PATCH|POST)$/;
+  const all: readonly [Rule, ...Rule[]] = [
+    { fault: { do: 'reset', in: 'request', after: 'random' }, method: writes, chance },
+    // It was done, and nobody heard of it.
+    { fault: { do: 'reset', after: 0 }, method: writes, chance },
+    { fault: { do: 'stall', in: 'request', after: 'random' }, method: writes, times: dice.between(1, 3) },
+    { fault: { do: 'stall', after: 0 }, times: 1 },
+    { fault: failing(dice.pick([500, 502, 503, 504])), chance },
+    { fault: retryLater(dice.pick([429, 503]), 0), chance },
+    { fault: { do: 'truncate', after: 'random' }, method: 'GET', path: content, chance },
+  ];
+  return Array.from({ length: dice.between(0, 3) }, () => dice.pick(all));
+}

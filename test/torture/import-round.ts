@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { startDockerRegistry } from '../support/docker-registry.js';
+import { startFaultProxy } from '../support/faults.js';
+import { needs } from '../support/peers.js';
+import { askRegistry } from '../support/registry-http.js';
+import { serveStore } from '../support/serve-store.js';
+import { startAirlift } from '../support/started.js';
+import type { Cleanup } from '../support/temp.js';
+import { sameContent, walkRegistry } from '../support/walk.js';
+import type { Arena } from './arena.js';
+import type { Dice } from './dice.js';
+import { hasty, slowness, uploadFaults } from './faults.js';
+import { stopSomewhere } from './kill.js';
+import type { Tally } from './tally.js';
+
+/** Fails where a tag points at less than a whole image. Gives how many tags there are. */
+async function checkTags(host: string, arena: Arena): Promise<number> {
+  let tags = 0;
+  for (const { repository, tag, walk } of arena.images) {
+    const path = `/v2/${repository}/manifests/${tag}`;
+    const accept = 'application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json';
+    const { status } = await askRegistry(host, { method: 'HEAD', path, headers: { accept } });
+    if (status === 404) continue;
+    sameContent((await walkRegistry(host, repository, tag)).content, walk);
+    tags++;
+  }
+  return tags;
+}
+
+/** One import, or copy, stopped a few times, and run again until all is there. */
+export async function importRound(t: Cleanup, arena: Arena, dice: Dice, tally: Tally): Promise<void> {
+  const verb = dice.pick(['import', 'import', 'copy']);
+  const isReal = needs('docker-registry') === false && dice.isLucky(0.5);
+  const registry = isReal ? await startDockerRegistry() : undefined;
+  if (registry !== undefined) t.after(() => registry.stop());
+  const host = registry?.host ?? (await serveStore(t));
+  const proxy = await startFaultProxy({ upstream: `http://${host}`, seed: dice.seed });
+  t.after(() => proxy.stop());
+  const transfers = dice.pick([1, 2, 4, 8]);
+  const sources = verb === 'copy' ? arena.references : [arena.bundle];
+  const command = [verb, ...sources, '--to', proxy.host, '-j', String(transfers), ...hasty];
+  if (dice.isLucky(0.4)) command.push('--chunk-size', dice.pick(['64k', '1M']));
+  let stops = 0;
+  for (let left = dice.between(1, 3); left > 0; left--) {
+    proxy.heal();
+    proxy.use(slowness(dice), ...uploadFaults(dice));
+    if (verb === 'copy') arena.proxy.use(slowness(dice));
+    const run = startAirlift([...command, '--retries', dice.pick(['1', '3'])]);
+    const { stop, ended } = await stopSomewhere(run, proxy.log, arena.usual, dice);
+    const { code, signal, stderr } = ended;
+    assert.ok(code === 0 || code === 1 || code === 130 || signal !== null, `ended with ${code}: ${stderr}`);
+    assert.ok(!/\n\s+at /.test(stderr), stderr);
+    stops++;
+    tally.count(`${verb}: ${stop} sent`);
+    tally.count(`${verb}: ended with ${code ?? signal}`);
+    tally.count('tags looked at between, each whole', await checkTags(host, arena));
+  }
+  proxy.heal();
+  arena.proxy.heal();
+  const { code, stderr } = await startAirlift(command).ended;
+  assert.equal(code, 0, stderr);
+  tally.count(`${verb}: reruns to the end`);
+  assert.equal(await checkTags(host, arena), arena.images.length);
+  const content = [...new Map(arena.images.flatMap(({ walk }) => [...walk])).values()];
+  const total = content.reduce((sum, found) => sum + (found === 'absent' ? 0 : found.size), 0);
+  const sent = proxy.log.received(/\/blobs\/uploads\//);
+  // Faults make a run send a blob again; where none is drawn, a stop costs what was under way.
+  const inFlight = stops * transfers * (arena.largest + 10_000);
+  const spoiled = proxy.log.requests.filter(({ faults }) => faults.some((name) => name !== 'slow')).length;
+  if (spoiled === 0) assert.ok(sent <= total + inFlight, `sent ${sent} of ${total}`);
+  tally.movedAgain(Math.max(0, sent - total));
+  arena.proxy.log.clear();
+}

@@ -1,0 +1,42 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { FaultLog } from '../support/fault-log.js';
+import type { Ended, Started } from '../support/started.js';
+import type { Dice } from './dice.js';
+
+/** How a run is stopped; `pause` lets it sleep as a closed laptop does, and wake up. */
+export type Stop = 'SIGKILL' | 'SIGINT' | 'SIGTERM' | 'pause';
+
+const moved = (log: FaultLog): number =>
+  log.requests.reduce((sum, { sent, received }) => sum + sent + received, 0);
+
+/**
+ * Stops a run at a random point: a moment, a request or a byte that passes.
+ * @param usual what an undisturbed run takes: milliseconds, requests, bytes
+ */
+export async function stopSomewhere(
+  run: Started,
+  log: FaultLog,
+  usual: { readonly milliseconds: number; readonly requests: number; readonly bytes: number },
+  dice: Dice,
+): Promise<{ stop: Stop; ended: Ended }> {
+  const stop = dice.pick<Stop>(['SIGKILL', 'SIGKILL', 'SIGKILL', 'SIGINT', 'SIGTERM', 'pause']);
+  const by = dice.pick(['time', 'requests', 'bytes']);
+  const [requests, bytes] = [log.requests.length, moved(log)];
+  const share = dice.roll();
+  let isOver = false;
+  const ended = run.ended.finally(() => (isOver = true));
+  const until = Date.now() + share * usual.milliseconds * 1.2;
+  const isReached = (): boolean =>
+    by === 'time'
+      ? Date.now() >= until
+      : by === 'requests'
+        ? log.requests.length - requests >= share * usual.requests
+        : moved(log) - bytes >= share * usual.bytes;
+  while (!isOver && !isReached()) await sleep(2);
+  if (stop === 'pause') {
+    run.send('SIGSTOP');
+    await sleep(dice.between(50, 900));
+    run.send('SIGCONT');
+  } else run.send(stop);
+  return { stop, ended: await ended };
+}
