@@ -4,21 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { formatBytes } from '../oci/bytes.js';
 import { FileRange } from './byte-range.js';
 
 /** What is left on the disk of the temporary directory for others, in bytes. */
 const reserve = 64 * 1024 * 1024;
 
 const spaceHint = 'name a directory with more space with --tmp-dir';
-
-/** A number of bytes for people. */
-export function formatBytes(bytes: number): string {
-  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let unit = 0;
-  let value = bytes;
-  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
-}
 
 /** What is left of chunks once the first `bytes` are taken off. */
 function without(chunks: readonly Buffer[], bytes: number): Buffer[] {

@@ -1,8 +1,9 @@
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { AirliftError, isAirliftError } from '../errors.js';
+import { formatBytes } from '../oci/bytes.js';
 import type { FileRange } from './byte-range.js';
-import { formatBytes, type Scratch } from './scratch.js';
+import type { Scratch } from './scratch.js';
 import { decompress } from './decompress.js';
 import { FrameSplitter } from './zstd-frames.js';
 

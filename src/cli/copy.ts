@@ -1,17 +1,16 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { copyImages, copyNames, type CopyOptions, type CopySummary } from '../index.js';
+import { copyImages, copyNames, type CopyOptions } from '../index.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
 import { argumentsOfEnd, flagsOfEnd, hasEnd } from './ends.js';
 import { exitCodes } from './exit-codes.js';
 import { FailedList, failedFlag } from './failed.js';
 import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';
-import { count, formatBytes, formatDuration } from './format.js';
-import { imageFlags, imagesOf, readLists, registriesIn } from './images.js';
+import { imageFlags, imagesOf, readLists, referencesPositional, registriesIn } from './images.js';
 import { interruptible, withWayOn } from './interrupt.js';
 import { emitNames, nameFlags, printNames, siteOf } from './names.js';
-import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
+import { showPublished } from './publish-summary.js';
 import { hooksOf } from './trace.js';
 
 const flags = {
@@ -47,19 +46,6 @@ const flags = {
 type Arguments = ArgumentsCamelCase<
   InferredOptionTypes<typeof flags> & { references?: string[] | undefined }
 >;
-
-function printSummary(summary: CopySummary, milliseconds: number): void {
-  for (const pin of summary.lostPins)
-    printLine(`not kept: ${pin} (the registry takes no index whose other platforms are missing)`);
-  for (const { image, error } of summary.failed) printLine(`failed: ${image}: ${error.message}`);
-  const skipped =
-    summary.skippedImages > 0 ? `, ${count(summary.skippedImages, 'tag')} left as they were` : '';
-  printLine(
-    `copied ${count(summary.copied.length, 'image')} to ${summary.target} in ${formatDuration(milliseconds)}: ` +
-      `${count(summary.uploadedBlobs, 'blob')} sent (${formatBytes(summary.uploadedBytes)}), ${summary.mountedBlobs} mounted, ` +
-      `${summary.existingBlobs} there before${skipped}`,
-  );
-}
 
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
@@ -113,9 +99,7 @@ async function run(args: Arguments): Promise<void> {
       failed.write(),
     );
     view.stop();
-    if (args.json) printJson({ event: 'done', ...summary, milliseconds: Date.now() - started });
-    else printSummary(summary, Date.now() - started);
-    if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
+    showPublished('copied', summary, args, started);
   } catch (error) {
     throw withWayOn(error);
   } finally {
@@ -129,13 +113,7 @@ export function addCopy(parser: Argv): Argv {
     'copy [references..]',
     'copy images from registries to another registry, without a bundle between',
     (yargs) =>
-      ownFlagsFirst(
-        yargs.positional('references', {
-          type: 'string',
-          array: true,
-          describe: 'images, as docker names them',
-        }),
-      )
+      ownFlagsFirst(yargs.positional('references', referencesPositional))
         .options(flags)
         .example(
           '$0 copy --images list.txt --platform linux/amd64,linux/arm64 --to 192.168.2.23:5000',

@@ -1,7 +1,7 @@
 import { previewExport, type ExportPreview } from '../index.js';
 import { exitCodes } from './exit-codes.js';
 import type { OutputArguments } from './flags.js';
-import { count, formatBytes, formatTable, printable } from './format.js';
+import { count, formatBytes, formatTable } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
@@ -23,8 +23,8 @@ function rowOf({
 
 function printPreview(preview: ExportPreview): void {
   const head = ['image', 'digest', 'size', 'new', 'platforms'];
-  printLine(printable(formatTable(head, preview.images.map(rowOf), [2, 3])));
-  for (const { image, error } of preview.failed) printLine(printable(`failed: ${image}: ${error.message}`));
+  printLine(formatTable(head, preview.images.map(rowOf), [2, 3]));
+  for (const { image, error } of preview.failed) printLine(`failed: ${image}: ${error.message}`);
   printLine('');
   const foreign = preview.foreign > 0 ? `; ${count(preview.foreign, 'foreign layer')} left out` : '';
   printLine(
@@ -34,9 +34,7 @@ function printPreview(preview: ExportPreview): void {
     const left =
       remaining === undefined ? '' : `; ${remaining}${limit === undefined ? '' : ` of ${limit}`} left`;
     printLine(
-      printable(
-        `requests to ${registry}: ${count(manifests, 'manifest')}${left}, ${count(others, 'other lookup')}, ${count(blobs, 'blob')}`,
-      ),
+      `requests to ${registry}: ${count(manifests, 'manifest')}${left}, ${count(others, 'other lookup')}, ${count(blobs, 'blob')}`,
     );
   }
   printLine('nothing was written');

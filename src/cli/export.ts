@@ -8,7 +8,7 @@ import { ownFlagsFirst, registryFlags, registryOptionsOf } from './access.js';
 import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
-import { imagesOf, imageFlags, readLists, registriesIn } from './images.js';
+import { imagesOf, imageFlags, readLists, referencesPositional, registriesIn } from './images.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
 import { hooksOf } from './trace.js';
@@ -130,13 +130,7 @@ export function addExport(parser: Argv): Argv {
     'export [references..]',
     'pull images from registries into one bundle',
     (yargs) =>
-      ownFlagsFirst(
-        yargs.positional('references', {
-          type: 'string',
-          array: true,
-          describe: 'images, as docker names them',
-        }),
-      )
+      ownFlagsFirst(yargs.positional('references', referencesPositional))
         .options(flags)
         .example(
           '$0 export rancher/pause:3.1 --platform linux/amd64,linux/arm64 -o site.tar',

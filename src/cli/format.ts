@@ -1,18 +1,6 @@
 /** How figures are shown to people: powers of 1000, as docker prints image sizes. */
 
-const units = ['B', 'kB', 'MB', 'GB', 'TB'];
-
-/** `1.9 GB`, `12 kB`, `0 B`. */
-export function formatBytes(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  while (value >= 999.5 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  const digits = unit > 0 && value < 9.95 ? 1 : 0;
-  return `${value.toFixed(digits)} ${units[unit]}`;
-}
+export { formatBytes } from '../oci/bytes.js';
 
 /** `3.4 s`, `2 min 05 s`, `1 h 02 min`. */
 export function formatDuration(milliseconds: number): string {

@@ -22,6 +22,13 @@ export const imageFlags = {
   'all-tags': { type: 'boolean', default: false, describe: 'take every tag of images named without one' },
 } as const satisfies Record<string, Options>;
 
+/** `[references..]` */
+export const referencesPositional = {
+  type: 'string',
+  array: true,
+  describe: 'images, as docker names them',
+} as const;
+
 export type ImageArguments = ArgumentsCamelCase<
   InferredOptionTypes<typeof imageFlags> & { references?: string[] | undefined }
 >;

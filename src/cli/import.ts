@@ -1,17 +1,16 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { importImages, siteNames, type ImportSummary } from '../index.js';
+import { importImages, siteNames } from '../index.js';
 import { archiveFlags, inputsOf } from './archives.js';
-import { exitCodes } from './exit-codes.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
 import { outputFlags, positive } from './flags.js';
-import { count, formatBytes, formatDuration } from './format.js';
 import { importIntoBundle } from './import-bundle.js';
 import { interruptible, withWayOn } from './interrupt.js';
-import { printJson, printLine } from './print.js';
+import { printLine } from './print.js';
 import { emitNames, nameFlags, printNames, siteOf } from './names.js';
 import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
+import { showPublished } from './publish-summary.js';
 import { hooksOf } from './trace.js';
 
 const flags = {
@@ -37,21 +36,6 @@ const flags = {
 } as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { inputs: string[] }>;
-
-function printSummary(summary: ImportSummary, milliseconds: number): void {
-  for (const pin of summary.lostPins)
-    printLine(`not kept: ${pin} (the registry takes no index whose other platforms are missing)`);
-  for (const { image, error } of summary.failed) printLine(`failed: ${image}: ${error.message}`);
-  const skipped =
-    summary.skippedImages > 0 ? `, ${count(summary.skippedImages, 'tag')} left as they were` : '';
-  printLine(
-    `imported ${count(summary.images, 'image')} to ${summary.target} in ${formatDuration(milliseconds)}: ` +
-      `${count(summary.uploadedBlobs, 'blob')} uploaded (${formatBytes(summary.uploadedBytes)}), ${summary.mountedBlobs} mounted, ` +
-      `${summary.existingBlobs} there before${skipped}`,
-  );
-  const [example] = summary.published;
-  if (example !== undefined) printLine(`next: docker pull ${example.target}`);
-}
 
 async function run(args: Arguments): Promise<void> {
   const { output, to: target, force } = args;
@@ -93,9 +77,9 @@ async function publish(args: Arguments, target: string): Promise<void> {
       }),
     );
     view.stop();
-    if (args.json) printJson({ event: 'done', ...summary, milliseconds: Date.now() - started });
-    else printSummary(summary, Date.now() - started);
-    if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
+    showPublished('imported', summary, args, started);
+    const [example] = summary.published;
+    if (!args.json && example !== undefined) printLine(`next: docker pull ${example.target}`);
   } catch (error) {
     throw withWayOn(error);
   } finally {

@@ -6,7 +6,6 @@ import { parseReference } from '../oci/reference.js';
 import type { IndexFieldOptions, IndexOptions, IndexSummary } from '../tagged-index.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
 import { outputFlags } from './flags.js';
-import { printable } from './format.js';
 import { fieldFlags, formatFlag, keyValues, sourceFlags, sourcesOf } from './index-flags.js';
 import { addIndexInspect } from './index-inspect.js';
 import { interruptible } from './interrupt.js';
@@ -41,9 +40,7 @@ function printSummary(done: string, summary: IndexSummary): void {
   const copies = copied > 0 ? `, ${copied} copied here` : '';
   const change = previous === undefined ? '' : previous === digest ? ', unchanged' : `\nbefore: ${previous}`;
   printLine(
-    printable(
-      `${done} ${reference}: ${digest}, ${children === 1 ? '1 child' : `${children} children`}${copies}${change}`,
-    ),
+    `${done} ${reference}: ${digest}, ${children === 1 ? '1 child' : `${children} children`}${copies}${change}`,
   );
 }
 

@@ -3,7 +3,7 @@ import { inspectIndex, type IndexChildReport, type IndexReport } from '../inspec
 import { isIndex } from '../oci/media-types.js';
 import { parseReference } from '../oci/reference.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf } from './access.js';
-import { formatTable, printable } from './format.js';
+import { formatTable } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { hooksOf } from './trace.js';
@@ -74,7 +74,7 @@ async function run(args: Arguments): Promise<void> {
   );
   if (args.raw) process.stdout.write(bytes);
   else if (args.json) printJson(report);
-  else for (const line of linesOf(report)) printLine(printable(line));
+  else for (const line of linesOf(report)) printLine(line);
 }
 
 /** `airlift index inspect <reference>` */

@@ -1,6 +1,6 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { inspect, type Inspection } from '../index.js';
-import { count, formatBytes, formatTable, printable } from './format.js';
+import { count, formatBytes, formatTable } from './format.js';
 import { printJson, printLine } from './print.js';
 
 const flags = {
@@ -25,7 +25,7 @@ async function run(args: Arguments): Promise<void> {
     printJson(inspection);
     return;
   }
-  printLine(printable(formatTable(['image', 'platform', 'size', 'digest'], rowsOf(inspection), [2])));
+  printLine(formatTable(['image', 'platform', 'size', 'digest'], rowsOf(inspection), [2]));
   const shared = inspection.sharedBytes > 0 ? `, sharing saved ${formatBytes(inspection.sharedBytes)}` : '';
   const leftOut =
     inspection.leftOut > 0
@@ -33,8 +33,8 @@ async function run(args: Arguments): Promise<void> {
       : '';
   printLine('');
   printLine(
-    `${printable(inspection.bundle)}: ${count(inspection.images.length, 'image')}, ${count(inspection.blobs, 'blob')}, ` +
-      `${formatBytes(inspection.size)} in all${shared}${leftOut}, made ${printable(inspection.created)}`,
+    `${inspection.bundle}: ${count(inspection.images.length, 'image')}, ${count(inspection.blobs, 'blob')}, ` +
+      `${formatBytes(inspection.size)} in all${shared}${leftOut}, made ${inspection.created}`,
   );
 }
 

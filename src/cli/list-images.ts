@@ -4,7 +4,6 @@ import { placeOf, type ImageList, type ListedReference } from '../lists/listed.j
 import { formatPlatform } from '../oci/platform.js';
 import { formatReference, formatRepository } from '../oci/reference.js';
 import { showDashes } from './dash.js';
-import { printable } from './format.js';
 import { printJson, printLine, printNote } from './print.js';
 
 const flags = {
@@ -28,12 +27,10 @@ function printList(list: ImageList, where: boolean): void {
   for (const listed of list.references) {
     const remarks = [platformsOf(listed)?.join(','), listed.pinned, where ? placeOf(listed) : undefined];
     const remark = remarks.filter((text) => text !== undefined).join(' ');
-    printLine(printable(`${formatReference(listed.reference)}${remark === '' ? '' : `  # ${remark}`}`));
+    printLine(`${formatReference(listed.reference)}${remark === '' ? '' : `  # ${remark}`}`);
   }
   for (const { repository, pattern, ...place } of list.patterns) {
-    printLine(
-      printable(`# ${formatRepository(repository)}: tags by ${pattern}${where ? `, ${placeOf(place)}` : ''}`),
-    );
+    printLine(`# ${formatRepository(repository)}: tags by ${pattern}${where ? `, ${placeOf(place)}` : ''}`);
   }
 }
 

@@ -12,7 +12,7 @@ import {
 } from '../index.js';
 import { formatReference } from '../oci/reference.js';
 import { isLoopback } from '../registry/endpoint.js';
-import { formatTable, printable } from './format.js';
+import { formatTable } from './format.js';
 import { printJson, printLine, printNote } from './print.js';
 
 /** Flags of the commands that give images names at a site. */
@@ -67,7 +67,7 @@ export function printNames(names: readonly SiteName[], json: boolean): void {
     digest,
   ]);
   if (json) printJson(rows.map(([source, site, digest]) => ({ source, site, digest })));
-  else printLine(printable(formatTable(['source', 'site', 'digest'], rows)));
+  else printLine(formatTable(['source', 'site', 'digest'], rows));
 }
 
 /** Writes what nodes need to find the images under their old names, below one directory. */

@@ -3,7 +3,7 @@ import { printable } from './format.js';
 
 /** Writes a line for people or scripts to standard output. */
 export function printLine(text: string): void {
-  process.stdout.write(`${text}\n`);
+  process.stdout.write(`${printable(text)}\n`);
 }
 
 /** Writes a line to standard error, where it can't disturb what a script reads. */

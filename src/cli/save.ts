@@ -8,7 +8,7 @@ import { ownFlagsFirst, registryFlags, registryOptionsOf } from './access.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import { showDashes } from './dash.js';
 import { outputFlags, platformFlag, platformsOf } from './flags.js';
-import { count, formatBytes, formatDuration, printable } from './format.js';
+import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine, printNote } from './print.js';
 import { progressView } from './progress.js';
@@ -88,7 +88,7 @@ async function sourcesOf(args: Arguments): Promise<SaveFrom> {
 function printSummary({ files }: SaveSummary, milliseconds: number, print: (text: string) => void): void {
   for (const { path, size, images, platform } of files) {
     const what = platform === undefined ? '' : ` for ${platform}`;
-    print(printable(`saved ${count(images, 'image')}${what} to ${path}: ${formatBytes(size)}`));
+    print(`saved ${count(images, 'image')}${what} to ${path}: ${formatBytes(size)}`);
   }
   print(`in ${formatDuration(milliseconds)}`);
 }

@@ -2,7 +2,7 @@ import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yar
 import { verify, type VerifyReport } from '../index.js';
 import { exitCodes } from './exit-codes.js';
 import { outputFlags } from './flags.js';
-import { count, formatBytes, formatDuration, printable } from './format.js';
+import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
@@ -13,11 +13,9 @@ type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle
 
 function printReport(report: VerifyReport, milliseconds: number): void {
   for (const { thing, detail, images } of report.problems) {
-    printLine(printable(`damaged: ${thing}: ${detail}`));
+    printLine(`damaged: ${thing}: ${detail}`);
     for (const { reference, platforms } of images) {
-      printLine(
-        printable(`  breaks ${reference}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`),
-      );
+      printLine(`  breaks ${reference}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`);
     }
   }
   const what = `${count(report.images, 'image')}, ${count(report.blobs, 'blob')}, ${formatBytes(report.blobBytes)}`;

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,27 +10,11 @@ import { gunzipSync } from 'node:zlib';
 import { compressLayer } from '../../src/archive/compress.js';
 import { isAirliftError } from '../../src/errors.js';
 import { digestOf } from '../../src/oci/digest.js';
+import { chunked, sample } from '../support/software.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'airlift-gzip-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
 const mebibyte = 1024 * 1024;
-
-/** Bytes that look like software: repetitive text between runs that don't compress. The same on every run. */
-function sample(size: number): Buffer {
-  const out = Buffer.alloc(size);
-  for (let at = 0, turn = 0; at < size; turn++) {
-    const noise = createHash('sha512').update(String(turn)).digest();
-    at += noise.copy(out, at);
-    at += out.write(`usr/lib/module-${turn % 97}/file-${turn}.so `.repeat(3), at);
-  }
-  return out;
-}
-
-function chunked(bytes: Buffer, size: number): Readable {
-  const chunks: Buffer[] = [];
-  for (let at = 0; at < bytes.length; at += size) chunks.push(bytes.subarray(at, at + size));
-  return Readable.from(chunks);
-}
 
 test('members hold the content, and the result says what both sides are', async () => {
   for (const size of [0, 1, mebibyte - 1, mebibyte, mebibyte + 1, 5 * mebibyte + 4321]) {

@@ -1,35 +1,16 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { createWriteStream, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { test } from 'node:test';
 import { nodeEncoder } from '../../src/archive/zstd-encoders.js';
 import { zstdFrames, type ZstdOptions } from '../../src/archive/zstd-writer.js';
 import { testDigest } from '../support/content.js';
 import { needs, run } from '../support/peers.js';
+import { chunked, sample } from '../support/software.js';
 import { temp } from '../support/temp.js';
 
 const mebibyte = 1024 * 1024;
-
-/** Bytes that look like software: repetitive text between runs that don't compress. The same on every run. */
-function sample(size: number): Buffer {
-  const out = Buffer.alloc(size);
-  for (let at = 0, turn = 0; at < size; turn++) {
-    const noise = createHash('sha512').update(String(turn)).digest();
-    at += noise.copy(out, at);
-    at += out.write(`usr/lib/module-${turn % 97}/file-${turn}.so `.repeat(3), at);
-  }
-  return out;
-}
-
-/** Content in chunks, each with memory of its own. */
-function chunked(bytes: Buffer, size: number): Readable {
-  const chunks: Buffer[] = [];
-  for (let at = 0; at < bytes.length; at += size) chunks.push(Buffer.from(bytes.subarray(at, at + size)));
-  return Readable.from(chunks);
-}
 
 async function packed(bytes: Buffer, options: ZstdOptions, chunk = 300_000): Promise<Buffer> {
   const chunks: Buffer[] = [];
