@@ -3,6 +3,7 @@ import type { BundleWriter } from './bundle/writer.js';
 import type { FailedImage, PlanBook } from './export-plan.js';
 import type { Digest } from './oci/digest.js';
 import type { LockedImage } from './lists/lock.js';
+import { formatReference } from './oci/reference.js';
 import type { PlannedImage } from './plan.js';
 import { subjectOfTag } from './referrers.js';
 
@@ -14,20 +15,21 @@ function lockedOf({ reference, root, original, platforms, referrers = [] }: Plan
 /** A bundle's journal as the book of a plan, with what it takes to plan the same again. */
 export class WriterBook implements PlanBook {
   readonly sink;
-  readonly #locked = new Map<number, readonly LockedImage[]>();
 
   constructor(private readonly writer: BundleWriter) {
     this.sink = writerSink(writer);
   }
 
   addImages(at: number, images: readonly PlannedImage[]): void {
-    for (const image of images)
+    for (const image of images) {
       this.writer.addImage(image, { companionOf: subjectOfTag(image.reference.tag) });
-    this.#locked.set(at, images.map(lockedOf));
+      this.writer.forgetFailure(formatReference(image.reference));
+    }
+    this.writer.note(at, JSON.stringify(images.map(lockedOf)));
   }
 
-  addFailure(at: number, { image, error }: FailedImage): void {
-    this.writer.addFailure(at, image, error);
+  addFailure(position: number, failed: FailedImage): void {
+    this.writer.addFailure({ ...failed, position });
   }
 
   failures(): readonly FailedImage[] {
@@ -41,9 +43,10 @@ export class WriterBook implements PlanBook {
   discard(): Promise<void> {
     return this.writer.discardPlan();
   }
+}
 
-  /** What was planned, in the order of the list. */
-  get locked(): LockedImage[] {
-    return [...this.#locked].sort(([a], [b]) => a - b).flatMap(([, images]) => images);
-  }
+/** What a bundle was planned from, in the order of the list; without what was dropped since. */
+export function lockedImages(writer: BundleWriter): LockedImage[] {
+  const noted = [...writer.notes()].flatMap((note) => JSON.parse(note) as LockedImage[]);
+  return noted.filter(({ reference }) => writer.hasImage(formatReference(reference)));
 }

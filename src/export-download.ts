@@ -1,10 +1,9 @@
 /** The second half of an export: the blobs of a laid-out bundle are fetched. */
 import { availableParallelism } from 'node:os';
-import type { BundleWriter, PendingBlob } from './bundle/writer.js';
+import type { BundleWriter, LostBlob, PendingBlob } from './bundle/writer.js';
 import { DownloadPool } from './download-pool.js';
-import { isAirliftError, type AirliftError } from './errors.js';
-import type { Digest } from './oci/digest.js';
-import { isOutage } from './outages.js';
+import { isAirliftError, toPlainError, type AirliftError } from './errors.js';
+import { isOutage, Outages } from './outages.js';
 import type { OnEvent } from './progress.js';
 import type { RegistryHooks, RegistryOptions } from './registry/registry.js';
 import { forEachOf } from './slots.js';
@@ -25,14 +24,13 @@ export interface Downloaded {
   readonly fetched: number;
   /** Bytes that an interrupted run had left and that were right. */
   readonly resumed: number;
-  /** Blobs that can't be had, with what their registry answered. */
-  readonly lost: readonly { readonly digest: Digest; readonly error: AirliftError }[];
+  readonly lost: readonly LostBlob[];
 }
 
 /**
  * Fetches every blob that is pending.
- * @throws AirliftError what `transferBlob` throws at the first blob that fails, with `keepGoing` at the first whose failure
- *   may pass; `no-space`, `io`, `interrupted`
+ * @throws AirliftError what `transferBlob` throws at the first blob that fails; with `keepGoing` only in the end, and only where
+ *   a failure may pass; `no-space`, `io`, `interrupted`
  */
 export async function downloadBlobs(writer: BundleWriter, options: DownloadOptions): Promise<Downloaded> {
   const { registry, hooks, concurrency, onEvent, signal } = options;
@@ -47,7 +45,9 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
   });
   const abort = (): void => pool.abort();
   signal?.addEventListener('abort', abort);
-  const lost: { digest: Digest; error: AirliftError }[] = [];
+  const lost: LostBlob[] = [];
+  const outages = new Outages();
+  let outage: AirliftError | undefined;
   let fetched = 0;
   let resumed = 0;
   const fetchOne = async (blob: PendingBlob): Promise<void> => {
@@ -66,22 +66,37 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
   };
   try {
     await forEachOf(writer.pending(), concurrency, async (blob) => {
+      const { descriptor, repository } = blob;
       try {
+        outages.check(repository.registry);
         await fetchOne(blob);
+        outages.succeeded(repository.registry);
       } catch (error) {
-        if (!options.keepGoing || !isLoss(error)) throw error;
-        lost.push({ digest: blob.descriptor.digest, error });
+        if (options.keepGoing && isLoss(error)) {
+          lost.push({ repository, descriptor, error: toPlainError(error) });
+        } else if (options.keepGoing && isAirliftError(error) && isOutage(error)) {
+          outages.failed(repository.registry, error);
+          outage ??= error;
+        } else {
+          // The others end where they are, and note it.
+          pool.abort();
+          throw error;
+        }
       }
     });
   } finally {
     signal?.removeEventListener('abort', abort);
     await pool.close();
   }
+  if (outage !== undefined) throw outage;
   return { fetched, resumed, lost };
 }
 
+/** Statuses of a registry, or of what stands before it, that is down for a while. */
+const down: ReadonlySet<number> = new Set([502, 503, 504]);
+
 /** Whether a blob can't be had from its registry, however often it is asked for. */
 function isLoss(error: unknown): error is AirliftError {
-  const isRefused = isAirliftError(error, 'not-found', 'unauthorized', 'denied', 'registry');
-  return isRefused ? !isOutage(error) : isAirliftError(error, 'digest-mismatch', 'size-mismatch');
+  if (isAirliftError(error, 'registry')) return !down.has(error.status ?? 0);
+  return isAirliftError(error, 'not-found', 'unauthorized', 'denied', 'digest-mismatch', 'size-mismatch');
 }

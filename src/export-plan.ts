@@ -24,6 +24,9 @@ export interface PlanImagesOptions extends PlanOptions {
   readonly onEvent?: OnEvent | undefined;
 }
 
+/** An image of a list, and its place there. */
+export type ListEntry = readonly [at: number, request: PlanRequest];
+
 /** What an export says of planning. */
 export function planOptionsOf(options: PlanImagesOptions): PlanImagesOptions {
   const { images, platforms, skipMissingPlatforms, referrers, foreignLayers, keepGoing } = options;
@@ -57,34 +60,55 @@ export interface PlanBook {
  *   reached and `keepGoing` is not set; `interrupted`
  */
 export async function planImages(book: PlanBook, source: Source, options: PlanImagesOptions): Promise<void> {
+  const { images, keepGoing } = options;
+  await lookUp(book, source, options, images.entries());
+  const failed = book.failures();
+  if (failed.length > 0 && (keepGoing !== true || failed.length === images.length)) {
+    if (!failed.some(({ error }) => isOutage(fromPlainError(error)))) await book.discard?.();
+    throw failureOf(failed, images.length);
+  }
+}
+
+/**
+ * Looks up some images of a list and enters them into a book, or that they failed.
+ * @throws AirliftError at once where a registry can't be reached and `keepGoing` is not set; `no-space`, `io`, `interrupted`
+ */
+export async function lookUp(
+  book: PlanBook,
+  source: Source,
+  options: PlanImagesOptions,
+  entries: Iterable<ListEntry>,
+): Promise<void> {
   const { images, keepGoing, onEvent, signal } = options;
   const planner = new Planner(withKept(source, book), book.sink, options);
   const outages = new Outages();
-  let position = 0;
-  const lookUp = async (request: PlanRequest, at: number): Promise<void> => {
-    const name = formatReference(request.reference);
+  let resolved = 0;
+  await forEachOf(entries, planConcurrency, async ([at, request]) => {
+    const image = nameOf(request);
     const { registry } = request.reference;
     try {
       signal?.throwIfAborted();
       outages.check(registry);
       book.addImages(at, await planner.plan(request));
       outages.succeeded(registry);
-      onEvent?.({ event: 'resolved', image: name, position: ++position, images: images.length });
+      onEvent?.({ event: 'resolved', image, position: ++resolved, images: images.length });
     } catch (error) {
       if (isAirliftError(error, 'interrupted', 'no-space', 'io') || signal?.aborted === true) throw error;
       outages.failed(registry, error);
       if (keepGoing !== true && isOutage(error)) throw error;
-      const plain = toPlainError(error);
-      book.addFailure(at, { image: name, error: plain });
-      onEvent?.({ event: 'image-failed', image: name, message: plain.message, hint: plain.hint });
+      const failed = { image, error: toPlainError(error) };
+      book.addFailure(at, failed);
+      tellFailed(failed, onEvent);
     }
-  };
-  await forEachOf(images.entries(), planConcurrency, ([at, request]) => lookUp(request, at));
-  const failed = book.failures();
-  if (failed.length > 0 && (keepGoing !== true || failed.length === images.length)) {
-    if (!failed.some(({ error }) => isOutage(fromPlainError(error)))) await book.discard?.();
-    throw failureOf(failed, images.length);
-  }
+  });
+}
+
+export function nameOf({ reference }: PlanRequest): string {
+  return formatReference(reference);
+}
+
+export function tellFailed({ image, error }: FailedImage, onEvent: OnEvent | undefined): void {
+  onEvent?.({ event: 'image-failed', image, message: error.message, hint: error.hint });
 }
 
 /** One error for the images that failed: their own where it is one, a list where there are more. */

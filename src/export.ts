@@ -1,9 +1,10 @@
 import { BundleWriter } from './bundle/writer.js';
-import { AirliftError, isAirliftError } from './errors.js';
+import { AirliftError, fromPlainError, isAirliftError } from './errors.js';
 import { downloadBlobs, type Downloaded } from './export-download.js';
-import { WriterBook } from './export-book.js';
+import { planFailedImages } from './export-again.js';
+import { lockedImages, WriterBook } from './export-book.js';
 import { writeLock } from './export-lock.js';
-import { failureOf, planImages, planOptionsOf, type FailedImage } from './export-plan.js';
+import { planImages, planOptionsOf, tellFailed, type FailedImage } from './export-plan.js';
 import { formatLock } from './lists/lock.js';
 import { digestOf } from './oci/digest.js';
 import { formatPlatform, type Platform } from './oci/platform.js';
@@ -93,15 +94,29 @@ function explained(error: unknown, options: ExportOptions): unknown {
   });
 }
 
+/** Plans all images, or what failed of them in an interrupted run whose plan holds. */
 async function plan(writer: BundleWriter, options: ExportOptions): Promise<void> {
   const registry = new Registry(options.registry, options.hooks);
-  const book = new WriterBook(writer);
+  const planOptions = planOptionsOf(options);
   try {
-    await planImages(book, registry, planOptionsOf(options));
+    if (writer.state === 'planning') await planImages(new WriterBook(writer), registry, planOptions);
+    else await planFailedImages(writer, registry, planOptions);
   } finally {
     await registry.close();
   }
-  writer.lock = formatLock(book.locked);
+}
+
+async function saveLock(writer: BundleWriter, { lock }: ExportOptions): Promise<void> {
+  if (lock !== undefined) await writeLock(lock, formatLock(lockedImages(writer)));
+}
+
+/** The error where blobs are lost of every image that is left. */
+function lossOf([first]: Downloaded['lost'], images: number): AirliftError {
+  if (first !== undefined && images === 1) return fromPlainError(first.error);
+  return new AirliftError(
+    first?.error.code ?? 'not-found',
+    `export: no image is left; of each a blob can't be had, as of one: ${first?.error.message}`,
+  );
 }
 
 /** Lays the bundle out and fetches all blobs. Images whose blobs can't be had leave it where that was asked for. */
@@ -129,14 +144,10 @@ async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<
     fetched += downloaded.fetched;
     resumed += downloaded.resumed;
     if (downloaded.lost.length === 0) return { fetched, resumed };
-    let left = images;
-    for (const { digest, error } of downloaded.lost) {
-      for (const image of writer.dropImages(digest, error)) {
-        left--;
-        onEvent?.({ event: 'image-failed', image, message: error.message, hint: error.hint });
-      }
-    }
-    if (left === 0) throw failureOf(writer.failures(), options.images.length);
+    const dropped = new Set(writer.dropImages(downloaded.lost));
+    if (dropped.size === 0) throw lossOf(downloaded.lost, images);
+    await saveLock(writer, options);
+    for (const failure of writer.failures()) if (dropped.has(failure.image)) tellFailed(failure, onEvent);
   }
 }
 
@@ -155,8 +166,8 @@ export async function exportImages(options: ExportOptions): Promise<ExportSummar
       refresh: options.refresh,
       signal: options.signal,
     });
-    if (writer.state === 'planning') await plan(writer, options);
-    if (options.lock !== undefined) await writeLock(options.lock, writer.lock);
+    await plan(writer, options);
+    await saveLock(writer, options);
     const { fetched, resumed } = await fill(writer, options);
     const { size = 0, images = 0, blobs = 0 } = writer.summary ?? {};
     const summary = {
@@ -167,7 +178,7 @@ export async function exportImages(options: ExportOptions): Promise<ExportSummar
       blobs,
       fetchedBytes: fetched,
       resumedBytes: resumed,
-      failed: writer.failures(),
+      failed: writer.failures().map(({ image, error }) => ({ image, error })),
     };
     await writer.finish();
     return summary;

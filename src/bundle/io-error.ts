@@ -7,6 +7,8 @@ const hints: Readonly<Record<string, string>> = {
   EFBIG: 'the filesystem takes no file of this size (FAT32 ends at 4 GiB)',
 };
 
+export const noSpaceHint = 'free some space and run the same command again: it goes on where it was';
+
 /**
  * An error of the operating system as an AirliftError: `no-space` where the disk or quota is full, else `io`.
  * @param attempted what was tried and on what, e.g. `write site.tar.partial`
@@ -16,7 +18,7 @@ export function ioError(attempted: string, cause: unknown): AirliftError {
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new AirliftError('no-space', `${attempted}: no space left on the device (${code})`, {
       cause,
-      hint: 'free some space and run the same command again: it goes on where it was',
+      hint: noSpaceHint,
     });
   const text = messageOf(cause)
     .replace(/^E[A-Z0-9]+: /, '')

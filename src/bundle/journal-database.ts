@@ -1,5 +1,6 @@
 import Database from 'better-sqlite3';
 import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { noSpaceHint } from './io-error.js';
 import { journalSchema, journalVersion } from './journal-schema.js';
 import { prepareJournal, type JournalStatements } from './journal-statements.js';
 
@@ -52,7 +53,10 @@ export function journalError(attempted: string, cause: unknown): AirliftError {
   if (code.startsWith('SQLITE_BUSY'))
     return new AirliftError('busy', `${attempted}: in use by another run`, { cause });
   if (code === 'SQLITE_FULL')
-    return new AirliftError('no-space', `${attempted}: no space left on the device`, { cause });
+    return new AirliftError('no-space', `${attempted}: no space left on the device`, {
+      cause,
+      hint: noSpaceHint,
+    });
   // A broken schema shows as an error in SQL that is right.
   const isDamage = /^SQLITE_(NOTADB|CORRUPT|ERROR|CONSTRAINT|MISMATCH)/.test(code);
   return new AirliftError(isDamage ? 'damaged' : 'io', `${attempted}: ${text}`, { cause });

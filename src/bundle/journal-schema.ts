@@ -7,7 +7,7 @@
  * `marks` says how many bytes of a blob stand from a byte of the file on, which is not the blob's place where it was planned
  * anew since; `done` holds for the run that set it: the next one checks again. `checkpoints` holds digests of a blob's first
  * bytes, by which a run finds out how many of them are right. `moving` is the one blob that is on its way to its new place,
- * `failures` are the images that could not be planned.
+ * `failures` are the images that failed, `notes` what the planner wants to be told of each image.
  */
 export const journalSchema = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL) WITHOUT ROWID;
@@ -52,7 +52,13 @@ CREATE TABLE images (
   original INTEGER,
   companion_of TEXT
 ) WITHOUT ROWID;
-CREATE TABLE failures (position INTEGER PRIMARY KEY, image TEXT NOT NULL, error TEXT NOT NULL);
+CREATE TABLE notes (position INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE failures (
+  image TEXT PRIMARY KEY,
+  position INTEGER NOT NULL,
+  error TEXT NOT NULL,
+  lost TEXT
+) WITHOUT ROWID;
 CREATE TABLE marks (
   blob INTEGER PRIMARY KEY,
   position INTEGER NOT NULL,

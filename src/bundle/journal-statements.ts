@@ -7,13 +7,6 @@ const values = {
   knownBlob: 'SELECT 1 FROM blobs WHERE digest = ? AND size IS NOT NULL AND left_out IS NULL',
   imageRoot: 'SELECT root FROM images WHERE reference = ?',
   content: 'SELECT bytes FROM contents JOIN blobs ON blobs.id = contents.blob WHERE digest = ?',
-  // What names the blob, what names that, and what a referrer among them refers to.
-  dropping: `WITH RECURSIVE up (id) AS (
-      SELECT id FROM blobs WHERE digest = ?
-      UNION SELECT parent FROM up CROSS JOIN edges ON child = up.id AND role NOT IN ('subject', 'original')
-      UNION SELECT child FROM up CROSS JOIN edges ON parent = up.id AND role = 'subject'
-    )
-    SELECT reference FROM images WHERE root IN up ORDER BY reference`,
 } as const;
 
 const others = {
@@ -35,10 +28,10 @@ const others = {
       os_version = @osVersion, os_features = @osFeatures
     WHERE blob = @id AND (platform IS NULL OR @platform < platform)`,
   insertEdge: 'INSERT OR IGNORE INTO edges (parent, role, position, child) VALUES (?, ?, ?, ?)',
-  insertImage: 'INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?)',
-  dropImage: 'DELETE FROM images WHERE reference = ?',
-  insertFailure: 'INSERT OR REPLACE INTO failures VALUES (?, ?, ?)',
-  failures: 'SELECT image, error FROM failures ORDER BY position',
+  // Who asked for a signature by its name gets it whatever becomes of what it signs.
+  insertImage: `INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (reference) DO UPDATE SET companion_of = NULL WHERE excluded.companion_of IS NULL`,
+  note: 'INSERT OR REPLACE INTO notes VALUES (?, ?)',
   mark: `INSERT INTO marks (blob, position, have, done)
     SELECT id, ? + "offset", min(?, size), ? FROM blobs WHERE digest = ? AND "offset" IS NOT NULL
     ON CONFLICT (blob) DO UPDATE SET position = excluded.position, have = excluded.have, done = excluded.done`,

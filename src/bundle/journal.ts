@@ -7,6 +7,7 @@ import { isIndex } from '../oci/media-types.js';
 import { formatPlatform } from '../oci/platform.js';
 import { formatReference } from '../oci/reference.js';
 import type { Image } from '../oci/source.js';
+import { digestOfPlan } from './plan-digest.js';
 import { connect, empty } from './journal-database.js';
 import type { JournalStatements } from './journal-statements.js';
 import type { BlobKind, BlobNode, EdgeRole, LeftOut, ManifestNode, Mark } from './planned.js';
@@ -26,6 +27,7 @@ const commitEvery = 5000;
  */
 export class Journal {
   #adds = 0;
+  #isHeld = false;
   #committed = performance.now();
   #database: Database.Database;
   #statements: JournalStatements;
@@ -77,7 +79,7 @@ export class Journal {
       for (const blob of damaged) this.#statements.dropContent.run(blob);
       database.exec(`
         DELETE FROM marks WHERE blob IN (SELECT blob FROM moving);
-        DELETE FROM moving; DELETE FROM meta; DELETE FROM manifests; DELETE FROM edges; DELETE FROM images; DELETE FROM failures;
+        DELETE FROM moving; DELETE FROM meta; DELETE FROM manifests; DELETE FROM edges; DELETE FROM images; DELETE FROM failures; DELETE FROM notes;
         DROP INDEX IF EXISTS blobs_by_ordinal; DROP INDEX IF EXISTS blobs_by_size; DROP INDEX IF EXISTS edges_up;
         UPDATE blobs SET size = NULL, kind = NULL, media_type = NULL, registry = NULL, repository = NULL, urls = NULL,
           left_out = NULL, ordinal = NULL, "offset" = NULL;
@@ -98,6 +100,10 @@ export class Journal {
   /** Whether it knows of bytes that the file holds. */
   get hasMarks(): boolean {
     return this.database.prepare('SELECT EXISTS (SELECT 1 FROM marks WHERE have > 0)').pluck().get() === 1;
+  }
+
+  get hasImages(): boolean {
+    return this.database.prepare('SELECT EXISTS (SELECT 1 FROM images)').pluck().get() === 1;
   }
 
   /** Whether anything was fetched that another run of the same command need not fetch again. */
@@ -124,9 +130,36 @@ export class Journal {
   }
 
   commit(): void {
+    if (this.#isHeld) return;
     if (this.database.inTransaction) this.database.exec('COMMIT');
     this.#adds = 0;
     this.#committed = performance.now();
+  }
+
+  /** Begins a change of a laid-out plan, which is made as a whole by `settle`, or not at all. */
+  hold(): void {
+    this.commit();
+    this.database.exec('BEGIN');
+    this.#isHeld = true;
+  }
+
+  /** A change was begun that is not made yet. */
+  get isHeld(): boolean {
+    return this.#isHeld;
+  }
+
+  /** Makes the change. From here on, whatever happens, the plan is the changed one, which is to be laid out again. */
+  settle(): void {
+    this.set('state', 'changed');
+    this.set('plan', digestOfPlan(this));
+    this.#isHeld = false;
+    this.commit();
+  }
+
+  /** Takes the change back. */
+  rollBack(): void {
+    this.#isHeld = false;
+    if (this.database.inTransaction) this.database.exec('ROLLBACK');
   }
 
   #added(): void {
@@ -274,36 +307,20 @@ export class Journal {
     })();
   }
 
-  /** Notes an image that could not be planned; `position` orders the list, `error` is plain data. */
-  addFailure(position: number, image: string, error: string): void {
+  note(position: number, text: string): void {
     this.#added();
-    this.#statements.insertFailure.run(position, image, error);
+    this.#statements.note.run(position, text);
   }
 
-  /**
-   * Takes the images out of a laid-out plan that a blob belongs to, itself or by a referrer, and notes them as failed with
-   * `error`. The rest is to be laid out again.
-   * @returns their references
-   */
-  dropImages(digest: Digest, error: string): string[] {
-    const { dropping, insertFailure, dropImage } = this.#statements;
-    return this.database.transaction(() => {
-      const images = dropping.all(digest) as string[];
-      let position = this.database
-        .prepare('SELECT coalesce(max(position), 0) FROM failures')
-        .pluck()
-        .get() as number;
-      for (const image of images) {
-        insertFailure.run(++position, image, error);
-        dropImage.run(image);
-      }
-      this.set('state', 'planning');
-      return images;
-    })();
+  notes(): Iterable<string> {
+    return this.database
+      .prepare('SELECT text FROM notes ORDER BY position')
+      .pluck()
+      .iterate() as Iterable<string>;
   }
 
-  failures(): { image: string; error: string }[] {
-    return this.#statements.failures.all() as { image: string; error: string }[];
+  hasImage(reference: string): boolean {
+    return this.#statements.imageRoot.get(reference) !== undefined;
   }
 
   /** Waits until everything so far is on the disk. */
@@ -312,8 +329,13 @@ export class Journal {
     this.database.pragma('wal_checkpoint(TRUNCATE)');
   }
 
+  /** A change that was begun and not made is forgotten. */
   close(): void {
-    this.commit();
-    this.database.close();
+    try {
+      if (this.#isHeld) this.rollBack();
+      this.commit();
+    } finally {
+      this.database.close();
+    }
   }
 }

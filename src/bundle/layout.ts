@@ -60,6 +60,7 @@ export class Layout {
     this.journal.commit();
     prunePlan(this.journal);
     checkPlan(this.journal);
+    if (this.journal.isHeld) this.journal.settle();
     placeBlobs(this.journal);
     await this.#withHead(async (head) => {
       const start = headLength(head);
@@ -85,18 +86,33 @@ export class Layout {
   /**
    * Takes up a sound plan that an interrupted run laid out, and writes again whatever of the file is known. Gives undefined
    * where what the journal holds beside the plan is damaged: then everything is to be planned anew.
+   * @param fileSize bytes of the file, behind which no mark can be right
    * @throws AirliftError `no-space`, `interrupted`, `io`
    */
-  async restore(signal?: AbortSignal): Promise<LayoutSummary | undefined> {
-    clipMarks(this.journal, (await this.file.stat()).size);
+  async restore(fileSize: number, signal?: AbortSignal): Promise<LayoutSummary | undefined> {
+    clipMarks(this.journal, fileSize);
     await moveWritten(this.journal, this.file, signal);
-    if ((await this.#digestOnDisk()) === this.journal.get('head')) {
+    if (await this.hasHead()) {
       return (await this.#makeFile(undefined)) ? this.summary() : undefined;
     }
     return await this.#withHead(async (head) => {
       const isSame = this.#digestOf(head) === this.journal.get('head');
       return isSame && (await this.#makeFile(head)) ? this.summary() : undefined;
     });
+  }
+
+  /**
+   * Lays a plan out that an interrupted run changed.
+   * @throws AirliftError as `layOut`
+   */
+  async layOutAgain(fileSize: number, signal?: AbortSignal): Promise<LayoutSummary> {
+    clipMarks(this.journal, fileSize);
+    return this.layOut(false, signal);
+  }
+
+  /** Whether the file begins with the head of this plan. */
+  async hasHead(): Promise<boolean> {
+    return (await this.#digestOnDisk()) === this.journal.get('head');
   }
 
   /** Writes what stands behind the last blob. */

@@ -3,6 +3,7 @@ import type { Journal } from './journal.js';
 
 /** Bytes moved at a time. */
 const chunkSize = 1024 * 1024;
+const nothing = Buffer.alloc(0);
 
 /** A blob whose bytes stand elsewhere than the plan wants them. */
 interface Move {
@@ -24,8 +25,8 @@ interface Step {
  * overwritten that is still to be moved: what goes towards the end is moved from the last on, then what goes towards the
  * begin from the first on.
  *
- * A process may be killed at any instant: each chunk is in the journal before it is written, and written once more by the
- * next run.
+ * A process may be killed at any instant: a chunk that overwrites part of itself is in the journal before it is written, and
+ * written once more by the next run.
  * @throws AirliftError `interrupted`, `no-space`, `io`
  */
 export async function moveWritten(journal: Journal, file: BundleFile, signal?: AbortSignal): Promise<void> {
@@ -91,8 +92,10 @@ class Mover {
       const chunk = Buffer.alloc(length);
       this.#file.readSync(chunk, from + at);
       moved += length;
-      save.run(blob, moved, to + at, chunk);
+      if (Math.abs(to - from) < length) save.run(blob, moved, to + at, chunk);
       this.#file.writevSync([chunk], to + at);
+      // A chunk that does not overwrite itself can be moved once more.
+      if (Math.abs(to - from) >= length) save.run(blob, moved, to + at, nothing);
       await new Promise(setImmediate);
     }
     this.#step = undefined;

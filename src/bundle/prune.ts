@@ -1,14 +1,19 @@
 import type { Journal } from './journal.js';
 import { bytesOnly } from './placement.js';
 
-/** The blobs that images of the plan reach, and the referrers of those. `edges_up` finds what refers to a blob. */
+/**
+ * The blobs that images of the plan reach, the referrers of those, and the signatures that are tagged for them. `edges_up`
+ * finds what refers to a blob.
+ */
 const reached = `
   WITH RECURSIVE reached (id) AS (
-    SELECT root FROM images
-    UNION SELECT original FROM images WHERE original IS NOT NULL
+    SELECT root FROM images WHERE companion_of IS NULL
+    UNION SELECT original FROM images WHERE original IS NOT NULL AND companion_of IS NULL
     UNION SELECT child FROM reached CROSS JOIN edges ON parent = reached.id AND role <> 'subject'
       AND parent NOT IN (${bytesOnly})
     UNION SELECT parent FROM reached CROSS JOIN edges ON child = reached.id AND role = 'subject'
+    UNION SELECT root FROM reached CROSS JOIN blobs ON blobs.id = reached.id
+      CROSS JOIN images ON images.companion_of = blobs.digest
   )`;
 
 /**
@@ -19,8 +24,10 @@ export function prunePlan(journal: Journal): void {
   journal.database.transaction(() => {
     journal.database.exec(`
       CREATE INDEX IF NOT EXISTS edges_up ON edges (child) WHERE role = 'subject';
+      CREATE INDEX IF NOT EXISTS images_by_companion ON images (companion_of) WHERE companion_of IS NOT NULL;
       CREATE TEMP TABLE kept AS ${reached} SELECT id FROM reached;
       CREATE UNIQUE INDEX temp.kept_by_id ON kept (id);
+      DELETE FROM images WHERE companion_of NOT IN (SELECT digest FROM blobs WHERE id IN kept);
       DELETE FROM edges WHERE parent NOT IN kept OR child NOT IN kept;
       DELETE FROM manifests WHERE blob NOT IN kept;
       DELETE FROM contents WHERE blob NOT IN kept;

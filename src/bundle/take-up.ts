@@ -6,6 +6,7 @@ import { Layout, type LayoutSummary } from './layout.js';
 import { clipMarks } from './marks.js';
 import { refuseExisting, refuseOther } from './output-name.js';
 import { digestOfPlacement } from './placement.js';
+import { digestOfPlan } from './plan-digest.js';
 
 export interface TakeUpOptions {
   /** Seconds since 1970. */
@@ -37,12 +38,12 @@ export interface TakenUp {
 export async function takeUp(journal: Journal, path: string, options: TakeUpOptions): Promise<TakenUp> {
   const { fingerprint, replace, refresh = false, signal } = options;
   if (!isSound(journal)) journal.restart();
-  const isLaidOut = journal.get('state') === 'laid-out';
+  const state = journal.get('state');
+  const isLaidOut = state === 'laid-out' || state === 'changed';
   const isSame = journal.get('fingerprint') === fingerprint;
-  if (isLaidOut && isSame && journal.get('named') === 1 && (await isWhole(path, journal))) {
-    const file = await BundleFile.open(path, 'r+');
-    const layout = new Layout(journal, file);
-    return { file, layout, summary: layout.summary(), isNamed: true, isSalvage: false };
+  if (state === 'laid-out' && isSame && refresh !== true) {
+    const named = await findNamed(path, journal);
+    if (named !== undefined) return named;
   }
   if (replace !== true) await refuseExisting(path);
   if (isLaidOut && !isSame && !refresh) refuseOther(path, String(journal.get('fingerprint')), fingerprint);
@@ -50,7 +51,7 @@ export async function takeUp(journal: Journal, path: string, options: TakeUpOpti
   try {
     const layout = new Layout(journal, file);
     const { size } = await file.stat();
-    const summary = isLaidOut && !refresh ? await restore(layout, signal) : undefined;
+    const summary = isLaidOut && !refresh ? await restore(layout, state, size, signal) : undefined;
     if (summary === undefined) {
       // A plan that was laid out and does not hold any more is not to be trusted in any part.
       forgetPlan(journal, !isLaidOut || refresh);
@@ -65,18 +66,32 @@ export async function takeUp(journal: Journal, path: string, options: TakeUpOpti
   }
 }
 
-/** Whether the file under the final name is the one that the journal is of. */
-async function isWhole(path: string, journal: Journal): Promise<boolean> {
+/**
+ * The whole bundle that an earlier run gave its name before it was stopped, or undefined where there is none. Its head has the
+ * digest of every entry, and no file gets its name before all of it is on the disk.
+ */
+async function findNamed(path: string, journal: Journal): Promise<TakenUp | undefined> {
   const sizeOf = async (name: string): Promise<number | undefined> =>
     (await stat(name).catch(() => undefined))?.size;
-  return (
-    (await sizeOf(path)) === Number(journal.get('size')) && (await sizeOf(`${path}.partial`)) === undefined
-  );
+  if ((await sizeOf(path)) !== Number(journal.get('size')) || (await sizeOf(`${path}.partial`)) !== undefined)
+    return undefined;
+  const file = await BundleFile.open(path, 'r+');
+  const layout = new Layout(journal, file);
+  if (await layout.hasHead())
+    return { file, layout, summary: layout.summary(), isNamed: true, isSalvage: false };
+  await file.close();
+  return undefined;
 }
 
-async function restore(layout: Layout, signal: AbortSignal | undefined): Promise<LayoutSummary | undefined> {
+/** Takes a plan up that an earlier run laid out, or changed and did not lay out again. */
+async function restore(
+  layout: Layout,
+  state: 'laid-out' | 'changed',
+  size: number,
+  signal: AbortSignal | undefined,
+): Promise<LayoutSummary | undefined> {
   try {
-    return await layout.restore(signal);
+    return state === 'changed' ? await layout.layOutAgain(size, signal) : await layout.restore(size, signal);
   } catch (cause) {
     const error = journalError('read the journal', cause);
     if (error.code === 'damaged') return undefined;
@@ -99,7 +114,9 @@ function forgetPlan(journal: Journal, isTrusted: boolean): void {
 function isSound(journal: Journal): boolean {
   try {
     if (!journal.isIntact()) return false;
-    return journal.get('state') !== 'laid-out' || digestOfPlacement(journal) === journal.get('plan');
+    const state = journal.get('state');
+    if (state === 'changed') return digestOfPlan(journal) === journal.get('plan');
+    return state !== 'laid-out' || digestOfPlacement(journal) === journal.get('plan');
   } catch (cause) {
     const error = journalError('read the journal', cause);
     if (error.code === 'damaged') return false;

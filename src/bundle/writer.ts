@@ -1,8 +1,16 @@
 import { rename, rm } from 'node:fs/promises';
-import { AirliftError, toPlainError, type PlainError } from '../errors.js';
+import { AirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Image } from '../oci/source.js';
+import {
+  dropImagesOf,
+  forgetFailure,
+  listFailures,
+  noteFailure,
+  type Failure,
+  type LostBlob,
+} from './failures.js';
 import type { BundleFile } from './file.js';
 import { ioError } from './io-error.js';
 import { journalError } from './journal-database.js';
@@ -15,6 +23,7 @@ import type { BlobNode, EdgeRole, LeftOut, ManifestNode } from './planned.js';
 import { takeUp, type TakenUp } from './take-up.js';
 import { isTarTime } from './tar.js';
 
+export type { Failure, LostBlob } from './failures.js';
 export type { Checkpoint, PendingBlob } from './pending.js';
 
 export interface BundleOptions {
@@ -50,6 +59,8 @@ export class BundleWriter {
   readonly #isNamed: boolean;
   #isSalvage: boolean;
   #summary: LayoutSummary | undefined;
+  /** What was laid out before the plan was changed. */
+  #before: LayoutSummary | undefined;
   #isClosed = false;
 
   private constructor(
@@ -109,13 +120,18 @@ export class BundleWriter {
     return this.#summary === undefined ? 'planning' : 'laid-out';
   }
 
-  /** What says how to plan the same again; empty until it is set, and kept for a run that goes on. */
-  get lock(): string {
-    return String(this.#journal.get('lock') ?? '');
+  /** Keeps what the planner wants to know of an image of its list later, in the place of what it said before. */
+  note(position: number, text: string): void {
+    this.#plan(() => this.#journal.note(position, text));
   }
 
-  set lock(text: string) {
-    this.#plan(() => this.#journal.set('lock', text));
+  /** What was noted, by position. */
+  notes(): Iterable<string> {
+    return this.#journal.notes();
+  }
+
+  hasImage(reference: string): boolean {
+    return this.#journal.hasImage(reference);
   }
 
   /** The platforms of the images in the plan, `os/architecture[/variant]`, sorted. */
@@ -156,27 +172,49 @@ export class BundleWriter {
     this.#plan(() => this.#journal.addEdge(parent, child, role, position));
   }
 
-  /** Notes an image that is not in the bundle because planning it failed; `position` is its place in the list. */
-  addFailure(position: number, image: string, error: PlainError): void {
-    this.#plan(() => this.#journal.addFailure(position, image, JSON.stringify(error)));
+  /** Notes an image that is not in the bundle because it failed; it is carried by the journal from run to run. */
+  addFailure(failure: Failure): void {
+    this.#write(() => noteFailure(this.#journal, failure));
   }
 
-  /** The images that could not be planned, by this run or by the interrupted one that planned. */
-  failures(): { image: string; error: PlainError }[] {
-    return this.#journal
-      .failures()
-      .map(({ image, error }) => ({ image, error: JSON.parse(error) as PlainError }));
+  /** An image that failed in an earlier run was planned. */
+  forgetFailure(image: string): void {
+    this.#write(() => forgetFailure(this.#journal, image));
+  }
+
+  /** The images that failed, in this run or in the interrupted one that planned. */
+  failures(): Failure[] {
+    return listFailures(this.#journal);
   }
 
   /**
-   * Takes out of the laid-out bundle the images that a blob belongs to, because it can't be had. `layOut` is to be called
-   * again; what is written is kept.
-   * @returns their references
+   * Begins to plan more images for a bundle that is laid out, until `layOut` or `takeBack`. A run that ends before leaves the
+   * plan as it was.
    */
-  dropImages(digest: Digest, error: AirliftError): string[] {
+  extend(): void {
     this.#marks.flush();
+    this.#journal.hold();
+    this.#before = this.#summary;
     this.#summary = undefined;
-    return this.#journal.dropImages(digest, JSON.stringify(toPlainError(error)));
+  }
+
+  /** Takes back what was planned since `extend`. */
+  takeBack(): void {
+    this.#journal.rollBack();
+    this.#summary = this.#before;
+  }
+
+  /**
+   * Takes out of the laid-out bundle the images that blobs belong to which can't be had. `layOut` is to be called again; what
+   * is written of the others is kept.
+   * @returns their references, or undefined where no image would be left: then nothing is changed
+   */
+  dropImages(lost: readonly LostBlob[]): string[] | undefined {
+    this.extend();
+    const dropped = lost.flatMap((blob) => dropImagesOf(this.#journal, blob));
+    if (this.#journal.hasImages) return dropped;
+    this.takeBack();
+    return undefined;
   }
 
   /** The content of a manifest or config, where an interrupted run fetched it while planning. */
@@ -192,8 +230,12 @@ export class BundleWriter {
   #plan(add: () => void): void {
     if (this.#summary !== undefined)
       throw new AirliftError('conflict', `plan ${this.path}: the bundle is laid out already`);
+    this.#write(add);
+  }
+
+  #write(change: () => void): void {
     try {
-      add();
+      change();
     } catch (error) {
       throw journalError(`write ${this.#journal.path}`, error);
     }
@@ -256,8 +298,6 @@ export class BundleWriter {
     this.#layout.writeEnd();
     await this.#file.sync();
     if (this.options.replace !== true) await refuseExisting(this.path);
-    // A run that is killed before it removed the journal left nothing undone: the next one must be able to tell.
-    this.#journal.set('named', 1);
     try {
       await rename(this.partialPath, this.path);
     } catch (error) {
@@ -303,7 +343,7 @@ export class BundleWriter {
     this.#isClosed = true;
     this.#marks.stop();
     await this.#file.close();
-    this.#journal.close();
+    this.#write(() => this.#journal.close());
     tidy(this.path);
   }
 }

@@ -160,7 +160,8 @@ test('what was planned for an image that failed is not in the bundle', async (t)
   t.after(() => writer.close());
   plan(writer, [{ reference: undefined, image: failed }, ...small, { reference: undefined, image: sbom }]);
   plan(writer, [{ reference: undefined, image: signature }]);
-  writer.addFailure(7, 'registry.example/failed:1', { code: 'not-found', message: 'no such thing' });
+  const error = { code: 'not-found', message: 'no such thing' } as const;
+  writer.addFailure({ image: 'registry.example/failed:1', position: 7, error });
   await writer.layOut();
   const kept = contentsOf(small);
   assert.ok([...writer.pending()].every(({ descriptor }) => kept.has(descriptor.digest)));
