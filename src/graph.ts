@@ -23,6 +23,8 @@ export interface ManifestNode {
   readonly edges: readonly Edge[];
   /** Of an image: what its index entry says, else its config. */
   readonly platform: Platform | undefined;
+  /** A publisher's index beside its filtered copy: not all that it names is part of the plan. */
+  readonly isOriginal?: boolean | undefined;
 }
 
 /** A config or layer of the plan, with its bytes where planning had to read them. */

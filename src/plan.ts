@@ -7,11 +7,12 @@ import {
   type Choice,
   type Loaded,
 } from './choose.js';
+import { isAirliftError } from './errors.js';
 import { edgesOf, type BlobRole, type PlanSink } from './graph.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
 import { platformOfConfig } from './oci/manifest.js';
-import { isForeignLayer } from './oci/media-types.js';
+import { isForeignLayer, isIndex } from './oci/media-types.js';
 import { formatPlatform, isUnknown, type Platform } from './oci/platform.js';
 import { formatRepository, type Reference, type Repository } from './oci/reference.js';
 import type { Image, Source } from './oci/source.js';
@@ -190,10 +191,21 @@ export class Planner {
     return { referrers: wanted, companions: [] };
   }
 
-  /** Plans the bytes of a publisher's index alone: what was filtered out of it is not part of the plan. */
-  async #addOriginal(repository: Repository, descriptor: Descriptor): Promise<void> {
+  /**
+   * Plans the bytes of a publisher's index and of the indexes below it: what was filtered out of them is not part of the plan. A
+   * nested one that is nowhere could not be followed before either.
+   */
+  async #addOriginal(repository: Repository, descriptor: Descriptor, depth = 0): Promise<void> {
+    if (depth > maxDepth) refuseDepth(descriptor);
     if (this.#added.has(descriptor.digest) || this.#originals.has(descriptor.digest)) return;
-    const { bytes, manifest } = await this.#load(repository, descriptor);
+    const loaded = await this.#load(repository, descriptor).catch((error: unknown) => {
+      if (depth === 0 || !isAirliftError(error, 'not-found')) throw error;
+    });
+    if (loaded === undefined || this.#originals.has(descriptor.digest)) return;
+    const { bytes, manifest } = loaded;
+    const below =
+      manifest.kind === 'index' ? manifest.manifests.filter(({ mediaType }) => isIndex(mediaType)) : [];
+    for (const child of below) await this.#addOriginal(repository, child, depth + 1);
     // Not noted as added: another image may take all of it, and its children then have to be walked.
     this.#originals.add(descriptor.digest);
     this.sink.manifest({
@@ -203,6 +215,7 @@ export class Planner {
       manifest,
       edges: edgesOf(manifest),
       platform: undefined,
+      isOriginal: true,
     });
     this.#loading.delete(descriptor.digest);
   }

@@ -143,8 +143,10 @@ export class Publisher {
     const isOriginal = tagged.digest !== image.root.digest;
     let lostPin: Digest | undefined;
     for (const node of plan.manifests) {
-      if (node.descriptor.digest === image.original?.digest) {
-        if (!(await this.#pushOriginal(node, name))) lostPin = node.descriptor.digest;
+      if (node.isOriginal === true) {
+        // Where one below it can't be kept, it would lead nowhere.
+        const isKept = lostPin === undefined && (await this.#pushOriginal(node, name));
+        if (!isKept) lostPin = image.original?.digest;
       } else if (!isOriginal || node.descriptor.digest !== image.root.digest) {
         await this.#pushManifest(node, name);
       }

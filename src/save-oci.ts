@@ -84,10 +84,10 @@ export async function saveOciLayout(
   let written = 0;
   for (const image of job.images()) {
     job.checkInterrupted();
-    const { root, original } = await planned(image);
+    const { root } = await planned(image);
     // Planning asks for several manifests at a time: in the order of their digests, the same image gives the same bytes.
-    for (const { descriptor, bytes } of manifests.sort(byDigest))
-      if (descriptor.digest !== original?.digest) await writer.addBlob(descriptor, contentOf(bytes));
+    for (const { descriptor, bytes, isOriginal } of manifests.sort(byDigest))
+      if (isOriginal !== true) await writer.addBlob(descriptor, contentOf(bytes));
     for (const { descriptor } of blobs.sort(byDigest))
       await addBlob(job, writer, image.reference, descriptor);
     blobs = [];

@@ -60,12 +60,10 @@ class Sink {
     assert.ok(!this.#seen.has(node.descriptor.digest), 'each manifest once');
     this.#seen.add(node.descriptor.digest);
     this.manifests.push(node);
-    if (node.descriptor.digest === this.originalDigest) return;
+    if (node.isOriginal === true) return;
     for (const edge of node.edges)
       if (edge.role !== 'subject') assert.ok(this.#seen.has(edge.child), 'children before parents');
   }
-
-  constructor(private readonly originalDigest?: Digest) {}
 }
 
 const named = (tag: string): PlanRequest => ({
@@ -95,7 +93,7 @@ test('all platforms kept: the index is byte-exact, each digest is fetched once, 
 test('some platforms dropped: a filtered index, the original’s bytes beside it, attestations with their image', async () => {
   const image = multiPlatform({ name: 'app', attestations: true });
   const source = new MemorySource({ one: image });
-  const sink = new Sink(image.root.digest);
+  const sink = new Sink();
   const [planned] = await new Planner(source, sink, {
     platforms: platforms('linux/amd64,linux/arm/v7'),
   }).plan(named('one'));
@@ -125,7 +123,7 @@ test('choosing every platform there is keeps the index byte-exact', async () => 
 test('a nested index is filtered inside and above', async () => {
   const inner = multiPlatform({ name: 'inner' });
   const image = indexOf({ children: [inner, singlePlatform('linux/arm64', { name: 'beside' })] });
-  const sink = new Sink(image.root.digest);
+  const sink = new Sink();
   const [planned] = await new Planner(new MemorySource({ one: image }), sink, {
     platforms: platforms('linux/amd64'),
   }).plan(named('one'));
@@ -133,6 +131,12 @@ test('a nested index is filtered inside and above', async () => {
   const images = sink.manifests.filter((node) => node.manifest.kind === 'manifest');
   assert.equal(images.length, 1);
   assert.equal(images[0]?.platform?.architecture, 'amd64');
+  const originals = sink.manifests.filter(({ isOriginal }) => isOriginal === true);
+  assert.deepEqual(
+    originals.map(({ descriptor }) => descriptor.digest),
+    [inner.root.digest, image.root.digest],
+    'the publisher’s nested index too, before the one that names it',
+  );
 });
 
 test('a missing platform is an error that names what there is, or a warning', async () => {
@@ -152,7 +156,7 @@ test('a missing platform is an error that names what there is, or a warning', as
     skipMissingPlatforms: true,
     warn: (text: string) => void warnings.push(text),
   };
-  const [planned] = await new Planner(source, new Sink(source.fetched[0]), options).plan(named('one'));
+  const [planned] = await new Planner(source, new Sink(), options).plan(named('one'));
   assert.notEqual(planned, undefined);
   assert.equal(warnings.length, 1);
   // Nothing at all to carry is an error even so.

@@ -189,6 +189,19 @@ test(
   },
 );
 
+test('what a filtered nested index was made of is pushed by its digest too, or none of it', async (t) => {
+  const inner = multiPlatform({ name: 'inner' });
+  const image = indexOf({ children: [inner, singlePlatform('linux/arm64', { name: 'beside' })] });
+  const statusOf = async (host: string, digest: string): Promise<number> =>
+    (await askRegistry(host, { method: 'HEAD', path: `/v2/app/manifests/${digest}` })).status;
+  const lenient = await site(t, await serveStore(t, { allowSparse: true }));
+  await lenient.publishWith(image, ['linux/amd64'], {});
+  for (const { root } of [inner, image]) assert.equal(await statusOf(lenient.target, root.digest), 200);
+  const strict = await site(t, await serveStore(t));
+  await strict.publishWith(image, ['linux/amd64'], {});
+  for (const { root } of [inner, image]) assert.equal(await statusOf(strict.target, root.digest), 404);
+});
+
 test('--index original tags the publisher’s index where the site takes it; filtered never pushes it', async (t) => {
   const app = await site(t, await serveStore(t, { allowSparse: true }));
   const web = assortment()['web']?.image ?? assert.fail();

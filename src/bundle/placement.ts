@@ -5,9 +5,15 @@ import { blobPath } from './format.js';
 import type { Journal } from './journal.js';
 import { headerLength } from './tar.js';
 
-/** Publishers' indexes that only their bytes are carried of: they name platforms that were filtered out. */
-export const bytesOnly =
-  'SELECT original FROM images WHERE original IS NOT NULL EXCEPT SELECT root FROM images';
+const nestedIndexes = (tree: string): string =>
+  `SELECT child FROM ${tree} CROSS JOIN edges ON parent = ${tree}.id AND role = 'manifest'
+    CROSS JOIN blobs ON blobs.id = child AND kind = 'index'`;
+
+/** Publishers' indexes, nested ones too, that only their bytes are carried of: they name platforms that were filtered out. */
+export const bytesOnly = `
+  WITH RECURSIVE whole (id) AS (SELECT root FROM images UNION ${nestedIndexes('whole')}),
+    published (id) AS (SELECT original FROM images WHERE original IS NOT NULL UNION ${nestedIndexes('published')})
+  SELECT id FROM published EXCEPT SELECT id FROM whole`;
 
 /**
  * Checks that everything the plan names is part of it. Only a `subject` may be elsewhere, since referrers are allowed to

@@ -8,7 +8,7 @@ import { bytesOnly } from './placement.js';
 const reached = `
   WITH RECURSIVE reached (id) AS (
     SELECT root FROM images WHERE companion_of IS NULL
-    UNION SELECT original FROM images WHERE original IS NOT NULL AND companion_of IS NULL
+    UNION SELECT id FROM (${bytesOnly})
     UNION SELECT child FROM reached CROSS JOIN edges ON parent = reached.id AND role <> 'subject'
       AND parent NOT IN (${bytesOnly})
     UNION SELECT parent FROM reached CROSS JOIN edges ON child = reached.id AND role = 'subject'

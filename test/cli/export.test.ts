@@ -6,6 +6,7 @@ import { airlift } from '../support/airlift.js';
 import { artifactOf } from '../support/artifacts.js';
 import { startFaultProxy, type FaultProxy } from '../support/faults.js';
 import { companionsOf, multiPlatform, singlePlatform, type NamedImage } from '../support/image-sets.js';
+import { indexOf } from '../support/images.js';
 import { needs, run } from '../support/peers.js';
 import { pushImage } from '../support/push-image.js';
 import { askRegistry } from '../support/registry-http.js';
@@ -98,6 +99,25 @@ test('export without -o is refused unless it is a dry run, and --dry-run writes 
   const both = ['export', 'localhost:1/a:1', '--dry-run', '--lock', join(dir, 'site.lock.yaml')];
   await airlift(both, { codes: [2] });
   assert.deepEqual(readdirSync(dir), []);
+});
+
+test('the publisher’s nested indexes travel beside filtered ones, so that a pin can be followed to its end', async (t) => {
+  const host = await serveStore(t);
+  const inner = multiPlatform({ name: 'inner' });
+  const image = indexOf({ children: [inner, singlePlatform('linux/arm64', { name: 'beside' })] });
+  await pushImage(host, 'acme/nested', '1', image);
+  const bundle = join(temp(t), 'site.tar');
+  await airlift(['export', `${host}/acme/nested:1`, '--platform', 'linux/amd64', '-o', bundle]);
+  await airlift(['verify', bundle]);
+  const [lenient, strict] = [await serveStore(t, { allowSparse: true }), await serveStore(t)];
+  const kept = await airlift(['import', bundle, '--to', lenient]);
+  assert.ok(!kept.stdout.includes('not kept'));
+  for (const { root } of [inner, image]) {
+    const path = `/v2/acme/nested/manifests/${root.digest}`;
+    assert.equal((await askRegistry(lenient, { method: 'GET', path })).status, 200);
+  }
+  const lost = await airlift(['import', bundle, '--to', strict]);
+  assert.ok(lost.stdout.includes(`not kept: ${strict}/acme/nested@${image.root.digest}`));
 });
 
 /** A signed image with an SBOM that refers to it. */
