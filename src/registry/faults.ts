@@ -43,6 +43,18 @@ function isNotTls(error: unknown): boolean {
   return reason === undefined || reason === 'wrong version number' || reason === 'packet length too long';
 }
 
+/** Alerts of a server that is in trouble, and records that were changed on their way (RFC 8446 section 6.2). */
+const brokenTls =
+  /alert (internal error|user cancel|unexpected message|bad record mac|decode error|decrypt error)|bad record mac|unexpected eof/;
+
+/** Whether TLS ended for a reason that another connection may not meet. */
+function isBrokenTls(error: unknown): boolean {
+  const code = systemCodeOf(error) ?? '';
+  if (code !== 'EPROTO' && !code.startsWith('ERR_SSL_')) return false;
+  const reason = typeof error === 'object' && error !== null && 'reason' in error ? error.reason : code;
+  return brokenTls.test(String(reason).toLowerCase().replaceAll('_', ' '));
+}
+
 /** Whether no connection was made at all, so that the host may simply not be there. */
 export function isUnreachable(error: AirliftError): boolean {
   return error.code === 'network' && unreachable.has(systemCodeOf(error.cause) ?? '');
@@ -72,6 +84,11 @@ export function faultOf(error: unknown, doing: string, url: URL): AirliftError {
     return new AirliftError('tls', `${doing}: ${host} does not accept the client certificate, or wants one`, {
       cause: error,
       hint: `put client.cert and client.key into /etc/docker/certs.d/${host}, or pass --cert-dir`,
+    });
+  }
+  if (isBrokenTls(error)) {
+    return new AirliftError('network', `${doing}: ${host} broke TLS off: ${messageOf(error)}`, {
+      cause: error,
     });
   }
   if (code.startsWith('ERR_SSL_') || code.startsWith('ERR_TLS_') || code === 'EPROTO') {
