@@ -1,0 +1,77 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { serve } from '../../src/serve.js';
+import { airlift } from './airlift.js';
+import { startFaultProxy, type FaultProxy, type Rule } from './faults.js';
+import type { TestImage } from './images.js';
+import { pushImage } from './push-image.js';
+import { startAirlift, type Started } from './started.js';
+import { temp, type Cleanup } from './temp.js';
+
+export const env = { SOURCE_DATE_EPOCH: '1700000000' };
+
+/** Lets blobs through at a speed at which a run can be stopped in the middle. */
+export const slow: Rule = {
+  fault: { do: 'slow', bytes: 65_536, every: 12 },
+  method: 'GET',
+  path: /\/blobs\//,
+};
+
+/** A registry behind a fault proxy, and exports from it by the command line. */
+export interface Ground {
+  readonly proxy: FaultProxy;
+  push(name: string, image: TestImage, tag?: string): Promise<void>;
+  /** References at the proxy, of repositories below `acme` with the tag 1. */
+  names(...repositories: string[]): string[];
+  /** What a fresh export with nothing in its way gives. The proxy has no rules afterwards. */
+  undisturbed(...args: readonly string[]): Promise<Buffer>;
+  start(...args: readonly string[]): Started;
+  /** Bytes of blobs that the proxy passed on. */
+  sentBytes(): number;
+  /** Starts an export and kills it with SIGKILL once so many bytes of blobs went through. The rules stay. */
+  killAfter(bytes: number, ...args: readonly string[]): Promise<void>;
+}
+
+export async function startGround(t: Cleanup): Promise<Ground> {
+  const registry = await serve({ store: join(temp(t), 'store') }, { port: 0 });
+  t.after(() => registry.close());
+  const proxy = await startFaultProxy({ upstream: registry.url });
+  t.after(() => proxy.stop());
+  const start = (...args: readonly string[]): Started => startAirlift(['export', ...args], { env });
+  const sentBytes = (): number => proxy.log.find('GET', /\/blobs\//).reduce((sum, { sent }) => sum + sent, 0);
+  return {
+    proxy,
+    push: (name, image, tag = '1') =>
+      pushImage(`${registry.host}:${registry.port}`, `acme/${name}`, tag, image),
+    names: (...repositories) => repositories.map((name) => `${proxy.host}/acme/${name}:1`),
+    undisturbed: async (...args) => {
+      proxy.heal();
+      const output = join(temp(t), 'whole.tar');
+      await airlift(['export', ...args, '-o', output], { env });
+      return readFileSync(output);
+    },
+    start,
+    sentBytes,
+    killAfter: async (bytes, ...args) => {
+      const before = sentBytes();
+      const run = start(...args);
+      let isEnded = false;
+      void run.ended.then(() => (isEnded = true));
+      while (sentBytes() - before < bytes) {
+        if (isEnded) throw new Error(`ended too early: ${(await run.ended).stderr}`);
+        await sleep(5);
+      }
+      run.send('SIGKILL');
+      await run.ended;
+    },
+  };
+}
+
+/** The names of the files that stand beside an output and begin with its name, without that name. */
+export function besides(output: string): string[] {
+  const name = basename(output);
+  return readdirSync(dirname(output))
+    .filter((file) => file !== name && file.startsWith(name))
+    .map((file) => file.slice(name.length));
+}
