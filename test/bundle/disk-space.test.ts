@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { BundleFile } from '../../src/bundle/file.js';
@@ -9,32 +8,13 @@ import { BundleWriter } from '../../src/bundle/writer.js';
 import { isAirliftError } from '../../src/errors.js';
 import { multiPlatform } from '../support/image-sets.js';
 import { run } from '../support/peers.js';
-import { temp, type Cleanup } from '../support/temp.js';
+import { needsMount, smallDisk } from '../support/small-disk.js';
+import { temp } from '../support/temp.js';
 import { fill, options, plan, writeBundle, type Cargo } from './write-bundle.js';
 
 const cargo: Cargo[] = [
   { reference: 'registry.example/acme/web:1', image: multiPlatform({ name: 'web', bigBytes: 2_000_000 }) },
 ];
-
-/** Why no small disk can be had here, or false. */
-function needsMount(): string | false {
-  const probe = spawnSync('sh', [
-    '-c',
-    'd=$(mktemp -d); mount -t tmpfs tmpfs $d && umount $d; c=$?; rmdir $d; exit $c',
-  ]);
-  return probe.status === 0 ? false : 'mounting a small disk wants root';
-}
-
-/** A disk of `size` bytes. */
-async function smallDisk(t: Cleanup, size: number): Promise<string> {
-  const dir = mkdtempSync(join(tmpdir(), 'airlift-disk-'));
-  await run('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', dir]);
-  t.after(async () => {
-    await run('umount', [dir]);
-    rmdirSync(dir);
-  });
-  return dir;
-}
 
 const skip = needsMount();
 
