@@ -1,6 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { importImages, siteNames } from '../index.js';
+import { importImages, siteNames, subjectOfTag } from '../index.js';
+import { parseReference } from '../oci/reference.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
 import { outputFlags, positive } from './flags.js';
@@ -78,7 +79,9 @@ async function publish(args: Arguments, target: string): Promise<void> {
     );
     view.stop();
     showPublished('imported', summary, args, started);
-    const [example] = summary.published;
+    const example = summary.published.find(
+      ({ target }) => subjectOfTag(parseReference(target).tag) === undefined,
+    );
     if (!args.json && example !== undefined) printLine(`next: docker pull ${example.target}`);
   } catch (error) {
     throw withWayOn(error);
