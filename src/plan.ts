@@ -55,6 +55,8 @@ interface Position {
   readonly depth: number;
   /** The index that names it. */
   readonly parent?: Descriptor | undefined;
+  /** The publisher's index, where what is planned was filtered out of it: the one that people know. */
+  readonly publishers?: Descriptor | undefined;
 }
 
 const none: readonly Digest[] = [];
@@ -133,7 +135,7 @@ export class Planner {
   }
 
   async #addImage(image: Image): Promise<Set<Digest>> {
-    await this.#add(image.reference, image.root);
+    await this.#add(image.reference, image.root, { depth: 0, publishers: image.original });
     const subjects = new Set<Digest>([image.root.digest]);
     // A set grows while it is walked.
     for (const digest of subjects) for (const child of this.#added.get(digest) ?? none) subjects.add(child);
@@ -268,7 +270,8 @@ export class Planner {
       throw at.parent === undefined ? error : sparseError(error, at.parent, descriptor);
     });
     if (manifest.kind === 'index') {
-      const below = { depth: at.depth + 1, parent: descriptor };
+      const { depth, publishers } = at;
+      const below = { depth: depth + 1, parent: publishers ?? descriptor, publishers };
       await Promise.all(manifest.manifests.map((child) => this.#add(repository, child, below)));
     } else {
       if (manifest.config !== undefined) this.#addBlob(repository, manifest.config, 'config', config);
