@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
 
-/** The content of docker's `config.json` or containers' `auth.json`. */
+/** The content of docker's `config.json` or containers' `auth.json` (containers-auth.json(5)). */
 export type AuthFileContent = Record<string, unknown>;
 
 /**

@@ -41,7 +41,10 @@ function identityOf(credentials: Credentials | undefined): string {
   return credentials.kind === 'password' ? `password:${credentials.username}` : 'identity-token';
 }
 
-/** Gives requests their `Authorization`: Basic, or tokens, which are kept by host and scope until they expire. */
+/**
+ * Gives requests their `Authorization` (RFC 9110 section 11.6.2): Basic (RFC 7617), or Bearer tokens (RFC 6750 section 2.1), which
+ * are kept by host and scope until they expire.
+ */
 export class Authenticator {
   readonly #hosts = new Map<string, HostState>();
   readonly #refreshTokens = new Map<string, string>();

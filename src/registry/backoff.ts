@@ -21,7 +21,7 @@ export function parseRetryAfter(header: string | undefined, now: number): number
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
 }
 
-/** Whether a registry that answers with `status` may answer better a moment later. */
+/** Whether a registry that answers with `status` may answer better a moment later (408, 5xx: RFC 9110 section 15; 429: RFC 6585). */
 export function isPassing(status: number): boolean {
   return status === 408 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
 }

@@ -19,12 +19,14 @@ function giveUp(answer: WireAnswer): void {
   answer.body.on('error', () => undefined).destroy();
 }
 
+/** Asks for all from `offset` on (`Range`, RFC 9110 section 14.2). */
 function rangeOf(offset: number): Record<string, string> {
   return offset === 0 ? {} : { range: `bytes=${offset}-` };
 }
 
 /**
- * The body of an answer, where it is the rest of a blob from `offset` on.
+ * The body of an answer, where it is the rest of a blob from `offset` on: 206 or 416 (RFC 9110 sections 15.3.7 and 15.5.17) where a
+ * part was asked for, and in no coding (`Content-Encoding`, section 8.4).
  * @throws AirliftError as `Blobs.fetch`
  */
 async function contentOf(

@@ -27,8 +27,8 @@ function namesOf(certificate: DetailedPeerCertificate | undefined): string {
 const skipHint = 'to go on without checking, pass --insecure-skip-tls-verify';
 
 /**
- * What is wrong with the certificate of a connection that was not authorized: which certificate, who issued it, for which
- * names, and what to pass.
+ * What is wrong with the certificate of a connection that was not authorized (its time and its path, RFC 5280 section 6; its
+ * names, RFC 9525 section 6): which certificate, who issued it, for which names, and what to pass.
  */
 export function certificateFault(socket: TLSSocket, host: string): AirliftError {
   const error: unknown = socket.authorizationError;

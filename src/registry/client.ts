@@ -37,7 +37,8 @@ export class RegistryClient {
   ) {}
 
   /**
-   * Sends a request, authenticates where the registry asks for it, and returns the last answer whatever its status.
+   * Sends a request, authenticates where the registry asks for it (401, RFC 9110 section 15.5.2; `insufficient_scope`, RFC 6750
+   * section 3.1), and returns the last answer whatever its status.
    * @throws AirliftError `network`, `tls`, `interrupted`, `rate-limited`, and what the token service answered
    */
   async send(call: Call): Promise<WireAnswer> {

@@ -46,7 +46,10 @@ function opened(
   });
 }
 
-/** Opens TCP and TLS connections for undici. Certificates are checked here, to be able to say what is wrong with which. */
+/**
+ * Opens TCP and TLS connections for undici, with the host's name in `server_name` (RFC 6066 section 3) and `http/1.1` as the protocol
+ * (RFC 7301). Certificates are checked here, to be able to say what is wrong with which.
+ */
 export function connector(settings: ConnectSettings): buildConnector.connector {
   const openTcp = async (name: string, port: number): Promise<Socket> => {
     const tcp = connectTcp({

@@ -31,7 +31,10 @@ export function isLoopback(host: string): boolean {
   return name === 'localhost' || name === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(name);
 }
 
-/** An address in the distribution API: `/v2/<repository>/<path>`. Mirrors are told for whom they stand, as containerd does. */
+/**
+ * An address in the distribution API: `/v2/<repository>/<path>` (distribution-spec, "Endpoints"). Mirrors are told for whom they
+ * stand, as containerd does (`ns`, distribution-spec, "Registry Proxying").
+ */
 export function addressOf(endpoint: Endpoint, path: string): URL {
   const url = new URL(`${endpoint.origin}${endpoint.apiPath}/${endpoint.repository}/${path}`);
   if (endpoint.isMirror) url.searchParams.set('ns', endpoint.registry);

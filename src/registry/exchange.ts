@@ -124,7 +124,10 @@ export class Exchange {
     }
   }
 
-  /** Follows redirects. Once the origin is left, the authorization is gone for good. */
+  /**
+   * Follows redirects (RFC 9110 section 15.4), with the method kept but for a 303 (section 15.4.4). Once the origin (RFC 6454) is
+   * left, the authorization is gone for good.
+   */
   async #follow(request: ExchangeRequest): Promise<WireAnswer> {
     let url = request.url;
     let method = request.method;
@@ -188,7 +191,7 @@ async function received(answer: WireAnswer, { whole, doing }: ExchangeRequest): 
 }
 
 /**
- * Where a redirect leads.
+ * Where a redirect leads (`Location`, RFC 9110 section 10.2.2, resolved by RFC 3986 section 5).
  * @throws AirliftError `registry` where that is no HTTP address, or where it gives up TLS
  */
 function redirectTarget(from: URL, location: string, doing: string): URL {

@@ -20,7 +20,10 @@ function covered(prefix: string, name: Repository): number {
   return full === prefix || full.startsWith(`${prefix}/`) ? prefix.length : -1;
 }
 
-/** The rule whose prefix fits a repository best; of two alike the later one. */
+/**
+ * The rule whose prefix fits a repository best; of two alike the later one (containers-registries.conf(5), "Choosing a [[registry]]
+ * TOML table").
+ */
 export function matchRule(rules: readonly MirrorRule[], name: Repository): MatchedRule | undefined {
   let best: { rule: MirrorRule; length: number } | undefined;
   const rank = (prefix: string): number => (prefix === '*' ? 0 : prefix.length);

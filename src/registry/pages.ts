@@ -11,7 +11,7 @@ export interface Page {
   readonly bytes: Buffer;
 }
 
-/** The address of the next page, from a `Link` header with `rel="next"` (RFC 8288), where there is one. */
+/** The address of the next page, from a `Link` header with `rel="next"` (RFC 8288 section 3), where there is one. */
 export function nextPage(answer: WireAnswer): URL | undefined {
   for (const match of (headerOf(answer, 'link') ?? '').matchAll(/<([^<>]*)>([^<]*)/g)) {
     if (!/;\s*rel\s*=\s*"?next\b/i.test(match[2] ?? '')) continue;

@@ -62,7 +62,7 @@ export function proxyFinder(
 }
 
 /**
- * Opens a tunnel through a proxy (RFC 9110 section 9.3.6, `CONNECT`).
+ * Opens a tunnel through a proxy (`CONNECT`, RFC 9110 section 9.3.6; `Proxy-Authorization`, section 11.7.2).
  * @throws AirliftError `unauthorized` where the proxy wants a password, `network` where it refuses; network errors as they come
  */
 export function openTunnel(
@@ -115,7 +115,7 @@ function tunnelRefusal(proxy: Proxy, status: number): AirliftError {
   });
 }
 
-/** The error for a proxy that wants a password, or another one. */
+/** The error for a proxy that wants a password, or another one (407, RFC 9110 section 15.5.8). */
 export function passwordWanted(proxy: Proxy): AirliftError {
   return new AirliftError('unauthorized', `proxy ${proxy.name} wants a password (407)`, {
     status: 407,

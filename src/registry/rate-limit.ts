@@ -1,6 +1,6 @@
 import { headerOf, type WireAnswer } from './wire.js';
 
-/** How many manifest downloads a registry still allows (Docker Hub's `ratelimit-*` headers). */
+/** How many manifest downloads a registry still allows (Docker Hub's `ratelimit-*` headers, after draft-polli-ratelimit-headers). */
 export interface RateLimit {
   readonly limit: number;
   readonly remaining: number;

@@ -1,6 +1,8 @@
 export type Action = 'pull' | 'push';
 
-/** What a token allows: actions by resource, such as `repository:library/busybox`. */
+/**
+ * What a token allows: actions by resource, such as `repository:library/busybox` (distribution, "Token Scope Documentation").
+ */
 export type Scopes = ReadonlyMap<string, ReadonlySet<string>>;
 
 /** The scope of actions on one repository. */

@@ -19,7 +19,7 @@ function requestedPage(query: URLSearchParams): Page | undefined {
   return { after: query.get('last') ?? undefined, limit: Math.min(Number(n), largestLimit) };
 }
 
-/** Cuts a list that was asked for with one entry more than the page has, and links to the rest (RFC 5988). */
+/** Cuts a list that was asked for with one entry more than the page has, and links to the rest (RFC 8288 section 3). */
 function cut(
   path: string,
   found: string[],

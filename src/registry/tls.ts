@@ -26,6 +26,7 @@ const systemRoots = [
   '/etc/ssl/cert.pem',
 ];
 
+/** A file of certificates or a key in text (RFC 7468). */
 function readPem(path: string, what: string): string {
   let text: string;
   try {

@@ -40,7 +40,8 @@ export function uploadRequest(method: Call['method'], url: URL, call: UploadCall
 }
 
 /**
- * The address that an upload goes on at: absolute or relative, its query kept.
+ * The address that an upload goes on at (distribution-spec, "Pushing a blob in chunks": `Location`, absolute or relative, RFC 9110
+ * section 10.2.2), its query kept.
  * @throws AirliftError `registry` where there is none, or where it gives up TLS
  */
 export function locationOf(answer: WireAnswer, call: UploadCall): URL {
@@ -101,7 +102,7 @@ export async function startUpload(
   return sessionOf(answer, call);
 }
 
-/** Tells the registry to forget an upload that comes to nothing, as a courtesy. */
+/** Tells the registry to forget an upload that comes to nothing, as a courtesy (distribution's HTTP API, "Canceling an Upload"). */
 export async function cancelUpload(
   client: RegistryClient,
   session: UploadSession,

@@ -40,7 +40,7 @@ export function headerOf(answer: Pick<WireAnswer, 'headers'>, name: string): str
   return Array.isArray(value) ? value.join(', ') : value;
 }
 
-/** `Content-Length` as a number, where there is a valid one. */
+/** `Content-Length` (RFC 9110 section 8.6) as a number, where there is a valid one. */
 export function lengthOf(answer: Pick<WireAnswer, 'headers'>): number | undefined {
   const text = headerOf(answer, 'content-length') ?? '';
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
