@@ -49,8 +49,11 @@ const ways = { flip, cut, blank, remove: (path: string) => rmSync(path) };
 /** Damages one of the files that an interrupted export to `output` left. Gives what it did, undefined where there is none. */
 export function damage(output: string, dice: Dice): string | undefined {
   const partial = `${output}.partial`;
-  const file = dice.pick([partial, partial, `${partial}.journal`, `${partial}.journal-wal`]);
-  if (!existsSync(file) || statSync(file).size === 0) return undefined;
+  const [first, ...others] = [partial, partial, `${partial}.journal`, `${partial}.journal-wal`].filter(
+    (path) => existsSync(path) && statSync(path).size > 0,
+  );
+  if (first === undefined) return undefined;
+  const file = dice.pick([first, ...others]);
   const way = dice.pick(Object.keys(ways) as [keyof typeof ways]);
   ways[way](file, dice);
   return `${way} ${file.slice(output.length)}`;

@@ -51,7 +51,7 @@ export async function exportRound(t: Cleanup, arena: Arena, dice: Dice, tally: T
     checkEnd(ended);
     tally.count(`export: ${stop} sent`);
     tally.count(`export: ended with ${ended.code ?? ended.signal}`);
-    if (!existsSync(output) && dice.isLucky(0.3)) {
+    if (!existsSync(output) && dice.isLucky(0.5)) {
       const done = damage(output, dice);
       isDamaged ||= done !== undefined;
       if (done !== undefined) tally.count(`export: ${done}`);
@@ -68,7 +68,7 @@ export async function exportRound(t: Cleanup, arena: Arena, dice: Dice, tally: T
     const inFlight = unmarked + transfers * unreported;
     // Of a damaged file nothing is known but what can be proved: all that is behind a flaw may come again.
     if (!isDamaged) assert.ok(fetched <= missing + inFlight, `fetched ${fetched}, missing ${missing}`);
-    tally.movedAgain(Math.max(0, fetched - missing));
+    tally.movedAgain(isDamaged ? 'export with damaged files' : 'export', Math.max(0, fetched - missing));
   }
   proxy.log.clear();
   assert.ok(readFileSync(output).equals(bytes), 'byte-identical to an undisturbed bundle');

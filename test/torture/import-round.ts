@@ -68,6 +68,6 @@ export async function importRound(t: Cleanup, arena: Arena, dice: Dice, tally: T
   const inFlight = stops * transfers * (arena.largest + 10_000);
   const spoiled = proxy.log.requests.filter(({ faults }) => faults.some((name) => name !== 'slow')).length;
   if (spoiled === 0) assert.ok(sent <= total + inFlight, `sent ${sent} of ${total}`);
-  tally.movedAgain(Math.max(0, sent - total));
+  tally.movedAgain(spoiled === 0 ? verb : `${verb} by a spoiled network`, Math.max(0, sent - total));
   arena.proxy.log.clear();
 }
