@@ -295,13 +295,13 @@ export class Journal {
 
   /** Writes marks of a laid-out bundle. */
   mark(marks: Iterable<Mark>): void {
-    const start = Number(this.get('start'));
     const { mark, dropCheckpoints, insertCheckpoint } = this.#statements;
     this.database.transaction(() => {
-      for (const { digest, have, checkpoint, done } of marks) {
+      const start = Number(this.get('start'));
+      for (const { digest, have, checkpoint, done, isFirst } of marks) {
         mark.run(start, have, done ? 1 : 0, digest);
         // A blob that was begun anew has none of its old bytes any more.
-        if (!done) dropCheckpoints.run(digest, have);
+        if (isFirst === true) dropCheckpoints.run(digest, have);
         if (checkpoint !== undefined) insertCheckpoint.run(have, checkpoint, digest);
       }
     })();

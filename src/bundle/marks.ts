@@ -19,6 +19,8 @@ const usualWrite = 256 * 1024;
  */
 export class Marks {
   readonly #waiting = new Map<Digest, Mark>();
+  /** How far blobs that are under way had come at their last mark. */
+  readonly #reached = new Map<Digest, number>();
   #bytes = 0;
   #timer: NodeJS.Timeout | undefined;
   #failure: unknown;
@@ -31,11 +33,15 @@ export class Marks {
    * @throws AirliftError `no-space`, `io` where an earlier mark could not be written
    */
   progress(digest: Digest, have: number, checkpoint: Uint8Array | undefined): void {
-    this.#add({ digest, have, checkpoint, done: false });
+    const isAhead = have > (this.#reached.get(digest) ?? Infinity);
+    const isFirst = !isAhead || this.#waiting.get(digest)?.isFirst === true;
+    this.#reached.set(digest, have);
+    this.#add({ digest, have, checkpoint, isFirst, done: false });
   }
 
   /** All of a blob is written, and its digest is right. */
   complete(digest: Digest): void {
+    this.#reached.delete(digest);
     this.#add({ digest, have: Number.MAX_SAFE_INTEGER, done: true });
   }
 

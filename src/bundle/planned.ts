@@ -42,6 +42,8 @@ export interface Mark {
   readonly have: number;
   /** sha256 or sha512 of them, by the blob's own algorithm; unknown for what was found without a journal. */
   readonly checkpoint?: Uint8Array | undefined;
+  /** No mark of this run stands before it: what is noted of bytes behind it no longer holds. */
+  readonly isFirst?: boolean | undefined;
   /** All of it is written, and its digest was found right. */
   readonly done: boolean;
 }
