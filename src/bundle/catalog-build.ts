@@ -1,9 +1,10 @@
 import { open, rm } from 'node:fs/promises';
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
 import { catalogIndexes, catalogTables, catalogViews } from './catalog-schema.js';
 import { applicationId, formatVersion } from './format.js';
 import { journalError } from './journal-database.js';
 import type { Journal } from './journal.js';
+import { openDatabase } from './sqlite.js';
 
 const pageSize = 4096;
 
@@ -41,7 +42,7 @@ export async function buildCatalog(
 ): Promise<void> {
   await rm(path, { force: true });
   try {
-    const catalog = new Database(path);
+    const catalog = openDatabase(path);
     catalog.pragma(`page_size = ${pageSize}`);
     catalog.pragma('journal_mode = OFF');
     catalog.pragma('synchronous = OFF');
@@ -52,7 +53,7 @@ export async function buildCatalog(
     for (const name of Object.keys(about).sort()) insert.run(name, about[name]);
     catalog.close();
     copyPlan(journal.database, path);
-    const indexed = new Database(path);
+    const indexed = openDatabase(path);
     indexed.pragma('journal_mode = OFF');
     indexed.pragma('synchronous = OFF');
     indexed.exec([...catalogIndexes, ...catalogViews].join(';\n'));

@@ -3,13 +3,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
 import { AirliftError, messageOf } from '../errors.js';
 import { catalogIndexes, catalogTables, catalogViews } from './catalog-schema.js';
 import type { TarEntry } from './entry-reader.js';
 import type { BundleFile } from './file.js';
 import { ioError } from './io-error.js';
 import { applicationId, formatVersion, headLimits } from './format.js';
+import { openDatabase } from './sqlite.js';
 
 /** A catalog up to this size is opened from memory, a larger one from a temporary file. */
 const memoryLimit = 16 * 1024 * 1024;
@@ -73,7 +74,7 @@ async function load(file: BundleFile, entry: TarEntry, mostInMemory: number): Pr
   if (entry.size <= mostInMemory) {
     const bytes = await file.read(entry.contentPosition, entry.size);
     checkBegin(bytes, entry);
-    return new Database(bytes);
+    return openDatabase(bytes);
   }
   checkBegin(await file.read(entry.contentPosition, 100), { size: 100 });
   const directory = await mkdtemp(join(tmpdir(), 'airlift-'));
@@ -87,7 +88,7 @@ async function load(file: BundleFile, entry: TarEntry, mostInMemory: number): Pr
     } catch (error) {
       throw ioError(`copy the catalog of ${file.path} to ${path}`, error);
     }
-    const database = new Database(path, { readonly: true });
+    const database = openDatabase(path, { readonly: true });
     // SQLite opens the file at the first use; from then on its name is not needed where the system lets it go.
     database.pragma('schema_version');
     return database;

@@ -1,6 +1,7 @@
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
 import type { Digest } from '../oci/digest.js';
 import type { BlobKind } from './planned.js';
+import { openDatabase } from './sqlite.js';
 
 /**
  * What is wrong with a bundle:
@@ -72,7 +73,7 @@ export class Evidence {
 
   constructor() {
     // An empty name is a temporary file that SQLite removes itself.
-    this.database = new Database('');
+    this.database = openDatabase('');
     this.database.pragma('journal_mode = OFF');
     this.database.pragma('synchronous = OFF');
     this.database.pragma('cache_size = -16000');

@@ -30,14 +30,17 @@ interface FailureRow {
 
 /** Notes a failed image, in the place of what was noted of it before. */
 export function noteFailure(journal: Journal, { image, position, error, lost }: Failure): void {
-  journal.database
-    .prepare('INSERT OR REPLACE INTO failures (image, position, error, lost) VALUES (?, ?, ?, ?)')
-    .run(image, position, JSON.stringify(error), lost === undefined ? null : JSON.stringify(lost));
+  journal.statements.noteFailure.run(
+    image,
+    position,
+    JSON.stringify(error),
+    lost === undefined ? null : JSON.stringify(lost),
+  );
 }
 
 /** An image that failed before is part of the plan now. */
 export function forgetFailure(journal: Journal, image: string): void {
-  journal.database.prepare('DELETE FROM failures WHERE image = ?').run(image);
+  journal.statements.forgetFailure.run(image);
 }
 
 export function listFailures(journal: Journal): Failure[] {

@@ -1,14 +1,15 @@
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
 import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../errors.js';
 import { noSpaceHint } from './io-error.js';
 import { journalSchema, journalVersion } from './journal-schema.js';
 import { prepareJournal, type JournalStatements } from './journal-statements.js';
+import { openDatabase } from './sqlite.js';
 
 /** Opens the database, takes its lock, and makes the tables where there are none. */
 export function connect(path: string): [Database.Database, JournalStatements] {
   let database: Database.Database | undefined;
   try {
-    database = new Database(path, { timeout: 0 });
+    database = openDatabase(path, { timeout: 0 });
     database.pragma('locking_mode = EXCLUSIVE');
     database.pragma('journal_mode = WAL');
     database.pragma('synchronous = NORMAL');

@@ -32,6 +32,8 @@ const others = {
   insertImage: `INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (reference) DO UPDATE SET companion_of = NULL WHERE excluded.companion_of IS NULL`,
   note: 'INSERT OR REPLACE INTO notes VALUES (?, ?)',
+  noteFailure: 'INSERT OR REPLACE INTO failures (image, position, error, lost) VALUES (?, ?, ?, ?)',
+  forgetFailure: 'DELETE FROM failures WHERE image = ?',
   mark: `INSERT INTO marks (blob, position, have, done)
     SELECT id, ? + "offset", min(?, size), ? FROM blobs WHERE digest = ? AND "offset" IS NOT NULL
     ON CONFLICT (blob) DO UPDATE SET position = excluded.position, have = excluded.have, done = excluded.done`,

@@ -36,6 +36,10 @@ export class Journal {
     [this.#database, this.#statements] = connect(path);
   }
 
+  get statements(): JournalStatements {
+    return this.#statements;
+  }
+
   get database(): Database.Database {
     return this.#database;
   }

@@ -1,3 +1,4 @@
+import type { Statement } from 'better-sqlite3';
 import type { BundleFile } from './file.js';
 import type { Journal } from './journal.js';
 
@@ -71,19 +72,25 @@ function listMoves(journal: Journal): Move[] {
 class Mover {
   readonly #journal: Journal;
   readonly #file: BundleFile;
+  readonly #save: Statement;
+  readonly #place: Statement;
+  readonly #forget: Statement;
   #step: Step | undefined;
 
   constructor(journal: Journal, file: BundleFile) {
+    const { database } = journal;
     this.#journal = journal;
     this.#file = file;
-    this.#step = journal.database.prepare('SELECT * FROM moving').get() as Step | undefined;
+    this.#save = database.prepare('INSERT OR REPLACE INTO moving VALUES (?, ?, ?, ?)');
+    this.#place = database.prepare('UPDATE marks SET position = ? WHERE blob = ?');
+    this.#forget = database.prepare('DELETE FROM moving');
+    this.#step = database.prepare('SELECT * FROM moving').get() as Step | undefined;
     if (this.#step !== undefined) file.writevSync([this.#step.chunk], this.#step.position);
   }
 
   async move(move: Move, signal: AbortSignal | undefined): Promise<void> {
     const { blob, have, from, to } = move;
-    const { database } = this.#journal;
-    const save = database.prepare('INSERT OR REPLACE INTO moving VALUES (?, ?, ?, ?)');
+    const save = this.#save;
     for (let moved = this.#step?.blob === blob ? this.#step.moved : 0; moved < have;) {
       signal?.throwIfAborted();
       const length = Math.min(chunkSize, have - moved);
@@ -99,9 +106,9 @@ class Mover {
       await new Promise(setImmediate);
     }
     this.#step = undefined;
-    database.transaction(() => {
-      database.prepare('UPDATE marks SET position = ? WHERE blob = ?').run(to, blob);
-      database.prepare('DELETE FROM moving').run();
+    this.#journal.database.transaction(() => {
+      this.#place.run(to, blob);
+      this.#forget.run();
     })();
   }
 }

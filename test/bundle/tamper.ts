@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
-import Database from 'better-sqlite3';
 import { BundleReader } from '../../src/bundle/reader.js';
+import { openDatabase } from '../../src/bundle/sqlite.js';
 
 /**
  * Changes the catalog of a bundle and makes `SHA256SUMS` agree, as somebody does who means ill. The catalog must keep its
@@ -31,7 +31,7 @@ export async function tamperBySql(path: string, sql: string): Promise<void> {
   await tamper(path, (before) => {
     const file = `${path}.tampered`;
     writeFileSync(file, before);
-    const database = new Database(file);
+    const database = openDatabase(file);
     database.unsafeMode();
     database.pragma('writable_schema = ON');
     database.pragma('ignore_check_constraints = ON');
