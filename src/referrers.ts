@@ -30,7 +30,7 @@ export async function findCompanions(
     tags.map(async (tag) => {
       const reference = { registry, repository, tag };
       try {
-        return [{ reference, root: await source.resolve(reference, options) }];
+        return [{ reference, root: await source.resolve(reference, { ...options, isGuess: true }) }];
       } catch (error) {
         if (isAirliftError(error, 'not-found')) return [];
         throw error;

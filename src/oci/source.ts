@@ -15,6 +15,8 @@ export interface FetchOptions {
   /** Byte to begin at, to go on with a blob that is half there. */
   readonly offset?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Nobody named the reference, and mostly it is not there: find that out at the least cost. */
+  readonly isGuess?: boolean | undefined;
 }
 
 /**

@@ -5,7 +5,7 @@ import { backoff, isPassing, parseRetryAfter, pause } from './backoff.js';
 import { isUnreachable } from './faults.js';
 import { redactAddress, redactHeaders, redactUrl, type RequestTrace, type Secrets } from './trace.js';
 import { HostLimiter } from './limiter.js';
-import { rateLimitOf, type RateLimit } from './rate-limit.js';
+import { rateLimitOf, RateLimits } from './rate-limit.js';
 import { headerOf, lengthOf, type Wire, type WireAnswer, type WireRequest } from './wire.js';
 
 /** A request that may be redirected and tried again. */
@@ -38,7 +38,7 @@ const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 export class Exchange {
   readonly #reached = new Set<string>();
   readonly #limiters = new Map<string, HostLimiter>();
-  readonly #rateLimits = new Map<string, RateLimit>();
+  readonly rateLimits = new RateLimits();
 
   constructor(
     readonly wire: Wire,
@@ -83,15 +83,6 @@ export class Exchange {
     );
   }
 
-  /** What a host said last of the downloads that it still allows. */
-  rateLimit(origin: string): RateLimit | undefined {
-    return this.#rateLimits.get(origin);
-  }
-
-  setRateLimit(origin: string, rateLimit: RateLimit): void {
-    this.#rateLimits.set(origin, rateLimit);
-  }
-
   #limiterOf(origin: string): HostLimiter {
     let limiter = this.#limiters.get(origin);
     if (limiter === undefined) {
@@ -111,9 +102,10 @@ export class Exchange {
     const isStreamed = request.body !== undefined && !(request.body instanceof Uint8Array);
     await (isStreamed ? limiter.quiet(doing, signal) : limiter.enter(doing, signal));
     try {
+      const asked = performance.now();
       const answer = await this.#traced(request);
       const rateLimit = rateLimitOf(answer);
-      if (rateLimit !== undefined) this.setRateLimit(url.origin, rateLimit);
+      if (rateLimit !== undefined) this.rateLimits.note(url.origin, rateLimit, asked);
       if (answer.status === 429) {
         const asked = parseRetryAfter(headerOf(answer, 'retry-after'), Date.now()) ?? 0;
         limiter.tooMany(Math.min(asked, this.settings.maxRetryAfter));

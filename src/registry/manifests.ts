@@ -39,6 +39,9 @@ function refuseSchema1(mediaType: string, doing: string): void {
 
 /** Manifests of a repository (distribution-spec, "Pulling manifests", "Pushing Manifests"). */
 export class Manifests {
+  /** Hosts that answer `HEAD` in full. Others may answer it as if nothing were there. */
+  readonly #answerHead = new Set<string>();
+
   constructor(
     readonly client: RegistryClient,
     readonly budget?: RateBudgetKeeper | undefined,
@@ -46,12 +49,16 @@ export class Manifests {
 
   /**
    * What a tag or digest points at, by `HEAD` where the registry answers that in full, else undefined.
+   * @param isGuess a registry that is known to answer `HEAD` is believed that the manifest is not there
    * @throws AirliftError
    */
-  async head(call: ManifestCall): Promise<Descriptor | undefined> {
+  async head(call: ManifestCall, isGuess = false): Promise<Descriptor | undefined> {
+    const { origin } = call.endpoint;
     const answer = await this.client.send(this.#call('HEAD', call));
     await discard(answer);
     if (answer.status === 401 || answer.status === 429 || answer.status >= 500)
+      throw await this.client.refusal(answer, call, 'manifest');
+    if (isGuess && answer.status === 404 && this.#answerHead.has(origin))
       throw await this.client.refusal(answer, call, 'manifest');
     const digest = headerOf(answer, 'docker-content-digest');
     const size = lengthOf(answer);
@@ -59,6 +66,7 @@ export class Manifests {
     if (answer.status !== 200 || !isDigest(digest) || size === undefined || size === 0) return undefined;
     refuseSchema1(mediaType, call.doing);
     if (!isManifest(mediaType)) return undefined;
+    this.#answerHead.add(origin);
     if (isDigest(call.name) && algorithmOf(call.name) === algorithmOf(digest) && call.name !== digest)
       return undefined;
     return { mediaType, digest: isDigest(call.name) ? call.name : digest, size };
@@ -82,8 +90,9 @@ export class Manifests {
   async #get(call: ManifestCall): Promise<FetchedManifest> {
     const request: Call = { ...this.#call('GET', call), whole: maxManifestSize };
     const { doing, endpoint, signal } = call;
-    await this.budget?.take({ origin: endpoint.origin, doing, signal, refresh: () => this.head(call) });
-    const answer = await this.client.send(request);
+    const refresh = (): Promise<unknown> => this.head(call);
+    const answered = await this.budget?.take({ origin: endpoint.origin, doing, signal, refresh });
+    const answer = await this.client.send(request).finally(answered);
     if (answer.status !== 200) throw await this.client.refusal(answer, request, 'manifest');
     if (isHtml(answer)) throw await this.client.refusal(answer, request, 'manifest');
     const length = lengthOf(answer) ?? 0;

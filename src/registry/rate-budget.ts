@@ -24,6 +24,9 @@ function stepOf(known: RateLimit): number {
 /** Keeps a run within the downloads that a registry allows, so that it does not fail in the middle. */
 export class RateBudgetKeeper {
   readonly #warned = new Set<string>();
+  /** Downloads whose answers have not come yet, by origin: the host may not have counted them. */
+  readonly #underWay = new Map<string, number>();
+  readonly #waiting: (() => void)[] = [];
 
   constructor(
     readonly exchange: Exchange,
@@ -33,17 +36,19 @@ export class RateBudgetKeeper {
 
   /**
    * Takes one download, where the registry counts them.
+   * @returns what is to be called once the download is answered
    * @throws AirliftError `rate-limited` where none is left and the budget says to stop
    */
-  async take(call: SpendCall): Promise<void> {
+  async take(call: SpendCall): Promise<() => void> {
     const { origin, doing, signal } = call;
     const { keep = 0, whenSpent } = this.budget;
     for (;;) {
-      const known = this.exchange.rateLimit(origin);
-      if (known === undefined) return;
-      if (known.remaining > keep) {
-        this.exchange.setRateLimit(origin, { ...known, remaining: known.remaining - 1 });
-        return;
+      const known = this.exchange.rateLimits.of(origin);
+      const underWay = this.#underWay.get(origin) ?? 0;
+      if (known === undefined || known.remaining - underWay > keep) return this.#begin(origin, known);
+      if (underWay > 0) {
+        await new Promise<void>((done) => this.#waiting.push(done));
+        continue;
       }
       const hours = known.window === undefined ? '' : ` in ${Math.round(known.window / 360) / 10} h`;
       const left = `${known.remaining} of ${known.limit} downloads${hours} left`;
@@ -62,5 +67,15 @@ export class RateBudgetKeeper {
       await pause(stepOf(known), doing, signal);
       await call.refresh();
     }
+  }
+
+  #begin(origin: string, known: RateLimit | undefined): () => void {
+    const { rateLimits } = this.exchange;
+    this.#underWay.set(origin, (this.#underWay.get(origin) ?? 0) + 1);
+    return () => {
+      this.#underWay.set(origin, (this.#underWay.get(origin) ?? 1) - 1);
+      if (known !== undefined && rateLimits.of(origin) === known) rateLimits.spend(origin);
+      for (const wake of this.#waiting.splice(0)) wake();
+    };
   }
 }

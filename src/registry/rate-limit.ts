@@ -21,3 +21,35 @@ export function rateLimitOf(answer: Pick<WireAnswer, 'headers'>): RateLimit | un
   if (limit === undefined || remaining === undefined) return undefined;
   return { limit: limit.count, remaining: remaining.count, window: limit.window ?? remaining.window };
 }
+
+/** What hosts said last of the downloads that they still allow, by origin. */
+export class RateLimits {
+  readonly #known = new Map<string, { readonly rateLimit: RateLimit; readonly told: number }>();
+
+  of(origin: string): RateLimit | undefined {
+    return this.#known.get(origin)?.rateLimit;
+  }
+
+  /**
+   * Notes what an answer says. Of answers that crossed each other the lower one counts.
+   * @param asked when its request was sent, by `performance.now()`
+   */
+  note(origin: string, rateLimit: RateLimit, asked: number): void {
+    const known = this.#known.get(origin);
+    const isOlder =
+      known !== undefined && asked < known.told && known.rateLimit.remaining < rateLimit.remaining;
+    const remaining = isOlder ? known.rateLimit.remaining : rateLimit.remaining;
+    this.#known.set(origin, { rateLimit: { ...rateLimit, remaining }, told: performance.now() });
+  }
+
+  /** Notes a download of which the host said nothing. */
+  spend(origin: string): void {
+    const known = this.#known.get(origin);
+    if (known === undefined) return;
+    const { rateLimit, told } = known;
+    this.#known.set(origin, {
+      rateLimit: { ...rateLimit, remaining: Math.max(0, rateLimit.remaining - 1) },
+      told,
+    });
+  }
+}

@@ -64,7 +64,7 @@ export class Registry implements Source, Target {
     const { reading, manifests } = this.#parts;
     return reading.first(reference, reference.digest === undefined ? 'tag' : 'digest', async (endpoint) => {
       const call = { endpoint, name, doing, signal: options.signal };
-      const told = await manifests.head(call);
+      const told = await manifests.head(call, options.isGuess === true);
       if (told !== undefined) return told;
       const { descriptor, bytes } = await manifests.get(call);
       this.#kept.put(reference, descriptor.digest, bytes);
@@ -194,7 +194,7 @@ export class Registry implements Source, Target {
   /** What a registry said last of the manifest downloads that it still allows, where it counts them. */
   async rateLimit(repository: Repository): Promise<RateLimit | undefined> {
     const { book, exchange } = this.#parts;
-    return exchange.rateLimit((await book.forWriting(repository)).origin);
+    return exchange.rateLimits.of((await book.forWriting(repository)).origin);
   }
 
   /** Ends all connections. What is under way fails. */

@@ -57,6 +57,23 @@ it('asks by GET where HEAD does not tell, and does not ask again for what came',
   }
 });
 
+it('believes a host that answers HEAD where a guess is not there', async (t) => {
+  const { registry, name, server } = await setUp(t, (_request, response, url) => {
+    if (url.pathname.endsWith('.sig')) sendFault(response, 404, 'MANIFEST_UNKNOWN');
+    else send(response, { 'docker-content-digest': descriptor.digest });
+  });
+  const guess = { ...name, tag: 'a.sig' };
+  const isMissing = { code: 'not-found' };
+  await assert.rejects(registry.resolve(guess, { isGuess: true }), isMissing);
+  await registry.resolve({ ...name, tag: '1' });
+  await assert.rejects(registry.resolve(guess, { isGuess: true }), isMissing);
+  await assert.rejects(registry.resolve(guess), isMissing);
+  assert.deepEqual(
+    server.seen.map(({ method }) => method),
+    ['HEAD', 'GET', 'HEAD', 'HEAD', 'HEAD', 'GET'],
+  );
+});
+
 it('finds out a registry that lies about a digest', async (t) => {
   const other = digestOf(Buffer.from('other'));
   const { registry, name } = await setUp(t, (request, response) => {

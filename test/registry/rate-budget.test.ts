@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it, type TestContext } from 'node:test';
 import { ociIndex } from '../../src/oci/media-types.js';
-import { rateLimitOf } from '../../src/registry/rate-limit.js';
+import { rateLimitOf, RateLimits, type RateLimit } from '../../src/registry/rate-limit.js';
 import { testClient, type TestClient } from './client.js';
 import { smallImage } from './content.js';
 import { startOddServer, type OddServer } from './odd-server.js';
@@ -64,6 +64,31 @@ it('stops before a download fails', async (t) => {
     hint: /again later/,
   });
   assert.equal(server.seen.filter(({ method }) => method === 'GET').length, 2);
+});
+
+it('does not overspend where many ask at once', async (t) => {
+  const { registry, name, server } = await startHub(t, 9, { whenSpent: 'stop', keep: 2 });
+  await registry.resolve({ ...name, tag: '1' });
+  const fetches = Array.from({ length: 20 }, () => registry.fetch(name, index.descriptor));
+  const outcomes = await Promise.allSettled(fetches);
+  assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 7);
+  assert.equal(server.seen.filter(({ method }) => method === 'GET').length, 7);
+});
+
+it('of answers that cross each other the lower one counts', () => {
+  const limits = new RateLimits();
+  const of = (remaining: number): RateLimit => ({ limit: 100, remaining, window: 1 });
+  const [before, later] = [performance.now(), performance.now() + 60_000];
+  limits.note('a', of(5), before);
+  limits.note('a', of(7), before);
+  assert.deepEqual(limits.of('a'), of(5));
+  limits.note('a', of(4), before);
+  limits.spend('a');
+  assert.deepEqual(limits.of('a'), of(3));
+  limits.note('a', of(9), later);
+  assert.deepEqual(limits.of('a'), of(9));
+  limits.spend('b');
+  assert.equal(limits.of('b'), undefined);
 });
 
 it('waits for more', async (t) => {

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { createServer, request as httpRequest } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { airlift } from '../support/airlift.js';
+import { multiPlatform } from '../support/image-sets.js';
+import { pushImage } from '../support/push-image.js';
+import { serveStore } from '../support/serve-store.js';
+import { temp, type Cleanup } from '../support/temp.js';
+
+/** A registry that counts downloads of manifests as Docker Hub does, and refuses once none is left. */
+interface Counting {
+  readonly host: string;
+  /** Downloads that are left. */
+  left: number;
+  /** Paths of manifests that were downloaded. */
+  readonly downloads: string[];
+  refused: number;
+}
+
+async function startCounting(t: Cleanup, upstream: string, left: number): Promise<Counting> {
+  const [name, port] = upstream.split(':');
+  const counting = { host: '', left, downloads: [] as string[], refused: 0 };
+  const server = createServer((request, response) => {
+    const { method, url: path = '', headers } = request;
+    const isCounted = method === 'GET' && path.includes('/manifests/');
+    if (isCounted && counting.left <= 0) {
+      counting.refused++;
+      response.writeHead(429, { 'content-type': 'application/json' });
+      response.end(
+        '{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}',
+      );
+      return;
+    }
+    if (isCounted) counting.left--;
+    const onward = httpRequest({ host: name, port, path, method, headers }, (answer) => {
+      if (isCounted && answer.statusCode === 200) counting.downloads.push(path);
+      // What is not there does not count.
+      else if (isCounted) counting.left++;
+      const told = { 'ratelimit-limit': '100;w=1', 'ratelimit-remaining': `${counting.left};w=1` };
+      response.writeHead(answer.statusCode ?? 0, {
+        ...answer.headers,
+        ...(path.includes('/manifests/') ? told : {}),
+      });
+      answer.pipe(response);
+    });
+    request.pipe(onward);
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  t.after(() => new Promise<void>((done) => void server.close(() => done()).closeAllConnections()));
+  counting.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return counting;
+}
+
+const names = ['one', 'two', 'three', 'four'];
+/** An index and three children each. */
+const downloadsWanted = names.length * 4;
+
+async function registry(t: Cleanup): Promise<string> {
+  const host = await serveStore(t);
+  for (const name of names) await pushImage(host, `acme/${name}`, '1', multiPlatform({ name }));
+  return host;
+}
+
+const exporting = (host: string, output: string, ...flags: string[]): string[] => [
+  ...['export', ...names.map((name) => `${host}/acme/${name}:1`), '-o', output, '--retries', '0', ...flags],
+];
+
+test('--rate-budget stop ends the run before a download is refused, and the next run goes on', async (t) => {
+  const hub = await startCounting(t, await registry(t), 9);
+  const output = join(temp(t), 'site.tar');
+  const stopped = await airlift(exporting(hub.host, output, '--rate-budget', 'stop:2'), { codes: [1] });
+  assert.match(
+    stopped.stderr,
+    /the rate budget is spent; got 2 of 100 downloads in 0 h left, want more than 2\n {2}hint: run the same command again/,
+  );
+  assert.equal(hub.refused, 0);
+  assert.equal(hub.left, 2);
+  hub.left = 100;
+  await airlift(exporting(hub.host, output, '--rate-budget', 'stop:2'));
+  await airlift(['verify', output]);
+  assert.equal(new Set(hub.downloads).size, downloadsWanted);
+  // The index of an image whose children had not all come is fetched once more.
+  assert.ok(hub.downloads.length <= downloadsWanted + names.length, `${hub.downloads.length} downloads`);
+});
+
+test('--rate-budget wait waits until there are more', async (t) => {
+  const hub = await startCounting(t, await registry(t), 5);
+  const more = setInterval(() => (hub.left += 1), 200);
+  t.after(() => clearInterval(more));
+  const output = join(temp(t), 'site.tar');
+  const { stderr } = await airlift(exporting(hub.host, output, '--rate-budget', 'wait'));
+  assert.match(stderr, /warning: http:\S+: waiting for the rate budget; \d+ of 100 downloads/);
+  assert.equal(hub.refused, 0);
+  assert.equal(hub.downloads.length, downloadsWanted);
+});
+
+test('without a budget the refusal names it', async (t) => {
+  const hub = await startCounting(t, await registry(t), 5);
+  const { stderr } = await airlift(exporting(hub.host, join(temp(t), 'site.tar')), { codes: [1] });
+  assert.match(
+    stderr,
+    /\(429 TOOMANYREQUESTS\): You have reached your pull rate limit\.\n {2}hint: .*airlift login/,
+  );
+});
