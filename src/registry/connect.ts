@@ -78,6 +78,12 @@ export function connector(settings: ConnectSettings): buildConnector.connector {
     secure.once('error', (error) => secure.destroy(error));
     return secure;
   };
+  const openProxy = async ({ protocol, hostname, port, host }: URL): Promise<Socket> => {
+    const name = hostname.replace(/^\[(.*)\]$/, '$1');
+    const isSecure = protocol === 'https:';
+    const socket = await openTcp(name, Number(port) || (isSecure ? 443 : 80));
+    return isSecure ? openTls(socket, name, host, settings.tlsOf(host)) : socket;
+  };
   const open = async (options: buildConnector.Options): Promise<Socket> => {
     const { hostname, protocol } = options;
     const name = hostname.replace(/^\[(.*)\]$/, '$1');
@@ -89,7 +95,11 @@ export function connector(settings: ConnectSettings): buildConnector.connector {
     const own = settings.tlsOf(host);
     const proxy = settings.proxyOf(new URL(`https://${host}`));
     if (proxy === undefined) return openTls(await openTcp(name, port), name, host, own);
-    const tunnel = await openTunnel(proxy, options.port === '' ? `${host}:${port}` : host, settings);
+    const target = options.port === '' ? `${host}:${port}` : host;
+    const tunnel = await openTunnel(proxy, target, {
+      connectTimeout: settings.connectTimeout,
+      open: openProxy,
+    });
     return openTls(tunnel, name, host, own);
   };
   return (options, callback) => {

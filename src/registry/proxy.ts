@@ -1,11 +1,9 @@
 import { request as httpRequest } from 'node:http';
-import { request as httpsRequest } from 'node:https';
 import type { Socket } from 'node:net';
-import { AirliftError } from '../errors.js';
+import { AirliftError, messageOf } from '../errors.js';
 import { isDirect } from './no-proxy.js';
 import type { ProxyOptions } from './options.js';
 import { basicAuthorization } from './basic.js';
-import type { TlsSettings } from './tls.js';
 
 /** A forward proxy. */
 export interface Proxy {
@@ -63,29 +61,35 @@ export function proxyFinder(
 
 /**
  * Opens a tunnel through a proxy (`CONNECT`, RFC 9110 section 9.3.6; `Proxy-Authorization`, section 11.7.2).
- * @throws AirliftError `unauthorized` where the proxy wants a password, `network` where it refuses; network errors as they come
+ * @param settings.open opens a connection to the proxy itself, over TLS where its address says so
+ * @throws AirliftError `unauthorized` where the proxy wants a password, `network` where it refuses or can't be reached, `tls` for
+ *   its certificate
  */
-export function openTunnel(
+export async function openTunnel(
   proxy: Proxy,
   target: string,
-  settings: { readonly connectTimeout: number; tlsOf(host: string): TlsSettings },
+  settings: { readonly connectTimeout: number; open(url: URL): Promise<Socket> },
 ): Promise<Socket> {
+  let socket: Socket;
+  try {
+    socket = await settings.open(proxy.url);
+  } catch (error) {
+    throw error instanceof AirliftError ? error : proxyFault(proxy, error);
+  }
+  return connectBy(proxy, target, socket, settings.connectTimeout);
+}
+
+function connectBy(proxy: Proxy, target: string, connection: Socket, timeout: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const isSecure = proxy.url.protocol === 'https:';
-    const send = isSecure ? httpsRequest : httpRequest;
-    const tls = isSecure ? settings.tlsOf(proxy.name) : undefined;
-    const request = send({
-      host: proxy.url.hostname.replace(/^\[(.*)\]$/, '$1'),
-      port: proxy.url.port === '' ? undefined : proxy.url.port,
+    const request = httpRequest({
+      createConnection: () => connection,
       method: 'CONNECT',
       path: target,
-      agent: false,
       headers: {
         host: target,
         ...(proxy.authorization === undefined ? {} : { 'proxy-authorization': proxy.authorization }),
       },
-      timeout: settings.connectTimeout,
-      ...(tls === undefined ? {} : { secureContext: tls.context, rejectUnauthorized: !tls.insecure }),
+      timeout,
     });
     request.once('connect', (response, socket, head) => {
       request.setTimeout(0);
@@ -123,6 +127,6 @@ export function passwordWanted(proxy: Proxy): AirliftError {
   });
 }
 
-function proxyFault(proxy: Proxy, cause: Error): AirliftError {
-  return new AirliftError('network', `proxy ${proxy.name} can't be reached: ${cause.message}`, { cause });
+function proxyFault(proxy: Proxy, cause: unknown): AirliftError {
+  return new AirliftError('network', `proxy ${proxy.name} can't be reached: ${messageOf(cause)}`, { cause });
 }

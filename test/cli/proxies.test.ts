@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { airlift } from '../support/airlift.js';
+import { issueCertificate, makeAuthority } from '../support/certificates.js';
 import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
 import { startForwardProxy } from '../support/forward-proxy.js';
 import { newHome } from '../support/home.js';
@@ -100,6 +102,32 @@ describe('forward proxies', { skip: needs('docker-registry', 'openssl') }, () =>
       for (const secret of [...secrets, 'wr0ng-one'])
         assert.ok(!`${stdout}${stderr}`.includes(secret), secret);
     }
+  });
+
+  test('a proxy that is itself reached over TLS', async (t) => {
+    const dir = temp(t);
+    const authority = await makeAuthority(dir, 'proxies');
+    const tls = await issueCertificate(dir, authority, 'proxy');
+    const proxy = await startForwardProxy(t, { targetOf, credentials, tls });
+    const address = `https://${written}@${proxy.host}`;
+    const through = { ...env, HTTP_PROXY: address, HTTPS_PROXY: address };
+    const both = join(dir, 'both.pem');
+    writeFileSync(both, [authority.cert, site.ca ?? ''].map((path) => readFileSync(path, 'utf8')).join(''));
+    const bundle = join(dir, 'site.tar');
+    const name = 'source.test/acme/far:1';
+    const exporting = ['export', name, '-o', bundle, '--plain-http', '--retries', '0'];
+    const untrusted = await airlift(exporting, { env: through, codes: [1] });
+    assert.match(untrusted.stderr, /certificate "proxy".* issued by "airlift test proxies"/);
+    await airlift([...exporting, '--ca-file', both], { env: through });
+    assert.ok(proxy.seen.every((line) => / http:\/\/source\.test\/v2\//.test(line)));
+    proxy.seen.length = 0;
+    const importing = ['import', bundle, '--to', 'site.test/tls', '--retries', '0'];
+    const refused = await airlift(importing, { env: through, codes: [1] });
+    assert.match(refused.stderr, /certificate "proxy" of 127\.0\.0\.1:\d+, issued by "airlift test proxies"/);
+    await airlift([...importing, '--ca-file', both], { env: through });
+    assert.deepEqual([...new Set(proxy.seen)], ['CONNECT site.test:443']);
+    const { content } = await walkRegistry(site.host, 'tls/acme/far', '1', { ca: site.ca });
+    sameContent(content, await walkImage(image));
   });
 
   test('hosts of NO_PROXY and loopback are reached without', async (t) => {

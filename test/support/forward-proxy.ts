@@ -1,6 +1,10 @@
 /** A forward proxy: a real HTTP server that takes absolute addresses (RFC 9112 section 3.2.2) and `CONNECT` (RFC 9110 section 9.3.6). */
-import { createServer, request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import { readFileSync } from 'node:fs';
+import { createServer, request as httpRequest } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { connect, type AddressInfo, type Socket } from 'node:net';
+import type { KeyPair } from './certificates.js';
 import type { Cleanup } from './temp.js';
 
 export interface ForwardProxy {
@@ -15,6 +19,8 @@ export interface ForwardProxyOptions {
   readonly targetOf: (host: string) => string | undefined;
   /** What clients must show. */
   readonly credentials?: { readonly user: string; readonly password: string } | undefined;
+  /** Has clients speak TLS with the proxy itself. */
+  readonly tls?: KeyPair | undefined;
 }
 
 function withoutProxyHeaders(headers: IncomingHttpHeaders): IncomingHttpHeaders {
@@ -23,7 +29,7 @@ function withoutProxyHeaders(headers: IncomingHttpHeaders): IncomingHttpHeaders 
 
 /** Starts a forward proxy on a free port of 127.0.0.1; it ends with the test. */
 export async function startForwardProxy(t: Cleanup, options: ForwardProxyOptions): Promise<ForwardProxy> {
-  const { targetOf, credentials } = options;
+  const { targetOf, credentials, tls } = options;
   const seen: string[] = [];
   const sockets = new Set<Socket>();
   const wanted =
@@ -37,7 +43,7 @@ export async function startForwardProxy(t: Cleanup, options: ForwardProxyOptions
     return name === undefined ? undefined : { host: name, port: Number(port) };
   };
 
-  const server = createServer((request, response) => {
+  const pass = (request: IncomingMessage, response: ServerResponse): void => {
     const { method, url: target = '', headers } = request;
     seen.push(`${method} ${target}`);
     response.on('error', () => undefined);
@@ -55,7 +61,11 @@ export async function startForwardProxy(t: Cleanup, options: ForwardProxyOptions
       onward.on('error', () => response.destroy());
       request.pipe(onward);
     }
-  });
+  };
+  const server =
+    tls === undefined
+      ? createServer(pass)
+      : createTlsServer({ cert: readFileSync(tls.cert), key: readFileSync(tls.key) }, pass);
   server.on('connect', (request, socket: Socket) => {
     seen.push(`CONNECT ${request.url}`);
     socket.on('error', () => undefined);
