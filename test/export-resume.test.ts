@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import Database from 'better-sqlite3';
 import { serve, type Serving } from '../src/serve.js';
 import { airlift } from './support/airlift.js';
 import { failing, startFaultProxy, type FaultProxy, type Rule } from './support/faults.js';
@@ -132,6 +133,31 @@ describe('an export that is stopped goes on where it was', () => {
     await airlift(commandOf(output), { env });
     assert.ok(readFileSync(output).equals(want));
     assert.ok(proxy.log.sentAgain() <= 2 * (layerBytes + 10_000) + 2_000_000, `${proxy.log.sentAgain()}`);
+  });
+
+  test('what a power cut took from the end of each blob is found and fetched again, and no more', async (t) => {
+    const want = await undisturbed(t);
+    const output = join(temp(t), 'site.tar');
+    proxy.use(slow);
+    const run = startAirlift(commandOf(output, '-j', '2'), { env });
+    await passed(20_000_000);
+    run.send('SIGKILL');
+    await run.ended;
+    const journal = new Database(`${output}.partial.journal`);
+    const marks = journal.prepare('SELECT position, have FROM marks WHERE have > 1000000').all() as {
+      position: number;
+      have: number;
+    }[];
+    journal.close();
+    assert.ok(marks.length >= 4);
+    const taken = 300_000;
+    const file = openSync(`${output}.partial`, 'r+');
+    for (const { position, have } of marks)
+      writeSync(file, Buffer.alloc(taken), 0, taken, position + have - taken);
+    closeSync(file);
+    // Of each blob at most what was taken and what stands behind its last right checkpoint; of two what was under way.
+    await goOn(output, want, marks.length * (taken + 1_500_000) + 2 * 1_500_000);
+    assert.ok(proxy.log.sentAgain() >= marks.length * taken);
   });
 
   test('a second run on the same output is refused by the name of the first', async (t) => {
