@@ -37,13 +37,17 @@ export class Uploads {
   async push(call: UploadCall): Promise<Pushed> {
     const { retries, retryDelay } = this.client.exchange.settings;
     for (let attempt = 1; ; attempt++) {
+      const chunkSize = this.#chunkSizeOf(call);
       try {
         // An upload whose answer was lost may have come to its end.
         if (attempt > 1 && (await this.blobs.exists(call))) return 'uploaded';
-        return await this.#try(call);
+        return await this.#try(call, chunkSize);
       } catch (error) {
         if (!(error instanceof AirliftError)) throw error;
-        if (error.status === 413 && this.#beginChunks(call)) continue;
+        if (error.status === 413 && chunkSize === undefined) {
+          this.#limitChunks(call, defaultChunk);
+          continue;
+        }
         const mayPass = error.code === 'network' || (error.status !== undefined && isPassing(error.status));
         if (!mayPass || attempt > retries) throw error;
       }
@@ -51,18 +55,19 @@ export class Uploads {
     }
   }
 
-  /** Goes over to chunks with a host that finds whole blobs too large. */
-  #beginChunks(call: UploadCall): boolean {
-    const { origin } = call.endpoint;
-    if (this.#chunkSizes.has(origin) || this.chunkSize !== undefined) return false;
-    this.#chunkSizes.set(origin, defaultChunk);
-    return true;
+  /** The size of chunks for a host; undefined for whole blobs. */
+  #chunkSizeOf({ endpoint }: UploadCall): number | undefined {
+    return this.chunkSize ?? this.#chunkSizes.get(endpoint.origin);
   }
 
-  async #try(call: UploadCall): Promise<Pushed> {
+  /** Notes what a host took, or may take. Of uploads at a time each finds out by itself, and the smallest size holds. */
+  #limitChunks({ endpoint }: UploadCall, size: number): void {
+    this.#chunkSizes.set(endpoint.origin, Math.min(size, this.#chunkSizes.get(endpoint.origin) ?? size));
+  }
+
+  async #try(call: UploadCall, chunkSize: number | undefined): Promise<Pushed> {
     const session = await startUpload(this.client, call);
     if (session === undefined) return 'mounted';
-    const chunkSize = this.chunkSize ?? this.#chunkSizes.get(call.endpoint.origin);
     try {
       if (chunkSize === undefined || call.descriptor.size === 0) await this.#putWhole(call, session);
       else await this.#putInChunks(call, session, chunkSize);
@@ -83,7 +88,7 @@ export class Uploads {
   async #putInChunks(call: UploadCall, session: UploadSession, chunkSize: number): Promise<void> {
     const upload = new ChunkedUpload(this.client, call, session, chunkSize);
     const url = await upload.send();
-    if (this.chunkSize === undefined) this.#chunkSizes.set(call.endpoint.origin, upload.chunkSize);
+    if (this.chunkSize === undefined) this.#limitChunks(call, upload.chunkSize);
     await this.#end(call, url, { body: new Uint8Array() });
   }
 
