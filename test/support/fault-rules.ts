@@ -40,6 +40,8 @@ export interface Rule {
   readonly path?: RegExp;
   /** The host that is asked; both where left out, but redirects happen at the first only. */
   readonly host?: 'first' | 'second';
+  /** Only requests whose body is larger, by its announced length. */
+  readonly over?: number;
   /** Only these of the requests that match, counted from 1. */
   readonly nth?: number | readonly number[];
   /** At most so many. */
@@ -93,6 +95,8 @@ export interface RuledRequest {
   readonly host: 'first' | 'second';
   readonly method: string;
   readonly target: string;
+  /** The announced length of its body. */
+  readonly length?: number;
 }
 
 /** Ids that registries make up differ from run to run; what a seed decides must not depend on them. */
@@ -140,10 +144,11 @@ export class Rules {
   }
 }
 
-function matches({ method, path, host, fault }: Rule, request: RuledRequest): boolean {
+function matches({ method, path, host, over, fault }: Rule, request: RuledRequest): boolean {
   if (fault.do === 'redirect' && request.host === 'second') return false;
   if (host !== undefined && host !== request.host) return false;
   if (path !== undefined && !path.test(request.target)) return false;
+  if (over !== undefined && (request.length ?? 0) <= over) return false;
   if (method === undefined) return true;
   return typeof method === 'string' ? method === request.method : method.test(request.method);
 }

@@ -59,7 +59,8 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
   const listen = async (name: 'first' | 'second'): Promise<[Server, string]> => {
     const server = createServer({ keepAliveTimeout: 60_000, requestTimeout: 0 }, (request, response) => {
       const { method = 'GET', url: target = '/' } = request;
-      const spoiling = rules.spoil({ host: name, method, target });
+      const length = Number(request.headers['content-length'] ?? 0);
+      const spoiling = rules.spoil({ host: name, method, target, length });
       const entry: LoggedRequest = {
         ...{ host: name, method, target, headers: request.headers, faults: spoiling.names },
         ...{ status: 0, from: 0, sent: 0, received: 0, ended: false },
