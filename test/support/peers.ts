@@ -8,6 +8,8 @@ const packages = {
   'docker-registry': 'docker-registry',
   skopeo: 'skopeo',
   umoci: 'umoci',
+  cosign: 'cosign',
+  oras: 'oras',
   podman: 'podman',
   minisign: 'minisign',
   containerd: 'containerd',
