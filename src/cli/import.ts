@@ -67,7 +67,7 @@ async function publish(args: Arguments, target: string): Promise<void> {
         ...inputs,
         to,
         archTags: args.archTags,
-        onNames: emit === undefined ? undefined : (names) => emitNames(emit, to, names, args),
+        onNames: emit === undefined ? undefined : (names) => emitNames(emit, to, names, registry),
         registry,
         hooks: hooksOf(args),
         onExistingTag: args.onExistingTag,

@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError, messageOf } from '../errors.js';
@@ -12,6 +12,7 @@ import {
 } from '../index.js';
 import { formatReference } from '../oci/reference.js';
 import { isLoopback } from '../registry/endpoint.js';
+import type { RegistryOptions } from '../registry/options.js';
 import { formatTable } from './format.js';
 import { printJson, printLine, printNote } from './print.js';
 
@@ -70,15 +71,30 @@ export function printNames(names: readonly SiteName[], json: boolean): void {
   else printLine(formatTable(['source', 'site', 'digest'], rows));
 }
 
-/** Writes what nodes need to find the images under their old names, below one directory. */
+/**
+ * Writes what nodes need to find the images under their old names, below one directory.
+ * @param access how the registry is reached from here: certificates that are trusted here have to be on the nodes too
+ */
 export async function emitNames(
   directory: string,
   site: Site,
   names: readonly SiteName[],
-  access: { readonly plainHttp?: boolean | undefined },
+  access: RegistryOptions,
 ): Promise<void> {
-  const plainHttp = access.plainHttp ?? isLoopback(site.registry);
-  const { files, notes } = emitNodeFiles(site, { plainHttp }, names);
+  const own = access.hosts?.[site.registry];
+  const authority = access.caFile ?? own?.caFile;
+  const reaching = {
+    plainHttp: access.plainHttp ?? isLoopback(site.registry),
+    skipVerify: access.insecureSkipTlsVerify === true || own?.insecureSkipTlsVerify === true,
+    // podman and CRI-O look there by themselves, k3s and containerd are told.
+    caFile: authority === undefined ? undefined : `/etc/containers/certs.d/${site.registry}/ca.crt`,
+  };
+  const { files, notes } = emitNodeFiles(site, reaching, names);
+  if (authority !== undefined) {
+    await mkdir(directory, { recursive: true });
+    await copyFile(authority, join(directory, 'ca.crt'));
+    notes.push(`every node needs ${join(directory, 'ca.crt')} as ${reaching.caFile}`);
+  }
   for (const { path, text } of files) {
     const file = join(directory, path);
     await mkdir(dirname(file), { recursive: true });

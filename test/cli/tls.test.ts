@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { airlift } from '../support/airlift.js';
@@ -97,6 +97,28 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
       ['--no-plain-http', '--insecure-skip-tls-verify', '--cert-dir', shown],
       nobody,
     );
+  });
+
+  test('--emit gives nodes the authority too', async (t) => {
+    const dir = temp(t);
+    const [bundle, nodes] = [join(dir, 'site.tar'), join(dir, 'nodes')];
+    const trusting = ['--no-plain-http', '--ca-file', plain.ca ?? ''];
+    await airlift(['export', name, '-o', bundle, ...trusting], { env: nobody });
+    const importing = ['import', bundle, '--to', `${plain.host}/emitted`, '--emit', nodes];
+    const { stderr } = await airlift([...importing, ...trusting], { env: nobody });
+    const there = `/etc/containers/certs.d/${plain.host}/ca.crt`;
+    assert.ok(stderr.includes(`every node needs ${join(nodes, 'ca.crt')} as ${there}\n`), stderr);
+    const authority = join(nodes, 'ca.crt');
+    assert.equal(readFileSync(authority, 'utf8'), readFileSync(plain.ca ?? '', 'utf8'));
+    // As k3s would read it, were the certificate where it says.
+    const yaml = join(dir, 'registries.yaml');
+    const text = readFileSync(join(nodes, 'registries.yaml'), 'utf8');
+    assert.ok(text.includes(`ca_file: "${there}"`), text);
+    writeFileSync(yaml, text.replace(there, authority));
+    const again = ['export', name, '-o', join(dir, 'again.tar'), '--registries-yaml', yaml];
+    assert.match((await airlift(again, { env: nobody })).stderr, /acme\/app: served by mirror https:/);
+    await airlift([...importing, '--no-plain-http', '--insecure-skip-tls-verify'], { env: nobody });
+    assert.match(readFileSync(join(nodes, 'registries.yaml'), 'utf8'), /insecure_skip_verify: true/);
   });
 
   /** What both verbs say where the registry can't be reached in this way. */
