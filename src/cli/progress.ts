@@ -1,7 +1,7 @@
 import { MultiBar, Presets, SingleBar } from 'cli-progress';
 import type { OnEvent, ProgressEvent } from '../progress.js';
 import type { OutputArguments } from './flags.js';
-import { formatBytes, formatDuration, printable } from './format.js';
+import { count, formatBytes, formatDuration, printable } from './format.js';
 import { printJson, printNote } from './print.js';
 
 /** Shows what a verb reports. `stop` must be called before anything else is printed. */
@@ -18,7 +18,7 @@ export function lineOf(event: ProgressEvent): string | undefined {
     case 'resolved':
       return `Resolved: ${event.position}/${event.images} ${event.image}`;
     case 'planned':
-      return `${event.images} images, ${event.blobs} blobs, ${formatBytes(event.bytes)} to transfer${event.resumedBytes > 0 ? `, ${formatBytes(event.resumedBytes)} there from before` : ''}`;
+      return `${count(event.images, 'image')}, ${count(event.blobs, 'blob')}, ${formatBytes(event.bytes)} to transfer${event.resumedBytes > 0 ? `, ${formatBytes(event.resumedBytes)} there from before` : ''}`;
     case 'image-done':
       return `Progress: ${event.position}/${event.images} ${event.image} ${event.outcome ?? 'done'} ${event.digest}`;
     case 'image-failed':
