@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { readRegistriesYaml } from '../index.js';
@@ -11,7 +12,14 @@ import type {
   RegistryOptions,
 } from '../registry/options.js';
 import { readRegistriesConf } from '../registry/registries-conf.js';
-import { authFilesOf, certsDirsOf, proxiesOf, registriesConfOf, rootsFileOf } from './environment.js';
+import {
+  authFilesOf,
+  certsDirsOf,
+  proxiesOf,
+  registriesConfOf,
+  rootsFileOf,
+  stateFolder,
+} from './environment.js';
 import { parseDuration, parseSize } from './quantities.js';
 
 /** Flags and environment of everything that reaches registries. */
@@ -285,5 +293,6 @@ export async function registryOptionsOf(
     requestsPerHost: whole('requests-per-host', args.requestsPerHost, 1),
     rateBudget: parseRateBudget(args.rateBudget),
     chunkSize: args.chunkSize === undefined ? undefined : parseSize('chunk-size', args.chunkSize),
+    uploadsDirectory: target === undefined ? undefined : join(stateFolder(env), 'uploads'),
   };
 }

@@ -112,3 +112,8 @@ export function cacheFolder(env: Environment): string {
   const home = env['HOME'] ?? homedir();
   return join(cache === undefined || cache === '' ? join(home, '.cache') : cache, 'airlift');
 }
+
+/** Where things are kept that the next run goes on with: `$XDG_STATE_HOME/airlift`, else `~/.local/state/airlift`. */
+export function stateFolder(env: Environment): string {
+  return join(firstOf(env, 'XDG_STATE_HOME') ?? join(homeOf(env), '.local', 'state'), 'airlift');
+}

@@ -14,6 +14,7 @@ import { Reading } from './reading.js';
 import { ReferrersFallback } from './referrers-fallback.js';
 import { TlsBook } from './tls.js';
 import { Secrets } from './trace.js';
+import { UploadMemory } from './upload-memory.js';
 import { Uploads } from './uploads.js';
 import { Wire } from './wire.js';
 
@@ -102,6 +103,6 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
     manifests,
     fallback: new ReferrersFallback(manifests),
     blobs,
-    uploads: new Uploads(client, blobs, options.chunkSize),
+    uploads: new Uploads(client, blobs, options.chunkSize, new UploadMemory(options.uploadsDirectory)),
   };
 }

@@ -2,38 +2,51 @@ import { AirliftError, isAirliftError } from '../errors.js';
 import { discard } from './answers.js';
 import { backoff, isPassing, pause } from './backoff.js';
 import type { RegistryClient } from './client.js';
+import { lastChunk } from './last-chunk.js';
 import { PiecewiseContent } from './sent-content.js';
-import { locationOf, uploadRequest, type UploadCall, type UploadSession } from './upload-session.js';
+import {
+  askReached,
+  locationOf,
+  received,
+  uploadRequest,
+  type UploadCall,
+  type UploadSession,
+} from './upload-session.js';
 import { headerOf, type WireAnswer } from './wire.js';
 
 /** Below this a registry that still finds chunks too large is not served any further. */
 const smallestChunk = 256 * 1024;
 
-/** How many bytes a registry says that it has, by a `Range` header like `0-1023`. */
-function received(answer: WireAnswer): number | undefined {
-  const match = /(?:^|=)0-(\d{1,15})$/.exec(headerOf(answer, 'range')?.trim() ?? '');
-  if (match === null) return undefined;
-  // Registries with nothing say `0-0` as well.
-  return match[1] === '0' ? 0 : Number(match[1]) + 1;
-}
-
 /** An upload in chunks (distribution-spec, "Pushing a blob in chunks"). */
 export class ChunkedUpload {
   readonly #content: PiecewiseContent;
   #url: URL;
-  #offset = 0;
+  #offset: number;
   #faults = 0;
+  #isLost = false;
 
-  /** @param chunkSize is made larger where the registry wants that, and smaller where it takes no such chunks */
+  /**
+   * @param chunkSize is made larger where the registry wants that, and smaller where it takes no such chunks
+   * @param offset bytes that the registry has of an earlier try
+   * @param onMoved is told where the upload goes on after each chunk
+   */
   constructor(
     readonly client: RegistryClient,
     readonly call: UploadCall,
     readonly session: UploadSession,
     public chunkSize: number,
+    offset: number,
+    readonly onMoved: (session: UploadSession) => Promise<void>,
   ) {
     this.#content = new PiecewiseContent(call.descriptor, call.open);
     this.#url = session.url;
+    this.#offset = offset;
     this.chunkSize = Math.max(chunkSize, session.minChunk, 1);
+  }
+
+  /** Whether the registry said that it does not know the upload any more. */
+  get isLost(): boolean {
+    return this.#isLost;
   }
 
   /**
@@ -57,15 +70,18 @@ export class ChunkedUpload {
     const { client, call } = this;
     const request = uploadRequest('PATCH', this.#url, call);
     const offset = this.#offset;
+    const piece = this.#content.piece(offset, length);
+    const last = lastChunk(call.signal, () => piece.left());
     let answer: WireAnswer;
     try {
       answer = await client.send({
         ...request,
+        signal: last.signal,
         headers: {
           'content-type': 'application/octet-stream',
           'content-range': `${offset}-${offset + length - 1}`,
         },
-        body: this.#content.piece(offset, length),
+        body: piece,
         once: true,
       });
     } catch (error) {
@@ -73,11 +89,14 @@ export class ChunkedUpload {
       this.#content.close();
       await this.#recover(error);
       return;
+    } finally {
+      last.end();
     }
     const { status } = answer;
     if (status >= 200 && status < 300) {
       await discard(answer);
       this.#accept(answer, length);
+      await this.onMoved({ ...this.session, url: this.#url });
       return;
     }
     // The chunk may still be being read, for nobody.
@@ -111,22 +130,16 @@ export class ChunkedUpload {
     const { client, call } = this;
     this.#countFault(fault);
     await pause(backoff(this.#faults, client.exchange.settings.retryDelay), call.doing, call.signal);
-    const request = uploadRequest('GET', this.#url, call);
-    const answer = await client.send(request);
-    await discard(answer);
-    const reached = received(answer);
-    if (
-      answer.status < 200 ||
-      answer.status >= 300 ||
-      reached === undefined ||
-      reached > call.descriptor.size
-    )
-      throw new AirliftError('network', `${call.doing}: the registry lost the upload (${answer.status})`, {
+    const reached = await askReached(client, this.#url, call);
+    if (typeof reached === 'number') {
+      this.#isLost = true;
+      throw new AirliftError('network', `${call.doing}: the registry lost the upload (${reached})`, {
         cause: fault,
       });
-    if (headerOf(answer, 'location') !== undefined) this.#url = locationOf(answer, call);
-    if (reached > this.#offset) this.#faults = 0;
-    this.#offset = reached;
+    }
+    this.#url = reached.url;
+    if (reached.bytes > this.#offset) this.#faults = 0;
+    this.#offset = reached.bytes;
   }
 
   #countFault(fault?: AirliftError): void {

@@ -111,6 +111,8 @@ export interface RegistryOptions extends TlsOptions {
   readonly requestsPerHost?: number | undefined;
   /** Bytes of a chunk where blobs are uploaded in chunks; left out: in one piece, as long as the registry takes it. */
   readonly chunkSize?: number | undefined;
+  /** Directory that keeps the addresses of uploads under way, for another run to go on with them; none unless told. */
+  readonly uploadsDirectory?: string | undefined;
 }
 
 /** What a caller may listen to. */

@@ -5,21 +5,29 @@ import { Verifier } from '../oci/digest.js';
 import type { OpenContent } from '../oci/target.js';
 import type { SentContent } from './wire.js';
 
+/** Content that knows how much of it is still to be sent. */
+export interface CountedContent extends SentContent {
+  left(): number;
+}
+
 /** A whole blob, verified as it is sent. The last chunk is held back until all is known to be right: wrong content never ends. */
-export function wholeContent(descriptor: Descriptor, open: OpenContent): SentContent {
+export function wholeContent(descriptor: Descriptor, open: OpenContent): CountedContent {
+  let left = descriptor.size;
   async function* read(): AsyncGenerator<Uint8Array> {
     const verifier = new Verifier(descriptor.digest, descriptor.size);
     let held: Uint8Array | undefined;
+    left = descriptor.size;
     for await (const chunk of (await open(0)) as AsyncIterable<Uint8Array>) {
       if (chunk.byteLength === 0) continue;
       verifier.update(chunk);
+      left -= chunk.byteLength;
       if (held !== undefined) yield held;
       held = chunk;
     }
     verifier.end();
     if (held !== undefined) yield held;
   }
-  return { size: descriptor.size, open: read };
+  return { size: descriptor.size, open: read, left: () => left };
 }
 
 /** A place in content that is open. */
@@ -48,8 +56,10 @@ export class PiecewiseContent {
   }
 
   /** The `size` bytes from `offset` on. */
-  piece(offset: number, size: number): SentContent {
-    return { size, open: () => this.#read(offset, size) };
+  piece(offset: number, size: number): CountedContent {
+    let left = size;
+    const count = (bytes: number): void => void (left = bytes);
+    return { size, open: () => this.#read(offset, size, count), left: () => left };
   }
 
   /**
@@ -57,7 +67,9 @@ export class PiecewiseContent {
    * @throws AirliftError `digest-mismatch` or `size-mismatch`
    */
   async finish(): Promise<void> {
-    const cursor = this.#cursor;
+    // Where an earlier run has sent all of it, nothing was read yet.
+    const cursor =
+      this.#verifier.bytes < this.descriptor.size ? await this.#seek(this.descriptor.size) : this.#cursor;
     // Content that is too long shows only now.
     if (cursor !== undefined) while ((await this.#fill(cursor)) > 0) cursor.rest = new Uint8Array();
     this.#verifier.end();
@@ -70,29 +82,40 @@ export class PiecewiseContent {
   }
 
   /** A request that was given up may still be reading, so each reads from the cursor that it began with. */
-  async *#read(offset: number, size: number): AsyncGenerator<Uint8Array> {
+  async *#read(offset: number, size: number, count: (left: number) => void): AsyncGenerator<Uint8Array> {
     const cursor = await this.#seek(offset);
     for (let left = size; left > 0;) {
-      if ((await this.#fill(cursor)) === 0)
-        throw new AirliftError(
-          'size-mismatch',
-          `read blob ${this.descriptor.digest}: content ended early; got ${cursor.position} bytes, want ${this.descriptor.size}`,
-        );
-      const part = cursor.rest.subarray(0, left);
-      cursor.rest = cursor.rest.subarray(part.byteLength);
-      cursor.position += part.byteLength;
+      const part = await this.#take(cursor, left);
       left -= part.byteLength;
+      count(left);
       yield part;
     }
   }
 
+  /** The next bytes, at most so many. */
+  async #take(cursor: Cursor, most: number): Promise<Uint8Array> {
+    if ((await this.#fill(cursor)) === 0)
+      throw new AirliftError(
+        'size-mismatch',
+        `read blob ${this.descriptor.digest}: content ended early; got ${cursor.position} bytes, want ${this.descriptor.size}`,
+      );
+    const part = cursor.rest.subarray(0, most);
+    cursor.rest = cursor.rest.subarray(part.byteLength);
+    cursor.position += part.byteLength;
+    return part;
+  }
+
+  /** Goes to `offset`. What an earlier run has sent before it was not seen yet: it is read for the verifier. */
   async #seek(offset: number): Promise<Cursor> {
     if (this.#cursor?.position === offset) return this.#cursor;
     this.close();
-    const stream = await this.open(offset);
+    const begin = Math.min(offset, this.#verifier.bytes);
+    const stream = await this.open(begin);
     const chunks = (stream as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
-    this.#cursor = { stream, chunks, rest: new Uint8Array(), position: offset };
-    return this.#cursor;
+    const cursor: Cursor = { stream, chunks, rest: new Uint8Array(), position: begin };
+    this.#cursor = cursor;
+    while (cursor.position < offset) await this.#take(cursor, offset - cursor.position);
+    return cursor;
   }
 
   /** Reads on where nothing is left, and returns how many bytes there are: none at the end. */

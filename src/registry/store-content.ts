@@ -58,6 +58,7 @@ export interface ContentStore {
 export interface PushStore {
   /** @param algorithm of the digest that the upload will most likely end with */
   startUpload(repository: string, algorithm: DigestAlgorithm): Promise<UploadState>;
+  /** How far an upload is. An append that is under way is broken off first: its client has gone and comes back. */
   upload(repository: string, id: string): Promise<UploadState | undefined>;
   /**
    * Adds `body` to an upload. Of a body that breaks off, what arrived is kept. Another append that is under way is

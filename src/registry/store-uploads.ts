@@ -21,6 +21,8 @@ import type { StoreLayout } from './store-layout.js';
 const batchSize = 512 * 1024;
 /** Uploads whose digest so far is remembered. The others are known by their file and hashed again when they end. */
 const rememberedUploads = 4096;
+/** Milliseconds in which a connection that broke is noticed. */
+const breakTime = 1000;
 /** Milliseconds after which an upload that nobody went on with is removed. */
 const staleAfter = 7 * 24 * 3600 * 1000;
 
@@ -65,7 +67,14 @@ export class Uploads {
 
   async state(repository: string, id: string): Promise<UploadState | undefined> {
     const session = await this.#find(this.#layout.upload(repository, id));
-    return session === undefined ? undefined : { id, size: session.size };
+    // Whoever asks means to go on: what arrives of a connection that broke must not come after the answer.
+    if (session?.body !== undefined) {
+      const { body } = session;
+      const timer = setTimeout(() => body.destroy(), breakTime);
+      await session.idle;
+      clearTimeout(timer);
+    }
+    return session === undefined || session.ended ? undefined : { id, size: session.size };
   }
 
   async append(repository: string, id: string, body: Readable, length?: number): Promise<UploadState> {

@@ -63,6 +63,38 @@ export function locationOf(answer: WireAnswer, call: UploadCall): URL {
   return url;
 }
 
+/** How many bytes a registry says that it has, by a `Range` header like `0-1023`. */
+export function received(answer: WireAnswer): number | undefined {
+  const match = /(?:^|=)0-(\d{1,15})$/.exec(headerOf(answer, 'range')?.trim() ?? '');
+  if (match === null) return undefined;
+  // Registries with nothing say `0-0` as well.
+  return match[1] === '0' ? 0 : Number(match[1]) + 1;
+}
+
+/** How far an upload is, and where it goes on. */
+export interface Reached {
+  readonly url: URL;
+  readonly bytes: number;
+}
+
+/**
+ * Asks a registry how far an upload got (distribution-spec, "Pushing a blob in chunks").
+ * @returns the status of the answer where the registry does not know it any more
+ * @throws AirliftError what sending throws
+ */
+export async function askReached(
+  client: RegistryClient,
+  url: URL,
+  call: UploadCall,
+): Promise<Reached | number> {
+  const answer = await client.send(uploadRequest('GET', url, call));
+  await discard(answer);
+  const bytes = received(answer);
+  const { status } = answer;
+  if (status < 200 || status >= 300 || bytes === undefined || bytes > call.descriptor.size) return status;
+  return { url: headerOf(answer, 'location') === undefined ? url : locationOf(answer, call), bytes };
+}
+
 async function sessionOf(answer: WireAnswer, call: UploadCall): Promise<UploadSession> {
   await discard(answer);
   const text = headerOf(answer, 'oci-chunk-min-length') ?? '';

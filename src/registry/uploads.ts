@@ -1,13 +1,16 @@
-import { AirliftError } from '../errors.js';
+import { AirliftError, isAirliftError } from '../errors.js';
 import type { Pushed } from '../oci/target.js';
 import { discard } from './answers.js';
 import type { Blobs } from './blobs.js';
 import { backoff, isPassing, pause } from './backoff.js';
 import { ChunkedUpload } from './chunked-upload.js';
 import type { Call, RegistryClient } from './client.js';
+import { lastChunk } from './last-chunk.js';
 import { checkHeld } from './manifests.js';
 import { wholeContent } from './sent-content.js';
+import type { UploadMemory } from './upload-memory.js';
 import {
+  askReached,
   cancelUpload,
   startUpload,
   uploadRequest,
@@ -18,6 +21,10 @@ import {
 /** What a registry that does not take a blob in one piece is first given. */
 const defaultChunk = 32 * 1024 * 1024;
 
+function statusOf(error: unknown): number {
+  return error instanceof AirliftError ? (error.status ?? 0) : 0;
+}
+
 /** Puts blobs into repositories (distribution-spec, "Pushing blobs"): in one piece, or in chunks. */
 export class Uploads {
   /** Sizes of chunks for hosts that did not take whole blobs. */
@@ -27,6 +34,7 @@ export class Uploads {
     readonly client: RegistryClient,
     readonly blobs: Blobs,
     readonly chunkSize: number | undefined,
+    readonly memory: UploadMemory,
   ) {}
 
   /**
@@ -66,30 +74,92 @@ export class Uploads {
   }
 
   async #try(call: UploadCall, chunkSize: number | undefined): Promise<Pushed> {
+    const begun = await this.#takeUp(call);
+    if (begun !== undefined) {
+      try {
+        await this.#putInChunks(call, begun.session, begun.bytes, chunkSize);
+        return 'uploaded';
+      } catch (error) {
+        // What the registry kept of an earlier try may be of no use.
+        const isRefused =
+          error instanceof AirliftError && error.status !== undefined && !isPassing(error.status);
+        if (!isRefused) throw error;
+      }
+    }
     const session = await startUpload(this.client, call);
     if (session === undefined) return 'mounted';
+    await this.memory.remember(call, session);
+    if (chunkSize === undefined || call.descriptor.size === 0)
+      await this.#ending(call, session, () => this.#putWhole(call, session));
+    else await this.#putInChunks(call, session, 0, chunkSize);
+    return 'uploaded';
+  }
+
+  /** An upload that broke off earlier, where the registry still knows it and has some of it. */
+  async #takeUp(call: UploadCall): Promise<{ session: UploadSession; bytes: number } | undefined> {
+    const session = await this.memory.recall(call);
+    if (session === undefined) return undefined;
+    const reached = await askReached(this.client, session.url, call).catch((error: unknown) => {
+      // The address of an earlier run may lead to a host that is gone.
+      if (isAirliftError(error, 'interrupted') || session.url.origin === call.endpoint.origin) throw error;
+      return 0;
+    });
+    if (typeof reached !== 'number' && reached.bytes > 0)
+      return { session: { ...session, url: reached.url }, bytes: reached.bytes };
+    await this.memory.forget(call);
+    if (typeof reached !== 'number') await cancelUpload(this.client, session, call);
+    return undefined;
+  }
+
+  /** Does what ends an upload. It is kept for another try where that may go on with it, else the registry may forget it. */
+  async #ending(
+    call: UploadCall,
+    session: UploadSession,
+    work: () => Promise<void>,
+    isLost = (): boolean => false,
+  ): Promise<void> {
     try {
-      if (chunkSize === undefined || call.descriptor.size === 0) await this.#putWhole(call, session);
-      else await this.#putInChunks(call, session, chunkSize);
+      await work();
+      await this.memory.forget(call);
     } catch (error) {
+      const mayGoOn = isAirliftError(error, 'network', 'interrupted') || isPassing(statusOf(error));
+      if (mayGoOn && !isLost() && (await this.memory.recall(call)) !== undefined) throw error;
+      await this.memory.forget(call);
       await cancelUpload(this.client, session, call);
       throw error;
     }
-    return 'uploaded';
   }
 
   async #putWhole(call: UploadCall, session: UploadSession): Promise<void> {
     const content = wholeContent(call.descriptor, call.open);
-    if (content.size > 0) return this.#end(call, session.url, { body: content, once: true });
+    if (content.size > 0) {
+      const last = lastChunk(call.signal, () => content.left());
+      const request = { ...call, signal: last.signal };
+      return this.#end(request, session.url, { body: content, once: true }).finally(() => last.end());
+    }
     for await (const chunk of content.open()) void chunk;
     return this.#end(call, session.url, { body: new Uint8Array() });
   }
 
-  async #putInChunks(call: UploadCall, session: UploadSession, chunkSize: number): Promise<void> {
-    const upload = new ChunkedUpload(this.client, call, session, chunkSize);
-    const url = await upload.send();
-    if (this.chunkSize === undefined) this.#limitChunks(call, upload.chunkSize);
-    await this.#end(call, url, { body: new Uint8Array() });
+  /** @param offset bytes that the registry has already */
+  async #putInChunks(
+    call: UploadCall,
+    session: UploadSession,
+    offset: number,
+    chunkSize: number | undefined,
+  ): Promise<void> {
+    // What is left of a blob that was to be sent in one piece is one piece.
+    const size = chunkSize ?? call.descriptor.size;
+    const upload = new ChunkedUpload(this.client, call, session, size, offset, (moved) =>
+      this.memory.remember(call, moved),
+    );
+    const work = async (): Promise<void> => {
+      const url = await upload.send();
+      if (chunkSize !== undefined && this.chunkSize === undefined) this.#limitChunks(call, upload.chunkSize);
+      // All of it is there: to stop now would save nothing.
+      await this.#end({ ...call, signal: undefined }, url, { body: new Uint8Array() });
+    };
+    await this.#ending(call, session, work, () => upload.isLost);
   }
 
   /** The request that makes the blob a part of the repository. */

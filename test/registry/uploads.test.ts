@@ -149,14 +149,28 @@ it('refuses sessions at no address', async (t) => {
     });
 });
 
-it('stops at once when it is told to', async (t) => {
+it('stops at once when it is told to and much is left to send', async (t) => {
+  const large = content(randomBytes(40_000_000));
   const abort = new AbortController();
   const { registry, name } = await setUp(t, accepted('/up/1'), (request) => {
     request.once('data', () => abort.abort());
   });
-  await assert.rejects(registry.push(name, descriptor, opener(bytes), { signal: abort.signal }), {
+  await assert.rejects(registry.push(name, large.descriptor, opener(large.bytes), { signal: abort.signal }), {
     code: 'interrupted',
   });
+});
+
+it('finishes what is nearly sent when it is told to stop', async (t) => {
+  const abort = new AbortController();
+  const { registry, name, bodies } = await setUp(t, accepted('/up/1'), (request, response) => {
+    abort.abort();
+    void readRequest(request).then((body) => {
+      bodies.push(body);
+      response.writeHead(201).end();
+    });
+  });
+  assert.equal(await registry.push(name, descriptor, opener(bytes), { signal: abort.signal }), 'uploaded');
+  assert.deepEqual(bodies, [bytes]);
 });
 
 it('sends the content again where the upload is redirected, without the authorization', async (t) => {
