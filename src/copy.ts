@@ -1,3 +1,4 @@
+import { checkAtomic, ImagePublisher } from './atomic.js';
 import { choosePlatforms, loadManifest } from './choose.js';
 import { AirliftError, fromPlainError, isAirliftError, toPlainError, type PlainError } from './errors.js';
 import { ManifestOverlay } from './manifest-overlay.js';
@@ -9,7 +10,7 @@ import { formatReference, formatRepository, type Reference } from './oci/referen
 import type { Image } from './oci/source.js';
 import type { PlanRequest } from './plan.js';
 import type { OnEvent } from './progress.js';
-import { Publisher, type Published, type PublishOptions, type PublishTotals } from './publish.js';
+import { Publisher, type Pointed, type PublishOptions, type PublishTotals } from './publish.js';
 import { findCompanions } from './referrers.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 import { mapNames, siteReference, type Site, type SiteName } from './site/names.js';
@@ -43,6 +44,8 @@ export interface CopyOptions {
   readonly concurrency?: number | undefined;
   /** Copy what can be copied when some images fail. */
   readonly keepGoing?: boolean | undefined;
+  /** Change no tag before all of all images is there. */
+  readonly atomic?: boolean | undefined;
   /** Is told what images will be called, before anything is pushed. */
   readonly onNames?: ((names: readonly SiteName[]) => Promise<void>) | undefined;
   readonly onEvent?: OnEvent | undefined;
@@ -53,7 +56,7 @@ export interface CopiedImage {
   readonly source: string;
   readonly target: string;
   readonly digest: Digest;
-  readonly outcome: Published['outcome'];
+  readonly outcome: Pointed['outcome'];
 }
 
 export interface CopySummary extends Readonly<PublishTotals> {
@@ -183,20 +186,25 @@ class Copying {
       onEvent,
       signal,
     });
+    const publishing = new ImagePublisher(publisher, this.options);
     let position = 0;
     await forEachOf(chosen, imageConcurrency, async (one) => {
       // Without keepGoing what has begun is finished, and nothing new is begun.
       if (this.#failed.length > 0 && keepGoing !== true) return;
-      await this.#attempt(formatReference(one.request.reference), async () => {
-        const { reference, digest, outcome } = await this.#publishOne(publisher, one);
-        const image = formatReference(reference);
-        this.#copied.push({ source: formatReference(one.request.reference), target: image, digest, outcome });
-        onEvent?.({
-          ...{ event: 'image-done', image, digest, outcome },
-          ...{ position: ++position, images: chosen.length },
-        });
-      });
+      const source = formatReference(one.request.reference);
+      await this.#attempt(source, () =>
+        this.#publishOne(publishing, one, ({ reference, digest, outcome, lostPin }) => {
+          const image = formatReference(reference);
+          this.#copied.push({ source, target: image, digest, outcome });
+          if (lostPin !== undefined) this.#lostPins.push(`${formatRepository(reference)}@${lostPin}`);
+          onEvent?.({
+            ...{ event: 'image-done', image, digest, outcome },
+            ...{ position: ++position, images: chosen.length },
+          });
+        }),
+      );
     });
+    if (this.#failed.length === 0) await publishing.finish();
     if (this.#failed.length > 0 && (keepGoing !== true || this.#copied.length === 0)) throw this.#failure();
     return {
       target: to.prefix === undefined ? to.registry : `${to.registry}/${to.prefix}`,
@@ -208,7 +216,11 @@ class Copying {
     };
   }
 
-  async #publishOne(publisher: Publisher, { request, resolved }: Chosen): Promise<Published> {
+  async #publishOne(
+    publishing: ImagePublisher,
+    { request, resolved }: Chosen,
+    onDone: (pointed: Pointed) => void,
+  ): Promise<void> {
     const { to, onEvent, indexOnly, referrers, signal } = this.options;
     const { image, filtered } = await this.#chooseOf(request, resolved, (message) =>
       onEvent?.({ event: 'warning', message }),
@@ -216,22 +228,18 @@ class Copying {
     const name = siteReference(to, { source: image.reference, digest: this.#taggedOf(image).digest });
     const release = this.#overlay.hold(filtered);
     try {
-      const published = await publisher.publish(image, name, request.referrers);
-      if (published.lostPin !== undefined)
-        this.#lostPins.push(`${formatRepository(name)}@${published.lostPin}`);
+      const manifests = await publishing.publish(image, name, onDone, request.referrers);
       // A lock names the signatures under tags by themselves.
-      if (referrers === false || indexOnly === true || request.referrers !== undefined) return published;
-      const { manifests } = published;
+      if (referrers === false || indexOnly === true || request.referrers !== undefined) return;
       for (const companion of await findCompanions(this.#overlay, image.reference, manifests, { signal }))
-        await this.#publishCompanion(publisher, companion, name);
-      return published;
+        await this.#publishCompanion(publishing, companion, name);
     } finally {
       release();
     }
   }
 
   /** Publishes a signature under the same tag beside the image. */
-  async #publishCompanion(publisher: Publisher, companion: Image, beside: Reference): Promise<void> {
+  async #publishCompanion(publishing: ImagePublisher, companion: Image, beside: Reference): Promise<void> {
     const { registry, repository } = beside;
     const name = { registry, repository, tag: companion.reference.tag };
     const key = formatReference(name);
@@ -247,7 +255,7 @@ class Copying {
       );
     }
     this.#companions.set(key, companion.root.digest);
-    await publisher.publish(companion, name);
+    await publishing.publish(companion, name, () => undefined);
   }
 
   async close(): Promise<void> {
@@ -261,6 +269,7 @@ class Copying {
  * @throws AirliftError what looking up and naming throw
  */
 export async function copyNames(options: CopyOptions): Promise<SiteName[]> {
+  checkAtomic('copy', options);
   const copying = new Copying(options);
   try {
     return (await copying.choose()).names;
@@ -276,6 +285,7 @@ export async function copyNames(options: CopyOptions): Promise<SiteName[]> {
  * @throws AirliftError what looking up, naming and publishing throw; without `keepGoing` where any image failed
  */
 export async function copyImages(options: CopyOptions): Promise<CopySummary> {
+  checkAtomic('copy', options);
   const copying = new Copying(options);
   try {
     const { chosen, names } = await copying.choose();

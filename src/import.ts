@@ -1,9 +1,11 @@
 import { archImages } from './arch-tags.js';
+import { checkAtomic, ImagePublisher } from './atomic.js';
 import { AirliftError, toPlainError, type PlainError } from './errors.js';
 import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
 import type { Digest } from './oci/digest.js';
-import { formatReference } from './oci/reference.js';
-import { Publisher, type Published, type PublishOptions, type PublishTotals } from './publish.js';
+import { formatReference, formatRepository } from './oci/reference.js';
+import type { Image } from './oci/source.js';
+import { Publisher, type Pointed, type PublishOptions, type PublishTotals } from './publish.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 import { mapNames, siteReference, type NamedImage, type Site, type SiteName } from './site/names.js';
 import { forEachOf } from './slots.js';
@@ -26,13 +28,15 @@ export interface ImportOptions extends InputOptions {
   readonly onNames?: ((names: readonly SiteName[]) => Promise<void>) | undefined;
   /** Publish what can be published when some images fail. */
   readonly keepGoing?: boolean | undefined;
+  /** Change no tag before all of all images is there. */
+  readonly atomic?: boolean | undefined;
 }
 
 export interface ImportedImage {
   readonly source: string;
   readonly target: string;
   readonly digest: Digest;
-  readonly outcome: Published['outcome'];
+  readonly outcome: Pointed['outcome'];
 }
 
 export interface ImportSummary extends Readonly<PublishTotals> {
@@ -46,16 +50,18 @@ export interface ImportSummary extends Readonly<PublishTotals> {
 /**
  * Publishes the images of a bundle, or of archives merged by the names of their images, to a registry: what is there is skipped,
  * tags come last, and each is read back. Interrupted or failed, it is run again and sends only what is missing.
- * @throws AirliftError what opening the inputs and publishing throw; without `keepGoing` at the first image that fails
+ * @throws AirliftError what opening the inputs and publishing throw; without `keepGoing` at the first image that fails; `usage`
+ *   where it is to be atomic and keep going
  */
 export async function importImages(options: ImportOptions): Promise<ImportSummary> {
+  checkAtomic('import', options);
   const inputs = await openInputs(options);
   const registry = new Registry(options.registry, options.hooks);
   try {
     // Before anything is pushed: a name that can't be, or that two images want, is found here.
     const names = mapNames(options.to, namesIn(inputs));
     await options.onNames?.(names);
-    return await publishAll(inputs, registry, options);
+    return await new Importing(inputs, registry, options).run();
   } finally {
     await registry.close();
     await inputs.close();
@@ -79,60 +85,88 @@ export async function siteNames(options: InputOptions, to: Site): Promise<SiteNa
   }
 }
 
-async function publishAll(
-  inputs: Inputs,
-  registry: Registry,
-  options: ImportOptions,
-): Promise<ImportSummary> {
-  const { onEvent, signal, to } = options;
-  const publisher = new Publisher(inputs.source, registry, {
-    hasForeign: (digest) => inputs.hasForeign(digest),
-    concurrency: options.concurrency ?? 8,
-    onExistingTag: options.onExistingTag ?? 'overwrite',
-    originalIndex: options.originalIndex ?? 'auto',
-    onEvent,
-    signal,
-  });
-  const published: ImportedImage[] = [];
-  const failed: { image: string; error: PlainError }[] = [];
-  const lostPins: string[] = [];
-  let position = 0;
-  await forEachOf(inputs.images, imageConcurrency, async (image) => {
-    const name = siteReference(to, { source: image.reference, digest: image.root.digest });
-    const from = formatReference(image.reference);
+/** One run of publishing. */
+class Importing {
+  readonly #publisher: Publisher;
+  readonly #images: ImagePublisher;
+  readonly #published: ImportedImage[] = [];
+  readonly #failed: { image: string; error: PlainError }[] = [];
+  readonly #lostPins: string[] = [];
+  #position = 0;
+
+  constructor(
+    private readonly inputs: Inputs,
+    registry: Registry,
+    private readonly options: ImportOptions,
+  ) {
+    const { onEvent, signal } = options;
+    this.#publisher = new Publisher(inputs.source, registry, {
+      hasForeign: (digest) => inputs.hasForeign(digest),
+      concurrency: options.concurrency ?? 8,
+      onExistingTag: options.onExistingTag ?? 'overwrite',
+      originalIndex: options.originalIndex ?? 'auto',
+      onEvent,
+      signal,
+    });
+    this.#images = new ImagePublisher(this.#publisher, options);
+  }
+
+  async run(): Promise<ImportSummary> {
+    const { to } = this.options;
+    await forEachOf(this.inputs.images, imageConcurrency, (image) => this.#attempt(image));
+    await this.#images.finish();
+    const failed = this.#failed;
+    if (failed.length > 0 && this.#published.length === 0) {
+      throw new AirliftError(
+        failed[0]?.error.code ?? 'registry',
+        `import: all ${failed.length} images failed, each is named above`,
+      );
+    }
+    const target = to.prefix === undefined ? to.registry : `${to.registry}/${to.prefix}`;
+    const { totals } = this.#publisher;
+    return { target, ...totals, published: this.#published, failed, lostPins: this.#lostPins };
+  }
+
+  /** Publishes an image; with `keepGoing` a failure is noted. */
+  async #attempt(image: Image): Promise<void> {
+    const { onEvent, signal, keepGoing } = this.options;
     try {
       if (signal?.aborted === true) throw new AirliftError('interrupted', 'import: interrupted');
-      const { digest, outcome, lostPin } = await publisher.publish(image, name);
-      published.push({ source: from, target: formatReference(name), digest, outcome });
-      const single = options.archTags === true ? await archImages(inputs.source, image, name, signal) : [];
-      for (const one of single) {
-        const { digest, outcome } = await publisher.publish(one, one.reference);
-        published.push({ source: from, target: formatReference(one.reference), digest, outcome });
-      }
-      if (lostPin !== undefined) lostPins.push(`${name.registry}/${name.repository}@${lostPin}`);
-      onEvent?.({
-        event: 'image-done',
-        image: formatReference(name),
-        position: ++position,
-        images: inputs.count,
-        digest,
-        outcome,
-      });
+      await this.#publish(image);
     } catch (error) {
       if (signal?.aborted === true)
         throw new AirliftError('interrupted', 'import: interrupted', { cause: error });
-      if (options.keepGoing !== true) throw error;
+      if (keepGoing !== true) throw error;
+      const from = formatReference(image.reference);
       const plain = toPlainError(error);
-      failed.push({ image: from, error: plain });
+      this.#failed.push({ image: from, error: plain });
       onEvent?.({ event: 'image-failed', image: from, message: plain.message, hint: plain.hint });
     }
-  });
-  if (failed.length > 0 && published.length === 0) {
-    throw new AirliftError(
-      failed[0]?.error.code ?? 'registry',
-      `import: all ${failed.length} images failed, each is named above`,
-    );
   }
-  const target = to.prefix === undefined ? to.registry : `${to.registry}/${to.prefix}`;
-  return { target, ...publisher.totals, published, failed, lostPins };
+
+  async #publish(image: Image): Promise<void> {
+    const { to, archTags, signal, onEvent } = this.options;
+    const name = siteReference(to, { source: image.reference, digest: image.root.digest });
+    const single = archTags === true ? await archImages(this.inputs.source, image, name, signal) : [];
+    let left = 1 + single.length;
+    let whole: Pointed | undefined;
+    const onDone = (pointed: Pointed): void => {
+      whole ??= pointed;
+      this.#note(image, pointed);
+      if (--left > 0) return;
+      const { digest, outcome } = whole;
+      onEvent?.({
+        ...{ event: 'image-done', image: formatReference(name), digest, outcome },
+        ...{ position: ++this.#position, images: this.inputs.count },
+      });
+    };
+    await this.#images.publish(image, name, onDone);
+    for (const one of single) await this.#images.publish(one, one.reference, onDone);
+  }
+
+  #note(image: Image, { reference, digest, outcome, lostPin }: Pointed): void {
+    const source = formatReference(image.reference);
+    this.#published.push({ source, target: formatReference(reference), digest, outcome });
+    if (lostPin !== undefined) this.#lostPins.push(`${formatRepository(reference)}@${lostPin}`);
+  }
 }

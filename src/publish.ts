@@ -56,8 +56,18 @@ interface ImagePlan {
   readonly subjects: ReadonlySet<Digest>;
 }
 
+/** What became of an image that is all there and not tagged yet. */
+export type Prepared = Pick<Published, 'lostPin' | 'manifests'>;
+/** What became of a name. */
+export type Pointed = Omit<Published, 'manifests'>;
+
+/** What a name points at before it is published, and whether it is to stay so. */
+type Before =
+  | { readonly there: Descriptor | undefined; readonly isKept: false }
+  | { readonly there: Descriptor; readonly isKept: boolean };
+
 /** What of an image is at the site, ready to be tagged. */
-interface Pushed extends Pick<Published, 'lostPin' | 'manifests'> {
+interface Pushed extends Prepared {
   readonly root: ComposedIndex;
   readonly original: ComposedIndex | undefined;
 }
@@ -94,41 +104,100 @@ export class Publisher {
    *   it; what source and site throw
    */
   async publish(image: Image, name: Reference, wanted?: readonly Digest[]): Promise<Published> {
-    const { onExistingTag, indexOnly, originalIndex } = this.options;
-    const tagged = (originalIndex === 'original' ? image.original : undefined) ?? image.root;
-    const before = await this.#current(name);
-    const isTaken = before !== undefined && before.digest !== tagged.digest;
-    if (isTaken && onExistingTag === 'skip') {
-      this.#counts.skippedImages++;
-      return { reference: name, digest: before.digest, outcome: 'skipped', manifests: new Set() };
-    }
-    if (isTaken && onExistingTag === 'error') {
-      throw new AirliftError(
-        'exists',
-        `publish ${formatReference(name)}: tag is taken; got ${before.digest}, want ${tagged.digest}`,
-        { hint: '--on-existing-tag overwrite replaces it, skip keeps it, merge adds to it' },
-      );
-    }
-    const { root, original, lostPin, manifests } =
-      indexOnly === true
-        ? await this.#check(image, tagged, name)
-        : await this.#push(image, tagged, name, wanted);
+    const tagged = this.#taggedOf(image);
+    const before = await this.#before(tagged, name);
+    if (before.isKept) return { ...this.#skipped(name, before.there), manifests: new Set() };
+    const pushed = await this.#bring(image, tagged, name, wanted);
+    return { ...(await this.#point(name, tagged, before.there, pushed)), manifests: pushed.manifests };
+  }
+
+  /**
+   * The first half of `publish`: all of the image is there, and no tag is changed.
+   * @throws AirliftError as `publish`
+   */
+  async prepare(image: Image, name: Reference, wanted?: readonly Digest[]): Promise<Prepared> {
+    const tagged = this.#taggedOf(image);
+    const before = await this.#before(tagged, name);
+    if (before.isKept) return { manifests: new Set() };
+    const { root, lostPin, manifests } = await this.#bring(image, tagged, name, wanted);
+    if (this.options.indexOnly === true) await this.#pushManifest(root, name);
+    return { lostPin, manifests };
+  }
+
+  /**
+   * The second half: lets `name` point at an image that was prepared. What it points at is read from the site.
+   * @throws AirliftError as `publish`
+   */
+  async point(image: Image, name: Reference, lostPin: Digest | undefined): Promise<Pointed> {
+    const { onExistingTag, signal } = this.options;
+    const tagged = this.#taggedOf(image);
+    const before = await this.#before(tagged, name);
+    if (before.isKept) return this.#skipped(name, before.there);
+    const root = await readManifest(this.site, name, tagged, { signal });
+    const isWanted = onExistingTag === 'merge' && image.original !== undefined;
+    const original = isWanted
+      ? await readManifest(this.source, image.reference, image.original, { signal })
+      : undefined;
+    return this.#point(name, tagged, before.there, { root, original, lostPin });
+  }
+
+  #taggedOf(image: Image): Descriptor {
+    return (this.options.originalIndex === 'original' ? image.original : undefined) ?? image.root;
+  }
+
+  /** What the name points at, and whether that is to stay so. */
+  async #before(tagged: Descriptor, name: Reference): Promise<Before> {
+    const { onExistingTag } = this.options;
+    const there = await this.#current(name);
+    if (there === undefined || there.digest === tagged.digest) return { there, isKept: false };
+    if (onExistingTag !== 'error') return { there, isKept: onExistingTag === 'skip' };
+    throw new AirliftError(
+      'exists',
+      `publish ${formatReference(name)}: tag is taken; got ${there.digest}, want ${tagged.digest}`,
+      { hint: '--on-existing-tag overwrite replaces it, skip keeps it, merge adds to it' },
+    );
+  }
+
+  #skipped(name: Reference, there: Descriptor): Pointed {
+    this.#counts.skippedImages++;
+    return { reference: name, digest: there.digest, outcome: 'skipped' };
+  }
+
+  /** Lets the name point at what was pushed. */
+  async #point(
+    name: Reference,
+    tagged: Descriptor,
+    there: Descriptor | undefined,
+    { root, original, lostPin }: Omit<Pushed, 'manifests'>,
+  ): Promise<Pointed> {
     const { site } = this;
     const { signal } = this.options;
+    const isTaken = there !== undefined && there.digest !== tagged.digest;
     const top =
-      isTaken && onExistingTag === 'merge'
-        ? await mergeWithTag({ site, name, there: before, root, original, signal })
+      isTaken && this.options.onExistingTag === 'merge'
+        ? await mergeWithTag({ site, name, there, root, original, signal })
         : root;
     const { digest } = top.descriptor;
-    if (name.tag !== undefined && before?.digest !== digest)
+    if (name.tag !== undefined && there?.digest !== digest)
       await site.tag(name, top.descriptor, openBytes(top.bytes));
     await this.#readBack(name, top);
     this.#counts.images++;
     const outcome =
-      before?.digest === digest ? 'unchanged' : digest === tagged.digest ? 'published' : 'merged';
+      there?.digest === digest ? 'unchanged' : digest === tagged.digest ? 'published' : 'merged';
     // What could not be kept for want of platforms may have become whole.
     const lost = lostPin === digest ? undefined : lostPin;
-    return { reference: name, digest, outcome, lostPin: lost, manifests };
+    return { reference: name, digest, outcome, lostPin: lost };
+  }
+
+  #bring(
+    image: Image,
+    tagged: Descriptor,
+    name: Reference,
+    wanted: readonly Digest[] | undefined,
+  ): Promise<Pushed> {
+    return this.options.indexOnly === true
+      ? this.#check(image, tagged, name)
+      : this.#push(image, tagged, name, wanted);
   }
 
   /** Pushes everything of an image, and tags nothing. */
@@ -210,7 +279,7 @@ export class Publisher {
     return { ...plan, subjects };
   }
 
-  async #pushManifest(node: ManifestNode, name: Repository): Promise<void> {
+  async #pushManifest(node: ComposedIndex, name: Repository): Promise<void> {
     if (await this.site.exists(name, node.descriptor)) return;
     const pushed = await this.site.push(name, node.descriptor, openBytes(node.bytes), {
       signal: this.options.signal,

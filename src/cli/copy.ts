@@ -79,6 +79,7 @@ async function run(args: Arguments): Promise<void> {
     indexOnly: args.indexOnly,
     concurrency: positive('concurrency', args.concurrency),
     keepGoing: args.keepGoing,
+    atomic: args.atomic,
     onNames:
       emit === undefined
         ? undefined

@@ -74,6 +74,7 @@ async function publish(args: Arguments, target: string): Promise<void> {
         originalIndex: args.index,
         concurrency: positive('concurrency', args.concurrency),
         keepGoing: args.keepGoing,
+        atomic: args.atomic,
         signal,
       }),
     );

@@ -21,6 +21,11 @@ export const publishFlags = {
     default: false,
     describe: 'publish what can be published when some images fail',
   },
+  atomic: {
+    type: 'boolean',
+    default: false,
+    describe: 'change no tag before all of all images is there',
+  },
 } as const satisfies Record<string, Options>;
 
 /** `--to` */
