@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import { AirliftError } from './errors.js';
+import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
 import { formatRepository, type Repository } from './oci/reference.js';
 import type { Source } from './oci/source.js';
@@ -32,6 +33,22 @@ export interface BlobTotals {
   existingBytes: number;
 }
 
+/** An interruption stops the opening of content alone: what is nearly sent is sent to its end. */
+async function whileOpening<T>(
+  signal: AbortSignal | undefined,
+  open: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const opening = new AbortController();
+  const stop = (): void => opening.abort(signal?.reason);
+  if (signal?.aborted === true) stop();
+  else signal?.addEventListener('abort', stop, { once: true });
+  try {
+    return await open(opening.signal);
+  } finally {
+    signal?.removeEventListener('abort', stop);
+  }
+}
+
 /** Puts blobs into the repositories of a site: each is sent once, and mounted wherever else it is needed. */
 export class BlobPublisher {
   readonly totals: BlobTotals = {
@@ -42,11 +59,14 @@ export class BlobPublisher {
     existingBytes: 0,
   };
   readonly #slots: Slots;
-  /** A repository of the site that is known to hold the blob. */
-  readonly #holders = new Map<Digest, Repository>();
+  /** The repositories of the site that are known to hold a blob; one as a rule. */
+  readonly #holders = new Map<Digest, readonly Repository[]>();
+  /** One object for each repository. */
+  readonly #repositories = new Map<string, Repository>();
   /** Blobs on their way, by digest: who needs one of them in another repository waits and mounts it. */
   readonly #moving = new Map<Digest, Promise<void>>();
-  readonly #settled = new Map<string, Promise<void>>();
+  /** The repositories that need a blob and are not known to hold it. */
+  readonly #wanting = new Map<Digest, Set<Repository>>();
 
   constructor(
     private readonly source: Source,
@@ -61,34 +81,36 @@ export class BlobPublisher {
    * @throws AirliftError `registry` where it took one and does not have it; what source and site throw
    */
   async push(blobs: readonly BlobNode[], name: Repository): Promise<void> {
-    const results = await Promise.allSettled(blobs.map((node) => this.#settle(node, name)));
+    const at = this.#repositoryOf(name);
+    const results = await Promise.allSettled(blobs.map((node) => this.#pushBlob(node, at)));
     for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
-  /** Sees to it once that the repository holds the blob. */
-  async #settle(node: BlobNode, name: Repository): Promise<void> {
-    const { digest } = node.descriptor;
-    const key = `${formatRepository(name)}@${digest}`;
-    let settled = this.#settled.get(key);
-    if (settled === undefined) {
-      settled = this.#pushBlob(node, name);
-      this.#settled.set(key, settled);
-      settled.catch(() => this.#settled.delete(key));
+  #repositoryOf({ registry, repository }: Repository): Repository {
+    const key = formatRepository({ registry, repository });
+    let known = this.#repositories.get(key);
+    if (known === undefined) {
+      known = { registry, repository };
+      this.#repositories.set(key, known);
     }
-    await settled;
+    return known;
   }
 
   async #pushBlob(node: BlobNode, name: Repository): Promise<void> {
     const { digest } = node.descriptor;
-    for (let moving = this.#moving.get(digest); moving !== undefined; moving = this.#moving.get(digest)) {
-      await moving.catch(() => undefined);
-    }
-    const push = this.#slots.run(() => this.#pushBlobNow(node, name));
-    this.#moving.set(digest, push);
+    const wanting = this.#wanting.get(digest) ?? new Set();
+    this.#wanting.set(digest, wanting.add(name));
     try {
-      await push;
+      for (let moving = this.#moving.get(digest); moving !== undefined; moving = this.#moving.get(digest)) {
+        await moving.catch(() => undefined);
+      }
+      if (this.#holders.get(digest)?.includes(name) === true) return;
+      const push = this.#slots.run(() => this.#pushBlobNow(node, name));
+      this.#moving.set(digest, push);
+      await push.finally(() => this.#moving.delete(digest));
     } finally {
-      this.#moving.delete(digest);
+      wanting.delete(name);
+      if (wanting.size === 0) this.#wanting.delete(digest);
     }
   }
 
@@ -100,7 +122,9 @@ export class BlobPublisher {
     const exists = await this.site.exists(name, descriptor);
     const open: OpenContent = async (offset) => {
       if (node.bytes !== undefined) return readableOf(node.bytes, offset);
-      const stream = await this.source.fetch(node.repository, descriptor, { offset, signal });
+      const stream = await whileOpening(signal, (opening) =>
+        this.source.fetch(node.repository, descriptor, { offset, signal: opening }),
+      );
       let bytes = offset;
       stream.on('data', (chunk: Buffer) =>
         onEvent?.({ event: 'blob', digest, size, bytes: (bytes += chunk.byteLength) }),
@@ -110,15 +134,27 @@ export class BlobPublisher {
     };
     const how = exists ? 'existed' : await this.#send(name, node, open);
     this.#count(how, size);
-    this.#holders.set(digest, { registry: name.registry, repository: name.repository });
+    this.#holders.set(digest, [...(this.#holders.get(digest) ?? []), name]);
     onEvent?.({ event: 'blob-done', digest, size, how });
+  }
+
+  /**
+   * A repository to mount a blob from. An earlier run may have brought it to one that needs it now too. Where none is known, the
+   * repository that the blob comes from is asked: it may be of the same registry.
+   */
+  async #holderOf(descriptor: Descriptor, name: Repository): Promise<Repository | undefined> {
+    const { digest } = descriptor;
+    const [known] = this.#holders.get(digest) ?? [];
+    if (known !== undefined) return known;
+    for (const other of this.#wanting.get(digest) ?? [])
+      if (other !== name && (await this.site.exists(other, descriptor))) return other;
+    return undefined;
   }
 
   /** Mounts or uploads a blob and reads it back at once: a registry may answer with success and not have it. */
   async #send(name: Repository, { descriptor, repository }: BlobNode, open: OpenContent): Promise<Pushed> {
     const { signal } = this.options;
-    // The repository that the blob comes from may be of the same registry.
-    const mountFrom = this.#holders.get(descriptor.digest) ?? repository;
+    const mountFrom = (await this.#holderOf(descriptor, name)) ?? repository;
     const how = await this.site.push(name, descriptor, open, { mountFrom, signal });
     if (await this.site.exists(name, descriptor)) return how;
     // docker-registry 2.8 answers so to a mount of a blob that is named by sha512.
