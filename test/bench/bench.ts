@@ -94,7 +94,8 @@ async function bench(): Promise<void> {
     }
     const text = report(corpus, rounds, results);
     console.log(`\n${text}`);
-    if (!values.small && only === undefined) writeReport(join(repository, 'docs', 'benchmarks.md'), text);
+    if (!values.small && only === undefined)
+      writeReport(join(repository, 'docs', 'benchmarks.md'), text, 'bench');
   } finally {
     await registry.stop();
   }

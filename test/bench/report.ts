@@ -13,14 +13,12 @@ export interface Result {
   readonly runs: Readonly<Record<Phase, readonly Measured[]>>;
 }
 
-const begin = '<!-- bench:begin, written by npm run bench -->';
-const end = '<!-- bench:end -->';
-
-function aligned(rows: readonly (readonly string[])[]): string[] {
+/** Rows as a Markdown table, the first row its head; columns of words, then figures. */
+export function aligned(rows: readonly (readonly string[])[], words: number): string[] {
   const widths = (rows[0] ?? []).map((_, at) => Math.max(3, ...rows.map((row) => row[at]?.length ?? 0)));
   const line = (row: readonly string[]): string =>
-    `| ${row.map((cell, at) => (at < 2 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0))).join(' | ')} |`;
-  const rule = widths.map((width, at) => (at < 2 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`));
+    `| ${row.map((cell, at) => (at < words ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0))).join(' | ')} |`;
+  const rule = widths.map((width, at) => (at < words ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`));
   const [head = [], ...body] = rows;
   return [line(head), `| ${rule.join(' | ')} |`, ...body.map(line)];
 }
@@ -48,14 +46,16 @@ export function report(corpus: Corpus, rounds: number, results: readonly Result[
     `Corpus: ${corpus.images.length} images × ${corpus.platforms} platforms, ${corpus.blobs} distinct manifests, configs and layers, ${(corpus.bytes / 1e9).toFixed(2)} GB.`,
     `Machine: ${machine}. Medians of ${rounds} rounds.`,
     '',
-    ...aligned(rows),
+    ...aligned(rows, 2),
     '',
     ...results.map(({ contender }) => `- ${contender.title}: ${contender.does}.`),
   ].join('\n');
 }
 
-/** Puts the report between the marks of a Markdown file. */
-export function writeReport(path: string, text: string): void {
+/** Puts a report between its marks in a Markdown file. */
+export function writeReport(path: string, text: string, name: 'bench' | 'scale'): void {
+  const begin = `<!-- ${name}:begin, written by npm run ${name === 'bench' ? 'bench' : 'bench:scale'} -->`;
+  const end = `<!-- ${name}:end -->`;
   const old = readFileSync(path, 'utf8');
   const from = old.indexOf(begin);
   const to = old.indexOf(end);
