@@ -163,7 +163,7 @@ export async function exportImages(options: ExportOptions): Promise<ExportSummar
       created: options.created,
       fingerprint: fingerprintOf(options),
       replace: options.force,
-      refresh: options.refresh,
+      refresh: options.refresh ?? false,
       signal: options.signal,
     });
     await plan(writer, options);

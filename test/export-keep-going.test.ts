@@ -108,13 +108,13 @@ test('an image with a blob that can not be had leaves with its signature and wha
 });
 
 test('a registry that is gone ends the run even under --keep-going, and nothing is given up', async (t) => {
-  const { proxy, output, names, start, sentBytes, undisturbed } = await ready(t);
+  const { proxy, output, names, start, passed, undisturbed } = await ready(t);
   const args = [...names('one', 'two', 'three'), ...quick, '-o', output, '--keep-going'];
   const want = await undisturbed(...names('one', 'two', 'three'));
   proxy.log.clear();
   proxy.use(slow);
   const run = start(...args);
-  while (sentBytes() < 2_000_000) await new Promise((done) => setTimeout(done, 5));
+  await passed(run, 2_000_000);
   proxy.down();
   const { code, stderr } = await run.ended;
   assert.equal(code, 1);

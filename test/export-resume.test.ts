@@ -77,7 +77,11 @@ describe('an export that is stopped goes on where it was', () => {
 
   /** Waits until so many bytes of blobs went through the proxy. */
   async function passed(bytes: number): Promise<void> {
-    while (sentBytes() < bytes) await sleep(5);
+    const latest = Date.now() + 120_000;
+    while (sentBytes() < bytes) {
+      assert.ok(Date.now() < latest, `${bytes} bytes of blobs never came; got ${sentBytes()}`);
+      await sleep(5);
+    }
   }
 
   /** The same command again, undisturbed; fails where the result is other than `want` or too much was fetched. */

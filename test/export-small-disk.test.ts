@@ -24,7 +24,7 @@ test(
     proxy.log.clear();
     proxy.use(slow);
     const run = ground.start(...args, '-o', output);
-    while (ground.sentBytes() < 6_000_000) await new Promise((done) => setTimeout(done, 5));
+    await ground.passed(run, 6_000_000);
     // Somebody else takes the room that the check before found.
     const { bavail, bsize } = statfsSync(disk);
     writeFileSync(join(disk, 'other'), Buffer.alloc(bavail * bsize - 3 * mebibyte, 1));

@@ -63,12 +63,13 @@ export function openJournal(path: string): Journal {
 }
 
 /** Refuses to go on with what an interrupted run was asked for in other words. */
-export function refuseOther(path: string, planned: string, asked: string): never {
+export function refuseOther(path: string, planned: string, asked: string, canRefresh: boolean): never {
+  const refresh = canRefresh ? 'add --refresh to plan anew and keep the blobs that still fit, ' : '';
   throw new AirliftError(
     'conflict',
     `write ${path}: an unfinished export of something else is there; got ${asked}, want ${planned}`,
     {
-      hint: `run the earlier command again to finish it, add --refresh to plan anew and keep the blobs that still fit, or remove ${path}.partial and ${journalPath(path)} to start over`,
+      hint: `run the earlier command again to finish it, ${refresh}or remove ${path}.partial and ${journalPath(path)} to start over`,
     },
   );
 }

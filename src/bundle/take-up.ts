@@ -4,17 +4,14 @@ import { journalError } from './journal-database.js';
 import type { Journal } from './journal.js';
 import { Layout, type LayoutSummary } from './layout.js';
 import { clipMarks } from './marks.js';
+import type { BundleOptions } from './options.js';
 import { refuseExisting, refuseOther } from './output-name.js';
 import { digestOfPlacement } from './placement.js';
 import { digestOfPlan } from './plan-digest.js';
 
-export interface TakeUpOptions {
+export interface TakeUpOptions extends Omit<BundleOptions, 'created'> {
   /** Seconds since 1970. */
   readonly created: number;
-  readonly fingerprint: string;
-  readonly replace?: boolean | undefined;
-  readonly refresh?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** A bundle to go on with, or to begin. */
@@ -36,7 +33,7 @@ export interface TakenUp {
  *   else, `no-space` where that one no longer fits, `interrupted`, `io`
  */
 export async function takeUp(journal: Journal, path: string, options: TakeUpOptions): Promise<TakenUp> {
-  const { fingerprint, replace, refresh = false, signal } = options;
+  const { fingerprint, replace, refresh, signal } = options;
   if (!isSound(journal)) journal.restart();
   const state = journal.get('state');
   const isLaidOut = state === 'laid-out' || state === 'changed';
@@ -46,15 +43,16 @@ export async function takeUp(journal: Journal, path: string, options: TakeUpOpti
     if (named !== undefined) return named;
   }
   if (replace !== true) await refuseExisting(path);
-  if (isLaidOut && !isSame && !refresh) refuseOther(path, String(journal.get('fingerprint')), fingerprint);
+  if (isLaidOut && !isSame && refresh !== true)
+    refuseOther(path, String(journal.get('fingerprint')), fingerprint, refresh !== undefined);
   const file = await BundleFile.open(`${path}.partial`, 'create');
   try {
     const layout = new Layout(journal, file);
     const { size } = await file.stat();
-    const summary = isLaidOut && !refresh ? await restore(layout, state, size, signal) : undefined;
+    const summary = isLaidOut && refresh !== true ? await restore(layout, state, size, signal) : undefined;
     if (summary === undefined) {
       // A plan that was laid out and does not hold any more is not to be trusted in any part.
-      forgetPlan(journal, !isLaidOut || refresh);
+      forgetPlan(journal, !isLaidOut || refresh === true);
       clipMarks(journal, size);
       journal.set('fingerprint', fingerprint);
       journal.set('created', options.created);

@@ -18,25 +18,15 @@ import { Journal } from './journal.js';
 import type { Layout, LayoutSummary } from './layout.js';
 import { Marks } from './marks.js';
 import { hasJournal, openJournal, refuseExisting, syncDirectory, tidy } from './output-name.js';
+import type { BundleOptions } from './options.js';
 import { pendingBlobs, pendingFigures, type PendingBlob } from './pending.js';
 import type { BlobNode, EdgeRole, LeftOut, ManifestNode } from './planned.js';
 import { takeUp, type TakenUp } from './take-up.js';
 import { isTarTime } from './tar.js';
 
+export type { BundleOptions } from './options.js';
 export type { Failure, LostBlob } from './failures.js';
 export type { Checkpoint, PendingBlob } from './pending.js';
-
-export interface BundleOptions {
-  /** The modification time of every entry, and `created` in the catalog; whole seconds count. */
-  readonly created: Date;
-  /** Says what was asked for: the same command gives the same text, whenever it is run. */
-  readonly fingerprint: string;
-  /** Take the place of a file that has the final name already, once the new one is whole. */
-  readonly replace?: boolean | undefined;
-  /** Plan anew even where an interrupted run has a plan; what that one fetched and the new plan wants is kept. */
-  readonly refresh?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
 
 /** What is known of an image beside its graph. */
 export interface ImageInfo {

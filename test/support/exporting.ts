@@ -29,6 +29,8 @@ export interface Ground {
   start(...args: readonly string[]): Started;
   /** Bytes of blobs that the proxy passed on. */
   sentBytes(): number;
+  /** Waits until so many bytes more of blobs went through; fails where the run ends before. */
+  passed(run: Started, bytes: number): Promise<void>;
   /** Starts an export and kills it with SIGKILL once so many bytes of blobs went through. The rules stay. */
   killAfter(bytes: number, ...args: readonly string[]): Promise<void>;
 }
@@ -40,6 +42,15 @@ export async function startGround(t: Cleanup): Promise<Ground> {
   t.after(() => proxy.stop());
   const start = (...args: readonly string[]): Started => startAirlift(['export', ...args], { env });
   const sentBytes = (): number => proxy.log.find('GET', /\/blobs\//).reduce((sum, { sent }) => sum + sent, 0);
+  const passed = async (run: Started, bytes: number): Promise<void> => {
+    const before = sentBytes();
+    let isEnded = false;
+    void run.ended.then(() => (isEnded = true));
+    while (sentBytes() - before < bytes) {
+      if (isEnded) throw new Error(`ended too early: ${(await run.ended).stderr}`);
+      await sleep(5);
+    }
+  };
   return {
     proxy,
     push: (name, image, tag = '1') =>
@@ -53,15 +64,10 @@ export async function startGround(t: Cleanup): Promise<Ground> {
     },
     start,
     sentBytes,
+    passed,
     killAfter: async (bytes, ...args) => {
-      const before = sentBytes();
       const run = start(...args);
-      let isEnded = false;
-      void run.ended.then(() => (isEnded = true));
-      while (sentBytes() - before < bytes) {
-        if (isEnded) throw new Error(`ended too early: ${(await run.ended).stderr}`);
-        await sleep(5);
-      }
+      await passed(run, bytes);
       run.send('SIGKILL');
       await run.ended;
     },
