@@ -7,6 +7,7 @@ import { PiecewiseContent } from './sent-content.js';
 import {
   askReached,
   locationOf,
+  lostUpload,
   received,
   uploadRequest,
   type UploadCall,
@@ -24,6 +25,7 @@ export class ChunkedUpload {
   #offset: number;
   #faults = 0;
   #isLost = false;
+  #isFirstHeld = false;
 
   /**
    * @param chunkSize is made larger where the registry wants that, and smaller where it takes no such chunks
@@ -106,8 +108,13 @@ export class ChunkedUpload {
       this.chunkSize = Math.floor(this.chunkSize / 4);
       return;
     }
+    if (status === 404) throw this.#lost(status, refusal);
     if (status !== 416 && !isPassing(status)) throw refusal;
     await this.#recover(refusal);
+    // One byte is told like none; whoever refuses the first byte has it.
+    if (status !== 416 || offset > 0 || this.#offset > 0) return;
+    this.#isFirstHeld = true;
+    this.#offset = 1;
   }
 
   #accept(answer: WireAnswer, length: number): void {
@@ -131,15 +138,15 @@ export class ChunkedUpload {
     this.#countFault(fault);
     await pause(backoff(this.#faults, client.exchange.settings.retryDelay), call.doing, call.signal);
     const reached = await askReached(client, this.#url, call);
-    if (typeof reached === 'number') {
-      this.#isLost = true;
-      throw new AirliftError('network', `${call.doing}: the registry lost the upload (${reached})`, {
-        cause: fault,
-      });
-    }
+    if (typeof reached === 'number') throw this.#lost(reached, fault);
     this.#url = reached.url;
     if (reached.bytes > this.#offset) this.#faults = 0;
-    this.#offset = reached.bytes;
+    this.#offset = this.#isFirstHeld ? Math.max(reached.bytes, 1) : reached.bytes;
+  }
+
+  #lost(status: number, cause: AirliftError): AirliftError {
+    this.#isLost = true;
+    return lostUpload(this.call, status, cause);
   }
 
   #countFault(fault?: AirliftError): void {

@@ -134,6 +134,17 @@ export async function startUpload(
   return sessionOf(answer, call);
 }
 
+/**
+ * The error for an upload that the registry knows nothing of any more, because it ended although its answer was lost, or because
+ * another of several registries behind one name began it. A new upload may go well.
+ */
+export function lostUpload(call: UploadCall, status: number, cause: AirliftError): AirliftError {
+  return new AirliftError('network', `${call.doing}: the registry lost the upload (${status})`, {
+    cause,
+    hint: 'where several registries answer under one name, they have to share their uploads',
+  });
+}
+
 /** Tells the registry to forget an upload that comes to nothing, as a courtesy (distribution's HTTP API, "Canceling an Upload"). */
 export async function cancelUpload(
   client: RegistryClient,

@@ -12,6 +12,7 @@ import type { UploadMemory } from './upload-memory.js';
 import {
   askReached,
   cancelUpload,
+  lostUpload,
   startUpload,
   uploadRequest,
   type UploadCall,
@@ -170,7 +171,10 @@ export class Uploads {
     const headers = { 'content-type': 'application/octet-stream' };
     const request: Call = { ...uploadRequest('PUT', url, call), headers, ...content };
     const answer = await this.client.send(request);
-    if (answer.status < 200 || answer.status >= 300) throw await this.client.refusal(answer, request, 'blob');
+    if (answer.status < 200 || answer.status >= 300) {
+      const refusal = await this.client.refusal(answer, request, 'blob');
+      throw answer.status === 404 ? lostUpload(call, 404, refusal) : refusal;
+    }
     await discard(answer);
     checkHeld(answer, call.descriptor.digest, call.doing);
   }

@@ -131,6 +131,38 @@ it('asks for the offset after a break, a 416 or a 5xx, and goes on from there', 
   assert.equal(server.seen.filter(({ method }) => method === 'POST').length, 1);
 });
 
+it('finds out that the registry has one byte, which it tells like none', async (t) => {
+  const small = content('ab');
+  let broken = 0;
+  const { server, registry, name, blobs } = await setUp(t, { chunkSize: 1 }, (request, response) => {
+    // The byte is kept, its answer is lost.
+    if (request.method === 'PATCH' && broken++ === 0)
+      response.writeHead = () => {
+        request.socket.destroy();
+        return response;
+      };
+    return false;
+  });
+  assert.equal(await registry.push(name, small.descriptor, opener(small.bytes)), 'uploaded');
+  assert.deepEqual(blobs, [small.bytes]);
+  assert.deepEqual(ranges(server), ['0-0', '0-0', '1-1']);
+});
+
+it('looks whether the blob is there where the answer to the end of its upload was lost', async (t) => {
+  let ends = 0;
+  const { server, registry, name } = await setUp(t, { chunkSize: 2_000_000 }, (request, response) => {
+    request.resume();
+    if (request.method === 'PUT' && ends++ === 0) request.socket.destroy();
+    else if (request.method === 'PUT') response.writeHead(404).end();
+    else if (request.method === 'HEAD' && ends > 0)
+      response.writeHead(200, { 'content-length': descriptor.size }).end();
+    else return false;
+    return true;
+  });
+  assert.equal(await registry.push(name, descriptor, opener(bytes)), 'uploaded');
+  assert.equal(methods(server), 'POST PATCH PATCH PUT PUT DELETE HEAD');
+});
+
 it('begins anew where the registry lost the upload', async (t) => {
   let lost = false;
   const { server, registry, name, blobs } = await setUp(
