@@ -113,7 +113,14 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
         { fault, method: 'PUT', path: /manifests/, nth: 2 },
       ],
     });
-    for (const log of [from, to])
+    const chunked = await carry(t, tokens, {
+      to: [
+        { fault, method: 'PATCH', nth: [2, 5] },
+        { fault, method: 'PUT', path: /uploads/, nth: 3 },
+      ],
+      chunkSize: '100k',
+    });
+    for (const log of [from, to, chunked.to])
       assert.equal(log.requests.filter(({ faults }) => faults.length > 0).length, 3);
     assert.ok(tokens.tokenRequests.length > asked + 6);
   });
