@@ -7,11 +7,12 @@ import type { ProxyOptions } from '../registry/options.js';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 function homeOf(env: Environment): string {
-  return env['HOME'] ?? homedir();
+  return firstOf(env, 'HOME') ?? homedir();
 }
 
 function configOf(env: Environment): string {
-  return env['XDG_CONFIG_HOME'] ?? join(homeOf(env), '.config');
+  // Empty is as good as not set (XDG Base Directory Specification).
+  return firstOf(env, 'XDG_CONFIG_HOME') ?? join(homeOf(env), '.config');
 }
 
 /** The value of the first variable that is set and not empty. */

@@ -90,6 +90,8 @@ test('the environment: auth files, proxies, roots, certificates', async (t) => {
   assert.equal(options.rootsFile, '/ca.pem');
   assert.ok(options.certsDirs?.includes('/etc/docker/certs.d'));
   const bare = await registryOptionsOf(args({}), { ...env, XDG_RUNTIME_DIR: '' }, []);
+  const unset = await registryOptionsOf(args({}), { ...env, XDG_CONFIG_HOME: '' }, []);
+  assert.equal(unset.authFiles?.[1], join(dir, '.config/containers/auth.json'));
   const user = process.getuid?.();
   if (process.platform === 'linux') assert.equal(bare.authFiles?.[0], `/run/containers/${user}/auth.json`);
   const own = await registryOptionsOf(args({ authfile: '/a.json' }), { ...env, ...told }, []);
