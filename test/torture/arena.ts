@@ -1,6 +1,7 @@
 /** The stage of all rounds: images in a registry, a proxy in front of it, and what an undisturbed export gives. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Digest } from '../../src/oci/digest.js';
 import { airlift } from '../support/airlift.js';
 import { startFaultProxy, type FaultProxy } from '../support/faults.js';
 import { companionsOf, multiPlatform, singlePlatform, type NamedImage } from '../support/image-sets.js';
@@ -16,7 +17,12 @@ export interface Arena {
   /** Those that commands name. */
   readonly references: readonly string[];
   /** All that has to arrive, with their content. */
-  readonly images: readonly { readonly repository: string; readonly tag: string; readonly walk: Walk }[];
+  readonly images: readonly {
+    readonly repository: string;
+    readonly tag: string;
+    readonly root: Digest;
+    readonly walk: Walk;
+  }[];
   /** An undisturbed bundle, its path and its bytes. */
   readonly bundle: string;
   readonly bytes: Buffer;
@@ -62,7 +68,9 @@ export async function prepare(t: Cleanup, bigBytes: number): Promise<Arena> {
   };
   const images = await Promise.all(
     [...named, ...companions].flatMap(({ repository, tag, image }) =>
-      tag === undefined ? [] : [walkImage(image).then((walk) => ({ repository, tag, walk }))],
+      tag === undefined
+        ? []
+        : [walkImage(image).then((walk) => ({ repository, tag, root: image.root.digest, walk }))],
     ),
   );
   return { proxy, references, images, bundle, bytes: readFileSync(bundle), largest: bigBytes, usual };

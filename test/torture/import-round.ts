@@ -27,6 +27,12 @@ async function checkTags(host: string, arena: Arena): Promise<number> {
   return tags;
 }
 
+/** Fails unless every image is whole, tagged or not. */
+async function checkAll(host: string, arena: Arena): Promise<void> {
+  for (const { repository, root, walk } of arena.images)
+    sameContent((await walkRegistry(host, repository, root)).content, walk);
+}
+
 /** One import, or copy, stopped a few times, and run again until all is there. */
 export async function importRound(t: Cleanup, arena: Arena, dice: Dice, tally: Tally): Promise<void> {
   const verb = dice.pick(['import', 'import', 'copy']);
@@ -40,6 +46,8 @@ export async function importRound(t: Cleanup, arena: Arena, dice: Dice, tally: T
   const sources = verb === 'copy' ? arena.references : [arena.bundle];
   const command = [verb, ...sources, '--to', proxy.host, '-j', String(transfers), ...hasty];
   if (dice.isLucky(0.4)) command.push('--chunk-size', dice.pick(['64k', '1M']));
+  const isAtomic = dice.isLucky(0.3);
+  if (isAtomic) command.push('--atomic');
   let stops = 0;
   for (let left = dice.between(1, 3); left > 0; left--) {
     proxy.heal();
@@ -53,7 +61,9 @@ export async function importRound(t: Cleanup, arena: Arena, dice: Dice, tally: T
     stops++;
     tally.count(`${verb}: ${stop} sent`);
     tally.count(`${verb}: ended with ${code ?? signal}`);
-    tally.count('tags looked at between, each whole', await checkTags(host, arena));
+    const tags = await checkTags(host, arena);
+    tally.count('tags looked at between, each whole', tags);
+    if (isAtomic && tags > 0) await checkAll(host, arena);
   }
   proxy.heal();
   arena.proxy.heal();
