@@ -31,7 +31,7 @@ export interface ExchangeSettings {
 
 const maxRedirects = 10;
 /** How often a host that was never reached is tried again: it may simply not be there. */
-const unreachableRetries = 1;
+const unreachableRetries = 3;
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /** Sends requests with redirects followed by hand, retries and traces. It knows nothing of how to get an authorization. */
