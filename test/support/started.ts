@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { airliftPath } from './airlift.js';
+import { airliftPath, stateEnv } from './airlift.js';
 
 /** How a program ended, and what it said. */
 export interface Ended {
@@ -27,7 +27,7 @@ export interface StartOptions {
 export function startAirlift(args: readonly string[], options: StartOptions = {}): Started {
   const child = spawn(process.execPath, [airliftPath, ...args], {
     cwd: options.cwd,
-    env: { ...process.env, ...options.env },
+    env: { ...process.env, ...stateEnv, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: 300_000,
     killSignal: 'SIGKILL',
