@@ -26,7 +26,7 @@ export function downloadFaults(dice: Dice): Rule[] {
     { fault: { do: 'no-range' }, chance },
     { fault: { do: 'reset', in: 'request', after: 0 }, chance },
   ];
-  return Array.from({ length: dice.between(0, 3) }, () => dice.pick(all));
+  return Array.from({ length: Math.max(0, dice.between(-2, 3)) }, () => dice.pick(all));
 }
 
 /** Up to three kinds of fault for whoever uploads. */
@@ -43,5 +43,5 @@ export function uploadFaults(dice: Dice): Rule[] {
     { fault: retryLater(dice.pick([429, 503]), 0), chance },
     { fault: { do: 'truncate', after: 'random' }, method: 'GET', path: content, chance },
   ];
-  return Array.from({ length: dice.between(0, 3) }, () => dice.pick(all));
+  return Array.from({ length: Math.max(0, dice.between(-2, 3)) }, () => dice.pick(all));
 }

@@ -20,7 +20,7 @@ export async function stopSomewhere(
   dice: Dice,
 ): Promise<{ stop: Stop; ended: Ended }> {
   const stop = dice.pick<Stop>(['SIGKILL', 'SIGKILL', 'SIGKILL', 'SIGINT', 'SIGTERM', 'pause']);
-  const by = dice.pick(['time', 'requests', 'bytes']);
+  const by = dice.pick(['time', 'requests', 'bytes', 'bytes', 'bytes']);
   const [requests, bytes] = [log.requests.length, moved(log)];
   const share = dice.roll();
   let isOver = false;
