@@ -1,3 +1,7 @@
+/**
+ * What the makers of signatures and SBOMs themselves find after an import: `npm run clients`. It is no part of `npm test`, since Debian has
+ * cosign and oras in its unstable suite only; test/discovery.test.ts asks the same of registries by HTTP.
+ */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
