@@ -38,10 +38,10 @@ async function whileOpening<T>(
   signal: AbortSignal | undefined,
   open: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
+  signal?.throwIfAborted();
   const opening = new AbortController();
   const stop = (): void => opening.abort(signal?.reason);
-  if (signal?.aborted === true) stop();
-  else signal?.addEventListener('abort', stop, { once: true });
+  signal?.addEventListener('abort', stop, { once: true });
   try {
     return await open(opening.signal);
   } finally {

@@ -89,6 +89,8 @@ export class BundleReader implements Source {
     descriptor: Descriptor,
     options: FetchOptions = {},
   ): Promise<Readable> {
+    // A stream that is aborted from the start fails before anybody listens to it.
+    options.signal?.throwIfAborted();
     const { position, size } = this.#place(descriptor.digest);
     const offset = Math.min(options.offset ?? 0, size);
     return this.file.stream(position + offset, size - offset, options.signal);

@@ -288,3 +288,18 @@ test('what is left out is said to be', async (t) => {
     refusal('not-found', /left out of .* \(foreign\)/),
   );
 });
+
+test('content that is asked for after an interruption is refused; no stream is left to fail by itself', async (t) => {
+  const path = join(temp(t), 'bundle.tar');
+  const image = imageOf({ platform: 'linux/amd64', layers: [layer([{ name: 'a', content: 'a' }])] });
+  await writeBundle(path, [{ reference: 'registry.example/acme:1', image }]);
+  const reader = await BundleReader.open(path);
+  t.after(() => reader.close());
+  const reference = parseReference('registry.example/acme:1');
+  const root = await reader.resolve(reference);
+  await assert.rejects(reader.fetch(reference, root, { signal: AbortSignal.abort() }), {
+    name: 'AbortError',
+  });
+  // An error that nobody listens for would come now, and fail the test.
+  await new Promise(setImmediate);
+});
