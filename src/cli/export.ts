@@ -7,6 +7,7 @@ import { runPreview } from './export-preview.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf } from './access.js';
 import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
+import { relaxHeap } from './heap.js';
 import { interruptible } from './interrupt.js';
 import { imagesOf, imageFlags, readLists, referencesPositional, registriesIn } from './images.js';
 import { printJson, printLine } from './print.js';
@@ -88,6 +89,7 @@ async function run(args: Arguments): Promise<void> {
   const list = await readLists(args);
   const registry = await registryOptionsOf(args, process.env, registriesIn(list));
   const images = await imagesOf('export', list, args, registry);
+  relaxHeap(images.length);
   const options = {
     images,
     platforms: platformsOf(args.platform),
