@@ -1,4 +1,5 @@
 import type { RegistryHooks } from './registry/options.js';
+import { parseRateLimit } from './registry/rate-limit.js';
 import type { RequestTrace } from './registry/trace.js';
 
 /** What one registry was asked. */
@@ -14,12 +15,6 @@ export interface AskedRegistry {
   limit?: number | undefined;
 }
 
-/** `76;w=21600` */
-function countIn(header: string | undefined): number | undefined {
-  const [digits] = /^\d{1,12}/.exec(header ?? '') ?? [];
-  return digits === undefined ? undefined : Number(digits);
-}
-
 /** Counts requests, registry by registry. */
 export class RequestTally {
   readonly #asked = new Map<string, AskedRegistry>();
@@ -27,7 +22,7 @@ export class RequestTally {
   /** Hooks that count, and pass on. */
   hooks(next: RegistryHooks = {}): RegistryHooks {
     return {
-      warn: (text) => next.warn?.(text),
+      ...next,
       trace: (trace) => {
         this.#count(trace);
         next.trace?.(trace);
@@ -44,7 +39,7 @@ export class RequestTally {
     if (asked === undefined) this.#asked.set(registry, (asked = { registry, manifests: 0, others: 0 }));
     if (method === 'GET' && url.includes('/manifests/')) asked.manifests++;
     else asked.others++;
-    asked.remaining = countIn(responseHeaders['ratelimit-remaining']) ?? asked.remaining;
-    asked.limit = countIn(responseHeaders['ratelimit-limit']) ?? asked.limit;
+    asked.remaining = parseRateLimit(responseHeaders['ratelimit-remaining'])?.count ?? asked.remaining;
+    asked.limit = parseRateLimit(responseHeaders['ratelimit-limit'])?.count ?? asked.limit;
   }
 }

@@ -8,7 +8,10 @@ export interface RateLimit {
   readonly window: number | undefined;
 }
 
-function parse(header: string | undefined): { count: number; window: number | undefined } | undefined {
+/** A `ratelimit-*` header: `76;w=21600`, the window in seconds where there is one. */
+export function parseRateLimit(
+  header: string | undefined,
+): { count: number; window: number | undefined } | undefined {
   const match = /^\s*(\d{1,12})\s*(?:;.*?\bw=(\d{1,9}))?/.exec(header ?? '');
   if (match === null) return undefined;
   return { count: Number(match[1]), window: match[2] === undefined ? undefined : Number(match[2]) };
@@ -16,8 +19,8 @@ function parse(header: string | undefined): { count: number; window: number | un
 
 /** Reads `ratelimit-limit: 100;w=21600` and `ratelimit-remaining: 76;w=21600`, where an answer has both. */
 export function rateLimitOf(answer: Pick<WireAnswer, 'headers'>): RateLimit | undefined {
-  const limit = parse(headerOf(answer, 'ratelimit-limit'));
-  const remaining = parse(headerOf(answer, 'ratelimit-remaining'));
+  const limit = parseRateLimit(headerOf(answer, 'ratelimit-limit'));
+  const remaining = parseRateLimit(headerOf(answer, 'ratelimit-remaining'));
   if (limit === undefined || remaining === undefined) return undefined;
   return { limit: limit.count, remaining: remaining.count, window: limit.window ?? remaining.window };
 }

@@ -71,6 +71,16 @@ describe('mirrors', { skip: needs('docker-registry', 'htpasswd') }, () => {
     assert.deepEqual(served(quiet), []);
   });
 
+  test('a dry run says which mirror served too', async () => {
+    const names = [`${upstream.host}/acme/mirrored:1`, `${upstream.host}/acme/own:1`];
+    const flags = ['--mirror', `${upstream.host}=${mirror.host}/hub`, ...creds()];
+    const ran = await airlift(['export', ...names, '--dry-run', ...flags], { env });
+    assert.deepEqual(served(ran), [
+      `${upstream.host}/acme/mirrored: served by mirror http://${mirror.host}`,
+      `${upstream.host}/acme/own: served by the registry itself, http://${upstream.host}`,
+    ]);
+  });
+
   test('registries.conf: prefix, location, mirror, insecure and blocked', async (t) => {
     const { dir, env: home } = newHome(t);
     mkdirSync(join(dir, '.config', 'containers'));
