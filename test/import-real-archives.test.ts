@@ -25,6 +25,14 @@ const machines: Readonly<Record<BusyboxPlatform, number>> = {
   'linux/arm/v7': 40,
 };
 const short = (platform: string): string => platform.split('/')[1] ?? '';
+
+/** Copies the image of one platform with skopeo, out of a registry without TLS. */
+async function skopeoCopy(platform: string, from: string, to: string): Promise<void> {
+  const [os = '', architecture = '', variant = ''] = platform.split('/');
+  const choice = ['--override-os', os, '--override-arch', architecture, '--override-variant', variant];
+  await run('skopeo', [...choice, 'copy', '-q', '--src-tls-verify=false', from, to]);
+}
+
 const names = ['rancher/klipper-lb:v0.2.0', 'rancher/library-busybox:1.32.1', 'rancher/pause:3.1'];
 
 /** An image with real programs. What is called pause says amd64 in its config for arm, as the real one does. */
@@ -221,24 +229,9 @@ suite(
     async function assertPulled(host: string, folder: string): Promise<void> {
       const name = `${host}/rancher/pause:3.1`;
       for (const platform of platforms) {
-        const [, architecture = '', variant = ''] = platform.split('/');
+        const architecture = short(platform);
         const copy = join(folder, `copy-${architecture}`);
-        const choice = [
-          '--override-os',
-          'linux',
-          '--override-arch',
-          architecture,
-          '--override-variant',
-          variant,
-        ];
-        await run('skopeo', [
-          ...choice,
-          'copy',
-          '-q',
-          '--src-tls-verify=false',
-          `docker://${name}`,
-          `dir:${copy}`,
-        ]);
+        await skopeoCopy(platform, `docker://${name}`, `dir:${copy}`);
         const { layers } = JSON.parse(await readFile(join(copy, 'manifest.json'), 'utf8')) as {
           layers: DescriptorJson[];
         };
@@ -272,24 +265,9 @@ suite(
       for (const kind of ['docker-archive', 'oci-archive']) {
         const inputs: string[] = [];
         for (const [at, platform] of platforms.entries()) {
-          const [, architecture = '', variant = ''] = platform.split('/');
+          const architecture = short(platform);
           const path = join(folder, `${kind}-${architecture}.tar`);
-          const choice = [
-            '--override-os',
-            'linux',
-            '--override-arch',
-            architecture,
-            '--override-variant',
-            variant,
-          ];
-          await run('skopeo', [
-            ...choice,
-            'copy',
-            '-q',
-            '--src-tls-verify=false',
-            `docker://${source.host}/${name}`,
-            `${kind}:${path}:${name}`,
-          ]);
+          await skopeoCopy(platform, `docker://${source.host}/${name}`, `${kind}:${path}:${name}`);
           inputs.push(await compress(path, at));
         }
         const { host, warnings } = await imported(inputs);
