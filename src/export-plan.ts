@@ -1,8 +1,8 @@
 /** The first half of an export: images are looked up and planned. */
-import { Readable } from 'node:stream';
 import { AirliftError, fromPlainError, isAirliftError, toPlainError, type PlainError } from './errors.js';
 import type { PlanSink } from './graph.js';
 import type { Digest } from './oci/digest.js';
+import { readableOf } from './oci/readable.js';
 import { formatReference } from './oci/reference.js';
 import type { Source } from './oci/source.js';
 import { isOutage, Outages } from './outages.js';
@@ -130,7 +130,7 @@ function withKept(source: Source, book: PlanBook): Source {
     fetch: async (repository, descriptor, options) => {
       const kept = book.kept?.(descriptor.digest);
       if (kept === undefined) return source.fetch(repository, descriptor, options);
-      return Readable.from([kept.subarray(options?.offset ?? 0)], { objectMode: false });
+      return readableOf(kept, options?.offset);
     },
   };
 }

@@ -4,9 +4,9 @@ import type { Digest } from './oci/digest.js';
 import { maxManifestSize } from './oci/manifest.js';
 import { isImageConfig, isManifest } from './oci/media-types.js';
 import { readContent, type LoadedManifest } from './oci/read.js';
+import { readableOf } from './oci/readable.js';
 import type { Reference, Repository } from './oci/reference.js';
 import type { FetchOptions, Source } from './oci/source.js';
-import { readableOf } from './publish-blobs.js';
 
 /** Bytes of manifests and configs to keep: those of a few thousand images. */
 const defaultLimit = 64 * 1024 * 1024;
@@ -46,7 +46,7 @@ export class ManifestOverlay implements Source {
     if (written === undefined && !isSmallContent(descriptor))
       return this.source.fetch(repository, descriptor, options);
     const bytes = written ?? (await this.#read(repository, descriptor, options.signal));
-    return readableOf(bytes, options.offset ?? 0);
+    return readableOf(bytes, options.offset);
   }
 
   /**

@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import type { Archive, ArchiveImage } from './archive/archive.js';
 import { familiarName } from './archive/image-names.js';
 import { AirliftError } from './errors.js';
@@ -8,6 +8,7 @@ import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
 import { formatPlatform } from './oci/platform.js';
 import { readContent } from './oci/read.js';
+import { readableOf } from './oci/readable.js';
 import { formatReference, parseReference, type Reference, type Repository } from './oci/reference.js';
 import type { FetchOptions, Image, Source } from './oci/source.js';
 
@@ -70,7 +71,7 @@ class MergedSource implements Source {
 
   async fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
     const made = this.made.get(descriptor.digest);
-    if (made !== undefined) return Readable.from([made.subarray(options.offset ?? 0)], { objectMode: false });
+    if (made !== undefined) return readableOf(made, options.offset);
     for (const archive of this.archives)
       if (await archive.holds(descriptor)) return archive.fetch(repository, descriptor, options);
     const files = this.archives.map(({ file }) => file).join(', ');

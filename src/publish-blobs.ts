@@ -1,7 +1,7 @@
-import { Readable } from 'node:stream';
 import { AirliftError } from './errors.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
+import { readableOf } from './oci/readable.js';
 import { formatRepository, type Repository } from './oci/reference.js';
 import type { Source } from './oci/source.js';
 import type { OpenContent, Pushed, Target } from './oci/target.js';
@@ -17,11 +17,6 @@ export interface BlobOptions {
   readonly concurrency: number;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
-}
-
-/** Content in memory, from `offset` on. */
-export function readableOf(bytes: Buffer, offset: number): Readable {
-  return Readable.from(offset < bytes.length ? [bytes.subarray(offset)] : [], { objectMode: false });
 }
 
 /** What became of blobs so far. */

@@ -6,12 +6,13 @@ import { digestOf, type Digest } from './oci/digest.js';
 import { platformName } from './oci/index-child.js';
 import { isForeignLayer } from './oci/media-types.js';
 import { readContent, readManifest } from './oci/read.js';
+import { readableOf } from './oci/readable.js';
 import { formatReference, formatRepository, type Reference, type Repository } from './oci/reference.js';
 import type { Image, Source } from './oci/source.js';
 import type { OpenContent } from './oci/target.js';
 import type { BlobNode, ManifestNode } from './graph.js';
 import { Planner } from './plan.js';
-import { BlobPublisher, readableOf, type BlobOptions, type BlobTotals, type Site } from './publish-blobs.js';
+import { BlobPublisher, type BlobOptions, type BlobTotals, type Site } from './publish-blobs.js';
 
 export interface PublishOptions extends BlobOptions {
   /** What happens when the tag is there already and points elsewhere; `merge` keeps platforms that only the site has. */

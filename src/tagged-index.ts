@@ -1,4 +1,3 @@
-import { Readable } from 'node:stream';
 import { AirliftError, isAirliftError } from './errors.js';
 import { IndexSources, type IndexSource, type LoadedSource } from './index-sources.js';
 import type { ComposedIndex, IndexDraft } from './oci/compose.js';
@@ -7,6 +6,7 @@ import { childrenOf, type ExistingIndex, type IndexChild } from './oci/index-chi
 import { parseManifest } from './oci/manifest.js';
 import { isIndex } from './oci/media-types.js';
 import { readManifest } from './oci/read.js';
+import { readableOf } from './oci/readable.js';
 import { formatReference, formatRepository, type Reference } from './oci/reference.js';
 import type { OpenContent } from './oci/target.js';
 import type { OnEvent } from './progress.js';
@@ -132,8 +132,7 @@ export class TaggedIndex {
     if (previous !== index.descriptor.digest) {
       signal?.throwIfAborted();
       await this.#checkUntouched();
-      const open: OpenContent = (offset) =>
-        Promise.resolve(Readable.from([index.bytes.subarray(offset)], { objectMode: false }));
+      const open: OpenContent = (offset) => Promise.resolve(readableOf(index.bytes, offset));
       // Pushing by digest is what lists it among the referrers of its subject.
       const { subject } = parseManifest(index.bytes, index.descriptor.mediaType, `index ${this.name}`);
       if (subject !== undefined) await this.#registry.push(target, index.descriptor, open, { signal });

@@ -1,9 +1,10 @@
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from '../oci/descriptor.js';
 import { digestOf, isDigest, type Digest } from '../oci/digest.js';
 import { parseJsonObject } from '../oci/manifest.js';
 import { dockerConfig, dockerManifest, isForeignLayer, ociConfig, ociManifest } from '../oci/media-types.js';
+import { readableOf } from '../oci/readable.js';
 import type { FoundChild, FoundImage, FoundLayer, ShapeReader } from './archive.js';
 import { namesOfRepoTags } from './image-names.js';
 import type { LayerStore, ManifestFormat } from './layer-store.js';
@@ -116,7 +117,7 @@ export class DockerArchive implements ShapeReader {
 
   async open({ digest }: Descriptor, offset: number): Promise<Readable | undefined> {
     const document = this.#documents.get(digest);
-    if (document !== undefined) return Readable.from([document.subarray(offset)], { objectMode: false });
+    if (document !== undefined) return readableOf(document, offset);
     return this.layers.open(digest, offset);
   }
 

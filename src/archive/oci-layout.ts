@@ -1,10 +1,11 @@
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import { parseDescriptor, type Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, hexOf, type Digest } from '../oci/digest.js';
 import { childrenOf, type Json } from '../oci/index-child.js';
 import { maxManifestSize, parseJsonObject, parseManifest, type Manifest } from '../oci/manifest.js';
 import { isForeignLayer, isImageConfig, isManifest } from '../oci/media-types.js';
+import { readableOf } from '../oci/readable.js';
 import type { FoundChild, FoundImage, ShapeReader } from './archive.js';
 import type { ByteRange } from './byte-range.js';
 import { maxConfigSize, maxListSize } from './docker-archive.js';
@@ -95,7 +96,7 @@ export class OciLayout implements ShapeReader {
     const content = await this.#find(descriptor);
     if (content !== undefined) return content.stream(offset);
     if (descriptor.data === undefined) return undefined;
-    return Readable.from([Buffer.from(descriptor.data, 'base64').subarray(offset)], { objectMode: false });
+    return readableOf(Buffer.from(descriptor.data, 'base64'), offset);
   }
 
   async *referrers(digest: Digest): AsyncGenerator<Descriptor> {

@@ -1,9 +1,10 @@
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { digestOf, algorithmOf, verifyStream, type Digest } from '../oci/digest.js';
 import { maxManifestSize, parseManifest } from '../oci/manifest.js';
 import { isForeignLayer, isManifest, isSchema1 } from '../oci/media-types.js';
+import { readableOf } from '../oci/readable.js';
 import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
 import type { OpenContent, Pushed, PushOptions, Target } from '../oci/target.js';
@@ -267,10 +268,6 @@ function inlineContent(descriptor: Descriptor): Buffer | undefined {
     bytes.byteLength === descriptor.size &&
     digestOf(bytes, algorithmOf(descriptor.digest)) === descriptor.digest;
   return isRight ? bytes : undefined;
-}
-
-function readableOf(bytes: Buffer, offset: number): Readable {
-  return Readable.from(offset < bytes.byteLength ? [bytes.subarray(offset)] : [], { objectMode: false });
 }
 
 async function readManifest(descriptor: Descriptor, open: OpenContent, doing: string): Promise<Buffer> {
