@@ -1,11 +1,11 @@
 import { writerSink } from './bundle-sink.js';
 import type { BundleWriter } from './bundle/writer.js';
 import type { FailedImage, PlanBook } from './export-plan.js';
+import { subjectOfTag } from './oci/companion-tag.js';
 import type { Digest } from './oci/digest.js';
 import type { LockedImage } from './lists/lock.js';
 import { formatReference } from './oci/reference.js';
 import type { PlannedImage } from './plan.js';
-import { subjectOfTag } from './referrers.js';
 
 /** What a lock says of an image: what its name pointed at, and what was taken along; nothing else is, another time. */
 function lockedOf({ reference, root, original, platforms, referrers = [] }: PlannedImage): LockedImage {
@@ -21,8 +21,10 @@ export class WriterBook implements PlanBook {
   }
 
   addImages(at: number, images: readonly PlannedImage[]): void {
-    for (const image of images) {
-      this.writer.addImage(image, { companionOf: subjectOfTag(image.reference.tag) });
+    for (const [position, image] of images.entries()) {
+      // A signature that was asked for by its own name counts as an image.
+      const companionOf = position === 0 ? undefined : subjectOfTag(image.reference.tag);
+      this.writer.addImage(image, { companionOf });
       this.writer.forgetFailure(formatReference(image.reference));
     }
     this.writer.note(at, JSON.stringify(images.map(lockedOf)));

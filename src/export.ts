@@ -110,12 +110,12 @@ async function saveLock(writer: BundleWriter, { lock }: ExportOptions): Promise<
   if (lock !== undefined) await writeLock(lock, formatLock(lockedImages(writer)));
 }
 
-/** The error where blobs are lost of every image that is left. */
+/** The error where every image that was asked for has lost a blob. */
 function lossOf([first]: Downloaded['lost'], images: number): AirliftError {
   if (first !== undefined && images === 1) return fromPlainError(first.error);
   return new AirliftError(
     first?.error.code ?? 'not-found',
-    `export: no image is left; of each a blob can't be had, as of one: ${first?.error.message}`,
+    `export: nothing left to export: every image has a blob that failed to download, for example ${first?.error.message}`,
   );
 }
 
@@ -145,7 +145,7 @@ async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<
     resumed += downloaded.resumed;
     if (downloaded.lost.length === 0) return { fetched, resumed };
     const dropped = new Set(writer.dropImages(downloaded.lost));
-    if (dropped.size === 0) throw lossOf(downloaded.lost, images);
+    if (dropped.size === 0) throw lossOf(downloaded.lost, options.images.length);
     await saveLock(writer, options);
     for (const failure of writer.failures()) if (dropped.has(failure.image)) tellFailed(failure, onEvent);
   }

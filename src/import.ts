@@ -2,8 +2,9 @@ import { archImages } from './arch-tags.js';
 import { checkAtomic, ImagePublisher } from './atomic.js';
 import { AirliftError, toPlainError, type PlainError } from './errors.js';
 import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
+import { subjectOfTag } from './oci/companion-tag.js';
 import type { Digest } from './oci/digest.js';
-import { formatReference, formatRepository } from './oci/reference.js';
+import { formatReference, formatRepository, parseReference } from './oci/reference.js';
 import type { Image } from './oci/source.js';
 import { Publisher, type Pointed, type PublishOptions, type PublishTotals } from './publish.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
@@ -116,7 +117,11 @@ class Importing {
     await forEachOf(this.inputs.images, imageConcurrency, (image) => this.#attempt(image));
     await this.#images.finish();
     const failed = this.#failed;
-    if (failed.length > 0 && this.#published.length === 0) {
+    // Signatures alone are no success: an image counts only if it was asked for.
+    const isAny = this.#published.some(
+      ({ source }) => subjectOfTag(parseReference(source).tag) === undefined,
+    );
+    if (failed.length > 0 && !isAny) {
       throw new AirliftError(
         failed[0]?.error.code ?? 'registry',
         `import: all ${failed.length} images failed, each is named above`,

@@ -24,7 +24,7 @@ export { expandTags, type ExpandOptions } from './expand-tags.js';
 export { placeOf, type ImageList, type ListedReference } from './lists/listed.js';
 export { formatRerun, type RerunImage } from './lists/rerun.js';
 export { readRegistriesYaml } from './registries-yaml.js';
-export { subjectOfTag } from './referrers.js';
+export { subjectOfTag } from './oci/companion-tag.js';
 export { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 export type { OnEvent, ProgressEvent } from './progress.js';
 export { saveImages, type SaveOptions, type SaveSummary, type SavedFile, type SaveFormat } from './save.js';

@@ -1,4 +1,4 @@
-import { subjectOfTag } from './referrers.js';
+import { subjectOfTag } from './oci/companion-tag.js';
 import type { BlobNode, ManifestNode, PlanSink } from './graph.js';
 import type { Digest } from './oci/digest.js';
 import { formatPlatform } from './oci/platform.js';

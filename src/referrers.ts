@@ -1,7 +1,7 @@
 import { maxDepth } from './choose.js';
 import { isAirliftError } from './errors.js';
 import type { Descriptor } from './oci/descriptor.js';
-import { algorithmOf, hexOf, isDigest, type Digest } from './oci/digest.js';
+import { algorithmOf, hexOf, type Digest } from './oci/digest.js';
 import { isTag, type Repository } from './oci/reference.js';
 import type { FetchOptions, Image, Source } from './oci/source.js';
 
@@ -38,13 +38,6 @@ export async function findCompanions(
     }),
   );
   return found.flat();
-}
-
-/** The digest that a tag of cosign's is made of; undefined for every other tag. */
-export function subjectOfTag(tag: string | undefined): Digest | undefined {
-  const [, hex] = /^sha256-([0-9a-f]{64})\.(?:sig|att|sbom)$/.exec(tag ?? '') ?? [];
-  const digest = `sha256:${hex}`;
-  return isDigest(digest) ? digest : undefined;
 }
 
 /** What a walk over referrers needs. */

@@ -124,3 +124,45 @@ test('a registry that is gone ends the run even under --keep-going, and nothing 
   await airlift(['export', ...args], { env });
   assert.ok(readFileSync(output).equals(want));
 });
+
+test('--keep-going --force never replaces a bundle by one that holds signatures alone', async (t) => {
+  const { proxy, output, names, push } = await ready(t);
+  const asked = ['one', 'two'];
+  for (const name of asked) {
+    const signature = cosignOf(images[name] as TestImage, 'sig');
+    await push(name, signature.image, signature.tag);
+  }
+  const args = [...names(...asked), '-o', output, '--keep-going', '--force', ...quick];
+  await airlift(['export', ...args], { env });
+  const before = readFileSync(output);
+  const layers = asked.map((name) =>
+    [...(images[name] as TestImage).blobs.values()].find(({ size }) => size > 1_000_000),
+  );
+  proxy.use(
+    ...layers.map((layer): Rule => ({ fault: failing(404), path: new RegExp(`blobs/${layer?.digest}`) })),
+  );
+  const { stderr } = await airlift(['export', ...args], { env, codes: [1] });
+  assert.match(stderr, /nothing left to export: every image has a blob that failed to download/);
+  assert.ok(readFileSync(output).equals(before), 'the good bundle stays');
+  await airlift(['verify', output]);
+});
+
+test('a signature that is asked for by its tag counts as an image', async (t) => {
+  const { proxy, output, names, push } = await ready(t);
+  const signature = cosignOf(images['one'] as TestImage, 'sig');
+  await push('one', signature.image, signature.tag);
+  const name = `${proxy.host}/acme/one:${signature.tag}`;
+  await airlift(['export', name, '-o', output], { env });
+  const alone = await airlift(['inspect', output, '--json']);
+  assert.deepEqual(
+    (JSON.parse(alone.stdout) as { images: { reference: string }[] }).images.map(
+      ({ reference }) => reference,
+    ),
+    [name],
+  );
+  // The signature stays where the image that it signs fails.
+  const layer = [...(images['one'] as TestImage).blobs.values()].find(({ size }) => size > 1_000_000);
+  proxy.use({ fault: failing(404), path: new RegExp(`blobs/${layer?.digest}`) });
+  await airlift(['export', ...names('one'), name, '-o', output, '-f', '-k', ...quick], { env, codes: [3] });
+  await airlift(['verify', output]);
+});

@@ -1,5 +1,7 @@
 import { open, rm } from 'node:fs/promises';
 import type Database from 'better-sqlite3';
+import { subjectOfTag } from '../oci/companion-tag.js';
+import { parseReference } from '../oci/reference.js';
 import { catalogIndexes, catalogTables, catalogViews } from './catalog-schema.js';
 import { applicationId, formatVersion } from './format.js';
 import { journalError } from './journal-database.js';
@@ -25,8 +27,9 @@ const copies = [
     FROM catalog.edges WHERE role = 'subject' ORDER BY 1, 3`,
   `INSERT INTO catalog.images
     SELECT row_number() OVER (ORDER BY reference), reference, root.ordinal, images.media_type, images.artifact_type,
-      original.ordinal, companion_of
+      original.ordinal, subject.digest
     FROM images JOIN blobs AS root ON root.id = images.root LEFT JOIN blobs AS original ON original.id = images.original
+      LEFT JOIN blobs AS subject ON subject.digest = subject_of_tag(reference) AND subject.id IN (SELECT blob FROM manifests)
     ORDER BY reference`,
 ];
 
@@ -70,6 +73,12 @@ function copyPlan(database: Database.Database, path: string): void {
   try {
     database.pragma('catalog.journal_mode = OFF');
     database.pragma('catalog.synchronous = OFF');
+    // Whether a signature was asked for by its name or came with its image: to a reader it belongs to that image.
+    database.function(
+      'subject_of_tag',
+      { deterministic: true },
+      (reference: unknown) => subjectOfTag(parseReference(String(reference)).tag) ?? null,
+    );
     for (const copy of copies) database.exec(copy);
   } finally {
     database.exec('DETACH catalog');

@@ -106,8 +106,12 @@ export class Journal {
     return this.database.prepare('SELECT EXISTS (SELECT 1 FROM marks WHERE have > 0)').pluck().get() === 1;
   }
 
-  get hasImages(): boolean {
-    return this.database.prepare('SELECT EXISTS (SELECT 1 FROM images)').pluck().get() === 1;
+  /** Images that were asked for; signatures that only belong to one do not count. */
+  get imagesAskedFor(): number {
+    return this.database
+      .prepare('SELECT count(*) FROM images WHERE companion_of IS NULL')
+      .pluck()
+      .get() as number;
   }
 
   /** Whether anything was fetched that another run of the same command need not fetch again. */

@@ -60,6 +60,8 @@ export class Layout {
     this.journal.commit();
     prunePlan(this.journal);
     checkPlan(this.journal);
+    if (this.journal.imagesAskedFor === 0)
+      throw new AirliftError('input', `lay out bundle: no image to carry`);
     if (this.journal.isHeld) this.journal.settle();
     placeBlobs(this.journal);
     await this.#withHead(async (head) => {

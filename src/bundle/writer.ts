@@ -197,12 +197,12 @@ export class BundleWriter {
   /**
    * Takes out of the laid-out bundle the images that blobs belong to which can't be had. `layOut` is to be called again; what
    * is written of the others is kept.
-   * @returns their references, or undefined where no image would be left: then nothing is changed
+   * @returns their references, or undefined where no image that was asked for would be left: then nothing is changed
    */
   dropImages(lost: readonly LostBlob[]): string[] | undefined {
     this.extend();
     const dropped = lost.flatMap((blob) => dropImagesOf(this.#journal, blob));
-    if (this.#journal.hasImages) return dropped;
+    if (this.#journal.imagesAskedFor > 0) return dropped;
     this.takeBack();
     return undefined;
   }
