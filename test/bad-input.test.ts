@@ -203,7 +203,7 @@ describe('import of a bundle that is damaged', { skip: needs('docker-registry') 
     await airlift(['export', `${source.host}/acme/app:1`, '-o', good]);
   });
   after(async () => {
-    await Promise.all([source.stop(), target.stop()]);
+    await Promise.all([source?.stop(), target?.stop()]);
     for (const end of dirs) end();
   });
 

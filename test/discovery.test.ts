@@ -124,7 +124,7 @@ describe('signatures, SBOMs and scans are found at the site', { skip: needs('doc
     await fill(own, true);
   });
   after(async () => {
-    await docker.stop();
+    await docker?.stop();
     for (const work of scratch.toReversed()) await work();
   });
 

@@ -49,7 +49,7 @@ describe('registry to bundle to registry', { skip: needs('docker-registry') }, (
     const list = referrersTagOf(signed.image, referrers);
     await pushImage(source.host, signed.repository, list.tag, list.image);
   });
-  after(() => source.stop());
+  after(() => source?.stop());
 
   test('every index, manifest, config and layer arrives byte-identical; a second import sends nothing', async (t) => {
     const dir = temp(t);

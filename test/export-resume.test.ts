@@ -37,8 +37,8 @@ describe('an export that is stopped goes on where it was', () => {
       await pushImage(`${registry.host}:${registry.port}`, repository, tag, image);
   });
   after(async () => {
-    await proxy.stop();
-    await registry.close();
+    await proxy?.stop();
+    await registry?.close();
     for (const work of scratch.after) await work();
   });
 

@@ -35,7 +35,7 @@ describe('a bundle in the hands of other tools', { skip: needs('docker-registry'
     await run('tar', ['xf', bundle, '-C', unpacked]);
   });
   after(async () => {
-    await registry.stop();
+    await registry?.stop();
     for (const end of ends) await end();
   });
 

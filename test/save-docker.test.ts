@@ -17,7 +17,7 @@ import { temp } from './support/temp.js';
 describe('saving for docker', { skip: needs('docker-registry', 'tar') }, () => {
   let site: SavingSite;
   before(async () => (site = await startSavingSite()));
-  after(() => site.stop());
+  after(() => site?.stop());
 
   test(
     'docker loads a docker-archive, its image IDs and layers as they were published',

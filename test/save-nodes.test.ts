@@ -10,7 +10,7 @@ import { temp } from './support/temp.js';
 describe('saving for nodes', { skip: needs('docker-registry', 'tar') }, () => {
   let site: SavingSite;
   before(async () => (site = await startSavingSite()));
-  after(() => site.stop());
+  after(() => site?.stop());
 
   for (const [compression, extension] of [
     ['zstd', '.tar.zst'],

@@ -11,7 +11,7 @@ import { configOf, type SavingSite, startSavingSite } from './support/saving.js'
 describe('saving OCI archives and layouts', { skip: needs('docker-registry', 'tar') }, () => {
   let site: SavingSite;
   before(async () => (site = await startSavingSite()));
-  after(() => site.stop());
+  after(() => site?.stop());
 
   test('an OCI archive holds each index to the byte', { skip: needs('skopeo') }, async (t) => {
     const { path, dir } = await site.save(t, { format: 'oci-archive' });

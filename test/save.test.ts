@@ -19,7 +19,7 @@ import { temp } from './support/temp.js';
 describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
   let site: SavingSite;
   before(async () => (site = await startSavingSite()));
-  after(() => site.stop());
+  after(() => site?.stop());
 
   test('the same images give the same bytes', async (t) => {
     const digests = new Set<string>();

@@ -43,7 +43,7 @@ describe('a bundle is read', () => {
     await writeBundle(path, cargo);
     reader = await BundleReader.open(path);
   });
-  after(() => reader.close());
+  after(() => reader?.close());
 
   test('with every image, its root and its platforms', async () => {
     const want = cargo.flatMap(({ reference, image, companionOf }) =>

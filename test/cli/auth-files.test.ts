@@ -63,7 +63,7 @@ describe('auth files, judged by skopeo', { skip: needs('docker-registry', 'htpas
       await pushImage(registry.host, repository, '1', image, { user, password });
     name = `${registry.host}/acme/app:1`;
   });
-  after(() => registry.stop());
+  after(() => registry?.stop());
 
   const login = (env: Home['env'], to = registry.host, ...flags: string[]): Promise<unknown> =>
     airlift(['login', to, '-u', user, '--password-stdin', ...flags], { env, input: password });

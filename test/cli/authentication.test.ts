@@ -36,7 +36,7 @@ describe('passwords', { skip: needs('docker-registry', 'htpasswd') }, () => {
     site = await startDockerRegistry({ htpasswd: importer });
     await pushAll(source, exporter);
   });
-  after(() => Promise.all([source.stop(), site.stop()]));
+  after(() => Promise.all([source?.stop(), site?.stop()]));
 
   test('images go from a registry with one to a registry with another', async (t) => {
     const bundle = join(temp(t), 'site.tar');

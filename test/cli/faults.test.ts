@@ -42,7 +42,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
     const asked = await askRegistry(tokens.host, { method: 'GET', path: '/v2/acme/app/tags/list' });
     challenge = String(asked.headers['www-authenticate']);
   });
-  after(() => Promise.all([registry.stop(), tokens.stop()]));
+  after(() => Promise.all([registry?.stop(), tokens?.stop()]));
 
   /** What storage that is reached without proof shows to the registry behind it. */
   async function pass(upstream: DockerRegistry): Promise<string> {

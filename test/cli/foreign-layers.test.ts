@@ -74,7 +74,7 @@ describe('layers that are elsewhere', { skip: needs('docker-registry', 'htpasswd
     registry = await startDockerRegistry({ htpasswd: access });
     site = await startDockerRegistry();
   });
-  after(() => Promise.all([registry.stop(), site.stop()]));
+  after(() => Promise.all([registry?.stop(), site?.stop()]));
 
   async function push(image: TestImage): Promise<string> {
     const repository = `acme/windows${++pushed}`;

@@ -35,7 +35,7 @@ describe(
       copyFileSync(registry.ca ?? assert.fail(), join(certificates, 'ca.crt'));
       reference = `${registry.host}/${single.repository}:${single.tag}`;
     });
-    after(() => registry.stop());
+    after(() => registry?.stop());
 
     const reaching = (): string[] => ['--no-plain-http', '--ca-file', registry.ca ?? ''];
     const exporting = (output: string): string[] => ['export', reference, '-o', output, ...reaching()];

@@ -31,7 +31,7 @@ describe('mirrors', { skip: needs('docker-registry', 'htpasswd') }, () => {
     await pushImage(upstream.host, 'acme/mirrored', '1', own);
     await pushImage(mirror.host, 'hub/acme/mirrored', '1', mirrored, reader);
   });
-  after(() => Promise.all([upstream.stop(), mirror.stop(), site.stop()]));
+  after(() => Promise.all([upstream?.stop(), mirror?.stop(), site?.stop()]));
 
   /** Exports by way of `flags`, imports, and sees that both images arrived. */
   async function carry(t: Cleanup, names: [string, string], flags: string[], more = {}): Promise<Ran> {

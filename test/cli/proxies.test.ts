@@ -37,7 +37,7 @@ describe('forward proxies', { skip: needs('docker-registry', 'openssl') }, () =>
     site = await startDockerRegistry({ tls: true, tlsNames: ['site.test', 'IP:127.0.0.1'] });
     await pushImage(source.host, 'acme/far', '1', image);
   });
-  after(() => Promise.all([source.stop(), site.stop()]));
+  after(() => Promise.all([source?.stop(), site?.stop()]));
 
   test('plain HTTP goes by whole addresses, TLS by tunnels, and the proxy’s password is never shown', async (t) => {
     const proxy = await startForwardProxy(t, { targetOf, credentials });

@@ -89,10 +89,10 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
     back = await startFaultProxy({ upstream: `http://${site.host}` });
   });
   after(async () => {
-    await front.stop();
-    await back.stop();
-    await source.stop();
-    await site.stop();
+    await front?.stop();
+    await back?.stop();
+    await source?.stop();
+    await site?.stop();
   });
 
   test('no output, trace, journal, bundle, lock or cache holds one, whatever happens to a run', async (t) => {

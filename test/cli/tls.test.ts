@@ -38,7 +38,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     await pushImage(plain.host, 'acme/app', '1', image, { ca: plain.ca });
     name = `${plain.host}/acme/app:1`;
   });
-  after(() => Promise.all([plain.stop(), strict.stop()]));
+  after(() => Promise.all([plain?.stop(), strict?.stop()]));
 
   async function carry(
     t: Cleanup,

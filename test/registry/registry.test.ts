@@ -19,8 +19,8 @@ describe('Registry with docker-registry', { skip: needs('docker-registry') }, ()
     registry = new Registry({ retryDelay: 10 });
   });
   after(async () => {
-    await registry.close();
-    await server.stop();
+    await registry?.close();
+    await server?.stop();
   });
 
   it('brings an image there and back, byte for byte', async () => {

@@ -43,6 +43,8 @@ export async function startDaemon<T>(
   });
   closeSync(out);
   running.add(child);
+  // A test file that fails before it can stop its servers still ends; the servers end with it.
+  child.unref();
   const ended = new Promise<string>((done) => {
     child.once('error', (error) => done(error.message));
     child.once('exit', (code, signal) => done(`ended with ${signal ?? code}`));
@@ -53,10 +55,12 @@ export async function startDaemon<T>(
     running.delete(child);
   });
   const kill = async (): Promise<void> => {
+    child.ref();
     child.kill('SIGKILL');
     await ended;
   };
   const stop = async (): Promise<void> => {
+    child.ref();
     child.kill('SIGTERM');
     const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
     await ended;

@@ -82,6 +82,8 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
       if (isDown) socket.resetAndDestroy();
     });
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    // A test file that fails before it can stop the proxy still ends.
+    server.unref();
     return [server, `127.0.0.1:${(server.address() as AddressInfo).port}`];
   };
   const [second, secondHost] = await listen('second');

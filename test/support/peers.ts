@@ -1,6 +1,6 @@
 /** The real programs that tests check airlift against: where they are, whether they work here, and running them. */
 import { spawn, spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 /** Each program, with the Debian package that brings it. */
@@ -49,8 +49,9 @@ export function peer(name: Peer): string | undefined {
   return undefined;
 }
 
-/** As `peer`, for a test that has asked `needs` before. */
+/** As `peer`, for a test that names the program in `needs`; any other use is an error, on machines that have it too. */
 export function peerPath(name: Peer): string {
+  if (!reasons.has(name)) throw new Error(`a test uses ${name} but does not name it in needs('${name}')`);
   const path = peer(name);
   if (path === undefined) throw new Error(`${name} is not installed (apt install ${packages[name]})`);
   return path;
@@ -146,7 +147,7 @@ export interface Ran {
 
 /** Runs a program, collects its output, and fails with its stderr where its exit code is not among those wanted. */
 export async function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
-  const name = command in packages && !existsSync(command) ? (peer(command as Peer) ?? command) : command;
+  const name = command in packages ? peerPath(command as Peer) : command;
   const child = spawn(name, args, {
     cwd: options.cwd,
     env: { ...process.env, ...options.env },

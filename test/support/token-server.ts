@@ -106,6 +106,8 @@ export async function startTokenServer(dir: string, options: TokenOptions = {}):
     request.once('end', () => answer(request, response, Buffer.concat(chunks).toString('utf8')));
   });
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  // A test file that fails before it can stop the server still ends.
+  server.unref();
   return {
     realm: `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`,
     service,
