@@ -44,6 +44,7 @@ const libraries: Readonly<Record<string, string>> = {
   'zstd-codec': 'archive',
   yaml: 'lists',
   semver: 'lists',
+  re2js: 'lists',
   yargs: 'cli',
   'cli-progress': 'cli',
 };
