@@ -190,7 +190,7 @@ describe('export from a registry that is odd', () => {
   });
 });
 
-describe('import of a bundle that is damaged', { skip: needs('docker-registry') }, () => {
+describe('import of a bundle that is damaged', { skip: needs('docker-registry', 'tar') }, () => {
   let source: DockerRegistry;
   let target: DockerRegistry;
   const dirs: (() => void)[] = [];

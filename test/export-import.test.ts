@@ -31,7 +31,7 @@ async function sha256(path: string): Promise<string> {
   return digest.digest('hex');
 }
 
-describe('registry to bundle to registry', { skip: needs('docker-registry') }, () => {
+describe('registry to bundle to registry', { skip: needs('docker-registry', 'tar') }, () => {
   let source: DockerRegistry;
   const images = Object.values(assortment());
   const signed = assortment()['signed'] ?? assert.fail();

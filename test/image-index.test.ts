@@ -79,48 +79,52 @@ function digests({ manifests }: IndexJson): Digest[] {
   return manifests.map(({ digest }) => digest);
 }
 
-test('an index of images of three repositories is whole where it is', { skip }, async (t) => {
-  const { host, name, push, json, common } = await site(t);
-  await push('team/app:amd64', amd64);
-  await push('other/app:arm64', arm64);
-  await push('third/app:arm', indexOf({ children: [arm, attestationOf(arm)] }));
-  const summary = await createIndex({
-    ...common,
-    target: name('team/app:1.0'),
-    sources: [
-      { reference: name('team/app:amd64') },
-      { reference: name('other/app:arm64'), annotations: { note: 'from the other' } },
-      { reference: name('third/app:arm') },
-    ],
-    annotations: { 'org.opencontainers.image.version': '1.0' },
-    artifactType: 'application/vnd.example',
-  });
-  const index = await json('team/app:1.0');
-  assert.deepEqual(digests(index), [
-    amd64.root.digest,
-    arm64.root.digest,
-    arm.root.digest,
-    attestationOf(arm).image.root.digest,
-  ]);
-  assert.deepEqual(index.manifests[1]?.annotations, { note: 'from the other' });
-  assert.equal(index.annotations?.['org.opencontainers.image.version'], '1.0');
-  assert.equal(index.artifactType, 'application/vnd.example');
-  assert.equal(summary.copied, 3);
-  assert.equal(summary.children, 4);
-  assert.equal(summary.previous, undefined);
-  for (const [platform, one] of [
-    ['amd64', amd64],
-    ['arm64', arm64],
-    ['arm', arm],
-  ] as const) {
-    const { stdout } = await run('skopeo', [
-      ...['--override-os', 'linux', '--override-arch', platform],
-      ...(platform === 'arm' ? ['--override-variant', 'v7'] : []),
-      ...['inspect', '--tls-verify=false', '--raw', `docker://${host}/team/app@${one.root.digest}`],
+test(
+  'an index of images of three repositories is whole where it is',
+  { skip: skip || needs('skopeo') },
+  async (t) => {
+    const { host, name, push, json, common } = await site(t);
+    await push('team/app:amd64', amd64);
+    await push('other/app:arm64', arm64);
+    await push('third/app:arm', indexOf({ children: [arm, attestationOf(arm)] }));
+    const summary = await createIndex({
+      ...common,
+      target: name('team/app:1.0'),
+      sources: [
+        { reference: name('team/app:amd64') },
+        { reference: name('other/app:arm64'), annotations: { note: 'from the other' } },
+        { reference: name('third/app:arm') },
+      ],
+      annotations: { 'org.opencontainers.image.version': '1.0' },
+      artifactType: 'application/vnd.example',
+    });
+    const index = await json('team/app:1.0');
+    assert.deepEqual(digests(index), [
+      amd64.root.digest,
+      arm64.root.digest,
+      arm.root.digest,
+      attestationOf(arm).image.root.digest,
     ]);
-    assert.match(stdout, /"layers"/);
-  }
-});
+    assert.deepEqual(index.manifests[1]?.annotations, { note: 'from the other' });
+    assert.equal(index.annotations?.['org.opencontainers.image.version'], '1.0');
+    assert.equal(index.artifactType, 'application/vnd.example');
+    assert.equal(summary.copied, 3);
+    assert.equal(summary.children, 4);
+    assert.equal(summary.previous, undefined);
+    for (const [platform, one] of [
+      ['amd64', amd64],
+      ['arm64', arm64],
+      ['arm', arm],
+    ] as const) {
+      const { stdout } = await run('skopeo', [
+        ...['--override-os', 'linux', '--override-arch', platform],
+        ...(platform === 'arm' ? ['--override-variant', 'v7'] : []),
+        ...['inspect', '--tls-verify=false', '--raw', `docker://${host}/team/app@${one.root.digest}`],
+      ]);
+      assert.match(stdout, /"layers"/);
+    }
+  },
+);
 
 test('blobs of other repositories are mounted, not sent', { skip }, async (t) => {
   const { name, push, common, requests } = await site(t);

@@ -59,7 +59,7 @@ function realImage(name: string): TestImage {
   return indexOf({ flavour: 'docker', children });
 }
 
-const wanted: Peer[] = ['docker-registry', 'skopeo', 'podman', 'containerd', 'dockerd', 'zstd'];
+const wanted: Peer[] = ['docker-registry', 'skopeo', 'podman', 'containerd', 'dockerd', 'zstd', 'gzip'];
 
 suite(
   'importing archives that real programs made',

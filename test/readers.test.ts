@@ -13,7 +13,7 @@ import { pushImage } from './support/push-image.js';
 import { temp } from './support/temp.js';
 import { sameContent, walkImage, walkLayout } from './support/walk.js';
 
-describe('a bundle in the hands of other tools', { skip: needs('docker-registry') }, () => {
+describe('a bundle in the hands of other tools', { skip: needs('docker-registry', 'tar', 'sha256sum') }, () => {
   let registry: DockerRegistry;
   let bundle = '';
   let unpacked = '';

@@ -37,7 +37,7 @@ describe('saving OCI archives and layouts', { skip: needs('docker-registry', 'ta
     }
   });
 
-  test('podman loads an OCI archive of one image', { skip: needs('podman') }, async (t) => {
+  test('podman loads an OCI archive of one image', { skip: needs('podman', 'gzip') }, async (t) => {
     const { path, dir } = await site.save(t, {
       format: 'oci-archive',
       images: site.refs('tools'),

@@ -11,7 +11,7 @@ import { askRegistry } from './registry-http.js';
 import { temp } from './temp.js';
 import { sameContent, walkImage, walkLayout, walkRegistry } from './walk.js';
 
-describe('docker-registry', { skip: needs('docker-registry') }, () => {
+describe('docker-registry', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, () => {
   test('takes every image of the assortment and gives it back byte for byte', async (t) => {
     const registry = await startDockerRegistry();
     t.after(() => registry.stop());
