@@ -45,13 +45,6 @@ test('patterns that are malformed, or cannot run in linear time, are refused by 
 
 test('patterns that keep a backtracking engine busy for years are answered', () => {
   const text = `${'a'.repeat(127)}!`;
-  for (const pattern of [
-    '^(a+)+$',
-    '^(a|a)*$',
-    '^(a|aa)+$',
-    '^(.*a){20}$',
-    '^(a?){50}a{50}b$',
-    '(x+x+)+y',
-  ])
+  for (const pattern of ['^(a+)+$', '^(a|a)*$', '^(a|aa)+$', '^(.*a){20}$', '^(a?){50}a{50}b$', '(x+x+)+y'])
     assert.equal(parseRegex(pattern).test(text), false, pattern);
 });
