@@ -48,6 +48,8 @@ export interface ErrorDetails {
   cause?: unknown;
   /** HTTP status where a registry answered. */
   status?: number | undefined;
+  /** More lines below the message, where several things are wrong: each is printed on a line of its own. */
+  lines?: readonly string[] | undefined;
 }
 
 /**
@@ -58,9 +60,13 @@ export class AirliftError extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
   readonly status: number | undefined;
+  /** The message line by line. A line break within one of them came from outside. */
+  readonly lines: readonly string[];
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    const lines = [message, ...(details.lines ?? [])];
+    super(lines.join('\n  '), details.cause === undefined ? undefined : { cause: details.cause });
+    this.lines = lines;
     this.name = 'AirliftError';
     this.code = code;
     this.hint = details.hint;

@@ -72,7 +72,7 @@ export async function expandTags(list: ImageList, options: ExpandOptions): Promi
   if (problems.length > 0) {
     const rest = problems.length - maxProblemsShown;
     const shown = rest > 0 ? [...problems.slice(0, maxProblemsShown), `and ${rest} more`] : problems;
-    throw new AirliftError('not-found', ['choose tags: nothing fits', ...shown].join('\n  '));
+    throw new AirliftError('not-found', 'choose tags: nothing fits', { lines: shown });
   }
   const unique = new Map<string, ListedReference>();
   for (const listed of found.flat()) {

@@ -3,7 +3,7 @@ import { exitCodes } from './exit-codes.js';
 import type { OutputArguments } from './flags.js';
 import { count, formatBytes, formatTable } from './format.js';
 import { interruptible } from './interrupt.js';
-import { printJson, printLine } from './print.js';
+import { printJson, printLine, printLines } from './print.js';
 import { progressView } from './progress.js';
 
 type PreviewOptions = Omit<Parameters<typeof previewExport>[0], 'onEvent' | 'signal'>;
@@ -23,7 +23,7 @@ function rowOf({
 
 function printPreview(preview: ExportPreview): void {
   const head = ['image', 'digest', 'size', 'new', 'platforms'];
-  printLine(formatTable(head, preview.images.map(rowOf), [2, 3]));
+  printLines(formatTable(head, preview.images.map(rowOf), [2, 3]));
   for (const { image, error } of preview.failed) printLine(`failed: ${image}: ${error.message}`);
   printLine('');
   const foreign = preview.foreign > 0 ? `; ${count(preview.foreign, 'foreign layer')} left out` : '';

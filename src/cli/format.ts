@@ -1,6 +1,9 @@
 /** How figures are shown to people: powers of 1000, as docker prints image sizes. */
 
+import { printable } from '../oci/printable.js';
+
 export { formatBytes } from '../oci/bytes.js';
+export { printable } from '../oci/printable.js';
 
 /** `3.4 s`, `2 min 05 s`, `1 h 02 min`. */
 export function formatDuration(milliseconds: number): string {
@@ -17,13 +20,13 @@ export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`;
 }
 
-/** Rows under a head line, columns padded; those named in `right` are aligned to the right. */
+/** Rows under a head line, a line each, columns padded; those named in `right` are aligned to the right. */
 export function formatTable(
   head: readonly string[],
   rows: readonly (readonly string[])[],
   right: readonly number[] = [],
 ): string {
-  const all = [head, ...rows];
+  const all = [head, ...rows].map((row) => row.map(printable));
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
   const line = (row: readonly string[]): string =>
     row
@@ -33,12 +36,4 @@ export function formatTable(
       .join('  ')
       .trimEnd();
   return all.map(line).join('\n');
-}
-
-/** Control characters shown, not sent: names come out of foreign files, and a terminal obeys what it is sent. */
-export function printable(text: string): string {
-  return text.replace(
-    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
-    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
-  );
 }

@@ -38,10 +38,11 @@ type CommonArguments = ArgumentsCamelCase<
 function printSummary(done: string, summary: IndexSummary): void {
   const { reference, digest, previous, children, copied } = summary;
   const copies = copied > 0 ? `, ${copied} copied here` : '';
-  const change = previous === undefined ? '' : previous === digest ? ', unchanged' : `\nbefore: ${previous}`;
+  const change = previous === digest ? ', unchanged' : '';
   printLine(
     `${done} ${reference}: ${digest}, ${children === 1 ? '1 child' : `${children} children`}${copies}${change}`,
   );
+  if (previous !== undefined && previous !== digest) printLine(`before: ${previous}`);
 }
 
 async function run(

@@ -1,7 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { inspect, type Inspection } from '../index.js';
 import { count, formatBytes, formatTable } from './format.js';
-import { printJson, printLine } from './print.js';
+import { printJson, printLine, printLines } from './print.js';
 
 const flags = {
   json: { type: 'boolean', default: false, describe: 'print JSON on standard output, and nothing else' },
@@ -25,7 +25,7 @@ async function run(args: Arguments): Promise<void> {
     printJson(inspection);
     return;
   }
-  printLine(formatTable(['image', 'platform', 'size', 'digest'], rowsOf(inspection), [2]));
+  printLines(formatTable(['image', 'platform', 'size', 'digest'], rowsOf(inspection), [2]));
   const shared = inspection.sharedBytes > 0 ? `, sharing saved ${formatBytes(inspection.sharedBytes)}` : '';
   const leftOut =
     inspection.leftOut > 0

@@ -14,7 +14,7 @@ import { formatReference } from '../oci/reference.js';
 import { isLoopback } from '../registry/endpoint.js';
 import type { RegistryOptions } from '../registry/options.js';
 import { formatTable } from './format.js';
-import { printJson, printLine, printNote } from './print.js';
+import { printJson, printLines, printNote } from './print.js';
 
 /** Flags of the commands that give images names at a site. */
 export const nameFlags = {
@@ -68,7 +68,7 @@ export function printNames(names: readonly SiteName[], json: boolean): void {
     digest,
   ]);
   if (json) printJson(rows.map(([source, site, digest]) => ({ source, site, digest })));
-  else printLine(formatTable(['source', 'site', 'digest'], rows));
+  else printLines(formatTable(['source', 'site', 'digest'], rows));
 }
 
 /**

@@ -1,9 +1,14 @@
 import { isAirliftError, messageOf, toPlainError } from '../errors.js';
-import { printable } from './format.js';
+import { printable, printableJson } from '../oci/printable.js';
 
 /** Writes a line for people or scripts to standard output. */
 export function printLine(text: string): void {
   process.stdout.write(`${printable(text)}\n`);
+}
+
+/** Writes text of several lines, made of parts that were made printable, to standard output. */
+export function printLines(text: string): void {
+  text.split('\n').forEach(printLine);
 }
 
 /** Writes a line to standard error, where it can't disturb what a script reads. */
@@ -11,21 +16,28 @@ export function printNote(text: string): void {
   process.stderr.write(`${printable(text)}\n`);
 }
 
-/** Writes one JSON value on one line to standard output. */
-export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value)}\n`);
+/** Writes text of several lines, made of parts that were made printable, to standard error. */
+export function printNotes(text: string): void {
+  text.split('\n').forEach(printNote);
 }
 
-/** An error as people read it: the message and, on a line of its own, the hint. */
+/** Writes one JSON value on one line to standard output. */
+export function printJson(value: unknown): void {
+  process.stdout.write(`${printableJson(value)}\n`);
+}
+
+/** An error as people read it: the message, what there is of more lines, and on a line of its own the hint. */
 export function formatError(error: unknown): string {
-  if (!isAirliftError(error)) return `airlift: ${messageOf(error)}`;
-  return error.hint === undefined ? error.message : `${error.message}\n  hint: ${error.hint}`;
+  if (!isAirliftError(error)) return `airlift: ${printable(messageOf(error))}`;
+  const lines = error.lines.map(printable);
+  if (error.hint !== undefined) lines.push(`hint: ${printable(error.hint)}`);
+  return lines.join('\n  ');
 }
 
 /** Prints why a run failed: for people on standard error, with `--json` as one JSON line on standard output as well. */
 export function printError(error: unknown, json: boolean): void {
   if (json) printJson({ event: 'error', ...toPlainError(error) });
-  printNote(formatError(error));
+  printNotes(formatError(error));
   // A bug in airlift itself: its place in the code helps whoever mends it.
-  if (!isAirliftError(error) && error instanceof Error && error.stack !== undefined) printNote(error.stack);
+  if (!isAirliftError(error) && error instanceof Error && error.stack !== undefined) printNotes(error.stack);
 }

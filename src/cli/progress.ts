@@ -2,7 +2,7 @@ import { MultiBar, Presets, SingleBar } from 'cli-progress';
 import type { OnEvent, ProgressEvent } from '../progress.js';
 import type { OutputArguments } from './flags.js';
 import { count, formatBytes, formatDuration, printable } from './format.js';
-import { printJson, printNote } from './print.js';
+import { printJson, printNote, printNotes } from './print.js';
 
 /** Shows what a verb reports. `stop` must be called before anything else is printed. */
 export interface ProgressView {
@@ -10,21 +10,25 @@ export interface ProgressView {
   stop(): void;
 }
 
-/** The line for an event that is worth one in a log; undefined for the others. */
+/** The text for an event that is worth a line in a log, ready to be printed; undefined for the others. */
 export function lineOf(event: ProgressEvent): string | undefined {
   switch (event.event) {
     case 'reading':
-      return `reading ${event.file}`;
+      return printable(`reading ${event.file}`);
     case 'resolved':
-      return `Resolved: ${event.position}/${event.images} ${event.image}`;
+      return printable(`Resolved: ${event.position}/${event.images} ${event.image}`);
     case 'planned':
       return `${count(event.images, 'image')}, ${count(event.blobs, 'blob')}, ${formatBytes(event.bytes)} to transfer${event.resumedBytes > 0 ? `, ${formatBytes(event.resumedBytes)} there from before` : ''}`;
     case 'image-done':
-      return `Progress: ${event.position}/${event.images} ${event.image} ${event.outcome ?? 'done'} ${event.digest}`;
+      return printable(
+        `Progress: ${event.position}/${event.images} ${event.image} ${event.outcome ?? 'done'} ${event.digest}`,
+      );
     case 'image-failed':
-      return `failed ${event.image}: ${event.message}${event.hint === undefined ? '' : `\n  hint: ${event.hint}`}`;
+      return printable(`failed ${event.image}: ${event.message}`).concat(
+        event.hint === undefined ? '' : `\n  hint: ${printable(event.hint)}`,
+      );
     case 'warning':
-      return `warning: ${event.message}`;
+      return printable(`warning: ${event.message}`);
     case 'blob':
     case 'blob-done':
       return undefined;
@@ -83,7 +87,7 @@ function lineView(): ProgressView {
     onEvent(event) {
       meter.take(event);
       const line = lineOf(event);
-      if (line !== undefined) printNote(line);
+      if (line !== undefined) printNotes(line);
       else if (Date.now() - last > logInterval) {
         last = Date.now();
         printNote(meter.toString());
@@ -129,7 +133,7 @@ function barView(): ProgressView {
   let total: SingleBar | undefined;
   const bars = new Map<string, SingleBar>();
   const label = (text: string): string => printable(text).slice(0, 19).padEnd(19);
-  const log = (text: string): void => void multi.log(`${printable(text)}\n`);
+  const log = (text: string): void => void multi.log(`${text}\n`);
   return {
     onEvent(event) {
       meter.take(event);

@@ -1,7 +1,8 @@
+import { printable } from '../oci/printable.js';
 import type { RegistryHooks } from '../registry/options.js';
 import type { RequestTrace } from '../registry/trace.js';
 import type { RegistryArguments } from './access.js';
-import { printNote } from './print.js';
+import { printNote, printNotes } from './print.js';
 
 /** One exchange as lines for people: method, URL, status, time; then the headers. */
 export function formatTrace(trace: RequestTrace): string {
@@ -9,7 +10,7 @@ export function formatTrace(trace: RequestTrace): string {
   const lines = [`${trace.method} ${trace.url} ${outcome} ${Math.round(trace.milliseconds)} ms`];
   for (const [name, value] of Object.entries(trace.requestHeaders)) lines.push(`  > ${name}: ${value}`);
   for (const [name, value] of Object.entries(trace.responseHeaders)) lines.push(`  < ${name}: ${value}`);
-  return lines.join('\n');
+  return lines.map(printable).join('\n');
 }
 
 /** What was printed already: threads that reach the same registries notice the same. */
@@ -28,6 +29,6 @@ export function hooksOf(
   return {
     warn: (text) => printOnce(`warning: ${text}`),
     ...(args.quiet === true ? {} : { note: printOnce }),
-    ...(args.traceRequests ? { trace: (trace) => printNote(formatTrace(trace)) } : {}),
+    ...(args.traceRequests ? { trace: (trace) => printNotes(formatTrace(trace)) } : {}),
   };
 }

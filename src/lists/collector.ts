@@ -124,7 +124,7 @@ export class Collector {
       const rest = this.#problemCount - this.#problems.length;
       const lines = rest > 0 ? [...this.#problems, `and ${rest} more`] : this.#problems;
       const count = this.#problemCount === 1 ? '1 problem' : `${this.#problemCount} problems`;
-      throw new AirliftError('usage', [`read images: ${count}`, ...lines].join('\n  '));
+      throw new AirliftError('usage', `read images: ${count}`, { lines });
     }
     return {
       lists: this.#lists,

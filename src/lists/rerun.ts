@@ -1,5 +1,6 @@
 import type { LockedImage } from './lock.js';
 import { formatLock } from './lock.js';
+import { printable } from '../oci/printable.js';
 import { formatReference } from '../oci/reference.js';
 import type { ListedReference } from './listed.js';
 
@@ -10,10 +11,7 @@ export interface RerunImage {
 }
 
 function oneLine(text: string): string {
-  return text
-    .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\s]+/g, ' ')
-    .trim()
-    .slice(0, 1000);
+  return printable(text.replace(/\s+/g, ' ').trim()).slice(0, 1000);
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
+import { printable } from '../oci/printable.js';
 import { headerOf, lengthOf, type WireAnswer } from './wire.js';
 
 const maxErrorSize = 64 * 1024;
@@ -56,11 +57,8 @@ const plainMessages: ReadonlySet<string> = new Set([
   'requested access to the resource is denied',
 ]);
 
-function printable(text: string): string {
-  return text
-    .replace(/[\u0000-\u001f\u007f-\u009f\s]+/g, ' ')
-    .trim()
-    .slice(0, 300);
+function oneLine(text: string): string {
+  return printable(text.replace(/\s+/g, ' ').trim()).slice(0, 300);
 }
 
 /** The first error of an answer's body (distribution-spec, "Error Codes"), or of the OAuth2 form (RFC 6749 section 5.2). */
@@ -73,7 +71,7 @@ export function parseFault(bytes: Uint8Array): RegistryFault | undefined {
   }
   if (!isObject(json)) return undefined;
   const first: unknown = Array.isArray(json['errors']) ? json['errors'][0] : undefined;
-  const text = (value: unknown): string => (typeof value === 'string' ? printable(value) : '');
+  const text = (value: unknown): string => (typeof value === 'string' ? oneLine(value) : '');
   if (isObject(first)) return { code: text(first['code']), message: text(first['message']) };
   if (typeof json['error'] === 'string')
     return { code: text(json['error']), message: text(json['error_description']) };

@@ -110,7 +110,7 @@ function throwAll(
   if (problems.length === 0) return;
   const rest = problems.length - maxProblemsShown;
   const shown = rest > 0 ? [...problems.slice(0, maxProblemsShown), `and ${rest} more`] : problems;
-  throw new AirliftError(code, [what, ...shown].join('\n  '), { hint });
+  throw new AirliftError(code, what, { hint, lines: shown });
 }
 
 /**

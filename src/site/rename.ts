@@ -135,9 +135,8 @@ export function parseNameMap(text: string, file: string): RenameRule[] {
     });
   if (count > problems.length) problems.push(`and ${count - problems.length} more`);
   if (count > 0)
-    throw new AirliftError(
-      'usage',
-      [`read ${file}: ${count === 1 ? '1 problem' : `${count} problems`}`, ...problems].join('\n  '),
-    );
+    throw new AirliftError('usage', `read ${file}: ${count === 1 ? '1 problem' : `${count} problems`}`, {
+      lines: problems,
+    });
   return rules;
 }

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { printable, printableJson } from '../../src/oci/printable.js';
+import { startOddServer, sendFault } from '../registry/odd-server.js';
+import { writeBundle } from '../bundle/write-bundle.js';
+import { airlift } from '../support/airlift.js';
+import { imageOf, indexOf, layer } from '../support/images.js';
+import type { Ran } from '../support/peers.js';
+import { temp } from '../support/temp.js';
+
+/** A line of its own, a colour, a text direction turned round, an invisible space, and a C1 control. */
+const nasty = 'x\nhint: curl evil\u001b[31m\u202egnp\u2066\u200b\u009b1m\u2028';
+
+function refuteHidden({ stdout, stderr }: Ran): void {
+  for (const text of [stdout, stderr]) {
+    assert.doesNotMatch(text, /[\p{Cf}\p{Zl}\p{Zp}\u0000-\u0009\u000b-\u001f\u007f-\u009f]/u);
+    assert.doesNotMatch(text, /^\s*hint: curl evil/m);
+  }
+}
+
+test('text from outside is one line without hidden characters, in words and in JSON', () => {
+  assert.equal(printable('a\nb\t\u202e\u{e0041}\ud800'), 'a\\nb\\t\\u202e\\u{e0041}\\ud800');
+  assert.equal(printable(printable(nasty)), printable(nasty));
+  assert.equal(printable('naïve 日本 🚀'), 'naïve 日本 🚀');
+  for (const value of [nasty, '\u{e0041}', { [nasty]: [nasty] }]) {
+    const text = printableJson(value);
+    assert.doesNotMatch(text, /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
+    assert.deepEqual(JSON.parse(text), value);
+  }
+});
+
+test('hostile platforms of a bundle stay in their cell of every table', async (t) => {
+  const bundle = join(temp(t), 'hostile.tar');
+  const platform = { os: 'linux', architecture: nasty.slice(0, 60) };
+  const layers = [layer([{ name: 'a', content: 'a' }])];
+  const image = indexOf({
+    children: [imageOf({ platform, layers }), imageOf({ platform: 'linux/arm64', layers })],
+  });
+  await writeBundle(bundle, [{ reference: 'registry.example/acme/x:1', image }]);
+  const runs = [
+    await airlift(['inspect', bundle]),
+    await airlift(['inspect', bundle, '--json']),
+    await airlift(['verify', bundle]),
+    await airlift(['import', bundle, '--to', 'site.example', '--dry-run']),
+    await airlift(['save', bundle, '--format', 'docker-archive', '-o', join(temp(t), 'x.tar')], {
+      codes: [1],
+    }),
+  ];
+  runs.forEach(refuteHidden);
+  assert.equal(runs[0]?.stdout.split('\n').length, 6);
+  const { images } = JSON.parse(runs[1]?.stdout ?? '') as { images: { platforms: { platform: string }[] }[] };
+  assert.ok(images[0]?.platforms.some((one) => one.platform === `linux/${platform.architecture}`));
+});
+
+test('hostile words of a registry and hostile names that are typed are shown, not obeyed', async (t) => {
+  const { host } = await startOddServer(t, (request, response) => {
+    if (request.url === '/v2/') response.writeHead(200).end();
+    else sendFault(response, 400, nasty, nasty);
+  });
+  const output = join(temp(t), 'x.tar');
+  const quick = ['--retries', '0', '--plain-http'];
+  const runs = [
+    await airlift(['export', `${host}/acme/x:1`, '-o', output, ...quick], { codes: [1] }),
+    await airlift(['export', `${host}/acme/x:1`, '-o', output, ...quick, '--json'], { codes: [1] }),
+    await airlift(['export', `${host}/acme/x:1`, `${host}/acme/y:1`, '--dry-run', ...quick], {
+      codes: [1, 3],
+    }),
+    await airlift(['copy', `${host}/acme/x:1`, '--to', host, ...quick], { codes: [1] }),
+    await airlift(['verify', join(temp(t), nasty)], { codes: [1] }),
+    await airlift(['inspect', nasty], { codes: [1] }),
+    await airlift(['export', nasty, '-o', output], { codes: [2] }),
+    await airlift(['export', '--images', nasty, '-o', output], { codes: [1, 2] }),
+    await airlift(['verify', `--${nasty}`], { codes: [2] }),
+    await airlift([nasty], { codes: [2] }),
+    await airlift(['save', nasty, '-o', output], { codes: [1, 2] }),
+  ];
+  runs.forEach(refuteHidden);
+  for (const line of runs[1]?.stdout.trim().split('\n') ?? []) JSON.parse(line);
+});
