@@ -17,6 +17,7 @@ import {
   childOf,
   childOfEntry,
   inPlatformOrder,
+  withGoNames,
   type ExistingIndex,
   type IndexChild,
   type Json,
@@ -74,7 +75,7 @@ function edited(group: Group, bytes: Buffer, dropped: ReadonlySet<Digest>): Exis
     if (child?.platform === undefined || child.platform.agreesWithEntry) return entry;
     if (platform === undefined || stated === undefined || !samePlatform(stated, platform)) return entry;
     isRight = false;
-    return { ...entry, platform: child.platform.fields };
+    return withGoNames({ ...entry, platform: child.platform.fields });
   });
   if (isRight) return { ...filtered, from: file };
   const corrected = Buffer.from(JSON.stringify({ ...json, manifests }));

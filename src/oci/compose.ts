@@ -6,6 +6,7 @@ import {
   childrenOf,
   completed,
   platformName,
+  withGoNames,
   type ExistingIndex,
   type IndexChild,
   type Json,
@@ -239,10 +240,11 @@ export class IndexDraft {
 }
 
 function asTheyStand({ entry }: IndexChild): Json {
-  return entry;
+  return withGoNames(entry);
 }
 
-function asDockerWrites({ entry }: IndexChild): Json {
+function asDockerWrites(child: IndexChild): Json {
+  const entry = withGoNames(child.entry);
   return Object.fromEntries(
     dockerEntryFields.flatMap((name) => (name in entry ? [[name, entry[name]]] : [])),
   );

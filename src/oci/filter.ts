@@ -1,6 +1,7 @@
 import { AirliftError } from '../errors.js';
 import type { Descriptor } from './descriptor.js';
 import { digestOf, type Digest } from './digest.js';
+import { withGoNames, type Json } from './index-child.js';
 import { attestationSubject, parseJsonObject } from './manifest.js';
 import { formatPlatform, isUnknown, matchPlatform, type Platform } from './platform.js';
 
@@ -61,9 +62,10 @@ export function filterIndex(
   const json = parseJsonObject(bytes, what);
   if (!Array.isArray(json['manifests']))
     throw new AirliftError('input', `filter ${what}: index has no manifests`);
-  const children = (json['manifests'] as { digest: string; size: number }[]).flatMap((child) => {
-    const replaced = replaceChild(child.digest);
-    return replaced === undefined ? [] : [{ ...child, digest: replaced.digest, size: replaced.size }];
+  const children = (json['manifests'] as Json[]).flatMap((child) => {
+    const replaced = replaceChild(String(child['digest']));
+    const { digest, size } = replaced ?? {};
+    return replaced === undefined ? [] : [withGoNames({ ...child, digest, size })];
   });
   const filtered = Buffer.from(JSON.stringify({ ...json, manifests: children }));
   return {

@@ -1,7 +1,7 @@
 import { AirliftError } from '../errors.js';
-import { parseDescriptor, type Descriptor } from './descriptor.js';
+import { isObject, parseDescriptor, type Descriptor } from './descriptor.js';
 import { attestationSubject, parseJsonObject } from './manifest.js';
-import { formatPlatform, isUnknown, type Platform } from './platform.js';
+import { formatPlatform, isUnknown, normalisePlatform, type Platform } from './platform.js';
 
 /** A JSON object, with the fields that airlift does not know too. */
 export type Json = Readonly<Record<string, unknown>>;
@@ -55,6 +55,23 @@ export function platformFieldsOfConfig(bytes: Uint8Array, what: string): Json | 
       fields[name] = value;
   }
   return 'architecture' in fields && 'os' in fields ? fields : undefined;
+}
+
+/**
+ * An entry as airlift writes it into an index of its own making: with Go's name for the architecture, which is all that most
+ * readers know (`amd64`, not `x86_64`). Other fields stay as they are.
+ */
+export function withGoNames(entry: Json): Json {
+  const { platform } = entry;
+  if (!isObject(platform) || typeof platform['architecture'] !== 'string') return entry;
+  const { os = '', architecture, variant } = platform;
+  if (typeof os !== 'string' || (variant !== undefined && typeof variant !== 'string')) return entry;
+  const normal = normalisePlatform({ os, architecture, variant });
+  if (normal.architecture === architecture && normal.os === os) return entry;
+  const isSilent = variant === undefined || variant === '';
+  const implied = isSilent && normal.variant !== undefined ? { variant: normal.variant } : {};
+  const named = { ...platform, architecture: normal.architecture, ...implied };
+  return { ...entry, platform: 'os' in platform ? { ...named, os: normal.os } : named };
 }
 
 function placeOf({ platform, artifactType, annotations }: Descriptor): string | undefined {

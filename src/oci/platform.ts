@@ -11,18 +11,59 @@ export interface Platform {
 
 const token = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 
-const osNames: Readonly<Record<string, string>> = { macos: 'darwin' };
-const architectureNames: Readonly<Record<string, { architecture: string; variant?: string }>> = {
-  i386: { architecture: '386' },
-  i686: { architecture: '386' },
-  x86_64: { architecture: 'amd64' },
-  'x86-64': { architecture: 'amd64' },
-  aarch64: { architecture: 'arm64' },
-  armhf: { architecture: 'arm', variant: 'v7' },
-  armel: { architecture: 'arm', variant: 'v6' },
-};
-const knownArchitectures: ReadonlySet<string> = new Set(
-  '386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm'.split(' '),
+// Maps, not objects: a hostile config may name the architecture `constructor`.
+const osNames: ReadonlyMap<string, string> = new Map([['macos', 'darwin']]);
+/**
+ * What architectures are called in configs, file names and image names, by the kernel, Debian, Docker Hub and others, and the Go
+ * names for them, which alone stand in an index (OCI image-spec, image-index.md, `platform.architecture`).
+ */
+export const architectureWords: ReadonlyMap<string, readonly [architecture: string, variant?: string]> =
+  new Map(
+    Object.entries<readonly [string, string?]>({
+      i386: ['386'],
+      i486: ['386'],
+      i586: ['386'],
+      i686: ['386'],
+      x64: ['amd64'],
+      x86_64: ['amd64'],
+      'x86-64': ['amd64'],
+      aarch64: ['arm64'],
+      aarch64_be: ['arm64be'],
+      arm64v8: ['arm64'],
+      armv8: ['arm64'],
+      armhf: ['arm', 'v7'],
+      armhfp: ['arm', 'v7'],
+      armel: ['arm', 'v6'],
+      armv5: ['arm', 'v5'],
+      armv5l: ['arm', 'v5'],
+      armv5tel: ['arm', 'v5'],
+      armv6: ['arm', 'v6'],
+      armv6l: ['arm', 'v6'],
+      armv6hf: ['arm', 'v6'],
+      armv7: ['arm', 'v7'],
+      armv7a: ['arm', 'v7'],
+      armv7l: ['arm', 'v7'],
+      armv7hf: ['arm', 'v7'],
+      armv7hl: ['arm', 'v7'],
+      armv8l: ['arm', 'v8'],
+      arm32v5: ['arm', 'v5'],
+      arm32v6: ['arm', 'v6'],
+      arm32v7: ['arm', 'v7'],
+      loongarch64: ['loong64'],
+      mipsel: ['mipsle'],
+      mips64el: ['mips64le'],
+      powerpc: ['ppc'],
+      powerpc64: ['ppc64'],
+      powerpc64le: ['ppc64le'],
+      ppc64el: ['ppc64le'],
+      wasm32: ['wasm'],
+    }),
+  );
+export const knownArchitectures: ReadonlySet<string> = new Set(
+  (
+    '386 amd64 arm arm64 arm64be armbe loong64 mips mips64 mips64le mipsle ppc ppc64 ppc64le riscv32 riscv64 s390 s390x sparc ' +
+    'sparc64 wasm'
+  ).split(' '),
 );
 
 function normaliseVariant(architecture: string, variant: string | undefined): string | undefined {
@@ -38,14 +79,13 @@ function normaliseVariant(architecture: string, variant: string | undefined): st
 export function normalisePlatform(platform: Platform): Platform {
   const os = platform.os.toLowerCase();
   const architecture = platform.architecture.toLowerCase();
-  const named = architectureNames[architecture];
-  const normal = named?.architecture ?? architecture;
+  const [normal, implied] = architectureWords.get(architecture) ?? [architecture];
   return {
-    os: osNames[os] ?? os,
+    os: osNames.get(os) ?? os,
     architecture: normal,
     variant: normaliseVariant(
       normal,
-      platform.variant === undefined || platform.variant === '' ? named?.variant : platform.variant,
+      platform.variant === undefined || platform.variant === '' ? implied : platform.variant,
     ),
     osVersion: platform.osVersion === '' ? undefined : platform.osVersion,
     osFeatures:
