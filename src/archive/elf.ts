@@ -19,26 +19,42 @@ export const elfHeaderLength = 64;
 const executable = 2;
 const shared = 3;
 
-function architectureOf(machine: number, is64Bit: boolean, isBigEndian: boolean): string | undefined {
+/** The bit of `e_flags` by which MIPS marks n32: 32-bit programs that need a 64-bit machine. */
+const mipsN32 = 0x20;
+
+/** Go's names for the machines of ELF, where there are any; of 32-bit machines that Go has no name for, the usual one. */
+function architectureOf(
+  machine: number,
+  is64Bit: boolean,
+  isBigEndian: boolean,
+  flags: number,
+): string | undefined {
   switch (machine) {
+    case 2:
+    case 18:
+      return 'sparc';
     case 3:
       return '386';
     case 8:
-      return `mips${is64Bit ? '64' : ''}${isBigEndian ? '' : 'le'}`;
+      return `mips${is64Bit || (flags & mipsN32) !== 0 ? '64' : ''}${isBigEndian ? '' : 'le'}`;
+    case 20:
+      return isBigEndian ? 'ppc' : undefined;
     case 21:
       return isBigEndian ? 'ppc64' : 'ppc64le';
     case 22:
-      return is64Bit ? 's390x' : undefined;
+      return is64Bit ? 's390x' : 's390';
     case 40:
-      return 'arm';
+      return isBigEndian ? 'armbe' : 'arm';
+    case 43:
+      return 'sparc64';
     case 62:
       return 'amd64';
     case 183:
-      return 'arm64';
+      return isBigEndian ? 'arm64be' : 'arm64';
     case 243:
-      return is64Bit ? 'riscv64' : undefined;
+      return is64Bit ? 'riscv64' : 'riscv32';
     case 258:
-      return 'loong64';
+      return is64Bit ? 'loong64' : 'loong32';
     default:
       return undefined;
   }
@@ -58,7 +74,7 @@ export function parseElfHeader(bytes: Buffer): ElfHeader | undefined {
   if (type !== executable && type !== shared) return undefined;
   const after = is64Bit ? 58 : 46;
   return {
-    architecture: architectureOf(half(18), is64Bit, isBigEndian),
+    architecture: architectureOf(half(18), is64Bit, isBigEndian, word(is64Bit ? 48 : 36)),
     isBigEndian,
     is64Bit,
     sections: {

@@ -39,7 +39,8 @@ const shebangLength = 256;
 const nothing: LayerFiles = { files: new Map(), removed: new Set(), opaque: new Set(), isWhole: false };
 
 function interpreterOf(head: Buffer): string | undefined {
-  const line = /^#![ \t]*(\S+)(?:[ \t]+(?:-\S+[ \t]+)*(\S+))?/.exec(head.toString('latin1'));
+  // Behind env stand its flags and settings: `#!/usr/bin/env -S LANG=C python3`.
+  const line = /^#![ \t]*(\S+)(?:[ \t]+(?:(?:-\S*|\w+=\S*)[ \t]+)*(\S+))?/.exec(head.toString('latin1'));
   if (line === null) return undefined;
   const [, path = '', argument] = line;
   return /\/env$/.test(path) && argument !== undefined ? argument : path;

@@ -3,6 +3,7 @@ import { platformFields } from '../oci/index-child.js';
 import { formatPlatform, normalisePlatform, type Platform } from '../oci/platform.js';
 import type { NamedPlatform } from './platform-name.js';
 import type { ProgramEvidence } from './program.js';
+import { runsOn } from './runs-on.js';
 
 /** Who says what an image's platform is, most trusted first. */
 export interface PlatformClaims {
@@ -30,9 +31,9 @@ export interface PlatformFinding {
   readonly contradiction: string | undefined;
 }
 
-/** Whether a machine of `architecture` runs programs made for `program`. */
-function runs(architecture: string, program: string): boolean {
-  return architecture === program || (architecture === 'amd64' && program === '386');
+/** Whether a machine of `platform` runs the program that is started or, where it is not known, any of the programs. */
+function runs({ architecture }: Platform, program: ProgramEvidence): boolean {
+  return program.architectures.some((made) => runsOn(architecture, made));
 }
 
 const armLevel = (variant: string | undefined): number => Number(/^v(\d)$/.exec(variant ?? '')?.[1] ?? 7);
@@ -41,7 +42,7 @@ const armLevel = (variant: string | undefined): number => Number(/^v(\d)$/.exec(
 function needsMore(platform: Platform, program: ProgramEvidence): boolean {
   return (
     platform.architecture === 'arm' &&
-    program.architecture === 'arm' &&
+    program.architectures[0] === 'arm' &&
     program.variant !== undefined &&
     armLevel(program.variant) > armLevel(platform.variant)
   );
@@ -87,6 +88,23 @@ function withNamedVariant(claim: Claim, fileName: NamedPlatform | undefined): Cl
 }
 
 /**
+ * The claim that holds: `--arch`, else what the index says, where it fits; else the first claim that names the very architecture
+ * of the programs; else the first that fits. Where the program that is started is not known, claims that agree hold: any other
+ * program may lie about in an image without being run.
+ */
+function chosen(list: readonly Claim[], program: ProgramEvidence | undefined): Claim | undefined {
+  const [first, ...others] = list;
+  if (first === undefined || first.who === '--arch' || program === undefined) return first;
+  const agree =
+    others.length > 0 &&
+    others.every(({ platform }) => platform.architecture === first.platform.architecture);
+  if (agree && !program.isStarted) return first;
+  const fitting = list.filter(({ platform }) => runs(platform, program));
+  const isExact = ({ platform }: Claim): boolean => program.architectures.includes(platform.architecture);
+  return fitting.find(({ who }) => who === 'index entry') ?? fitting.find(isExact) ?? fitting[0];
+}
+
+/**
  * Decides what an image's platform is. What `--arch` says holds; else the first claim holds, in the order of `PlatformClaims`,
  * that fits what the image's programs are made for; where none fits, the programs do.
  * @returns undefined where nobody says anything
@@ -96,10 +114,8 @@ export function decidePlatform(
   program: ProgramEvidence | undefined,
 ): PlatformFinding | undefined {
   const list = claimsInOrder(claims);
-  const fits = ({ platform }: Claim): boolean =>
-    program === undefined || runs(platform.architecture, program.architecture);
-  const chosen = list.find((claim) => claim.who === '--arch' || fits(claim));
-  const decided = chosen === undefined ? byProgram(list, program) : withNamedVariant(chosen, claims.fileName);
+  const claim = chosen(list, program);
+  const decided = claim === undefined ? byProgram(list, program) : withNamedVariant(claim, claims.fileName);
   if (decided === undefined) return undefined;
   const { platform, fields } = decided;
   return {
@@ -120,7 +136,7 @@ function byProgram(
   const [first] = list;
   const platform = normalisePlatform({
     os: first?.platform.os ?? 'linux',
-    architecture: program.architecture,
+    architecture: program.architectures[0] ?? '',
   });
   return { platform, fields: platformFields(platform) };
 }
@@ -130,14 +146,15 @@ function contradiction(
   platform: Platform,
   program: ProgramEvidence | undefined,
 ): string | undefined {
-  const isWrong = ({ platform: { architecture } }: Claim): boolean =>
-    architecture !== platform.architecture ||
-    (program !== undefined && !runs(architecture, program.architecture));
+  const isWrong = (claim: Claim): boolean =>
+    claim.platform.architecture !== platform.architecture ||
+    (program !== undefined && !runs(claim.platform, program));
   const parts = list.filter(isWrong).map(({ says }) => says);
   if (program !== undefined && needsMore(platform, program))
     return [...parts, `executables need arm/${program.variant}`].join(', ');
   if (parts.length === 0) return undefined;
-  if (program !== undefined) return [...parts, `executables are ${program.architecture}`].join(', ');
+  if (program !== undefined)
+    return [...parts, `executables are ${program.architectures.join(' and ')}`].join(', ');
   const others = list.filter((claim) => claim.platform.architecture === platform.architecture);
   return [...parts, ...others.slice(0, 1).map(({ says }) => says)].join(', ');
 }

@@ -2,15 +2,17 @@ import { isObject } from '../oci/descriptor.js';
 import { parseJsonObject } from '../oci/manifest.js';
 import { armVariant } from './elf.js';
 import type { LayerFile, LayerFiles } from './layer-files.js';
+import { isEmulator } from './runs-on.js';
 import { plainPath } from './tar-members.js';
 
 /** What an image's programs say they are made for. */
 export interface ProgramEvidence {
-  readonly architecture: string;
-  /** The variant of 32-bit arm that they need, where that is noted in them. */
+  /** What the program is made for that the image starts; where that is not found, what all its programs are made for, most of them first. */
+  readonly architectures: readonly string[];
+  /** Whether that is the program that the image starts. */
+  readonly isStarted: boolean;
+  /** The variant of 32-bit arm that the program that is started needs, where that is noted in it. */
   readonly variant: string | undefined;
-  /** The program that was looked at. */
-  readonly path: string;
 }
 
 /** Gives the files of a layer by its place, 0 for the lowest. */
@@ -19,20 +21,30 @@ export type FilesOf = (layer: number) => Promise<LayerFiles>;
 type Program = Extract<LayerFile, { kind: 'program' }>;
 
 const maxSteps = 60;
+/** Words of a command that are looked at behind an emulator. */
+const maxWords = 20;
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-/** Emulators for other machines lie about in images that were built with them. */
-const emulator = /(?:^|\/)qemu-[^/]+$/;
 
 function texts(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : [];
 }
 
-/** Where the program that an image starts may be, most likely first (OCI image-spec, config.md, `Entrypoint`, `Cmd`, `Env`). */
-function startPaths(config: Buffer): string[] {
+/** What an image starts: its words (OCI image-spec, config.md, `Entrypoint`, `Cmd`), and where a word may be found. */
+interface Start {
+  readonly words: readonly string[];
+  readonly placesOf: (command: string) => string[];
+}
+
+function startOf(config: Buffer): Start {
   const { config: run } = parseJsonObject(config, 'config');
-  if (!isObject(run)) return [];
-  const [command] = [...texts(run['Entrypoint']), ...texts(run['Cmd'])];
-  if (command === undefined || command === '') return [];
+  if (!isObject(run)) return { words: [], placesOf: () => [] };
+  const words = [...texts(run['Entrypoint']), ...texts(run['Cmd'])];
+  return { words, placesOf: (command) => placesOf(command, run) };
+}
+
+/** Where a command may be, most likely first (`Env`, `WorkingDir`). */
+function placesOf(command: string, run: Readonly<Record<string, unknown>>): string[] {
+  if (command === '') return [];
   if (command.startsWith('/')) return [command];
   if (command.includes('/')) {
     const folder = typeof run['WorkingDir'] === 'string' ? run['WorkingDir'] : '/';
@@ -64,17 +76,23 @@ class ImageFiles {
     return file.interpreter.includes('/') ? this.program(file.interpreter) : this.#anywhere(file.interpreter);
   }
 
-  /** A program from a layer that has one, where nobody says which one is started. */
-  async any(): Promise<[string, Program] | undefined> {
-    let second: [string, Program] | undefined;
+  /**
+   * What the programs are made for that stand in the image: those in a `bin` folder, or all where there are none.
+   * @returns architectures, those of most programs first
+   */
+  async architectures(): Promise<string[]> {
+    const inBin = new Map<string, number>();
+    const elsewhere = new Map<string, number>();
     for (let layer = 0; layer < this.count; layer++) {
       for (const [path, file] of (await this.filesOf(layer)).files) {
-        if (file.kind !== 'program' || emulator.test(path)) continue;
-        if (/(?:^|\/)s?bin\//.test(path)) return [path, file];
-        second ??= [path, file];
+        if (file.kind !== 'program' || file.elf.architecture === undefined || isEmulator(path)) continue;
+        if ((await this.#lookUp(path)) !== file) continue;
+        const counts = /(?:^|\/)s?bin\//.test(path) ? inBin : elsewhere;
+        counts.set(file.elf.architecture, (counts.get(file.elf.architecture) ?? 0) + 1);
       }
     }
-    return second;
+    const counts = inBin.size > 0 ? inBin : elsewhere;
+    return [...counts].sort(([, a], [, b]) => b - a).map(([architecture]) => architecture);
   }
 
   async #anywhere(name: string): Promise<[string, Program] | undefined> {
@@ -127,8 +145,26 @@ class ImageFiles {
   }
 }
 
+/** The program that an image starts. Behind an emulator it is the program that this one runs. */
+async function started(files: ImageFiles, { words, placesOf }: Start): Promise<Program | undefined> {
+  for (const [at, word] of words.slice(0, maxWords).entries()) {
+    // Behind an emulator stand its flags and their values; only a path is a program for sure.
+    if (at > 0 && !word.startsWith('/')) continue;
+    let emulates = isEmulator(word);
+    for (const path of placesOf(word)) {
+      const found = await files.program(path);
+      if (found === undefined) continue;
+      emulates ||= isEmulator(found[0]);
+      if (!emulates) return found[1];
+      break;
+    }
+    if (at === 0 && !emulates) return undefined;
+  }
+  return undefined;
+}
+
 /**
- * What an image's programs are made for: the one it starts, else any.
+ * What an image's programs are made for: the one it starts, else all of them.
  * @param config the image's config
  * @param count how many layers it has
  */
@@ -138,15 +174,12 @@ export async function programEvidence(
   filesOf: FilesOf,
 ): Promise<ProgramEvidence | undefined> {
   const files = new ImageFiles(count, filesOf);
-  let found: [string, Program] | undefined;
-  for (const path of startPaths(config)) {
-    found = await files.program(path);
-    if (found !== undefined) break;
+  const program = await started(files, startOf(config));
+  if (program?.elf.architecture !== undefined) {
+    const { elf, read } = program;
+    const variant = read === undefined ? undefined : await armVariant(elf, read).catch(() => undefined);
+    return { architectures: [program.elf.architecture], isStarted: true, variant };
   }
-  found ??= await files.any();
-  if (found === undefined) return undefined;
-  const [path, { elf, read }] = found;
-  if (elf.architecture === undefined) return undefined;
-  const variant = read === undefined ? undefined : await armVariant(elf, read).catch(() => undefined);
-  return { architecture: elf.architecture, variant, path: `/${path}` };
+  const architectures = program === undefined ? await files.architectures() : [];
+  return architectures.length === 0 ? undefined : { architectures, isStarted: false, variant: undefined };
 }

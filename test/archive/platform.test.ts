@@ -1,19 +1,16 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { suite, test, type TestContext } from 'node:test';
+import { suite, test } from 'node:test';
 import { armVariant, parseElfHeader } from '../../src/archive/elf.js';
-import { openArchive, type OpenOptions } from '../../src/archive/open.js';
 import type { PlatformFinding } from '../../src/archive/platform-finding.js';
 import { platformOfFileName } from '../../src/archive/platform-name.js';
 import { formatPlatform, parsePlatformFlag } from '../../src/oci/platform.js';
 import { busybox, needsBusybox, type BusyboxPlatform } from '../support/busybox.js';
 import { elfFile } from '../support/elf.js';
-import { imageOf, indexOf, layer, type LayerOptions, type TestImage } from '../support/images.js';
+import { imageOf, indexOf, layer, type TestImage } from '../support/images.js';
+import { at, finding, image, link, script } from '../support/platform-finding.js';
 import { layoutMembers, savedMembers } from '../support/saved.js';
-import { tarOf, type TarMember } from '../support/tar.js';
-import { temp } from '../support/temp.js';
+import { type TarMember } from '../support/tar.js';
 
 test('platforms in file names', () => {
   const names: [file: string, platform: string | undefined][] = [
@@ -51,7 +48,9 @@ test('platforms in file names', () => {
 
 suite('programs', () => {
   test('the architecture in their header', () => {
-    const architectures = ['amd64', 'arm64', '386', 'ppc64le', 's390x', 'riscv64'];
+    const small = ['386', 'riscv32', 'armbe', 'loong32', 'mips', 'mipsle', 'ppc', 's390', 'sparc'];
+    const large = ['amd64', 'arm64', 'arm64be', 'loong64', 'mips64', 'mips64le', 'ppc64', 'ppc64le', 's390x'];
+    const architectures = [...small, ...large, 'riscv64', 'sparc64'];
     for (const architecture of architectures)
       assert.equal(parseElfHeader(elfFile(`linux/${architecture}`))?.architecture, architecture);
     assert.equal(parseElfHeader(elfFile('linux/arm/v7'))?.architecture, 'arm');
@@ -83,46 +82,6 @@ suite('programs', () => {
     }
   });
 });
-
-/** What is found of the one image in an archive. */
-async function finding(
-  t: TestContext,
-  members: readonly TarMember[],
-  file: string,
-  options: OpenOptions = {},
-): Promise<PlatformFinding | undefined> {
-  const path = join(temp(t), file);
-  await writeFile(path, tarOf(members));
-  const archive = await openArchive(path, options);
-  t.after(() => archive.close());
-  for await (const { children } of archive.images()) return children[0]?.platform;
-  return undefined;
-}
-
-const at = (name: string, platform: string, mode = 0o755): TarMember => ({
-  name,
-  content: elfFile(platform),
-  mode,
-});
-const link = (name: string, target: string): TarMember => ({ name, type: 'symlink', target });
-const script = (name: string, first: string): TarMember => ({
-  name,
-  content: `${first}\necho hello\n`,
-  mode: 0o755,
-});
-
-/** An image whose config says amd64. */
-function image(
-  layers: readonly TarMember[][],
-  run: Record<string, unknown>,
-  options: LayerOptions = {},
-): TestImage {
-  return imageOf({
-    platform: 'linux/amd64',
-    layers: layers.map((members) => layer(members, { compression: 'none', ...options })),
-    config: { config: run },
-  });
-}
 
 suite('what an image’s programs say', () => {
   const amd64 = at('usr/bin/first', 'linux/amd64');
@@ -206,13 +165,35 @@ suite('what an image’s programs say', () => {
     );
   });
 
-  test('amd64 may run programs for 386', async (t) => {
-    const members = layoutMembers([
-      { name: 'a/b:1', image: image([[at('app', 'linux/386')]], { Cmd: ['/app'] }) },
-    ]);
-    const found = await finding(t, members, 'x.tar');
-    assert.equal(found?.contradiction, undefined);
-    assert.equal(found?.platform.architecture, 'amd64');
+  test('64-bit machines run the 32-bit programs of their family, in every family', async (t) => {
+    const pairs: [architecture: string, program: string][] = [
+      ['amd64', '386'],
+      ['arm64', 'arm/v7'],
+      ['arm64be', 'armbe'],
+      ['loong64', 'loong32'],
+      ['mips64', 'mips'],
+      ['mips64le', 'mipsle'],
+      ['ppc64', 'ppc'],
+      ['riscv64', 'riscv32'],
+      ['s390x', 's390'],
+      ['sparc64', 'sparc'],
+    ];
+    const found = (config: string, program: string): Promise<PlatformFinding | undefined> => {
+      const layers = [layer([at('app', `linux/${program}`)], { compression: 'none' })];
+      const built = imageOf({ platform: `linux/${config}`, layers, config: { config: { Cmd: ['/app'] } } });
+      return finding(t, layoutMembers([{ name: 'a/b:1', image: built }]), 'x.tar');
+    };
+    for (const [wide, narrow] of pairs) {
+      const whole = await found(wide, narrow);
+      assert.equal(whole?.contradiction, undefined, wide);
+      assert.equal(whole?.platform.architecture, wide);
+      const reverse = await found(narrow, wide);
+      assert.equal(reverse?.platform.architecture, wide, `${narrow} runs no program for ${wide}`);
+      for (const [other] of pairs.filter(([architecture]) => architecture !== wide)) {
+        const [name = ''] = narrow.split('/');
+        assert.equal((await found(other, narrow))?.platform.architecture, name, `${narrow} on ${other}`);
+      }
+    }
   });
 });
 

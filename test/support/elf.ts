@@ -10,6 +10,20 @@ const machines: Readonly<Record<string, { machine: number; bits: 32 | 64; big?: 
     'linux/ppc64le': { machine: 21, bits: 64, flags: 2 },
     'linux/s390x': { machine: 22, bits: 64, big: true },
     'linux/riscv64': { machine: 243, bits: 64, flags: 5 },
+    'linux/riscv32': { machine: 243, bits: 32, flags: 5 },
+    'linux/arm64be': { machine: 183, bits: 64, big: true },
+    'linux/armbe': { machine: 40, bits: 32, big: true },
+    'linux/loong64': { machine: 258, bits: 64 },
+    'linux/loong32': { machine: 258, bits: 32 },
+    'linux/mips': { machine: 8, bits: 32, big: true },
+    'linux/mipsle': { machine: 8, bits: 32 },
+    'linux/mips64': { machine: 8, bits: 64, big: true },
+    'linux/mips64le': { machine: 8, bits: 64 },
+    'linux/ppc': { machine: 20, bits: 32, big: true },
+    'linux/ppc64': { machine: 21, bits: 64, big: true },
+    'linux/s390': { machine: 22, bits: 32, big: true },
+    'linux/sparc': { machine: 2, bits: 32, big: true },
+    'linux/sparc64': { machine: 43, bits: 64, big: true },
   };
 
 /**
