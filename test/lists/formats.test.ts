@@ -52,7 +52,7 @@ docker.io:
         coreos/etcd: [latest]
         hello: [v1]
 `;
-  assert.throws(() => taken(text.replace('^1', '(^1')), /l:9: .*a "\(" is not closed/);
+  assert.throws(() => taken(text.replace('^1', '(^1')), /l:9: .*missing closing \)/);
   assert.throws(
     () => taken('myregistry:\n    images:\n        a: [b]\n'),
     /l:2: the registry "myregistry" needs a dot or a port/,
