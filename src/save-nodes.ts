@@ -24,5 +24,7 @@ export async function nodePlatforms(job: SaveJob): Promise<Platform[]> {
 /** The name of a platform in file names, as k3s releases have it: `amd64`, `arm64`, `arm`, `s390x`. */
 export function nodePlatformName({ os, architecture, variant }: Platform): string {
   const isUsual = variant === undefined || (architecture === 'arm' && variant === 'v7');
-  return `${os === 'linux' ? '' : `${os}-`}${architecture}${isUsual ? '' : variant}`;
+  const name = `${os === 'linux' ? '' : `${os}-`}${architecture}${isUsual ? '' : variant}`;
+  // A config may say anything: what is no part of a file name stays out of it.
+  return name.replace(/[^\w.-]+/g, '-');
 }
