@@ -2,7 +2,8 @@ import type { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from '../oci/descriptor.js';
 import { digestOf, isDigest, type Digest } from '../oci/digest.js';
-import { parseJsonObject } from '../oci/manifest.js';
+import { listLimits, parseJson } from '../oci/json.js';
+import { parseJsonObject, refuseMore } from '../oci/manifest.js';
 import { dockerConfig, dockerManifest, isForeignLayer, ociConfig, ociManifest } from '../oci/media-types.js';
 import { readableOf } from '../oci/readable.js';
 import type { FoundChild, FoundImage, FoundLayer, ShapeReader } from './archive.js';
@@ -11,7 +12,9 @@ import type { LayerStore, ManifestFormat } from './layer-store.js';
 import { findMember, readMember, readWhole, type Members } from './members.js';
 
 /** The most bytes of `manifest.json` and `index.json`: a list of 100,000 images has less. */
-export const maxListSize = 32 * 1024 * 1024;
+export const maxListSize = listLimits.bytes;
+/** The most images of such a list. */
+export const maxListed = 200_000;
 /** The most bytes of a config. */
 export const maxConfigSize = 8 * 1024 * 1024;
 
@@ -54,12 +57,7 @@ export async function readSavedImages(members: Members): Promise<SavedImage[] | 
   const bytes = await readMember(members, 'manifest.json', maxListSize);
   if (bytes === undefined) return undefined;
   const what = `manifest.json in ${members.file}`;
-  let list: unknown;
-  try {
-    list = JSON.parse(bytes.toString('utf8'));
-  } catch (cause) {
-    throw new AirliftError('input', `parse ${what}: not JSON`, { cause });
-  }
+  const list = parseJson(bytes, what, listLimits);
   if (isObject(list) && 'schemaVersion' in list) {
     throw new AirliftError(
       'unsupported',
@@ -70,6 +68,7 @@ export async function readSavedImages(members: Members): Promise<SavedImage[] | 
     );
   }
   if (!Array.isArray(list)) throw new AirliftError('input', `parse ${what}: not a list`);
+  refuseMore(list, what, maxListed);
   return list.map((item, at) => savedImage(item, `${what} item ${at}`));
 }
 

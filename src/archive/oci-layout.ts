@@ -1,14 +1,21 @@
 import type { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
-import { parseDescriptor, type Descriptor } from '../oci/descriptor.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import { listLimits } from '../oci/json.js';
 import { algorithmOf, digestOf, hexOf, type Digest } from '../oci/digest.js';
 import { childrenOf, type Json } from '../oci/index-child.js';
-import { maxManifestSize, parseJsonObject, parseManifest, type Manifest } from '../oci/manifest.js';
+import {
+  maxManifestSize,
+  parseDescriptors,
+  parseJsonObject,
+  parseManifest,
+  type Manifest,
+} from '../oci/manifest.js';
 import { isForeignLayer, isImageConfig, isManifest } from '../oci/media-types.js';
 import { readableOf } from '../oci/readable.js';
 import type { FoundChild, FoundImage, ShapeReader } from './archive.js';
 import type { ByteRange } from './byte-range.js';
-import { maxConfigSize, maxListSize } from './docker-archive.js';
+import { maxConfigSize, maxListed, maxListSize } from './docker-archive.js';
 import { nameOfAnnotations } from './image-names.js';
 import { readMember, readWhole, type Members } from './members.js';
 
@@ -38,11 +45,11 @@ export async function readLayoutIndex(members: Members): Promise<Descriptor[] | 
     }
   }
   const what = `index.json in ${members.file}`;
-  const { manifests } = parseJsonObject(bytes, what);
+  const { manifests } = parseJsonObject(bytes, what, listLimits);
   // docker 25.0 writes null where images were named by digest.
   if (manifests === undefined || manifests === null) return [];
   if (!Array.isArray(manifests)) throw new AirliftError('input', `parse ${what}: manifests is not a list`);
-  return manifests.map((entry, at) => parseDescriptor(entry, `${what} manifests[${at}]`));
+  return parseDescriptors(manifests, `${what} manifests`, maxListed);
 }
 
 /** What is found below a root. */

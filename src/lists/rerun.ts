@@ -11,7 +11,7 @@ export interface RerunImage {
 }
 
 function oneLine(text: string): string {
-  return printable(text.replace(/\s+/g, ' ').trim()).slice(0, 1000);
+  return printable(text.replace(/[\p{Cc}\s]+/gu, ' ').trim()).slice(0, 1000);
 }
 
 /**

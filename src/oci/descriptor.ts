@@ -16,6 +16,9 @@ export interface Descriptor {
   readonly artifactType?: string | undefined;
 }
 
+/** The most annotations of one descriptor or manifest; the most known is 40. */
+const maxAnnotations = 1024;
+
 function fail(what: string, happened: string): never {
   throw new AirliftError('input', `parse ${what}: ${happened}`);
 }
@@ -29,6 +32,9 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 export function parseAnnotations(value: unknown, what: string): Record<string, string> | undefined {
   if (value === undefined || value === null) return undefined;
   if (!isObject(value)) fail(what, 'annotations are not an object');
+  const count = Object.keys(value).length;
+  if (count > maxAnnotations)
+    fail(what, `too many annotations; got ${count}, want at most ${maxAnnotations}`);
   for (const [key, text] of Object.entries(value)) {
     if (typeof text !== 'string') fail(what, `annotation ${JSON.stringify(key)} is not a string`);
   }

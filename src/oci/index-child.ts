@@ -1,6 +1,6 @@
 import { AirliftError } from '../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from './descriptor.js';
-import { attestationSubject, parseJsonObject } from './manifest.js';
+import { attestationSubject, parseJsonObject, refuseMore } from './manifest.js';
 import { formatPlatform, isUnknown, normalisePlatform, type Platform } from './platform.js';
 
 /** A JSON object, with the fields that airlift does not know too. */
@@ -111,6 +111,7 @@ export function childrenOf({ bytes, from }: ExistingIndex): IndexChild[] {
   const { manifests } = parseJsonObject(bytes, `index ${from}`);
   if (!Array.isArray(manifests))
     throw new AirliftError('input', `parse index ${from}: index has no manifests`);
+  refuseMore(manifests, `index ${from}`);
   return (manifests as Json[]).map((entry) => childOfEntry(entry, from));
 }
 

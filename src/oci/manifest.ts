@@ -1,10 +1,14 @@
-import { AirliftError } from '../errors.js';
+import { AirliftError, isAirliftError } from '../errors.js';
 import { isObject, parseAnnotations, parseDescriptor, type Descriptor } from './descriptor.js';
+import { documentLimits, parseJson, type JsonLimits } from './json.js';
 import * as mediaTypes from './media-types.js';
 import { parsePlatform, type Platform } from './platform.js';
 
 /** The most bytes a manifest or index may have (distribution-spec, "Pushing Manifests", asks registries for at least this). */
 export const maxManifestSize = 4 * 1024 * 1024;
+
+/** The most children of an index, and the most layers of a manifest. */
+export const maxDescriptors = 8192;
 
 /** An image manifest or artifact manifest, read from its bytes (OCI image-spec, manifest.md). */
 export interface Manifest {
@@ -32,22 +36,29 @@ export interface Index {
 export const attestationSubject = 'vnd.docker.reference.digest';
 
 /**
- * Parses JSON that came from outside.
- * @throws AirliftError `input` that shows how the bytes begin where they are not a JSON object
+ * Parses JSON that came from outside and is no secret.
+ * @throws AirliftError `input` that shows how the bytes begin where they are not a JSON object, or which limit they exceed
  */
-export function parseJsonObject(bytes: Uint8Array, what: string): Record<string, unknown> {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+export function parseJsonObject(
+  bytes: Uint8Array,
+  what: string,
+  limits: JsonLimits = documentLimits,
+): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(text);
-  } catch (cause) {
+    value = parseJson(bytes, what, limits);
+  } catch (error) {
+    if (!isAirliftError(error) || error.cause === undefined) throw error;
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(1000, bytes.byteLength)).toString(
+      'utf8',
+    );
     const start = JSON.stringify(text.trimStart().slice(0, 40));
     const html = /^\s*<(?:!doctype|html)/i.test(text);
     throw new AirliftError(
       'input',
       `parse ${what}: ${html ? 'got an HTML page' : 'not JSON'}, it begins ${start}`,
       {
-        cause,
+        cause: error.cause,
         hint: html
           ? 'something between here and the registry answered in its place: a proxy, a login page, or not a registry'
           : undefined,
@@ -82,7 +93,30 @@ function mediaTypeOf(json: Record<string, unknown>, hint: string | undefined, wh
 function descriptors(value: unknown, what: string): Descriptor[] {
   if (value === null || value === undefined) return [];
   if (!Array.isArray(value)) throw new AirliftError('input', `parse ${what}: not a list`);
-  return value.map((item, at) => parseDescriptor(item, `${what}[${at}]`));
+  return parseDescriptors(value, what);
+}
+
+/**
+ * Reads a list of descriptors.
+ * @param most what it may hold at most
+ * @throws AirliftError `input` where it holds more, or one of them is malformed
+ */
+export function parseDescriptors(
+  list: readonly unknown[],
+  what: string,
+  most = maxDescriptors,
+): Descriptor[] {
+  refuseMore(list, what, most);
+  return list.map((item, at) => parseDescriptor(item, `${what}[${at}]`));
+}
+
+/** @throws AirliftError `input` where a list has more than `most` items */
+export function refuseMore(list: readonly unknown[], what: string, most = maxDescriptors): void {
+  if (list.length > most)
+    throw new AirliftError(
+      'input',
+      `parse ${what}: too many entries; got ${list.length}, want at most ${most}`,
+    );
 }
 
 /**

@@ -113,7 +113,7 @@ export function parsePlatform(value: unknown, what: string): Platform {
     variant: text('variant'),
     osVersion: text('os.version'),
     osFeatures: Array.isArray(features)
-      ? features.filter((item): item is string => typeof item === 'string')
+      ? features.filter((item): item is string => typeof item === 'string' && item.length <= 255).slice(0, 64)
       : undefined,
   });
 }

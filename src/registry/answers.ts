@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
+import { parseJson } from '../oci/json.js';
 import { printable } from '../oci/printable.js';
 import { headerOf, lengthOf, type WireAnswer } from './wire.js';
 
@@ -58,14 +59,14 @@ const plainMessages: ReadonlySet<string> = new Set([
 ]);
 
 function oneLine(text: string): string {
-  return printable(text.replace(/\s+/g, ' ').trim()).slice(0, 300);
+  return printable(text.replace(/[\p{Cc}\s]+/gu, ' ').trim()).slice(0, 300);
 }
 
 /** The first error of an answer's body (distribution-spec, "Error Codes"), or of the OAuth2 form (RFC 6749 section 5.2). */
 export function parseFault(bytes: Uint8Array): RegistryFault | undefined {
   let json: unknown;
   try {
-    json = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    json = parseJson(bytes, 'error');
   } catch {
     return undefined;
   }

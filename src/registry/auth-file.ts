@@ -3,6 +3,7 @@ import { mkdir, open, readFile, realpath, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
+import { parseJson } from '../oci/json.js';
 
 /** The content of docker's `config.json` or containers' `auth.json` (containers-auth.json(5)). */
 export type AuthFileContent = Record<string, unknown>;
@@ -23,7 +24,7 @@ export async function readAuthFile(path: string): Promise<AuthFileContent | unde
   }
   if (text.trim() === '') return undefined;
   try {
-    const json: unknown = JSON.parse(text);
+    const json = parseJson(text, path);
     if (isObject(json)) return json;
   } catch {
     // Said below. The parser's own message would quote the file.

@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
+import { parseJson } from '../oci/json.js';
+import { printable } from '../oci/printable.js';
 import type { Credentials } from './credentials.js';
 
 const maxOutput = 1024 * 1024;
@@ -63,10 +65,7 @@ async function call(name: string, verb: string, input: string, key: string): Pro
 /** What a helper says went wrong: it writes that to its standard output, by docker's protocol, or to stderr. */
 function complaint(outcome: Outcome): string {
   const text = outcome.stdout.trim() === '' ? outcome.stderr : outcome.stdout;
-  return text
-    .replace(/[\u0000-\u001f\u007f]+/g, ' ')
-    .trim()
-    .slice(0, 300);
+  return printable(text.replace(/[\p{Cc}\s]+/gu, ' ').trim()).slice(0, 300);
 }
 
 /**
@@ -88,7 +87,7 @@ export async function getFromHelper(name: string, key: string): Promise<Credenti
   }
   let json: unknown;
   try {
-    json = JSON.parse(outcome.stdout);
+    json = parseJson(outcome.stdout, 'answer');
   } catch {
     // Said below. The parser's own message would quote what may be a secret.
   }

@@ -5,6 +5,8 @@ import { headerOf, type WireAnswer } from './wire.js';
 
 const maxPage = 8 * 1024 * 1024;
 const maxPages = 10_000;
+/** Of all pages of one list: more than a million tags. */
+const maxList = 32 * 1024 * 1024;
 
 export interface Page {
   readonly answer: WireAnswer;
@@ -33,6 +35,7 @@ export async function* pages(
   isMissing: (answer: WireAnswer) => boolean,
 ): AsyncGenerator<Page> {
   const seen = new Set<string>();
+  let total = 0;
   let url: URL | undefined = first.url;
   while (url !== undefined) {
     if (url.origin !== first.url.origin)
@@ -47,6 +50,12 @@ export async function* pages(
     }
     if (answer.status !== 200) throw await client.refusal(answer, first, thing);
     const bytes = await readBody(answer.body, maxPage, first.doing);
+    total += bytes.length;
+    if (total > maxList)
+      throw new AirliftError(
+        'registry',
+        `${first.doing}: the list is too large; want at most ${maxList} bytes`,
+      );
     yield { answer, bytes };
     url = nextPage(answer);
   }

@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest, type Digest, type DigestAlgorithm } from '../oci/digest.js';
+import { parseJson } from '../oci/json.js';
 import { maxManifestSize } from '../oci/manifest.js';
 import type {
   ContentStore,
@@ -109,7 +110,7 @@ export class DirectoryStore implements ContentStore {
     const text = await readText(this.#layout.referrer(repository, subject, digest));
     if (text === undefined) return undefined;
     try {
-      const value: unknown = JSON.parse(text);
+      const value = parseJson(text, `referrer ${digest}`);
       return isObject(value) ? parseDescriptor(value, `referrer ${digest}`) : undefined;
     } catch {
       // Power was lost before the file reached the disk. The next push of the referrer writes it again.

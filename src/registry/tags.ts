@@ -1,4 +1,5 @@
 import { AirliftError } from '../errors.js';
+import { listLimits } from '../oci/json.js';
 import { parseJsonObject } from '../oci/manifest.js';
 import { isTag } from '../oci/reference.js';
 import type { RegistryClient } from './client.js';
@@ -29,7 +30,7 @@ export async function* listTags(
     signal,
   };
   for await (const { bytes } of pages(client, call, 'repository', () => false)) {
-    const { tags } = parseJsonObject(bytes, `answer of ${endpoint.registry} to ${doing}`);
+    const { tags } = parseJsonObject(bytes, `answer of ${endpoint.registry} to ${doing}`, listLimits);
     if (tags === null || tags === undefined) continue;
     if (!Array.isArray(tags))
       throw new AirliftError('registry', `${doing}: the answer holds no list of tags`);

@@ -1,5 +1,6 @@
 import { AirliftError } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
+import { parseJson } from '../oci/json.js';
 import { readBody, refusal } from './answers.js';
 import { basicAuthorization } from './basic.js';
 import type { Challenge } from './challenge.js';
@@ -64,7 +65,7 @@ async function parseToken(answer: WireAnswer, doing: string): Promise<Token> {
   const bytes = await readBody(answer.body, maxAnswer, doing);
   let json: unknown;
   try {
-    json = JSON.parse(bytes.toString('utf8'));
+    json = parseJson(bytes, 'token');
   } catch {
     // Said below. The parser's own message would quote what may be a token.
   }

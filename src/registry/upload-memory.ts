@@ -3,6 +3,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promis
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { isObject } from '../oci/descriptor.js';
+import { parseJson } from '../oci/json.js';
 import type { UploadCall, UploadSession } from './upload-session.js';
 
 /** Blobs of fewer bytes are begun anew: to ask for what is left of them costs about as much. */
@@ -37,7 +38,7 @@ function isRunning(pid: number): boolean {
 
 function parseKept(text: string): Kept | undefined {
   try {
-    const value: unknown = JSON.parse(text);
+    const value = parseJson(text, 'upload');
     if (!isObject(value)) return undefined;
     const { upload, location, minChunk, host, pid } = value;
     const isWhole = typeof upload === 'string' && typeof location === 'string' && typeof host === 'string';
