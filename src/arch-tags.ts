@@ -1,54 +1,53 @@
-import { isUnknown, type Platform } from './oci/platform.js';
-import { isImageConfig } from './oci/media-types.js';
-import { platformOfConfig } from './oci/manifest.js';
-import { readContent, readManifest } from './oci/read.js';
-import type { Reference } from './oci/reference.js';
+import { formatPlatform, type Platform } from './oci/platform.js';
 import type { Image, Source } from './oci/source.js';
-import type { Descriptor } from './oci/descriptor.js';
+import { runnableImages } from './runnable-images.js';
+import type { NamedImage } from './site/names.js';
 
-type Placed = Descriptor & { readonly platform: Platform };
-
-/** `arm64`, `arm`, `armv6` where there is another arm, `windows-amd64`. */
-function suffixOf({ os, architecture, variant }: Platform, others: readonly Placed[]): string {
-  const alike = others.filter(({ platform }) => platform.os === os && platform.architecture === architecture);
-  const name = alike.length > 1 ? `${architecture}${variant ?? ''}` : architecture;
-  return os === 'linux' ? name : `${os}-${name}`;
-}
-
-/** The images to run of an image: the children of its index, or itself. */
-async function placedOf(
-  source: Source,
-  { reference, root }: Image,
-  signal: AbortSignal | undefined,
-): Promise<Placed[]> {
-  const { manifest } = await readManifest(source, reference, root, { signal });
-  if (manifest.kind === 'index')
-    return manifest.manifests.filter(
-      (child): child is Placed => child.platform !== undefined && !isUnknown(child.platform),
-    );
-  if (manifest.config === undefined || !isImageConfig(manifest.config.mediaType)) return [];
-  const config = await readContent(source, reference, manifest.config, { signal });
-  const platform = platformOfConfig(config, `config of ${root.digest}`);
-  return platform === undefined ? [] : [{ ...root, platform }];
+/** `arm64`, `arm`, `armv6` beside another arm, `windows-amd64`, `windows-amd64-10.0.17763.1` beside another Windows. */
+function suffixOf({ os, architecture, variant, osVersion }: Platform, all: readonly Platform[]): string {
+  const alike = all.filter((other) => other.os === os && other.architecture === architecture);
+  const isOneOf = (values: readonly unknown[]): boolean => new Set(values).size > 1;
+  const name = isOneOf(alike.map((other) => other.variant))
+    ? `${architecture}${variant ?? ''}`
+    : architecture;
+  const same = alike.filter((other) => other.variant === variant);
+  const version = isOneOf(same.map((other) => other.osVersion)) ? `-${osVersion ?? ''}` : '';
+  return `${os === 'linux' ? '' : `${os}-`}${name}${version}`;
 }
 
 /**
- * The image of each platform under a tag of its own, `TAG-arm64`, for engines that can't choose from an index.
- * @param name what the image is called where it goes
+ * The image of each platform under a tag of its own, `TAG-arm64`, for engines that cannot choose from an index. Of several images
+ * for the very same platform the first counts, as engines choose.
  */
-export async function archImages(
-  source: Source,
-  image: Image,
-  name: Reference,
-  signal?: AbortSignal,
-): Promise<Image[]> {
-  if (name.tag === undefined) return [];
-  const placed = await placedOf(source, image, signal);
-  const byTag = new Map<string, Image>();
-  for (const child of placed) {
-    const tag = `${name.tag}-${suffixOf(child.platform, placed)}`;
-    const { mediaType, digest, size } = child;
-    if (!byTag.has(tag)) byTag.set(tag, { reference: { ...name, tag }, root: { mediaType, digest, size } });
+export async function archImages(source: Source, { reference, root }: Image): Promise<Image[]> {
+  const { registry, repository, tag } = reference;
+  if (tag === undefined) return [];
+  const placed = await runnableImages(source, reference, root);
+  const platforms = placed.map(({ platform }) => platform);
+  const byPlatform = new Map<string, Image>();
+  for (const { platform, mediaType, digest, size } of placed) {
+    const key = formatPlatform(platform);
+    const name = { registry, repository, tag: `${tag}-${suffixOf(platform, platforms)}` };
+    if (!byPlatform.has(key)) byPlatform.set(key, { reference: name, root: { mediaType, digest, size } });
   }
-  return [...byTag.values()];
+  return [...byPlatform.values()];
+}
+
+/** The names that images get at a site, those made for their platforms included where `archTags` asks for them. */
+export async function namesToGive(
+  { source, images }: { readonly source: Source; readonly images: Iterable<Image> },
+  {
+    archTags,
+    signal,
+  }: { readonly archTags?: boolean | undefined; readonly signal?: AbortSignal | undefined },
+): Promise<NamedImage[]> {
+  const names: NamedImage[] = [];
+  for (const image of images) {
+    names.push({ source: image.reference, digest: image.root.digest });
+    if (archTags !== true) continue;
+    signal?.throwIfAborted();
+    for (const { reference, root } of await archImages(source, image))
+      names.push({ source: reference, digest: root.digest, madeFrom: image.reference });
+  }
+  return names;
 }

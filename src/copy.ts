@@ -82,7 +82,7 @@ class Copying {
   readonly #failed: { image: string; error: PlainError }[] = [];
   readonly #copied: CopiedImage[] = [];
   readonly #lostPins: string[] = [];
-  /** What signatures' tags were given, by name: two sources may hold different ones for one image. */
+  /** What tags of images and of signatures were given, by name: two sources may hold different signatures for one image. */
   readonly #companions = new Map<string, Digest>();
 
   constructor(private readonly options: CopyOptions) {
@@ -111,6 +111,9 @@ class Copying {
       this.options.to,
       chosen.map(({ image }) => ({ source: image.reference, digest: this.#taggedOf(image).digest })),
     );
+    // A tag that an image gets is not given to the signature of another.
+    for (const { site, digest } of names)
+      this.#companions.set(formatReference({ ...site, digest: undefined }), digest);
     return { chosen, names };
   }
 

@@ -1,4 +1,4 @@
-import { archImages } from './arch-tags.js';
+import { archImages, namesToGive } from './arch-tags.js';
 import { checkAtomic, ImagePublisher } from './atomic.js';
 import { AirliftError, toPlainError, type PlainError } from './errors.js';
 import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
@@ -8,7 +8,7 @@ import { formatReference, formatRepository, parseReference } from './oci/referen
 import type { Image } from './oci/source.js';
 import { Publisher, type Pointed, type PublishOptions, type PublishTotals } from './publish.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
-import { mapNames, siteReference, type NamedImage, type Site, type SiteName } from './site/names.js';
+import { mapNames, siteReference, type Site, type SiteName } from './site/names.js';
 import { forEachOf } from './slots.js';
 
 /** Images published at a time; their blobs share one limit of their own. */
@@ -60,7 +60,7 @@ export async function importImages(options: ImportOptions): Promise<ImportSummar
   const registry = new Registry(options.registry, options.hooks);
   try {
     // Before anything is pushed: a name that can't be, or that two images want, is found here.
-    const names = mapNames(options.to, namesIn(inputs));
+    const names = mapNames(options.to, await namesToGive(inputs, options));
     await options.onNames?.(names);
     return await new Importing(inputs, registry, options).run();
   } finally {
@@ -69,18 +69,16 @@ export async function importImages(options: ImportOptions): Promise<ImportSummar
   }
 }
 
-function* namesIn({ images }: Inputs): Generator<NamedImage> {
-  for (const { reference, root } of images) yield { source: reference, digest: root.digest };
-}
+export type SiteNamesOptions = InputOptions & Pick<ImportOptions, 'archTags'>;
 
 /**
  * What the images of a bundle or of archives will be called at the site.
  * @throws AirliftError as `mapNames`, and what opening the inputs throws
  */
-export async function siteNames(options: InputOptions, to: Site): Promise<SiteName[]> {
+export async function siteNames(options: SiteNamesOptions, to: Site): Promise<SiteName[]> {
   const inputs = await openInputs(options);
   try {
-    return mapNames(to, namesIn(inputs));
+    return mapNames(to, await namesToGive(inputs, options));
   } finally {
     await inputs.close();
   }
@@ -150,9 +148,9 @@ class Importing {
   }
 
   async #publish(image: Image): Promise<void> {
-    const { to, archTags, signal, onEvent } = this.options;
+    const { to, archTags, onEvent } = this.options;
     const name = siteReference(to, { source: image.reference, digest: image.root.digest });
-    const single = archTags === true ? await archImages(this.inputs.source, image, name, signal) : [];
+    const single = archTags === true ? await archImages(this.inputs.source, image) : [];
     let left = 1 + single.length;
     let whole: Pointed | undefined;
     const onDone = (pointed: Pointed): void => {
@@ -166,7 +164,10 @@ class Importing {
       });
     };
     await this.#images.publish(image, name, onDone);
-    for (const one of single) await this.#images.publish(one, one.reference, onDone);
+    for (const one of single) {
+      const made = siteReference(to, { source: one.reference, digest: one.root.digest });
+      await this.#images.publish(one, made, onDone);
+    }
   }
 
   #note(image: Image, { reference, digest, outcome, lostPin }: Pointed): void {

@@ -12,6 +12,8 @@ export interface SaveJobOptions {
   readonly images?: readonly Reference[] | undefined;
   /** New names: `OLD=NEW`, or a name alone where there is one image. */
   readonly tags?: readonly string[] | undefined;
+  /** Whether what is written keeps digests in names, which is the default; where it does not, names are compared without them. */
+  readonly namesWithDigests?: boolean | undefined;
   /** How often a broken stream is taken up again. */
   readonly retries?: number | undefined;
   readonly onEvent?: OnEvent | undefined;
@@ -39,10 +41,15 @@ export class SaveJob {
       missing.delete(formatReference(reference));
     }
     for (const name of missing) throw new AirliftError('not-found', `save ${name}: not in the source`);
+    if (count === 0)
+      throw new AirliftError(
+        'input',
+        'save: no image in the source, only what belongs to images, such as signatures',
+      );
     this.count = count;
-    this.names = new SaveNames(tags, count);
+    this.names = new SaveNames(tags, count, options.namesWithDigests ?? true);
     // Before anything is written: names that two images want, or that nothing has.
-    for (const { reference } of this.images()) this.names.nameOf(reference);
+    for (const { reference, root } of this.images()) this.names.take(reference, root.digest);
     this.names.checkUsed();
   }
 

@@ -58,7 +58,9 @@ async function publish(args: Arguments, target: string): Promise<void> {
   const inputs = { ...inputsOf(args), onEvent: view.onEvent };
   try {
     if (args.dryRun) {
-      const names = await interruptible((signal) => siteNames({ ...inputs, signal }, to));
+      const names = await interruptible((signal) =>
+        siteNames({ ...inputs, archTags: args.archTags, signal }, to),
+      );
       view.stop();
       return printNames(names, args.json);
     }

@@ -6,6 +6,7 @@ import {
   formatRepository,
   isRegistry,
   isRepositoryPath,
+  isTag,
   type Reference,
   type Repository,
 } from '../oci/reference.js';
@@ -28,6 +29,8 @@ export interface NamedImage {
   readonly source: Reference;
   /** What is published under the name: the filtered index where there is one. */
   readonly digest: Digest;
+  /** The image that the name was made from, `app:1.0` of `app:1.0-arm64`; undefined for names that inputs have. */
+  readonly madeFrom?: Reference | undefined;
 }
 
 /** An image's name at the source and at the site. */
@@ -113,6 +116,12 @@ function throwAll(
   throw new AirliftError(code, what, { hint, lines: shown });
 }
 
+/** A name as it is told in a conflict. */
+function described({ source, madeFrom }: NamedImage): string {
+  const made = madeFrom === undefined ? '' : `, made by --arch-tags from ${formatReference(madeFrom)}`;
+  return `${formatReference(source)}${made}`;
+}
+
 /**
  * Names all images at the site, in their order. To be called before anything is pushed.
  * @throws AirliftError `usage` that tells every name that is not valid there, `conflict` that tells every tag that would
@@ -123,6 +132,7 @@ export function mapNames(site: Site, images: Iterable<NamedImage>): SiteName[] {
   const invalid: string[] = [];
   const byTag = new Map<string, SiteName>();
   const conflicts: string[] = [];
+  let hasMade = false;
   for (const image of images) {
     if (!isRegistry(image.source.registry) || !isRepositoryPath(image.source.repository)) {
       invalid.push(`${JSON.stringify(formatReference(image.source).slice(0, 300))} is not a reference`);
@@ -136,24 +146,37 @@ export function mapNames(site: Site, images: Iterable<NamedImage>): SiteName[] {
       invalid.push(error.message);
       continue;
     }
-    const name = { source: image.source, site: reference, digest: image.digest };
+    const { source, digest, madeFrom } = image;
+    const name: SiteName = { source, site: reference, digest, madeFrom };
     names.push(name);
     if (reference.tag === undefined) continue;
+    if (!isTag(reference.tag)) {
+      invalid.push(
+        `${described(name)}: ${quoted(reference.tag)} is no tag; got ${reference.tag.length} characters`,
+      );
+      continue;
+    }
     const key = `${reference.repository}:${reference.tag}`;
     const earlier = byTag.get(key);
     if (earlier === undefined) byTag.set(key, name);
     else if (earlier.digest !== name.digest) {
       conflicts.push(
-        `${site.registry}/${key} would be ${formatReference(earlier.source)} (${earlier.digest}) and ${formatReference(name.source)} (${name.digest})`,
+        `${site.registry}/${key} would be ${described(earlier)} (${earlier.digest}) and ${described(name)} (${name.digest})`,
       );
-    }
+      hasMade ||= earlier.madeFrom !== undefined || madeFrom !== undefined;
+    } else if (earlier.madeFrom !== undefined) byTag.set(key, name);
   }
   throwAll('usage', `name images at ${site.registry}: ${invalid.length} can't be named there`, invalid);
   throwAll(
     'conflict',
     `name images at ${site.registry}: ${conflicts.length} would take a tag from another`,
     conflicts,
-    'keep their registries apart with --keep-registry, or give one of them another path with --rename',
+    hasMade
+      ? 'leave out --arch-tags, or give one of the images another path with --rename'
+      : 'keep their registries apart with --keep-registry, or give one of them another path with --rename',
   );
-  return names;
+  // A made name that an input has as well, for the same image, is listed once.
+  const isOwn = ({ site: { repository, tag = '' }, madeFrom }: SiteName): boolean =>
+    madeFrom !== undefined && byTag.get(`${repository}:${tag}`)?.madeFrom === undefined;
+  return names.filter((name) => !isOwn(name));
 }
