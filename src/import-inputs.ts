@@ -82,8 +82,23 @@ async function bundleAsArchive(path: string, archive: Archive): Promise<Archive>
   };
 }
 
+/** The error where inputs are whole, and hold nothing to import or save. */
+function nothingIn(inputs: readonly string[]): AirliftError {
+  const [first = '', ...others] = inputs;
+  const hint = first === '-' || others.length > 0 ? undefined : `tar -tvf ${first} lists what is in it`;
+  return new AirliftError(
+    'input',
+    `read ${inputs.join(', ')}: no image in ${others.length > 0 ? 'them' : 'it'}`,
+    { hint },
+  );
+}
+
 async function openBundle(path: string): Promise<Inputs> {
   const reader = await BundleReader.open(path);
+  if (reader.counts().images === 0) {
+    await reader.close();
+    throw nothingIn([path]);
+  }
   return {
     source: reader,
     images: { [Symbol.iterator]: () => reader.images()[Symbol.iterator]() },
@@ -120,7 +135,7 @@ async function openAll(options: InputOptions): Promise<Archive[]> {
 
 /**
  * Opens what images are imported from: one bundle, or any number of archives, merged by the names of their images.
- * @throws AirliftError what opening and merging throw, `usage` where there is nothing to open
+ * @throws AirliftError what opening and merging throw; `usage` where no input is named, `input` where none holds an image
  */
 export async function openInputs(options: InputOptions): Promise<Inputs> {
   const [first, ...others] = options.inputs;
@@ -135,6 +150,7 @@ export async function openInputs(options: InputOptions): Promise<Inputs> {
       warn: (message) => onEvent?.({ event: 'warning', message }),
       signal,
     });
+    if (images.length === 0) throw nothingIn(options.inputs);
     const absent = new Set(images.flatMap((image) => image.absent));
     return {
       source,

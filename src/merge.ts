@@ -124,7 +124,9 @@ export async function mergeArchives(
   const { signal } = options;
   const byName = new Map<string, { reference: Reference; parts: Part[] }>();
   for (const archive of archives) {
+    let isEmpty = true;
     for await (const image of archive.images()) {
+      isEmpty = false;
       for (const reference of namesOf(image, options.name)) {
         const name = formatReference(reference);
         const known = byName.get(name) ?? { reference, parts: [] };
@@ -132,6 +134,7 @@ export async function mergeArchives(
         byName.set(name, known);
       }
     }
+    if (isEmpty && archives.length > 1) options.warn?.(`${archive.file}: no image in it`);
   }
   const source = new MergedSource(archives);
   const images: MergedImage[] = [];

@@ -11,7 +11,7 @@ import { formatPlatform, type Platform } from './oci/platform.js';
 import { formatReference } from './oci/reference.js';
 import { saveDockerArchive } from './save-docker.js';
 import { SaveJob, type SaveJobOptions } from './save-job.js';
-import { nodePlatforms, nodePlatformName } from './save-nodes.js';
+import { checkPlatforms, nodePlatforms, platformsByName } from './save-nodes.js';
 import { saveForNode, saveOciLayout } from './save-oci.js';
 import { openSaveSource, type SaveFrom } from './save-source.js';
 
@@ -143,11 +143,11 @@ async function prefixOf({ output, from }: SaveOptions): Promise<string> {
 
 async function saveNodes(job: SaveJob, options: SaveOptions): Promise<SavedFile[]> {
   const { compression = 'zstd', skipMissingPlatforms } = options;
-  const platforms = options.platforms ?? (await nodePlatforms(job));
+  const { platforms = await nodePlatforms(job) } = options;
   const prefix = await prefixOf(options);
-  const files = platforms.map((platform) => ({
+  const files = [...platformsByName(platforms)].map(([name, platform]) => ({
     platform,
-    path: `${prefix}-images-${nodePlatformName(platform)}.tar${extensions[compression]}`,
+    path: `${prefix}-images-${name}.tar${extensions[compression]}`,
   }));
   for (const { path } of files) await checkFree(path, options);
   await makeDirectory(dirname(prefix));
@@ -173,7 +173,10 @@ async function saveNodes(job: SaveJob, options: SaveOptions): Promise<SavedFile[
 }
 
 async function saveAll(job: SaveJob, options: SaveOptions): Promise<SavedFile[]> {
-  const { format, output } = options;
+  const { format, output, platforms, skipMissingPlatforms } = options;
+  // Else the first image that lacks a platform is told, before anything is written.
+  if (platforms !== undefined && (format === 'k3s' || skipMissingPlatforms === true))
+    await checkPlatforms(job, platforms);
   if (format === 'k3s') return saveNodes(job, options);
   if (output !== '-') await checkFree(output, options);
   if (format === 'docker-archive') return saveDocker(job, options);
@@ -205,7 +208,8 @@ export async function saveImages(options: SaveOptions): Promise<SaveSummary> {
     throw new AirliftError('usage', `save: ${format} can’t be written to standard output`);
   const source = await openSaveSource(fromOf(options), options);
   try {
-    return { format, files: await saveAll(new SaveJob(source, options), options) };
+    const namesWithDigests = format !== 'docker-archive' && format !== 'k3s';
+    return { format, files: await saveAll(new SaveJob(source, { ...options, namesWithDigests }), options) };
   } finally {
     await source.close();
   }

@@ -50,6 +50,17 @@ export function registriesIn(list: ImageList): Set<string> {
   return new Set([...references, ...list.patterns.map(({ repository }) => repository.registry)]);
 }
 
+/** The error where lists name no image, or nothing was named at all. */
+export function noImages(verb: string, lists: readonly string[]): AirliftError {
+  const where = lists.length > 0 ? ` in ${lists.join(', ')}` : '';
+  return new AirliftError('usage', `${verb}: no images${where}`, {
+    hint:
+      lists.length > 0
+        ? 'a list has one image a line, or is one of the kinds in docs/image-lists.md'
+        : 'name some, or a file that lists them with --images',
+  });
+}
+
 /**
  * The images of a list, tag patterns looked up.
  * @throws AirliftError `usage` where there are none; what looking up tags throws
@@ -68,7 +79,5 @@ export async function imagesOf(
   } finally {
     await registry.close();
   }
-  throw new AirliftError('usage', `${verb}: no images`, {
-    hint: 'name some, or a file that lists them with --images',
-  });
+  throw noImages(verb, args.images ?? []);
 }

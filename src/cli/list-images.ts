@@ -4,6 +4,7 @@ import { placeOf, type ImageList, type ListedReference } from '../lists/listed.j
 import { formatPlatform } from '../oci/platform.js';
 import { formatReference, formatRepository } from '../oci/reference.js';
 import { showDashes } from './dash.js';
+import { noImages } from './images.js';
 import { printJson, printLine, printNote } from './print.js';
 
 const flags = {
@@ -56,12 +57,15 @@ function toJson(list: ImageList): unknown {
 
 async function run(args: Arguments): Promise<void> {
   const list = await listImages({ lists: showDashes(args.lists ?? []), stdin: process.stdin });
+  const isEmpty = list.references.length === 0 && list.patterns.length === 0;
   if (args.json) {
+    // A program that reads this sees what the notes say as well.
     printJson(toJson(list));
-    return;
+  } else {
+    printList(list, args.where);
+    for (const note of list.notes) printNote(`${placeOf(note)}: ${note.message}`);
   }
-  printList(list, args.where);
-  for (const note of list.notes) printNote(`${placeOf(note)}: ${note.message}`);
+  if (isEmpty) throw noImages('list-images', args.lists ?? []);
 }
 
 /** `airlift list-images <lists..>` */
