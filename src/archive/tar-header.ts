@@ -11,8 +11,30 @@ export type TarKind =
   | 'gnu-link'
   | 'sparse';
 
-/** One header block, read (POSIX pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format"). */
+/**
+ * The fields of one header block as they stand there (POSIX pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format").
+ * A pax header or a GNU long name before the block can replace name, link name and size, so `interpret` decides what they mean.
+ */
 export interface TarHeader {
+  readonly kind: TarKind;
+  /** Whether the type flag is that of tar before POSIX, which has no flag of its own for directories. */
+  readonly isOldFormat: boolean;
+  readonly name: string;
+  readonly linkName: string;
+  /** The size field; undefined where it holds no number. */
+  readonly size: number | undefined;
+  readonly mode: number;
+}
+
+/** What headers say about the entry that follows them. */
+export interface TarOverrides {
+  readonly name?: string | undefined;
+  readonly linkName?: string | undefined;
+  readonly size?: number | undefined;
+}
+
+/** An entry, its fields interpreted. */
+export interface TarFields {
   readonly kind: TarKind;
   readonly name: string;
   readonly linkName: string;
@@ -86,21 +108,35 @@ export function isZeroBlock(block: Buffer): boolean {
 /** Reads a header block; undefined where it is none. */
 export function parseTarHeader(block: Buffer): TarHeader | undefined {
   if (block.byteLength < tarBlock || !sumsUp(block)) return undefined;
-  const size = number(block, 124, 12);
-  if (size === undefined) return undefined;
   const name = text(block, 0, 100);
   // GNU's own format has other fields in the place of the prefix.
   const prefix = block.toString('latin1', 257, 263) === 'ustar\0' ? text(block, 345, 155) : '';
   const flag = String.fromCharCode(block[156] as number);
-  const stated = kinds[flag] ?? 'file';
-  const kind = stated === 'file' && name.endsWith('/') ? 'directory' : stated;
   return {
-    kind,
+    kind: kinds[flag] ?? 'file',
+    isOldFormat: flag === '\0',
     name: prefix === '' ? name : `${prefix}/${name}`,
     linkName: text(block, 157, 100),
-    size: headerOnly.has(kind) ? 0 : size,
+    size: number(block, 124, 12),
     mode: number(block, 100, 8) ?? 0,
   };
+}
+
+/**
+ * Interprets the fields of a header after their overrides: a long name is cut off in the name field, perhaps behind a `/`, and
+ * says nothing of the entry's kind.
+ * @returns undefined where the entry has no valid size
+ */
+export function interpret(header: TarHeader, overrides: TarOverrides): TarFields | undefined {
+  const name = overrides.name ?? header.name;
+  const linkName = overrides.linkName ?? header.linkName;
+  const isDirectory = header.kind === 'file' && name.endsWith('/');
+  const kind = isDirectory ? 'directory' : header.kind;
+  // Go, GNU tar and bsdtar read content behind a file whose name ends in "/"; of the old format Go and Python read none.
+  const hasContent = isDirectory ? !header.isOldFormat : !headerOnly.has(kind);
+  const stated = header.kind === 'file' ? (overrides.size ?? header.size) : header.size;
+  if (stated === undefined) return undefined;
+  return { kind, name, linkName, size: hasContent ? stated : 0, mode: header.mode };
 }
 
 /** The records of a pax header, `length key=value\n` each; undefined where it is malformed. */

@@ -1,6 +1,14 @@
 import { AirliftError } from '../errors.js';
 import type { ByteCursor } from './byte-cursor.js';
-import { isZeroBlock, parsePax, parseTarHeader, tarBlock, type TarHeader } from './tar-header.js';
+import {
+  interpret,
+  isZeroBlock,
+  parsePax,
+  parseTarHeader,
+  tarBlock,
+  type TarFields,
+  type TarHeader,
+} from './tar-header.js';
 
 /** One entry of a tar archive, before its content is passed over. */
 export interface TarEntry {
@@ -26,6 +34,7 @@ interface Told {
   name?: string | undefined;
   linkName?: string | undefined;
   size?: number | undefined;
+  /** Whether the file is stored without its holes. */
   sparse?: boolean;
 }
 
@@ -48,7 +57,7 @@ class Scan {
   ) {}
 
   /** The next header that is not about another one; undefined at the end, which `marked` tells from the end of the bytes. */
-  async next(): Promise<{ header?: TarHeader; marked: boolean }> {
+  async next(): Promise<{ header?: TarFields; marked: boolean }> {
     for (;;) {
       const at = this.cursor.position;
       const block = await this.cursor.read(tarBlock);
@@ -60,7 +69,7 @@ class Scan {
     }
   }
 
-  async *entry(header: TarHeader): AsyncGenerator<TarEntry> {
+  async *entry(header: TarFields): AsyncGenerator<TarEntry> {
     const { cursor } = this;
     const offset = cursor.position;
     const { name, linkName, mode, size } = header;
@@ -87,6 +96,7 @@ class Scan {
   async #tell(header: TarHeader, at: number): Promise<boolean> {
     const { kind, size } = header;
     if (kind !== 'pax' && kind !== 'pax-global' && kind !== 'gnu-name' && kind !== 'gnu-link') return false;
+    if (size === undefined) throw this.#damaged(`broken tar header at byte ${at}`);
     if (size > maxMeta) throw this.#damaged(`header of ${size} bytes at byte ${at}; want at most ${maxMeta}`);
     const bytes = await this.cursor.read(size);
     if (bytes.byteLength < size) throw this.#damaged(`truncated at byte ${this.cursor.position}`);
@@ -99,28 +109,33 @@ class Scan {
 
   #tellPax(bytes: Buffer, at: number): void {
     const records = parsePax(bytes);
-    const size = records?.get('size');
+    // An empty value takes a record back (POSIX pax, "pax Extended Header"): the header's own field counts.
+    const record = (key: string): string | undefined => {
+      const value = records?.get(key);
+      return value === '' ? undefined : value;
+    };
+    const size = record('size');
     const badSize = size !== undefined && !(/^\d{1,16}$/.test(size) && Number.isSafeInteger(Number(size)));
     if (records === undefined || badSize) throw this.#damaged(`broken pax header at byte ${at}`);
-    this.#told.name = records.get('path') ?? this.#told.name;
-    this.#told.linkName = records.get('linkpath') ?? this.#told.linkName;
+    this.#told.name = record('path') ?? this.#told.name;
+    this.#told.linkName = record('linkpath') ?? this.#told.linkName;
     if (size !== undefined) this.#told.size = Number(size);
     this.#told.sparse = [...records.keys()].some((key) => key.startsWith('GNU.sparse.'));
   }
 
-  #apply(header: TarHeader, at: number): TarHeader {
+  #apply(header: TarHeader, at: number): TarFields {
     const told = this.#told;
     this.#told = {};
-    const name = told.name ?? header.name;
     if (header.kind === 'sparse' || told.sparse === true) {
-      throw new AirliftError('unsupported', `read ${this.what}: ${JSON.stringify(name)} is a sparse file`, {
+      const name = JSON.stringify(told.name ?? header.name);
+      throw new AirliftError('unsupported', `read ${this.what}: ${name} is a sparse file`, {
         hint: 'pack the archive again without tar --sparse',
       });
     }
-    const size = header.kind === 'file' ? (told.size ?? header.size) : header.size;
-    if (!Number.isSafeInteger(this.cursor.position + size))
+    const fields = interpret(header, told);
+    if (fields === undefined || !Number.isSafeInteger(this.cursor.position + fields.size))
       throw this.#damaged(`broken tar header at byte ${at}`);
-    return { ...header, name, linkName: told.linkName ?? header.linkName, size };
+    return fields;
   }
 }
 
