@@ -5,10 +5,14 @@ import { FileRange, type ByteRange } from './byte-range.js';
 import { maxMembers, type Members } from './members.js';
 import { scanTar, type TarEntry } from './tar-scan.js';
 
-/** A file or link of the archive, by its place or by the path it points at. */
-type Node = { offset: number; size: number; copies: number } | { target: string | undefined };
+/** A file or link of the archive, by its place or by the path it points at, and the entry that had the same name before it. */
+type Node = ({ offset: number; size: number } | { target: string | undefined }) & {
+  readonly earlier?: Node | undefined;
+};
 
 const maxLinks = 40;
+/** Bytes of each read when two contents are compared. */
+const comparedChunk = 1024 * 1024;
 /** The most characters that all paths of an archive may have together: they are held in memory. */
 const maxPathCharacters = 256 * 1024 * 1024;
 
@@ -26,9 +30,21 @@ export function plainPath(path: string, from: readonly string[] = []): string | 
   return parts.join('/');
 }
 
+async function isSame(a: ByteRange | undefined, b: ByteRange | undefined): Promise<boolean> {
+  if (a === undefined || b === undefined) return a === b;
+  if (a.size !== b.size) return false;
+  for (let at = 0; at < a.size; at += comparedChunk) {
+    const [one, other] = await Promise.all([a.read(at, comparedChunk), b.read(at, comparedChunk)]);
+    if (!one.equals(other)) return false;
+  }
+  return true;
+}
+
 /** The members of an uncompressed tar file, by one pass over its headers; content is read in its place. */
 export class TarMembers implements Members {
   readonly #nodes = new Map<string, Node>();
+  /** The content of names that several entries have, once it was compared. */
+  readonly #repeated = new Map<string, ByteRange | undefined>();
   readonly #range: FileRange;
   #characters = 0;
   #marked = true;
@@ -66,21 +82,40 @@ export class TarMembers implements Members {
     return Promise.resolve().then(() => this.#find(path));
   }
 
-  #find(path: string): ByteRange | undefined {
-    let at = plainPath(path);
+  async #find(path: string, followed = 0): Promise<ByteRange | undefined> {
+    const at = plainPath(path);
     if (at === undefined) throw this.#damaged(path, 'is a name that leads out of the archive');
-    for (let links = 0; links <= maxLinks; links++) {
-      const node = this.#nodes.get(at);
-      if (node === undefined) return undefined;
-      if ('offset' in node) {
-        // Content by its digest may be there twice; of anything else nobody knows which one is meant.
-        if (node.copies > 1 && !at.startsWith('blobs/')) throw this.#damaged(at, 'is there more than once');
-        return this.#range.part(node.offset, node.size);
-      }
-      if (node.target === undefined) throw this.#damaged(at, 'is a link that leads out of the archive');
-      at = node.target;
+    const node = this.#nodes.get(at);
+    if (node?.earlier === undefined)
+      return node === undefined ? undefined : this.#contentOf(at, node, followed);
+    if (!this.#repeated.has(at)) this.#repeated.set(at, await this.#sameContent(at, node, followed));
+    return this.#repeated.get(at);
+  }
+
+  #contentOf(at: string, node: Node, followed: number): Promise<ByteRange | undefined> {
+    if ('offset' in node) return Promise.resolve(this.#range.part(node.offset, node.size));
+    if (node.target === undefined) throw this.#damaged(at, 'is a link that leads out of the archive');
+    if (followed >= maxLinks || node.target === at)
+      throw this.#damaged(at, 'is a link that leads in a circle');
+    return this.#find(node.target, followed + 1);
+  }
+
+  /**
+   * The content of a name that several entries have: images built on others, and archives that were added to, repeat entries.
+   * @throws AirliftError `damaged` where their bytes differ, as nobody knows which ones are meant
+   */
+  async #sameContent(at: string, last: Node, followed: number): Promise<ByteRange | undefined> {
+    const content = await this.#contentOf(at, last, followed);
+    for (let node = last.earlier; node !== undefined; node = node.earlier) {
+      const other = await this.#contentOf(at, node, followed);
+      if (await isSame(content, other)) continue;
+      throw new AirliftError(
+        'damaged',
+        `read ${this.file}: ${JSON.stringify(at)} is in the archive more than once, with different content`,
+        { hint: 'get the archive from its publisher again, or unpack it and pack the files that you want' },
+      );
     }
-    throw this.#damaged(path, 'is a link that leads in a circle');
+    return content;
   }
 
   async *below(folder: string): AsyncGenerator<string> {
@@ -106,14 +141,16 @@ export class TarMembers implements Members {
         'unsupported',
         `read ${this.file}: names of more than ${maxPathCharacters} characters`,
       );
+    const earlier = this.#nodes.get(path);
     if (entry.kind === 'file') {
-      const before = this.#nodes.get(path);
-      const copies = before === undefined ? 1 : 'copies' in before ? before.copies + 1 : 2;
-      this.#nodes.set(path, { offset: entry.offset, size: entry.size, copies });
+      this.#nodes.set(path, { offset: entry.offset, size: entry.size, earlier });
       return;
     }
     const from = entry.kind === 'symlink' ? path.split('/').slice(0, -1) : [];
     const absolute = entry.kind === 'symlink' && entry.linkName.startsWith('/');
-    this.#nodes.set(path, { target: absolute ? undefined : plainPath(entry.linkName, from) });
+    const target = absolute ? undefined : plainPath(entry.linkName, from);
+    // GNU tar writes a file that it is given twice as a hard link to itself.
+    if (entry.kind === 'hardlink' && target === path && earlier !== undefined) return;
+    this.#nodes.set(path, { target, earlier });
   }
 }

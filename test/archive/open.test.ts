@@ -335,10 +335,10 @@ suite('broken archives of images', () => {
     await assertFails(
       reading(t, [
         { name: 'manifest.json', content: '[]' },
-        { name: 'manifest.json', content: '[]' },
+        { name: 'manifest.json', content: '[{}]' },
       ]),
       'damaged',
-      'read x.tar: "manifest.json" is there more than once',
+      'read x.tar: "manifest.json" is in the archive more than once, with different content',
     );
   });
 
