@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { openArchive } from '../src/archive/open.js';
 import { startContainerd } from './support/containerd.js';
 import { singlePlatform } from './support/image-sets.js';
+import { imageOf, layer } from './support/images.js';
 import { writeOciLayout } from './support/oci-layout.js';
 import { needs, run } from './support/peers.js';
-import { manifestOf, type SavingSite, startSavingSite } from './support/saving.js';
+import { configOf, manifestOf, type SavingSite, startSavingSite } from './support/saving.js';
+import { layoutMembers } from './support/saved.js';
+import { tarOf } from './support/tar.js';
 import { temp } from './support/temp.js';
 describe('saving for nodes', { skip: needs('docker-registry', 'tar') }, () => {
   let site: SavingSite;
@@ -63,6 +68,47 @@ describe('saving for nodes', { skip: needs('docker-registry', 'tar') }, () => {
       },
     );
   }
+
+  test(
+    'readers of manifest.json alone, such as RKE2’s, find each image by its tag, with the config and layers that it has',
+    { skip: needs('skopeo') },
+    async (t) => {
+      const { path } = await site.save(t, { format: 'k3s', compression: 'none' });
+      const file = `${path}-images-arm64.tar`;
+      const { stdout: json } = await run('tar', ['-xOf', file, 'manifest.json']);
+      const saved = JSON.parse(json) as { Config: string; RepoTags: string[]; Layers: string[] }[];
+      for (const image of ['web', 'pause', 'tools'].map((name) => site.named(name))) {
+        const name = site.referenceOf(image);
+        const item = saved.find(({ RepoTags }) => RepoTags.includes(name));
+        assert.equal(item?.Config, configOf(image.image, 'arm64').id.replace('sha256:', 'blobs/sha256/'));
+        const out = `dir:${join(temp(t), 'out')}`;
+        await run('skopeo', [
+          ...['--insecure-policy', '--override-arch', 'arm64', 'copy', '--quiet'],
+          ...[`docker-archive:${file}:${name}`, out],
+        ]);
+        const { stdout: raw } = await run('skopeo', ['inspect', '--raw', out]);
+        const copied = JSON.parse(raw) as { config: { digest: string } };
+        assert.equal(copied.config.digest, configOf(image.image, 'arm64').id);
+      }
+    },
+  );
+
+  test('airlift reads its own files for nodes by index.json, layers without compression too', async (t) => {
+    const plain = imageOf({
+      platform: 'linux/arm64',
+      layers: [layer([{ name: 'about', content: 'x' }], { compression: 'none' })],
+    });
+    const source = join(temp(t), 'plain.tar');
+    writeFileSync(source, tarOf(layoutMembers([{ name: 'acme.test/plain:1', image: plain }])));
+    const { path } = await site.save(t, { format: 'k3s', compression: 'none', from: { files: [source] } });
+    const archive = await openArchive(`${path}-images-arm64.tar`);
+    t.after(() => archive.close());
+    for await (const { names, root } of archive.images()) {
+      assert.deepEqual(names, ['acme.test/plain:1']);
+      assert.equal(root.digest, plain.root.digest);
+    }
+    assert.equal(archive.shape, 'oci-layout');
+  });
 
   test(
     'an image whose config lies goes to the nodes that can run it',

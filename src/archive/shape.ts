@@ -2,6 +2,7 @@ import { AirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { maxManifestSize, parseManifest } from '../oci/manifest.js';
 import { isIndex, isManifest, ociLayer } from '../oci/media-types.js';
+import { isTag } from '../oci/reference.js';
 import type { ArchiveShape, ShapeReader } from './archive.js';
 import type { Compression } from './compression.js';
 import { DockerArchive, readSavedImages, type SavedImage } from './docker-archive.js';
@@ -58,7 +59,9 @@ async function notImages(members: Members): Promise<AirliftError> {
  */
 async function isClassicStore(members: Members, entries: readonly Descriptor[]): Promise<boolean> {
   for (const entry of entries) {
-    if (isIndex(entry.mediaType)) return false;
+    // Docker has a tag there. A full name is podman's, skopeo's or airlift's way, whose manifests are a registry's.
+    const refName = entry.annotations?.['org.opencontainers.image.ref.name'];
+    if (isIndex(entry.mediaType) || (refName !== undefined && !isTag(refName))) return false;
     const path = blobPath(entry.digest);
     const bytes = await readMember(members, path, maxManifestSize);
     if (bytes === undefined) continue;
