@@ -3,7 +3,7 @@ import { contentOf } from './archive/entry-writer.js';
 import { OciLayoutWriter } from './archive/oci-layout-writer.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
-import { isForeignLayer } from './oci/media-types.js';
+import { dockerManifest, dockerManifestList, isForeignLayer, isImageConfig } from './oci/media-types.js';
 import { matchPlatform, formatPlatform, type Platform } from './oci/platform.js';
 import { readManifest } from './oci/read.js';
 import { formatReference, type Reference } from './oci/reference.js';
@@ -82,6 +82,7 @@ export async function saveOciLayout(
     return platforms === undefined ? whole : ((await planner.plan({ reference }))[0] ?? whole);
   };
   let written = 0;
+  const dockers: string[] = [];
   for (const image of job.images()) {
     job.checkInterrupted();
     const { root } = await planned(image);
@@ -94,10 +95,27 @@ export async function saveOciLayout(
     manifests = [];
     const name = job.names.nameOf(image.reference);
     writer.addImage(name, root);
+    if (dockerTypes.has(root.mediaType)) dockers.push(formatReference(name));
     job.done(name, root, ++written);
   }
   await writer.end();
+  warnOfDockerTypes(job, dockers, written);
   return written;
+}
+
+/** What skopeo 1.9 and podman 4.3 skip in `index.json` when they look for a name; skopeo 1.22 finds it. */
+const dockerTypes: ReadonlySet<string> = new Set([dockerManifest, dockerManifestList]);
+const maxNamesShown = 10;
+
+function warnOfDockerTypes(job: SaveJob, names: readonly string[], images: number): void {
+  if (names.length === 0) return;
+  const more = names.length > maxNamesShown ? ` and ${names.length - maxNamesShown} more` : '';
+  const list = `${names.slice(0, maxNamesShown).join(', ')}${more}`;
+  job.warn(
+    images === 1
+      ? `${list}: older skopeo and podman do not find an image of Docker's media type by its name; leave the name out: oci-archive:FILE or oci:DIRECTORY`
+      : `${list}: older skopeo and podman do not find images of Docker's media types among others; save each alone with --image, or with --format docker-archive`,
+  );
 }
 
 /**
@@ -132,8 +150,16 @@ export async function saveForNode(
     }
     await writer.addBlob(found, contentOf(bytes));
     if (manifest.kind === 'manifest') {
-      if (manifest.config !== undefined) await addBlob(job, writer, reference, manifest.config);
-      for (const layer of manifest.layers) await addBlob(job, writer, reference, layer);
+      const { config, layers } = manifest;
+      if (config !== undefined) await addBlob(job, writer, reference, config);
+      for (const layer of layers) await addBlob(job, writer, reference, layer);
+      // RKE2 looks for its runtime image in manifest.json alone; containerd goes by index.json.
+      if (config !== undefined && isImageConfig(config.mediaType))
+        writer.addSaved(
+          name,
+          config.digest,
+          layers.map(({ digest }) => digest),
+        );
     }
     const { mediaType, digest, size } = found;
     writer.addImage(name, { mediaType, digest, size, platform: found.platform });

@@ -37,6 +37,23 @@ describe('saving OCI archives and layouts', { skip: needs('docker-registry', 'ta
     }
   });
 
+  test('images of Docker’s media types, which older readers do not find by name, are told', async (t) => {
+    const dockers = site.images.filter(({ image }) => image.root.mediaType.includes('docker'));
+    assert.notEqual(dockers.length, 0);
+    for (const format of ['oci-archive', 'oci-layout'] as const) {
+      const { events } = await site.save(t, { format });
+      const warnings = events.flatMap((event) => (event.event === 'warning' ? [event.message] : []));
+      const told = warnings.find((message) => message.includes('older skopeo and podman'));
+      assert.match(told ?? '', /save each alone with --image, or with --format docker-archive/);
+      for (const image of site.images)
+        assert.equal(told?.includes(site.referenceOf(image)), dockers.includes(image), image.repository);
+    }
+    const alone = await site.save(t, { format: 'oci-archive', images: site.refs('docker-single') });
+    assert.match(JSON.stringify(alone.events), /leave the name out: oci-archive:FILE/);
+    const node = await site.save(t, { format: 'k3s' });
+    assert.doesNotMatch(JSON.stringify(node.events), /older skopeo/);
+  });
+
   test('podman loads an OCI archive of one image', { skip: needs('podman', 'gzip') }, async (t) => {
     const { path, dir } = await site.save(t, {
       format: 'oci-archive',
