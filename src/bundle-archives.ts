@@ -4,7 +4,7 @@ import { BundleWriter } from './bundle/writer.js';
 import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
 import { digestOf } from './oci/digest.js';
 import { isForeignLayer } from './oci/media-types.js';
-import { formatReference } from './oci/reference.js';
+import { formatReference, formatRepository } from './oci/reference.js';
 import type { PlanSink } from './graph.js';
 import { Planner } from './plan.js';
 import { forEachOf } from './slots.js';
@@ -68,14 +68,16 @@ async function copyBlobs(
   try {
     await forEachOf(writer.pending(), copyConcurrency, async ({ position, ...task }) => {
       const { digest, size } = task.descriptor;
+      const repository = formatRepository(task.repository);
       const place = {
         write: (chunks: readonly Uint8Array[], offset: number) => file.writev(chunks, position + offset),
         read: (length: number) => file.stream(position, length),
       };
       const onProgress = (bytes: number, soFar: () => Uint8Array): void => {
         writer.progress(digest, bytes, soFar());
-        onEvent?.({ event: 'blob', digest, size, bytes });
+        onEvent?.({ event: 'blob', digest, size, bytes, repository });
       };
+      onEvent?.({ event: 'blob', digest, size, bytes: task.have, repository });
       await transferBlob(inputs.source, place, task, { retries: 0, signal, onProgress });
       writer.complete(digest);
       onEvent?.({ event: 'blob-done', digest, size, how: 'copied' });

@@ -1,6 +1,7 @@
 import { checkAtomic, ImagePublisher } from './atomic.js';
 import { choosePlatforms, loadManifest } from './choose.js';
-import { AirliftError, fromPlainError, isAirliftError, toPlainError, type PlainError } from './errors.js';
+import { AirliftError, isAirliftError, toPlainError } from './errors.js';
+import { failureOf, type FailedImage } from './failed-images.js';
 import { ManifestOverlay } from './manifest-overlay.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
@@ -62,7 +63,7 @@ export interface CopiedImage {
 export interface CopySummary extends Readonly<PublishTotals> {
   readonly target: string;
   readonly copied: readonly CopiedImage[];
-  readonly failed: readonly { readonly image: string; readonly error: PlainError }[];
+  readonly failed: readonly FailedImage[];
   /** Publisher's index digests that the destination could not take: pins by these digests won't work there. */
   readonly lostPins: readonly string[];
 }
@@ -79,7 +80,7 @@ class Copying {
   readonly #source: Registry;
   readonly #site: Registry;
   readonly #overlay: ManifestOverlay;
-  readonly #failed: { image: string; error: PlainError }[] = [];
+  readonly #failed: FailedImage[] = [];
   readonly #copied: CopiedImage[] = [];
   readonly #lostPins: string[] = [];
   /** What tags of images and of signatures were given, by name: two sources may hold different signatures for one image. */
@@ -133,14 +134,7 @@ class Copying {
   }
 
   #failure(): AirliftError {
-    const [first] = this.#failed;
-    const { length } = this.#failed;
-    if (first !== undefined && length === 1) return fromPlainError(first.error);
-    return new AirliftError(
-      first?.error.code ?? 'registry',
-      `copy: ${length} of ${this.options.images.length} images failed, each is named above`,
-      { hint: '--keep-going copies the others' },
-    );
+    return failureOf('copy', this.#failed, this.options.images.length, '--keep-going copies the others');
   }
 
   #taggedOf(image: Image): Descriptor {
@@ -179,6 +173,7 @@ class Copying {
   /** Publishes all that was chosen. */
   async publish(chosen: readonly Chosen[]): Promise<CopySummary> {
     const { to, onEvent, keepGoing, signal, referrers = true } = this.options;
+    const asked = new Set(chosen.map(({ image }) => formatReference(image.reference)));
     const publisher = new Publisher(this.#overlay, this.#site, {
       hasForeign: () => this.options.foreignLayers !== 'keep',
       concurrency: this.options.concurrency ?? 8,
@@ -186,6 +181,10 @@ class Copying {
       originalIndex: this.options.originalIndex ?? 'auto',
       referrers,
       indexOnly: this.options.indexOnly,
+      onPlanned: ({ reference }, bytes) => {
+        const image = formatReference(reference);
+        if (asked.has(image)) onEvent?.({ event: 'image-planned', image, images: chosen.length, bytes });
+      },
       onEvent,
       signal,
     });

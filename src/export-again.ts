@@ -2,15 +2,15 @@
 import type { BundleWriter, Failure } from './bundle/writer.js';
 import { WriterBook } from './export-book.js';
 import {
-  failureOf,
+  keepGoingHint,
   lookUp,
   nameOf,
   tellFailed,
-  type FailedImage,
   type ListEntry,
   type PlanBook,
   type PlanImagesOptions,
 } from './export-plan.js';
+import { failureOf, type FailedImage } from './failed-images.js';
 import type { Source } from './oci/source.js';
 import type { PlannedImage } from './plan.js';
 
@@ -67,7 +67,8 @@ export async function planFailedImages(
   writer.extend();
   await lookUp(book, source, options, promising);
   const { again } = book;
-  if (again.length > 0 && options.keepGoing !== true) throw failureOf(again, options.images.length);
+  if (again.length > 0 && options.keepGoing !== true)
+    throw failureOf('export', again, options.images.length, keepGoingHint);
   if (again.length === entries.length) writer.takeBack();
   for (const failure of again) writer.addFailure(failure);
 }

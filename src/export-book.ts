@@ -1,6 +1,7 @@
 import { writerSink } from './bundle-sink.js';
 import type { BundleWriter } from './bundle/writer.js';
-import type { FailedImage, PlanBook } from './export-plan.js';
+import type { PlanBook } from './export-plan.js';
+import type { FailedImage } from './failed-images.js';
 import { subjectOfTag } from './oci/companion-tag.js';
 import type { Digest } from './oci/digest.js';
 import type { LockedImage } from './lists/lock.js';

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { BundleWriter, LostBlob, PendingBlob } from './bundle/writer.js';
 import { DownloadPool } from './download-pool.js';
 import { isAirliftError, toPlainError, type AirliftError } from './errors.js';
+import { formatRepository } from './oci/reference.js';
 import { isOutage, Outages } from './outages.js';
 import type { OnEvent } from './progress.js';
 import type { RegistryHooks, RegistryOptions } from './registry/registry.js';
@@ -54,10 +55,11 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
     signal?.throwIfAborted();
     const { position, ...task } = blob;
     const { digest, size } = blob.descriptor;
-    onEvent?.({ event: 'blob', digest, size, bytes: blob.have });
+    const repository = formatRepository(blob.repository);
+    onEvent?.({ event: 'blob', digest, size, bytes: blob.have, repository });
     const received = await pool.download(task, position, (bytes, checkpoint) => {
       writer.progress(digest, bytes, checkpoint);
-      onEvent?.({ event: 'blob', digest, size, bytes });
+      onEvent?.({ event: 'blob', digest, size, bytes, repository });
     });
     writer.complete(digest);
     fetched += received;

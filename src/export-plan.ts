@@ -1,5 +1,6 @@
 /** The first half of an export: images are looked up and planned. */
-import { AirliftError, fromPlainError, isAirliftError, toPlainError, type PlainError } from './errors.js';
+import { fromPlainError, isAirliftError, toPlainError } from './errors.js';
+import { failureOf, type FailedImage } from './failed-images.js';
 import type { PlanSink } from './graph.js';
 import type { Digest } from './oci/digest.js';
 import { readableOf } from './oci/readable.js';
@@ -13,11 +14,6 @@ import { forEachOf } from './slots.js';
 /** Manifests looked up at a time: enough to hide a slow network, few enough for a registry's limits. */
 const planConcurrency = 8;
 
-export interface FailedImage {
-  readonly image: string;
-  readonly error: PlainError;
-}
-
 export interface PlanImagesOptions extends PlanOptions {
   readonly images: readonly PlanRequest[];
   readonly keepGoing?: boolean | undefined;
@@ -26,6 +22,8 @@ export interface PlanImagesOptions extends PlanOptions {
 
 /** An image of a list, and its place there. */
 export type ListEntry = readonly [at: number, request: PlanRequest];
+
+export const keepGoingHint = '--keep-going exports the others';
 
 /** What an export says of planning. */
 export function planOptionsOf(options: PlanImagesOptions): PlanImagesOptions {
@@ -65,7 +63,7 @@ export async function planImages(book: PlanBook, source: Source, options: PlanIm
   const failed = book.failures();
   if (failed.length > 0 && (keepGoing !== true || failed.length === images.length)) {
     if (!failed.some(({ error }) => isOutage(fromPlainError(error)))) await book.discard?.();
-    throw failureOf(failed, images.length);
+    throw failureOf('export', failed, images.length, keepGoingHint);
   }
 }
 
@@ -109,17 +107,6 @@ export function nameOf({ reference }: PlanRequest): string {
 
 export function tellFailed({ image, error }: FailedImage, onEvent: OnEvent | undefined): void {
   onEvent?.({ event: 'image-failed', image, message: error.message, hint: error.hint });
-}
-
-/** One error for the images that failed: their own where it is one, a list where there are more. */
-export function failureOf(failed: readonly FailedImage[], images: number): AirliftError {
-  const [first] = failed;
-  if (first !== undefined && failed.length === 1) return fromPlainError(first.error);
-  return new AirliftError(
-    first?.error.code ?? 'input',
-    `export: ${failed.length} of ${images} images failed, each is named above`,
-    { hint: failed.length < images ? '--keep-going exports the others' : undefined },
-  );
 }
 
 /** The registries, and before them what an interrupted run fetched of manifests and configs. */

@@ -1,5 +1,6 @@
 import type { ExportOptions } from './export.js';
-import { planImages, planOptionsOf, type FailedImage, type PlanBook } from './export-plan.js';
+import { planImages, planOptionsOf, type PlanBook } from './export-plan.js';
+import type { FailedImage } from './failed-images.js';
 import type { PlannedImage } from './plan.js';
 import { PlanTally, type TalliedImage } from './plan-tally.js';
 import { Registry } from './registry/registry.js';

@@ -4,7 +4,8 @@ import { downloadBlobs, type Downloaded } from './export-download.js';
 import { planFailedImages } from './export-again.js';
 import { lockedImages, WriterBook } from './export-book.js';
 import { writeLock } from './export-lock.js';
-import { planImages, planOptionsOf, tellFailed, type FailedImage } from './export-plan.js';
+import { planImages, planOptionsOf, tellFailed } from './export-plan.js';
+import type { FailedImage } from './failed-images.js';
 import { formatLock } from './lists/lock.js';
 import { digestOf } from './oci/digest.js';
 import { formatPlatform, type Platform } from './oci/platform.js';
@@ -14,7 +15,7 @@ import type { PlanRequest } from './plan.js';
 import type { OnEvent } from './progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 
-export type { FailedImage } from './export-plan.js';
+export type { FailedImage } from './failed-images.js';
 
 export interface ExportOptions {
   readonly images: readonly PlanRequest[];
@@ -111,11 +112,13 @@ async function saveLock(writer: BundleWriter, { lock }: ExportOptions): Promise<
 }
 
 /** The error where every image that was asked for has lost a blob. */
-function lossOf([first]: Downloaded['lost'], images: number): AirliftError {
+function lossOf(lost: Downloaded['lost'], images: number): AirliftError {
+  const [first] = lost;
   if (first !== undefined && images === 1) return fromPlainError(first.error);
   return new AirliftError(
     first?.error.code ?? 'not-found',
-    `export: nothing left to export: every image has a blob that failed to download, for example ${first?.error.message}`,
+    'export: nothing left to export: every image has a blob that failed to download',
+    { lines: [...new Set(lost.map(({ error }) => `failed: ${error.message}`))] },
   );
 }
 

@@ -47,6 +47,8 @@ export interface Inputs {
   readonly source: Source;
   readonly images: Iterable<Image>;
   readonly count: number;
+  /** Configs and layers, each once, where that is known before all images are read. */
+  readonly content?: { readonly blobs: number; readonly bytes: number } | undefined;
   /** Whether the content of a foreign layer is there. */
   hasForeign(digest: Digest): boolean;
   close(): Promise<void>;
@@ -103,6 +105,7 @@ async function openBundle(path: string): Promise<Inputs> {
     source: reader,
     images: { [Symbol.iterator]: () => reader.images()[Symbol.iterator]() },
     count: reader.counts().images,
+    content: reader.catalog.content(),
     hasForeign: (digest) => reader.position(digest) !== undefined,
     close: () => reader.close(),
   };

@@ -1,6 +1,7 @@
 import { archImages, namesToGive } from './arch-tags.js';
 import { checkAtomic, ImagePublisher } from './atomic.js';
-import { AirliftError, toPlainError, type PlainError } from './errors.js';
+import { AirliftError, toPlainError } from './errors.js';
+import { failureOf, type FailedImage } from './failed-images.js';
 import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
 import { subjectOfTag } from './oci/companion-tag.js';
 import type { Digest } from './oci/digest.js';
@@ -43,7 +44,7 @@ export interface ImportedImage {
 export interface ImportSummary extends Readonly<PublishTotals> {
   readonly target: string;
   readonly published: readonly ImportedImage[];
-  readonly failed: readonly { readonly image: string; readonly error: PlainError }[];
+  readonly failed: readonly FailedImage[];
   /** Publisher's index digests that the site could not take: pins by these digests won't work there. */
   readonly lostPins: readonly string[];
 }
@@ -89,7 +90,7 @@ class Importing {
   readonly #publisher: Publisher;
   readonly #images: ImagePublisher;
   readonly #published: ImportedImage[] = [];
-  readonly #failed: { image: string; error: PlainError }[] = [];
+  readonly #failed: FailedImage[] = [];
   readonly #lostPins: string[] = [];
   #position = 0;
 
@@ -104,6 +105,11 @@ class Importing {
       concurrency: options.concurrency ?? 8,
       onExistingTag: options.onExistingTag ?? 'overwrite',
       originalIndex: options.originalIndex ?? 'auto',
+      onPlanned: ({ reference }, bytes) =>
+        onEvent?.({
+          ...{ event: 'image-planned', image: formatReference(reference) },
+          ...{ images: inputs.count, bytes },
+        }),
       onEvent,
       signal,
     });
@@ -111,7 +117,9 @@ class Importing {
   }
 
   async run(): Promise<ImportSummary> {
-    const { to } = this.options;
+    const { to, onEvent } = this.options;
+    const { content, count: images } = this.inputs;
+    if (content !== undefined) onEvent?.({ event: 'planned', images, ...content, resumedBytes: 0 });
     await forEachOf(this.inputs.images, imageConcurrency, (image) => this.#attempt(image));
     await this.#images.finish();
     const failed = this.#failed;
@@ -120,10 +128,7 @@ class Importing {
       ({ source }) => subjectOfTag(parseReference(source).tag) === undefined,
     );
     if (failed.length > 0 && !isAny) {
-      throw new AirliftError(
-        failed[0]?.error.code ?? 'registry',
-        `import: all ${failed.length} images failed, each is named above`,
-      );
+      throw failureOf('import', failed, failed.length);
     }
     const target = to.prefix === undefined ? to.registry : `${to.registry}/${to.prefix}`;
     const { totals } = this.#publisher;

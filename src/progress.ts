@@ -19,8 +19,22 @@ export type ProgressEvent =
       readonly bytes: number;
       readonly resumedBytes: number;
     }
-  /** A blob is under way; `bytes` of `size` are in place. */
-  | { readonly event: 'blob'; readonly digest: Digest; readonly size: number; readonly bytes: number }
+  /** An image is about to be moved; `bytes` are those of its blobs that no image before it has. */
+  | {
+      readonly event: 'image-planned';
+      readonly image: string;
+      readonly images: number;
+      readonly bytes: number;
+    }
+  /** A blob is under way; `bytes` of `size` are in place. The first event of a blob tells what an earlier run left of it. */
+  | {
+      readonly event: 'blob';
+      readonly digest: Digest;
+      readonly size: number;
+      readonly bytes: number;
+      /** A repository that it belongs to. */
+      readonly repository?: string | undefined;
+    }
   /** A blob is done, and how. */
   | {
       readonly event: 'blob-done';

@@ -63,12 +63,26 @@ export class BlobPublisher {
   /** The repositories that need a blob and are not known to hold it. */
   readonly #wanting = new Map<Digest, Set<Repository>>();
 
+  /** Blobs that were counted by `plannedBytes`. */
+  readonly #planned = new Set<Digest>();
+
   constructor(
     private readonly source: Source,
     private readonly site: Site,
     private readonly options: BlobOptions,
   ) {
     this.#slots = new Slots(options.concurrency);
+  }
+
+  /** The bytes of those blobs that were not counted before. */
+  plannedBytes(blobs: readonly BlobNode[]): number {
+    let bytes = 0;
+    for (const { descriptor } of blobs) {
+      if (this.#planned.has(descriptor.digest)) continue;
+      this.#planned.add(descriptor.digest);
+      bytes += descriptor.size;
+    }
+    return bytes;
   }
 
   /**
@@ -120,9 +134,11 @@ export class BlobPublisher {
       const stream = await whileOpening(signal, (opening) =>
         this.source.fetch(node.repository, descriptor, { offset, signal: opening }),
       );
+      const repository = formatRepository(name);
       let bytes = offset;
+      onEvent?.({ event: 'blob', digest, size, bytes, repository });
       stream.on('data', (chunk: Buffer) =>
-        onEvent?.({ event: 'blob', digest, size, bytes: (bytes += chunk.byteLength) }),
+        onEvent?.({ event: 'blob', digest, size, bytes: (bytes += chunk.byteLength), repository }),
       );
       stream.pause();
       return stream;

@@ -28,6 +28,8 @@ export interface PublishOptions extends BlobOptions {
   readonly referrers?: boolean | undefined;
   /** Push the index and its tag alone: everything below it has to be there. */
   readonly indexOnly?: boolean | undefined;
+  /** Is told, before an image is moved, the bytes of its blobs that no image before it has. */
+  readonly onPlanned?: ((image: Image, bytes: number) => void) | undefined;
 }
 
 /** What publishing has moved so far. */
@@ -209,6 +211,7 @@ export class Publisher {
     wanted: readonly Digest[] | undefined,
   ): Promise<Pushed> {
     const plan = await this.#plan(image, wanted);
+    this.options.onPlanned?.(image, this.#blobs.plannedBytes(plan.blobs));
     await this.#blobs.push(plan.blobs, name);
     const isOriginal = tagged.digest !== image.root.digest;
     let lostPin: Digest | undefined;

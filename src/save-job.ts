@@ -1,6 +1,6 @@
 import { AirliftError } from './errors.js';
 import type { Descriptor } from './oci/descriptor.js';
-import { formatReference, type Reference, type Repository } from './oci/reference.js';
+import { formatReference, formatRepository, type Reference, type Repository } from './oci/reference.js';
 import type { OnEvent } from './progress.js';
 import { runnableImages, type RunnableImage } from './runnable-images.js';
 import { SaveNames } from './save-names.js';
@@ -83,7 +83,10 @@ export class SaveJob {
   async *content(repository: Repository, descriptor: Descriptor): AsyncGenerator<Buffer> {
     const { retries = 5, onEvent, signal } = this.options;
     const { digest, size } = descriptor;
-    const onProgress = (bytes: number): void => onEvent?.({ event: 'blob', digest, size, bytes });
+    const name = formatRepository(repository);
+    const onProgress = (bytes: number): void =>
+      onEvent?.({ event: 'blob', digest, size, bytes, repository: name });
+    onProgress(0);
     yield* steadyContent(this.source, repository, descriptor, { retries, signal, onProgress });
     onEvent?.({ event: 'blob-done', digest, size, how: 'downloaded' });
   }

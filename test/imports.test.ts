@@ -46,7 +46,6 @@ const libraries: Readonly<Record<string, string>> = {
   semver: 'lists',
   re2js: 'lists',
   yargs: 'cli',
-  'cli-progress': 'cli',
 };
 
 function partOf(file: string): string {

@@ -149,6 +149,11 @@ export class Catalog {
     for (const row of this.#statements.images.iterate() as Iterable<ImageRow>) yield this.#imageOf(row);
   }
 
+  /** The configs and layers that are carried: how many, and their bytes. */
+  content(): { readonly blobs: number; readonly bytes: number } {
+    return this.#statements.content.get() as ReturnType<Catalog['content']>;
+  }
+
   image(reference: Reference): BundleImage | undefined {
     const row = this.#statements.image.get(formatReference(reference)) as ImageRow | undefined;
     return row === undefined ? undefined : this.#imageOf(row);
@@ -229,6 +234,8 @@ function prepare(database: Database.Database) {
       count(content_offset) AS blobs, coalesce(sum(iif(content_offset IS NULL, 0, size)), 0) AS blobBytes,
       count(*) - count(content_offset) AS leftOut, coalesce(sum(iif(content_offset IS NULL, size, 0)), 0) AS leftOutBytes
       FROM blobs`),
+    content: database.prepare(`SELECT count(*) AS blobs, coalesce(sum(size), 0) AS bytes FROM blobs
+      WHERE content_offset IS NOT NULL AND id NOT IN (SELECT blob FROM manifests)`),
     images: database.prepare(`${images} ORDER BY images.id`),
     image: database.prepare(`${images} WHERE reference = ?`),
     manifest: database.prepare(`${manifests} WHERE digest = ?`),

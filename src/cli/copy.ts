@@ -100,7 +100,7 @@ async function run(args: Arguments): Promise<void> {
       failed.write(),
     );
     view.stop();
-    showPublished('copied', summary, args, started);
+    showPublished('copied', summary, summary.copied, args, started);
   } catch (error) {
     throw withWayOn(error);
   } finally {

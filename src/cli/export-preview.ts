@@ -5,6 +5,7 @@ import { count, formatBytes, formatTable } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine, printLines } from './print.js';
 import { progressView } from './progress.js';
+import { printFailed } from './publish-summary.js';
 
 type PreviewOptions = Omit<Parameters<typeof previewExport>[0], 'onEvent' | 'signal'>;
 
@@ -24,7 +25,7 @@ function rowOf({
 function printPreview(preview: ExportPreview): void {
   const head = ['image', 'digest', 'size', 'new', 'platforms'];
   printLines(formatTable(head, preview.images.map(rowOf), [2, 3]));
-  for (const { image, error } of preview.failed) printLine(`failed: ${image}: ${error.message}`);
+  printFailed(preview.failed);
   printLine('');
   const foreign = preview.foreign > 0 ? `; ${count(preview.foreign, 'foreign layer')} left out` : '';
   printLine(

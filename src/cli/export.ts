@@ -12,6 +12,7 @@ import { interruptible } from './interrupt.js';
 import { imagesOf, imageFlags, readLists, referencesPositional, registriesIn } from './images.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
+import { printFailed } from './publish-summary.js';
 import { hooksOf } from './trace.js';
 
 const flags = {
@@ -66,7 +67,7 @@ function printSummary(summary: ExportSummary, milliseconds: number): void {
     `exported ${count(summary.images, 'image')}${platforms} to ${summary.path}: ${formatBytes(summary.size)}, ` +
       `${formatBytes(summary.fetchedBytes)} of blobs fetched in ${formatDuration(milliseconds)}${resumed}`,
   );
-  for (const { image, error } of summary.failed) printLine(`failed: ${image}: ${error.message}`);
+  printFailed(summary.failed);
   printLine(`next: airlift verify ${summary.path}`);
 }
 

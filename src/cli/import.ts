@@ -81,7 +81,7 @@ async function publish(args: Arguments, target: string): Promise<void> {
       }),
     );
     view.stop();
-    showPublished('imported', summary, args, started);
+    showPublished('imported', summary, summary.published, args, started);
     const example = summary.published.find(
       ({ target }) => subjectOfTag(parseReference(target).tag) === undefined,
     );

@@ -1,9 +1,10 @@
 import { isAirliftError, messageOf, toPlainError } from '../errors.js';
 import { printable, printableJson } from '../oci/printable.js';
+import { standardError, standardOutput } from './output.js';
 
 /** Writes a line for people or scripts to standard output. */
 export function printLine(text: string): void {
-  process.stdout.write(`${printable(text)}\n`);
+  standardOutput.write(`${printable(text)}\n`);
 }
 
 /** Writes text of several lines, made of parts that were made printable, to standard output. */
@@ -13,7 +14,7 @@ export function printLines(text: string): void {
 
 /** Writes a line to standard error, where it can't disturb what a script reads. */
 export function printNote(text: string): void {
-  process.stderr.write(`${printable(text)}\n`);
+  standardError.write(`${printable(text)}\n`);
 }
 
 /** Writes text of several lines, made of parts that were made printable, to standard error. */
@@ -23,7 +24,7 @@ export function printNotes(text: string): void {
 
 /** Writes one JSON value on one line to standard output. */
 export function printJson(value: unknown): void {
-  process.stdout.write(`${printableJson(value)}\n`);
+  standardOutput.write(`${printableJson(value)}\n`);
 }
 
 /** An error as people read it: the message, what there is of more lines, and on a line of its own the hint. */

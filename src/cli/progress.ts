@@ -1,10 +1,11 @@
-import { MultiBar, Presets, SingleBar } from 'cli-progress';
 import type { OnEvent, ProgressEvent } from '../progress.js';
 import type { OutputArguments } from './flags.js';
-import { count, formatBytes, formatDuration, printable } from './format.js';
+import { showBars, type Bar } from './bars.js';
+import { count, formatBytes, printable } from './format.js';
+import { Meter } from './meter.js';
 import { printJson, printNote, printNotes } from './print.js';
 
-/** Shows what a verb reports. `stop` must be called before anything else is printed. */
+/** Shows what a verb reports, until `stop`. */
 export interface ProgressView {
   readonly onEvent: OnEvent;
   stop(): void;
@@ -29,6 +30,7 @@ export function lineOf(event: ProgressEvent): string | undefined {
       );
     case 'warning':
       return printable(`warning: ${event.message}`);
+    case 'image-planned':
     case 'blob':
     case 'blob-done':
       return undefined;
@@ -38,46 +40,6 @@ export function lineOf(event: ProgressEvent): string | undefined {
 /** How often a log gets a line about bytes, and NDJSON an event about a blob under way, in milliseconds. */
 const logInterval = 10_000;
 const jsonInterval = 500;
-
-/** Sums up blobs: how many bytes are in place, at what rate. */
-class Meter {
-  #total = 0;
-  #done = 0;
-  #started = Date.now();
-  readonly #current = new Map<string, number>();
-
-  take(event: ProgressEvent): void {
-    if (event.event === 'planned') {
-      this.#total = event.bytes + event.resumedBytes;
-      this.#started = Date.now();
-    } else if (event.event === 'blob') {
-      this.#current.set(event.digest, event.bytes);
-    } else if (event.event === 'blob-done') {
-      this.#current.delete(event.digest);
-      this.#done += event.size;
-    }
-  }
-
-  get bytes(): number {
-    let bytes = this.#done;
-    for (const part of this.#current.values()) bytes += part;
-    return bytes;
-  }
-
-  get total(): number {
-    return this.#total;
-  }
-
-  /** `1.2 GB of 1.9 GB, 540 MB/s, 1.3 s left` */
-  toString(): string {
-    const { bytes } = this;
-    const seconds = Math.max(0.001, (Date.now() - this.#started) / 1000);
-    const rate = bytes / seconds;
-    const known = this.#total > 0;
-    const left = known && rate > 0 ? `, ${formatDuration(((this.#total - bytes) / rate) * 1000)} left` : '';
-    return `${formatBytes(bytes)}${known ? ` of ${formatBytes(this.#total)}` : ''}, ${formatBytes(rate)}/s${left}`;
-  }
-}
 
 /** For logs: a line an image, and one about bytes every ten seconds. */
 function lineView(): ProgressView {
@@ -115,50 +77,48 @@ function jsonView(): ProgressView {
   };
 }
 
-/** For people: a bar a blob under way, and one for all of it. */
+/** For people: one bar for all of it, and one for each blob under way. */
 function barView(): ProgressView {
   const meter = new Meter();
-  const multi = new MultiBar(
-    {
-      clearOnComplete: true,
-      hideCursor: true,
-      fps: 5,
-      format: '{label} [{bar}] {figures}',
-      barsize: 24,
-      stream: process.stderr,
-      emptyOnZero: true,
-    },
-    Presets.shades_classic,
-  );
-  let total: SingleBar | undefined;
-  const bars = new Map<string, SingleBar>();
-  const label = (text: string): string => printable(text).slice(0, 19).padEnd(19);
-  const log = (text: string): void => void multi.log(`${text}\n`);
+  let lookedUp = '';
+  const bars = (): Bar[] => {
+    const { total, bytes } = meter;
+    const part = total === undefined ? undefined : bytes / Math.max(1, total.bytes);
+    const all = { label: meter.images === '' ? 'total' : meter.images, part, figures: meter.toString() };
+    if (total === undefined && bytes === 0)
+      return lookedUp === '' ? [] : [{ label: lookedUp, part: undefined, figures: '' }];
+    return [
+      all,
+      ...Array.from(meter.moving(), (blob) => ({
+        label: `${nameOf(blob.repository)} ${blob.digest.replace(/^[^:]*:/, '').slice(0, 8)}`.trimStart(),
+        part: blob.bytes / Math.max(1, blob.size),
+        figures: `${formatBytes(blob.bytes)} of ${formatBytes(blob.size)}`,
+      })),
+    ];
+  };
+  const stop = showBars(bars);
   return {
     onEvent(event) {
       meter.take(event);
-      const line = lineOf(event);
-      if (line !== undefined) log(line);
-      if (event.event === 'planned') {
-        total = multi.create(Math.max(1, meter.total), 0, { label: label('total'), figures: '' });
-      } else if (event.event === 'blob') {
-        let bar = bars.get(event.digest);
-        if (bar === undefined) {
-          bar = multi.create(Math.max(1, event.size), 0, { label: label(event.digest), figures: '' });
-          bars.set(event.digest, bar);
-        }
-        bar.update(event.bytes, { figures: `${formatBytes(event.bytes)} of ${formatBytes(event.size)}` });
-      } else if (event.event === 'blob-done') {
-        const bar = bars.get(event.digest);
-        if (bar !== undefined) multi.remove(bar);
-        bars.delete(event.digest);
+      // Looked up and finished images are counted in the bars; the summary names each of them in the end.
+      if (event.event === 'resolved') lookedUp = `${event.position}/${event.images} images looked up`;
+      else if (event.event !== 'image-done') {
+        const line = lineOf(event);
+        if (line !== undefined) printNotes(line);
       }
-      total?.update(Math.min(meter.bytes, Math.max(1, meter.total)), { figures: meter.toString() });
     },
-    stop() {
-      multi.stop();
-    },
+    stop,
   };
+}
+
+/** A repository as it is shown beside a bar: its path, without the registry. */
+function nameOf(repository: string | undefined): string {
+  return printable(repository?.replace(/^[^/]*[.:][^/]*\//, '') ?? '');
+}
+
+/** Whether standard error is a terminal that moves its cursor. */
+function hasBars(): boolean {
+  return process.stderr.isTTY === true && process.env['TERM'] !== 'dumb';
 }
 
 /** Chooses how progress is shown: NDJSON with `--json`, bars on a terminal, lines in a log, nothing with `--quiet`. */
@@ -169,7 +129,7 @@ export function progressView(args: Pick<OutputArguments, 'json' | 'quiet'>): Pro
       onEvent: (event) => event.event === 'warning' && printNote(`warning: ${event.message}`),
       stop: () => undefined,
     };
-  return process.stderr.isTTY ? barView() : lineView();
+  return hasBars() ? barView() : lineView();
 }
 
 /** How far checking has come. */
@@ -180,24 +140,13 @@ interface Checked {
 
 /** One bar, on a terminal only: checking is as fast as the disk, a log needs no lines of it. */
 export function checkBar(): { onProgress: (checked: Checked) => void; stop(): void } | undefined {
-  if (!process.stderr.isTTY) return undefined;
-  const bar = new SingleBar(
-    {
-      format: 'verify [{bar}] {figures}',
-      barsize: 24,
-      hideCursor: true,
-      clearOnComplete: true,
-      fps: 5,
-      stream: process.stderr,
-    },
-    Presets.shades_classic,
-  );
-  bar.start(1, 0, { figures: '' });
-  return {
-    onProgress({ bytes, totalBytes }) {
-      bar.setTotal(Math.max(1, totalBytes));
-      bar.update(bytes, { figures: `${formatBytes(bytes)} of ${formatBytes(totalBytes)}` });
-    },
-    stop: () => bar.stop(),
-  };
+  if (!hasBars()) return undefined;
+  let checked: Checked | undefined;
+  const stop = showBars(() => {
+    if (checked === undefined) return [];
+    const { bytes, totalBytes } = checked;
+    const figures = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
+    return [{ label: 'verified', part: bytes / Math.max(1, totalBytes), figures }];
+  });
+  return { onProgress: (now) => void (checked = now), stop };
 }

@@ -1,16 +1,31 @@
+import { linesOfFailures, type FailedImage } from '../failed-images.js';
 import type { CopySummary, ImportSummary } from '../index.js';
+import type { ImportedImage } from '../import.js';
 import { exitCodes } from './exit-codes.js';
 import type { OutputArguments } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { printJson, printLine } from './print.js';
 
+/** One name at the site, and what became of it. */
+type Result = Omit<ImportedImage, 'source'>;
 type PublishSummary = Omit<CopySummary, 'copied'> | Omit<ImportSummary, 'published'>;
 
-/** What was done, for people. */
-function printPublished(done: string, summary: PublishSummary, milliseconds: number): void {
+/** Names every image that failed, with the reason and what helps. */
+export function printFailed(failed: readonly FailedImage[]): void {
+  linesOfFailures(failed).forEach(printLine);
+}
+
+/** What was done, for people: each name whole, whatever progress has shown. */
+function printPublished(
+  done: string,
+  summary: PublishSummary,
+  results: readonly Result[],
+  milliseconds: number,
+): void {
+  for (const { target, digest, outcome } of results) printLine(`${outcome}: ${target} ${digest}`);
   for (const pin of summary.lostPins)
     printLine(`not kept: ${pin} (the registry takes no index whose other platforms are missing)`);
-  for (const { image, error } of summary.failed) printLine(`failed: ${image}: ${error.message}`);
+  printFailed(summary.failed);
   const skipped =
     summary.skippedImages > 0 ? `, ${count(summary.skippedImages, 'tag')} left as they were` : '';
   printLine(
@@ -23,16 +38,18 @@ function printPublished(done: string, summary: PublishSummary, milliseconds: num
 /**
  * Prints what publishing came to and sets the exit code.
  * @param done `imported`, `copied`
+ * @param results what became of each name
  * @param started when the run began, in milliseconds since 1970
  */
 export function showPublished(
   done: string,
   summary: PublishSummary,
+  results: readonly Result[],
   args: OutputArguments,
   started: number,
 ): void {
   const milliseconds = Date.now() - started;
   if (args.json) printJson({ event: 'done', ...summary, milliseconds });
-  else printPublished(done, summary, milliseconds);
+  else printPublished(done, summary, results, milliseconds);
   if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
 }
