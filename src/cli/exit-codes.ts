@@ -8,6 +8,8 @@ export const exitCodes = {
   someFailed: 3,
   damaged: 4,
   interrupted: 130,
+  /** The reader of standard output went away, as a shell tells of a program that SIGPIPE ended. */
+  readerGone: 141,
 } as const;
 
 const ofCode: Partial<Record<ErrorCode, number>> = {

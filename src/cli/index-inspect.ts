@@ -5,6 +5,7 @@ import { parseReference } from '../oci/reference.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf } from './access.js';
 import { formatTable } from './format.js';
 import { interruptible } from './interrupt.js';
+import { standardOutput } from './output.js';
 import { printJson, printLine } from './print.js';
 import { hooksOf } from './trace.js';
 
@@ -72,7 +73,7 @@ async function run(args: Arguments): Promise<void> {
       signal,
     }),
   );
-  if (args.raw) process.stdout.write(bytes);
+  if (args.raw) standardOutput.write(bytes);
   else if (args.json) printJson(report);
   else for (const line of linesOf(report)) printLine(line);
 }

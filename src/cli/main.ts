@@ -1,17 +1,18 @@
 import { readFileSync } from 'node:fs';
 import yargs, { type Argv } from 'yargs';
-import { AirliftError, isAirliftError } from '../errors.js';
+import { AirliftError, isAirliftError, systemCodeOf } from '../errors.js';
 import { exitCodeOf, exitCodes } from './exit-codes.js';
 import { addCopy } from './copy.js';
 import { addExport } from './export.js';
 import { addInspect } from './inspect.js';
 import { addVerify } from './verify.js';
 import { addImport } from './import.js';
-import { hideDashes } from './dash.js';
+import { dash, hideDashes } from './dash.js';
 import { addIndex } from './index-command.js';
 import { addListImages } from './list-images.js';
 import { addLogin, addLogout } from './login.js';
-import { printError } from './print.js';
+import { standardError, standardOutput } from './output.js';
+import { printError, printNote } from './print.js';
 import { lastOfRepeated } from './repeated.js';
 import { addSave } from './save.js';
 import { addServe } from './serve.js';
@@ -77,21 +78,61 @@ export function parser(args: readonly string[]): Argv {
     .exitProcess(false);
 }
 
+/** Commands that do nothing but print; what others do counts, whether or not anybody reads of it. */
+const printing: readonly string[] = ['inspect', 'verify', 'list-images', 'index inspect'];
+
+function onlyPrints(args: Readonly<Record<string, unknown>> & { _: readonly (string | number)[] }): boolean {
+  const isHelp = args['help'] === true || args['version'] === true;
+  const isDry = args['dryRun'] === true;
+  const isStream = args['output'] === dash;
+  return isHelp || isDry || isStream || printing.some((name) => args._.join(' ').startsWith(name));
+}
+
+/**
+ * The exit code when some of the output was lost. As with Git, a reader that has seen enough is no error to tell of. Work that was
+ * done is done: its exit code stays.
+ */
+function codeAfterLoss(code: number, lost: string, isPrinting: boolean): number {
+  if (isPrinting && code === exitCodes.done && lost === 'EPIPE') return exitCodes.readerGone;
+  const why = lost === 'EPIPE' ? 'its reader is gone (EPIPE)' : `the system refused it (${lost})`;
+  if (!isPrinting) {
+    const outcome = code === exitCodes.done ? 'the command itself is done' : `the command ended with ${code}`;
+    printNote(`warning: write standard output: ${why}; part of the output is lost, ${outcome}`);
+  } else if (lost !== 'EPIPE' && code === exitCodes.done)
+    printNote(`write standard output: ${why}; part of the output is lost`);
+  return code === exitCodes.done && isPrinting ? exitCodes.failed : code;
+}
+
+/** Whether what failed is the writing of an archive to a standard output that nobody reads any more. */
+function isReaderGone(error: unknown): boolean {
+  const codes = [systemCodeOf(error), error instanceof Error ? systemCodeOf(error.cause) : undefined];
+  return standardOutput.lost === 'EPIPE' && codes.includes('EPIPE');
+}
+
 /** Runs one command line. The exit code is the result; nothing is thrown. */
 export async function main(args: readonly string[]): Promise<number> {
   const json = args.includes('--json');
   process.exitCode = exitCodes.done;
+  let code: number;
+  let isPrinting = false;
   try {
-    await parser(args)
+    const parsed = await parser(args)
       .fail((message: string | null, error: Error | undefined, self) => {
         if (error !== undefined) throw error;
         self.showHelp('error');
         throw new AirliftError('usage', message ?? 'wrong usage');
       })
+      .middleware((values) => void (isPrinting = onlyPrints(values)))
       .parseAsync();
-    return process.exitCode;
+    isPrinting = onlyPrints(parsed);
+    code = process.exitCode;
   } catch (error) {
-    printError(error, json);
-    return exitCodeOf(isAirliftError(error) ? error.code : undefined);
+    code = exitCodeOf(isAirliftError(error) ? error.code : undefined);
+    if (isPrinting && isReaderGone(error)) code = exitCodes.done;
+    else printError(error, json);
   }
+  await standardOutput.flush();
+  await standardError.flush();
+  const { lost } = standardOutput;
+  return lost === undefined ? code : codeAfterLoss(code, lost, isPrinting);
 }

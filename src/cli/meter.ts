@@ -49,7 +49,9 @@ export class Meter {
         // What failed while it was looked up is no part of what is planned.
         if (this.#images > 0) this.#finishedImages++;
         break;
-      default:
+      case 'reading':
+      case 'resolved':
+      case 'warning':
         return;
     }
     this.#sample();

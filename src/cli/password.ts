@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 import { AirliftError } from '../errors.js';
+import { standardError } from './output.js';
 
 const longest = 64 * 1024;
 
@@ -17,7 +18,7 @@ async function readAll(): Promise<string> {
 
 /** Asks a person; what they type is not shown where it is `hidden`. */
 async function ask(question: string, hidden: boolean): Promise<string> {
-  process.stderr.write(question);
+  standardError.write(question);
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({
     input: process.stdin,
@@ -28,7 +29,7 @@ async function ask(question: string, hidden: boolean): Promise<string> {
     return await lines.question('');
   } finally {
     lines.close();
-    if (hidden) process.stderr.write('\n');
+    if (hidden) standardError.write('\n');
   }
 }
 
