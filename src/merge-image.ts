@@ -131,13 +131,29 @@ function fromSeveral(groups: readonly Group[], dropped: ReadonlySet<Digest>): Co
   return mergeIndexes({ indexes, images });
 }
 
+/** An artifact, such as a signature or a chart, becomes no child of an index: its name has room for one content only. */
+function artifactConflict(name: string, artifact: Held, groups: readonly Group[]): AirliftError {
+  const found = groups.map(({ root, first }) => `${root.digest} of ${first.archive.file}`);
+  const isOneFile = new Set(groups.map(({ first }) => first.archive.file)).size === 1;
+  return new AirliftError(
+    'conflict',
+    `merge ${name}: ${artifact.child.descriptor.digest} is no image to run, so nothing else can have its name; got ${found.join(' and ')}, want one of them`,
+    {
+      hint: isOneFile
+        ? `get ${artifact.file} again with a name of its own for each`
+        : `leave one of the files out, or import ${artifact.file} by itself with --rename`,
+    },
+  );
+}
+
 /** @throws AirliftError `conflict` where two archives hold different images for one platform, `input` where one says none */
 function refuseConflicts(name: string, groups: readonly Group[], dropped: ReadonlySet<Digest>): void {
   const places = new Map<string, Held>();
   for (const group of groups) {
     for (const held of group.held.values()) {
       if (isDropped(held, dropped)) continue;
-      const { platform, descriptor, entry } = held.child;
+      const { platform, descriptor, entry, isRunnable } = held.child;
+      if (entry === undefined && !isRunnable) throw artifactConflict(name, held, groups);
       if (platform === undefined && entry === undefined) {
         throw new AirliftError('input', `merge ${name}: what ${held.file} holds says no platform`, {
           hint: `say one with --arch ${held.file}=linux/arm64, or leave it out`,

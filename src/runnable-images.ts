@@ -2,9 +2,10 @@ import { maxDepth, refuseDepth } from './choose.js';
 import type { Descriptor } from './oci/descriptor.js';
 import { describedBy } from './oci/filter.js';
 import { platformOfConfig } from './oci/manifest.js';
-import { isImageConfig, isIndex } from './oci/media-types.js';
+import { isIndex } from './oci/media-types.js';
 import { isUnknown, type Platform } from './oci/platform.js';
 import { readContent, readManifest } from './oci/read.js';
+import { mayRun } from './oci/runnable.js';
 import type { Reference } from './oci/reference.js';
 import type { Source } from './oci/source.js';
 
@@ -20,8 +21,8 @@ async function platformOf(
 ): Promise<Platform | undefined> {
   if (descriptor.platform !== undefined) return descriptor.platform;
   const { manifest } = await readManifest(source, reference, descriptor);
-  const config = manifest.kind === 'manifest' ? manifest.config : undefined;
-  if (config === undefined || !isImageConfig(config.mediaType)) return undefined;
+  if (manifest.kind === 'index' || manifest.config === undefined || !mayRun(manifest)) return undefined;
+  const { config } = manifest;
   return platformOfConfig(await readContent(source, reference, config), `config of ${descriptor.digest}`);
 }
 

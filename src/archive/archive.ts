@@ -20,7 +20,9 @@ export interface ArchiveChild {
   readonly isMade: boolean;
   /** Foreign layers that are not there, which is no fault: they are to be had at their `urls`. */
   readonly absent: readonly Digest[];
-  /** What is known of its platform; undefined where it is no image to run (an attestation, an artifact). */
+  /** Whether it is an image to run: no attestation, no signature and no other artifact. */
+  readonly isRunnable: boolean;
+  /** What is known of its platform; undefined where it is no image to run, or nothing says what it runs on. */
   readonly platform: PlatformFinding | undefined;
 }
 
@@ -30,6 +32,8 @@ export interface ArchiveImage {
   readonly names: readonly string[];
   /** A tag without a repository, where that is all the archive says. */
   readonly tag: string | undefined;
+  /** Of cosign's signatures, attestations and SBOMs, which stand beside an image under a tag made of its digest: that digest. */
+  readonly companionOf?: Digest | undefined;
   /** What the archive says the image is: an index or a manifest, its bytes as they are held. */
   readonly root: Descriptor;
   /** The manifests below the root that are there in full (the root itself where it is one), in the order of their indexes. */
@@ -61,8 +65,8 @@ export interface FoundImage extends Omit<ArchiveImage, 'children' | 'file'> {
 }
 
 /** A child as a reader of one shape finds it. */
-export interface FoundChild extends Omit<ArchiveChild, 'platform'> {
-  /** Its config where that is an image's: what it runs, and on what. */
+export interface FoundChild extends Omit<ArchiveChild, 'platform' | 'isRunnable'> {
+  /** Its config where it is an image to run: what it runs, and on what. */
   readonly configBytes: Buffer | undefined;
   readonly layers: readonly FoundLayer[];
 }

@@ -44,11 +44,9 @@ export class PlatformFinder {
     const { configBytes } = child;
     const isAttestation = child.descriptor.annotations?.[attestationSubject] !== undefined;
     if (isAttestation || (entryPlatform !== undefined && isUnknown(entryPlatform))) return undefined;
+    // What is no image to run stays what it is, whatever --arch and the file's name say of the images beside it.
+    if (configBytes === undefined) return undefined;
     const flag = isAlone ? this.options.platform : undefined;
-    if (configBytes === undefined) {
-      const claims = { flag, entry: undefined, config: undefined, fileName: undefined };
-      return child.entry === undefined ? decidePlatform(claims, undefined) : undefined;
-    }
     const what = `config of ${child.descriptor.digest}`;
     const platform = platformOfConfig(configBytes, what);
     const fields = platformFieldsOfConfig(configBytes, what);

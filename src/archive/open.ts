@@ -43,11 +43,12 @@ export interface OpenOptions {
 
 /** Gathers what is the same image under several names. */
 function joined(found: readonly FoundImage[]): FoundImage[] {
-  const byRoot = new Map<Digest, FoundImage>();
+  const byRoot = new Map<string, FoundImage>();
   for (const image of found) {
-    const known = byRoot.get(image.root.digest);
+    const key = `${image.root.digest} ${image.companionOf ?? ''}`;
+    const known = byRoot.get(key);
     const names = [...new Set([...(known?.names ?? []), ...image.names])];
-    byRoot.set(image.root.digest, { ...(known ?? image), names, tag: known?.tag ?? image.tag });
+    byRoot.set(key, { ...(known ?? image), names, tag: known?.tag ?? image.tag });
   }
   return [...byRoot.values()];
 }
@@ -123,7 +124,8 @@ class OpenArchive implements Archive {
     for (const { descriptor, entry, config, isMade, absent, ...found } of image.children) {
       this.options.signal?.throwIfAborted();
       const said = isIndex(image.root.mediaType) ? descriptor.platform : image.root.platform;
-      const child = { descriptor, entry, config, isMade, absent };
+      const isRunnable = found.configBytes !== undefined;
+      const child = { descriptor, entry, config, isMade, absent, isRunnable };
       children.push({ ...child, platform: await this.#finder.find({ ...child, ...found }, said, isAlone) });
     }
     return { ...image, children, file: this.file };

@@ -192,7 +192,11 @@ export function savedMembers(shape: SavedShape, images: readonly Saved[]): TarMe
 
 /** The members of an OCI layout of images, each with its name (none where undefined); leaves out what `isThere` denies. */
 export function layoutMembers(
-  images: readonly { readonly name: string | undefined; readonly image: TestImage }[],
+  images: readonly {
+    readonly name: string | undefined;
+    readonly image: TestImage;
+    readonly annotations?: Readonly<Record<string, string>>;
+  }[],
   isThere: (digest: string) => boolean = () => true,
 ): TarMember[] {
   const members: TarMember[] = [file('oci-layout', '{"imageLayoutVersion":"1.0.0"}')];
@@ -202,11 +206,18 @@ export function layoutMembers(
         members.push(file(`blobs/${content.digest.replace(':', '/')}`, bytesOf(content)));
     }
   }
-  const manifests = images.map(({ name, image: { root } }) => ({
+  const manifests = images.map(({ name, image: { root }, annotations }) => ({
     mediaType: root.mediaType,
     digest: root.digest,
     size: root.size,
-    ...(name === undefined ? {} : { annotations: { 'io.containerd.image.name': name } }),
+    ...(name === undefined && annotations === undefined
+      ? {}
+      : {
+          annotations: {
+            ...(name === undefined ? {} : { 'io.containerd.image.name': name }),
+            ...annotations,
+          },
+        }),
   }));
   members.push(file('index.json', JSON.stringify({ schemaVersion: 2, manifests })));
   return unique(members);
