@@ -2,6 +2,7 @@ import { writerSink } from './bundle-sink.js';
 import { BundleFile } from './bundle/file.js';
 import { BundleWriter } from './bundle/writer.js';
 import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
+import { subjectOfTag } from './oci/companion-tag.js';
 import { digestOf } from './oci/digest.js';
 import { isForeignLayer } from './oci/media-types.js';
 import { formatReference, formatRepository } from './oci/reference.js';
@@ -54,7 +55,7 @@ async function plan(inputs: Inputs, writer: BundleWriter, options: BundleArchive
   for (const image of inputs.images) {
     options.signal?.throwIfAborted();
     await planner.planImage(image);
-    writer.addImage(image);
+    writer.addImage(image, { companionOf: subjectOfTag(image.reference.tag) });
   }
 }
 

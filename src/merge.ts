@@ -4,6 +4,7 @@ import { familiarName } from './archive/image-names.js';
 import { AirliftError } from './errors.js';
 import type { Part } from './merge-group.js';
 import { mergeImage, type MergedChild } from './merge-image.js';
+import { subjectOfTag } from './oci/companion-tag.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
 import { formatPlatform } from './oci/platform.js';
@@ -29,6 +30,8 @@ export interface MergedImage extends Image {
   readonly absent: readonly Digest[];
   /** The archives that hold some of it. */
   readonly files: readonly string[];
+  /** Of cosign's signatures, attestations and SBOMs: the image that they belong to. */
+  readonly companionOf: Digest | undefined;
 }
 
 /** All images of all archives, and where their content comes from. */
@@ -43,7 +46,7 @@ function hasVersion(name: string): boolean {
   return name.includes('@') || name.lastIndexOf(':') > name.lastIndexOf('/');
 }
 
-function namesOf({ names, tag, file }: ArchiveImage, given: string | undefined): Reference[] {
+function namesOf({ names, tag, companionOf, file }: ArchiveImage, given: string | undefined): Reference[] {
   if (names.length > 0) return names.map(parseReference);
   if (given === undefined) {
     throw new AirliftError('usage', `merge ${file}: an image in it has no name`, {
@@ -51,6 +54,7 @@ function namesOf({ names, tag, file }: ArchiveImage, given: string | undefined):
     });
   }
   const reference = parseReference(given);
+  if (companionOf !== undefined) return [{ ...reference, tag, digest: undefined }];
   return [tag === undefined || hasVersion(given) ? reference : { ...reference, tag }];
 }
 
@@ -149,7 +153,8 @@ export async function mergeArchives(
     source.roots.set(name, root);
     const files = [...new Set(parts.map(({ archive }) => archive.file))];
     const absent = parts.flatMap(({ image }) => image.children.flatMap((child) => child.absent));
-    images.push({ reference, root, original, children, absent, files });
+    const companionOf = subjectOfTag(reference.tag);
+    images.push({ reference, root, original, children, absent, files, companionOf });
   }
   return { images, source };
 }

@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { listLimits } from '../oci/json.js';
-import { algorithmOf, digestOf, hexOf, type Digest } from '../oci/digest.js';
+import { algorithmOf, digestOf, hexOf, isDigest, type Digest } from '../oci/digest.js';
 import { childrenOf, type Json } from '../oci/index-child.js';
 import {
   maxManifestSize,
@@ -11,16 +11,27 @@ import {
   parseManifest,
   type Manifest,
 } from '../oci/manifest.js';
-import { isForeignLayer, isImageConfig, isManifest } from '../oci/media-types.js';
+import { isForeignLayer, isManifest } from '../oci/media-types.js';
 import { readableOf } from '../oci/readable.js';
+import { describesImage, mayRun } from '../oci/runnable.js';
 import type { FoundChild, FoundImage, ShapeReader } from './archive.js';
 import type { ByteRange } from './byte-range.js';
 import { maxConfigSize, maxListed, maxListSize } from './docker-archive.js';
 import { nameOfAnnotations } from './image-names.js';
+import {
+  companionNames,
+  companionOfNames,
+  maxPayloadSize,
+  roleOf,
+  subjectsOfPayload,
+  type LayoutEntry,
+} from './layout-roles.js';
 import { readMember, readWhole, type Members } from './members.js';
 
 /** How deep indexes may be nested. */
 const maxDepth = 8;
+/** The most layers of a signature that are looked into for what it signs: a layer is one signature, and all sign the same. */
+const maxPayloads = 16;
 
 /** Where a layout keeps a blob (image-spec, image-layout.md, "Blobs"). */
 export function blobPath(digest: Digest): string {
@@ -77,22 +88,72 @@ export class OciLayout implements ShapeReader {
   ) {}
 
   async *images(): AsyncGenerator<FoundImage> {
-    const found: { entry: Descriptor; tree: Tree; names: ReturnType<typeof nameOfAnnotations> }[] = [];
+    const found: (LayoutEntry & { readonly tree: Tree })[] = [];
     const below = new Set<Digest>();
     for (const entry of this.entries) {
       const names = nameOfAnnotations(entry.annotations, this.warn);
       const tree = await this.#survey(entry);
+      const role = roleOf(entry);
       for (const digest of tree.below) below.add(digest);
-      found.push({ entry, tree, names });
+      const isCompanion = role === 'sig' || role === 'att' || role === 'sbom';
+      const about = isCompanion ? await this.#subjects(tree) : [];
+      found.push({ entry, tree, names, role, about, below: tree.below });
     }
-    for (const { entry, tree, names } of found) {
-      const isNamed = names.names.length > 0 || names.tag !== undefined;
-      // What has no name of its own is part of another image, or says something about one.
-      if (!isNamed && (below.has(entry.digest) || tree.hasSubject)) continue;
-      const { mediaType, digest, size, platform } = entry;
-      const { children, missing, isNested } = tree;
-      yield { ...names, root: { mediaType, digest, size, platform }, children, missing, isNested };
+    for (const each of found) {
+      const named = this.#namesOf(each, found, below);
+      if (named === undefined) continue;
+      const { mediaType, digest, size, platform } = each.entry;
+      const { children, missing, isNested } = each.tree;
+      const isCompanion = named.companionOf !== undefined;
+      // What is published under a tag of cosign's is read as cosign wrote it, whatever it looks like.
+      const asFound = isCompanion
+        ? children.map((child) => ({ ...child, configBytes: undefined }))
+        : children;
+      yield {
+        ...named,
+        root: { mediaType, digest, size, platform: isCompanion ? undefined : platform },
+        ...{ children: asFound, missing, isNested },
+      };
     }
+  }
+
+  /** What an entry is published as; undefined where it is no image of its own. */
+  #namesOf(
+    each: LayoutEntry & { readonly tree: Tree },
+    found: readonly LayoutEntry[],
+    below: ReadonlySet<Digest>,
+  ): Pick<FoundImage, 'names' | 'tag' | 'companionOf'> | undefined {
+    const { entry, names, role, tree } = each;
+    const companionOf = companionOfNames(names);
+    if (companionOf !== undefined) return { ...names, companionOf };
+    if (role === 'referrer') {
+      // Referrers are found by their subject, and have no name.
+      if (!tree.hasSubject)
+        this.warn(`left out ${entry.digest}: it says that it is a referrer, and has no subject`);
+      return undefined;
+    }
+    if (role === 'sig' || role === 'att' || role === 'sbom') {
+      const beside = companionNames(each, found);
+      if (beside === undefined && !tree.hasSubject)
+        this.warn(
+          `left out ${entry.digest}: it belongs to an image (${role}) that the archive does not name`,
+        );
+      return beside;
+    }
+    // What has no name of its own is part of another image, or says something about one.
+    const isNamed = names.names.length > 0 || names.tag !== undefined;
+    return isNamed || !(below.has(entry.digest) || tree.hasSubject) ? names : undefined;
+  }
+
+  /** What the layers of a signature or attestation say they are about. */
+  async #subjects({ children }: Tree): Promise<Digest[]> {
+    const subjects: Digest[] = [];
+    for (const layer of children.flatMap((child) => child.layers).slice(0, maxPayloads)) {
+      const content = await layer.open();
+      if (content === undefined || content.size > maxPayloadSize) continue;
+      subjects.push(...subjectsOfPayload(await content.read(0, content.size)));
+    }
+    return subjects;
   }
 
   async holds(descriptor: Descriptor): Promise<boolean> {
@@ -199,40 +260,64 @@ export class OciLayout implements ShapeReader {
     }
     const { config } = manifest;
     if (config !== undefined && !(await this.holds(config))) return undefined;
-    const isImage = config !== undefined && isImageConfig(config.mediaType);
+    const configBytes =
+      config !== undefined && mayRun(manifest) ? await this.#read(config, maxConfigSize) : undefined;
+    const what = `config of ${descriptor.digest} in ${this.members.file}`;
+    const isImage = configBytes !== undefined && describesImage(configBytes, manifest.layers.length, what);
     return {
       descriptor,
       entry,
       config: config?.digest,
       isMade: false,
       absent,
-      configBytes: isImage ? await this.#read(config, maxConfigSize) : undefined,
+      configBytes: isImage ? configBytes : undefined,
       layers: manifest.layers.map((layer) => ({ digest: layer.digest, open: () => this.#find(layer) })),
     };
   }
 
   async #findReferrers(): Promise<Map<Digest, Descriptor[]>> {
     const found = new Map<Digest, Descriptor[]>();
+    const add = (descriptor: Descriptor, bytes: Buffer): void => {
+      const stated = isManifest(descriptor.mediaType) ? descriptor.mediaType : undefined;
+      const { mediaType, subject, artifactType, annotations } = parseManifest(
+        bytes,
+        stated,
+        descriptor.digest,
+      );
+      if (subject === undefined) return;
+      const { digest, size } = descriptor;
+      const known = found.get(subject.digest) ?? [];
+      known.push({ mediaType, digest, size, artifactType, annotations });
+      found.set(subject.digest, known);
+    };
+    const listed = new Set<string>();
     for (const entry of this.entries) {
       const bytes = await this.#read(entry, maxManifestSize);
-      if (bytes === undefined) continue;
-      const manifest = parseManifest(
-        bytes,
-        isManifest(entry.mediaType) ? entry.mediaType : undefined,
-        entry.digest,
-      );
-      if (manifest.subject === undefined) continue;
-      const known = found.get(manifest.subject.digest) ?? [];
-      const { mediaType, digest, size } = entry;
-      known.push({
-        mediaType,
-        digest,
-        size,
-        artifactType: manifest.artifactType,
-        annotations: manifest.annotations,
-      });
-      found.set(manifest.subject.digest, known);
+      listed.add(entry.digest);
+      if (bytes !== undefined) add(entry, bytes);
+    }
+    // cosign 3 saves referrers as blobs that its index.json does not list.
+    if (!this.entries.some((entry) => roleOf(entry) === 'image')) return found;
+    for await (const path of this.members.below('blobs/sha256/')) {
+      const digest = `sha256:${path.slice('blobs/sha256/'.length)}`;
+      if (!isDigest(digest) || listed.has(digest)) continue;
+      const content = await this.members.find(path);
+      if (content === undefined || content.size > maxManifestSize) continue;
+      const start = await content.read(0, 1);
+      const bytes = start.toString('latin1') === '{' ? await content.read(0, content.size) : start;
+      if (isReferrer(bytes) && digestOf(bytes) === digest)
+        add({ mediaType: '', digest, size: content.size }, bytes);
     }
     return found;
+  }
+}
+
+/** Whether a blob is a manifest that has a subject. */
+function isReferrer(bytes: Buffer): boolean {
+  if (!bytes.includes('"subject"') || !bytes.includes('"schemaVersion"')) return false;
+  try {
+    return parseManifest(bytes, undefined, 'a blob').subject !== undefined;
+  } catch {
+    return false;
   }
 }
