@@ -83,7 +83,7 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
     hosts,
     warn,
   });
-  const client = new RegistryClient(exchange, new Authenticator(exchange, store));
+  const client = new RegistryClient(exchange, new Authenticator(exchange, store), warn);
   const budget =
     options.rateBudget === undefined ? undefined : new RateBudgetKeeper(exchange, options.rateBudget, warn);
   const book = new EndpointBook({

@@ -34,6 +34,8 @@ export class RegistryClient {
   constructor(
     readonly exchange: Exchange,
     readonly authenticator: Authenticator,
+    /** Takes what a person should know of although it stops nothing. */
+    readonly warn: (text: string) => void = () => undefined,
   ) {}
 
   /**

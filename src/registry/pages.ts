@@ -1,6 +1,7 @@
 import { AirliftError } from '../errors.js';
 import { readBody } from './answers.js';
 import type { Call, RegistryClient } from './client.js';
+import { parseLinks } from './link-header.js';
 import { headerOf, type WireAnswer } from './wire.js';
 
 const maxPage = 8 * 1024 * 1024;
@@ -13,20 +14,34 @@ export interface Page {
   readonly bytes: Buffer;
 }
 
-/** The address of the next page, from a `Link` header with `rel="next"` (RFC 8288 section 3), where there is one. */
-export function nextPage(answer: WireAnswer): URL | undefined {
-  for (const match of (headerOf(answer, 'link') ?? '').matchAll(/<([^<>]*)>([^<]*)/g)) {
-    if (!/;\s*rel\s*=\s*"?next\b/i.test(match[2] ?? '')) continue;
-    const target = match[1] ?? '';
-    return URL.canParse(target, answer.url.href) ? new URL(target, answer.url) : undefined;
-  }
-  return undefined;
+/**
+ * The address of the next page, from the `Link` header (RFC 8288 section 3), where there is one.
+ * @throws AirliftError `registry` where the header is not understood: the list would end in the middle, silently
+ */
+export function nextPage(answer: WireAnswer, doing: string): URL | undefined {
+  const header = headerOf(answer, 'link');
+  if (header === undefined || header.trim() === '') return undefined;
+  const refuse = (): never => {
+    throw new AirliftError(
+      'registry',
+      `${doing}: the Link header that leads to the next page is malformed; got ${JSON.stringify(header.slice(0, 200))}`,
+    );
+  };
+  const links = parseLinks(header) ?? refuse();
+  // A registry that names no relation means the next page: these lists have no other.
+  const next = links.find(({ relations }) => relations.includes('next') || relations.length === 0);
+  if (next === undefined) return undefined;
+  if (next.target === '' || !URL.canParse(next.target, answer.url.href)) return refuse();
+  const url = new URL(next.target, answer.url);
+  // A proxy in front of a registry often hides its scheme and port from it.
+  if (url.hostname === answer.url.hostname) [url.protocol, url.port] = [answer.url.protocol, answer.url.port];
+  return url;
 }
 
 /**
  * Reads a list that comes in pages (distribution-spec, "Listing Tags", "Listing Referrers").
  * @param isMissing which statuses of the first page mean that there is no list; it ends with that
- * @throws AirliftError `registry` where the pages lead to another host or in a circle
+ * @throws AirliftError `registry` where the pages lead to another host or in a circle, or a `Link` header is malformed
  */
 export async function* pages(
   client: RegistryClient,
@@ -57,6 +72,6 @@ export async function* pages(
         `${first.doing}: the list is too large; want at most ${maxList} bytes`,
       );
     yield { answer, bytes };
-    url = nextPage(answer);
+    url = nextPage(answer, first.doing);
   }
 }

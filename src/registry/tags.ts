@@ -34,10 +34,9 @@ export async function* listTags(
     if (tags === null || tags === undefined) continue;
     if (!Array.isArray(tags))
       throw new AirliftError('registry', `${doing}: the answer holds no list of tags`);
-    for (const tag of tags) {
-      if (typeof tag !== 'string' || !isTag(tag))
-        throw new AirliftError('registry', `${doing}: the answer holds an invalid tag`);
-      yield tag;
+    for (const tag of tags as unknown[]) {
+      if (typeof tag === 'string' && isTag(tag)) yield tag;
+      else client.warn(`${doing}: skipped ${JSON.stringify(tag)?.slice(0, 160)}, which is no valid tag`);
     }
   }
 }
