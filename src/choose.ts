@@ -4,7 +4,7 @@ import type { Digest } from './oci/digest.js';
 import { filterIndex, selectPlatforms, type Selection } from './oci/filter.js';
 import { platformName } from './oci/index-child.js';
 import { maxManifestSize, platformOfConfig, type Index } from './oci/manifest.js';
-import { isImageConfig, isIndex } from './oci/media-types.js';
+import { isImageConfig, isIndex, isManifest } from './oci/media-types.js';
 import { formatPlatform, isUnknown, type Platform } from './oci/platform.js';
 import { readContent, readManifest, type Fetches, type LoadedManifest } from './oci/read.js';
 import { formatReference, type Reference, type Repository } from './oci/reference.js';
@@ -167,7 +167,8 @@ class Survey {
   /** Looks for leaves that are named and not there. */
   async noteAbsent(root: Descriptor, leaves: readonly Descriptor[]): Promise<boolean> {
     let isAnyAbsent = false;
-    for (const leaf of leaves) if ((await this.#loadChild(leaf, root)) === undefined) isAnyAbsent = true;
+    for (const leaf of leaves)
+      if (isManifest(leaf.mediaType) && (await this.#loadChild(leaf, root)) === undefined) isAnyAbsent = true;
     return isAnyAbsent;
   }
 
@@ -178,7 +179,8 @@ class Survey {
     parent: Descriptor | undefined,
   ): Promise<void> {
     if (depth > maxDepth) refuseDepth(descriptor);
-    if (!isIndex(descriptor.mediaType) && descriptor.platform !== undefined) {
+    const isLeaf = parent !== undefined && !isManifest(descriptor.mediaType);
+    if (isLeaf || (!isIndex(descriptor.mediaType) && descriptor.platform !== undefined)) {
       leaves.push(descriptor);
       return;
     }

@@ -11,8 +11,9 @@ import { isAirliftError } from './errors.js';
 import { edgesOf, type BlobRole, type PlanSink } from './graph.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
+import { inlineContent } from './oci/inline.js';
 import { platformOfConfig } from './oci/manifest.js';
-import { isForeignLayer, isIndex } from './oci/media-types.js';
+import { isForeignLayer, isIndex, isManifest } from './oci/media-types.js';
 import { formatPlatform, isUnknown, type Platform } from './oci/platform.js';
 import { formatRepository, type Reference, type Repository } from './oci/reference.js';
 import type { Image, Source } from './oci/source.js';
@@ -81,6 +82,8 @@ export class Planner {
    * manifest to walk.
    */
   readonly #added = new Map<Digest, readonly Digest[]>();
+  /** The media types of these manifests, by their content. */
+  readonly #types = new Map<Digest, string>();
   /** Publishers' indexes whose bytes the sink has, beside the filtered ones made of them. */
   readonly #originals = new Set<Digest>();
   readonly #adding = new Map<Digest, Promise<void>>();
@@ -102,7 +105,7 @@ export class Planner {
     const { reference, pinned } = request;
     const platforms = request.platforms ?? this.options.platforms;
     const named = pinned === undefined ? reference : { ...reference, digest: pinned };
-    const resolved = await this.source.resolve(named, { signal: this.options.signal });
+    const resolved = await this.#resolve(named);
     // One registry may lack what another has of the same index.
     const place = this.options.skipMissingPlatforms === true ? formatRepository(reference) : '';
     const key = [resolved.digest, resolved.mediaType, place, ...(platforms ?? []).map(formatPlatform)].join(
@@ -119,6 +122,15 @@ export class Planner {
     if (this.options.referrers !== true) return [image];
     const { referrers, companions } = await this.#addAttached(image, subjects, request.referrers);
     return [{ ...image, referrers: [...referrers].sort() }, ...companions];
+  }
+
+  /** What a reference points at, with the media type that it has by its content: registries may label it otherwise. */
+  async #resolve(reference: Reference): Promise<Descriptor> {
+    const { signal } = this.options;
+    const descriptor = await this.source.resolve(reference, { signal });
+    const mediaType =
+      this.#types.get(descriptor.digest) ?? (await this.#load(reference, descriptor)).descriptor.mediaType;
+    return { ...descriptor, mediaType };
   }
 
   /**
@@ -175,7 +187,11 @@ export class Planner {
     const referrers = await takeReferrers(this.#walkOf(repository), subjects);
     const companions = await findCompanions(this.source, repository, subjects, { signal });
     for (const { reference, root } of companions) await this.#add(reference, root);
-    return { referrers, companions };
+    const typed = companions.map(({ reference, root }) => ({
+      reference,
+      root: { ...root, mediaType: this.#types.get(root.digest) ?? root.mediaType },
+    }));
+    return { referrers, companions: typed };
   }
 
   async #addWanted(
@@ -212,7 +228,7 @@ export class Planner {
     this.#originals.add(descriptor.digest);
     this.sink.manifest({
       repository,
-      descriptor,
+      descriptor: loaded.descriptor,
       bytes,
       manifest,
       edges: edgesOf(manifest),
@@ -265,14 +281,21 @@ export class Planner {
     await adding;
   }
 
+  /** Plans what an index names: manifests, and blobs, as build caches keep their layers. */
+  async #addChild(repository: Repository, child: Descriptor, at: Position): Promise<void> {
+    if (isManifest(child.mediaType)) await this.#add(repository, child, at);
+    else this.#addBlob(repository, child, 'layer', undefined);
+  }
+
   async #addOnce(repository: Repository, descriptor: Descriptor, at: Position): Promise<void> {
-    const { bytes, manifest, config } = await this.#load(repository, descriptor).catch((error: unknown) => {
+    const loaded = await this.#load(repository, descriptor).catch((error: unknown) => {
       throw at.parent === undefined ? error : sparseError(error, at.parent, descriptor);
     });
+    const { bytes, manifest, config } = loaded;
     if (manifest.kind === 'index') {
       const { depth, publishers } = at;
       const below = { depth: depth + 1, parent: publishers ?? descriptor, publishers };
-      await Promise.all(manifest.manifests.map((child) => this.#add(repository, child, below)));
+      await Promise.all(manifest.manifests.map((child) => this.#addChild(repository, child, below)));
     } else {
       if (manifest.config !== undefined) this.#addBlob(repository, manifest.config, 'config', config);
       for (const layer of manifest.layers) this.#addBlob(repository, layer, 'layer', undefined);
@@ -282,13 +305,14 @@ export class Planner {
       told ?? (config === undefined ? undefined : platformOfConfig(config, `config of ${descriptor.digest}`));
     this.sink.manifest({
       repository,
-      descriptor,
+      descriptor: loaded.descriptor,
       bytes,
       manifest,
       edges: edgesOf(manifest),
       // Attestations are marked unknown/unknown; that is no platform.
       platform: own === undefined || isUnknown(own) ? undefined : own,
     });
+    this.#types.set(descriptor.digest, manifest.mediaType);
     this.#added.set(
       descriptor.digest,
       manifest.kind === 'index' ? manifest.manifests.map((child) => child.digest) : none,
@@ -297,7 +321,7 @@ export class Planner {
   }
 
   #addBlob(repository: Repository, descriptor: Descriptor, role: BlobRole, bytes: Buffer | undefined): void {
-    const node = { repository, descriptor, role, bytes };
+    const node = { repository, descriptor, role, bytes: bytes ?? inlineContent(descriptor) };
     if (this.options.foreignLayers === 'keep' && isForeignLayer(descriptor.mediaType))
       this.sink.leftOut?.(node);
     else if (!this.sink.has(descriptor.digest)) this.sink.blob(node);

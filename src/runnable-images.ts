@@ -2,7 +2,7 @@ import { maxDepth, refuseDepth } from './choose.js';
 import type { Descriptor } from './oci/descriptor.js';
 import { describedBy } from './oci/filter.js';
 import { platformOfConfig } from './oci/manifest.js';
-import { isIndex } from './oci/media-types.js';
+import { isIndex, isManifest } from './oci/media-types.js';
 import { isUnknown, type Platform } from './oci/platform.js';
 import { readContent, readManifest } from './oci/read.js';
 import { mayRun } from './oci/runnable.js';
@@ -40,7 +40,7 @@ export async function runnableImages(
       if (manifest.kind === 'index') for (const child of manifest.manifests) await visit(child, depth + 1);
       return;
     }
-    const isRunnable = describedBy(descriptor) === undefined;
+    const isRunnable = isManifest(descriptor.mediaType) && describedBy(descriptor) === undefined;
     const platform = isRunnable ? await platformOf(source, reference, descriptor) : undefined;
     if (platform !== undefined && !isUnknown(platform)) found.push({ ...descriptor, platform });
   };

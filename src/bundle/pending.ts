@@ -1,5 +1,6 @@
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
+import { livesUnderManifests } from '../oci/media-types.js';
 import type { Repository } from '../oci/reference.js';
 import type { Journal } from './journal.js';
 
@@ -78,6 +79,8 @@ export function* pendingBlobs(journal: Journal): Iterable<PendingBlob> {
           digest: row.digest,
           size: row.size,
           urls: row.urls === null ? undefined : (JSON.parse(row.urls) as string[]),
+          // Manifests are in the journal with their content: what is to come stands among layers or is a config.
+          ...(livesUnderManifests(row) ? { isBlob: true as const } : {}),
         },
         repository: { registry: row.registry, repository: row.repository },
         position: start + row.offset,

@@ -14,6 +14,11 @@ export interface Descriptor {
   readonly data?: string | undefined;
   readonly platform?: Platform | undefined;
   readonly artifactType?: string | undefined;
+  /**
+   * It stands among layers or as a config, so that registries keep it as a blob, although its media type is that of a manifest.
+   * Where a descriptor stands decides what it is; its media type is a label.
+   */
+  readonly isBlob?: true | undefined;
 }
 
 /** The most annotations of one descriptor or manifest; the most known is 40. */

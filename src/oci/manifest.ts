@@ -69,11 +69,28 @@ export function parseJsonObject(
   return value;
 }
 
-function mediaTypeOf(json: Record<string, unknown>, hint: string | undefined, what: string): string {
-  const inside = json['mediaType'];
-  if (inside !== undefined && typeof inside !== 'string')
+/** The media type that a manifest without one of its own has by its shape. */
+function typeOfShape(json: Record<string, unknown>): string {
+  if ('fsLayers' in json || json['schemaVersion'] === 1) return mediaTypes.dockerSchema1;
+  if ('manifests' in json) return mediaTypes.ociIndex;
+  if ('blobs' in json && !('config' in json)) return mediaTypes.ociArtifactManifest;
+  return mediaTypes.ociManifest;
+}
+
+/**
+ * The media type of a manifest or index: its own `mediaType`; else what it came labelled as, where that fits its shape; else what
+ * its shape says. Registries and servers of plain files label manifests as text, JSON or bytes.
+ */
+function mediaTypeOf(json: Record<string, unknown>, label: string | undefined, what: string): string {
+  const own = json['mediaType'];
+  if (own !== undefined && typeof own !== 'string')
     throw new AirliftError('input', `parse ${what}: mediaType is not a string`);
-  const type = inside ?? hint ?? ('manifests' in json ? mediaTypes.ociIndex : mediaTypes.ociManifest);
+  const shape = typeOfShape(json);
+  const fits =
+    label !== undefined &&
+    mediaTypes.isManifest(label) &&
+    mediaTypes.isIndex(label) === mediaTypes.isIndex(shape);
+  const type = own !== undefined && own !== '' ? own : fits ? label : shape;
   if (json['schemaVersion'] === 1 || mediaTypes.isSchema1(type)) {
     throw new AirliftError('unsupported', `parse ${what}: Docker schema 1 manifests are not carried`, {
       hint: 'pull and push the image with a current docker to convert it, or ask its publisher for a newer build',
@@ -84,10 +101,20 @@ function mediaTypeOf(json: Record<string, unknown>, hint: string | undefined, wh
       'unsupported',
       `parse ${what}: unknown manifest media type ${JSON.stringify(type)}`,
     );
-  if (inside !== undefined && hint !== undefined && mediaTypes.isManifest(hint) && inside !== hint) {
-    throw new AirliftError('input', `parse ${what}: media type mismatch; got ${inside} inside, want ${hint}`);
-  }
   return type;
+}
+
+/**
+ * The media type of a manifest or index by its content, whatever it is labelled as.
+ * @throws AirliftError as `parseManifest`
+ */
+export function manifestTypeOf(bytes: Uint8Array, label: string | undefined, what: string): string {
+  return mediaTypeOf(parseJsonObject(bytes, what), label, what);
+}
+
+/** A config or layer: a blob, whatever its media type says. */
+function asBlob(descriptor: Descriptor): Descriptor {
+  return mediaTypes.livesUnderManifests(descriptor) ? { ...descriptor, isBlob: true } : descriptor;
 }
 
 function descriptors(value: unknown, what: string): Descriptor[] {
@@ -121,7 +148,7 @@ export function refuseMore(list: readonly unknown[], what: string, most = maxDes
 
 /**
  * Reads a copy of a manifest's or index's bytes. The bytes themselves are what is carried.
- * @param mediaType what the registry or the parent descriptor says it is
+ * @param mediaType what the registry or the parent descriptor labels it as; its own `mediaType` goes before that
  * @param what names the document, for messages
  * @throws AirliftError `input` where it is malformed or ambiguous (both layers and children), `unsupported` for Docker schema 1
  */
@@ -165,12 +192,17 @@ export function parseManifest(
       kind: 'manifest',
       ...shared,
       config: undefined,
-      layers: descriptors(json['blobs'], `${what} blobs`),
+      layers: descriptors(json['blobs'], `${what} blobs`).map(asBlob),
     };
   }
   if (!isObject(json['config'])) throw new AirliftError('input', `parse ${what}: manifest has no config`);
-  const config = parseDescriptor(json['config'], `${what} config`);
-  return { kind: 'manifest', ...shared, config, layers: descriptors(json['layers'], `${what} layers`) };
+  const config = asBlob(parseDescriptor(json['config'], `${what} config`));
+  return {
+    kind: 'manifest',
+    ...shared,
+    config,
+    layers: descriptors(json['layers'], `${what} layers`).map(asBlob),
+  };
 }
 
 /**

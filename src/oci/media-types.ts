@@ -49,6 +49,17 @@ export function isManifest(mediaType: string): boolean {
   return manifestTypes.has(mediaType);
 }
 
+/** A descriptor, as far as it tells where its content is kept. */
+interface Placed {
+  readonly mediaType: string;
+  readonly isBlob?: true | undefined;
+}
+
+/** Whether a registry keeps what a descriptor names under `/manifests/`, not under `/blobs/`. */
+export function livesUnderManifests({ mediaType, isBlob }: Placed): boolean {
+  return isBlob !== true && (isManifest(mediaType) || isSchema1(mediaType));
+}
+
 /** Docker schema 1, which airlift refuses by name. */
 export function isSchema1(mediaType: string): boolean {
   return mediaType === dockerSchema1 || mediaType === dockerSchema1Signed;

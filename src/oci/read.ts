@@ -66,7 +66,7 @@ export interface LoadedManifest {
   readonly manifest: Manifest | Index;
 }
 
-/** Reads, verifies and parses a manifest or index. */
+/** Reads, verifies and parses a manifest or index. The descriptor gets the media type that the manifest has by its content. */
 export async function readManifest(
   source: Fetches,
   repository: Repository,
@@ -75,5 +75,6 @@ export async function readManifest(
 ): Promise<LoadedManifest> {
   const bytes = await readContent(source, repository, descriptor, options);
   const what = `manifest ${descriptor.digest} of ${repository.registry}/${repository.repository}`;
-  return { descriptor, bytes, manifest: parseManifest(bytes, descriptor.mediaType, what) };
+  const manifest = parseManifest(bytes, descriptor.mediaType, what);
+  return { descriptor: { ...descriptor, mediaType: manifest.mediaType }, bytes, manifest };
 }

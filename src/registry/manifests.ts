@@ -1,7 +1,7 @@
 import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest, type Digest } from '../oci/digest.js';
-import { maxManifestSize } from '../oci/manifest.js';
+import { manifestTypeOf, maxManifestSize } from '../oci/manifest.js';
 import { isManifest, isSchema1, manifestAccept } from '../oci/media-types.js';
 import { discard, isHtml, readBody } from './answers.js';
 import type { Call, RegistryClient } from './client.js';
@@ -104,8 +104,7 @@ export class Manifests {
       );
     }
     const bytes = await readBody(answer.body, maxManifestSize, doing);
-    const mediaType = mediaTypeOf(answer);
-    refuseSchema1(mediaType, doing);
+    refuseSchema1(mediaTypeOf(answer), doing);
     const named = headerOf(answer, 'docker-content-digest');
     const wanted = isDigest(call.name) ? call.name : isDigest(named) ? named : undefined;
     const digest = digestOf(bytes, wanted === undefined ? 'sha256' : algorithmOf(wanted));
@@ -119,6 +118,7 @@ export class Manifests {
         'digest-mismatch',
         `${doing}: the registry names another digest than the manifest has; got ${named}, want ${digest}`,
       );
+    const mediaType = manifestTypeOf(bytes, mediaTypeOf(answer), `answer to ${doing}`);
     return { descriptor: { mediaType, digest, size: bytes.byteLength }, bytes };
   }
 

@@ -1,9 +1,10 @@
 import type { Readable } from 'node:stream';
 import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
-import { digestOf, algorithmOf, verifyStream, type Digest } from '../oci/digest.js';
+import { verifyStream, type Digest } from '../oci/digest.js';
+import { inlineContent } from '../oci/inline.js';
 import { maxManifestSize, parseManifest } from '../oci/manifest.js';
-import { isForeignLayer, isManifest, isSchema1 } from '../oci/media-types.js';
+import { isForeignLayer, livesUnderManifests } from '../oci/media-types.js';
 import { readableOf } from '../oci/readable.js';
 import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
@@ -32,10 +33,6 @@ export type { RequestTrace } from './trace.js';
 
 interface Signalled {
   readonly signal?: AbortSignal | undefined;
-}
-
-function livesUnderManifests(descriptor: Descriptor): boolean {
-  return isManifest(descriptor.mediaType) || isSchema1(descriptor.mediaType);
 }
 
 /**
@@ -258,16 +255,6 @@ export class Registry implements Source, Target {
       `${doing}: wrong size; got ${bytes.byteLength} bytes, want ${size}`,
     );
   }
-}
-
-/** The content that a descriptor carries itself, where it is what the descriptor says (image-spec, descriptor.md, `data`). */
-function inlineContent(descriptor: Descriptor): Buffer | undefined {
-  if (descriptor.data === undefined || descriptor.size > maxManifestSize) return undefined;
-  const bytes = Buffer.from(descriptor.data, 'base64');
-  const isRight =
-    bytes.byteLength === descriptor.size &&
-    digestOf(bytes, algorithmOf(descriptor.digest)) === descriptor.digest;
-  return isRight ? bytes : undefined;
 }
 
 async function readManifest(descriptor: Descriptor, open: OpenContent, doing: string): Promise<Buffer> {

@@ -80,7 +80,14 @@ function mediaTypeOf(request: IncomingMessage): string | undefined {
 
 function parse(bytes: Uint8Array, mediaType: string | undefined): Manifest | Index | Reply {
   try {
-    return parseManifest(bytes, mediaType, 'manifest');
+    const parsed = parseManifest(bytes, mediaType, 'manifest');
+    return mediaType === undefined || parsed.mediaType === mediaType
+      ? parsed
+      : refuse(
+          400,
+          'MANIFEST_INVALID',
+          `Content-Type and media type differ; got ${mediaType}, want ${parsed.mediaType}`,
+        );
   } catch (error) {
     if (isAirliftError(error, 'unsupported')) return refuse(415, 'UNSUPPORTED', error.message);
     if (isAirliftError(error)) return refuse(400, 'MANIFEST_INVALID', error.message);

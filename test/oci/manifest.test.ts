@@ -78,7 +78,14 @@ test('a manifest that could be read in two ways is refused', () => {
     'input',
     /ambiguous/,
   );
-  refused(image, 'input', /media type mismatch/, mediaTypes.dockerManifest);
+});
+
+test('its own media type goes before what it is labelled as', () => {
+  for (const label of [mediaTypes.dockerManifest, mediaTypes.ociIndex, 'text/plain', '', undefined])
+    assert.equal(
+      parseManifest(Buffer.from(JSON.stringify(image)), label, 'it').mediaType,
+      mediaTypes.ociManifest,
+    );
 });
 
 test('broken descriptors are refused', () => {

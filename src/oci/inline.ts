@@ -1,0 +1,13 @@
+import type { Descriptor } from './descriptor.js';
+import { algorithmOf, digestOf } from './digest.js';
+import { maxManifestSize } from './manifest.js';
+
+/** The content that a descriptor carries itself, where it is what the descriptor says (OCI image-spec, descriptor.md, `data`). */
+export function inlineContent(descriptor: Descriptor): Buffer | undefined {
+  if (descriptor.data === undefined || descriptor.size > maxManifestSize) return undefined;
+  const bytes = Buffer.from(descriptor.data, 'base64');
+  const isRight =
+    bytes.byteLength === descriptor.size &&
+    digestOf(bytes, algorithmOf(descriptor.digest)) === descriptor.digest;
+  return isRight ? bytes : undefined;
+}
