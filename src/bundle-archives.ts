@@ -3,7 +3,7 @@ import { BundleFile } from './bundle/file.js';
 import { BundleWriter } from './bundle/writer.js';
 import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
 import { subjectOfTag } from './oci/companion-tag.js';
-import { digestOf } from './oci/digest.js';
+import { digestOf, type Digest } from './oci/digest.js';
 import { isForeignLayer } from './oci/media-types.js';
 import { formatReference, formatRepository } from './oci/reference.js';
 import type { PlanSink } from './graph.js';
@@ -27,6 +27,28 @@ export interface BundleArchivesSummary {
   readonly images: number;
   readonly platforms: readonly string[];
   readonly blobs: number;
+}
+
+/** An image that a bundle or an archive would hold. */
+export interface HeldImage {
+  readonly image: string;
+  readonly digest: Digest;
+}
+
+/**
+ * What `bundleArchives` would write, without writing anything.
+ * @throws AirliftError what opening and merging throw
+ */
+export async function archiveImages(options: InputOptions): Promise<HeldImage[]> {
+  const inputs = await openInputs(options);
+  try {
+    return [...inputs.images].map(({ reference, root }) => ({
+      image: formatReference(reference),
+      digest: root.digest,
+    }));
+  } finally {
+    await inputs.close();
+  }
 }
 
 /** Blobs copied at a time: as many as keep a disk busy. */

@@ -3,6 +3,7 @@ import type { Archive } from './archive/archive.js';
 import type { Compression } from './archive/compression.js';
 import { openLayerMemory } from './archive/layer-memory.js';
 import type { ManifestFormat } from './archive/layer-store.js';
+import { NameRules } from './archive/name-rules.js';
 import { openArchive } from './archive/open.js';
 import { BundleFile } from './bundle/file.js';
 import { looksLikeBundle } from './bundle/head.js';
@@ -20,6 +21,8 @@ export interface ArchiveOptions {
   readonly platforms?: ReadonlyMap<string, Platform> | undefined;
   /** What images are called that have no name in their archive. */
   readonly name?: string | undefined;
+  /** Rules that take the architecture out of names, `*:{tag}-{arch}=*:{tag}`: what gets one name by them is merged. */
+  readonly mergeNames?: readonly string[] | undefined;
   /** Archives that contradict themselves about a platform are an error, not a warning. */
   readonly strictPlatforms?: boolean | undefined;
   /** What uncompressed layers are compressed with; gzip unless told. */
@@ -115,7 +118,7 @@ async function closeAll(archives: readonly Archive[]): Promise<void> {
   await Promise.all(archives.map((archive) => archive.close()));
 }
 
-async function openAll(options: InputOptions): Promise<Archive[]> {
+async function openAll(options: InputOptions, nameRules: NameRules | undefined): Promise<Archive[]> {
   const { inputs, archives = {}, onEvent, signal } = options;
   const { platforms, layerMemory, ...reading } = archives;
   const memory = layerMemory === undefined ? undefined : await openLayerMemory(layerMemory);
@@ -125,7 +128,8 @@ async function openAll(options: InputOptions): Promise<Archive[]> {
     for (const path of inputs) {
       onEvent?.({ event: 'reading', file: path });
       const platform = platforms?.get(path);
-      const archive = await openArchive(path, { ...reading, platform, layerMemory: memory, warn, signal });
+      const known = { platform, nameRules, layerMemory: memory };
+      const archive = await openArchive(path, { ...reading, ...known, warn, signal });
       open.push(archive);
       if (await isBundle(path)) open.push(await bundleAsArchive(path, open.pop() ?? archive));
     }
@@ -143,12 +147,16 @@ async function openAll(options: InputOptions): Promise<Archive[]> {
 export async function openInputs(options: InputOptions): Promise<Inputs> {
   const [first, ...others] = options.inputs;
   if (first === undefined) throw new AirliftError('usage', 'import: no bundle or archive is named');
-  if (others.length === 0 && (await isBundle(first))) return openBundle(first);
   const { archives = {}, onEvent, signal } = options;
-  const open = await openAll(options);
+  const { mergeNames = [] } = archives;
+  const nameRules = mergeNames.length === 0 ? undefined : new NameRules(mergeNames);
+  if (others.length === 0 && nameRules === undefined && (await isBundle(first))) return openBundle(first);
+  const open = await openAll(options, nameRules);
   try {
     const { images, source } = await mergeArchives(open, {
       name: archives.name,
+      nameRules,
+      onMerged: onEvent,
       strictPlatforms: archives.strictPlatforms,
       warn: (message) => onEvent?.({ event: 'warning', message }),
       signal,

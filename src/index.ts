@@ -11,7 +11,13 @@ export {
 } from './import.js';
 export { inspect, type Inspection } from './inspect.js';
 export { verify, type VerifyReport } from './verify.js';
-export { bundleArchives, type BundleArchivesOptions, type BundleArchivesSummary } from './bundle-archives.js';
+export {
+  archiveImages,
+  bundleArchives,
+  type BundleArchivesOptions,
+  type BundleArchivesSummary,
+  type HeldImage,
+} from './bundle-archives.js';
 export type { ArchiveOptions } from './import-inputs.js';
 export { copyImages, copyNames, type CopiedImage, type CopyOptions, type CopySummary } from './copy.js';
 export { listImages, type ListImagesOptions } from './list-images.js';
@@ -27,6 +33,13 @@ export { readRegistriesYaml } from './registries-yaml.js';
 export { subjectOfTag } from './oci/companion-tag.js';
 export { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 export type { OnEvent, ProgressEvent } from './progress.js';
-export { saveImages, type SaveOptions, type SaveSummary, type SavedFile, type SaveFormat } from './save.js';
+export {
+  imagesToSave,
+  saveImages,
+  type SaveOptions,
+  type SaveSummary,
+  type SavedFile,
+  type SaveFormat,
+} from './save.js';
 export { createIndex, appendToIndex, removeFromIndex, mergeIntoIndex } from './image-index.js';
 export { inspectIndex, type IndexReport } from './inspect-index.js';

@@ -8,6 +8,8 @@ import { isIndex } from './oci/media-types.js';
 export interface Part {
   readonly archive: Archive;
   readonly image: ArchiveImage;
+  /** What the image is called in the archive, where that is not the name it gets. */
+  readonly oldName?: string | undefined;
 }
 
 /** Parts with the same root. */
@@ -27,6 +29,8 @@ export interface Group {
 export interface Held {
   readonly child: ArchiveChild;
   readonly file: string;
+  /** The file, and the image's name in it where that is another: for messages. */
+  readonly from: string;
   readonly group: Digest;
 }
 
@@ -37,10 +41,12 @@ async function groupOf(parts: readonly Part[], readRoot: ReadRoot): Promise<Grou
   const [first, ...others] = parts as readonly [Part, ...Part[]];
   const { root } = first.image;
   const held = new Map<Digest, Held>();
-  for (const { archive, image } of parts) {
+  for (const { archive, image, oldName } of parts) {
+    const { file } = archive;
+    const from = oldName === undefined ? file : `${oldName} in ${file}`;
     for (const child of image.children) {
       const { digest } = child.descriptor;
-      if (!held.has(digest)) held.set(digest, { child, file: archive.file, group: root.digest });
+      if (!held.has(digest)) held.set(digest, { child, file, from, group: root.digest });
     }
   }
   const isMissing = ({ digest }: Descriptor): boolean =>

@@ -49,11 +49,11 @@ export interface MergedRoot {
 }
 
 /** The entry of a manifest in an index made here. */
-function indexChild({ child, file }: Held): IndexChild {
+function indexChild({ child, from }: Held): IndexChild {
   const { descriptor, entry, platform } = child;
-  if (entry === undefined) return childOf(descriptor, file, platform?.fields);
-  if (platform === undefined || platform.agreesWithEntry) return childOfEntry(entry, file);
-  return childOfEntry({ ...entry, platform: platform.fields }, file);
+  if (entry === undefined) return childOf(descriptor, from, platform?.fields);
+  if (platform === undefined || platform.agreesWithEntry) return childOfEntry(entry, from);
+  return childOfEntry({ ...entry, platform: platform.fields }, from);
 }
 
 /** The index without the children that are not there, and with platforms put right. */
@@ -155,7 +155,7 @@ function refuseConflicts(name: string, groups: readonly Group[], dropped: Readon
       const { platform, descriptor, entry, isRunnable } = held.child;
       if (entry === undefined && !isRunnable) throw artifactConflict(name, held, groups);
       if (platform === undefined && entry === undefined) {
-        throw new AirliftError('input', `merge ${name}: what ${held.file} holds says no platform`, {
+        throw new AirliftError('input', `merge ${name}: what ${held.from} holds says no platform`, {
           hint: `say one with --arch ${held.file}=linux/arm64, or leave it out`,
         });
       }
@@ -169,7 +169,7 @@ function refuseConflicts(name: string, groups: readonly Group[], dropped: Readon
         throw new AirliftError(
           'conflict',
           `merge ${name}: two different images for ${platform === undefined ? 'one platform' : formatPlatform(platform.platform)}; ` +
-            `got ${other.child.descriptor.digest} of ${other.file} and ${descriptor.digest} of ${held.file}`,
+            `got ${other.child.descriptor.digest} of ${other.from} and ${descriptor.digest} of ${held.from}`,
           { hint: 'leave one of the archives out, or say what each is for with --arch FILE=PLATFORM' },
         );
       }

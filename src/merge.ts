@@ -1,24 +1,22 @@
 import type { Readable } from 'node:stream';
-import type { Archive, ArchiveImage } from './archive/archive.js';
+import type { Archive } from './archive/archive.js';
 import { familiarName } from './archive/image-names.js';
 import { AirliftError } from './errors.js';
 import type { Part } from './merge-group.js';
 import { mergeImage, type MergedChild } from './merge-image.js';
+import { partsByName, type MergeNamesOptions } from './merge-names.js';
 import { subjectOfTag } from './oci/companion-tag.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
 import { formatPlatform } from './oci/platform.js';
 import { readContent } from './oci/read.js';
 import { readableOf } from './oci/readable.js';
-import { formatReference, parseReference, type Reference, type Repository } from './oci/reference.js';
+import { formatReference, type Reference, type Repository } from './oci/reference.js';
 import type { FetchOptions, Image, Source } from './oci/source.js';
 
-export interface MergeOptions {
-  /** What images are called that have no name in their archive. */
-  readonly name?: string | undefined;
+export interface MergeOptions extends MergeNamesOptions {
   /** Archives that contradict themselves about a platform are an error, not a warning. */
   readonly strictPlatforms?: boolean | undefined;
-  readonly warn?: ((text: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -39,23 +37,6 @@ export interface Merged {
   readonly images: readonly MergedImage[];
   /** Gives all that the images name, the indexes made here included. It lives as long as the archives are open. */
   readonly source: Source;
-}
-
-/** Whether a name says its tag or digest. */
-function hasVersion(name: string): boolean {
-  return name.includes('@') || name.lastIndexOf(':') > name.lastIndexOf('/');
-}
-
-function namesOf({ names, tag, companionOf, file }: ArchiveImage, given: string | undefined): Reference[] {
-  if (names.length > 0) return names.map(parseReference);
-  if (given === undefined) {
-    throw new AirliftError('usage', `merge ${file}: an image in it has no name`, {
-      hint: 'give it one with --name REPOSITORY:TAG',
-    });
-  }
-  const reference = parseReference(given);
-  if (companionOf !== undefined) return [{ ...reference, tag, digest: undefined }];
-  return [tag === undefined || hasVersion(given) ? reference : { ...reference, tag }];
 }
 
 /** Where the content of merged images comes from: the archives, and the indexes made here. */
@@ -118,7 +99,7 @@ function report(
 /**
  * Merges archives by the names of their images: an image that several archives hold for different platforms becomes one index.
  * The archives stay open for as long as the source is used.
- * @throws AirliftError `usage` where an image has no name and none is given; `conflict` where two archives hold different
+ * @throws AirliftError as `partsByName`; `conflict` where two archives hold different
  *   images for one platform, or, with `strictPlatforms`, where one contradicts itself; what the archives throw
  */
 export async function mergeArchives(
@@ -126,24 +107,11 @@ export async function mergeArchives(
   options: MergeOptions = {},
 ): Promise<Merged> {
   const { signal } = options;
-  const byName = new Map<string, { reference: Reference; parts: Part[] }>();
-  for (const archive of archives) {
-    let isEmpty = true;
-    for await (const image of archive.images()) {
-      isEmpty = false;
-      for (const reference of namesOf(image, options.name)) {
-        const name = formatReference(reference);
-        const known = byName.get(name) ?? { reference, parts: [] };
-        known.parts.push({ archive, image });
-        byName.set(name, known);
-      }
-    }
-    if (isEmpty && archives.length > 1) options.warn?.(`${archive.file}: no image in it`);
-  }
+  const byName = await partsByName(archives, options);
   const source = new MergedSource(archives);
   const images: MergedImage[] = [];
   const said = new Set<string>();
-  for (const [name, { reference, parts }] of [...byName].sort(([a], [b]) => (a < b ? -1 : 1))) {
+  for (const [name, { reference, parts }] of byName) {
     signal?.throwIfAborted();
     const readRoot = ({ archive, image }: Part): Promise<Buffer> =>
       readContent(archive, reference, image.root, { signal });

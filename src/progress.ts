@@ -58,6 +58,16 @@ export type ProgressEvent =
       readonly message: string;
       readonly hint?: string | undefined;
     }
+  /** Images that got one name by a rule for names, and are one image now. */
+  | {
+      readonly event: 'merged';
+      readonly image: string;
+      readonly from: readonly {
+        readonly name: string;
+        readonly file: string;
+        readonly platforms: readonly string[];
+      }[];
+    }
   | { readonly event: 'warning'; readonly message: string };
 
 export type OnEvent = (event: ProgressEvent) => void;

@@ -1,6 +1,7 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
+import type { HeldImage } from './bundle-archives.js';
 import { encoderOf } from './archive/compress.js';
 import type { Compression } from './archive/compression.js';
 import { DirectoryWriter } from './archive/directory-writer.js';
@@ -13,7 +14,7 @@ import { saveDockerArchive } from './save-docker.js';
 import { SaveJob, type SaveJobOptions } from './save-job.js';
 import { checkPlatforms, nodePlatforms, platformsByName } from './save-nodes.js';
 import { saveForNode, saveOciLayout } from './save-oci.js';
-import { openSaveSource, type SaveFrom } from './save-source.js';
+import { openSaveSource, type SaveFrom, type SaveSource } from './save-source.js';
 
 export type SaveFormat = 'docker-archive' | 'oci-archive' | 'oci-layout' | 'k3s';
 
@@ -196,6 +197,28 @@ function fromOf({ from, format, tags, tmpDir }: SaveOptions): SaveFrom {
 }
 
 /**
+ * What `saveImages` would save, under the names that it would give. Nothing is written.
+ * @throws AirliftError what opening the source and naming throw
+ */
+export async function imagesToSave(options: SaveOptions): Promise<HeldImage[]> {
+  const source = await openSaveSource(fromOf(options), options);
+  try {
+    const job = jobOf(source, options);
+    return [...job.images()].map(({ reference, root }) => ({
+      image: formatReference(job.names.nameOf(reference)),
+      digest: root.digest,
+    }));
+  } finally {
+    await source.close();
+  }
+}
+
+function jobOf(source: SaveSource, options: SaveOptions): SaveJob {
+  const namesWithDigests = options.format !== 'docker-archive' && options.format !== 'k3s';
+  return new SaveJob(source, { ...options, namesWithDigests });
+}
+
+/**
  * Writes images of a bundle, of archives or of registries in a form that other tools load. What is written has its name only
  * once it is whole.
  * @throws AirliftError `exists` where there is something already; `usage`, `platform-missing`, `not-found`, `conflict`; what
@@ -208,8 +231,7 @@ export async function saveImages(options: SaveOptions): Promise<SaveSummary> {
     throw new AirliftError('usage', `save: ${format} can’t be written to standard output`);
   const source = await openSaveSource(fromOf(options), options);
   try {
-    const namesWithDigests = format !== 'docker-archive' && format !== 'k3s';
-    return { format, files: await saveAll(new SaveJob(source, { ...options, namesWithDigests }), options) };
+    return { format, files: await saveAll(jobOf(source, options), options) };
   } finally {
     await source.close();
   }

@@ -4,6 +4,7 @@ import { isUnknown, type Platform } from '../oci/platform.js';
 import type { Digest } from '../oci/digest.js';
 import type { FoundChild } from './archive.js';
 import { readLayerFiles, type LayerFiles } from './layer-files.js';
+import type { NameRules } from './name-rules.js';
 import { decidePlatform, type PlatformFinding } from './platform-finding.js';
 import { platformOfFileName, type NamedPlatform } from './platform-name.js';
 import { programEvidence, type ProgramEvidence } from './program.js';
@@ -11,6 +12,8 @@ import { programEvidence, type ProgramEvidence } from './program.js';
 export interface FindPlatformOptions {
   /** What `--arch` says of the archive. */
   readonly platform?: Platform | undefined;
+  /** Rules that take architectures out of names, which tell the platform then. */
+  readonly nameRules?: NameRules | undefined;
   /** `false` takes what the archive says of its images for true. */
   readonly checkPrograms?: boolean | undefined;
 }
@@ -34,12 +37,14 @@ export class PlatformFinder {
   /**
    * @param entryPlatform what the index that names the child says
    * @param isAlone whether it is the only image below its root, so that it is what `--arch` speaks of
+   * @param names what the image is called
    * @returns undefined where the child is no image to run, or nothing at all says what it runs on
    */
   async find(
     child: FoundChild,
     entryPlatform: Platform | undefined,
     isAlone: boolean,
+    names: readonly string[],
   ): Promise<PlatformFinding | undefined> {
     const { configBytes } = child;
     const isAttestation = child.descriptor.annotations?.[attestationSubject] !== undefined;
@@ -53,7 +58,8 @@ export class PlatformFinder {
     const config = platform === undefined || fields === undefined ? undefined : { platform, fields };
     if (config !== undefined && isUnknown(config.platform)) return undefined;
     const fileName = entryPlatform === undefined ? this.#fileName : undefined;
-    const claims = { flag, entry: entryPlatform, config, fileName };
+    const imageName = entryPlatform === undefined ? this.options.nameRules?.platformOf(names) : undefined;
+    const claims = { flag, entry: entryPlatform, config, imageName, fileName };
     return decidePlatform(claims, await this.#evidence(child, configBytes, config?.platform.os));
   }
 

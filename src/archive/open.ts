@@ -19,6 +19,7 @@ import type { Compression } from './compression.js';
 import type { LayerMemory } from './layer-memory.js';
 import type { ManifestFormat } from './layer-store.js';
 import type { Members } from './members.js';
+import type { NameRules } from './name-rules.js';
 import { openMembers } from './open-members.js';
 import { readerFor } from './shape.js';
 
@@ -33,6 +34,8 @@ export interface OpenOptions {
   readonly manifestFormat?: ManifestFormat | undefined;
   /** Remembers what layers became, so that those a registry has already need not be compressed again. */
   readonly layerMemory?: LayerMemory | undefined;
+  /** Rules that take architectures out of names, which tell the platform then. */
+  readonly nameRules?: NameRules | undefined;
   /** `false` takes what archives say of their images' platforms for true, without a look at their programs. */
   readonly checkPrograms?: boolean | undefined;
   /** What is read where the path is `-`. */
@@ -126,7 +129,8 @@ class OpenArchive implements Archive {
       const said = isIndex(image.root.mediaType) ? descriptor.platform : image.root.platform;
       const isRunnable = found.configBytes !== undefined;
       const child = { descriptor, entry, config, isMade, absent, isRunnable };
-      children.push({ ...child, platform: await this.#finder.find({ ...child, ...found }, said, isAlone) });
+      const platform = await this.#finder.find({ ...child, ...found }, said, isAlone, image.names);
+      children.push({ ...child, platform });
     }
     return { ...image, children, file: this.file };
   }

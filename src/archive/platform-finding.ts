@@ -13,6 +13,8 @@ export interface PlatformClaims {
   readonly entry: Platform | undefined;
   /** The config's platform, and its fields as they stand there. */
   readonly config: { readonly platform: Platform; readonly fields: Json } | undefined;
+  /** What the architecture in the image's name tells, where a rule for names takes it out. */
+  readonly imageName?: NamedPlatform | undefined;
   readonly fileName: NamedPlatform | undefined;
 }
 
@@ -69,21 +71,26 @@ function claimsInOrder(claims: PlatformClaims): Claim[] {
   add('--arch', claims.flag);
   add('index entry', claims.entry);
   add('config', claims.config?.platform, claims.config?.fields);
-  const { fileName } = claims;
-  if (fileName !== undefined) {
-    const says = `file name says ${fileName.word}`;
-    const fields = platformFields(fileName.platform);
-    list.push({ who: 'file name', platform: fileName.platform, fields, says });
+  for (const [who, named] of [
+    ['image name', claims.imageName],
+    ['file name', claims.fileName],
+  ] as const) {
+    if (named === undefined) continue;
+    const { platform, word } = named;
+    list.push({ who, platform, fields: platformFields(platform), says: `${who} says ${word}` });
   }
   return list;
 }
 
-/** A config that names arm without a variant leaves it to the file's name. */
-function withNamedVariant(claim: Claim, fileName: NamedPlatform | undefined): Claim {
+/** A config that names arm without a variant leaves it to the image's name or the file's. */
+function withNamedVariant(claim: Claim, { imageName, fileName }: PlatformClaims): Claim {
   const isOpen =
     claim.who === 'config' && claim.platform.architecture === 'arm' && !('variant' in claim.fields);
-  if (!isOpen || fileName?.hasVariant !== true || fileName.platform.architecture !== 'arm') return claim;
-  const platform = { ...claim.platform, variant: fileName.platform.variant };
+  const named = [imageName, fileName].find(
+    (name) => name?.hasVariant === true && name.platform.architecture === 'arm',
+  );
+  if (!isOpen || named === undefined) return claim;
+  const platform = { ...claim.platform, variant: named.platform.variant };
   return { ...claim, platform, fields: platformFields(platform) };
 }
 
@@ -115,7 +122,7 @@ export function decidePlatform(
 ): PlatformFinding | undefined {
   const list = claimsInOrder(claims);
   const claim = chosen(list, program);
-  const decided = claim === undefined ? byProgram(list, program) : withNamedVariant(claim, claims.fileName);
+  const decided = claim === undefined ? byProgram(list, program) : withNamedVariant(claim, claims);
   if (decided === undefined) return undefined;
   const { platform, fields } = decided;
   return {

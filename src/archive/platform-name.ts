@@ -4,10 +4,11 @@ import { architectureWords, knownArchitectures, normalisePlatform, type Platform
 /** Words in file names that tell an architecture. `wasm` and the like tell what a file is of, not what it runs on. */
 const words = [...knownArchitectures, ...architectureWords.keys()].filter((word) => !word.startsWith('wasm'));
 
-const pattern = new RegExp(
-  `(?<![a-z0-9])(${words.sort((a, b) => b.length - a.length).join('|')})(?:[-_/]?(v[5-8]))?(?![a-z0-9])`,
-  'g',
-);
+const anyWord = words.sort((a, b) => b.length - a.length).join('|');
+const pattern = new RegExp(`(?<![a-z0-9])(${anyWord})(?:[-_/]?(v[5-8]))?(?![a-z0-9])`, 'g');
+
+/** An architecture as it stands in an image's name: `arm64`, `arm-v7`, `arm64v8`, `linux-amd64`; a regular expression without groups. */
+export const architecturePattern = `(?:(?:linux|windows)[-_.])?(?:arm64[-_.]?v[89]|arm[-_.]?v[5-8]|${anyWord})`;
 
 /** A platform that a file's name tells, and whether it tells the variant too. */
 export interface NamedPlatform {

@@ -19,6 +19,12 @@ export const archiveFlags = {
     requiresArg: true,
     describe: 'what images are called that have no name in their archive',
   },
+  'merge-names': {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'merge images whose names differ in {arch}: *:{tag}-{arch}=*:{tag}, or auto',
+  },
   'strict-platforms': {
     type: 'boolean',
     default: false,
@@ -75,6 +81,7 @@ export function inputsOf(args: ArchiveArguments): { inputs: string[]; archives: 
   const archives = {
     platforms: platformsByInput(args.arch ?? [], inputs),
     name: args.name,
+    mergeNames: args.mergeNames,
     strictPlatforms: args.strictPlatforms,
     layerCompression: args.layerCompression,
     manifestFormat: args.manifestFormat,

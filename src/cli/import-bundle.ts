@@ -1,21 +1,27 @@
-import { bundleArchives, type BundleArchivesOptions } from '../index.js';
+import { archiveImages, bundleArchives, type BundleArchivesOptions } from '../index.js';
 import { creationTime } from './environment.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import type { OutputArguments } from './flags.js';
 import { interruptible } from './interrupt.js';
+import { printHeld } from './names.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
 
 /** `airlift import … -o BUNDLE`: into a bundle instead of a registry. */
 export async function importIntoBundle(
   options: Omit<BundleArchivesOptions, 'created' | 'onEvent' | 'signal'>,
-  args: Pick<OutputArguments, 'json' | 'quiet'>,
+  args: Pick<OutputArguments, 'json' | 'quiet'> & { readonly dryRun: boolean },
 ): Promise<void> {
   const started = Date.now();
   const created = creationTime(process.env);
   const view = progressView(args);
   try {
     const { onEvent } = view;
+    if (args.dryRun) {
+      const images = await interruptible((signal) => archiveImages({ ...options, onEvent, signal }));
+      view.stop();
+      return printHeld(images, args.json);
+    }
     const summary = await interruptible((signal) => bundleArchives({ ...options, created, onEvent, signal }));
     view.stop();
     const milliseconds = Date.now() - started;

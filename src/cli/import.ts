@@ -24,6 +24,10 @@ const flags = {
   },
   force: { alias: 'f', type: 'boolean', default: false, describe: 'replace a bundle that is there' },
   ...nameFlags,
+  'dry-run': {
+    ...nameFlags['dry-run'],
+    describe: 'print the names and what is merged; push and write nothing',
+  },
   ...publishFlags,
   'arch-tags': {
     type: 'boolean',
@@ -45,8 +49,27 @@ async function run(args: Arguments): Promise<void> {
       hint: '--to publishes the images to a registry, --output writes them to a bundle',
     });
   }
-  if (output !== undefined) return importIntoBundle({ ...inputsOf(args), output, force }, args);
+  if (output !== undefined) {
+    refusePublishing(args);
+    return importIntoBundle({ ...inputsOf(args), output, force }, args);
+  }
   if (target !== undefined) return publish(args, target);
+}
+
+/** A bundle keeps the names of its images: flags that name or publish them at a site would be ignored. */
+function refusePublishing(args: Arguments): void {
+  const given = [
+    args.archTags && '--arch-tags',
+    args.keepRegistry && '--keep-registry',
+    args.atomic && '--atomic',
+    args.rename !== undefined && '--rename',
+    args.renameMap !== undefined && '--rename-map',
+    args.emit !== undefined && '--emit',
+  ].find((flag) => flag !== false);
+  if (given === undefined) return;
+  throw new AirliftError('usage', `import --output: ${given} is for publishing with --to`, {
+    hint: `leave out ${given}, and give it when the bundle is imported`,
+  });
 }
 
 async function publish(args: Arguments, target: string): Promise<void> {

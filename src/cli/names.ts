@@ -7,6 +7,7 @@ import {
   parseNameMap,
   parseRenameRule,
   parseSite,
+  type HeldImage,
   type Site,
   type SiteName,
 } from '../index.js';
@@ -39,7 +40,11 @@ export const nameFlags = {
     requiresArg: true,
     describe: 'directory to write what nodes need to find the images: registries.yaml, hosts.toml …',
   },
-  'dry-run': { type: 'boolean', default: false, describe: 'print the names at the site and push nothing' },
+  'dry-run': {
+    type: 'boolean',
+    default: false,
+    describe: 'print the names at the site and push nothing',
+  },
 } as const satisfies Record<string, Options>;
 
 export type NameArguments = ArgumentsCamelCase<InferredOptionTypes<typeof nameFlags> & { to: string }>;
@@ -69,6 +74,18 @@ export function printNames(names: readonly SiteName[], json: boolean): void {
   ]);
   if (json) printJson(rows.map(([source, site, digest]) => ({ source, site, digest })));
   else printLines(formatTable(['source', 'site', 'digest'], rows));
+}
+
+/** Prints what images would be called in a file. */
+export function printHeld(images: readonly HeldImage[], json: boolean): void {
+  if (json) printJson(images);
+  else
+    printLines(
+      formatTable(
+        ['image', 'digest'],
+        images.map(({ image, digest }) => [image, digest]),
+      ),
+    );
 }
 
 /**

@@ -11,6 +11,14 @@ export interface ProgressView {
   stop(): void;
 }
 
+function mergedPart({
+  name,
+  file,
+  platforms,
+}: Extract<ProgressEvent, { event: 'merged' }>['from'][number]): string {
+  return `${name} in ${file}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`;
+}
+
 /** The text for an event that is worth a line in a log, ready to be printed; undefined for the others. */
 export function lineOf(event: ProgressEvent): string | undefined {
   switch (event.event) {
@@ -30,6 +38,8 @@ export function lineOf(event: ProgressEvent): string | undefined {
       );
     case 'warning':
       return printable(`warning: ${event.message}`);
+    case 'merged':
+      return printable(`merged ${event.image}: ${event.from.map(mergedPart).join(', ')}`);
     case 'image-planned':
     case 'blob':
     case 'blob-done':

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { parseReference } from '../oci/reference.js';
-import { saveImages, type SaveSummary } from '../save.js';
+import { imagesToSave, saveImages, type SaveOptions, type SaveSummary } from '../save.js';
 import type { SaveFrom } from '../save-source.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf } from './access.js';
 import { archiveFlags, inputsOf } from './archives.js';
@@ -10,6 +10,7 @@ import { showDashes } from './dash.js';
 import { outputFlags, platformFlag, platformsOf } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
+import { printHeld } from './names.js';
 import { printJson, printLine, printNote } from './print.js';
 import { progressView } from './progress.js';
 import { hooksOf } from './trace.js';
@@ -46,6 +47,11 @@ const flags = {
     describe: 'compression of what is written as a whole: zstd with k3s, none otherwise',
   },
   level: { type: 'number', requiresArg: true, describe: 'how hard to compress, 1 to 9' },
+  'dry-run': {
+    type: 'boolean',
+    default: false,
+    describe: 'print the images, and what is merged; write nothing',
+  },
   force: { alias: 'f', type: 'boolean', default: false, describe: 'replace files that are there' },
   ...archiveFlags,
   ...registryFlags,
@@ -68,6 +74,11 @@ async function sourcesOf(args: Arguments): Promise<SaveFrom> {
   const sources = showDashes(args.sources);
   const files: string[] = [];
   for (const text of sources) if (await isFile(text)) files.push(text);
+  if (files.length === 0 && args.mergeNames !== undefined) {
+    throw new AirliftError('usage', 'save: --merge-names is for archives; got images of registries', {
+      hint: 'airlift index merge makes one image of several in a registry',
+    });
+  }
   if (files.length === 0) {
     const references = sources.map(parseReference);
     const hosts = references.map((reference) => reference.registry);
@@ -102,25 +113,29 @@ async function run(args: Arguments): Promise<void> {
     throw new AirliftError('usage', 'save: standard output takes either --json or the archive');
   const view = progressView(args);
   try {
-    const summary = await interruptible((signal) =>
-      saveImages({
-        from,
-        format: args.format,
-        output,
-        stdout: isStream ? process.stdout : undefined,
-        platforms: platformsOf(args.platform),
-        skipMissingPlatforms: args.skipMissingPlatforms,
-        images: args.image?.map(parseReference),
-        tags: args.tag,
-        compression: args.compress,
-        level: args.level,
-        tmpDir: args.tmpDir,
-        force: args.force,
-        retries: args.retries,
-        onEvent: view.onEvent,
-        signal,
-      }),
-    );
+    const optionsFor = (signal: AbortSignal): SaveOptions => ({
+      from,
+      format: args.format,
+      output,
+      stdout: isStream ? process.stdout : undefined,
+      platforms: platformsOf(args.platform),
+      skipMissingPlatforms: args.skipMissingPlatforms,
+      images: args.image?.map(parseReference),
+      tags: args.tag,
+      compression: args.compress,
+      level: args.level,
+      tmpDir: args.tmpDir,
+      force: args.force,
+      retries: args.retries,
+      onEvent: view.onEvent,
+      signal,
+    });
+    if (args.dryRun) {
+      const images = await interruptible((signal) => imagesToSave(optionsFor(signal)));
+      view.stop();
+      return printHeld(images, args.json);
+    }
+    const summary = await interruptible((signal) => saveImages(optionsFor(signal)));
     view.stop();
     if (args.json) printJson({ event: 'done', ...summary, milliseconds: Date.now() - started });
     else printSummary(summary, Date.now() - started, isStream ? printNote : printLine);
