@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { AirliftError, messageOf } from '../errors.js';
+import { readableOf } from '../oci/readable.js';
 
 /** Content that can be read from any place: a member of an archive, a file of a directory, a piece of a scratch file. */
 export interface ByteRange {
@@ -86,5 +87,22 @@ export class PathRange implements ByteRange {
 
   stream(position = 0): Readable {
     return createReadStream(this.path, { start: position, highWaterMark: streamChunk });
+  }
+}
+
+/** Content in memory. */
+export class MemoryRange implements ByteRange {
+  constructor(private readonly bytes: Buffer) {}
+
+  get size(): number {
+    return this.bytes.byteLength;
+  }
+
+  read(position: number, length: number): Promise<Buffer> {
+    return Promise.resolve(this.bytes.subarray(position, position + length));
+  }
+
+  stream(position = 0): Readable {
+    return readableOf(this.bytes, position);
   }
 }

@@ -8,6 +8,7 @@ import { dockerConfig, dockerManifest, isForeignLayer, ociConfig, ociManifest } 
 import { readableOf } from '../oci/readable.js';
 import type { FoundChild, FoundImage, FoundLayer, ShapeReader } from './archive.js';
 import { namesOfRepoTags } from './image-names.js';
+import { isImgpkg } from './imgpkg.js';
 import type { LayerStore, ManifestFormat } from './layer-store.js';
 import { findMember, readMember, readWhole, type Members } from './members.js';
 
@@ -49,27 +50,29 @@ function savedImage(item: unknown, what: string): SavedImage {
   };
 }
 
+/** A `manifest.json`, by who wrote it. */
+export type ManifestJson =
+  | { readonly by: 'docker'; readonly images: readonly SavedImage[] }
+  | { readonly by: 'imgpkg'; readonly list: readonly unknown[] }
+  | { readonly by: 'skopeo' }
+  /** It is not about images. */
+  | { readonly by: 'others'; readonly what: string };
+
 /**
- * The images of `manifest.json`; undefined where the archive has none.
+ * What `manifest.json` says; undefined where the archive has none.
  * @throws AirliftError `input` where it is malformed or too large
  */
-export async function readSavedImages(members: Members): Promise<SavedImage[] | undefined> {
+export async function readManifestJson(members: Members): Promise<ManifestJson | undefined> {
   const bytes = await readMember(members, 'manifest.json', maxListSize);
   if (bytes === undefined) return undefined;
   const what = `manifest.json in ${members.file}`;
   const list = parseJson(bytes, what, listLimits);
-  if (isObject(list) && 'schemaVersion' in list) {
-    throw new AirliftError(
-      'unsupported',
-      `read ${members.file}: a directory as skopeo's dir: transport writes it`,
-      {
-        hint: 'copy it with skopeo copy dir:… oci:…',
-      },
-    );
-  }
-  if (!Array.isArray(list)) throw new AirliftError('input', `parse ${what}: not a list`);
+  // In a folder of skopeo's dir: transport, it is the image's manifest itself.
+  if (isObject(list) && 'schemaVersion' in list) return { by: 'skopeo' };
+  if (!Array.isArray(list)) return { by: 'others', what };
   refuseMore(list, what, maxListed);
-  return list.map((item, at) => savedImage(item, `${what} item ${at}`));
+  if (isImgpkg(list)) return { by: 'imgpkg', list };
+  return { by: 'docker', images: list.map((item, at) => savedImage(item, `${what} item ${at}`)) };
 }
 
 /** What a config says of the layers. */

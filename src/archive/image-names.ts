@@ -37,13 +37,17 @@ export function namesOfRepoTags(tags: readonly string[], warn: (text: string) =>
 /**
  * The name of an entry of `index.json`: containerd's annotation, else the image-spec's (image-spec, annotations.md), which
  * may be a whole reference or a tag alone.
+ * @param isZarf whether the layout is that of a zarf package
  */
 export function nameOfAnnotations(
   annotations: Readonly<Record<string, string>> | undefined,
   warn: (text: string) => void,
+  isZarf = false,
 ): ImageNames {
   const full = annotations?.['io.containerd.image.name'];
-  const refName = annotations?.['org.opencontainers.image.ref.name'];
+  // Zarf before 0.50 writes the name where others say what an image was built on.
+  const baseName = isZarf ? annotations?.['org.opencontainers.image.base.name'] : undefined;
+  const refName = annotations?.['org.opencontainers.image.ref.name'] ?? baseName;
   if (full !== undefined && full !== '') return namesOfRepoTags([full], warn);
   if (refName === undefined || refName === '') return { names: [], tag: undefined };
   if (/[/:@]/.test(refName)) return namesOfRepoTags([refName], warn);

@@ -85,13 +85,14 @@ export class OciLayout implements ShapeReader {
     private readonly members: Members,
     private readonly entries: readonly Descriptor[],
     private readonly warn: (text: string) => void,
+    private readonly isZarf = false,
   ) {}
 
   async *images(): AsyncGenerator<FoundImage> {
     const found: (LayoutEntry & { readonly tree: Tree })[] = [];
     const below = new Set<Digest>();
     for (const entry of this.entries) {
-      const names = nameOfAnnotations(entry.annotations, this.warn);
+      const names = nameOfAnnotations(entry.annotations, this.warn, this.isZarf);
       const tree = await this.#survey(entry);
       const role = roleOf(entry);
       for (const digest of tree.below) below.add(digest);

@@ -1,0 +1,119 @@
+import { dirname, join } from 'node:path';
+import { AirliftError } from '../errors.js';
+import { parseJson } from '../oci/json.js';
+import { DirectoryMembers } from './directory-members.js';
+import { readMember, type Members } from './members.js';
+
+/** Paths that are looked at to find where in an archive images are. */
+const maxLooked = 200_000;
+/** Bytes of `manifest.json` and `version` files that are looked at for what they are. */
+const maxManifestJson = 32 * 1024 * 1024;
+const maxVersion = 256;
+
+/** Where images are in an archive that has none at its root. Folders have no `/` at their end. */
+export interface Nested {
+  /** The folder of a registry's storage, `…docker/registry/v2`. */
+  readonly registry: string | undefined;
+  /** OCI layouts and docker-archives. */
+  readonly folders: readonly string[];
+  /** Folders that skopeo wrote, `dir:`. */
+  readonly skopeo: readonly string[];
+  /** Archives. */
+  readonly archives: readonly string[];
+  readonly chart: string | undefined;
+}
+
+/** An archive by its name; not the layers that docker-archives consist of. */
+const archiveName =
+  /(?<!(?:^|\/)layer|(?:^|\/)[0-9a-f]{64})\.(?:tar(?:\.(?:gz|zst|xz|bz2|lz4))?|tgz|tzst|txz|tbz2?)$/i;
+
+async function isSavedList(members: Members, path: string): Promise<boolean> {
+  const bytes = await readMember(members, path, maxManifestJson);
+  try {
+    return Array.isArray(parseJson(bytes ?? Buffer.alloc(0), path));
+  } catch {
+    return false;
+  }
+}
+
+async function isSkopeo(members: Members, folder: string): Promise<boolean> {
+  const content = await members.find(`${folder}/version`);
+  if (content === undefined || content.size > maxVersion) return false;
+  return (await content.read(0, maxVersion)).toString('latin1').startsWith('Directory Transport Version');
+}
+
+/** Looks through the paths of an archive for images below its root. */
+export async function findNested(members: Members): Promise<Nested> {
+  const layouts = new Set<string>();
+  const manifests: string[] = [];
+  const archives: string[] = [];
+  let [registry, chart]: (string | undefined)[] = [];
+  let looked = 0;
+  for await (const path of members.below('')) {
+    if (looked++ > maxLooked) break;
+    const [, folder = '', file] = /^(.+)\/(oci-layout|manifest\.json)$/.exec(path) ?? [];
+    if (file === 'oci-layout') layouts.add(folder);
+    else if (file === 'manifest.json') manifests.push(folder);
+    else if (archiveName.test(path)) archives.push(path);
+    registry ??= /^((?:.+\/)?docker\/registry\/v2)\/repositories\//.exec(path)?.[1];
+    chart ??= /^(?:[^/]+\/)?Chart\.yaml$/.exec(path)?.[0];
+  }
+  const folders = new Set<string>();
+  const skopeo: string[] = [];
+  for (const folder of layouts) if (await members.find(`${folder}/index.json`)) folders.add(folder);
+  for (const folder of manifests) {
+    if (folders.has(folder)) continue;
+    if (await isSkopeo(members, folder)) skopeo.push(folder);
+    else if (await isSavedList(members, `${folder}/manifest.json`)) folders.add(folder);
+  }
+  return { registry, folders: [...folders].sort(), skopeo: skopeo.sort(), archives: archives.sort(), chart };
+}
+
+/** The most paths that a message names. */
+const maxNamed = 5;
+
+function listed(paths: readonly string[]): string {
+  const named = paths
+    .slice(0, maxNamed)
+    .map((path) => JSON.stringify(path))
+    .join(', ');
+  return paths.length > maxNamed ? `${named} and ${paths.length - maxNamed} more` : named;
+}
+
+/** A word of a command, quoted where a shell would take it apart. */
+function word(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** Paths as a command has them: many of one kind by a pattern. */
+function words(paths: readonly string[]): string[] {
+  if (paths.length <= maxNamed) return paths.map(word);
+  const patterns = paths.map((path) => {
+    const extension = archiveName.exec(path)?.[0] ?? '';
+    return word(dirname(path)) + `/*${extension}`;
+  });
+  return [...new Set(patterns)];
+}
+
+/** The command that imports what is inside of a directory or an archive. */
+export function importCommand(members: Members, paths: readonly string[]): string {
+  const isDirectory = members instanceof DirectoryMembers;
+  const named = words(isDirectory ? paths.map((path) => join(members.file, path)) : paths);
+  const command = `airlift import ${named.join(' ')} --to SITE`;
+  if (isDirectory) return command;
+  const file = members.file === 'standard input' ? '-' : word(members.file);
+  return `tar -xf ${file} && ${command}`;
+}
+
+/**
+ * Says what an archive is that holds several archives.
+ * @param paths those inside
+ */
+export function severalInside(members: Members, paths: readonly string[]): AirliftError {
+  const kind = members instanceof DirectoryMembers ? 'a directory' : 'an archive';
+  return new AirliftError(
+    'input',
+    `read ${members.file}: ${kind} of archives, which are imported each by itself: ${listed(paths)}`,
+    { hint: importCommand(members, paths) },
+  );
+}
