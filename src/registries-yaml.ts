@@ -29,6 +29,6 @@ export async function readRegistriesYaml(path: string): Promise<K3sRegistries> {
     // The parser's own words may quote the line, and passwords stand in such files.
     throw new AirliftError('input', `parse ${path}: not YAML in line ${line}`);
   };
-  const [document] = yamlDocuments(text, path, mistake);
+  const [document] = yamlDocuments(text, path, { mistake, remark: () => undefined });
   return parseK3sRegistries(document === undefined ? null : plain(document), path);
 }

@@ -1,5 +1,5 @@
 import { isAirliftError } from '../errors.js';
-import { formatReference, isTag, parseReference, type Reference } from '../oci/reference.js';
+import { formatReference, isImageId, isTag, parseReference, type Reference } from '../oci/reference.js';
 
 /** What an archive says an image is called. */
 export interface ImageNames {
@@ -26,6 +26,8 @@ function parsed(text: string, warn: (happened: string) => void): Reference | und
 export function namesOfRepoTags(tags: readonly string[], warn: (text: string) => void): ImageNames {
   const names: string[] = [];
   for (const text of tags) {
+    // containerd records each image under its id as well.
+    if (isImageId(text)) continue;
     const reference = parsed(text, warn);
     if (reference?.tag === craneDigestTag)
       warn(`${text}: was pulled by digest and has no name; give it one with --name`);

@@ -141,9 +141,14 @@ export class OciLayout implements ShapeReader {
         );
       return beside;
     }
-    // What has no name of its own is part of another image, or says something about one.
-    const isNamed = names.names.length > 0 || names.tag !== undefined;
-    return isNamed || !(below.has(entry.digest) || tree.hasSubject) ? names : undefined;
+    // What has no name of its own is part of another image, says something about one, or is containerd's record of an id.
+    const hasName = (other: LayoutEntry): boolean =>
+      other.names.names.length > 0 || other.names.tag !== undefined;
+    const isPart =
+      below.has(entry.digest) ||
+      tree.hasSubject ||
+      found.some((other) => other.entry.digest === entry.digest && hasName(other));
+    return hasName(each) || !isPart ? names : undefined;
   }
 
   /** What the layers of a signature or attestation say they are about. */

@@ -79,5 +79,5 @@ export async function imagesOf(
   } finally {
     await registry.close();
   }
-  throw noImages(verb, args.images ?? []);
+  throw noImages(verb, showDashes(args.images ?? []));
 }

@@ -65,7 +65,7 @@ async function run(args: Arguments): Promise<void> {
     printList(list, args.where);
     for (const note of list.notes) printNote(`${placeOf(note)}: ${note.message}`);
   }
-  if (isEmpty) throw noImages('list-images', args.lists ?? []);
+  if (isEmpty) throw noImages('list-images', showDashes(args.lists ?? []));
 }
 
 /** `airlift list-images <lists..>` */

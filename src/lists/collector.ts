@@ -1,6 +1,12 @@
 import { AirliftError, isAirliftError } from '../errors.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
-import { formatReference, formatRepository, parseReference, type Repository } from '../oci/reference.js';
+import {
+  formatReference,
+  formatRepository,
+  isImageId,
+  parseReference,
+  type Repository,
+} from '../oci/reference.js';
 import { commandLine, placeOf } from './listed.js';
 import type { ImageList, ListedPattern, ListedReference, ListFormat, ListNote } from './listed.js';
 
@@ -31,6 +37,8 @@ export class Collector {
   readonly #problems: string[] = [];
   readonly #lists: { readonly file: string; readonly formats: ListFormat[] }[] = [];
   #problemCount = 0;
+  /** References that were read, those named before among them. */
+  #named = 0;
   #file = '';
 
   /** Begins the list that the next calls speak of. */
@@ -48,6 +56,11 @@ export class Collector {
   format(format: ListFormat): void {
     const formats = this.#lists.at(-1)?.formats;
     if (formats?.includes(format) === false) formats.push(format);
+  }
+
+  /** How many references, patterns and mistakes were found so far. */
+  get entries(): number {
+    return this.#named + this.#patterns.size + this.#problemCount;
   }
 
   /** The list that is being read. */
@@ -68,8 +81,13 @@ export class Collector {
 
   /** Takes an image by its written reference; a bad one becomes a problem. */
   reference(text: string, line: number, details: ListedDetails = {}): void {
+    if (isImageId(text)) {
+      this.note(line, `skipped ${text.slice(0, 20)}…, the id of an image, which no registry knows as a name`);
+      return;
+    }
     const reference = this.attempt(line, () => parseReference(text));
     if (reference === undefined) return;
+    this.#named++;
     const tagAssumed = reference.digest === undefined && !/:[^/]*$/.test(text);
     const key = formatReference(reference);
     const listed = { reference, text, file: this.#file, line, tagAssumed, ...details };

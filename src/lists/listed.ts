@@ -47,7 +47,17 @@ export interface ListNote extends Place {
 
 /** The kinds of list, told apart by their content. */
 export type ListFormat =
-  'text' | 'yaml' | 'kubernetes' | 'compose' | 'skopeo-sync' | 'hauler' | 'imgpkg' | 'lock';
+  | 'text'
+  | 'yaml'
+  | 'kubernetes'
+  | 'kustomize'
+  | 'compose'
+  | 'skopeo-sync'
+  | 'hauler'
+  | 'imgpkg'
+  | 'oc-mirror'
+  | 'zarf'
+  | 'lock';
 
 /** A list that was read, and what it turned out to be: a stream of YAML may hold several kinds. */
 export interface ReadList {

@@ -1,17 +1,24 @@
-import { AirliftError } from '../errors.js';
+import { AirliftError, isAirliftError } from '../errors.js';
+import { parseReference } from '../oci/reference.js';
 import { Collector } from './collector.js';
 import { isCompose, readCompose } from './compose.js';
 import { isHauler, readHauler } from './hauler.js';
 import { isImgpkg, readImgpkg } from './imgpkg.js';
 import { isKubernetes, readKubernetes } from './kubernetes.js';
 import type { ImageList, ListFormat } from './listed.js';
+import { isKustomization, readKustomization } from './kustomize.js';
 import { isLock, readLock } from './lock.js';
+import { isImageSet, readImageSet } from './oc-mirror.js';
 import { isSkopeoSync, readSkopeoSync } from './skopeo-sync.js';
 import { readTextList } from './text.js';
+import { isZarf, readZarf } from './zarf.js';
 import { itemsOf, textOf, yamlDocuments, type YamlNode } from './yaml.js';
 
 /** The most characters that one list may have. */
 export const maxListLength = 16 * 1024 * 1024;
+
+/** Longer lines are no references. */
+const maxReferenceLength = 1024;
 
 /** A list as it was read. */
 export interface ListInput {
@@ -42,6 +49,9 @@ const yamlFormats: readonly {
   { format: 'lock', recognises: isLock, read: readLock },
   { format: 'hauler', recognises: isHauler, read: readHauler },
   { format: 'imgpkg', recognises: isImgpkg, read: readImgpkg },
+  { format: 'oc-mirror', recognises: isImageSet, read: readImageSet },
+  { format: 'zarf', recognises: isZarf, read: readZarf },
+  { format: 'kustomize', recognises: isKustomization, read: readKustomization },
   { format: 'kubernetes', recognises: isKubernetes, read: readKubernetes },
   { format: 'compose', recognises: isCompose, read: readCompose },
   { format: 'skopeo-sync', recognises: isSkopeoSync, read: readSkopeoSync },
@@ -69,6 +79,33 @@ function isYaml(text: string): boolean {
   return /^(?:---|%YAML\b|[{[]|-(?:\s|$)|(?:"[^"]*"|'[^']*'|[^\s#"']+)\s*:(?:\s|$))/.test(line);
 }
 
+/**
+ * Whether text is a list of references below a line that only looks like YAML, such as the warning of a tool. In YAML no line
+ * without an indent is a reference alone, but for documents that say nothing else.
+ */
+function isTextBelowNoise(text: string): boolean {
+  if (/^(?:---|%YAML\b)/.test(firstLine(text))) return false;
+  for (let start = 0; start < text.length;) {
+    const end = text.indexOf('\n', start);
+    const line = text
+      .slice(start, Math.min(end < 0 ? text.length : end, start + maxReferenceLength))
+      .trimEnd();
+    start = end < 0 ? text.length : end + 1;
+    if (/^[A-Za-z0-9]\S*[/:]\S*[^\s:]$/.test(line) && isReference(line)) return true;
+  }
+  return false;
+}
+
+function isReference(text: string): boolean {
+  try {
+    parseReference(text);
+    return true;
+  } catch (error) {
+    if (isAirliftError(error)) return false;
+    throw error;
+  }
+}
+
 function readYaml(text: string, into: Collector): void {
   const template = text.includes('{{');
   let known = 0;
@@ -80,7 +117,8 @@ function readYaml(text: string, into: Collector): void {
       template ? `${message} (a Helm chart has to be rendered first: helm template)` : message,
     );
   };
-  for (const document of yamlDocuments(text, into.file, onMistake)) {
+  const remark = (line: number, message: string): void => into.note(line, message);
+  for (const document of yamlDocuments(text, into.file, { mistake: onMistake, remark })) {
     const format = yamlFormats.find(({ recognises }) => recognises(document));
     if (format !== undefined) {
       known++;
@@ -94,7 +132,7 @@ function readYaml(text: string, into: Collector): void {
   if (known === 0 && unknown > 0) {
     into.problem(
       unknown,
-      'YAML, but no kind of list airlift knows; want Kubernetes resources, a compose file, a skopeo sync list, a Hauler or imgpkg manifest, or an airlift lock',
+      'YAML, but no kind of list airlift knows; want Kubernetes resources, a compose file, a kustomization, a list of skopeo sync, Hauler, imgpkg, oc-mirror or Zarf, or an airlift lock',
     );
   }
 }
@@ -108,12 +146,14 @@ function readInto(input: ListInput, into: Collector): void {
   }
   into.begin(input.file);
   const text = input.text.startsWith('\uFEFF') ? input.text.slice(1) : input.text;
-  if (isYaml(text)) {
+  const before = into.entries;
+  if (isYaml(text) && !isTextBelowNoise(text)) {
     readYaml(text, into);
   } else {
     into.format('text');
     readTextList(text, into);
   }
+  if (into.entries === before) into.note(1, 'names no image');
 }
 
 /**

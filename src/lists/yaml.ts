@@ -51,8 +51,16 @@ const maxMerged = 1_000_000;
 /** How many mistakes of one stream are told. */
 const maxMistakes = 100;
 
-/** Told of each mistake in the YAML itself. */
-export type OnMistake = (line: number, message: string) => void;
+/** Takes what is wrong at a line. */
+export type OnLine = (line: number, message: string) => void;
+
+/** What a reader of YAML reports beside the documents. */
+export interface YamlRemarks {
+  /** Mistakes in the YAML itself: their document is left out. */
+  readonly mistake: OnLine;
+  /** What is read as kubectl reads it, and may not be what its author means. */
+  readonly remark: OnLine;
+}
 
 /** The value of a key; the map's own key wins over a merged one. */
 export function valueOf(node: YamlNode | undefined, key: string): YamlNode | undefined {
@@ -135,7 +143,7 @@ class Converter {
 
   constructor(
     readonly lineAt: (offset: number) => number,
-    readonly onMistake: OnMistake,
+    readonly remarks: YamlRemarks,
     merged: { keys: number },
   ) {
     this.#merged = merged;
@@ -153,7 +161,7 @@ class Converter {
     if (isAlias(node)) {
       const target = this.#anchors.get(node.source);
       if (target !== undefined) return target;
-      this.onMistake(line, `the alias *${node.source} points at no earlier node`);
+      this.remarks.mistake(line, `the alias *${node.source} points at no earlier node`);
     }
     if (isSeq(node)) {
       return {
@@ -174,13 +182,30 @@ class Converter {
         if (key === '<<') this.#merge(value, merged);
         else own.push([key, value]);
       }
+      const unique = this.#lastOfEach(own);
       return {
         kind: 'map',
         line,
-        entries: merged.length === 0 ? own : [...own, ...withoutKeysOf(own, merged)],
+        entries: merged.length === 0 ? unique : [...unique, ...withoutKeysOf(unique, merged)],
       };
     }
     return { kind: 'scalar', line, text: isScalar(node) && typeof node.value === 'string' ? node.value : '' };
+  }
+
+  /** The last entry of each key, as kubectl and helm read a map that has a key twice. */
+  #lastOfEach(entries: readonly Entry[]): readonly Entry[] {
+    const last = new Map(entries);
+    if (last.size === entries.length) return entries;
+    const seen = new Set<string>();
+    for (const [key, { line }] of entries) {
+      if (seen.has(key) && key !== '')
+        this.remarks.remark(
+          line,
+          `the key ${JSON.stringify(key.slice(0, 80))} stands twice; its last value counts`,
+        );
+      seen.add(key);
+    }
+    return [...last];
   }
 
   #merge(value: YamlNode, into: Entry[]): void {
@@ -198,37 +223,83 @@ class Converter {
   }
 }
 
+/** How often the quoted text of one stream is indented anew: each time its document is read again. */
+const maxRepairs = 200;
+
+/** Where quoted text stops because its next line is indented too little; undefined where no quoted text does. */
+function endOfUnderindentedQuote(document: Document.Parsed): number | undefined {
+  return document.errors.find(
+    ({ code, message }) => code === 'MISSING_CHAR' && /^Missing closing ['"]quote/.test(message),
+  )?.pos[0];
+}
+
+/** The document of a stream that holds a position, from its own marker to the next one. */
+function rangeOfDocument(text: string, at: number): readonly [start: number, end: number] {
+  const start = text.lastIndexOf('\n---', at);
+  const end = text.indexOf('\n---', at);
+  return [start < 0 ? 0 : start + 1, end < 0 ? text.length : end + 1];
+}
+
 /**
- * Reads a stream of YAML (1.2) documents, JSON among them, one at a time. Documents with mistakes are told and left out.
+ * Reads a stream of YAML (1.2) documents, JSON among them, one at a time. Quoted text whose lines are indented too little is read
+ * all the same, as go-yaml and so kubectl do. Documents with mistakes are reported and left out.
  * @param file names the stream in errors
  * @throws AirliftError `usage` where a document is too large or nested too deep, or merge keys expand too far
  */
-export function* yamlDocuments(text: string, file: string, onMistake: OnMistake): Generator<YamlNode> {
+export function* yamlDocuments(text: string, file: string, onLine: YamlRemarks): Generator<YamlNode> {
   checkLength(text, file);
-  const counter = new LineCounter();
-  const lineAt = (offset: number): number => Math.max(1, counter.linePos(offset).line);
   let mistakes = 0;
-  const mistake: OnMistake = (line, message) => {
-    if (mistakes++ < maxMistakes) onMistake(line, message);
+  const remarks: YamlRemarks = {
+    ...onLine,
+    mistake: (line, message) => {
+      if (mistakes++ < maxMistakes) onLine.mistake(line, message);
+    },
   };
-  const merged = { keys: 0 };
-  const take = (document: Document.Parsed): YamlNode | undefined => {
-    for (const error of document.errors) mistake(lineAt(error.pos[0]), `not YAML: ${error.message}`);
-    if (document.errors.length > 0 || document.contents === null) return undefined;
-    return new Converter(lineAt, mistake, merged).convert(document.contents, document.range[0]);
-  };
+  yield* readStream(text, {
+    file,
+    firstLine: 1,
+    remarks,
+    merged: { keys: 0 },
+    repairs: { left: maxRepairs },
+  });
+}
+
+interface Reading {
+  readonly file: string;
+  /** The line of the file at which the text begins. */
+  readonly firstLine: number;
+  readonly remarks: YamlRemarks;
+  readonly merged: { keys: number };
+  readonly repairs: { left: number };
+}
+
+function* readStream(text: string, reading: Reading): Generator<YamlNode> {
+  const { file, firstLine, remarks, merged, repairs } = reading;
+  const counter = new LineCounter();
+  const lineAt = (offset: number): number => firstLine - 1 + Math.max(1, counter.linePos(offset).line);
+  /** The end of what was read again with quoted text indented anew. */
+  let repaired = 0;
+  function* take(document: Document.Parsed): Generator<YamlNode> {
+    if (document.range[0] < repaired) return;
+    const at = endOfUnderindentedQuote(document);
+    const next = at === undefined ? -1 : text.indexOf('\n', at);
+    if (at !== undefined && next >= 0 && repairs.left-- > 0) {
+      const [start, end] = rangeOfDocument(text, at);
+      const indented = `${text.slice(start, next + 1)}${' '.repeat(maxDepth)}${text.slice(next + 1, end)}`;
+      repaired = end;
+      yield* readStream(indented, { ...reading, firstLine: lineAt(start) });
+      return;
+    }
+    for (const error of document.errors) remarks.mistake(lineAt(error.pos[0]), `not YAML: ${error.message}`);
+    if (document.errors.length > 0 || document.contents === null) return;
+    yield new Converter(lineAt, remarks, merged).convert(document.contents, document.range[0]);
+  }
   const parser = new Parser(counter.addNewLine);
   // The failsafe schema turns nothing into numbers; looking for duplicate keys takes quadratic time.
   const composer = new Composer({ schema: 'failsafe', uniqueKeys: false, logLevel: 'silent' });
   for (const token of parser.parse(text)) {
     checkDepth(token, lineAt, file);
-    for (const document of composer.next(token)) {
-      const node = take(document as Document.Parsed);
-      if (node !== undefined) yield node;
-    }
+    for (const document of composer.next(token)) yield* take(document as Document.Parsed);
   }
-  for (const document of composer.end()) {
-    const node = take(document as Document.Parsed);
-    if (node !== undefined) yield node;
-  }
+  for (const document of composer.end()) yield* take(document as Document.Parsed);
 }

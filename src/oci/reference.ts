@@ -21,6 +21,14 @@ const domain =
 const pathComponent = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const tagPattern = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 
+/** The hosts by which people and programs name Docker Hub. */
+export const dockerHubNames: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1.docker.io'];
+
+/** Whether `text` is the id of an image, as docker and containerd record it, and no name. */
+export function isImageId(text: string): boolean {
+  return /^(?:(?:sha256:)?[0-9a-f]{64}|(?:sha512:)?[0-9a-f]{128})$/.test(text);
+}
+
 /** Whether `text` is a valid tag. */
 export function isTag(text: string): boolean {
   return tagPattern.test(text);
@@ -43,7 +51,7 @@ function splitRegistry(name: string): Repository {
     first !== '' && (/[.:]/.test(first) || first === 'localhost' || first !== first.toLowerCase());
   const registry = isHost ? first : 'docker.io';
   const repository = isHost ? name.slice(slash + 1) : name;
-  if (registry !== 'docker.io' && registry !== 'index.docker.io') return { registry, repository };
+  if (!dockerHubNames.includes(registry)) return { registry, repository };
   return {
     registry: 'docker.io',
     repository: repository.includes('/') ? repository : `library/${repository}`,
@@ -63,7 +71,7 @@ export function parseReference(text: string): Reference {
   };
   if (text === '') bad('empty');
   if (text.includes('://')) bad('has a scheme', `leave out ${text.slice(0, text.indexOf('://') + 3)}`);
-  if (/^[0-9a-f]{64}$/.test(text)) bad('is an image ID, not a name');
+  if (isImageId(text)) bad('is an image ID, not a name');
   const at = text.indexOf('@');
   const digest = at < 0 ? undefined : text.slice(at + 1);
   // First of all: in front of something else than a digest there may be a password.

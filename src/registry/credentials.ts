@@ -1,5 +1,6 @@
 import { AirliftError, messageOf } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
+import { dockerHubNames } from '../oci/reference.js';
 import { readAuthFile, type AuthFileContent } from './auth-file.js';
 import { getFromHelper } from './credential-helper.js';
 import type { ExplicitCredentials, HostSettings } from './options.js';
@@ -9,9 +10,7 @@ export type Credentials =
   | { readonly kind: 'password'; readonly username: string; readonly password: string }
   | { readonly kind: 'identity-token'; readonly token: string };
 
-/** The names under which auth files keep Docker Hub. */
-const dockerHubNames: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1.docker.io'];
-/** The one that docker itself writes, and asks its helpers for. */
+/** The key of Docker Hub that docker itself writes, and asks its helpers for. */
 export const dockerHubKey = 'https://index.docker.io/v1/';
 
 /** An auth file's key as a plain `host[:port][/namespace]`; docker writes whole addresses such as `https://index.docker.io/v1/`. */

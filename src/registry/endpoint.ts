@@ -1,5 +1,5 @@
 import { AirliftError } from '../errors.js';
-import { formatRepository, type Repository } from '../oci/reference.js';
+import { dockerHubNames, formatRepository, type Repository } from '../oci/reference.js';
 import { matchRule, repositoryAt, splitLocation } from './mirror-rules.js';
 import type { MirrorRule } from './options.js';
 import type { TlsBook } from './tls.js';
@@ -138,7 +138,7 @@ export class EndpointBook {
 
   async #findOrigin({ host, scheme, insecure }: Host, registry: string): Promise<string> {
     const { plainHttp, tls } = this.settings;
-    const real = host === 'docker.io' || host === 'index.docker.io' ? dockerHub : host;
+    const real = dockerHubNames.includes(host) ? dockerHub : host;
     const secure = new URL(`https://${real}`).origin;
     const plain = new URL(`http://${real}`).origin;
     if (insecure === true) tls.takeAny(real);

@@ -1,6 +1,6 @@
 import { quoted } from '../oci/quoted.js';
 import { AirliftError, isAirliftError } from '../errors.js';
-import { formatRepository, isRegistry, type Repository } from '../oci/reference.js';
+import { dockerHubNames, formatRepository, isRegistry, type Repository } from '../oci/reference.js';
 
 /** Gives repositories that fit a pattern another path at the site. */
 export interface RenameRule {
@@ -31,7 +31,7 @@ function completePattern(text: string, pattern: string): string {
   const isHost = parts.length > 1 && (/[.:]/.test(first) || first === 'localhost');
   if (!isHost) return `docker.io/${parts.length === 1 ? 'library/' : ''}${pattern}`;
   if (!isRegistry(first)) fail(text, `${quoted(first)} is not a registry host`);
-  return first === 'index.docker.io' ? ['docker.io', ...parts.slice(1)].join('/') : pattern;
+  return dockerHubNames.includes(first) ? ['docker.io', ...parts.slice(1)].join('/') : pattern;
 }
 
 /** The pattern as a regular expression, with one group a wildcard, and the wildcards in their order. */
