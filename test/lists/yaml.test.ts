@@ -5,10 +5,12 @@ import { parseImageList } from '../../src/lists/read.js';
 import { entriesOf, itemsOf, textOf, valueOf, yamlDocuments, type YamlNode } from '../../src/lists/yaml.js';
 
 function read(text: string): YamlNode[] {
-  return [...yamlDocuments(text, 'x', {
-    mistake: (line, message) => assert.fail(`${line}: ${message}`),
-    remark: (line, message) => assert.fail(`${line}: ${message}`),
-  })];
+  return [
+    ...yamlDocuments(text, 'x', {
+      mistake: (line, message) => assert.fail(`${line}: ${message}`),
+      remark: (line, message) => assert.fail(`${line}: ${message}`),
+    }),
+  ];
 }
 
 function refused(text: string, message: RegExp): void {
