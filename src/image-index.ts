@@ -77,7 +77,14 @@ export function createIndex(options: CreateIndexOptions): Promise<IndexSummary> 
  * @throws AirliftError as `createIndex`; `conflict` too where somebody else changed the tag meanwhile
  */
 export function appendToIndex(options: AppendOptions): Promise<IndexSummary> {
+  const { sources, annotations = {}, artifactType, subject } = options;
+  const isEmpty = sources.length === 0 && Object.keys(annotations).length === 0;
   return onIndex(options, async (target) => {
+    if (isEmpty && artifactType === undefined && subject === undefined) {
+      throw new AirliftError('usage', `append to index ${target.name}: nothing to add`, {
+        hint: 'name images to add, or a field of the index with --annotation KEY=VALUE',
+      });
+    }
     const draft = IndexDraft.of(await target.existing());
     addAll(draft, await target.loadAll(options.sources), options.replace);
     await target.setFields(draft, options);

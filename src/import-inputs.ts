@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { Archive } from './archive/archive.js';
 import type { Compression } from './archive/compression.js';
@@ -88,9 +89,13 @@ async function bundleAsArchive(path: string, archive: Archive): Promise<Archive>
 }
 
 /** The error where inputs are whole, and hold nothing to import or save. */
-function nothingIn(inputs: readonly string[]): AirliftError {
+async function nothingIn(inputs: readonly string[]): Promise<AirliftError> {
   const [first = '', ...others] = inputs;
-  const hint = first === '-' || others.length > 0 ? undefined : `tar -tvf ${first} lists what is in it`;
+  const isFile = await stat(first).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+  const hint = isFile && others.length === 0 ? `tar -tvf ${first} lists what is in it` : undefined;
   return new AirliftError(
     'input',
     `read ${inputs.join(', ')}: no image in ${others.length > 0 ? 'them' : 'it'}`,
@@ -102,7 +107,7 @@ async function openBundle(path: string): Promise<Inputs> {
   const reader = await BundleReader.open(path);
   if (reader.counts().images === 0) {
     await reader.close();
-    throw nothingIn([path]);
+    throw await nothingIn([path]);
   }
   return {
     source: reader,
@@ -161,7 +166,7 @@ export async function openInputs(options: InputOptions): Promise<Inputs> {
       warn: (message) => onEvent?.({ event: 'warning', message }),
       signal,
     });
-    if (images.length === 0) throw nothingIn(options.inputs);
+    if (images.length === 0) throw await nothingIn(options.inputs);
     const absent = new Set(images.flatMap((image) => image.absent));
     return {
       source,

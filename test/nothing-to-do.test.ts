@@ -113,4 +113,18 @@ suite('nothing to do is an error that says so', () => {
     }
     assert.deepEqual(readdirSync(dir).sort(), Object.keys(lists).sort());
   });
+
+  test('index append without images and fields, and --platform without a platform', async (t) => {
+    const append = await airlift(['index', 'append', '127.0.0.1:1/team/app:1'], { codes: [2] });
+    assert.match(append.stderr, /^append to index 127\.0\.0\.1:1\/team\/app:1: nothing to add$/m);
+    const path = await archive(t, layoutMembers([{ name: 'a/b:1', image: image('linux/amd64') }]));
+    for (const command of [
+      ['save', path, '--format', 'k3s', '-o', 'x'],
+      ['export', 'a/b:1', '-o', 'x'],
+      ['copy', 'a/b:1', '--to', 'site:5000'],
+    ]) {
+      const { stderr } = await airlift([...command, '--platform', ''], { codes: [2] });
+      assert.match(stderr, /^--platform: names no platform$/m);
+    }
+  });
 });

@@ -30,8 +30,15 @@ export function splitList(values: readonly string[] | undefined): string[] {
 
 /** `--platform` as platforms; undefined where all are meant. */
 export function platformsOf(values: readonly string[] | undefined): Platform[] | undefined {
+  if (values === undefined) return undefined;
   const list = splitList(values);
-  if (list.length === 0 || list.includes('all')) return undefined;
+  // An unset variable of a shell must not mean all platforms.
+  if (list.length === 0) {
+    throw new AirliftError('usage', '--platform: names no platform', {
+      hint: 'write it like --platform linux/amd64,linux/arm64, or leave it out for all',
+    });
+  }
+  if (list.includes('all')) return undefined;
   return list.map(parsePlatformFlag);
 }
 
