@@ -2,6 +2,7 @@ import type { Challenge } from './challenge.js';
 import type { CredentialStore, Credentials } from './credentials.js';
 import type { Endpoint } from './endpoint.js';
 import type { Exchange } from './exchange.js';
+import { verdictOf } from '../oci/guess.js';
 import { covers, formatScopes, mergeScopes, parseScopes, type Scopes } from './scope.js';
 import { basicAuthorization } from './basic.js';
 import { requestToken, tokenServiceOf, type Token, type TokenService } from './token.js';
@@ -139,15 +140,19 @@ export class Authenticator {
     );
     const asked = state.asked.get(keyOf(wish.scopes)) ?? new Map();
     const scopes = mergeScopes(wish.scopes, asked, ...before.map((entry) => entry.scopes));
+    const narrow = mergeScopes(wish.scopes, asked);
     const key = [identity, service.realm.href, keyOf(scopes)].join(' ');
     let underWay = state.underWay.get(key);
     if (underWay === undefined) {
-      underWay = this.#fetchToken(
-        state,
-        service,
-        { ...wish, scopes, signal: undefined },
-        credentials,
-      ).finally(() => state.underWay.delete(key));
+      const fetch = (scopes: Scopes): Promise<string> =>
+        this.#fetchToken(state, service, { ...wish, scopes, signal: undefined }, credentials);
+      underWay = fetch(scopes)
+        .catch((error: unknown) => {
+          // A service may refuse scopes over several repositories that it grants one by one.
+          if (keyOf(scopes) === keyOf(narrow) || verdictOf(error) !== 'absent') throw error;
+          return fetch(narrow);
+        })
+        .finally(() => state.underWay.delete(key));
       state.underWay.set(key, underWay);
     }
     return underWay;

@@ -1,6 +1,7 @@
 import { AirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { algorithmOf } from '../oci/digest.js';
+import { isNo, verdictOf } from '../oci/guess.js';
 import type { OpenContent } from '../oci/target.js';
 import { discard } from './answers.js';
 import type { Call, RegistryClient } from './client.js';
@@ -101,6 +102,55 @@ async function sessionOf(answer: WireAnswer, call: UploadCall): Promise<UploadSe
   return { url: locationOf(answer, call), minChunk: /^\d{1,12}$/.test(text) ? Number(text) : 0 };
 }
 
+/** Remembers where mounts were refused, so that each blob is not asked for in vain. */
+export class MountRefusals {
+  readonly #refused = new Set<string>();
+
+  /** A host that failed over a mount is not asked for one again; a host that refused it, not for these two repositories. */
+  note({ endpoint }: UploadCall, from: string, isFault: boolean): void {
+    this.#refused.add(isFault ? endpoint.origin : `${endpoint.origin} ${from} ${endpoint.repository}`);
+  }
+
+  has({ endpoint }: UploadCall, from: string): boolean {
+    const { origin, repository } = endpoint;
+    return this.#refused.has(origin) || this.#refused.has(`${origin} ${from} ${repository}`);
+  }
+}
+
+/**
+ * Asks for a blob of another repository. Whatever comes of it but a mount or an upload (the registry refuses or fails, the token
+ * service refuses a scope over two repositories) leads to an upload with the target's own token.
+ * @returns undefined where there was no mount
+ * @throws AirliftError `interrupted`
+ */
+async function tryMount(
+  client: RegistryClient,
+  call: UploadCall,
+  uploads: URL,
+  from: string,
+  refusals: MountRefusals,
+): Promise<'mounted' | UploadSession | undefined> {
+  if (refusals.has(call, from)) return undefined;
+  const url = new URL(uploads);
+  url.searchParams.set('mount', call.descriptor.digest);
+  url.searchParams.set('from', from);
+  const request = uploadRequest('POST', url, call);
+  const scopes = mergeScopes(request.scopes, repositoryScope(from, 'pull'));
+  try {
+    const answer = await client.send({ ...request, scopes });
+    if (answer.status === 202) return await sessionOf(answer, call);
+    await discard(answer);
+    if (answer.status === 201) return 'mounted';
+    // A blob that is not there says nothing of other blobs.
+    if (answer.status !== 404) refusals.note(call, from, !isNo(answer.status));
+  } catch (error) {
+    const verdict = verdictOf(error);
+    if (verdict === 'fatal') throw error;
+    refusals.note(call, from, verdict === 'unanswered');
+  }
+  return undefined;
+}
+
 /**
  * Begins an upload, or has the blob mounted (distribution-spec, "Mounting a blob from another repository").
  * @returns undefined where the blob was mounted
@@ -109,24 +159,15 @@ async function sessionOf(answer: WireAnswer, call: UploadCall): Promise<UploadSe
 export async function startUpload(
   client: RegistryClient,
   call: UploadCall,
+  refusals: MountRefusals,
 ): Promise<UploadSession | undefined> {
   const { endpoint, descriptor, mountFrom } = call;
   const url = addressOf(endpoint, 'blobs/uploads/');
   const algorithm = algorithmOf(descriptor.digest);
   if (algorithm !== 'sha256') url.searchParams.set('digest-algorithm', algorithm);
   if (mountFrom !== undefined && mountFrom !== endpoint.repository) {
-    const mount = new URL(url);
-    mount.searchParams.set('mount', descriptor.digest);
-    mount.searchParams.set('from', mountFrom);
-    const request = uploadRequest('POST', mount, call);
-    const answer = await client.send({
-      ...request,
-      scopes: mergeScopes(request.scopes, repositoryScope(mountFrom, 'pull')),
-    });
-    if (answer.status === 202) return sessionOf(answer, call);
-    await discard(answer);
-    if (answer.status === 201) return undefined;
-    // Some registries refuse what they can't mount instead of going on without.
+    const mounted = await tryMount(client, call, url, mountFrom, refusals);
+    if (mounted !== undefined) return mounted === 'mounted' ? undefined : mounted;
   }
   const request = uploadRequest('POST', url, call);
   const answer = await client.send(request);

@@ -1,4 +1,5 @@
 import { AirliftError, isAirliftError } from '../errors.js';
+import { verdictOf } from '../oci/guess.js';
 import type { Pushed } from '../oci/target.js';
 import { discard } from './answers.js';
 import type { Blobs } from './blobs.js';
@@ -13,6 +14,7 @@ import {
   askReached,
   cancelUpload,
   lostUpload,
+  MountRefusals,
   startUpload,
   uploadRequest,
   type UploadCall,
@@ -30,6 +32,7 @@ function statusOf(error: unknown): number {
 export class Uploads {
   /** Sizes of chunks for hosts that did not take whole blobs. */
   readonly #chunkSizes = new Map<string, number>();
+  readonly #mountRefusals = new MountRefusals();
 
   constructor(
     readonly client: RegistryClient,
@@ -49,7 +52,7 @@ export class Uploads {
       const chunkSize = this.#chunkSizeOf(call);
       try {
         // An upload whose answer was lost may have come to its end.
-        if (attempt > 1 && (await this.blobs.exists(call))) return 'uploaded';
+        if (attempt > 1 && (await this.#isThere(call))) return 'uploaded';
         return await this.#try(call, chunkSize);
       } catch (error) {
         if (!(error instanceof AirliftError)) throw error;
@@ -61,6 +64,15 @@ export class Uploads {
         if (!mayPass || attempt > retries) throw error;
       }
       await pause(backoff(attempt, retryDelay), call.doing, call.signal);
+    }
+  }
+
+  async #isThere(call: UploadCall): Promise<boolean> {
+    try {
+      return await this.blobs.exists(call);
+    } catch (error) {
+      if (verdictOf(error) === 'absent') return false;
+      throw error;
     }
   }
 
@@ -87,7 +99,7 @@ export class Uploads {
         if (!isRefused) throw error;
       }
     }
-    const session = await startUpload(this.client, call);
+    const session = await startUpload(this.client, call, this.#mountRefusals);
     if (session === undefined) return 'mounted';
     await this.memory.remember(call, session);
     if (chunkSize === undefined || call.descriptor.size === 0)
