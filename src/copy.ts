@@ -12,7 +12,7 @@ import type { Image } from './oci/source.js';
 import type { PlanRequest } from './plan.js';
 import type { OnEvent } from './progress.js';
 import { Publisher, type Pointed, type PublishOptions, type PublishTotals } from './publish.js';
-import { findCompanions } from './referrers.js';
+import { findCompanions, takeOptional } from './referrers.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 import { mapNames, siteReference, type Site, type SiteName } from './site/names.js';
 import { forEachOf } from './slots.js';
@@ -64,6 +64,8 @@ export interface CopySummary extends Readonly<PublishTotals> {
   readonly target: string;
   readonly copied: readonly CopiedImage[];
   readonly failed: readonly FailedImage[];
+  /** What the destination accepted and does not show, such as images that Harbor has yet to scan. */
+  readonly unread: readonly string[];
   /** Publisher's index digests that the destination could not take: pins by these digests won't work there. */
   readonly lostPins: readonly string[];
 }
@@ -180,6 +182,8 @@ class Copying {
       onExistingTag: this.options.onExistingTag ?? 'overwrite',
       originalIndex: this.options.originalIndex ?? 'auto',
       referrers,
+      warn: (message) => onEvent?.({ event: 'warning', message }),
+      lenient: true,
       indexOnly: this.options.indexOnly,
       onPlanned: ({ reference }, bytes) => {
         const image = formatReference(reference);
@@ -207,12 +211,14 @@ class Copying {
       );
     });
     if (this.#failed.length === 0) await publishing.finish();
+    publisher.tellUnread();
     if (this.#failed.length > 0 && (keepGoing !== true || this.#copied.length === 0)) throw this.#failure();
     return {
       target: to.prefix === undefined ? to.registry : `${to.registry}/${to.prefix}`,
       ...publisher.totals,
       images: this.#copied.filter(({ outcome }) => outcome !== 'skipped').length,
       copied: this.#copied,
+      unread: publisher.unread,
       failed: this.#failed,
       lostPins: this.#lostPins,
     };
@@ -233,8 +239,14 @@ class Copying {
       const manifests = await publishing.publish(image, name, onDone, request.referrers);
       // A lock names the signatures under tags by themselves.
       if (referrers === false || indexOnly === true || request.referrers !== undefined) return;
-      for (const companion of await findCompanions(this.#overlay, image.reference, manifests, { signal }))
-        await this.#publishCompanion(publishing, companion, name);
+      const warn = (message: string): void => onEvent?.({ event: 'warning', message });
+      const source = this.#overlay;
+      for (const companion of await findCompanions(source, image.reference, manifests, { signal, warn })) {
+        const { reference, root } = companion;
+        const load = async (): Promise<void> => void (await loadManifest(source, reference, root, signal));
+        if (await takeOptional(formatReference(reference), { warn, lenient: true }, load))
+          await this.#publishCompanion(publishing, companion, name);
+      }
     } finally {
       release();
     }

@@ -48,6 +48,8 @@ export interface ErrorDetails {
   cause?: unknown;
   /** HTTP status where a registry answered. */
   status?: number | undefined;
+  /** The registry's own code, such as `MANIFEST_BLOB_UNKNOWN` (distribution-spec, "Error Codes"). */
+  reason?: string | undefined;
   /** More lines below the message, where several things are wrong: each is printed on a line of its own. */
   lines?: readonly string[] | undefined;
 }
@@ -60,6 +62,7 @@ export class AirliftError extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
   readonly status: number | undefined;
+  readonly reason: string | undefined;
   /** The message line by line. A line break within one of them came from outside. */
   readonly lines: readonly string[];
 
@@ -71,6 +74,7 @@ export class AirliftError extends Error {
     this.code = code;
     this.hint = details.hint;
     this.status = details.status;
+    this.reason = details.reason;
   }
 }
 

@@ -78,7 +78,7 @@ export async function lookUp(
   entries: Iterable<ListEntry>,
 ): Promise<void> {
   const { images, keepGoing, onEvent, signal } = options;
-  const planner = new Planner(withKept(source, book), book.sink, options);
+  const planner = new Planner(withKept(source, book), book.sink, { ...options, lenient: true });
   const outages = new Outages();
   let resolved = 0;
   await forEachOf(entries, planConcurrency, async ([at, request]) => {

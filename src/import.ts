@@ -45,6 +45,8 @@ export interface ImportSummary extends Readonly<PublishTotals> {
   readonly target: string;
   readonly published: readonly ImportedImage[];
   readonly failed: readonly FailedImage[];
+  /** What the site accepted and does not show, such as images that Harbor has yet to scan. */
+  readonly unread: readonly string[];
   /** Publisher's index digests that the site could not take: pins by these digests won't work there. */
   readonly lostPins: readonly string[];
 }
@@ -110,6 +112,7 @@ class Importing {
           ...{ event: 'image-planned', image: formatReference(reference) },
           ...{ images: inputs.count, bytes },
         }),
+      warn: (message) => onEvent?.({ event: 'warning', message }),
       onEvent,
       signal,
     });
@@ -122,6 +125,7 @@ class Importing {
     if (content !== undefined) onEvent?.({ event: 'planned', images, ...content, resumedBytes: 0 });
     await forEachOf(this.inputs.images, imageConcurrency, (image) => this.#attempt(image));
     await this.#images.finish();
+    this.#publisher.tellUnread();
     const failed = this.#failed;
     // Signatures alone are no success: an image counts only if it was asked for.
     const isAny = this.#published.some(
@@ -131,8 +135,8 @@ class Importing {
       throw failureOf('import', failed, failed.length);
     }
     const target = to.prefix === undefined ? to.registry : `${to.registry}/${to.prefix}`;
-    const { totals } = this.#publisher;
-    return { target, ...totals, published: this.#published, failed, lostPins: this.#lostPins };
+    const { totals, unread } = this.#publisher;
+    return { target, ...totals, unread, published: this.#published, failed, lostPins: this.#lostPins };
   }
 
   /** Publishes an image; with `keepGoing` a failure is noted. */

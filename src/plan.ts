@@ -15,11 +15,17 @@ import { inlineContent } from './oci/inline.js';
 import { platformOfConfig } from './oci/manifest.js';
 import { isForeignLayer, isIndex, isManifest } from './oci/media-types.js';
 import { formatPlatform, isUnknown, type Platform } from './oci/platform.js';
-import { formatRepository, type Reference, type Repository } from './oci/reference.js';
+import { formatReference, formatRepository, type Reference, type Repository } from './oci/reference.js';
 import type { Image, Source } from './oci/source.js';
-import { findCompanions, takeReferrers, type ReferrersWalk } from './referrers.js';
+import {
+  findCompanions,
+  takeOptional,
+  takeReferrers,
+  type Leniency,
+  type ReferrersWalk,
+} from './referrers.js';
 
-export interface PlanOptions {
+export interface PlanOptions extends Leniency {
   /** Platforms to keep; undefined keeps all. */
   readonly platforms?: readonly Platform[] | undefined;
   /** A platform that an image lacks is a warning, not an error. */
@@ -28,7 +34,6 @@ export interface PlanOptions {
   readonly referrers?: boolean | undefined;
   /** `keep` plans only the descriptors of foreign layers, `include` their content too. */
   readonly foreignLayers?: 'keep' | 'include' | undefined;
-  readonly warn?: ((text: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -160,9 +165,9 @@ export class Planner {
 
   #walkOf(repository: Repository, wanted?: ReadonlySet<Digest>): ReferrersWalk {
     const { source } = this;
-    const { signal } = this.options;
+    const { signal, warn, lenient } = this.options;
     const add = (referrer: Descriptor): Promise<void> => this.#add(repository, referrer);
-    return { source, repository, signal, wanted, add, warn: this.options.warn };
+    return { source, repository, signal, wanted, add, warn, lenient };
   }
 
   /** Plans what belongs to an image; for several tags of one image in one repository it is looked for once. */
@@ -185,8 +190,13 @@ export class Planner {
   async #addFound(repository: Repository, subjects: ReadonlySet<Digest>): Promise<Attached> {
     const { signal } = this.options;
     const referrers = await takeReferrers(this.#walkOf(repository), subjects);
-    const companions = await findCompanions(this.source, repository, subjects, { signal });
-    for (const { reference, root } of companions) await this.#add(reference, root);
+    const { warn } = this.options;
+    const companions: Image[] = [];
+    for (const companion of await findCompanions(this.source, repository, subjects, { signal, warn })) {
+      const { reference, root } = companion;
+      if (await takeOptional(formatReference(reference), this.options, () => this.#add(reference, root)))
+        companions.push(companion);
+    }
     const typed = companions.map(({ reference, root }) => ({
       reference,
       root: { ...root, mediaType: this.#types.get(root.digest) ?? root.mediaType },

@@ -1,6 +1,7 @@
 import { AirliftError } from './errors.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
+import { isRefusedReading, verdictOf } from './oci/guess.js';
 import { readableOf } from './oci/readable.js';
 import { formatRepository, type Repository } from './oci/reference.js';
 import type { Source } from './oci/source.js';
@@ -17,6 +18,8 @@ export interface BlobOptions {
   readonly concurrency: number;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Is told where the registry accepted something and refuses to show it. */
+  readonly onUnread?: ((name: string, error: unknown) => void) | undefined;
 }
 
 /** What became of blobs so far. */
@@ -128,7 +131,7 @@ export class BlobPublisher {
     const { descriptor } = node;
     const { digest, size } = descriptor;
     const { onEvent, signal } = this.options;
-    const exists = await this.site.exists(name, descriptor);
+    const exists = await this.site.exists(name, descriptor, { isGuess: true });
     const open: OpenContent = async (offset) => {
       if (node.bytes !== undefined) return readableOf(node.bytes, offset);
       const stream = await whileOpening(signal, (opening) =>
@@ -158,8 +161,29 @@ export class BlobPublisher {
     const [known] = this.#holders.get(digest) ?? [];
     if (known !== undefined) return known;
     for (const other of this.#wanting.get(digest) ?? [])
-      if (other !== name && (await this.site.exists(other, descriptor))) return other;
+      if (other !== name && (await this.#mayMountFrom(other, descriptor))) return other;
     return undefined;
+  }
+
+  /** A mount spares an upload, no more: where nobody knows, there is none. */
+  async #mayMountFrom(other: Repository, descriptor: Descriptor): Promise<boolean> {
+    try {
+      return await this.site.exists(other, descriptor, { isGuess: true });
+    } catch (error) {
+      if (verdictOf(error) === 'fatal') throw error;
+      return false;
+    }
+  }
+
+  /** Whether a blob is there that the registry accepted. Its word counts where it does not let the blob be looked for. */
+  async #isHeld(name: Repository, descriptor: Descriptor): Promise<boolean> {
+    try {
+      return await this.site.exists(name, descriptor);
+    } catch (error) {
+      if (!isRefusedReading(error)) throw error;
+      this.options.onUnread?.(formatRepository(name), error);
+      return true;
+    }
   }
 
   /** Mounts or uploads a blob and reads it back at once: a registry may answer with success and not have it. */
@@ -167,10 +191,10 @@ export class BlobPublisher {
     const { signal } = this.options;
     const mountFrom = (await this.#holderOf(descriptor, name)) ?? repository;
     const how = await this.site.push(name, descriptor, open, { mountFrom, signal });
-    if (await this.site.exists(name, descriptor)) return how;
+    if (await this.#isHeld(name, descriptor)) return how;
     // docker-registry 2.8 answers so to a mount of a blob that is named by sha512.
     if (how === 'mounted') await this.site.push(name, descriptor, open, { signal });
-    if (how === 'mounted' && (await this.site.exists(name, descriptor))) return 'uploaded';
+    if (how === 'mounted' && (await this.#isHeld(name, descriptor))) return 'uploaded';
     throw new AirliftError(
       'registry',
       `push blob ${descriptor.digest} to ${formatRepository(name)}: the registry took it and does not have it`,

@@ -1,8 +1,9 @@
-import { AirliftError, isAirliftError } from './errors.js';
+import { AirliftError, isAirliftError, messageOf } from './errors.js';
 import { mergeWithTag } from './merge-tag.js';
 import type { ComposedIndex } from './oci/compose.js';
 import type { Descriptor } from './oci/descriptor.js';
 import { digestOf, type Digest } from './oci/digest.js';
+import { isRefusedReading, isWithheld } from './oci/guess.js';
 import { platformName } from './oci/index-child.js';
 import { isForeignLayer } from './oci/media-types.js';
 import { readContent, readManifest } from './oci/read.js';
@@ -12,9 +13,10 @@ import type { Image, Source } from './oci/source.js';
 import type { OpenContent } from './oci/target.js';
 import type { BlobNode, ManifestNode } from './graph.js';
 import { Planner } from './plan.js';
+import type { Leniency } from './referrers.js';
 import { BlobPublisher, type BlobOptions, type BlobTotals, type Site } from './publish-blobs.js';
 
-export interface PublishOptions extends BlobOptions {
+export interface PublishOptions extends Omit<BlobOptions, 'onUnread'>, Leniency {
   /** What happens when the tag is there already and points elsewhere; `merge` keeps platforms that only the site has. */
   readonly onExistingTag: 'overwrite' | 'skip' | 'error' | 'merge';
   /**
@@ -31,6 +33,9 @@ export interface PublishOptions extends BlobOptions {
   /** Is told, before an image is moved, the bytes of its blobs that no image before it has. */
   readonly onPlanned?: ((image: Image, bytes: number) => void) | undefined;
 }
+
+/** How many names a warning shows. */
+const shownNames = 5;
 
 /** What publishing has moved so far. */
 export interface PublishTotals extends BlobTotals {
@@ -86,17 +91,37 @@ function openBytes(bytes: Buffer): OpenContent {
 export class Publisher {
   readonly #blobs: BlobPublisher;
   readonly #counts = { images: 0, skippedImages: 0, manifests: 0 };
+  /** What the site accepted and refuses to show, with what it said. */
+  readonly #unread = new Map<string, string>();
 
   constructor(
     private readonly source: Source,
     private readonly site: Site,
     private readonly options: PublishOptions,
   ) {
-    this.#blobs = new BlobPublisher(source, site, options);
+    const onUnread = (name: string, error: unknown): void => void this.#unread.set(name, messageOf(error));
+    this.#blobs = new BlobPublisher(source, site, { ...options, onUnread });
   }
 
   get totals(): Readonly<PublishTotals> {
     return { ...this.#counts, ...this.#blobs.totals };
+  }
+
+  /** The names of what the site accepted and refuses to show. */
+  get unread(): string[] {
+    return [...this.#unread.keys()];
+  }
+
+  /** Warns once of all that the site accepted and refuses to show. To be called at the end. */
+  tellUnread(): void {
+    const [first] = this.#unread.values();
+    if (first === undefined) return;
+    const names = this.unread;
+    const more = names.length > shownNames ? `, and ${names.length - shownNames} more` : '';
+    this.options.warn?.(
+      `pushed, but not read back, because the registry accepted it and does not show it (Harbor, for one, until it has scanned an ` +
+        `image): ${names.slice(0, shownNames).join(', ')}${more}; it said: ${first}`,
+    );
   }
 
   /**
@@ -136,12 +161,23 @@ export class Publisher {
     const tagged = this.#taggedOf(image);
     const before = await this.#before(tagged, name);
     if (before.isKept) return this.#skipped(name, before.there);
-    const root = await readManifest(this.site, name, tagged, { signal });
+    const root = await this.#readPrepared(image, tagged, name);
     const isWanted = onExistingTag === 'merge' && image.original !== undefined;
     const original = isWanted
       ? await readManifest(this.source, image.reference, image.original, { signal })
       : undefined;
     return this.#point(name, tagged, before.there, { root, original, lostPin });
+  }
+
+  /** What was prepared, from the site; from the source where the site does not show it. */
+  async #readPrepared(image: Image, tagged: Descriptor, name: Reference): Promise<ComposedIndex> {
+    const { signal } = this.options;
+    try {
+      return await readManifest(this.site, name, tagged, { signal });
+    } catch (error) {
+      if (!isRefusedReading(error)) throw error;
+      return readManifest(this.source, image.reference, tagged, { signal });
+    }
   }
 
   #taggedOf(image: Image): Descriptor {
@@ -151,7 +187,7 @@ export class Publisher {
   /** What the name points at, and whether that is to stay so. */
   async #before(tagged: Descriptor, name: Reference): Promise<Before> {
     const { onExistingTag } = this.options;
-    const there = await this.#current(name);
+    const there = await this.#current(name, tagged);
     if (there === undefined || there.digest === tagged.digest) return { there, isKept: false };
     if (onExistingTag !== 'error') return { there, isKept: onExistingTag === 'skip' };
     throw new AirliftError(
@@ -183,7 +219,10 @@ export class Publisher {
     const { digest } = top.descriptor;
     if (name.tag !== undefined && there?.digest !== digest)
       await site.tag(name, top.descriptor, openBytes(top.bytes));
-    await this.#readBack(name, top);
+    await this.#readBack(name, top).catch((error: unknown) => {
+      if (!isRefusedReading(error)) throw error;
+      this.#unread.set(formatReference(name), messageOf(error));
+    });
     this.#counts.images++;
     const outcome =
       there?.digest === digest ? 'unchanged' : digest === tagged.digest ? 'published' : 'merged';
@@ -251,21 +290,29 @@ export class Publisher {
     return { root, original: undefined, manifests: new Set([tagged.digest]) };
   }
 
-  async #current(name: Reference): Promise<Descriptor | undefined> {
+  /** @throws AirliftError `exists` where the site withholds what it must be compared with */
+  async #current(name: Reference, tagged: Descriptor): Promise<Descriptor | undefined> {
     if (name.tag === undefined) return undefined;
     try {
       const tagOnly = { registry: name.registry, repository: name.repository, tag: name.tag };
-      return await this.site.resolve(tagOnly, { signal: this.options.signal });
+      return await this.site.resolve(tagOnly, { signal: this.options.signal, isGuess: true });
     } catch (error) {
-      if (isAirliftError(error, 'not-found')) return undefined;
-      throw error;
+      if (!isAirliftError(error, 'not-found')) throw error;
+      if (!isWithheld(error.status) || this.options.onExistingTag === 'overwrite') return undefined;
+      // A rerun, before the image was scanned.
+      if (await this.site.exists(name, tagged)) return tagged;
+      throw new AirliftError(
+        'exists',
+        `publish ${formatReference(name)}: the tag is taken, and the registry does not show by what (${error.status})`,
+        { cause: error, status: error.status, hint: '--on-existing-tag overwrite replaces it' },
+      );
     }
   }
 
   async #plan(image: Image, wanted: readonly Digest[] | undefined): Promise<ImagePlan> {
     const plan = { blobs: [] as BlobNode[], manifests: [] as ManifestNode[] };
     const seen = new Set<Digest>();
-    const { signal, hasForeign, referrers = true } = this.options;
+    const { signal, hasForeign, referrers = true, warn, lenient } = this.options;
     const sink = {
       has: (digest: Digest) => seen.has(digest),
       blob: (node: BlobNode) => {
@@ -279,12 +326,15 @@ export class Publisher {
         plan.manifests.push(node);
       },
     };
-    const subjects = await new Planner(this.source, sink, { referrers, signal }).planImage(image, wanted);
+    const subjects = await new Planner(this.source, sink, { referrers, signal, warn, lenient }).planImage(
+      image,
+      wanted,
+    );
     return { ...plan, subjects };
   }
 
   async #pushManifest(node: ComposedIndex, name: Repository): Promise<void> {
-    if (await this.site.exists(name, node.descriptor)) return;
+    if (await this.site.exists(name, node.descriptor, { isGuess: true })) return;
     const pushed = await this.site.push(name, node.descriptor, openBytes(node.bytes), {
       signal: this.options.signal,
     });

@@ -1,7 +1,8 @@
-import { AirliftError, isAirliftError } from './errors.js';
+import { AirliftError, isAirliftError, messageOf } from './errors.js';
 import { IndexSources, type IndexSource, type LoadedSource } from './index-sources.js';
 import type { ComposedIndex, IndexDraft } from './oci/compose.js';
 import type { Digest } from './oci/digest.js';
+import { isRefusedReading } from './oci/guess.js';
 import { childrenOf, type ExistingIndex, type IndexChild } from './oci/index-child.js';
 import { parseManifest } from './oci/manifest.js';
 import { isIndex } from './oci/media-types.js';
@@ -81,7 +82,8 @@ export class TaggedIndex {
 
   async #current(): Promise<Digest | undefined> {
     try {
-      return (await this.#registry.resolve(this.options.target, { signal: this.options.signal })).digest;
+      const { signal } = this.options;
+      return (await this.#registry.resolve(this.options.target, { signal, isGuess: true })).digest;
     } catch (error) {
       if (isAirliftError(error, 'not-found')) return undefined;
       throw error;
@@ -137,11 +139,24 @@ export class TaggedIndex {
       const { subject } = parseManifest(index.bytes, index.descriptor.mediaType, `index ${this.name}`);
       if (subject !== undefined) await this.#registry.push(target, index.descriptor, open, { signal });
       await this.#registry.tag(target, index.descriptor, open);
-      const held = await this.#registry.resolve(target, { signal });
-      if (held.digest !== index.descriptor.digest) throw this.#touched(held.digest, index.descriptor.digest);
+      await this.#readBack(index.descriptor.digest);
     }
     const { mediaType, digest } = index.descriptor;
     return { reference: this.name, mediaType, digest, previous, children: children.length, copied };
+  }
+
+  async #readBack(want: Digest): Promise<void> {
+    const { target, signal, onEvent } = this.options;
+    try {
+      const held = await this.#registry.resolve(target, { signal });
+      if (held.digest !== want) throw this.#touched(held.digest, want);
+    } catch (error) {
+      if (!isRefusedReading(error)) throw error;
+      onEvent?.({
+        event: 'warning',
+        message: `accepted, and not shown by the registry: ${messageOf(error)}`,
+      });
+    }
   }
 
   async #copy(children: readonly IndexChild[]): Promise<number> {
@@ -151,6 +166,8 @@ export class TaggedIndex {
       concurrency: 8,
       onExistingTag: 'overwrite',
       originalIndex: 'auto',
+      warn: (message) => onEvent?.({ event: 'warning', message }),
+      lenient: true,
       onEvent,
       signal,
     });

@@ -11,13 +11,19 @@ export interface PushOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface ExistsOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** It is pushed where it is not there: everything that counts as not there (`verdictOf`) is a no. */
+  readonly isGuess?: boolean | undefined;
+}
+
 /** What became of a push: bytes sent, mounted from another repository, or already there. */
 export type Pushed = 'uploaded' | 'mounted' | 'existed';
 
 /** Where content goes: a registry, an archive. Blobs are pushed before the manifests that name them, children before parents, tags last. */
 export interface Target {
   /** Whether the repository holds the content, in full. */
-  exists(repository: Repository, descriptor: Descriptor): Promise<boolean>;
+  exists(repository: Repository, descriptor: Descriptor, options?: ExistsOptions): Promise<boolean>;
   /** Puts a blob, or a manifest by its digest, there. The content is verified against the descriptor on its way. */
   push(
     repository: Repository,

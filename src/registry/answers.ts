@@ -173,6 +173,6 @@ export async function refusal(answer: WireAnswer, context: RefusalContext): Prom
   return new AirliftError(
     code,
     context.scrub(`${context.doing}: ${happened} (${status}${ownCode}${pageNote})${message}`),
-    { status, hint: hintFor(answer, context, html, page) },
+    { status, reason: fault?.code, hint: hintFor(answer, context, html, page) },
   );
 }

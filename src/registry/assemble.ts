@@ -1,11 +1,13 @@
 import { isAirliftError } from '../errors.js';
 import { discard } from './answers.js';
+import { Accepted } from './accepted.js';
 import { Authenticator } from './authenticator.js';
 import { Blobs } from './blobs.js';
 import { RegistryClient } from './client.js';
 import { CredentialStore } from './credentials.js';
 import { EndpointBook } from './endpoint.js';
 import { Exchange } from './exchange.js';
+import { Guesses } from './guesses.js';
 import { Manifests } from './manifests.js';
 import type { RegistryHooks, RegistryOptions } from './options.js';
 import { proxyFinder } from './proxy.js';
@@ -29,6 +31,8 @@ export interface RegistryParts {
   readonly fallback: ReferrersFallback;
   readonly blobs: Blobs;
   readonly uploads: Uploads;
+  readonly guesses: Guesses;
+  readonly accepted: Accepted;
 }
 
 async function speaksTls(exchange: Exchange, origin: string, registry: string): Promise<boolean> {
@@ -94,6 +98,7 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
   });
   const manifests = new Manifests(client, budget);
   const blobs = new Blobs(client);
+  const guesses = new Guesses();
   return {
     wire,
     exchange,
@@ -101,8 +106,10 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
     book,
     reading: new Reading(book, { warn, note }),
     manifests,
-    fallback: new ReferrersFallback(manifests),
+    fallback: new ReferrersFallback(manifests, guesses, warn),
     blobs,
+    guesses,
+    accepted: new Accepted(options.settleTime ?? 20_000, options.retryDelay ?? 500),
     uploads: new Uploads(client, blobs, options.chunkSize, new UploadMemory(options.uploadsDirectory)),
   };
 }

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
-import { discard, refusal } from './answers.js';
+import { discard, isHtml, refusal } from './answers.js';
 import type { Call, RegistryClient } from './client.js';
 import { addressOf, type Endpoint } from './endpoint.js';
 import { repositoryScope } from './scope.js';
@@ -147,6 +147,8 @@ export class Blobs {
     if (answer.status === 404) return false;
     if (answer.status !== 200) throw await this.client.refusal(answer, request, 'blob');
     const length = lengthOf(answer);
+    if (isHtml(answer) && length !== call.descriptor.size)
+      throw await this.client.refusal(answer, request, 'blob');
     return (
       length === undefined ||
       length === call.descriptor.size ||

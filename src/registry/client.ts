@@ -21,6 +21,8 @@ export interface Call {
   readonly signal?: AbortSignal | undefined;
   /** Do not try again after a fault. */
   readonly once?: boolean | undefined;
+  /** Ends the retries at an answer that would be retried otherwise. */
+  readonly isFinal?: ((answer: WireAnswer) => boolean) | undefined;
   /** The answer is small, at most so many bytes: where it breaks off it is asked for again. */
   readonly whole?: number | undefined;
 }
@@ -59,6 +61,7 @@ export class RegistryClient {
         doing,
         registry: endpoint.registry,
         once: call.once,
+        isFinal: call.isFinal,
         whole: call.whole,
       });
       if (!isOwn || answer.url.origin !== endpoint.origin || challenged >= maxChallenges) return answer;

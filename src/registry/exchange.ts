@@ -16,6 +16,8 @@ export interface ExchangeRequest extends WireRequest {
   readonly authorization?: string | undefined;
   /** Do not try again: the caller has a better way. */
   readonly once?: boolean | undefined;
+  /** Ends the retries at an answer that would be retried otherwise. */
+  readonly isFinal?: ((answer: WireAnswer) => boolean) | undefined;
   /** Read a body of at most so many bytes before the answer is given, so that one that breaks off is asked for again. */
   readonly whole?: number | undefined;
 }
@@ -59,7 +61,8 @@ export class Exchange {
       let wait = backoff(attempt, retryDelay);
       try {
         const answer = await this.#follow(request);
-        if (last || !isPassing(answer.status)) return await received(answer, request);
+        const isFinal = request.isFinal?.(answer) === true;
+        if (last || isFinal || !isPassing(answer.status)) return await received(answer, request);
         wait = this.#askedWait(answer, request) ?? wait;
         await discard(answer);
       } catch (error) {
@@ -135,9 +138,11 @@ export class Exchange {
         body = undefined;
       }
       await discard(answer);
-      const next = redirectTarget(url, location, request.doing);
+      const next = redirectTarget(url, location, request.doing, answer.status);
       if (hop >= maxRedirects)
-        throw new AirliftError('registry', `${request.doing}: redirected more than ${maxRedirects} times`);
+        throw new AirliftError('registry', `${request.doing}: redirected more than ${maxRedirects} times`, {
+          status: answer.status,
+        });
       if (next.origin !== url.origin) authorization = undefined;
       url = next;
     }
@@ -186,20 +191,23 @@ async function received(answer: WireAnswer, { whole, doing }: ExchangeRequest): 
  * Where a redirect leads (`Location`, RFC 9110 section 10.2.2, resolved by RFC 3986 section 5).
  * @throws AirliftError `registry` where that is no HTTP address, or where it gives up TLS
  */
-function redirectTarget(from: URL, location: string, doing: string): URL {
+function redirectTarget(from: URL, location: string, doing: string, status: number): URL {
   const shown = redactAddress(location, from);
   let next: URL;
   try {
     next = new URL(location, from);
   } catch (cause) {
-    throw new AirliftError('registry', `${doing}: redirected to an invalid address`, { cause });
+    throw new AirliftError('registry', `${doing}: redirected to an invalid address`, { cause, status });
   }
   if (next.protocol !== 'https:' && next.protocol !== 'http:')
-    throw new AirliftError('registry', `${doing}: redirected to ${next.protocol} address ${shown}`);
+    throw new AirliftError('registry', `${doing}: redirected to ${next.protocol} address ${shown}`, {
+      status,
+    });
   if (from.protocol === 'https:' && next.protocol === 'http:')
     throw new AirliftError(
       'registry',
       `${doing}: redirected from HTTPS to plain HTTP at ${shown}, which is not followed`,
+      { status },
     );
   next.username = '';
   next.password = '';

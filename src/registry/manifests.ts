@@ -1,11 +1,14 @@
 import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest, type Digest } from '../oci/digest.js';
+import { isNo } from '../oci/guess.js';
 import { manifestTypeOf, maxManifestSize } from '../oci/manifest.js';
 import { isManifest, isSchema1, manifestAccept } from '../oci/media-types.js';
 import { discard, isHtml, readBody } from './answers.js';
+import type { BlobCall } from './blobs.js';
 import type { Call, RegistryClient } from './client.js';
 import { addressOf, type Endpoint } from './endpoint.js';
+import { hasLayerUrls, withLayerUrlsHint } from './layer-urls.js';
 import type { RateBudgetKeeper } from './rate-budget.js';
 import { repositoryScope } from './scope.js';
 import { headerOf, lengthOf, type WireAnswer } from './wire.js';
@@ -16,12 +19,15 @@ export interface FetchedManifest {
   readonly bytes: Buffer;
 }
 
-interface ManifestCall {
+export interface ManifestCall {
   readonly endpoint: Endpoint;
   /** A tag or a digest. */
   readonly name: string;
   readonly doing: string;
   readonly signal?: AbortSignal | undefined;
+  /** As in `Call`. */
+  readonly once?: boolean | undefined;
+  readonly isFinal?: Call['isFinal'];
 }
 
 const accept = manifestAccept.join(', ');
@@ -49,7 +55,7 @@ export class Manifests {
 
   /**
    * What a tag or digest points at, by `HEAD` where the registry answers that in full, else undefined.
-   * @param isGuess a registry that is known to answer `HEAD` is believed that the manifest is not there
+   * @param isGuess a registry that is known to answer `HEAD` is believed where it says no
    * @throws AirliftError
    */
   async head(call: ManifestCall, isGuess = false): Promise<Descriptor | undefined> {
@@ -58,7 +64,7 @@ export class Manifests {
     await discard(answer);
     if (answer.status === 401 || answer.status === 429 || answer.status >= 500)
       throw await this.client.refusal(answer, call, 'manifest');
-    if (isGuess && answer.status === 404 && this.#answerHead.has(origin))
+    if (isGuess && isNo(answer.status) && answer.status !== 200 && this.#answerHead.has(origin))
       throw await this.client.refusal(answer, call, 'manifest');
     const digest = headerOf(answer, 'docker-content-digest');
     const size = lengthOf(answer);
@@ -122,14 +128,17 @@ export class Manifests {
     return { descriptor: { mediaType, digest, size: bytes.byteLength }, bytes };
   }
 
-  /** Whether a manifest is there, in full. */
-  async exists(endpoint: Endpoint, descriptor: Descriptor, doing: string): Promise<boolean> {
-    const call = { endpoint, name: descriptor.digest, doing };
+  /**
+   * Whether a manifest is there, in full.
+   * @throws AirliftError where the registry says neither yes nor 404
+   */
+  async exists({ descriptor, ...rest }: BlobCall): Promise<boolean> {
+    const call = { ...rest, name: descriptor.digest };
     const answer = await this.client.send(this.#call('HEAD', call));
     await discard(answer);
     if (answer.status === 404) return false;
-    if (answer.status === 405) return this.#existsByGet(call);
-    if (answer.status !== 200) throw await this.client.refusal(answer, call, 'manifest');
+    if (answer.status === 405 || answer.status === 501) return this.#existsByGet(call);
+    if (answer.status !== 200 || isHtml(answer)) throw await this.client.refusal(answer, call, 'manifest');
     const digest = headerOf(answer, 'docker-content-digest');
     const size = lengthOf(answer);
     const isSame =
@@ -155,6 +164,20 @@ export class Manifests {
    * @throws AirliftError `digest-mismatch` where the registry says that it holds something else now
    */
   async put(call: ManifestCall, descriptor: Descriptor, bytes: Uint8Array): Promise<WireAnswer['headers']> {
+    if (!hasLayerUrls(bytes)) return this.#put(call, descriptor, bytes);
+    try {
+      // docker-registry answers 500 to layers with urls, however often: the first such answer is looked at.
+      return await this.#put({ ...call, isFinal: ({ status }) => status === 500 }, descriptor, bytes);
+    } catch (error) {
+      if (!(error instanceof AirliftError) || error.status !== 500 || error.reason === 'UNKNOWN')
+        throw withLayerUrlsHint(error);
+    }
+    return this.#put(call, descriptor, bytes).catch((error: unknown) => {
+      throw withLayerUrlsHint(error);
+    });
+  }
+
+  async #put(call: ManifestCall, descriptor: Descriptor, bytes: Uint8Array): Promise<WireAnswer['headers']> {
     const request: Call = {
       ...this.#call('PUT', call),
       headers: { 'content-type': descriptor.mediaType },
@@ -170,7 +193,7 @@ export class Manifests {
   }
 
   #call(method: Call['method'], call: ManifestCall): Call {
-    const { endpoint, name, doing, signal } = call;
+    const { endpoint, name, doing, signal, once, isFinal } = call;
     return {
       endpoint,
       method,
@@ -179,6 +202,8 @@ export class Manifests {
       scopes: repositoryScope(endpoint.repository, 'pull'),
       doing,
       signal,
+      once,
+      isFinal,
     };
   }
 }

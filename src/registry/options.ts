@@ -104,6 +104,11 @@ export interface RegistryOptions extends TlsOptions {
   readonly retryDelay?: number | undefined;
   /** The most milliseconds to wait because a registry asks for it (`Retry-After`). Default 5 minutes. */
   readonly maxRetryAfter?: number | undefined;
+  /**
+   * Milliseconds for which something is looked for again that a registry accepted and does not show yet, or whose parts it does
+   * not see yet. Default 20 000.
+   */
+  readonly settleTime?: number | undefined;
   readonly rateBudget?: RateBudget | undefined;
   /** Milliseconds without a byte after which a connection counts as broken. Default 60 000. */
   readonly idleTimeout?: number | undefined;

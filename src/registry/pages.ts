@@ -40,15 +40,9 @@ export function nextPage(answer: WireAnswer, doing: string): URL | undefined {
 
 /**
  * Reads a list that comes in pages (distribution-spec, "Listing Tags", "Listing Referrers").
- * @param isMissing which statuses of the first page mean that there is no list; it ends with that
  * @throws AirliftError `registry` where the pages lead to another host or in a circle, or a `Link` header is malformed
  */
-export async function* pages(
-  client: RegistryClient,
-  first: Call,
-  thing: string,
-  isMissing: (answer: WireAnswer) => boolean,
-): AsyncGenerator<Page> {
+export async function* pages(client: RegistryClient, first: Call, thing: string): AsyncGenerator<Page> {
   const seen = new Set<string>();
   let total = 0;
   let url: URL | undefined = first.url;
@@ -59,10 +53,6 @@ export async function* pages(
       throw new AirliftError('registry', `${first.doing}: the pages do not come to an end`);
     seen.add(url.href);
     const answer = await client.send({ ...first, url, whole: maxPage });
-    if (seen.size === 1 && isMissing(answer)) {
-      answer.body.on('error', () => undefined).destroy();
-      return;
-    }
     if (answer.status !== 200) throw await client.refusal(answer, first, thing);
     const bytes = await readBody(answer.body, maxPage, first.doing);
     total += bytes.length;

@@ -1,11 +1,13 @@
 import { AirliftError, isAirliftError } from '../errors.js';
-import { isObject, type Descriptor } from '../oci/descriptor.js';
+import type { Descriptor } from '../oci/descriptor.js';
 import { digestOf, type Digest } from '../oci/digest.js';
-import { parseJsonObject, parseManifest } from '../oci/manifest.js';
-import { isIndex, ociIndex } from '../oci/media-types.js';
-import type { Endpoint } from './endpoint.js';
+import { isWithheld, verdictOf } from '../oci/guess.js';
+import { parseManifest } from '../oci/manifest.js';
+import { ociIndex } from '../oci/media-types.js';
+import { addressOf, type Endpoint } from './endpoint.js';
+import type { Guesses } from './guesses.js';
 import type { Manifests } from './manifests.js';
-import { referrersTag } from './referrers.js';
+import { parseReferrers, referrersTag } from './referrers.js';
 
 export interface NewReferrer {
   readonly endpoint: Endpoint;
@@ -15,16 +17,31 @@ export interface NewReferrer {
   readonly signal: AbortSignal | undefined;
 }
 
+/** A list to add to: as it came, with the digests of its entries. */
+interface OpenList {
+  readonly json: Record<string, unknown>;
+  readonly digests: readonly Digest[];
+}
+
 /**
  * Keeps the list of referrers under the fallback tag, for registries that do not keep it themselves (distribution-spec,
  * "Pushing Manifests with Subject" and "Referrers Tag Schema").
  */
 export class ReferrersFallback {
   readonly #queues = new Map<string, Promise<void>>();
+  readonly #warned = new Set<string>();
 
-  constructor(readonly manifests: Manifests) {}
+  constructor(
+    readonly manifests: Manifests,
+    readonly guesses: Guesses,
+    readonly warn: (text: string) => void,
+  ) {}
 
-  /** Adds a manifest to the list of what refers to `subject`. Additions to one list wait for each other. */
+  /**
+   * Adds a manifest to the list of what refers to `subject`. Additions to one list wait for each other. Where the tag holds
+   * something else, or the registry refuses the list, the manifest stays as it was pushed, by its digest, and that is told.
+   * @throws AirliftError where the registry fails
+   */
   async add(referrer: NewReferrer, subject: Digest): Promise<void> {
     const { endpoint } = referrer;
     const key = `${endpoint.origin}/${endpoint.repository}@${subject}`;
@@ -42,36 +59,54 @@ export class ReferrersFallback {
     const { endpoint, descriptor, bytes, signal } = referrer;
     const doing = `${referrer.doing}: list it among the referrers of ${subject}`;
     const call = { endpoint, name: referrersTag(subject), doing, signal };
-    const index = await this.#read(call);
-    const listed = index.manifests;
-    if (listed.some((entry) => isObject(entry) && entry['digest'] === descriptor.digest)) return;
+    const list = await this.#read(call, subject);
+    if (list === undefined) {
+      this.#leave(referrer, subject, `the tag ${call.name} holds something else than a list of referrers`);
+      return;
+    }
+    if (list.digests.includes(descriptor.digest)) return;
     const manifest = parseManifest(bytes, descriptor.mediaType, `manifest ${descriptor.digest}`);
     const artifactType =
       manifest.artifactType ?? (manifest.kind === 'manifest' ? manifest.config?.mediaType : undefined);
     const { mediaType, digest, size } = descriptor;
-    listed.push({ mediaType, digest, size, annotations: manifest.annotations, artifactType });
-    const content = Buffer.from(JSON.stringify(index));
-    await this.manifests.put(
-      call,
-      { mediaType: ociIndex, digest: digestOf(content), size: content.byteLength },
-      content,
-    );
+    const entry = { mediaType, digest, size, annotations: manifest.annotations, artifactType };
+    const listed = Array.isArray(list.json['manifests']) ? (list.json['manifests'] as unknown[]) : [];
+    const content = Buffer.from(JSON.stringify({ ...list.json, manifests: [...listed, entry] }));
+    const index = { mediaType: ociIndex, digest: digestOf(content), size: content.byteLength };
+    try {
+      await this.manifests.put(call, index, content);
+    } catch (error) {
+      if (verdictOf(error) !== 'absent' || !(error instanceof AirliftError)) throw error;
+      this.#leave(referrer, subject, `the registry refuses the list of referrers (${error.status ?? 'no'})`);
+    }
   }
 
-  async #read(call: Parameters<Manifests['get']>[0]): Promise<{ manifests: unknown[] }> {
+  /** The list to add to, a new one where there is none; undefined where the tag is taken by something else. */
+  async #read(call: Parameters<Manifests['get']>[0], subject: Digest): Promise<OpenList | undefined> {
+    const { endpoint, name } = call;
     try {
-      const { bytes, descriptor } = await this.manifests.get(call);
-      const json = parseJsonObject(bytes, `referrers under tag ${call.name}`);
-      if (isIndex(descriptor.mediaType) && Array.isArray(json['manifests']))
-        return { ...json, manifests: json['manifests'] };
-      throw new AirliftError(
-        'conflict',
-        `${call.doing}: tag ${call.name} holds something else than a list of referrers`,
+      const { bytes } = await this.guesses.ask(endpoint, addressOf(endpoint, `manifests/${name}`), () =>
+        this.manifests.get(call),
       );
+      const list = parseReferrers(bytes, subject);
+      return list && { json: list.json, digests: list.entries.map(({ digest }) => digest) };
     } catch (error) {
+      // Content that is not what it claims to be is no list either.
+      if (isAirliftError(error, 'input', 'unsupported', 'digest-mismatch')) return undefined;
       if (!isAirliftError(error, 'not-found')) throw error;
+      // A list that is withheld would be lost.
+      if (isWithheld(error.status)) return undefined;
     }
-    const index = { schemaVersion: 2, mediaType: ociIndex, manifests: [] };
-    return index;
+    return { json: { schemaVersion: 2, mediaType: ociIndex, manifests: [] }, digests: [] };
+  }
+
+  #leave({ endpoint, descriptor }: NewReferrer, subject: Digest, why: string): void {
+    const key = `${endpoint.origin}/${endpoint.repository}@${subject}`;
+    if (this.#warned.has(key)) return;
+    this.#warned.add(key);
+    this.warn(
+      `${endpoint.registry}/${endpoint.repository}: ${why}: ${descriptor.digest} is pushed by digest, and tools that list ` +
+        `referrers do not find it at ${subject}`,
+    );
   }
 }

@@ -1,31 +1,59 @@
-import { AirliftError } from '../errors.js';
+import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
-import { algorithmOf, hexOf, type Digest } from '../oci/digest.js';
-import { parseManifest, type Index } from '../oci/manifest.js';
+import { algorithmOf, digestOf, hexOf, type Digest } from '../oci/digest.js';
+import { verdictOf } from '../oci/guess.js';
+import { parseDescriptors, parseJsonObject } from '../oci/manifest.js';
 import { isIndex, ociIndex } from '../oci/media-types.js';
+import { isUnknown } from '../oci/platform.js';
+import { isHtml } from './answers.js';
 import type { RegistryClient } from './client.js';
 import { addressOf, type Endpoint } from './endpoint.js';
+import type { Guesses } from './guesses.js';
 import type { Manifests } from './manifests.js';
-import { pages } from './pages.js';
+import { pages, type Page } from './pages.js';
 import { repositoryScope } from './scope.js';
-import { headerOf, type WireAnswer } from './wire.js';
-
-/** Statuses by which registries without the referrers API answer. */
-const noApi: ReadonlySet<number> = new Set([400, 404, 405, 406, 501]);
 
 /** The tag under which referrers stand in registries without the API (distribution-spec, "Referrers Tag Schema"). */
 export function referrersTag(digest: Digest): string {
   return `${algorithmOf(digest).slice(0, 32)}-${hexOf(digest).slice(0, 64)}`;
 }
 
-function asIndex(bytes: Uint8Array, mediaType: string, what: string): Index {
-  const parsed = parseManifest(bytes, mediaType, what);
-  if (parsed.kind === 'index') return parsed;
-  throw new AirliftError('registry', `parse ${what}: not an image index`);
+/** A list of referrers. */
+export interface ReferrersList {
+  readonly json: Record<string, unknown>;
+  readonly entries: readonly Descriptor[];
 }
 
-function hasIndex(answer: WireAnswer): boolean {
-  return isIndex((headerOf(answer, 'content-type') ?? '').split(';')[0]?.trim() ?? '');
+/**
+ * Reads a list of referrers, told by its content: registries label it in many ways.
+ * @returns undefined where it is none: no JSON, the subject itself (GitLab resolves the tag `sha256-HEX` to the digest
+ *   `sha256:HEX`), a manifest, or the index of an image, whose entries all have platforms
+ * @throws AirliftError `input` where an entry is malformed or a limit is exceeded
+ */
+export function parseReferrers(bytes: Uint8Array, subject: Digest): ReferrersList | undefined {
+  const what = `referrers of ${subject}`;
+  if (digestOf(bytes, algorithmOf(subject)) === subject) return undefined;
+  let json: Record<string, unknown>;
+  try {
+    json = parseJsonObject(bytes, what);
+  } catch (error) {
+    // With a cause it is no JSON; without one it exceeds a limit, or is no object.
+    if (isAirliftError(error, 'input') && (error.cause !== undefined || !isJsonObjectLike(bytes)))
+      return undefined;
+    throw error;
+  }
+  const { mediaType, manifests } = json;
+  const isOther = typeof mediaType === 'string' && mediaType !== '' && !isIndex(mediaType);
+  if (isOther || 'config' in json || 'layers' in json || manifests === undefined) return undefined;
+  if (manifests !== null && !Array.isArray(manifests)) return undefined;
+  const entries = parseDescriptors(manifests ?? [], what);
+  const isOfImages = ({ platform }: Descriptor): boolean => platform !== undefined && !isUnknown(platform);
+  if (entries.length > 0 && entries.every(isOfImages)) return undefined;
+  return { json, entries: entries.filter(({ digest }) => digest !== subject) };
+}
+
+function isJsonObjectLike(bytes: Uint8Array): boolean {
+  return Buffer.from(bytes.subarray(0, 64)).toString('utf8').trimStart().startsWith('{');
 }
 
 export interface ReferrersCall {
@@ -35,43 +63,79 @@ export interface ReferrersCall {
   readonly signal?: AbortSignal | undefined;
 }
 
-/**
- * What refers to a digest: by the API, page by page, or from the fallback tag (distribution-spec, "Listing Referrers").
- * A repository without referrers, or none at all, gives an empty list.
- */
-export async function* listReferrers(
-  client: RegistryClient,
-  manifests: Manifests,
-  call: ReferrersCall,
-): AsyncGenerator<Descriptor> {
+export interface ReferrersParts {
+  readonly client: RegistryClient;
+  readonly manifests: Manifests;
+  readonly guesses: Guesses;
+}
+
+interface FirstPage {
+  readonly entries: readonly Descriptor[];
+  readonly rest: AsyncGenerator<Page>;
+}
+
+/** Asks the API for the first page. @throws AirliftError `not-found` where there is no API */
+function askApi({ client, guesses }: ReferrersParts, call: ReferrersCall): Promise<FirstPage> {
   const { endpoint, digest, doing, signal } = call;
   const url = addressOf(endpoint, `referrers/${digest}`);
+  const headers = { accept: ociIndex };
   const scopes = repositoryScope(endpoint.repository, 'pull');
-  const request = {
-    endpoint,
-    method: 'GET' as const,
-    url,
-    headers: { accept: ociIndex },
-    scopes,
-    doing,
-    signal,
-  };
-  const isMissing = (answer: WireAnswer): boolean =>
-    noApi.has(answer.status) || (answer.status === 200 && !hasIndex(answer));
-  let hasApi = false;
-  for await (const { bytes } of pages(client, request, 'referrers', isMissing)) {
-    hasApi = true;
-    yield* asIndex(bytes, ociIndex, `referrers of ${digest}`).manifests;
-  }
-  if (hasApi) return;
-  const fallback = { endpoint, name: referrersTag(digest), doing, signal };
-  let index: Index;
+  const request = { endpoint, method: 'GET' as const, url, headers, scopes, doing, signal };
+  return guesses.ask(endpoint, url, async (patience) => {
+    const rest = pages(client, { ...request, ...patience }, 'referrers');
+    const page = await rest.next();
+    const list =
+      page.done === true || isHtml(page.value.answer) ? undefined : parseReferrers(page.value.bytes, digest);
+    if (list === undefined)
+      throw new AirliftError('not-found', `${doing}: the answer is no list of referrers`);
+    return { entries: list.entries, rest };
+  });
+}
+
+/** The entries under the fallback tag. @throws AirliftError `not-found` where there is no list */
+async function askTag(
+  { manifests, guesses }: ReferrersParts,
+  call: ReferrersCall,
+): Promise<readonly Descriptor[]> {
+  const { endpoint, digest, doing, signal } = call;
+  const name = referrersTag(digest);
+  const { bytes } = await guesses.ask(endpoint, addressOf(endpoint, `manifests/${name}`), (patience) =>
+    manifests.get({ endpoint, name, doing, signal, ...patience }),
+  );
+  return parseReferrers(bytes, digest)?.entries ?? [];
+}
+
+/**
+ * What refers to a digest: by the API, page by page, or from the fallback tag (distribution-spec, "Listing Referrers"). The list
+ * is empty for everything that counts as not there (`verdictOf`).
+ * @throws AirliftError where nobody knows; what there is under the fallback tag is given before that
+ */
+export async function* listReferrers(parts: ReferrersParts, call: ReferrersCall): AsyncGenerator<Descriptor> {
+  let failure: AirliftError | undefined;
+  let first: FirstPage | undefined;
   try {
-    const { bytes, descriptor } = await manifests.get(fallback);
-    index = asIndex(bytes, descriptor.mediaType, `referrers of ${digest}`);
+    first = await askApi(parts, call);
   } catch (error) {
-    if (error instanceof AirliftError && error.code === 'not-found') return;
-    throw error;
+    const verdict = verdictOf(error);
+    // A host that answered, although with a fault, may still have the list under the tag.
+    if (verdict === 'unanswered' && error instanceof AirliftError && error.status !== undefined)
+      failure = error;
+    else if (verdict !== 'absent') throw error;
   }
-  yield* index.manifests;
+  if (first !== undefined) {
+    yield* first.entries;
+    for await (const { bytes } of first.rest) {
+      const more = parseReferrers(bytes, call.digest);
+      if (more === undefined)
+        throw new AirliftError('registry', `${call.doing}: a later page is no list of referrers`);
+      yield* more.entries;
+    }
+    return;
+  }
+  try {
+    yield* await askTag(parts, call);
+  } catch (error) {
+    if (verdictOf(error) !== 'absent') throw failure ?? error;
+  }
+  if (failure !== undefined) throw failure;
 }

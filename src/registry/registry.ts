@@ -3,19 +3,25 @@ import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { verifyStream, type Digest } from '../oci/digest.js';
 import { inlineContent } from '../oci/inline.js';
+import { isWithheld, verdictOf } from '../oci/guess.js';
 import { maxManifestSize, parseManifest } from '../oci/manifest.js';
 import { isForeignLayer, livesUnderManifests } from '../oci/media-types.js';
 import { readableOf } from '../oci/readable.js';
 import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
-import type { OpenContent, Pushed, PushOptions, Target } from '../oci/target.js';
+import type { ExistsOptions, OpenContent, Pushed, PushOptions, Target } from '../oci/target.js';
 import { readBody } from './answers.js';
+import type { Outcome } from './accepted.js';
+import { addressOf, type Endpoint } from './endpoint.js';
+import type { Patience } from './guesses.js';
 import { ManifestCache } from './manifest-cache.js';
+import type { ManifestCall } from './manifests.js';
 import type { RegistryHooks, RegistryOptions } from './options.js';
 import type { RateLimit } from './rate-limit.js';
 import { assemble, type RegistryParts } from './assemble.js';
 import { listReferrers } from './referrers.js';
 import { listTags } from './tags.js';
+import type { WireAnswer } from './wire.js';
 
 export type {
   ExplicitCredentials,
@@ -59,14 +65,35 @@ export class Registry implements Source, Target {
     const doing = `resolve ${formatReference(reference)}`;
     if (name === undefined)
       throw new AirliftError('usage', `${doing}: the reference has neither tag nor digest`);
-    const { reading, manifests } = this.#parts;
-    return reading.first(reference, reference.digest === undefined ? 'tag' : 'digest', async (endpoint) => {
-      const call = { endpoint, name, doing, signal: options.signal };
-      const told = await manifests.head(call, options.isGuess === true);
+    const { reading, manifests, guesses, accepted } = this.#parts;
+    const { signal, isGuess } = options;
+    const ask = async (endpoint: Endpoint, patience?: Patience): Promise<Descriptor> => {
+      const call = { endpoint, name, doing, signal, ...patience };
+      const told = await manifests.head(call, isGuess === true);
       if (told !== undefined) return told;
       const { descriptor, bytes } = await manifests.get(call);
+      if (isGuess === true) checkManifest(bytes, doing);
       this.#kept.put(reference, descriptor.digest, bytes);
       return descriptor;
+    };
+    const look = (): Promise<Descriptor> =>
+      reading.first(reference, reference.digest === undefined ? 'tag' : 'digest', (endpoint) =>
+        isGuess === true
+          ? guesses.ask(endpoint, addressOf(endpoint, `manifests/${name}`), (patience) =>
+              ask(endpoint, patience),
+            )
+          : ask(endpoint),
+      );
+    const wanted =
+      reference.digest ?? (isGuess === true ? undefined : accepted.tagOf(reference, reference.tag ?? ''));
+    if (wanted === undefined) return look();
+    // A tag that was just set may lead to what it was before.
+    const isOther = ({ digest }: Descriptor): boolean => reference.digest === undefined && digest !== wanted;
+    return accepted.shown(reference, wanted, {
+      doing,
+      signal,
+      look,
+      mayPass: ({ value, error }) => (value === undefined ? isMissing(error) : isOther(value)),
     });
   }
 
@@ -82,12 +109,15 @@ export class Registry implements Source, Target {
     if (inline !== undefined) return readableOf(inline, offset);
     if (livesUnderManifests(descriptor))
       return readableOf(await this.#manifest(repository, descriptor, signal), offset);
-    const { reading, blobs } = this.#parts;
+    const { reading, blobs, accepted } = this.#parts;
     const doing = `fetch blob ${descriptor.digest} of ${formatRepository(repository)}`;
-    try {
-      return await reading.first(repository, 'digest', (endpoint) =>
+    const look = (): Promise<Readable> =>
+      reading.first(repository, 'digest', (endpoint) =>
         blobs.fetch({ endpoint, descriptor, doing, signal }, offset),
       );
+    try {
+      const mayPass = ({ error }: Outcome<Readable>): boolean => isMissing(error);
+      return await accepted.shown(repository, descriptor.digest, { doing, signal, look, mayPass });
     } catch (error) {
       const mayBeElsewhere = isForeignLayer(descriptor.mediaType) || descriptor.urls !== undefined;
       if (!mayBeElsewhere || !isAirliftError(error, 'not-found')) throw error;
@@ -95,16 +125,19 @@ export class Registry implements Source, Target {
     }
   }
 
-  /** What refers to a digest. The list is empty where nothing does. */
+  /**
+   * What refers to a digest. The list is empty where nothing does, and where the registry says so in one of the many ways that
+   * count as "not there" (`verdictOf`).
+   * @throws AirliftError where nobody knows: the host is gone, or fails after all retries
+   */
   async *referrers(
     repository: Repository,
     digest: Digest,
     options: FetchOptions = {},
   ): AsyncGenerator<Descriptor> {
-    const { client, manifests } = this.#parts;
     const doing = `list referrers of ${formatRepository(repository)}@${digest}`;
     yield* this.#list(repository, (endpoint) =>
-      listReferrers(client, manifests, { endpoint, digest, doing, signal: options.signal }),
+      listReferrers(this.#parts, { endpoint, digest, doing, signal: options.signal }),
     );
   }
 
@@ -119,14 +152,33 @@ export class Registry implements Source, Target {
     );
   }
 
-  /** Whether the repository holds the content, in full. */
-  async exists(repository: Repository, descriptor: Descriptor): Promise<boolean> {
-    const { book, manifests, blobs } = this.#parts;
+  /**
+   * Whether the repository holds the content, in full. What it holds and withholds (412, 451) is there; but as a guess that is a
+   * no, so that it is pushed again.
+   */
+  async exists(
+    repository: Repository,
+    descriptor: Descriptor,
+    options: ExistsOptions = {},
+  ): Promise<boolean> {
+    const { book, manifests, blobs, accepted } = this.#parts;
+    const { signal, isGuess = false } = options;
     const endpoint = await book.forWriting(repository);
     const doing = `look for ${descriptor.digest} in ${formatRepository(repository)}`;
-    return livesUnderManifests(descriptor)
-      ? manifests.exists(endpoint, descriptor, doing)
-      : blobs.exists({ endpoint, descriptor, doing });
+    const call = { endpoint, descriptor, doing, signal };
+    const look = async (): Promise<boolean> => {
+      try {
+        return await (livesUnderManifests(descriptor) ? manifests.exists(call) : blobs.exists(call));
+      } catch (error) {
+        if (isGuess && verdictOf(error) === 'absent') return false;
+        if (!isGuess && isAirliftError(error) && isWithheld(error.status)) return true;
+        throw error;
+      }
+    };
+    const mayPass = ({ value }: Outcome<boolean>): boolean => value === false;
+    const isThere = await accepted.shown(repository, descriptor.digest, { doing, signal, look, mayPass });
+    if (isThere) accepted.note(repository, descriptor.digest, 'seen');
+    return isThere;
   }
 
   /**
@@ -145,11 +197,11 @@ export class Registry implements Source, Target {
     const endpoint = await this.#parts.book.forWriting(repository);
     const doing = `push to ${formatRepository(repository)}`;
     if (livesUnderManifests(descriptor)) {
-      await this.#pushManifest({ endpoint, descriptor, open, doing, signal });
+      await this.#pushManifest(repository, { endpoint, descriptor, open, doing, signal });
       return 'uploaded';
     }
     const isSameHost = mountFrom !== undefined && mountFrom.registry === repository.registry;
-    return this.#parts.uploads.push({
+    const pushed = await this.#parts.uploads.push({
       endpoint,
       descriptor,
       open,
@@ -157,6 +209,8 @@ export class Registry implements Source, Target {
       doing: `${doing}: blob ${descriptor.digest}`,
       signal,
     });
+    this.#parts.accepted.note(repository, descriptor.digest, pushed === 'mounted' ? 'mounted' : 'pushed');
+    return pushed;
   }
 
   /**
@@ -167,9 +221,32 @@ export class Registry implements Source, Target {
     const doing = `tag ${formatReference(reference)}`;
     const { tag } = reference;
     if (tag === undefined) throw new AirliftError('usage', `${doing}: the reference has no tag`);
-    const { book, manifests } = this.#parts;
     const bytes = await readManifest(descriptor, open, doing);
-    await manifests.put({ endpoint: await book.forWriting(reference), name: tag, doing }, descriptor, bytes);
+    const endpoint = await this.#parts.book.forWriting(reference);
+    await this.#put(reference, { endpoint, name: tag, doing }, descriptor, bytes);
+    this.#parts.accepted.noteTag(reference, tag, descriptor.digest);
+  }
+
+  /**
+   * Puts a manifest. Where the registry says that it lacks a part of it (`MANIFEST_BLOB_UNKNOWN`) although it accepted every one, it
+   * gets a moment to see them.
+   */
+  #put(
+    repository: Repository,
+    call: ManifestCall,
+    descriptor: Descriptor,
+    bytes: Buffer,
+  ): Promise<WireAnswer['headers']> {
+    const { manifests, accepted } = this.#parts;
+    const isEarly = (error: unknown): boolean =>
+      isAirliftError(error) &&
+      (error.status === 404 || missingParts.has(error.reason ?? '')) &&
+      accepted.holds(repository, ...partsOf(bytes, descriptor));
+    return accepted.settle({
+      ...call,
+      look: () => manifests.put(call, descriptor, bytes),
+      mayPass: ({ error }) => error !== undefined && isEarly(error),
+    });
   }
 
   /**
@@ -202,7 +279,7 @@ export class Registry implements Source, Target {
 
   async *#list<T>(
     repository: Repository,
-    items: (endpoint: Parameters<typeof listTags>[1]) => AsyncGenerator<T>,
+    items: (endpoint: Endpoint) => AsyncGenerator<T>,
   ): AsyncGenerator<T> {
     const { first, rest } = await this.#parts.reading.first(repository, 'list', async (endpoint) => {
       const rest = items(endpoint);
@@ -213,22 +290,23 @@ export class Registry implements Source, Target {
     yield* rest;
   }
 
-  async #pushManifest(call: {
-    endpoint: Parameters<typeof listTags>[1];
-    descriptor: Descriptor;
-    open: OpenContent;
-    doing: string;
-    signal: AbortSignal | undefined;
-  }): Promise<void> {
+  async #pushManifest(
+    repository: Repository,
+    call: {
+      endpoint: Endpoint;
+      descriptor: Descriptor;
+      open: OpenContent;
+      doing: string;
+      signal: AbortSignal | undefined;
+    },
+  ): Promise<void> {
     const { endpoint, descriptor, open, signal } = call;
-    const { manifests, fallback } = this.#parts;
+    const { fallback, accepted } = this.#parts;
     const bytes = await readManifest(descriptor, open, call.doing);
     const doing = `${call.doing}: manifest ${descriptor.digest}`;
-    const headers = await manifests.put(
-      { endpoint, name: descriptor.digest, doing, signal },
-      descriptor,
-      bytes,
-    );
+    const manifestCall = { endpoint, name: descriptor.digest, doing, signal };
+    const headers = await this.#put(repository, manifestCall, descriptor, bytes);
+    accepted.note(repository, descriptor.digest, 'pushed');
     if (headers['oci-subject'] !== undefined) return;
     const { subject } = parseManifest(bytes, descriptor.mediaType, `manifest ${descriptor.digest}`);
     if (subject !== undefined)
@@ -240,20 +318,52 @@ export class Registry implements Source, Target {
     descriptor: Descriptor,
     signal: AbortSignal | undefined,
   ): Promise<Buffer> {
-    const { reading, manifests } = this.#parts;
+    const { reading, manifests, accepted } = this.#parts;
     const { digest, size } = descriptor;
     const doing = `fetch manifest ${formatRepository(repository)}@${digest}`;
-    const bytes =
-      this.#kept.take(repository, digest) ??
-      (await reading.first(repository, 'digest', async (endpoint) => {
+    const look = (): Promise<Buffer> =>
+      reading.first(repository, 'digest', async (endpoint) => {
         const fetched = await manifests.get({ endpoint, name: digest, doing, signal });
         return fetched.bytes;
-      }));
+      });
+    const mayPass = ({ error }: Outcome<Buffer>): boolean => isMissing(error);
+    const bytes =
+      this.#kept.take(repository, digest) ??
+      (await accepted.shown(repository, digest, { doing, signal, look, mayPass }));
     if (bytes.byteLength === size) return bytes;
     throw new AirliftError(
       'size-mismatch',
       `${doing}: wrong size; got ${bytes.byteLength} bytes, want ${size}`,
     );
+  }
+}
+
+/** The codes of registries that lack a part of a manifest (distribution-spec, "Error Codes"). */
+const missingParts: ReadonlySet<string> = new Set([
+  'MANIFEST_BLOB_UNKNOWN',
+  'BLOB_UNKNOWN',
+  'MANIFEST_UNKNOWN',
+]);
+
+/** What a repository has to hold before it takes a manifest. */
+function partsOf(bytes: Buffer, { mediaType, digest }: Descriptor): Digest[] {
+  const manifest = parseManifest(bytes, mediaType, `manifest ${digest}`);
+  if (manifest.kind === 'index') return manifest.manifests.map((child) => child.digest);
+  const layers = manifest.layers.filter((layer) => !isForeignLayer(layer.mediaType));
+  return [...(manifest.config === undefined ? [] : [manifest.config]), ...layers].map((part) => part.digest);
+}
+
+function isMissing(error: unknown): boolean {
+  return isAirliftError(error, 'not-found');
+}
+
+/** @throws AirliftError `not-found` where what a guessed tag leads to is no manifest */
+function checkManifest(bytes: Buffer, doing: string): void {
+  try {
+    parseManifest(bytes, undefined, 'manifest');
+  } catch (error) {
+    if (!isAirliftError(error, 'input')) throw error;
+    throw new AirliftError('not-found', `${doing}: the answer is no manifest`, { cause: error });
   }
 }
 

@@ -29,7 +29,7 @@ export async function* listTags(
     doing,
     signal,
   };
-  for await (const { bytes } of pages(client, call, 'repository', () => false)) {
+  for await (const { bytes } of pages(client, call, 'repository')) {
     const { tags } = parseJsonObject(bytes, `answer of ${endpoint.registry} to ${doing}`, listLimits);
     if (tags === null || tags === undefined) continue;
     if (!Array.isArray(tags))

@@ -96,14 +96,61 @@ it('takes answers that are no index for a registry without the API', async (t) =
   }
 });
 
-it('passes on refusals', async (t) => {
-  const server = await startOddServer(t, (_request, response) => sendFault(response, 403, 'DENIED'));
-  await assert.rejects(
-    list(testClient(t).registry, { registry: server.host, repository: 'a' }, subject.digest),
-    {
-      code: 'denied',
-    },
-  );
+it('takes refusals for none, and passes on faults after what is under the fallback tag', async (t) => {
+  for (const status of [400, 401, 403, 406, 410, 412, 422, 451, 501]) {
+    const server = await startOddServer(t, (_request, response) => sendFault(response, status, 'DENIED'));
+    const name = { registry: server.host, repository: 'a' };
+    assert.deepEqual(await list(testClient(t).registry, name, subject.digest), []);
+    assert.equal(server.seen.length, 2);
+  }
+  const one = referrer('one').descriptor;
+  const index = { schemaVersion: 2, mediaType: ociIndex, manifests: [one] };
+  for (const [status, code] of [
+    [429, 'rate-limited'],
+    [500, 'registry'],
+  ] as const) {
+    const server = await startOddServer(t, (_request, response, url) => {
+      if (url.pathname.includes('/manifests/')) sendJson(response, 200, index, ociIndex);
+      else sendFault(response, status, 'UNKNOWN');
+    });
+    const found: string[] = [];
+    await assert.rejects(
+      async () => {
+        const name = { registry: server.host, repository: 'a' };
+        for await (const { digest } of testClient(t).registry.referrers(name, subject.digest))
+          found.push(digest);
+      },
+      { code, status },
+    );
+    assert.deepEqual(found, [one.digest]);
+  }
+});
+
+it('takes a list for what it is, however it is labelled', async (t) => {
+  const one = referrer('one').descriptor;
+  for (const [type, json, want] of [
+    ['application/json', { schemaVersion: 2, manifests: [one] }, [one.digest]],
+    ['text/plain', { schemaVersion: 2, mediaType: ociIndex, manifests: [one] }, [one.digest]],
+    [ociIndex, { schemaVersion: 2, manifests: null }, []],
+    [ociIndex, { schemaVersion: 2, manifests: [{ ...one, digest: subject.digest }] }, []],
+    [ociIndex, { referrers: [one] }, []],
+    [ociIndex, [one], []],
+    ['text/html', { schemaVersion: 2, manifests: [one] }, []],
+  ] as const) {
+    const server = await startOddServer(t, (_request, response, url) => {
+      if (url.pathname.includes('/manifests/')) sendFault(response, 404, 'MANIFEST_UNKNOWN');
+      else sendJson(response, 200, json, type);
+    });
+    const found = await list(
+      testClient(t).registry,
+      { registry: server.host, repository: 'a' },
+      subject.digest,
+    );
+    assert.deepEqual(
+      found.map(({ digest }) => digest),
+      want,
+    );
+  }
 });
 
 it('leaves the list to a registry that keeps it (OCI-Subject)', async (t) => {
@@ -146,10 +193,10 @@ describe('with docker-registry, which keeps no list', { skip: needs('docker-regi
     );
   });
 
-  it('does not write over a tag that holds something else', async (t) => {
+  it('does not write over a tag that holds something else, and says so', async (t) => {
     const server = await startDockerRegistry();
     t.after(() => server.stop());
-    const { registry } = testClient(t);
+    const { registry, warnings } = testClient(t);
     const name = { registry: server.host, repository: 'a/b' };
     const image = smallImage('subject');
     await pushImage(registry, name, '1', image);
@@ -160,6 +207,10 @@ describe('with docker-registry, which keeps no list', { skip: needs('docker-regi
     );
     await registry.push(name, empty.descriptor, opener(empty.bytes));
     const { descriptor, bytes } = referrer('one');
-    await assert.rejects(registry.push(name, descriptor, opener(bytes)), { code: 'conflict' });
+    await registry.push(name, descriptor, opener(bytes));
+    assert.match(warnings.join('\n'), /^.*holds something else than a list of referrers.*$/);
+    const held = await registry.resolve({ ...name, tag: referrersTag(subject.digest) });
+    assert.equal(held.digest, image.manifest.descriptor.digest);
+    assert.equal((await registry.resolve({ ...name, digest: descriptor.digest })).size, descriptor.size);
   });
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { isAirliftError } from '../../src/errors.js';
+import { ociIndex } from '../../src/oci/media-types.js';
 import { Registry } from '../../src/registry/registry.js';
 import { collect, content, opener, pushImage, smallImage } from './content.js';
 import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
@@ -109,19 +110,33 @@ describe('Registry with docker-registry', { skip: needs('docker-registry') }, ()
     );
   });
 
-  it('finds referrers under the fallback tag', async () => {
-    const image = smallImage('referrers');
+  it('finds referrers under the fallback tag, unless it leads to an image or to the subject itself', async () => {
+    const [image, other] = [smallImage('referrers'), smallImage('other')];
+    const subject = image.index.descriptor.digest;
+    const listed = async (): Promise<string[]> => {
+      const found = [];
+      for await (const { digest } of registry.referrers(at('signed'), subject)) found.push(digest);
+      return found;
+    };
     await pushImage(registry, at('signed'), '1', image);
-    const none = [];
-    for await (const found of registry.referrers(at('signed'), image.index.descriptor.digest))
-      none.push(found);
-    assert.deepEqual(none, []);
-    const fallback = image.index.descriptor.digest.replace(':', '-');
-    await registry.tag({ ...at('signed'), tag: fallback }, image.index.descriptor, opener(image.index.bytes));
-    const some = [];
-    for await (const found of registry.referrers(at('signed'), image.index.descriptor.digest))
-      some.push(found.digest);
-    assert.deepEqual(some, [image.manifest.descriptor.digest]);
+    assert.deepEqual(await listed(), []);
+    await pushImage(registry, at('signed'), '2', other);
+    const { descriptor } = image.manifest;
+    const list = content(
+      JSON.stringify({ schemaVersion: 2, mediaType: ociIndex, manifests: [descriptor] }),
+      ociIndex,
+    );
+    await registry.push(at('signed'), list.descriptor, opener(list.bytes));
+    for (const [held, want] of [
+      [image.index, []],
+      [other.index, []],
+      [other.manifest, []],
+      [list, [descriptor.digest]],
+    ] as const) {
+      const fallback = { ...at('signed'), tag: subject.replace(':', '-') };
+      await registry.tag(fallback, held.descriptor, opener(held.bytes));
+      assert.deepEqual(await listed(), want);
+    }
   });
 
   it('uses content that a descriptor carries itself', async () => {

@@ -1,0 +1,360 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { copyImages } from '../src/copy.js';
+import { exportImages } from '../src/export.js';
+import { importImages, type ImportOptions } from '../src/import.js';
+import { parseReference } from '../src/oci/reference.js';
+import type { OnEvent } from '../src/progress.js';
+import type { RegistryHooks, RegistryOptions } from '../src/registry/registry.js';
+import { parseSite } from '../src/site/names.js';
+import { verify } from '../src/verify.js';
+import { airlift } from './support/airlift.js';
+import { companionsOf, multiPlatform, singlePlatform, type NamedImage } from './support/image-sets.js';
+import { pushImage } from './support/push-image.js';
+import { askRegistry } from './support/registry-http.js';
+import { serveStore } from './support/serve-store.js';
+import { temp, type Cleanup } from './support/temp.js';
+import { sameContent, walkImage, walkRegistry } from './support/walk.js';
+import {
+  artifactory,
+  eventual,
+  fault,
+  ghcr,
+  gitlab,
+  harbor,
+  htmlPage,
+  htmlType,
+  isOfTag,
+  noReferrersApi,
+  quay,
+  startQuirky,
+  tokens,
+  type Quirk,
+  type QuirkAnswer,
+  type QuirkyRegistry,
+} from './registry/quirks.js';
+
+const plain = singlePlatform('linux/amd64', { name: 'quirks' });
+const signed: NamedImage = {
+  repository: 'acme/app',
+  tag: '1',
+  image: multiPlatform({ name: 'signed quirks', platforms: ['linux/amd64', 'linux/arm64'] }),
+};
+const [sbom, signature] = companionsOf(signed);
+const fast = ['--retry-delay', '5ms'];
+
+/** How registries are reached in one run, and what it warned of. */
+interface Run {
+  readonly registry: RegistryOptions;
+  readonly hooks: RegistryHooks;
+  readonly onEvent: OnEvent;
+  readonly warnings: string[];
+}
+
+function newRun(): Run {
+  const warnings: string[] = [];
+  return {
+    registry: { retryDelay: 2 },
+    hooks: { warn: (text) => void warnings.push(text) },
+    onEvent: (event) => event.event === 'warning' && warnings.push(event.message),
+    warnings,
+  };
+}
+
+async function exporting(names: readonly string[], output: string): Promise<string[]> {
+  const run = newRun();
+  const images = names.map((name) => ({ reference: parseReference(name) }));
+  await exportImages({ images, output, created: new Date(0), referrers: true, ...run });
+  return run.warnings;
+}
+
+async function copying(name: string, to: string): Promise<string[]> {
+  const run = newRun();
+  await copyImages({ images: [{ reference: parseReference(name) }], to: parseSite(to), ...run });
+  return run.warnings;
+}
+
+async function importing(
+  bundle: string,
+  to: string,
+  more: Partial<ImportOptions> = {},
+): Promise<{ warnings: string[]; unread: readonly string[] }> {
+  const run = newRun();
+  const { unread } = await importImages({ inputs: [bundle], to: parseSite(to), ...run, ...more });
+  return { warnings: run.warnings, unread };
+}
+
+async function digestOf(host: string, repository: string, tag: string): Promise<string | undefined> {
+  const path = `/v2/${repository}/manifests/${tag}`;
+  const { status, headers } = await askRegistry(host, { method: 'HEAD', path });
+  return status === 200 ? String(headers['docker-content-digest']) : undefined;
+}
+
+/** What the referrers API lists. */
+async function referrersAt(host: string, repository: string, digest: string): Promise<string[]> {
+  const { body } = await askRegistry(host, { method: 'GET', path: `/v2/${repository}/referrers/${digest}` });
+  return (JSON.parse(body.toString()) as { manifests: { digest: string }[] }).manifests.map(
+    ({ digest }) => digest,
+  );
+}
+
+async function isWhole(host: string, repository: string, tag: string, image = signed.image): Promise<void> {
+  sameContent((await walkRegistry(host, repository, tag)).content, await walkImage(image));
+}
+
+describe('registries with quirks', () => {
+  let unsignedBundle: string;
+  let signedBundle: string;
+  let twoBundle: string;
+  const scratch: (() => Promise<void> | void)[] = [];
+  const later: Cleanup = { after: (work) => void scratch.push(work) };
+
+  before(async () => {
+    const source = await serveStore(later);
+    await pushImage(source, 'acme/app', '1', signed.image);
+    for (const { repository, tag, image } of companionsOf(signed))
+      await pushImage(source, repository, tag, image);
+    await pushImage(source, 'acme/plain', '1', plain);
+    await pushImage(source, 'acme/other', '1', plain);
+    const dir = temp(later);
+    const bundle = async (name: string, ...images: string[]): Promise<string> => {
+      const output = join(dir, `${name}.tar`);
+      assert.deepEqual(
+        await exporting(
+          images.map((image) => `${source}/acme/${image}`),
+          output,
+        ),
+        [],
+      );
+      return output;
+    };
+    unsignedBundle = await bundle('unsigned', 'plain:1');
+    signedBundle = await bundle('signed', 'app:1');
+    twoBundle = await bundle('two', 'plain:1', 'other:1');
+  });
+  after(async () => {
+    for (const work of scratch.toReversed()) await work();
+  });
+
+  /** A registry with quirks that holds the image without signatures. */
+  async function source(t: Cleanup, ...quirks: Quirk[]): Promise<QuirkyRegistry> {
+    const registry = await startQuirky(t, ...quirks);
+    await pushImage(registry.plain, 'acme/plain', '1', plain);
+    return registry;
+  }
+
+  /** Exports the image and copies it elsewhere; gives what was warned of. */
+  async function read(t: Cleanup, registry: QuirkyRegistry): Promise<string[]> {
+    const output = join(temp(t), 'out.tar');
+    const name = `${registry.host}/acme/plain:1`;
+    const exported = await exporting([name], output);
+    assert.deepEqual((await verify(output)).problems, []);
+    const target = await serveStore(t);
+    const copied = await copying(name, target);
+    await isWhole(target, 'acme/plain', '1', plain);
+    return [...exported, ...copied];
+  }
+
+  test('GitLab, where the fallback tag of referrers leads to the image itself: export, copy, import', async (t) => {
+    const registry = await source(t, noReferrersApi, gitlab);
+    assert.deepEqual(await read(t, registry), []);
+    // What is signed arrives, and the tag with the digest's name is left alone.
+    const { warnings } = await importing(signedBundle, registry.host);
+    assert.match(warnings.join('\n'), /^.*holds something else than a list of referrers.*$/);
+    await isWhole(registry.plain, 'acme/app', '1');
+    assert.equal(
+      await digestOf(registry.plain, 'acme/app', signature?.tag ?? ''),
+      signature?.image.root.digest,
+    );
+    assert.equal(
+      await digestOf(registry.plain, 'acme/app', sbom?.image.root.digest ?? ''),
+      sbom?.image.root.digest,
+    );
+  });
+
+  test('Artifactory, 403 without a challenge for a tag that is not there: export, import of a new tag', async (t) => {
+    const registry = await source(t, artifactory(new Set(['1'])), noReferrersApi);
+    assert.deepEqual(await read(t, registry), []);
+    const fresh = await startQuirky(t, artifactory(new Set()), noReferrersApi);
+    await importing(signedBundle, fresh.host);
+    await isWhole(fresh.plain, 'acme/app', '1');
+    assert.deepEqual(await referrersAt(fresh.plain, 'acme/app', signed.image.root.digest), [
+      sbom?.image.root.digest,
+    ]);
+  });
+
+  test('Quay, 401 for a repository that is not there: import makes it', async (t) => {
+    const registry = await startQuirky(t, quay());
+    await importing(signedBundle, registry.host);
+    await isWhole(registry.plain, 'acme/app', '1');
+  });
+
+  for (const status of [422, 429, 503])
+    test(`GHCR, where referrers lead to a web page with ${status}: export without retries`, async (t) => {
+      const registry = await source(t, ghcr(status));
+      assert.deepEqual(await read(t, registry), []);
+      const asked = registry.seen.filter(({ url }) => url.startsWith('/-/v2/'));
+      assert.equal(asked.length, 2, 'once for the export, once for the copy');
+    });
+
+  const no: Record<string, QuirkAnswer> = {
+    'a login page': { status: 200, headers: htmlType, body: htmlPage },
+    'a redirect to a login page': { status: 302, headers: { location: '/login' } },
+    'a redirect to nowhere': { status: 302 },
+    'a redirect that is not followed': { status: 302, headers: { location: 'ftp://127.0.0.1/' } },
+    'JSON that is no index': { status: 200, headers: { 'content-type': 'application/json' }, body: '{}' },
+    'JSON that is a list': { status: 200, headers: { 'content-type': 'application/json' }, body: '[]' },
+    'another content': { status: 200, headers: { 'content-type': 'text/plain' }, body: 'ok' },
+  };
+  for (const status of [400, 401, 403, 404, 405, 406, 410, 412, 422, 451, 501, 505])
+    no[String(status)] = fault(status, 'UNKNOWN');
+  for (const [what, answer] of Object.entries(no))
+    test(`${what} in answer to what airlift only guesses at is a no: export, copy, import`, async (t) => {
+      const put = new Set<string>();
+      const quirk: Quirk = {
+        hides: 'oci-subject',
+        after: ({ method, name }) => method === 'PUT' && put.add(name),
+        before: (call) => {
+          if (call.url.pathname === '/login') return { status: 200, headers: htmlType, body: htmlPage };
+          const isGuess = call.kind === 'referrers' || (isOfTag(call) && call.name.startsWith('sha256-'));
+          return isGuess && !put.has(call.name) ? answer : undefined;
+        },
+      };
+      const registry = await source(t, quirk);
+      assert.deepEqual(await read(t, registry), []);
+      await importing(signedBundle, registry.host);
+      await isWhole(registry.plain, 'acme/app', '1');
+      assert.equal(
+        await digestOf(registry.plain, 'acme/app', sbom?.image.root.digest ?? ''),
+        sbom?.image.root.digest,
+      );
+    });
+
+  for (const [what, answer] of Object.entries(no))
+    test(`${what} in answer to what is looked for before a push is a no: import`, async (t) => {
+      const put = new Set<string>();
+      const key = (repository: string, name: string | null): string => `${repository} ${name}`;
+      const registry = await startQuirky(t, {
+        after: ({ method, kind, repository, name, url }, status) => {
+          if (method === 'PUT')
+            put.add(key(repository, kind === 'uploads' ? url.searchParams.get('digest') : name));
+          else if (url.searchParams.has('mount') && status === 201)
+            put.add(key(repository, url.searchParams.get('mount')));
+        },
+        before: ({ method, kind, repository, name, url }) => {
+          if (url.pathname === '/login') return { status: 200, headers: htmlType, body: htmlPage };
+          const isLook = (method === 'HEAD' || method === 'GET') && kind !== 'uploads' && kind !== '';
+          return isLook && !put.has(key(repository, name)) ? answer : undefined;
+        },
+      });
+      await importing(twoBundle, registry.host);
+      for (const name of ['acme/plain', 'acme/other']) await isWhole(registry.plain, name, '1', plain);
+    });
+
+  test('a host that fails over referrers and signatures: told, left out, and not asked with all retries each time', async (t) => {
+    for (const status of [429, 500, 503]) {
+      const isGuess: Quirk['before'] = (call) =>
+        call.kind === 'referrers' || (isOfTag(call) && call.name.startsWith('sha256-'))
+          ? fault(status, 'UNKNOWN')
+          : undefined;
+      const registry = await source(t, { before: isGuess });
+      const told = (await read(t, registry)).join('\n');
+      assert.match(told, new RegExp(`left out what refers to \\S+/acme/plain@sha256:.*\\(${status}`));
+      assert.match(told, new RegExp(`left out the signatures of \\S+/acme/plain that tags .*\\(${status}`));
+      const asked = registry.seen.filter(({ url }) => url.includes('referrers') || url.includes('sha256-'));
+      assert.ok(asked.length <= 2 * (6 + 4), `${asked.length} requests`);
+    }
+  });
+
+  test('what was asked for by name still fails: 401 and 403 with a login, 404 by name', async (t) => {
+    const output = join(temp(t), 'out.tar');
+    for (const [status, message] of [
+      [401, /acme\/plain:1: unauthorized \(401[^\n]*\n {2}hint: airlift login/],
+      [403, /acme\/plain:1: denied \(403[^\n]*\n {2}hint: .*airlift login/],
+      [404, /acme\/plain:1: manifest not found \(404/],
+    ] as const) {
+      const registry = await source(t, {
+        before: ({ kind }) => (kind === '' ? undefined : fault(status, 'UNKNOWN')),
+      });
+      const name = `${registry.host}/acme/plain:1`;
+      const { stderr } = await airlift(['export', name, '-o', output, ...fast], { codes: [1] });
+      assert.match(stderr, message);
+      const refused = await airlift(['import', unsignedBundle, '--to', registry.host, ...fast], {
+        codes: [1],
+      });
+      if (status !== 404) assert.match(refused.stderr, /hint: .*airlift login/);
+    }
+  });
+
+  test('a token service that refuses a scope over two repositories: the second image is uploaded', async (t) => {
+    for (const status of [400, 401, 403]) {
+      const auth = tokens({
+        refuses: (scopes) =>
+          new Set(scopes.map((scope) => scope.split(':')[1])).size > 1 ? status : undefined,
+      });
+      const registry = await startQuirky(t, auth);
+      await importing(twoBundle, registry.host);
+      for (const name of ['acme/plain', 'acme/other']) await isWhole(registry.plain, name, '1', plain);
+      assert.ok(
+        auth.asked.some((scopes) => scopes.length > 1),
+        'a mount was tried',
+      );
+    }
+  });
+
+  test('mounts that are refused or fail in any way: the second image is uploaded', async (t) => {
+    for (const answer of [400, 401, 403, 404, 405, 409, 415, 429, 500, 503, 200, 302]) {
+      const registry = await startQuirky(t, {
+        before: ({ url }) => (url.searchParams.has('mount') ? fault(answer, 'UNKNOWN') : undefined),
+      });
+      await importing(twoBundle, registry.host);
+      for (const name of ['acme/plain', 'acme/other']) await isWhole(registry.plain, name, '1', plain);
+      const tried = registry.seen.filter(({ url }) => url.includes('mount='));
+      assert.ok(tried.length > 0, 'a mount was tried');
+    }
+  });
+
+  test('Harbor, which shows no image before it is scanned: pushed with one warning, also in a rerun', async (t) => {
+    for (const status of [412, 403, 451]) {
+      const registry = await startQuirky(t, harbor(status));
+      for (const more of [{}, {}, { atomic: true }, { onExistingTag: 'merge' } as const]) {
+        if (status === 403 && 'onExistingTag' in more) continue;
+        const { warnings, unread } = await importing(twoBundle, registry.host, more);
+        assert.deepEqual([...unread].sort(), [
+          `${registry.host}/acme/other:1`,
+          `${registry.host}/acme/plain:1`,
+        ]);
+        assert.equal(warnings.length, 1, warnings.join('\n'));
+        assert.match(
+          warnings[0] ?? '',
+          new RegExp(`^pushed, but not read back.*\\(${status} PROJECTPOLICYVIOLATION\\)`),
+        );
+        await isWhole(registry.plain, 'acme/plain', '1', plain);
+      }
+    }
+  });
+
+  test('a tag that is withheld and not known to be the same is neither kept nor replaced silently', async (t) => {
+    const registry = await startQuirky(t, harbor());
+    await pushImage(registry.host, 'acme/plain', '1', singlePlatform('linux/arm64', { name: 'other' }));
+    for (const onExistingTag of ['error', 'skip', 'merge'] as const)
+      await assert.rejects(importing(unsignedBundle, registry.host, { onExistingTag }), {
+        code: 'exists',
+        message: /acme\/plain:1: the tag is taken.*\(412\)$/,
+        hint: /^--on-existing-tag overwrite/,
+      });
+    await importing(unsignedBundle, registry.host, { onExistingTag: 'overwrite' });
+    await isWhole(registry.plain, 'acme/plain', '1', plain);
+  });
+
+  test('a registry that shows what it accepted a little later, and knows no children at first', async (t) => {
+    const registry = await startQuirky(t, eventual(3));
+    for (const bundle of [signedBundle, twoBundle]) await importing(bundle, registry.host);
+    await isWhole(registry.plain, 'acme/app', '1');
+    for (const name of ['acme/plain', 'acme/other']) await isWhole(registry.plain, name, '1', plain);
+    const target = await startQuirky(t, eventual(3));
+    await copying(`${registry.plain}/acme/app:1`, target.host);
+    await isWhole(target.plain, 'acme/app', '1');
+  });
+});

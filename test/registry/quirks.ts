@@ -1,0 +1,241 @@
+/** Registries with the habits of real ones: a whole registry, with a proxy in front that answers in its own way where it is odd. */
+import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import { serveStore } from '../support/serve-store.js';
+import type { Cleanup } from '../support/temp.js';
+import { startOddServer, type OddServer } from './odd-server.js';
+
+/** A request to an odd registry. */
+export interface QuirkCall {
+  readonly method: string;
+  /** Path and query as they came. */
+  readonly target: string;
+  readonly url: URL;
+  /** `manifests`, `blobs`, `referrers`, `tags` or `uploads`; empty for all else. */
+  readonly kind: string;
+  readonly repository: string;
+  /** Tag or digest. */
+  readonly name: string;
+  readonly headers: IncomingMessage['headers'];
+  /** `127.0.0.1:PORT` of the odd registry. */
+  readonly host: string;
+}
+
+/** An answer in the registry's place. */
+export interface QuirkAnswer {
+  readonly status: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+/** What is odd about a registry. */
+export interface Quirk {
+  /** An answer in the registry's place, or another path to answer from; undefined leaves it to the registry. */
+  before?(call: QuirkCall): QuirkAnswer | string | undefined;
+  /** Is told what the registry answered. */
+  after?(call: QuirkCall, status: number): void;
+  /** A header that the registry's answers lose. */
+  readonly hides?: string;
+}
+
+export interface QuirkyRegistry extends OddServer {
+  /** The same registry without its quirks: `127.0.0.1:PORT`. */
+  readonly plain: string;
+}
+
+export const htmlType = { 'content-type': 'text/html; charset=utf-8' };
+export const htmlPage = '<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>\n';
+
+/** An error as registries answer it. */
+export function fault(status: number, code: string, headers: Record<string, string> = {}): QuirkAnswer {
+  const body = JSON.stringify({ errors: [{ code, message: code.toLowerCase() }] });
+  return { status, headers: { 'content-type': 'application/json', ...headers }, body };
+}
+
+function callOf(request: IncomingMessage, host: string): QuirkCall {
+  const { method = '', url: target = '', headers } = request;
+  const url = new URL(target, `http://${host}`);
+  const upload = /^\/v2\/(.+)\/blobs\/uploads\/(.*)$/.exec(url.pathname);
+  const match = /^\/v2\/(.+)\/(manifests|blobs|referrers|tags)\/([^/]+)$/.exec(url.pathname);
+  const [kind = '', repository = '', name = ''] =
+    upload === null ? [match?.[2], match?.[1], match?.[3]] : ['uploads', upload[1], upload[2]];
+  return { method, target, url, kind, repository, name, headers, host };
+}
+
+function answer(
+  response: ServerResponse,
+  { status, headers, body = '' }: QuirkAnswer,
+  isHead: boolean,
+): void {
+  response.writeHead(status, { 'content-length': Buffer.byteLength(body), ...headers });
+  response.end(isHead ? '' : body);
+}
+
+/** Starts a registry that is odd in one or more ways; the first that has an answer gives it. */
+export async function startQuirky(t: Cleanup, ...quirks: readonly Quirk[]): Promise<QuirkyRegistry> {
+  const plain = await serveStore(t);
+  const server: OddServer = await startOddServer(t, (request, response) => {
+    const call = callOf(request, server.host);
+    let path = call.target;
+    for (const quirk of quirks) {
+      const own = quirk.before?.(call);
+      if (typeof own === 'string') path = own;
+      else if (own !== undefined) {
+        request.resume().once('end', () => answer(response, own, call.method === 'HEAD'));
+        return;
+      }
+    }
+    const [host = '', port] = plain.split(':');
+    // The registry names itself by the host that it is asked under.
+    const options = { host, port, path, method: call.method, headers: request.headers, agent: false };
+    const passed = httpRequest(options, (answered) => {
+      const headers = { ...answered.headers };
+      for (const { hides } of quirks) if (hides !== undefined) delete headers[hides];
+      const status = answered.statusCode ?? 502;
+      for (const quirk of quirks) quirk.after?.(call, status);
+      response.writeHead(status, headers);
+      answered.pipe(response);
+    });
+    passed.once('error', () => response.destroy());
+    request.pipe(passed);
+  });
+  return { ...server, plain };
+}
+
+/** Without the referrers API, and without word of it after a push. */
+export const noReferrersApi: Quirk = {
+  hides: 'oci-subject',
+  before: ({ kind }) => (kind === 'referrers' ? fault(404, 'NOT_FOUND') : undefined),
+};
+
+/** GitLab: the tag `sha256-HEX` leads to the digest `sha256:HEX`, and nothing can be put there. */
+export const gitlab: Quirk = {
+  before: ({ kind, method, name, target }) => {
+    if (kind !== 'manifests' || !/^sha256-[0-9a-f]{64}$/.test(name)) return undefined;
+    if (method === 'PUT') return fault(400, 'MANIFEST_INVALID');
+    return target.replace('sha256-', 'sha256:');
+  },
+};
+
+/** Whether a request asks for the manifest of a tag, and not of a digest. */
+export function isOfTag({ kind, method, name }: QuirkCall): boolean {
+  return kind === 'manifests' && method !== 'PUT' && !name.includes(':');
+}
+
+/** Artifactory: 403 without a challenge for a tag that is not there. */
+export function artifactory(known: ReadonlySet<string>): Quirk {
+  const there = new Set(known);
+  return {
+    before: (call) =>
+      isOfTag(call) && !there.has(call.name) ? fault(403, 'DENIED', { 'x-jfrog-version': '7' }) : undefined,
+    after: ({ kind, method, name }, status) => {
+      if (kind === 'manifests' && method === 'PUT' && status === 201) there.add(name);
+    },
+  };
+}
+
+/** GHCR: requests for referrers lead to a web page that answers `status`. */
+export function ghcr(status: number): Quirk {
+  return {
+    hides: 'oci-subject',
+    before: ({ kind, url, host }) => {
+      if (kind === 'referrers')
+        return { status: 303, headers: { location: `http://${host}/-/v2/packages/container` } };
+      return url.pathname.startsWith('/-/v2/') ? { status, headers: htmlType, body: htmlPage } : undefined;
+    },
+  };
+}
+
+/** A registry that gives tokens; `refuses` says which requests for one it refuses, by their scopes. */
+export function tokens(options: {
+  refuses?(scopes: readonly string[]): number | undefined;
+  /** What a token with these scopes may not do. */
+  forbids?(call: QuirkCall, scopes: readonly string[]): boolean;
+}): Quirk & { readonly asked: string[][] } {
+  const asked: string[][] = [];
+  const granted = new Map<string, readonly string[]>();
+  const before = (call: QuirkCall): QuirkAnswer | undefined => {
+    const { url, host, headers, kind, repository, method } = call;
+    if (url.pathname === '/token') {
+      const scopes = url.searchParams.getAll('scope').flatMap((scope) => scope.split(' '));
+      asked.push(scopes);
+      const refused = options.refuses?.(scopes);
+      if (refused !== undefined) return fault(refused, 'DENIED');
+      const token = `token-${asked.length}`;
+      granted.set(`Bearer ${token}`, scopes);
+      return {
+        status: 200,
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ token }),
+      };
+    }
+    const isWrite = method !== 'GET' && method !== 'HEAD';
+    const scope = `repository:${repository}:${isWrite ? 'pull,push' : 'pull'}`;
+    const challenge = {
+      'www-authenticate': `Bearer realm="http://${host}/token",service="s",scope="${scope}"`,
+    };
+    const scopes = granted.get(headers.authorization ?? '');
+    const isCovered =
+      scopes?.some((text) => {
+        const [, name, actions = ''] = /^repository:(.+):([^:]+)$/.exec(text) ?? [];
+        return name === repository && (!isWrite || actions.split(',').includes('push'));
+      }) === true;
+    if (kind !== '' && (!isCovered || options.forbids?.(call, scopes ?? []) === true))
+      return fault(401, 'UNAUTHORIZED', challenge);
+    return undefined;
+  };
+  return { before, asked };
+}
+
+/** Quay: what a repository that is not there holds is not told to a token that may only pull; pushing makes it. */
+export function quay(): Quirk {
+  const made = new Set<string>();
+  const { before } = tokens({
+    forbids: ({ repository, method }, scopes) => {
+      if (scopes.some((scope) => scope.startsWith(`repository:${repository}:`) && scope.includes('push')))
+        made.add(repository);
+      return !made.has(repository) && (method === 'GET' || method === 'HEAD');
+    },
+  });
+  return { before: (call) => before?.(call) };
+}
+
+/** Harbor with "prevent vulnerable images": manifests can be put, and are not shown until they are scanned. */
+export function harbor(status = 412): Quirk {
+  const held = new Set<string>();
+  return {
+    before: ({ kind, method, repository, name }) => {
+      const isHeld = kind === 'manifests' && method !== 'PUT' && held.has(`${repository} ${name}`);
+      return isHeld ? fault(status, 'PROJECTPOLICYVIOLATION') : undefined;
+    },
+    after: ({ kind, method, repository, name }, status) => {
+      if (kind === 'manifests' && method === 'PUT' && status === 201) held.add(`${repository} ${name}`);
+    },
+  };
+}
+
+/**
+ * ACR, Nexus, OpenShift: what was accepted is not there yet for the next `times` looks, and manifests whose children were just put
+ * are refused as often.
+ */
+export function eventual(times: number): Quirk {
+  const hidden = new Map<string, number>();
+  const early = new Map<string, number>();
+  return {
+    before: ({ kind, method, repository, name }) => {
+      const key = `${repository} ${name}`;
+      if (method === 'PUT' && kind === 'manifests') {
+        const left = early.get(key) ?? times;
+        early.set(key, left - 1);
+        return left > 0 ? fault(404, 'MANIFEST_BLOB_UNKNOWN') : undefined;
+      }
+      const left = hidden.get(key) ?? 0;
+      if (left <= 0 || (kind !== 'manifests' && kind !== 'blobs')) return undefined;
+      hidden.set(key, left - 1);
+      return fault(404, kind === 'blobs' ? 'BLOB_UNKNOWN' : 'MANIFEST_UNKNOWN');
+    },
+    after: ({ kind, method, repository, name, url }, status) => {
+      if (method !== 'PUT' || status !== 201) return;
+      hidden.set(`${repository} ${kind === 'uploads' ? url.searchParams.get('digest') : name}`, times);
+    },
+  };
+}
