@@ -1,4 +1,4 @@
-import { AirliftError } from '../errors.js';
+import { AirliftError, isAirliftError } from '../errors.js';
 import { verdictOf } from '../oci/guess.js';
 import { isHtml } from './answers.js';
 import type { Endpoint } from './endpoint.js';
@@ -41,7 +41,9 @@ export class Guesses {
       return answer;
     } catch (error) {
       const told = verdictOf(error);
-      const verdict = told === 'unanswered' && hasPage ? 'absent' : told;
+      // What is no manifest or no list at all is another way to say no.
+      const isOther = hasPage || isAirliftError(error, 'input');
+      const verdict = told === 'unanswered' && isOther ? 'absent' : told;
       if (verdict === 'unanswered') this.#silent.add(origin);
       if (verdict !== 'absent' || !(error instanceof AirliftError)) throw error;
       this.#silent.delete(origin);

@@ -9,6 +9,12 @@ import type { Guesses } from './guesses.js';
 import type { Manifests } from './manifests.js';
 import { parseReferrers, referrersTag } from './referrers.js';
 
+/** Whether a tag leads to content that is no list, as against no content. */
+function isOtherContent(error: unknown): boolean {
+  if (!(error instanceof AirliftError)) return false;
+  return (error.code === 'registry' && error.status === undefined) || isAirliftError(error.cause, 'input');
+}
+
 export interface NewReferrer {
   readonly endpoint: Endpoint;
   readonly descriptor: Descriptor;
@@ -92,7 +98,7 @@ export class ReferrersFallback {
       return list && { json: list.json, digests: list.entries.map(({ digest }) => digest) };
     } catch (error) {
       // Content that is not what it claims to be is no list either.
-      if (isAirliftError(error, 'input', 'unsupported', 'digest-mismatch')) return undefined;
+      if (isAirliftError(error, 'unsupported', 'digest-mismatch') || isOtherContent(error)) return undefined;
       if (!isAirliftError(error, 'not-found')) throw error;
       // A list that is withheld would be lost.
       if (isWithheld(error.status)) return undefined;

@@ -1,4 +1,4 @@
-import { AirliftError, isAirliftError } from '../errors.js';
+import { AirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, hexOf, type Digest } from '../oci/digest.js';
 import { verdictOf } from '../oci/guess.js';
@@ -28,7 +28,7 @@ export interface ReferrersList {
  * Reads a list of referrers, told by its content: registries label it in many ways.
  * @returns undefined where it is none: no JSON, the subject itself (GitLab resolves the tag `sha256-HEX` to the digest
  *   `sha256:HEX`), a manifest, or the index of an image, whose entries all have platforms
- * @throws AirliftError `input` where an entry is malformed or a limit is exceeded
+ * @throws AirliftError `registry` where an entry is malformed or a limit is exceeded
  */
 export function parseReferrers(bytes: Uint8Array, subject: Digest): ReferrersList | undefined {
   const what = `referrers of ${subject}`;
@@ -38,18 +38,29 @@ export function parseReferrers(bytes: Uint8Array, subject: Digest): ReferrersLis
     json = parseJsonObject(bytes, what);
   } catch (error) {
     // With a cause it is no JSON; without one it exceeds a limit, or is no object.
-    if (isAirliftError(error, 'input') && (error.cause !== undefined || !isJsonObjectLike(bytes)))
+    if (error instanceof AirliftError && (error.cause !== undefined || !isJsonObjectLike(bytes)))
       return undefined;
-    throw error;
+    throw malformed(error);
   }
   const { mediaType, manifests } = json;
   const isOther = typeof mediaType === 'string' && mediaType !== '' && !isIndex(mediaType);
   if (isOther || 'config' in json || 'layers' in json || manifests === undefined) return undefined;
   if (manifests !== null && !Array.isArray(manifests)) return undefined;
-  const entries = parseDescriptors(manifests ?? [], what);
+  let entries: Descriptor[];
+  try {
+    entries = parseDescriptors(manifests ?? [], what);
+  } catch (error) {
+    throw malformed(error);
+  }
   const isOfImages = ({ platform }: Descriptor): boolean => platform !== undefined && !isUnknown(platform);
   if (entries.length > 0 && entries.every(isOfImages)) return undefined;
   return { json, entries: entries.filter(({ digest }) => digest !== subject) };
+}
+
+function malformed(error: unknown): unknown {
+  return error instanceof AirliftError
+    ? new AirliftError('registry', error.message, { cause: error })
+    : error;
 }
 
 function isJsonObjectLike(bytes: Uint8Array): boolean {
