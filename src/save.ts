@@ -188,7 +188,7 @@ async function saveAll(job: SaveJob, options: SaveOptions): Promise<SavedFile[]>
 function fromOf({ from, format, tags, tmpDir }: SaveOptions): SaveFrom {
   if (!('files' in from)) return from;
   const name = tags?.find((tag) => !tag.includes('='));
-  const archives = { name, tmpDir, ...from.archives };
+  const archives = { tmpDir, ...from.archives, name: from.archives?.name ?? name };
   // Layers that will be written uncompressed are not compressed before.
   return {
     ...from,
