@@ -9,6 +9,7 @@ import { readableOf } from '../oci/readable.js';
 import type { FoundChild, FoundImage, FoundLayer, ShapeReader } from './archive.js';
 import { namesOfRepoTags } from './image-names.js';
 import { isImgpkg } from './imgpkg.js';
+import { companionOfNames } from './layout-roles.js';
 import type { LayerStore, ManifestFormat } from './layer-store.js';
 import { findMember, readMember, readWhole, type Members } from './members.js';
 
@@ -108,6 +109,13 @@ export class DockerArchive implements ShapeReader {
   async *images(): AsyncGenerator<FoundImage> {
     for (const saved of this.saved) {
       const { names, tag } = namesOfRepoTags(saved.tags, this.options.warn);
+      if (companionOfNames({ names, tag }) !== undefined) {
+        // A manifest made here would be another signature, one that says nothing.
+        this.options.warn(
+          `left out ${names.join(', ')}: docker-archives lose the manifests of signatures; bring them with cosign save or skopeo copy to oci:`,
+        );
+        continue;
+      }
       const child = await this.#child(saved, names[0] ?? saved.config);
       yield { names, tag, root: child.descriptor, children: [child], missing: [], isNested: false };
     }
