@@ -68,7 +68,11 @@ class Collector {
   }
 
   async #addFile(path: string, entry: TarEntry): Promise<void> {
-    if ((entry.mode & 0o111) === 0) return;
+    if ((entry.mode & 0o111) === 0) {
+      // Of entries with one name the last counts.
+      if (this.files.has(path)) this.files.set(path, { kind: 'other' });
+      return;
+    }
     const head = await entry.head(shebangLength);
     const elf = parseElfHeader(head.subarray(0, elfHeaderLength));
     const interpreter = elf === undefined ? interpreterOf(head) : undefined;

@@ -101,7 +101,7 @@ export function importCommand(members: Members, paths: readonly string[]): strin
   const named = words(isDirectory ? paths.map((path) => join(members.file, path)) : paths);
   const command = `airlift import ${named.join(' ')} --to SITE`;
   if (isDirectory) return command;
-  const file = members.file === 'standard input' ? '-' : word(members.file);
+  const file = members.file === 'standard input' ? 'FILE' : word(members.file);
   return `tar -xf ${file} && ${command}`;
 }
 
