@@ -170,7 +170,12 @@ function refuseConflicts(name: string, groups: readonly Group[], dropped: Readon
           'conflict',
           `merge ${name}: two different images for ${platform === undefined ? 'one platform' : formatPlatform(platform.platform)}; ` +
             `got ${other.child.descriptor.digest} of ${other.from} and ${descriptor.digest} of ${held.from}`,
-          { hint: 'leave one of the archives out, or say what each is for with --arch FILE=PLATFORM' },
+          {
+            hint:
+              other.file === held.file
+                ? `${held.file} holds several images under one name: save each with a name of its own, as docker save NAME:TAG does`
+                : 'leave one of the archives out, or say what each is for with --arch FILE=PLATFORM',
+          },
         );
       }
       if (place !== undefined) places.set(place, held);

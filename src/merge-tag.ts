@@ -10,9 +10,10 @@ import {
   type IndexChild,
 } from './oci/index-child.js';
 import { attestationSubject, parseManifest } from './oci/manifest.js';
-import { isImageConfig, isIndex } from './oci/media-types.js';
+import { isIndex } from './oci/media-types.js';
 import { readContent, readManifest } from './oci/read.js';
 import { formatReference, type Reference } from './oci/reference.js';
+import { mayRun } from './oci/runnable.js';
 import type { Site } from './publish-blobs.js';
 
 /** What a tag is to point at, and what it points at now. All of both is at the site. */
@@ -33,11 +34,10 @@ async function leavesOf(merge: TagMerge, top: ComposedIndex, from: string, depth
   const { descriptor, bytes } = top;
   if (!isIndex(descriptor.mediaType)) {
     const manifest = parseManifest(bytes, descriptor.mediaType, `manifest ${descriptor.digest}`);
-    const config = manifest.kind === 'manifest' ? manifest.config : undefined;
-    const isImage = config !== undefined && isImageConfig(config.mediaType);
-    const platform = isImage
-      ? platformFieldsOfConfig(await readContent(site, name, config, { signal }), `config of ${from}`)
-      : undefined;
+    // Signatures and other artifacts become no child of an index, whatever their config says.
+    if (manifest.kind === 'index' || manifest.config === undefined || !mayRun(manifest)) return [];
+    const config = await readContent(site, name, manifest.config, { signal });
+    const platform = platformFieldsOfConfig(config, `config of ${from}`);
     return platform === undefined ? [] : [childOf(descriptor, from, platform)];
   }
   const leaves: IndexChild[] = [];

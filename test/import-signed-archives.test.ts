@@ -13,7 +13,7 @@ import { elfFile } from './support/elf.js';
 import { inMemory } from './support/content.js';
 import { assemble, imageOf, indexOf, layer, plainBlob, type TestImage } from './support/images.js';
 import { askRegistry } from './support/registry-http.js';
-import { layoutMembers } from './support/saved.js';
+import { layoutMembers, savedMembers } from './support/saved.js';
 import { serveStore } from './support/serve-store.js';
 import { tarOf, type TarMember } from './support/tar.js';
 import { temp } from './support/temp.js';
@@ -205,6 +205,60 @@ suite('archives whose entries have roles', { timeout: 120_000 }, () => {
     const saved = join(dir, 'saved.tar');
     const { files } = await saveImages({ from: { files: [path] }, format: 'oci-archive', output: saved });
     assert.equal(files[0]?.images, 1);
+  });
+
+  test('save --tag names the only image of an archive that names none', async (t) => {
+    const path = await written(t, 'saved.tar', layoutMembers(haul('dev.cosignproject.cosign', undefined)));
+    const { files } = await saveImages({
+      from: { files: [path], archives: { name: undefined } },
+      tags: ['team/co:1'],
+      format: 'oci-archive',
+      output: join(temp(t), 'out.tar'),
+    });
+    assert.equal(files[0]?.images, 1);
+  });
+
+  test('a docker-archive of a signature is left out and told: its manifest is lost', async (t) => {
+    const payload = imageOf({
+      platform: { architecture: '', os: '' },
+      layers: [plainBlob('{"critical":{}}', 'application/vnd.dev.cosign.simplesigning.v1+json')],
+    });
+    const image = imageOf({
+      platform: 'linux/arm64',
+      layers: [layer([{ name: 'f', content: 'x' }], { compression: 'none' })],
+    });
+    const name = `team/app:${tagOf(index, 'sig')}`;
+    const path = await written(
+      t,
+      'x.tar',
+      savedMembers('podman', [
+        { tags: [name], image: payload },
+        { tags: ['team/app:1'], image },
+      ]),
+    );
+    const { host, warnings } = await imported(t, [path]);
+    assert.deepEqual(await tags(host, 'team/app'), ['1']);
+    assert.equal(warnings.length, 1);
+    assert.match(
+      warnings[0] ?? '',
+      /left out docker\.io\/team\/app:sha256-\w+\.sig: docker-archives lose the manifests/,
+    );
+  });
+
+  test('--on-existing-tag merge makes no index of a signature', async (t) => {
+    const labelled = (text: string): TestImage =>
+      imageOf({
+        platform: text,
+        layers: [plainBlob(`{"${text}":1}`, 'application/vnd.dev.cosign.simplesigning.v1+json')],
+      });
+    const name = `team/app:${tagOf(index, 'sig')}`;
+    const [before, after] = [labelled('linux/amd64'), labelled('linux/arm64')];
+    const host = await serveStore(t);
+    for (const image of [before, after]) {
+      const inputs = [await written(t, 'x.tar', layoutMembers([{ name, image }]))];
+      await importImages({ inputs, to: { registry: host }, registry: {}, onExistingTag: 'merge' });
+      assert.equal(await digestOfTag(host, 'team/app', tagOf(index, 'sig')), image.root.digest);
+    }
   });
 });
 
