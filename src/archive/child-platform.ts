@@ -5,7 +5,7 @@ import type { Digest } from '../oci/digest.js';
 import type { FoundChild } from './archive.js';
 import { readLayerFiles, type LayerFiles } from './layer-files.js';
 import type { NameRules } from './name-rules.js';
-import { decidePlatform, type PlatformFinding } from './platform-finding.js';
+import { agreedArchitecture, decidePlatform, type PlatformFinding } from './platform-finding.js';
 import { platformOfFileName, type NamedPlatform } from './platform-name.js';
 import { programEvidence, type ProgramEvidence } from './program.js';
 
@@ -60,16 +60,18 @@ export class PlatformFinder {
     const fileName = entryPlatform === undefined ? this.#fileName : undefined;
     const imageName = entryPlatform === undefined ? this.options.nameRules?.platformOf(names) : undefined;
     const claims = { flag, entry: entryPlatform, config, imageName, fileName };
-    return decidePlatform(claims, await this.#evidence(child, configBytes, config?.platform.os));
+    const claimed = agreedArchitecture(claims);
+    return decidePlatform(claims, await this.#evidence(child, configBytes, config?.platform.os, claimed));
   }
 
   async #evidence(
     child: FoundChild,
     config: Buffer,
     os: string | undefined,
+    claimed: string | undefined,
   ): Promise<ProgramEvidence | undefined> {
     if (this.options.checkPrograms === false || (os !== undefined && os !== 'linux')) return undefined;
-    return programEvidence(config, child.layers.length, (at) => this.#filesOf(child, at));
+    return programEvidence(config, child.layers.length, (at) => this.#filesOf(child, at), claimed);
   }
 
   #filesOf(child: FoundChild, at: number): Promise<LayerFiles> {

@@ -94,18 +94,30 @@ function withNamedVariant(claim: Claim, { imageName, fileName }: PlatformClaims)
   return { ...claim, platform, fields: platformFields(platform) };
 }
 
+/** The architecture that all claims name, where there are several and `--arch` is none of them. */
+function agreed([first, ...others]: readonly Claim[]): string | undefined {
+  const architecture = first?.who === '--arch' ? undefined : first?.platform.architecture;
+  const isSame = others.every(({ platform }) => platform.architecture === architecture);
+  return others.length > 0 && isSame ? architecture : undefined;
+}
+
+/** As `agreed`, for whoever looks for programs. */
+export function agreedArchitecture(claims: PlatformClaims): string | undefined {
+  return agreed(claimsInOrder(claims));
+}
+
 /**
  * The claim that holds: `--arch`, else what the index says, where it fits; else the first claim that names the very architecture
- * of the programs; else the first that fits. Where the program that is started is not known, claims that agree hold: any other
- * program may lie about in an image without being run.
+ * of the programs; else the first that fits. Claims that agree hold where the program that is started is not known, for any
+ * other may lie about in an image without being run; and where the others run there, for one program alone may be a mistake.
  */
 function chosen(list: readonly Claim[], program: ProgramEvidence | undefined): Claim | undefined {
-  const [first, ...others] = list;
+  const [first] = list;
   if (first === undefined || first.who === '--arch' || program === undefined) return first;
-  const agree =
-    others.length > 0 &&
-    others.every(({ platform }) => platform.architecture === first.platform.architecture);
-  if (agree && !program.isStarted) return first;
+  const architecture = agreed(list);
+  const { isStarted, others } = program;
+  if (architecture !== undefined && (!isStarted || (others !== undefined && runsOn(architecture, others))))
+    return first;
   const fitting = list.filter(({ platform }) => runs(platform, program));
   const isExact = ({ platform }: Claim): boolean => program.architectures.includes(platform.architecture);
   return fitting.find(({ who }) => who === 'index entry') ?? fitting.find(isExact) ?? fitting[0];

@@ -2,7 +2,7 @@ import { isObject } from '../oci/descriptor.js';
 import { parseJsonObject } from '../oci/manifest.js';
 import { armVariant } from './elf.js';
 import type { LayerFile, LayerFiles } from './layer-files.js';
-import { isEmulator } from './runs-on.js';
+import { isEmulator, runsOn } from './runs-on.js';
 import { plainPath } from './tar-members.js';
 
 /** What an image's programs say they are made for. */
@@ -11,6 +11,8 @@ export interface ProgramEvidence {
   readonly architectures: readonly string[];
   /** Whether that is the program that the image starts. */
   readonly isStarted: boolean;
+  /** What most of the other programs are made for, where the one that is started does not run on the machine that all claims name. */
+  readonly others?: string | undefined;
   /** The variant of 32-bit arm that the program that is started needs, where that is noted in it. */
   readonly variant: string | undefined;
 }
@@ -78,15 +80,16 @@ class ImageFiles {
 
   /**
    * What the programs are made for that stand in the image: those in a `bin` folder, or all where there are none.
+   * @param but the path of a program that does not count
    * @returns architectures, those of most programs first
    */
-  async architectures(): Promise<string[]> {
+  async architectures(but?: string): Promise<string[]> {
     const inBin = new Map<string, number>();
     const elsewhere = new Map<string, number>();
     for (let layer = 0; layer < this.count; layer++) {
       for (const [path, file] of (await this.filesOf(layer)).files) {
         if (file.kind !== 'program' || file.elf.architecture === undefined || isEmulator(path)) continue;
-        if ((await this.#lookUp(path)) !== file) continue;
+        if (path === but || (await this.#lookUp(path)) !== file) continue;
         const counts = /(?:^|\/)s?bin\//.test(path) ? inBin : elsewhere;
         counts.set(file.elf.architecture, (counts.get(file.elf.architecture) ?? 0) + 1);
       }
@@ -145,8 +148,11 @@ class ImageFiles {
   }
 }
 
-/** The program that an image starts. Behind an emulator it is the program that this one runs. */
-async function started(files: ImageFiles, { words, placesOf }: Start): Promise<Program | undefined> {
+/** The program that an image starts, and its path. Behind an emulator it is the program that this one runs. */
+async function started(
+  files: ImageFiles,
+  { words, placesOf }: Start,
+): Promise<[path: string, program: Program] | undefined> {
   for (const [at, word] of words.slice(0, maxWords).entries()) {
     // Behind an emulator stand its flags and their values; only a path is a program for sure.
     if (at > 0 && !word.startsWith('/')) continue;
@@ -155,7 +161,7 @@ async function started(files: ImageFiles, { words, placesOf }: Start): Promise<P
       const found = await files.program(path);
       if (found === undefined) continue;
       emulates ||= isEmulator(found[0]);
-      if (!emulates) return found[1];
+      if (!emulates) return found;
       break;
     }
     if (at === 0 && !emulates) return undefined;
@@ -167,19 +173,25 @@ async function started(files: ImageFiles, { words, placesOf }: Start): Promise<P
  * What an image's programs are made for: the one it starts, else all of them.
  * @param config the image's config
  * @param count how many layers it has
+ * @param claimed the architecture that all claims name; undefined where they differ
  */
 export async function programEvidence(
   config: Buffer,
   count: number,
   filesOf: FilesOf,
+  claimed?: string,
 ): Promise<ProgramEvidence | undefined> {
   const files = new ImageFiles(count, filesOf);
-  const program = await started(files, startOf(config));
-  if (program?.elf.architecture !== undefined) {
-    const { elf, read } = program;
-    const variant = read === undefined ? undefined : await armVariant(elf, read).catch(() => undefined);
-    return { architectures: [program.elf.architecture], isStarted: true, variant };
+  const [path, program] = (await started(files, startOf(config))) ?? [];
+  const architecture = program?.elf.architecture;
+  if (program === undefined) {
+    const architectures = await files.architectures();
+    return architectures.length === 0 ? undefined : { architectures, isStarted: false, variant: undefined };
   }
-  const architectures = program === undefined ? await files.architectures() : [];
-  return architectures.length === 0 ? undefined : { architectures, isStarted: false, variant: undefined };
+  if (architecture === undefined) return undefined;
+  const { elf, read } = program;
+  const isDoubtful = claimed !== undefined && !runsOn(claimed, architecture);
+  const [others] = isDoubtful ? await files.architectures(path) : [];
+  const variant = read === undefined ? undefined : await armVariant(elf, read).catch(() => undefined);
+  return { architectures: [architecture], isStarted: true, others, variant };
 }

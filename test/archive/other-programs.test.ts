@@ -68,6 +68,29 @@ suite('programs that are not what an image starts', () => {
     });
   }
 
+  test('a program that is started and runs elsewhere, among others that run where all claims say, is told', async (t) => {
+    const members = [
+      at('app', arm64),
+      at('bin/a', 'linux/amd64'),
+      at('bin/b', 'linux/amd64'),
+      at('bin/c', arm64),
+    ];
+    const saved = savedMembers('docker-20', [
+      { tags: ['a/b:1'], image: image([members], { Cmd: ['/app'] }) },
+    ]);
+    const held = await finding(t, saved, 'x-amd64.tar');
+    assert.equal(held?.platform.architecture, 'amd64');
+    assert.equal(held.contradiction, 'config says linux/amd64, file name says amd64, executables are arm64');
+    // Where claims differ, where there is but one, and where nothing else runs there, the program decides.
+    assert.equal((await finding(t, saved, 'x-s390x.tar'))?.platform.architecture, 'arm64');
+    assert.equal((await finding(t, saved, 'x.tar'))?.platform.architecture, 'arm64');
+    const alone = [at('bin/app', arm64), at('bin/c', arm64)];
+    const lying = savedMembers('docker-20', [
+      { tags: ['a/b:1'], image: image([alone], { Cmd: ['/bin/app'] }) },
+    ]);
+    assert.equal((await finding(t, lying, 'x-amd64.tar'))?.platform.architecture, 'arm64');
+  });
+
   test('where tools for many machines are all there is, one that the config’s machine runs is enough', async (t) => {
     const members = [at('bin/arm', arm64), at('bin/arm-2', arm64), at('bin/x86', 'linux/386')];
     const saved = savedMembers('docker-20', [{ tags: ['a/b:1'], image: image([members], {}) }]);
