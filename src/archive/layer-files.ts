@@ -97,7 +97,7 @@ async function collect(cursor: ByteCursor, range: ByteRange | undefined): Promis
   const { files, removed, opaque } = collector;
   let isWhole = true;
   try {
-    for await (const entry of scanTar(cursor, 'layer', maxEntries)) {
+    for await (const entry of scanTar(cursor, 'layer', maxEntries, true)) {
       await collector.add(entry);
       if (files.size < maxFiles && (range !== undefined || cursor.position < maxUnpacked)) continue;
       isWhole = false;

@@ -24,6 +24,8 @@ export interface TarHeader {
   /** The size field; undefined where it holds no number. */
   readonly size: number | undefined;
   readonly mode: number;
+  /** Whether blocks with more of a sparse file's map follow (GNU tar manual, "Storing Sparse Files"). */
+  readonly isExtended: boolean;
 }
 
 /** What headers say about the entry that follows them. */
@@ -119,6 +121,7 @@ export function parseTarHeader(block: Buffer): TarHeader | undefined {
     linkName: text(block, 157, 100),
     size: number(block, 124, 12),
     mode: number(block, 100, 8) ?? 0,
+    isExtended: flag === 'S' && block[482] !== 0,
   };
 }
 

@@ -54,6 +54,7 @@ class Scan {
   constructor(
     private readonly cursor: ByteCursor,
     private readonly what: string,
+    private readonly passesSparse: boolean,
   ) {}
 
   /** The next header that is not about another one; undefined at the end, which `marked` tells from the end of the bytes. */
@@ -65,7 +66,10 @@ class Scan {
       if (block.byteLength === tarBlock && isZeroBlock(block)) return { marked: true };
       const header = parseTarHeader(block);
       if (header === undefined) throw this.#badBlock(block, at);
-      if (!(await this.#tell(header, at))) return { header: this.#apply(header, at), marked: false };
+      if (await this.#tell(header, at)) continue;
+      const fields = this.#apply(header, at);
+      for (let more = header.isExtended; more;) more = (await this.cursor.read(tarBlock))[504] === 1;
+      return { header: fields, marked: false };
     }
   }
 
@@ -126,7 +130,8 @@ class Scan {
   #apply(header: TarHeader, at: number): TarFields {
     const told = this.#told;
     this.#told = {};
-    if (header.kind === 'sparse' || told.sparse === true) {
+    const isSparse = header.kind === 'sparse' || told.sparse === true;
+    if (isSparse && !this.passesSparse) {
       const name = JSON.stringify(told.name ?? header.name);
       throw new AirliftError('unsupported', `read ${this.what}: ${name} is a sparse file`, {
         hint: 'pack the archive again without tar --sparse',
@@ -135,7 +140,7 @@ class Scan {
     const fields = interpret(header, told);
     if (fields === undefined || !Number.isSafeInteger(this.cursor.position + fields.size))
       throw this.#damaged(`broken tar header at byte ${at}`);
-    return fields;
+    return isSparse ? { ...fields, kind: 'special' } : fields;
   }
 }
 
@@ -143,15 +148,17 @@ class Scan {
  * Goes through a tar archive: ustar, pax, GNU long names and large sizes. Returns whether the mark that ends an archive was
  * there; some writers leave it out, and so does a cut between two entries.
  * @param what names the archive, for messages
+ * @param passesSparse passes over sparse files as over devices, whose content is not what is stored
  * @throws AirliftError `input` where it is not a tar archive, `damaged` where it is broken or truncated, `unsupported` where it
- *   holds sparse files or more than `maxEntries`
+ *   holds sparse files (without `passesSparse`) or more than `maxEntries`
  */
 export async function* scanTar(
   cursor: ByteCursor,
   what: string,
   maxEntries: number,
+  passesSparse = false,
 ): AsyncGenerator<TarEntry, boolean> {
-  const scan = new Scan(cursor, what);
+  const scan = new Scan(cursor, what, passesSparse);
   for (let entries = 0; ; entries++) {
     const { header, marked } = await scan.next();
     if (header === undefined) return marked;

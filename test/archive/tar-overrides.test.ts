@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { suite, test } from 'node:test';
 import { scanTar } from '../../src/archive/tar-scan.js';
@@ -237,5 +237,46 @@ suite('fields of tar headers and what overrides them', { timeout: 120_000 }, () 
         assert.match(child?.platform?.contradiction ?? '', /config says linux\/amd64, executables are arm64/);
       }
     });
+  }
+
+  for (const format of ['gnu', 'posix']) {
+    test(
+      `the program of a layer is found behind a sparse file written by GNU tar as ${format}`,
+      { skip: needs('tar') },
+      async (t) => {
+        const dir = temp(t);
+        const holes = await open(join(dir, 'holes'), 'w');
+        // More pieces than a header has room for.
+        for (let piece = 0; piece < 40; piece++) await holes.write('x', piece * 1024 * 1024);
+        await holes.close();
+        await writeFile(join(dir, 'app'), elfFile('linux/arm64', 'app'), { mode: 0o755 });
+        await run('tar', [
+          `--format=${format}`,
+          '--sparse',
+          '-C',
+          dir,
+          '-cf',
+          join(dir, 'layer.tar'),
+          'holes',
+          'app',
+        ]);
+        const image = imageOf({
+          platform: 'linux/amd64',
+          layers: [
+            plainBlob(await readFile(join(dir, 'layer.tar')), 'application/vnd.oci.image.layer.v1.tar'),
+          ],
+          config: { config: { Entrypoint: ['/app'] } },
+        });
+        const path = join(dir, 'x.tar');
+        await writeFile(path, tarOf(savedMembers('podman', [{ tags: ['team/app:1'], image }])));
+        const archive = await openArchive(path);
+        t.after(() => archive.close());
+        for await (const { children } of archive.images())
+          assert.match(
+            children[0]?.platform?.contradiction ?? '',
+            /config says linux\/amd64, executables are arm64/,
+          );
+      },
+    );
   }
 });
