@@ -55,7 +55,7 @@ export async function findNested(members: Members): Promise<Nested> {
     if (file === 'oci-layout') layouts.add(folder);
     else if (file === 'manifest.json') manifests.push(folder);
     else if (archiveName.test(path)) archives.push(path);
-    registry ??= /^((?:.+\/)?docker\/registry\/v2)\/repositories\//.exec(path)?.[1];
+    registry ??= /^((?:.+\/)?docker\/registry\/v2)\/(?:blobs|repositories)\//.exec(path)?.[1];
     chart ??= /^(?:[^/]+\/)?Chart\.yaml$/.exec(path)?.[0];
   }
   const folders = new Set<string>();

@@ -1,7 +1,8 @@
-import { hexOf, algorithmOf, type Digest } from '../oci/digest.js';
 import { isAirliftError } from '../errors.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import { algorithmOf, hexOf, type Digest } from '../oci/digest.js';
 import { formatReference, parseReference } from '../oci/reference.js';
-import { BlobView, entryOf, FolderMembers, type LayoutView } from './blob-view.js';
+import { BlobView, entryOf, type LayoutView } from './blob-view.js';
 import type { ByteRange } from './byte-range.js';
 import { findMember, type Members } from './members.js';
 
@@ -40,28 +41,29 @@ export async function skopeoTree(
   folders: readonly string[],
   warn: (text: string) => void,
 ): Promise<LayoutView> {
-  const trees = folders.map((folder) => (folder === '' ? members : new FolderMembers(members, folder)));
+  const inside = new Set(folders);
+  // By name, in one pass: a tree of thousands of images has as many folders that might hold a digest.
+  const places = new Map<string, string>();
+  for await (const path of members.below('')) {
+    const slash = Math.max(0, path.lastIndexOf('/'));
+    if (inside.has(path.slice(0, slash))) places.set(path.slice(slash === 0 ? 0 : slash + 1), path);
+  }
   const roots = new Map<Digest, ByteRange>();
-  const entries = [];
-  for (const [at, tree] of trees.entries()) {
-    const folder = folders[at] ?? '';
-    const content = await findMember(tree, 'manifest.json', 'skopeo');
-    const what = `${folder === '' ? '' : `${folder}/`}manifest.json in ${members.file}`;
+  const entries: Descriptor[] = [];
+  for (const folder of folders) {
+    const prefix = folder === '' ? '' : `${folder}/`;
+    const content = await findMember(members, `${prefix}manifest.json`, 'skopeo');
+    const what = `${prefix}manifest.json in ${members.file}`;
     const { entry } = await entryOf(content, nameOfFolder(folder), what);
-    if ((await tree.find('signature-1')) !== undefined)
+    if ((await members.find(`${prefix}signature-1`)) !== undefined)
       warn(`left out the signatures beside ${what}: registries have no place for this kind`);
     roots.set(entry.digest, content);
     entries.push(entry);
   }
   const content = async (digest: Digest): Promise<ByteRange | undefined> => {
-    const root = roots.get(digest);
-    if (root !== undefined) return root;
     const file = fileOf(digest);
-    for (const tree of trees) {
-      const found = (await tree.find(file)) ?? (await tree.find(`${file}.manifest.json`));
-      if (found !== undefined) return found;
-    }
-    return undefined;
+    const path = places.get(file) ?? places.get(`${file}.manifest.json`);
+    return roots.get(digest) ?? (path === undefined ? undefined : members.find(path));
   };
   return { members: new BlobView(members, content), entries };
 }

@@ -7,6 +7,7 @@ import type { ArchiveImage } from '../../src/archive/archive.js';
 import { openArchive } from '../../src/archive/open.js';
 import { isAirliftError } from '../../src/errors.js';
 import { parseReference } from '../../src/oci/reference.js';
+import { airlift, airliftPath, stateEnv } from '../support/airlift.js';
 import { artifactOf, cosignOf } from '../support/artifacts.js';
 import { bytesOf } from '../support/content.js';
 import { elfFile } from '../support/elf.js';
@@ -390,4 +391,27 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
       [`${host}/team/app:1`]: index.root.digest,
     });
   });
+
+  for (const isDirectory of [false, true]) {
+    test(
+      `the command in the hint imports the archives inside ${isDirectory ? 'a directory' : 'a tar'}`,
+      { skip: needs('tar') },
+      async (t) => {
+        const inner = (name: string): Buffer => tarOf(layoutMembers([{ name, image: single }]));
+        const path = await written(
+          t,
+          [1, 2, 3, 4, 5, 6].map((at) => ({ name: `in/app${at}.tar`, content: inner(`team/app:${at}`) })),
+          isDirectory,
+        );
+        const host = await serveStore(t);
+        const failed = await airlift(['import', path, '--to', host], { codes: [1] });
+        const command = /hint: (.*)/.exec(failed.stderr)?.[1] ?? '';
+        const script = command
+          .replace('airlift import', `"${process.execPath}" "${airliftPath}" import`)
+          .replace('SITE', host);
+        const { stdout, stderr } = await run('sh', ['-c', script], { cwd: temp(t), env: stateEnv });
+        assert.match(stdout + stderr, /imported 6 images/);
+      },
+    );
+  }
 });
