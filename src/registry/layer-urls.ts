@@ -25,6 +25,6 @@ export function withLayerUrlsHint(error: unknown): unknown {
     cause: error,
     hint:
       'docker-registry refuses layers with urls, as Windows images have, by default: start it with ' +
-      `REGISTRY_VALIDATION_MANIFESTS_URLS_ALLOW='[".*"]', or leave the platform out: --platform linux/amd64`,
+      `REGISTRY_VALIDATION_MANIFESTS_URLS_ALLOW='[".*"]', or leave that platform out by --platform of export or copy`,
   });
 }

@@ -136,6 +136,22 @@ describe('layers that are elsewhere', { skip: needs('docker-registry', 'htpasswd
     sameContent((await walkRegistry(site.host, `kept/${repository}`, '1')).content, await walkImage(image));
   });
 
+  test('refused by a registry with default settings: at once, with the setting that helps', async (t) => {
+    const storage = await startStorage(t);
+    const repository = await push(imageAt(dockerForeign, [`http://${storage.host}/layer`]));
+    const bundle = join(temp(t), 'site.tar');
+    await airlift(exporting(repository, bundle), { env });
+    const strict = await startDockerRegistry({ layerUrls: false });
+    t.after(() => strict.stop());
+    const { stderr } = await airlift(['import', bundle, '--to', strict.host], { codes: [1] });
+    assert.match(stderr, /manifest sha256:\w+: .*\(500 UNKNOWN\).*; the manifest has layers with urls\n/);
+    assert.equal(strict.log().match(/err\.code":"unknown/gi)?.length ?? 0, 2, 'one answer, two lines of log');
+    const [, setting = '', value = ''] = /hint: .*(REGISTRY_\w+)='([^']+)'.*--platform/.exec(stderr) ?? [];
+    const lenient = await startDockerRegistry({ layerUrls: false, env: { [setting]: value } });
+    t.after(() => lenient.stop());
+    await airlift(['import', bundle, '--to', lenient.host]);
+  });
+
   test('nowhere, or wrong there: an error that says so, and what to pass', async (t) => {
     const storage = await startStorage(t);
     const bundle = join(temp(t), 'site.tar');

@@ -24,6 +24,10 @@ export interface DockerRegistryOptions {
   readonly storage?: string;
   /** Takes back deletions; true by default. */
   readonly delete?: boolean;
+  /** Settings by `REGISTRY_…` variables. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Takes layers with http and https `urls`; true by default, although the program's own default is false. */
+  readonly layerUrls?: boolean;
   /** Answers with locations without host; false by default, as the program's own default is. */
   readonly relativeUrls?: boolean;
 }
@@ -70,7 +74,9 @@ export async function startDockerRegistry(options: DockerRegistryOptions = {}): 
       },
     },
     http,
-    validation: { manifests: { urls: { allow: ['^https?://'] } } },
+    ...(options.layerUrls === false
+      ? {}
+      : { validation: { manifests: { urls: { allow: ['^https?://'] } } } }),
   };
 
   let ca: string | undefined;
@@ -103,7 +109,7 @@ export async function startDockerRegistry(options: DockerRegistryOptions = {}): 
   const daemon = await startDaemon(peerPath('docker-registry'), ['serve', join(work, 'config.yml')], {
     log: join(work, 'log'),
     ready: (log) => /listening on (127\.0\.0\.1:\d+)/.exec(log)?.[1],
-    env: { OTEL_TRACES_EXPORTER: 'none' },
+    env: { OTEL_TRACES_EXPORTER: 'none', ...options.env },
   });
   return {
     host: daemon.answer,
