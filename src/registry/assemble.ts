@@ -106,7 +106,7 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
     book,
     reading: new Reading(book, { warn, note }),
     manifests,
-    fallback: new ReferrersFallback(manifests, guesses, warn),
+    fallback: new ReferrersFallback({ client, manifests, guesses }, warn),
     blobs,
     guesses,
     accepted: new Accepted(options.settleTime ?? 20_000, options.retryDelay ?? 500),

@@ -5,9 +5,8 @@ import { isWithheld, verdictOf } from '../oci/guess.js';
 import { parseManifest } from '../oci/manifest.js';
 import { ociIndex } from '../oci/media-types.js';
 import { addressOf, type Endpoint } from './endpoint.js';
-import type { Guesses } from './guesses.js';
 import type { Manifests } from './manifests.js';
-import { parseReferrers, referrersTag } from './referrers.js';
+import { hasReferrersApi, parseReferrers, referrersTag, type ReferrersParts } from './referrers.js';
 
 /** Whether a tag leads to content that is no list, as against no content. */
 function isOtherContent(error: unknown): boolean {
@@ -36,12 +35,32 @@ interface OpenList {
 export class ReferrersFallback {
   readonly #queues = new Map<string, Promise<void>>();
   readonly #warned = new Set<string>();
+  /** Whether a host that claims to keep lists has them, by origin. */
+  readonly #keepers = new Map<string, Promise<boolean>>();
 
   constructor(
-    readonly manifests: Manifests,
-    readonly guesses: Guesses,
+    readonly parts: ReferrersParts,
     readonly warn: (text: string) => void,
   ) {}
+
+  /**
+   * Whether a registry that claims to keep the list (`OCI-Subject`) does so. ECR claims it without having the API. It is asked
+   * once; where nobody knows, it is believed.
+   */
+  keepsLists({ endpoint, doing, signal }: NewReferrer, subject: Digest): Promise<boolean> {
+    let keeps = this.#keepers.get(endpoint.origin);
+    if (keeps === undefined) {
+      keeps = hasReferrersApi(this.parts, { endpoint, digest: subject, doing, signal }).catch(
+        (error: unknown) => {
+          if (verdictOf(error) === 'fatal') throw error;
+          return true;
+        },
+      );
+      keeps.catch(() => this.#keepers.delete(endpoint.origin));
+      this.#keepers.set(endpoint.origin, keeps);
+    }
+    return keeps;
+  }
 
   /**
    * Adds a manifest to the list of what refers to `subject`. Additions to one list wait for each other. Where the tag holds
@@ -80,7 +99,7 @@ export class ReferrersFallback {
     const content = Buffer.from(JSON.stringify({ ...list.json, manifests: [...listed, entry] }));
     const index = { mediaType: ociIndex, digest: digestOf(content), size: content.byteLength };
     try {
-      await this.manifests.put(call, index, content);
+      await this.parts.manifests.put(call, index, content);
     } catch (error) {
       if (verdictOf(error) !== 'absent' || !(error instanceof AirliftError)) throw error;
       this.#leave(referrer, subject, `the registry refuses the list of referrers (${error.status ?? 'no'})`);
@@ -91,8 +110,9 @@ export class ReferrersFallback {
   async #read(call: Parameters<Manifests['get']>[0], subject: Digest): Promise<OpenList | undefined> {
     const { endpoint, name } = call;
     try {
-      const { bytes } = await this.guesses.ask(endpoint, addressOf(endpoint, `manifests/${name}`), () =>
-        this.manifests.get(call),
+      const { guesses, manifests } = this.parts;
+      const { bytes } = await guesses.ask(endpoint, addressOf(endpoint, `manifests/${name}`), () =>
+        manifests.get(call),
       );
       const list = parseReferrers(bytes, subject);
       return list && { json: list.json, digests: list.entries.map(({ digest }) => digest) };

@@ -103,6 +103,21 @@ function askApi({ client, guesses }: ReferrersParts, call: ReferrersCall): Promi
   });
 }
 
+/**
+ * Whether a registry has the referrers API.
+ * @throws AirliftError where nobody knows
+ */
+export async function hasReferrersApi(parts: ReferrersParts, call: ReferrersCall): Promise<boolean> {
+  try {
+    const { rest } = await askApi(parts, call);
+    await rest.return(undefined);
+    return true;
+  } catch (error) {
+    if (verdictOf(error) === 'absent') return false;
+    throw error;
+  }
+}
+
 /** The entries under the fallback tag. @throws AirliftError `not-found` where there is no list */
 async function askTag(
   { manifests, guesses }: ReferrersParts,

@@ -308,10 +308,12 @@ export class Registry implements Source, Target {
     const manifestCall = { endpoint, name: descriptor.digest, doing, signal };
     const headers = await this.#put(repository, manifestCall, descriptor, bytes);
     accepted.note(repository, descriptor.digest, 'pushed');
-    if (headers['oci-subject'] !== undefined) return;
     const { subject } = parseManifest(bytes, descriptor.mediaType, `manifest ${descriptor.digest}`);
-    if (subject !== undefined)
-      await fallback.add({ endpoint, descriptor, bytes, doing, signal }, subject.digest);
+    if (subject === undefined) return;
+    const referrer = { endpoint, descriptor, bytes, doing, signal };
+    const isClaimed = headers['oci-subject'] !== undefined;
+    if (!isClaimed || !(await fallback.keepsLists(referrer, subject.digest)))
+      await fallback.add(referrer, subject.digest);
   }
 
   async #manifest(

@@ -171,8 +171,18 @@ export async function startUpload(
   }
   const request = uploadRequest('POST', url, call);
   const answer = await client.send(request);
-  if (answer.status !== 202) throw await client.refusal(answer, request, 'repository');
+  if (answer.status !== 202) throw withRepositoryHint(await client.refusal(answer, request, 'repository'));
   return sessionOf(answer, call);
+}
+
+/** Some registries (ECR, Google Artifact Registry) make no repository by a push. */
+function withRepositoryHint(refusal: AirliftError): AirliftError {
+  const { code, message, status, reason, hint } = refusal;
+  if (status !== 404 || hint !== undefined) return refusal;
+  return new AirliftError(code, message, {
+    ...{ status, reason, cause: refusal },
+    hint: 'some registries make no repository by a push (ECR, Google Artifact Registry): create it there first',
+  });
 }
 
 /**

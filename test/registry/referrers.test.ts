@@ -153,14 +153,23 @@ it('takes a list for what it is, however it is labelled', async (t) => {
   }
 });
 
-it('leaves the list to a registry that keeps it (OCI-Subject)', async (t) => {
-  const server = await startOddServer(t, (request, response) => {
-    request.resume().on('end', () => response.writeHead(201, { 'oci-subject': subject.digest }).end());
+for (const hasApi of [true, false])
+  it(`${hasApi ? 'leaves the list to a registry that keeps it' : 'keeps the list where the API is claimed and not there'} (OCI-Subject)`, async (t) => {
+    const server = await startOddServer(t, (request, response, url) => {
+      request.resume().on('end', () => {
+        if (request.method === 'PUT') response.writeHead(201, { 'oci-subject': subject.digest }).end();
+        else if (hasApi && url.pathname.includes('/referrers/'))
+          sendJson(response, 200, { schemaVersion: 2, mediaType: ociIndex, manifests: [] }, ociIndex);
+        else sendFault(response, 404, 'NOT_FOUND');
+      });
+    });
+    const { registry } = testClient(t);
+    for (const { descriptor, bytes } of [referrer('one'), referrer('two')])
+      await registry.push({ registry: server.host, repository: 'a' }, descriptor, opener(bytes));
+    const lists = server.seen.filter(({ method, url }) => method === 'PUT' && url.endsWith(referrersTag(subject.digest)));
+    assert.equal(lists.length, hasApi ? 0 : 2);
+    assert.equal(server.seen.filter(({ url }) => url.includes('/referrers/')).length, 1);
   });
-  const { descriptor, bytes } = referrer('one');
-  await testClient(t).registry.push({ registry: server.host, repository: 'a' }, descriptor, opener(bytes));
-  assert.equal(server.seen.length, 1);
-});
 
 describe('with docker-registry, which keeps no list', { skip: needs('docker-registry') }, () => {
   it('keeps the list under the fallback tag, whoever comes first', async (t) => {
