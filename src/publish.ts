@@ -3,7 +3,7 @@ import { mergeWithTag } from './merge-tag.js';
 import type { ComposedIndex } from './oci/compose.js';
 import type { Descriptor } from './oci/descriptor.js';
 import { digestOf, type Digest } from './oci/digest.js';
-import { isRefusedReading, isWithheld } from './oci/guess.js';
+import { isNo, isRefusedReading, isWithheld } from './oci/guess.js';
 import { platformName } from './oci/index-child.js';
 import { isForeignLayer } from './oci/media-types.js';
 import { readContent, readManifest } from './oci/read.js';
@@ -32,6 +32,19 @@ export interface PublishOptions extends Omit<BlobOptions, 'onUnread'>, Leniency 
   readonly indexOnly?: boolean | undefined;
   /** Is told, before an image is moved, the bytes of its blobs that no image before it has. */
   readonly onPlanned?: ((image: Image, bytes: number) => void) | undefined;
+}
+
+function statusOf(error: unknown): number | undefined {
+  return isAirliftError(error) ? error.status : undefined;
+}
+
+/** Some registries (ECR, Harbor, Quay) may be told to let no tag change. */
+function withKeptTagHint(error: unknown): unknown {
+  if (!isAirliftError(error) || error.hint !== undefined || !isNo(error.status ?? 500)) return error;
+  return new AirliftError(error.code, error.message, {
+    ...{ status: error.status, reason: error.reason, cause: error },
+    hint: 'the registry may keep tags from changing: --on-existing-tag skip leaves what is there',
+  });
 }
 
 /** How many names a warning shows. */
@@ -218,7 +231,9 @@ export class Publisher {
         : root;
     const { digest } = top.descriptor;
     if (name.tag !== undefined && there?.digest !== digest)
-      await site.tag(name, top.descriptor, openBytes(top.bytes));
+      await site.tag(name, top.descriptor, openBytes(top.bytes)).catch((error: unknown) => {
+        throw there === undefined && !isWithheld(statusOf(error)) ? error : withKeptTagHint(error);
+      });
     await this.#readBack(name, top).catch((error: unknown) => {
       if (!isRefusedReading(error)) throw error;
       this.#unread.set(formatReference(name), messageOf(error));

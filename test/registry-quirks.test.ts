@@ -348,6 +348,19 @@ describe('registries with quirks', () => {
     await isWhole(registry.plain, 'acme/plain', '1', plain);
   });
 
+  test('a registry whose tags do not change: an error that says how to keep them', async (t) => {
+    const registry = await startQuirky(t, {
+      before: ({ kind, method, name }) =>
+        kind === 'manifests' && method === 'PUT' && name === '1' ? fault(412, 'PRECONDITION') : undefined,
+    });
+    await pushImage(registry.plain, 'acme/plain', '1', singlePlatform('linux/arm64', { name: 'other' }));
+    await assert.rejects(importing(unsignedBundle, registry.host), {
+      status: 412,
+      hint: /--on-existing-tag skip/,
+    });
+    await importing(unsignedBundle, registry.host, { onExistingTag: 'skip' });
+  });
+
   test('a registry that shows what it accepted a little later, and knows no children at first', async (t) => {
     const registry = await startQuirky(t, eventual(3));
     for (const bundle of [signedBundle, twoBundle]) await importing(bundle, registry.host);
