@@ -166,7 +166,9 @@ for (const hasApi of [true, false])
     const { registry } = testClient(t);
     for (const { descriptor, bytes } of [referrer('one'), referrer('two')])
       await registry.push({ registry: server.host, repository: 'a' }, descriptor, opener(bytes));
-    const lists = server.seen.filter(({ method, url }) => method === 'PUT' && url.endsWith(referrersTag(subject.digest)));
+    const lists = server.seen.filter(
+      ({ method, url }) => method === 'PUT' && url.endsWith(referrersTag(subject.digest)),
+    );
     assert.equal(lists.length, hasApi ? 0 : 2);
     assert.equal(server.seen.filter(({ url }) => url.includes('/referrers/')).length, 1);
   });
