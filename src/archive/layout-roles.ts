@@ -1,6 +1,7 @@
 import { subjectOfTag } from '../oci/companion-tag.js';
 import { isObject, type Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, hexOf, isDigest, type Digest } from '../oci/digest.js';
+import { listLimits, parseJson } from '../oci/json.js';
 import { formatRepository, parseReference } from '../oci/reference.js';
 import type { ImageNames } from './image-names.js';
 
@@ -30,9 +31,9 @@ export function roleOf({ annotations }: Descriptor): EntryRole | undefined {
 /** The most bytes of a signature's or attestation's layer that is looked into for what it is about. */
 export const maxPayloadSize = 16 * 1024 * 1024;
 
-function parsed(text: string): unknown {
+function parsed(bytes: Buffer): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(bytes, 'payload', listLimits);
   } catch {
     return undefined;
   }
@@ -47,11 +48,10 @@ function at(value: unknown, ...path: string[]): unknown {
  * envelopes too); none where it says nothing of it, as SBOMs do.
  */
 export function subjectsOfPayload(layer: Uint8Array): Digest[] {
-  const json = parsed(Buffer.from(layer).toString('utf8'));
+  const json = parsed(Buffer.from(layer));
   const signed = at(json, 'critical', 'image', 'docker-manifest-digest');
   const payload = at(json, 'payload');
-  const envelope =
-    typeof payload === 'string' ? parsed(Buffer.from(payload, 'base64').toString('utf8')) : json;
+  const envelope = typeof payload === 'string' ? parsed(Buffer.from(payload, 'base64')) : json;
   const subjects = at(envelope, 'subject');
   const about = (Array.isArray(subjects) ? subjects : []).map(
     (subject) => `sha256:${String(at(subject, 'digest', 'sha256'))}`,

@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
 import { AirliftError } from '../errors.js';
-import { parseJson } from '../oci/json.js';
+import { listLimits, parseJson } from '../oci/json.js';
 import { DirectoryMembers } from './directory-members.js';
 import { readMember, type Members } from './members.js';
 
@@ -30,7 +30,7 @@ const archiveName =
 async function isSavedList(members: Members, path: string): Promise<boolean> {
   const bytes = await readMember(members, path, maxManifestJson);
   try {
-    return Array.isArray(parseJson(bytes ?? Buffer.alloc(0), path));
+    return Array.isArray(parseJson(bytes ?? Buffer.alloc(0), path, listLimits));
   } catch {
     return false;
   }
@@ -81,7 +81,7 @@ function listed(paths: readonly string[]): string {
 }
 
 /** A word of a command, quoted where a shell would take it apart. */
-function word(text: string): string {
+export function word(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 

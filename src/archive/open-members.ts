@@ -6,6 +6,7 @@ import { magicLength } from './compression.js';
 import { tellCompression } from './decompress.js';
 import { DirectoryMembers } from './directory-members.js';
 import type { Members } from './members.js';
+import { withPartsHint } from './parts.js';
 import { Scratch } from './scratch.js';
 import { leastUnpacked, spool } from './spool.js';
 import { TarMembers } from './tar-members.js';
@@ -81,6 +82,6 @@ export async function openMembers(path: string, options: OpenMembersOptions = {}
     return await fromFile(handle, path, options);
   } catch (error) {
     await handle.close();
-    throw error;
+    throw await withPartsHint(path, error);
   }
 }

@@ -414,4 +414,31 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
       },
     );
   }
+
+  test('a part of a split archive is named with the command that joins the parts', async (t) => {
+    const dir = temp(t);
+    const bytes = gzipSync(tarOf(layoutMembers([{ name: 'team/app:1', image: index }])));
+    const middle = bytes.length >> 1;
+    for (const [name, isZarf] of [
+      ['plain.tar.gz', false],
+      ['zarf.tar.gz', true],
+    ] as const) {
+      if (isZarf) await writeFile(join(dir, `${name}.part000`), '{"count":2}');
+      await writeFile(join(dir, `${name}.part001`), bytes.subarray(0, middle));
+      await writeFile(join(dir, `${name}.part002`), bytes.subarray(middle));
+      const host = await serveStore(t);
+      for (const part of isZarf ? ['000', '001', '002'] : ['001', '002']) {
+        const failed = await airlift(['import', join(dir, `${name}.part${part}`), '--to', host], {
+          codes: [1, 4],
+        });
+        const command =
+          /hint: the file is one part of several: (.*)/.exec(failed.stderr)?.[1] ?? failed.stderr;
+        const script = command
+          .replace('airlift import', `"${process.execPath}" "${airliftPath}" import`)
+          .replace('SITE', host);
+        const { stdout, stderr } = await run('sh', ['-c', script], { cwd: dir, env: stateEnv });
+        assert.match(stdout + stderr, /imported 1 image/);
+      }
+    }
+  });
 });
