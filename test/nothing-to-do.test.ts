@@ -114,6 +114,16 @@ suite('nothing to do is an error that says so', () => {
     assert.deepEqual(readdirSync(dir).sort(), Object.keys(lists).sort());
   });
 
+  test('import of a list of images says which command takes lists', async (t) => {
+    const list = join(temp(t), 'images.txt');
+    await writeFile(list, 'docker.io/rancher/pause:3.1\n');
+    const { stderr } = await airlift(['import', list, '--to', 'site:5000'], { codes: [1] });
+    assert.match(
+      stderr,
+      /images\.txt: not a tar archive\n {2}hint: it is text; if it lists images: airlift export --images/,
+    );
+  });
+
   test('index append without images and fields, and --platform without a platform', async (t) => {
     const append = await airlift(['index', 'append', '127.0.0.1:1/team/app:1'], { codes: [2] });
     assert.match(append.stderr, /^append to index 127\.0\.0\.1:1\/team\/app:1: nothing to add$/m);

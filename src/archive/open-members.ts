@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../errors.js';
 import { magicLength } from './compression.js';
 import { tellCompression } from './decompress.js';
 import { DirectoryMembers } from './directory-members.js';
@@ -25,6 +25,17 @@ const headLength = 64;
 function openFailed(path: string, cause: unknown): AirliftError {
   const missing = ['ENOENT', 'ENOTDIR'].includes(systemCodeOf(cause) ?? '');
   return new AirliftError(missing ? 'not-found' : 'io', `open ${path}: ${messageOf(cause)}`, { cause });
+}
+
+function isText(head: Buffer): boolean {
+  return head.every((byte) => byte >= 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d);
+}
+
+/** What people give to import by mistake: the list of what they want. */
+function textFile({ code, message }: AirliftError, path: string): AirliftError {
+  return new AirliftError(code, message, {
+    hint: `it is text; if it lists images: airlift export --images ${path} -o BUNDLE`,
+  });
 }
 
 /** Unpacks a stream once, so that it can be read from any place. */
@@ -52,8 +63,11 @@ async function fromFile(handle: FileHandle, path: string, options: OpenMembersOp
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(headLength), 0, headLength, 0);
   const head = buffer.subarray(0, bytesRead);
   if (size === 0) throw new AirliftError('input', `read ${path}: empty file`);
-  if (tellCompression(head.subarray(0, magicLength), path) === 'none')
-    return TarMembers.open(handle, size, path);
+  if (tellCompression(head.subarray(0, magicLength), path) === 'none') {
+    return TarMembers.open(handle, size, path).catch((error: unknown) => {
+      throw isAirliftError(error, 'input') && isText(head) ? textFile(error, path) : error;
+    });
+  }
   const input = handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 256 * 1024 });
   const members = await spooled(input, path, leastUnpacked(head, size), options);
   await handle.close();
