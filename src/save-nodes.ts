@@ -1,5 +1,6 @@
 import { AirliftError } from './errors.js';
 import { formatPlatform, matchPlatform, type Platform } from './oci/platform.js';
+import { formatReference } from './oci/reference.js';
 import type { SaveJob } from './save-job.js';
 
 /** What a node of an architecture wants: containerd takes lesser variants of arm where there is no v7. */
@@ -61,6 +62,25 @@ export async function checkPlatforms(job: SaveJob, platforms: readonly Platform[
       hint: 'choose among these platforms with --platform',
     },
   );
+}
+
+/**
+ * Refuses an image that lacks one of the platforms: the files for the others are not to be written first.
+ * @throws AirliftError `platform-missing`
+ */
+export async function checkEach(job: SaveJob, platforms: readonly Platform[]): Promise<void> {
+  for (const image of job.images()) {
+    job.checkInterrupted();
+    const images = await job.runnable(image);
+    const want = platforms.find((platform) => matchPlatform(platform, images).length === 0);
+    if (want === undefined || images.length === 0) continue;
+    const got = images.map(({ platform }) => formatPlatform(platform)).join(', ');
+    throw new AirliftError(
+      'platform-missing',
+      `save ${formatReference(image.reference)}: platform missing; got ${got}, want ${formatPlatform(want)}`,
+      { hint: '--skip-missing-platforms saves the other images' },
+    );
+  }
 }
 
 /** The name of a platform in file names, as k3s releases have it: `amd64`, `arm64`, `arm`, `s390x`, `windows-10.0.17763.1-amd64`. */

@@ -12,7 +12,7 @@ import { formatPlatform, type Platform } from './oci/platform.js';
 import { formatReference } from './oci/reference.js';
 import { saveDockerArchive } from './save-docker.js';
 import { SaveJob, type SaveJobOptions } from './save-job.js';
-import { checkPlatforms, nodePlatforms, platformsByName } from './save-nodes.js';
+import { checkEach, checkPlatforms, nodePlatforms, platformsByName } from './save-nodes.js';
 import { saveForNode, saveOciLayout } from './save-oci.js';
 import { openSaveSource, type SaveFrom, type SaveSource } from './save-source.js';
 
@@ -145,6 +145,7 @@ async function prefixOf({ output, from }: SaveOptions): Promise<string> {
 async function saveNodes(job: SaveJob, options: SaveOptions): Promise<SavedFile[]> {
   const { compression = 'zstd', skipMissingPlatforms } = options;
   const { platforms = await nodePlatforms(job) } = options;
+  if (options.platforms !== undefined && skipMissingPlatforms !== true) await checkEach(job, platforms);
   const prefix = await prefixOf(options);
   const files = [...platformsByName(platforms)].map(([name, platform]) => ({
     platform,
@@ -156,17 +157,11 @@ async function saveNodes(job: SaveJob, options: SaveOptions): Promise<SavedFile[
   for (const { platform, path } of files) {
     const name = formatPlatform(platform);
     const file = await write(path, options, (to) =>
-      saveForNode(job, to, platform, ({ reference }, images) => {
-        const text = `save ${formatReference(reference)}: platform missing; got ${images.map((image) => formatPlatform(image.platform)).join(', ')}, want ${name}`;
-        if (options.platforms !== undefined && skipMissingPlatforms !== true && images.length > 0) {
-          throw new AirliftError('platform-missing', text, {
-            hint: '--skip-missing-platforms saves the other images',
-          });
-        }
+      saveForNode(job, to, platform, ({ reference }, images) =>
         job.warn(
           `${formatReference(reference)} left out of ${basename(path)}: ${images.length > 0 ? `no ${name}` : 'no image to run'}`,
-        );
-      }),
+        ),
+      ),
     );
     saved.push({ ...file, platform: name });
   }

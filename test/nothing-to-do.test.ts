@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { suite, test, type TestContext } from 'node:test';
 import { serve } from '../src/serve.js';
 import { airlift } from './support/airlift.js';
-import { imageOf, layer, type TestImage } from './support/images.js';
+import { imageOf, indexOf, layer, type TestImage } from './support/images.js';
 import { layoutMembers } from './support/saved.js';
 import { tarOf, type TarMember } from './support/tar.js';
 import { temp } from './support/temp.js';
@@ -86,6 +86,30 @@ suite('nothing to do is an error that says so', () => {
       assert.match(stderr, /^save: no image for the platform; got linux\/amd64, want linux\/s390x$/m);
       assert.deepEqual(readdirSync(dir), []);
     }
+  });
+
+  test('save for nodes where one image lacks a platform writes no file for the others', async (t) => {
+    const images = [
+      {
+        name: 'a/both:1',
+        image: indexOf({
+          children: [image('linux/amd64'), image('linux/arm64')].map((one, at) => ({
+            image: one,
+            platform: ['linux/amd64', 'linux/arm64'][at] ?? '',
+          })),
+        }),
+      },
+      { name: 'a/one:1', image: image('linux/amd64') },
+    ];
+    const path = await archive(t, layoutMembers(images));
+    const dir = temp(t);
+    const flags = ['--format', 'k3s', '--platform', 'linux/amd64,linux/arm64', '-o', `${dir}/`];
+    const { stderr } = await airlift(['save', path, ...flags], { codes: [1] });
+    assert.match(
+      stderr,
+      /^save docker\.io\/a\/one:1: platform missing; got linux\/amd64, want linux\/arm64$/m,
+    );
+    assert.deepEqual(readdirSync(dir), []);
   });
 
   test('lists that name no image', async (t) => {
