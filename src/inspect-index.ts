@@ -1,6 +1,7 @@
 import { AirliftError } from './errors.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
+import { verdictOf } from './oci/guess.js';
 import { attestationSubject } from './oci/manifest.js';
 import { formatPlatform } from './oci/platform.js';
 import { readManifest } from './oci/read.js';
@@ -42,6 +43,21 @@ export interface IndexReport {
   readonly children: readonly IndexChildReport[];
 }
 
+/** Whether the registry holds a child of an index. A sparse index names some that it lacks. */
+async function isThere(
+  registry: Registry,
+  repository: Reference,
+  child: Descriptor,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  try {
+    return await registry.exists(repository, child, { signal });
+  } catch (error) {
+    if (verdictOf(error) === 'absent') return false;
+    throw error;
+  }
+}
+
 /**
  * Shows an index and its children, and the bytes it is.
  * @throws AirliftError `usage` where the reference is not an index; what the registry throws
@@ -59,7 +75,7 @@ export async function inspectIndex(
       throw new AirliftError('usage', `inspect index ${name}: not an index; got ${root.mediaType}`);
     const children: IndexChildReport[] = [];
     for (const child of manifest.manifests)
-      children.push(reportOf(child, await registry.exists(reference, child)));
+      children.push(reportOf(child, await isThere(registry, reference, child, signal)));
     const report = {
       reference: name,
       digest: root.digest,

@@ -1,5 +1,6 @@
 import { maxDepth } from './choose.js';
 import { AirliftError, isAirliftError } from './errors.js';
+import { isRefusedReading } from './oci/guess.js';
 import { IndexDraft, type ComposedIndex } from './oci/compose.js';
 import type { Descriptor } from './oci/descriptor.js';
 import {
@@ -75,7 +76,12 @@ async function keptOf(
   const places = new Set(coming.flatMap(({ place }) => place ?? []));
   const all = there.filter(({ descriptor }) => !digests.has(descriptor.digest));
   // An index may name what its registry does not have: there is nothing to keep of that.
-  const isThere = ({ descriptor }: IndexChild): Promise<boolean> => merge.site.exists(merge.name, descriptor);
+  const isThere = ({ descriptor }: IndexChild): Promise<boolean> =>
+    merge.site.exists(merge.name, descriptor).catch((error: unknown) => {
+      // What is refused may be there: a platform that the site serves must not be lost.
+      if (isRefusedReading(error)) return true;
+      throw error;
+    });
   const kept: IndexChild[] = [];
   for (const child of all) {
     const isReplaced = child.place !== undefined && places.has(child.place);

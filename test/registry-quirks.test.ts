@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { copyImages } from '../src/copy.js';
 import { exportImages } from '../src/export.js';
+import { inspectIndex } from '../src/inspect-index.js';
 import { importImages, type ImportOptions } from '../src/import.js';
 import { parseReference } from '../src/oci/reference.js';
 import type { OnEvent } from '../src/progress.js';
@@ -11,6 +12,7 @@ import { parseSite } from '../src/site/names.js';
 import { verify } from '../src/verify.js';
 import { airlift } from './support/airlift.js';
 import { companionsOf, multiPlatform, singlePlatform, type NamedImage } from './support/image-sets.js';
+import { indexOf } from './support/images.js';
 import { pushImage } from './support/push-image.js';
 import { askRegistry } from './support/registry-http.js';
 import { serveStore } from './support/serve-store.js';
@@ -28,6 +30,7 @@ import {
   isOfTag,
   noReferrersApi,
   quay,
+  stale,
   startQuirky,
   tokens,
   type Quirk,
@@ -288,7 +291,7 @@ describe('registries with quirks', () => {
   });
 
   test('a token service that refuses a scope over two repositories: the second image is uploaded', async (t) => {
-    for (const status of [400, 401, 403]) {
+    for (const status of [400, 401, 403, 404, 500]) {
       const auth = tokens({
         refuses: (scopes) =>
           new Set(scopes.map((scope) => scope.split(':')[1])).size > 1 ? status : undefined,
@@ -369,5 +372,43 @@ describe('registries with quirks', () => {
     const target = await startQuirky(t, eventual(3));
     await copying(`${registry.plain}/acme/app:1`, target.host);
     await isWhole(target.plain, 'acme/app', '1');
+  });
+
+  test('a tag that leads to what it was before for a moment', async (t) => {
+    const registry = await startQuirky(t, stale(3));
+    await pushImage(registry.host, 'acme/plain', '1', singlePlatform('linux/arm64', { name: 'other' }));
+    await importing(unsignedBundle, registry.host);
+    await isWhole(registry.plain, 'acme/plain', '1', plain);
+  });
+
+  test('a registry that loses what it accepts: the import fails after a bounded time, the second blob sooner', async (t) => {
+    const registry = await startQuirky(t, {
+      before: ({ kind, method }) =>
+        kind === 'blobs' && (method === 'HEAD' || method === 'GET') ? fault(404, 'BLOB_UNKNOWN') : undefined,
+    });
+    const started = Date.now();
+    await assert.rejects(
+      importing(twoBundle, registry.host, { registry: { retryDelay: 2, settleTime: 2000 } }),
+      /the registry took it and does not have it/,
+    );
+    assert.ok(Date.now() - started < 15_000);
+  });
+
+  test('children of an index that a registry refuses to show are kept by a merge, and missing to inspect', async (t) => {
+    const arm = singlePlatform('linux/arm64', { name: 'arm' });
+    const registry = await startQuirky(t, {
+      before: ({ method, name }) =>
+        method === 'HEAD' && name === arm.root.digest ? fault(403, 'DENIED') : undefined,
+    });
+    await pushImage(registry.plain, 'acme/plain', '1', indexOf({ children: [arm] }));
+    const reference = parseReference(`${registry.host}/acme/plain:1`);
+    const { report } = await inspectIndex({ reference, registry: {} });
+    assert.deepEqual(
+      report.children.map(({ held }) => held),
+      [false],
+    );
+    await importing(unsignedBundle, registry.host, { onExistingTag: 'merge' });
+    const { content } = await walkRegistry(registry.plain, 'acme/plain', '1');
+    for (const { root } of [arm, plain]) assert.ok(content.has(root.digest));
   });
 });

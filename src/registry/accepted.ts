@@ -7,8 +7,8 @@ const maxRemembered = 20_000;
 /** Milliseconds of the longest wait between two looks. */
 const longestWait = 3000;
 
-/** The share of the time that a mounted blob gets: it can be uploaded instead. */
-const mountedShare = 0.1;
+/** The share of the time for a mounted blob, which can be uploaded instead, and at a registry that used all of it in vain. */
+const smallShare = 0.1;
 
 /** What came of a look: a value, or what was thrown. */
 export interface Outcome<T> {
@@ -32,6 +32,8 @@ export class Accepted {
   /** What is held, with the milliseconds for which it is looked for again. */
   readonly #held = new Map<string, number>();
   readonly #tags = new Map<string, Digest>();
+  /** Registries that did not show something in all of the time. */
+  readonly #late = new Set<string>();
 
   /**
    * @param time milliseconds for which something is looked for again
@@ -46,7 +48,7 @@ export class Accepted {
   note(repository: Repository, digest: Digest, how: 'pushed' | 'mounted' | 'seen'): void {
     const key = keyOf(repository, digest);
     if (how === 'seen' && this.#held.has(key)) return;
-    const share = { pushed: 1, mounted: mountedShare, seen: 0 }[how];
+    const share = { pushed: 1, mounted: smallShare, seen: 0 }[how];
     remember(this.#held, key, this.time * share);
   }
 
@@ -67,20 +69,25 @@ export class Accepted {
   async shown<T>(repository: Repository, digest: Digest, call: SettleCall<T>): Promise<T> {
     const time = this.#held.get(keyOf(repository, digest));
     if (time === undefined) return call.look();
-    return this.settle(call, time);
+    return this.settle(repository, call, time);
   }
 
   /** Looks again and again until the outcome is lasting or the time is over; the last outcome counts. */
-  async settle<T>(call: SettleCall<T>, time = this.time): Promise<T> {
-    const end = Date.now() + time;
+  async settle<T>({ registry }: Repository, call: SettleCall<T>, time = this.time): Promise<T> {
+    const end = Date.now() + time * (this.#late.has(registry) ? smallShare : 1);
     for (let attempt = 1; ; attempt++) {
       const wait = Math.min(longestWait, backoff(attempt, this.firstWait));
-      const isLast = Date.now() + wait > end;
+      const mayPass = (outcome: Outcome<T>): boolean => {
+        if (!call.mayPass(outcome)) return false;
+        const isLeft = Date.now() + wait <= end;
+        if (!isLeft && time === this.time) this.#late.add(registry);
+        return isLeft;
+      };
       try {
         const value = await call.look();
-        if (isLast || !call.mayPass({ value })) return value;
+        if (!mayPass({ value })) return value;
       } catch (error) {
-        if (isLast || !call.mayPass({ error })) throw error;
+        if (!mayPass({ error })) throw error;
       }
       await pause(wait, call.doing, call.signal);
     }

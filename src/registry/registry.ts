@@ -243,7 +243,7 @@ export class Registry implements Source, Target {
       isAirliftError(error) &&
       (error.status === 404 || missingParts.has(error.reason ?? '')) &&
       accepted.holds(repository, ...partsOf(bytes, descriptor));
-    return accepted.settle({
+    return accepted.settle(repository, {
       ...call,
       look: () => manifests.put(call, descriptor, bytes),
       mayPass: ({ error }) => error !== undefined && isEarly(error),

@@ -31,8 +31,8 @@ export interface QuirkAnswer {
 export interface Quirk {
   /** An answer in the registry's place, or another path to answer from; undefined leaves it to the registry. */
   before?(call: QuirkCall): QuirkAnswer | string | undefined;
-  /** Is told what the registry answered. */
-  after?(call: QuirkCall, status: number): void;
+  /** Is told what the registry answered, and which digest it named. */
+  after?(call: QuirkCall, status: number, digest: string | undefined): void;
   /** A header that the registry's answers lose. */
   readonly hides?: string;
 }
@@ -91,7 +91,8 @@ export async function startQuirky(t: Cleanup, ...quirks: readonly Quirk[]): Prom
       const headers = { ...answered.headers };
       for (const { hides } of quirks) if (hides !== undefined) delete headers[hides];
       const status = answered.statusCode ?? 502;
-      for (const quirk of quirks) quirk.after?.(call, status);
+      const digest = answered.headers['docker-content-digest'];
+      for (const quirk of quirks) quirk.after?.(call, status, digest?.toString());
       response.writeHead(status, headers);
       answered.pipe(response);
     });
@@ -209,6 +210,30 @@ export function harbor(status = 412): Quirk {
     },
     after: ({ kind, method, repository, name }, status) => {
       if (kind === 'manifests' && method === 'PUT' && status === 201) held.add(`${repository} ${name}`);
+    },
+  };
+}
+
+/** A tag that is set leads to what it was before for the next `times` looks. */
+export function stale(times: number): Quirk {
+  const now = new Map<string, string>();
+  const old = new Map<string, { digest: string; left: number }>();
+  return {
+    before: (call) => {
+      const { kind, method, repository, name, target } = call;
+      const key = `${repository} ${name}`;
+      if (kind === 'manifests' && method === 'PUT') {
+        const before = now.get(key);
+        if (before !== undefined) old.set(key, { digest: before, left: times });
+        return undefined;
+      }
+      const was = isOfTag(call) ? old.get(key) : undefined;
+      if (was === undefined || was.left-- <= 0) return undefined;
+      return target.replace(`/manifests/${name}`, `/manifests/${was.digest}`);
+    },
+    after: ({ kind, method, repository, name }, status, digest) => {
+      if (kind === 'manifests' && method === 'PUT' && status === 201 && digest !== undefined)
+        now.set(`${repository} ${name}`, digest);
     },
   };
 }
