@@ -14,9 +14,9 @@ export function isImgpkg(list: readonly unknown[]): boolean {
   return list.length > 0 && list.every((item) => isObject(item) && ('Image' in item || 'ImageIndex' in item));
 }
 
-function malformed(what: string): AirliftError {
+function malformed(what: string, file: string): AirliftError {
   return new AirliftError('input', `parse ${what}: not as imgpkg copy --to-tar writes it`, {
-    hint: 'imgpkg copy --to-oci-tar FILE.tar writes an archive that is read as well',
+    hint: `imgpkg copy --tar ${file} --to-repo SITE/REPOSITORY`,
   });
 }
 
@@ -38,14 +38,14 @@ export async function imgpkgArchive(members: Members, list: readonly unknown[]):
   const what = `manifest.json in ${members.file}`;
   const documents = new Map<Digest, ByteRange>();
   const keep = (raw: unknown): ByteRange => {
-    if (typeof raw !== 'string') throw malformed(what);
+    if (typeof raw !== 'string') throw malformed(what, members.file);
     const bytes = Buffer.from(raw);
     const content = new MemoryRange(bytes);
     documents.set(digestOf(bytes), content);
     return content;
   };
   const keepAll = (item: unknown, depth: number): ByteRange => {
-    if (!isObject(item) || depth > maxDepth) throw malformed(what);
+    if (!isObject(item) || depth > maxDepth) throw malformed(what, members.file);
     const { Config: config, Manifest: manifest, Images: images, Indexes: indexes, Raw: raw } = item;
     for (const child of [images, indexes].flatMap((some) => (Array.isArray(some) ? (some as unknown[]) : [])))
       keepAll(child, depth + 1);
@@ -56,7 +56,7 @@ export async function imgpkgArchive(members: Members, list: readonly unknown[]):
   const entries: Descriptor[] = [];
   for (const item of list) {
     const image = isObject(item) ? (item['ImageIndex'] ?? item['Image']) : undefined;
-    if (!isObject(image)) throw malformed(what);
+    if (!isObject(image)) throw malformed(what, members.file);
     entries.push((await entryOf(keepAll(image, 0), nameOf(image), what)).entry);
   }
   const content = async (digest: Digest): Promise<ByteRange | undefined> =>

@@ -43,13 +43,14 @@ async function isSkopeo(members: Members, folder: string): Promise<boolean> {
 }
 
 /** Looks through the paths of an archive for images below its root. */
-export async function findNested(members: Members): Promise<Nested> {
+export async function findNested(members: Members, signal?: AbortSignal): Promise<Nested> {
   const layouts = new Set<string>();
   const manifests: string[] = [];
   const archives: string[] = [];
   let [registry, chart]: (string | undefined)[] = [];
   let looked = 0;
   for await (const path of members.below('')) {
+    signal?.throwIfAborted();
     if (looked++ > maxLooked) break;
     const [, folder = '', file] = /^(.+)\/(oci-layout|manifest\.json)$/.exec(path) ?? [];
     if (file === 'oci-layout') layouts.add(folder);
@@ -62,6 +63,7 @@ export async function findNested(members: Members): Promise<Nested> {
   const skopeo: string[] = [];
   for (const folder of layouts) if (await members.find(`${folder}/index.json`)) folders.add(folder);
   for (const folder of manifests) {
+    signal?.throwIfAborted();
     if (folders.has(folder)) continue;
     if (await isSkopeo(members, folder)) skopeo.push(folder);
     else if (await isSavedList(members, `${folder}/manifest.json`)) folders.add(folder);

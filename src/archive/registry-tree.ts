@@ -55,6 +55,7 @@ export async function registryTree(
   members: Members,
   root: string,
   warn: (text: string) => void,
+  signal?: AbortSignal,
 ): Promise<LayoutView> {
   const content = (digest: Digest): Promise<ByteRange | undefined> => {
     const hex = hexOf(digest);
@@ -64,6 +65,7 @@ export async function registryTree(
   const revisions = new Set<Digest>();
   const folder = `${root}/repositories/`;
   for await (const path of members.below(folder)) {
+    signal?.throwIfAborted();
     const [, repository = '', tag, algorithm = '', hex = ''] =
       /^(.+)\/_manifests\/(?:tags\/([^/]+)\/current|revisions\/([^/]+)\/([^/]+))\/link$/.exec(
         path.slice(folder.length),
@@ -82,6 +84,7 @@ export async function registryTree(
   refuseMore([...named.keys(), ...revisions], `${folder} in ${members.file}`, maxListed);
   const entries: Descriptor[] = [];
   const add = async (digest: Digest, name: string | undefined): Promise<void> => {
+    signal?.throwIfAborted();
     const found = await content(digest);
     if (found === undefined) {
       if (name !== undefined) warn(`left out ${name}: its manifest ${digest} is not in the archive; ${hint}`);
@@ -90,7 +93,15 @@ export async function registryTree(
     const { entry, hasSubject } = await entryOf(found, name, `manifest ${digest} in ${members.file}`);
     if (name !== undefined || hasSubject) entries.push(entry);
   };
+  const addReferrer = async (digest: Digest): Promise<void> => {
+    try {
+      await add(digest, undefined);
+    } catch (error) {
+      // Without a tag nothing depends on it: registries keep manifests of all ages.
+      if (!isAirliftError(error, 'input', 'unsupported')) throw error;
+    }
+  };
   for (const [name, digest] of [...named].sort(([a], [b]) => (a < b ? -1 : 1))) await add(digest, name);
-  for (const digest of [...revisions].sort()) await add(digest, undefined);
+  for (const digest of [...revisions].sort()) await addReferrer(digest);
   return { members: new BlobView(members, content, hint), entries };
 }

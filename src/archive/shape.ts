@@ -93,18 +93,18 @@ async function nestedReader(
   warn: (text: string) => void,
 ): Promise<Shaped> {
   if (manifest === undefined) await refuseOthers(members);
-  const nested = await findNested(members);
+  const nested = await findNested(members, options.signal);
   const { registry, folders, skopeo, archives } = nested;
   const viewed = (view: LayoutView): Shaped => {
     return { shape: 'oci-layout', reader: new OciLayout(view.members, view.entries, warn) };
   };
-  if (registry !== undefined) return viewed(await registryTree(members, registry, warn));
+  if (registry !== undefined) return viewed(await registryTree(members, registry, warn, options.signal));
   const isZarf = (await members.find('zarf.yaml')) !== undefined;
   // The archives in a zarf package hold its components, not images.
   const inside = [...folders, ...skopeo, ...(isZarf ? [] : archives)];
   const isOne = inside.length === 1 || inside.length === skopeo.length;
   if (folders.length + skopeo.length > 0 && !isOne) throw severalInside(members, inside);
-  if (skopeo.length > 0) return viewed(await skopeoTree(members, skopeo, warn));
+  if (skopeo.length > 0) return viewed(await skopeoTree(members, skopeo, warn, options.signal));
   const [folder] = folders;
   if (folder === undefined) throw notImages(members, nested, manifest);
   return readerFor(new FolderMembers(members, folder), options, isZarf);
@@ -134,7 +134,7 @@ export async function readerFor(members: Members, options: ShapeOptions, isZarf 
   if (entries === undefined) {
     const view =
       manifest?.by === 'skopeo'
-        ? await skopeoTree(members, [''], warn)
+        ? await skopeoTree(members, [''], warn, options.signal)
         : manifest?.by === 'imgpkg'
           ? await imgpkgArchive(members, manifest.list)
           : undefined;

@@ -40,6 +40,7 @@ export async function skopeoTree(
   members: Members,
   folders: readonly string[],
   warn: (text: string) => void,
+  signal?: AbortSignal,
 ): Promise<LayoutView> {
   const inside = new Set(folders);
   // By name, in one pass: a tree of thousands of images has as many folders that might hold a digest.
@@ -51,6 +52,7 @@ export async function skopeoTree(
   const roots = new Map<Digest, ByteRange>();
   const entries: Descriptor[] = [];
   for (const folder of folders) {
+    signal?.throwIfAborted();
     const prefix = folder === '' ? '' : `${folder}/`;
     const content = await findMember(members, `${prefix}manifest.json`, 'skopeo');
     const what = `${prefix}manifest.json in ${members.file}`;

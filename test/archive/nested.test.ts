@@ -11,7 +11,7 @@ import { airlift, airliftPath, stateEnv } from '../support/airlift.js';
 import { artifactOf, cosignOf } from '../support/artifacts.js';
 import { bytesOf } from '../support/content.js';
 import { elfFile } from '../support/elf.js';
-import { imageOf, indexOf, layer, type DescriptorJson, type TestImage } from '../support/images.js';
+import { assemble, imageOf, indexOf, layer, type DescriptorJson, type TestImage } from '../support/images.js';
 import { needs, run } from '../support/peers.js';
 import { contentOf, manifestOf } from '../support/read-source.js';
 import { layoutMembers, savedMembers } from '../support/saved.js';
@@ -236,6 +236,11 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
     test(`${where}: the storage of a registry, as oc-mirror packs it`, async (t) => {
       const referrer = artifactOf({ artifactType: 'application/vnd.example', subject: index.root });
       const list = indexOf({ children: [{ image: referrer, platform: null }] });
+      // Docker schema 1, which nothing refers to any more.
+      const old = assemble(
+        { schemaVersion: 1, mediaType: 'application/vnd.docker.distribution.manifest.v1+json' },
+        {},
+      );
       const pinned = `sha256-${hex(single.root.digest)}`;
       const members = [
         ...storedMembers(
@@ -245,7 +250,7 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
             [`team/app:sha256-${hex(index.root.digest)}`]: list,
             [`team/app:${sig.tag}`]: sig.image,
           },
-          [referrer],
+          [referrer, old],
         ),
         ...below('working-dir/operator', layoutMembers([{ name: undefined, image: app('linux/amd64') }])),
       ];
