@@ -15,6 +15,8 @@ export type MergedEvent = Extract<ProgressEvent, { event: 'merged' }>;
 export interface MergeNamesOptions {
   /** What images are called that have no name in their archive. */
   readonly name?: string | undefined;
+  /** Archives that contradict themselves about a platform are an error, not a warning. */
+  readonly strictPlatforms?: boolean | undefined;
   /** Rules that take architectures out of names: images that differ in it alone become one. */
   readonly nameRules?: NameRules | undefined;
   /** Is told which images became one by such a rule. */
@@ -88,16 +90,19 @@ function platformsOf({ children }: ArchiveImage): Platform[] {
 }
 
 /** Says where a name tells another architecture than what is there; images that no index names are looked at with their config. */
-function tellWrongName({ image, archive, reference }: Named, { nameRules, warn }: MergeNamesOptions): void {
+function tellWrongName({ image, archive, reference }: Named, options: MergeNamesOptions): void {
+  const { nameRules, strictPlatforms, warn } = options;
   const told = nameRules?.platformOf([formatReference(reference)])?.platform;
   const isKnown = !isIndex(image.root.mediaType) && nameRules?.platformOf(image.names) !== undefined;
   const there = platformsOf(image);
   if (told === undefined || isKnown || there.some(({ architecture }) => architecture === told.architecture))
     return;
   const got = there.length === 0 ? 'no image to run' : there.map(formatPlatform).join(', ');
-  warn?.(
-    `${familiarName(formatReference(reference))} in ${archive.file}: the image's name says ${formatPlatform(told)}, it holds ${got}`,
-  );
+  const what = `${familiarName(formatReference(reference))} in ${archive.file}: the image's name says ${formatPlatform(told)}, it holds ${got}`;
+  if (strictPlatforms !== true) return warn?.(what);
+  throw new AirliftError('conflict', `merge ${what}`, {
+    hint: 'leave the archive out, or leave out --strict-platforms',
+  });
 }
 
 function mergedEvent(image: string, parts: readonly Part[]): MergedEvent {

@@ -15,8 +15,6 @@ import { formatReference, type Reference, type Repository } from './oci/referenc
 import type { FetchOptions, Image, Source } from './oci/source.js';
 
 export interface MergeOptions extends MergeNamesOptions {
-  /** Archives that contradict themselves about a platform are an error, not a warning. */
-  readonly strictPlatforms?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 

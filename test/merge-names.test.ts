@@ -41,7 +41,12 @@ async function files(t: TestContext, inputs: readonly Input[]): Promise<string[]
   return paths;
 }
 
-async function merged(t: TestContext, rules: readonly string[], inputs: readonly Input[]): Promise<Result> {
+async function merged(
+  t: TestContext,
+  rules: readonly string[],
+  inputs: readonly Input[],
+  strictPlatforms = false,
+): Promise<Result> {
   const nameRules = new NameRules(rules);
   const archives: Archive[] = [];
   t.after(() => Promise.all(archives.map((archive) => archive.close())).then(() => undefined));
@@ -49,6 +54,7 @@ async function merged(t: TestContext, rules: readonly string[], inputs: readonly
   const [events, warnings]: [MergedEvent[], string[]] = [[], []];
   const result = await mergeArchives(archives, {
     nameRules,
+    strictPlatforms,
     onMerged: (event) => events.push(event),
     warn: (text) => warnings.push(text.replaceAll(/\/\S+\//g, '')),
   });
@@ -179,6 +185,17 @@ suite('names that carry an architecture', () => {
       "a/b:1-arm64 in b.tar: the image's name says linux/arm64, it holds linux/s390x",
       'a/c:1 in c.tar: image name says arm64, executables are amd64; published as linux/amd64',
     ]);
+  });
+
+  test('one image under the names of two architectures is told, and is an error with --strict-platforms', async (t) => {
+    const one = image('linux/amd64');
+    const inputs = [layoutMembers(['a/b:1-amd64', 'a/b:1-arm64'].map((name) => ({ name, image: one })))];
+    const rules = ['*:{tag}-{arch}=*:{tag}'];
+    const told = "a/b:1-arm64 in a.tar: the image's name says linux/arm64, it holds linux/amd64";
+    const { warnings, names } = await merged(t, rules, inputs);
+    assert.deepEqual(warnings, [told]);
+    assert.deepEqual(names, { 'docker.io/a/b:1': ['linux/amd64'] });
+    await failsWith(merged(t, rules, inputs, true), 'conflict', /says linux\/arm64, it holds linux\/amd64/);
   });
 
   test('signatures under tags follow their image', async (t) => {
