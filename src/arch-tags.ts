@@ -38,12 +38,22 @@ export async function namesToGive(
   { source, images }: { readonly source: Source; readonly images: Iterable<Image> },
   {
     archTags,
+    originalIndex,
     signal,
-  }: { readonly archTags?: boolean | undefined; readonly signal?: AbortSignal | undefined },
+  }: {
+    readonly archTags?: boolean | undefined;
+    /** `original` tags the publisher's index where there is one. */
+    readonly originalIndex?: string | undefined;
+    readonly signal?: AbortSignal | undefined;
+  },
 ): Promise<NamedImage[]> {
   const names: NamedImage[] = [];
   for (const image of images) {
-    names.push({ source: image.reference, digest: image.root.digest });
+    names.push({
+      source: image.reference,
+      digest: ((originalIndex === 'original' ? image.original : undefined) ?? image.root).digest,
+      original: image.original?.digest,
+    });
     if (archTags !== true) continue;
     signal?.throwIfAborted();
     for (const { reference, root } of await archImages(source, image))

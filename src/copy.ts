@@ -112,7 +112,11 @@ class Copying {
     if (this.#failed.length > 0 && (keepGoing !== true || chosen.length === 0)) throw this.#failure();
     const names = mapNames(
       this.options.to,
-      chosen.map(({ image }) => ({ source: image.reference, digest: this.#taggedOf(image).digest })),
+      chosen.map(({ image }) => ({
+        source: image.reference,
+        digest: this.#taggedOf(image).digest,
+        original: image.original?.digest,
+      })),
     );
     // A tag that an image gets is not given to the signature of another.
     for (const { site, digest } of names)

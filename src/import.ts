@@ -72,7 +72,7 @@ export async function importImages(options: ImportOptions): Promise<ImportSummar
   }
 }
 
-export type SiteNamesOptions = InputOptions & Pick<ImportOptions, 'archTags'>;
+export type SiteNamesOptions = InputOptions & Pick<ImportOptions, 'archTags' | 'originalIndex'>;
 
 /**
  * What the images of a bundle or of archives will be called at the site.

@@ -23,8 +23,8 @@ export { copyImages, copyNames, type CopiedImage, type CopyOptions, type CopySum
 export { listImages, type ListImagesOptions } from './list-images.js';
 export { serve, type ServeOptions, type ServeSource, type Serving } from './serve.js';
 export { login, logout, parseLoginName, type LoginOptions } from './login.js';
-export { emitNodeFiles } from './site/emit.js';
-export { parseSite, type Site, type SiteName } from './site/names.js';
+export { emitNodeFiles, type EarlierFiles } from './site/emit.js';
+export { mergedRepositories, parseSite, type Site, type SiteName } from './site/names.js';
 export { parseNameMap, parseRenameRule } from './site/rename.js';
 export { expandTags, type ExpandOptions } from './expand-tags.js';
 export { placeOf, type ImageList, type ListedReference } from './lists/listed.js';

@@ -7,7 +7,7 @@ import { FailedList, failedFlag } from './failed.js';
 import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';
 import { imageFlags, imagesOf, readLists, referencesPositional, registriesIn } from './images.js';
 import { interruptible, withWayOn } from './interrupt.js';
-import { emitNames, nameFlags, printNames, siteOf } from './names.js';
+import { emitNames, nameFlags, noteMerged, printNames, siteOf } from './names.js';
 import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
 import { showPublished } from './publish-summary.js';
@@ -80,10 +80,10 @@ async function run(args: Arguments): Promise<void> {
     concurrency: positive('concurrency', args.concurrency),
     keepGoing: args.keepGoing,
     atomic: args.atomic,
-    onNames:
-      emit === undefined
-        ? undefined
-        : (names) => emitNames(emit, to, names, ends.destination ?? ends.registry),
+    onNames: async (names) => {
+      noteMerged(names);
+      if (emit !== undefined) await emitNames(emit, to, names, ends.destination ?? ends.registry);
+    },
     onEvent: failed.listen(view.onEvent),
   };
   try {
@@ -92,6 +92,7 @@ async function run(args: Arguments): Promise<void> {
         failed.write(),
       );
       view.stop();
+      noteMerged(names);
       printNames(names, args.json);
       if (failed.size > 0) process.exitCode = exitCodes.someFailed;
       return;

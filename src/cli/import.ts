@@ -8,7 +8,7 @@ import { outputFlags, positive } from './flags.js';
 import { importIntoBundle } from './import-bundle.js';
 import { interruptible, withWayOn } from './interrupt.js';
 import { printLine } from './print.js';
-import { emitNames, nameFlags, printNames, siteOf } from './names.js';
+import { emitNames, nameFlags, noteMerged, printNames, siteOf } from './names.js';
 import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
 import { showPublished } from './publish-summary.js';
@@ -82,9 +82,10 @@ async function publish(args: Arguments, target: string): Promise<void> {
   try {
     if (args.dryRun) {
       const names = await interruptible((signal) =>
-        siteNames({ ...inputs, archTags: args.archTags, signal }, to),
+        siteNames({ ...inputs, archTags: args.archTags, originalIndex: args.index, signal }, to),
       );
       view.stop();
+      noteMerged(names);
       return printNames(names, args.json);
     }
     const summary = await interruptible((signal) =>
@@ -92,7 +93,10 @@ async function publish(args: Arguments, target: string): Promise<void> {
         ...inputs,
         to,
         archTags: args.archTags,
-        onNames: emit === undefined ? undefined : (names) => emitNames(emit, to, names, registry),
+        onNames: async (names) => {
+          noteMerged(names);
+          if (emit !== undefined) await emitNames(emit, to, names, registry);
+        },
         registry,
         hooks: hooksOf(args),
         onExistingTag: args.onExistingTag,

@@ -1,12 +1,14 @@
-import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError, messageOf } from '../errors.js';
 import {
   emitNodeFiles,
+  mergedRepositories,
   parseNameMap,
   parseRenameRule,
   parseSite,
+  type EarlierFiles,
   type HeldImage,
   type Site,
   type SiteName,
@@ -88,8 +90,51 @@ export function printHeld(images: readonly HeldImage[], json: boolean): void {
     );
 }
 
+/** Says where images of several registries become one repository, so that nodes could get one for the other. */
+export function noteMerged(names: readonly SiteName[]): void {
+  const merged = mergedRepositories(names);
+  for (const sentence of merged) printNote(`note: ${sentence}`);
+  if (merged.length > 0) printNote('  hint: keep their registries apart with --keep-registry');
+}
+
+async function readIfThere(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw new AirliftError('io', `read ${file}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** What an earlier run wrote to the directory; undefined where nothing of that kind is in it. */
+async function earlierFiles(directory: string): Promise<EarlierFiles | undefined> {
+  const file = join(directory, 'names.tsv');
+  const table = await readIfThere(file);
+  if (table !== undefined)
+    return { table, file, mirrorSets: await readIfThere(join(directory, 'openshift/mirror-sets.yaml')) };
+  for (const path of ['registries.yaml', 'registries.conf', 'certs.d', 'openshift', 'kustomize']) {
+    const found = await stat(join(directory, path)).catch(() => undefined);
+    if (found !== undefined)
+      throw new AirliftError(
+        'usage',
+        `emit to ${directory}: it has ${path}, but no names.tsv that says what is in it`,
+        { hint: 'give --emit another directory' },
+      );
+  }
+  return undefined;
+}
+
+/** Replaces a file as a whole: a node never reads half of it. */
+async function replaceFile(file: string, text: string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(`${file}.partial`, text);
+  await rename(`${file}.partial`, file);
+}
+
 /**
- * Writes what nodes need to find the images under their old names, below one directory.
+ * Writes what nodes need to find the images under their old names, below one directory. What earlier runs wrote there for other
+ * images stays.
  * @param access how the registry is reached from here: certificates that are trusted here have to be on the nodes too
  */
 export async function emitNames(
@@ -106,16 +151,12 @@ export async function emitNames(
     // podman and CRI-O look there by themselves, k3s and containerd are told.
     caFile: authority === undefined ? undefined : `/etc/containers/certs.d/${site.registry}/ca.crt`,
   };
-  const { files, notes } = emitNodeFiles(site, reaching, names);
+  const { files, notes } = emitNodeFiles(site, reaching, names, await earlierFiles(directory));
   if (authority !== undefined) {
     await mkdir(directory, { recursive: true });
     await copyFile(authority, join(directory, 'ca.crt'));
     notes.push(`every node needs ${join(directory, 'ca.crt')} as ${reaching.caFile}`);
   }
-  for (const { path, text } of files) {
-    const file = join(directory, path);
-    await mkdir(dirname(file), { recursive: true });
-    await writeFile(file, text);
-  }
+  for (const { path, text } of files) await replaceFile(join(directory, path), text);
   for (const note of notes) printNote(note);
 }

@@ -1,6 +1,8 @@
+import { formatRepository } from '../oci/reference.js';
 import { quote, siteUrl, type NodeAccess, type NodeFile } from './access.js';
-import { joinPath, pathOfScope, repositoriesByRegistry } from './mirrors.js';
+import { joinPath, pathOfScope } from './mirrors.js';
 import type { Site, SiteName } from './names.js';
+import { routesOf, unmappedPath } from './routes.js';
 
 /** The folder of a registry in `certs.d`: containerd takes `host_port_` for `host:port`, which every file system can hold. */
 function folderOf(registry: string): string {
@@ -23,13 +25,19 @@ function hostSettings(access: NodeAccess, path: string): string[] {
   ];
 }
 
-function hostsToml(registry: string, path: string, site: Site, access: NodeAccess): NodeFile {
+/** @param path where the registry's repositories are at the site; undefined where its names must fail */
+function hostsToml(registry: string, path: string | undefined, site: Site, access: NodeAccess): NodeFile {
   const folder = `certs.d/${folderOf(registry)}`;
-  const url = `${siteUrl(site.registry, access)}${path === '' ? '' : `/v2/${path}`}`;
-  const settings = hostSettings(access, path);
+  const below = path ?? unmappedPath(registry);
+  const url = `${siteUrl(site.registry, access)}${below === '' ? '' : `/v2/${below}`}`;
+  const settings = hostSettings(access, below);
   const lines = [
     `# /etc/containerd/${folder}/hosts.toml, with config_path = "/etc/containerd/certs.d" in config.toml`,
   ];
+  if (path === undefined)
+    lines.push(
+      '# The images of this registry are renamed in ways that this file cannot express: asking for them fails.',
+    );
   // As the server too, nothing else is asked when the site lacks an image.
   const fallback = access.fallback === true && registry !== site.registry;
   lines.push(`server = ${quote(fallback ? upstreamOf(registry) : url)}`);
@@ -41,7 +49,8 @@ function hostsToml(registry: string, path: string, site: Site, access: NodeAcces
 
 /**
  * A `certs.d` tree for containerd (containerd, docs/hosts.md). It can put a path in front of a registry's repositories,
- * not rename them one by one: what that leaves out is told in the notes.
+ * not rename them one by one. A registry whose names need that gets a file that lets all of them fail, since any of them might
+ * reach another image under its old path; the notes tell which.
  */
 export function emitHostsToml(
   site: Site,
@@ -50,18 +59,24 @@ export function emitHostsToml(
 ): { files: NodeFile[]; notes: string[] } {
   const files = [hostsToml(site.registry, '', site, access)];
   const notes: string[] = [];
-  for (const [registry, repositories] of repositoriesByRegistry(site, names)) {
-    const path = pathOfScope(site, registry, '');
-    const kept = repositories.filter(
-      ([source, target]) => path !== undefined && target === joinPath(path, source),
+  const targets = new Map(
+    names.map((name) => [formatRepository(name.source), formatRepository(name.site)] as const),
+  );
+  for (const { registry, routes, failing } of routesOf(site, names, 'registry')) {
+    files.push(hostsToml(registry, routes[0]?.path, site, access));
+    const usual = pathOfScope(site, registry, '');
+    const renamed = failing.filter(
+      (source) =>
+        targets.get(`${registry}/${source}`) !== joinPath(site.registry, joinPath(usual ?? '', source)),
     );
-    if (path !== undefined && kept.length > 0) files.push(hostsToml(registry, path, site, access));
-    for (const [source, target] of repositories) {
-      if (path !== undefined && target === joinPath(path, source)) continue;
-      notes.push(
-        `containerd's hosts.toml can't rename ${registry}/${source}: its nodes have to ask for ${site.registry}/${target}`,
-      );
-    }
+    const [example] = renamed.length > 0 ? renamed : failing;
+    if (example === undefined) continue;
+    const source = `${registry}/${example}`;
+    const others = renamed.length > 1 ? ` (and ${renamed.length - 1} more)` : '';
+    notes.push(
+      `containerd's hosts.toml cannot rename ${source} to ${targets.get(source)}${others}: on its nodes every name of ` +
+        `${registry} fails, so that none reaches another image; ask for the names in names.tsv, or leave out --rename`,
+    );
   }
   return { files, notes };
 }

@@ -1,6 +1,7 @@
 import { quote, type NodeAccess, type NodeFile } from './access.js';
-import { joinPath, mirrorsOf } from './mirrors.js';
+import { joinPath } from './mirrors.js';
 import type { Site, SiteName } from './names.js';
+import { routesOf } from './routes.js';
 
 /** `registries.conf` for CRI-O, podman, skopeo and buildah (containers-registries.conf(5), version 2). */
 export function emitRegistriesConf(site: Site, access: NodeAccess, names: readonly SiteName[]): NodeFile {
@@ -16,8 +17,17 @@ export function emitRegistriesConf(site: Site, access: NodeAccess, names: readon
     lines.push(`location = ${quote(location)}`);
     if (insecure) lines.push('insecure = true');
   };
+  /** Names that are not at the site: nothing is asked, or the source registry alone. */
+  const refused = (prefix: string): void => {
+    lines.push('', '[[registry]]', `prefix = ${quote(prefix)}`, `location = ${quote(prefix)}`);
+    if (access.fallback !== true) lines.push('blocked = true');
+  };
   if (insecure) entry(site.registry, site.registry);
-  for (const mirror of mirrorsOf(site, names))
-    entry(joinPath(mirror.registry, mirror.scope), joinPath(site.registry, mirror.path));
+  for (const { registry, routes } of routesOf(site, names, 'prefix'))
+    for (const { scope, path } of routes) {
+      const prefix = joinPath(registry, scope);
+      if (path === undefined) refused(prefix);
+      else entry(prefix, joinPath(site.registry, path));
+    }
   return { path: 'registries.conf', text: `${lines.join('\n')}\n` };
 }

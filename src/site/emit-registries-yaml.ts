@@ -1,6 +1,7 @@
 import { quote, siteUrl, type NodeAccess, type NodeFile } from './access.js';
-import { joinPath, mirrorsOf, type Mirror } from './mirrors.js';
+import { joinPath } from './mirrors.js';
 import type { Site, SiteName } from './names.js';
+import { routesOf, unmappedPath, type RegistryRoutes, type Route } from './routes.js';
 
 /**
  * A repository as a regular expression of Go. A dot is put into brackets, not behind a backslash: k3s copies the pattern
@@ -10,11 +11,51 @@ function literal(repository: string): string {
   return repository.replaceAll('.', '[.]');
 }
 
-/** The rewrite that a mirror needs, or undefined where the path stays. No two of one registry fit the same repository. */
-function rewriteOf(mirror: Mirror): string | undefined {
-  if (mirror.path === mirror.scope) return undefined;
-  if (mirror.exact) return `${quote(`^${literal(mirror.scope)}$`)}: ${quote(mirror.path)}`;
-  return `${quote(`^${joinPath(literal(mirror.scope), '(.*)')}$`)}: ${quote(joinPath(mirror.path, '$1'))}`;
+interface Trie {
+  readonly next: Map<string, Trie>;
+  /** The repository that ends here has a route. */
+  ends: boolean;
+  /** Everything below it has one. */
+  below: boolean;
+}
+
+/** A pattern for the repositories that no route fits: Go's regular expressions cannot say "not". */
+function uncovered(routes: readonly Route[]): string {
+  const root: Trie = { next: new Map(), ends: false, below: false };
+  for (const { scope, exact, path } of routes) {
+    if (path === undefined) continue;
+    let node = root;
+    for (const character of scope) {
+      const next = node.next.get(character) ?? { next: new Map<string, Trie>(), ends: false, below: false };
+      node.next.set(character, next);
+      node = next;
+    }
+    if (exact) node.ends = true;
+    else node.below = true;
+  }
+  const without = ({ next, ends, below }: Trie): string => {
+    const followed = new Set(below ? [...next.keys(), '/'] : next.keys());
+    // A hyphen comes first in a class, where it means itself.
+    const characters = [...followed].sort((left, right) => Number(right === '-') - Number(left === '-'));
+    const choices = ends ? [] : [''];
+    choices.push(characters.length === 0 ? '.+' : `[^${characters.join('')}].*`);
+    for (const [character, child] of next)
+      if (!(below && character === '/')) choices.push(literal(character) + without(child));
+    return `(?:${choices.join('|')})`;
+  };
+  return without(root);
+}
+
+/** The rewrites of one registry. No two of them fit the same repository, since k3s takes them in any order. */
+function rewritesOf({ registry, routes }: RegistryRoutes): string[] {
+  return routes.flatMap((route) => {
+    const { scope, exact, path } = route;
+    if (path === scope) return [];
+    if (path === undefined)
+      return [`${quote(`^(${uncovered(routes)})$`)}: ${quote(joinPath(unmappedPath(registry), '$1'))}`];
+    if (exact) return [`${quote(`^${literal(scope)}$`)}: ${quote(path)}`];
+    return [`${quote(`^${joinPath(literal(scope), '(.*)')}$`)}: ${quote(joinPath(path, '$1'))}`];
+  });
 }
 
 /** `registries.yaml` for k3s and RKE2 (docs.k3s.io, "Private Registry Configuration"). */
@@ -29,14 +70,10 @@ export function emitRegistriesYaml(site: Site, access: NodeAccess, names: readon
         ]),
     'mirrors:',
   ];
-  const byRegistry = new Map<string, Mirror[]>([[site.registry, []]]);
-  for (const mirror of mirrorsOf(site, names)) {
-    const mirrors = byRegistry.get(mirror.registry) ?? [];
-    byRegistry.set(mirror.registry, [...mirrors, mirror]);
-  }
-  for (const [registry, mirrors] of byRegistry) {
-    lines.push(`  ${quote(registry)}:`, '    endpoint:', `      - ${quote(url)}`);
-    const rewrites = mirrors.map(rewriteOf).filter((rewrite) => rewrite !== undefined);
+  const own: RegistryRoutes = { registry: site.registry, routes: [], failing: [] };
+  for (const each of [own, ...routesOf(site, names, 'pattern')]) {
+    lines.push(`  ${quote(each.registry)}:`, '    endpoint:', `      - ${quote(url)}`);
+    const rewrites = rewritesOf(each);
     if (rewrites.length > 0) lines.push('    rewrite:', ...rewrites.map((rewrite) => `      ${rewrite}`));
   }
   if (access.caFile !== undefined || access.skipVerify === true) {

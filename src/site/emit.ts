@@ -1,39 +1,64 @@
 import { formatReference } from '../oci/reference.js';
 import type { NodeAccess, NodeFile } from './access.js';
+import { joinNames, parseTable, tablePath } from './earlier.js';
 import { emitHostsToml } from './emit-hosts-toml.js';
 import { emitKustomize } from './emit-kustomize.js';
-import { emitOpenShift } from './emit-openshift.js';
+import { emitOpenShift, mirrorSetName } from './emit-openshift.js';
 import { emitRegistriesConf } from './emit-registries-conf.js';
 import { emitRegistriesYaml } from './emit-registries-yaml.js';
 import type { Site, SiteName } from './names.js';
 
-/** The names at the source, at the site, and the digest that is published, a line each, separated by tabs. */
-export function emitTable(names: readonly SiteName[]): NodeFile {
-  const lines = names.map(({ source, site, digest }) =>
-    [formatReference(source), formatReference(site), digest].join('\t'),
-  );
-  return { path: 'names.tsv', text: ['source\tsite\tdigest', ...lines, ''].join('\n') };
+/** Files that an earlier run wrote to the same folder: what they hold for nodes stays. */
+export interface EarlierFiles {
+  /** Text of `names.tsv`. */
+  readonly table: string;
+  /** Its path, for messages. */
+  readonly file: string;
+  /** Text of `openshift/mirror-sets.yaml`, whose objects keep their name. */
+  readonly mirrorSets?: string | undefined;
 }
 
 /**
- * Everything that nodes and manifests need to find the images at the site. The same names give the same bytes.
+ * The names at the source, at the site, and the digest that is published, a line each, separated by tabs. A publisher's
+ * digest that is not published has a line of its own.
+ */
+export function emitTable(names: readonly SiteName[]): NodeFile {
+  const lines = new Set<string>();
+  for (const { source, site, digest, original } of names) {
+    lines.add([formatReference(source), formatReference(site), digest].join('\t'));
+    if (original === undefined || original === digest || source.digest !== undefined) continue;
+    const pinned = { ...source, digest: original };
+    lines.add([formatReference(pinned), formatReference({ ...site, digest }), digest].join('\t'));
+  }
+  return { path: tablePath, text: ['source\tsite\tdigest', ...lines, ''].join('\n') };
+}
+
+/**
+ * Everything that nodes and manifests need to find the images at the site. The same names give the same bytes. Each file is
+ * checked against the whole mapping: a name reaches its own image or fails.
  * @returns files by their paths below one folder, and notes about what a file can't express
+ * @throws AirliftError what `parseTable` and `joinNames` throw about files of an earlier run
  */
 export function emitNodeFiles(
   site: Site,
   access: NodeAccess,
   names: readonly SiteName[],
+  earlier?: EarlierFiles,
 ): { files: NodeFile[]; notes: string[] } {
-  const hosts = emitHostsToml(site, access, names);
+  const before = earlier === undefined ? [] : parseTable(earlier.table, earlier.file);
+  const joined = joinNames(site, before, names, earlier?.file ?? tablePath);
+  const set = earlier?.mirrorSets === undefined ? undefined : mirrorSetName(earlier.mirrorSets);
+  const hosts = emitHostsToml(site, access, joined.names);
+  const kustomize = emitKustomize(site, joined.names);
   return {
     files: [
-      emitTable(names),
-      emitRegistriesYaml(site, access, names),
-      emitRegistriesConf(site, access, names),
-      emitOpenShift(site, access, names),
-      emitKustomize(names),
+      emitTable(joined.names),
+      emitRegistriesYaml(site, access, joined.names),
+      emitRegistriesConf(site, access, joined.names),
+      ...emitOpenShift(site, access, joined.names, set),
+      ...kustomize.files,
       ...hosts.files,
     ],
-    notes: hosts.notes,
+    notes: [...joined.notes, ...hosts.notes, ...kustomize.notes],
   };
 }

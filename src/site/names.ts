@@ -29,6 +29,8 @@ export interface NamedImage {
   readonly source: Reference;
   /** What is published under the name: the filtered index where there is one. */
   readonly digest: Digest;
+  /** The publisher's index where `digest` is a filtered one: pins in manifests name it. */
+  readonly original?: Digest | undefined;
   /** The image that the name was made from, `app:1.0` of `app:1.0-arm64`; undefined for names that inputs have. */
   readonly madeFrom?: Reference | undefined;
 }
@@ -63,7 +65,7 @@ export function parseSite(text: string): Site {
 }
 
 /** A registry as a component of a path: `localhost:5000` is `localhost_5000`. */
-function registryAsPath(registry: string): string {
+export function registryAsPath(registry: string): string {
   return registry
     .toLowerCase()
     .replace(/[^a-z0-9.-]+/g, '_')
@@ -146,8 +148,8 @@ export function mapNames(site: Site, images: Iterable<NamedImage>): SiteName[] {
       invalid.push(error.message);
       continue;
     }
-    const { source, digest, madeFrom } = image;
-    const name: SiteName = { source, site: reference, digest, madeFrom };
+    const { source, digest, madeFrom, original } = image;
+    const name: SiteName = { source, site: reference, digest, madeFrom, original };
     names.push(name);
     if (reference.tag === undefined) continue;
     if (!isTag(reference.tag)) {
@@ -179,4 +181,22 @@ export function mapNames(site: Site, images: Iterable<NamedImage>): SiteName[] {
   const isOwn = ({ site: { repository, tag = '' }, madeFrom }: SiteName): boolean =>
     madeFrom !== undefined && byTag.get(`${repository}:${tag}`)?.madeFrom === undefined;
   return names.filter((name) => !isOwn(name));
+}
+
+/** The site's repositories that take images of several source registries, as sentences for people. */
+export function mergedRepositories(names: readonly SiteName[]): string[] {
+  const sources = new Map<string, Map<string, string>>();
+  for (const { source, site } of names) {
+    const target = formatRepository(site);
+    const registries = sources.get(target) ?? new Map<string, string>();
+    sources.set(target, registries.set(source.registry, formatRepository(source)));
+  }
+  const merged = [...sources].filter(([, registries]) => registries.size > 1);
+  const shown = merged
+    .slice(0, maxProblemsShown)
+    .map(
+      ([target, registries]) =>
+        `${[...registries.values()].join(' and ')} become one repository, ${target}: whoever asks for one can get a tag of the other`,
+    );
+  return merged.length > shown.length ? [...shown, `and ${merged.length - shown.length} more`] : shown;
 }

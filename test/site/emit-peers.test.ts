@@ -39,13 +39,14 @@ async function publish(
     readonly registry?: DockerRegistryOptions;
     readonly fallback?: boolean;
     readonly content?: string;
+    readonly references?: readonly string[];
   } = {},
 ): Promise<Published> {
   const registry = await startDockerRegistry(options.registry);
   t.after(() => registry.stop());
   const site: Site = { registry: registry.host, ...naming };
   const images = new Map<string, TestImage>(
-    references.map((name) => [
+    (options.references ?? references).map((name) => [
       formatReference(parseReference(name)),
       multiPlatform({ name: `${options.content ?? ''} ${name}`, platforms }),
     ]),
@@ -148,5 +149,57 @@ test(
         }
       }
     }
+  },
+);
+
+test(
+  'a renamed image is never answered by the one that another registry has under its old path',
+  { skip: needs('docker-registry', 'containerd', 'podman', 'skopeo') },
+  async (t) => {
+    const containerd = await startContainerd();
+    t.after(() => containerd.stop());
+    const { folder, names } = await publish(
+      t,
+      { rules: [parseRenameRule('docker.io/rancher/pause=k8s/pause')] },
+      { references: ['rancher/pause:3.1', 'ghcr.io/rancher/pause:3.1'], content: 'renamed' },
+    );
+    const digests = new Map(names.map(({ source, digest }) => [formatReference(source), digest]));
+    const how = [
+      '--hosts-dir',
+      join(folder, 'certs.d'),
+      '--snapshotter',
+      'native',
+      '--platform',
+      'linux/amd64',
+    ];
+    const ghcr = 'ghcr.io/rancher/pause:3.1';
+    await containerd.ctr(['images', 'pull', ...how, ghcr]);
+    const { stdout } = await containerd.ctr(['images', 'ls', `name==${ghcr}`]);
+    assert.ok(stdout.includes(digests.get(ghcr) ?? 'no digest'), stdout);
+    await assert.rejects(
+      containerd.ctr(['images', 'pull', ...how, 'docker.io/rancher/pause:3.1']),
+      /airlift-not-mapped\/docker\.io\/rancher\/pause:? ?.*not found|not found/,
+    );
+    const conf = join(folder, 'registries.conf');
+    for (const [name, digest] of digests) {
+      const inspect = ['--registries-conf', conf, 'inspect', '--raw', `docker://${name}`];
+      assert.equal(testDigest((await run('skopeo', inspect)).bytes), digest, name);
+    }
+    // Nothing but the site is asked for what the site does not have.
+    const store = temp(t);
+    const podman = [
+      '--root',
+      join(store, 'root'),
+      '--runroot',
+      join(store, 'run'),
+      '--storage-driver',
+      'vfs',
+    ];
+    await assert.rejects(
+      run('podman', [...podman, 'pull', '--quiet', 'docker.io/rancher/other:1'], {
+        env: { CONTAINERS_REGISTRIES_CONF: conf },
+      }),
+      /blocked/,
+    );
   },
 );

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse as parseToml } from 'smol-toml';
 import { parse, parseAllDocuments } from 'yaml';
@@ -8,6 +10,8 @@ import type { NodeAccess } from '../../src/site/access.js';
 import { emitNodeFiles } from '../../src/site/emit.js';
 import { mapNames, parseSite, type Site, type SiteName } from '../../src/site/names.js';
 import { parseRenameRule } from '../../src/site/rename.js';
+import { needs, run } from '../support/peers.js';
+import { temp } from '../support/temp.js';
 
 const references = [
   'redis:7',
@@ -112,18 +116,14 @@ for (const [name, site] of Object.entries(sites)) {
     const documents = parseAllDocuments(text(filesOf(site).files, 'openshift/mirror-sets.yaml'));
     const sets = documents.map((document) => document.toJS() as Record<string, unknown>);
     assert.deepEqual(
-      sets.map((set) => [
-        set['apiVersion'],
-        set['kind'],
-        set['metadata'],
-        Object.keys(set['spec'] as object),
-      ]),
+      sets.map((set) => [set['apiVersion'], set['kind'], Object.keys(set['spec'] as object)]),
       [
-        ['config.openshift.io/v1', 'ImageDigestMirrorSet', { name: 'airlift' }, ['imageDigestMirrors']],
-        ['config.openshift.io/v1', 'ImageTagMirrorSet', { name: 'airlift' }, ['imageTagMirrors']],
+        ['config.openshift.io/v1', 'ImageDigestMirrorSet', ['imageDigestMirrors']],
+        ['config.openshift.io/v1', 'ImageTagMirrorSet', ['imageTagMirrors']],
       ],
     );
     for (const set of sets) {
+      assert.match((set['metadata'] as { name: string }).name, /^airlift-[0-9a-f]{10}$/);
       const entries = Object.values(set['spec'] as object)[0] as {
         source: string;
         mirrors: string[];
@@ -216,9 +216,10 @@ test('hosts.toml has a folder a registry, a path where there is one, and notes w
     },
   });
   assert.deepEqual(filesOf(sites['renamed'] as Site).notes, [
-    "containerd's hosts.toml can't rename docker.io/library/nginx: its nodes have to ask for site.example:5000/p/mirror/nginx",
-    "containerd's hosts.toml can't rename docker.io/library/redis: its nodes have to ask for site.example:5000/p/mirror/redis",
-    "containerd's hosts.toml can't rename ghcr.io/acme/api.server: its nodes have to ask for site.example:5000/p/acme/server",
+    "containerd's hosts.toml cannot rename docker.io/library/nginx to site.example:5000/p/mirror/nginx (and 1 more): on its " +
+      'nodes every name of docker.io fails, so that none reaches another image; ask for the names in names.tsv, or leave out --rename',
+    "containerd's hosts.toml cannot rename ghcr.io/acme/api.server to site.example:5000/p/acme/server: on its " +
+      'nodes every name of ghcr.io fails, so that none reaches another image; ask for the names in names.tsv, or leave out --rename',
   ]);
 });
 
@@ -242,4 +243,71 @@ test('no images give files that are still whole', () => {
       for (const document of parseAllDocuments(text)) assert.deepEqual(document.errors, []);
     if (/\.(toml|conf)$/.test(path)) parseToml(text);
   }
+});
+
+test(
+  'kustomize replaces a digest that is not published by the one that is',
+  { skip: needs('kubectl') },
+  async (t) => {
+    const original = digestOf(Buffer.from('publisher'));
+    const published = digestOf(Buffer.from('filtered'));
+    const site: Site = {
+      ...parseSite('site.example:5000'),
+      rules: [parseRenameRule('rancher/pause=k8s/pause')],
+    };
+    const names = mapNames(site, [
+      { source: parseReference('rancher/pause:3.1'), digest: published, original },
+      { source: parseReference('rancher/pauseX1:3.1'.toLowerCase()), digest: published },
+      { source: parseReference('rancher/pause.1:3.1'), digest: published },
+    ]);
+    const { files } = emitNodeFiles(site, {}, names);
+    const folder = temp(t);
+    for (const { path, text } of files.filter((file) => file.path.startsWith('kustomize/'))) {
+      mkdirSync(join(folder, 'kustomize'), { recursive: true });
+      writeFileSync(join(folder, path), text);
+    }
+    const images: [string, string][] = [
+      [`rancher/pause:3.1@${original}`, `site.example:5000/k8s/pause@${published}`],
+      [`index.docker.io/rancher/pause@${original}`, `site.example:5000/k8s/pause@${published}`],
+      [`docker.io/rancher/pause:3.1@${published}`, `site.example:5000/k8s/pause:3.1@${published}`],
+      ['registry-1.docker.io/rancher/pause:3.1', 'site.example:5000/k8s/pause:3.1'],
+      ['rancher/pausex1:3.1', 'site.example:5000/rancher/pausex1:3.1'],
+      ['rancher/pause.1:3.1', 'site.example:5000/rancher/pause.1:3.1'],
+    ];
+    const spec = {
+      containers: images.map(([image], at) => ({ name: `c${at}`, image })),
+      ephemeralContainers: [{ name: 'e', image: 'rancher/pause:3.1' }],
+      volumes: [{ name: 'v', image: { reference: 'rancher/pause:3.1' } }],
+    };
+    const resources = [
+      { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p' }, spec },
+      { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'd' }, spec: { template: { spec } } },
+      {
+        apiVersion: 'batch/v1',
+        kind: 'CronJob',
+        metadata: { name: 'j' },
+        spec: { jobTemplate: { spec: { template: { spec } } } },
+      },
+    ];
+    writeFileSync(
+      join(folder, 'all.yaml'),
+      resources.map((resource) => JSON.stringify(resource)).join('\n---\n'),
+    );
+    writeFileSync(join(folder, 'kustomization.yaml'), 'resources: [all.yaml]\ncomponents: [kustomize]\n');
+    const { stdout } = await run('kubectl', ['kustomize', folder]);
+    const found = [...stdout.matchAll(/(?:image|reference): (\S+)/g)].map(([, image]) => image).sort();
+    const each = [
+      ...images.map(([, image]) => image),
+      ...Array<string>(2).fill('site.example:5000/k8s/pause:3.1'),
+    ];
+    assert.deepEqual(found, resources.flatMap(() => each).sort());
+  },
+);
+
+test('OpenShift learns that the registry is reached by plain HTTP', () => {
+  const { files } = filesOf(sites['plain'] as Site, { plainHttp: true });
+  const config = parse(text(files, 'openshift/image-config.yaml')) as Record<string, unknown>;
+  assert.equal(config['kind'], 'Image');
+  assert.deepEqual(config['spec'], { registrySources: { insecureRegistries: ['site.example:5000'] } });
+  assert.ok(!filesOf(sites['plain'] as Site).files.has('openshift/image-config.yaml'));
 });

@@ -30,6 +30,7 @@ const packages = {
   split: 'coreutils',
   time: 'time',
   setpriv: 'util-linux',
+  kubectl: 'kubectl',
   python3: 'python3',
 } as const;
 
