@@ -1,8 +1,13 @@
 import { dirname, join } from 'node:path';
-import { AirliftError } from '../errors.js';
+import { AirliftError, isAirliftError } from '../errors.js';
 import { listLimits, parseJson } from '../oci/json.js';
+import { RangeCursor, StreamCursor, type ByteCursor } from './byte-cursor.js';
+import type { ByteRange } from './byte-range.js';
+import { magicLength } from './compression.js';
+import { decompress, tellCompression } from './decompress.js';
 import { DirectoryMembers } from './directory-members.js';
 import { readMember, type Members } from './members.js';
+import { scanTar } from './tar-scan.js';
 
 /** Paths that are looked at to find where in an archive images are. */
 const maxLooked = 200_000;
@@ -18,7 +23,7 @@ export interface Nested {
   readonly folders: readonly string[];
   /** Folders that skopeo wrote, `dir:`. */
   readonly skopeo: readonly string[];
-  /** Archives. */
+  /** Archives that may hold images. */
   readonly archives: readonly string[];
   readonly chart: string | undefined;
 }
@@ -40,6 +45,50 @@ async function isSkopeo(members: Members, folder: string): Promise<boolean> {
   const content = await members.find(`${folder}/version`);
   if (content === undefined || content.size > maxVersion) return false;
   return (await content.read(0, maxVersion)).toString('latin1').startsWith('Directory Transport Version');
+}
+
+/** How far an archive inside is looked into: archives inside, entries, bytes of a compressed one. */
+const maxPeeked = 200;
+const maxEntries = 200_000;
+const maxUnpacked = 64 * 1024 * 1024;
+
+async function hasList(cursor: ByteCursor, limit: number): Promise<boolean> {
+  for await (const { name } of scanTar(cursor, 'archive', maxEntries)) {
+    if (/(?:^|\/)(?:manifest|index)\.json$/.test(name)) return true;
+    if (cursor.position > limit) return true;
+  }
+  return false;
+}
+
+/** Whether an archive inside may hold images: one that surely holds none is no file to be told to import. */
+async function mayHoldImages(content: ByteRange): Promise<boolean> {
+  try {
+    if (tellCompression(await content.read(0, magicLength), 'archive') === 'none')
+      return await hasList(new RangeCursor(content), Infinity);
+    const unpacked = await decompress(content.stream(), 'archive');
+    try {
+      return await hasList(new StreamCursor(unpacked.content), maxUnpacked);
+    } finally {
+      unpacked.content.destroy();
+    }
+  } catch (error) {
+    // Damaged, or compressed in a way that is told when it is imported by itself; no tar at all is nothing to import.
+    return !isAirliftError(error, 'input');
+  }
+}
+
+async function withImages(
+  members: Members,
+  archives: readonly string[],
+  signal?: AbortSignal,
+): Promise<string[]> {
+  const found: string[] = [];
+  for (const [at, path] of archives.entries()) {
+    signal?.throwIfAborted();
+    const content = await members.find(path);
+    if (content !== undefined && (at >= maxPeeked || (await mayHoldImages(content)))) found.push(path);
+  }
+  return found;
 }
 
 /** Looks through the paths of an archive for images below its root. */
@@ -68,7 +117,8 @@ export async function findNested(members: Members, signal?: AbortSignal): Promis
     if (await isSkopeo(members, folder)) skopeo.push(folder);
     else if (await isSavedList(members, `${folder}/manifest.json`)) folders.add(folder);
   }
-  return { registry, folders: [...folders].sort(), skopeo: skopeo.sort(), archives: archives.sort(), chart };
+  const inside = registry === undefined ? await withImages(members, archives.sort(), signal) : [];
+  return { registry, folders: [...folders].sort(), skopeo: skopeo.sort(), archives: inside, chart };
 }
 
 /** The most paths that a message names. */

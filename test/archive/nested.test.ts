@@ -339,6 +339,28 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
       await refused(t, many, /"in\/a\.tar", .* and 1 more$/, many2);
     });
 
+    test(`${where}: archives that hold no images are not named`, async (t) => {
+      const source = tarOf([{ name: 'src/main.c', content: 'int main;' }]);
+      const others = [
+        { name: 'images.tar', content: tarOf(savedMembers('docker-20', [])) },
+        { name: 'source.tar', content: source },
+        { name: 'source.tar.gz', content: gzipSync(source) },
+        { name: 'text.tar', content: 'no tar' },
+      ];
+      const zarf = { name: 'zarf.yaml', content: 'kind: ZarfPackageConfig' };
+      const path = await written(t, [zarf, ...others], isDirectory);
+      await refused(
+        t,
+        path,
+        /which are imported each by itself: "images\.tar"$/,
+        /airlift import \S*images\.tar --to SITE$/,
+      );
+      await assert.rejects(
+        read(t, await written(t, others.slice(1), isDirectory)),
+        (error) => isAirliftError(error, 'input') && /not an archive of images/.test(error.message),
+      );
+    });
+
     test(`${where}: several layouts are named with the command that imports them`, async (t) => {
       const members = [
         ...below('one', layoutMembers([{ name, image: single }])),
