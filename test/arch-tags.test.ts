@@ -6,8 +6,10 @@ import { suite, test, type TestContext } from 'node:test';
 import { importImages } from '../src/import.js';
 import { serve } from '../src/serve.js';
 import { airlift } from './support/airlift.js';
+import { cosignOf } from './support/artifacts.js';
 import { failsWith } from './support/errors.js';
 import { imageOf, indexOf, layer, type TestImage } from './support/images.js';
+import { pushImage } from './support/push-image.js';
 import { askRegistry } from './support/registry-http.js';
 import { layoutMembers } from './support/saved.js';
 import { tarOf } from './support/tar.js';
@@ -119,6 +121,19 @@ suite('names that --arch-tags makes', () => {
     const { stderr } = await airlift(['import', path, '--to', 'site:5000', '--arch-tags'], { codes: [2] });
     assert.match(stderr, /x-arm64" is no tag/);
   });
+});
+
+test('copy gives the tag of an image to no signature of another', async (t) => {
+  const [one, two, to] = [await registry(t), await registry(t), await registry(t)];
+  const signature = cosignOf(amd64, 'sig');
+  await pushImage(one, 'team/app', '1', amd64);
+  await pushImage(one, 'team/app', signature.tag, signature.image);
+  await pushImage(two, 'team/app', signature.tag, cosignOf(arm64, 'sig').image);
+  const sources = [`${one}/team/app:1`, `${two}/team/app:${signature.tag}`];
+  for (const images of [sources, sources.toReversed()]) {
+    const { stderr } = await airlift(['copy', ...images, '--to', to], { codes: [1] });
+    assert.match(stderr, /sha256-[0-9a-f]{64}\.sig was given to another; got sha256:/);
+  }
 });
 
 suite('names of what save writes', () => {
