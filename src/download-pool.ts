@@ -77,6 +77,9 @@ export class DownloadPool {
       case 'note':
         this.options.hooks.note?.(message.text);
         return;
+      case 'silence':
+        this.options.hooks.silence?.(message.text);
+        return;
       case 'progress':
         this.#progress(lane, message);
         return;

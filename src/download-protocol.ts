@@ -28,4 +28,4 @@ export type FromWorker =
   | { readonly type: 'done'; readonly id: number; readonly received: number }
   | { readonly type: 'failed'; readonly id: number; readonly error: PlainError }
   | { readonly type: 'trace'; readonly trace: RequestTrace }
-  | { readonly type: 'warning' | 'note'; readonly text: string };
+  | { readonly type: 'warning' | 'note' | 'silence'; readonly text: string };

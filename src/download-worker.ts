@@ -19,6 +19,7 @@ const registry = new Registry(registryOptions, {
   trace: isTraced ? (trace) => post({ type: 'trace', trace }) : undefined,
   warn: (text) => post({ type: 'warning', text }),
   note: (text) => post({ type: 'note', text }),
+  silence: (text) => post({ type: 'silence', text }),
 });
 const file = await BundleFile.open(path, 'r+');
 const stop = new AbortController();

@@ -83,6 +83,22 @@ export function isAirliftError(error: unknown, ...codes: ErrorCode[]): error is 
   return error instanceof AirliftError && (codes.length === 0 || codes.includes(error.code));
 }
 
+/** The error of work that its signal stopped. */
+export function interruption(doing: string, signal: AbortSignal): AirliftError {
+  const reason: unknown = signal.reason;
+  if (isAirliftError(reason)) return reason;
+  return new AirliftError('interrupted', `${doing}: interrupted`, { cause: reason });
+}
+
+/**
+ * Ends work whose signal is aborted.
+ * @param doing what is interrupted, for the message
+ * @throws AirliftError `interrupted`
+ */
+export function checkInterrupted(signal: AbortSignal | undefined, doing: string): void {
+  if (signal?.aborted === true) throw interruption(doing, signal);
+}
+
 /** The message of anything that was thrown, for use inside another message. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -1,8 +1,8 @@
 import type { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { AirliftError, isAirliftError } from './errors.js';
+import { AirliftError, interruption, isAirliftError } from './errors.js';
 import type { Descriptor } from './oci/descriptor.js';
 import { Verifier } from './oci/digest.js';
+import { pause } from './oci/pause.js';
 import type { Fetches } from './oci/read.js';
 import { formatRepository, type Repository } from './oci/reference.js';
 import { isOutage } from './outages.js';
@@ -55,9 +55,7 @@ export async function transferBlob(
   try {
     return await transfer.run();
   } catch (error) {
-    if (options.signal?.aborted === true)
-      throw new AirliftError('interrupted', 'transfer: interrupted', { cause: error });
-    throw error;
+    throw options.signal?.aborted === true ? interruption('transfer', options.signal) : error;
   }
 }
 
@@ -112,7 +110,7 @@ class Transfer {
       const isAnnounced = !isAnswered && isAirliftError(error, 'size-mismatch');
       if (begun > 0 && isAirliftError(error, 'unsupported')) this.#startOver();
       else if (isOutage(error) || isAnnounced) await this.#pause(error);
-      else if (isAirliftError(error, 'digest-mismatch', 'size-mismatch')) this.#blame(error);
+      else if (isAirliftError(error, 'digest-mismatch', 'size-mismatch')) await this.#blame(error);
       else throw error;
       return false;
     }
@@ -123,15 +121,29 @@ class Transfer {
     const { retries, retryDelay = 500, signal } = this.options;
     this.#failures = this.#verifier.bytes > this.#farthest ? 1 : this.#failures + 1;
     this.#farthest = Math.max(this.#farthest, this.#verifier.bytes);
-    if (this.#failures > retries) throw error;
+    if (this.#failures > retries) {
+      // A mirror that breaks off at the same byte each time has to be passed over as well.
+      if (!(await this.#distrust())) throw error;
+      this.#failures = 0;
+      return;
+    }
     const wait = Math.min(longestWait, retryDelay * 2 ** (this.#failures - 1));
-    await sleep(wait * (0.5 + Math.random() / 2), undefined, { signal });
+    await pause(wait * (0.5 + Math.random() / 2), 'transfer', signal);
   }
 
   /** Makes ready to fetch all of it once more, or throws where the server had it wrong before. */
-  #blame(error: AirliftError): void {
-    if (!this.#isInherited && ++this.#wrong > 1) throw this.#wrongContent(error);
+  async #blame(error: AirliftError): Promise<void> {
+    if (!this.#isInherited) {
+      if (await this.#distrust()) this.#wrong = 0;
+      else if (++this.#wrong > 1) throw this.#wrongContent(error);
+    }
     this.#startOver();
+  }
+
+  /** Whether another place is asked from now on than the one that gave the content last. */
+  async #distrust(): Promise<boolean> {
+    const { repository, descriptor } = this.task;
+    return (await this.source.distrust?.(repository, descriptor)) === true;
   }
 
   #startOver(): void {

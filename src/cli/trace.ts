@@ -28,7 +28,7 @@ export function hooksOf(
 ): RegistryHooks {
   return {
     warn: (text) => printOnce(`warning: ${text}`),
-    ...(args.quiet === true ? {} : { note: printOnce }),
+    ...(args.quiet === true ? {} : { note: printOnce, silence: printNote }),
     ...(args.traceRequests ? { trace: (trace) => printNotes(formatTrace(trace)) } : {}),
   };
 }

@@ -1,14 +1,14 @@
 import type { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from './descriptor.js';
+import { pause } from './pause.js';
 import { Verifier } from './digest.js';
 import { maxManifestSize, parseManifest, type Index, type Manifest } from './manifest.js';
 import type { Repository } from './reference.js';
 import type { FetchOptions, Source } from './source.js';
 
 /** What is needed of a Source to read small content whole. */
-export type Fetches = Pick<Source, 'fetch'>;
+export type Fetches = Pick<Source, 'fetch' | 'distrust'>;
 
 /** How often content is read again that breaks off, and milliseconds of the first wait before that. */
 const rereads = 4;
@@ -42,9 +42,12 @@ export async function readContent(
       const isWrong = isAirliftError(error, 'digest-mismatch', 'size-mismatch') && ++wrong === 1;
       // What does not come at all was asked for often enough by the source.
       const isBroken = stream !== undefined && isAirliftError(error, 'network');
-      if (attempt > rereads || !(isWrong || isBroken)) throw error;
+      const isFaulty = isAirliftError(error, 'digest-mismatch', 'size-mismatch') || attempt > rereads;
+      const isElsewhere = isFaulty && (await source.distrust?.(repository, descriptor)) === true;
+      if (!isElsewhere && (attempt > rereads || !(isWrong || isBroken))) throw error;
+      if (isElsewhere) wrong = 0;
     }
-    await sleep(firstWait * 2 ** (attempt - 1), undefined, { signal });
+    await pause(firstWait * 2 ** Math.min(attempt - 1, rereads), `read ${descriptor.digest}`, signal);
   }
 }
 

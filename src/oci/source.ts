@@ -35,6 +35,11 @@ export interface Source {
    * @throws AirliftError `not-found`
    */
   fetch(repository: Repository, descriptor: Descriptor, options?: FetchOptions): Promise<Readable>;
+  /**
+   * Notes that the content which `fetch` gave last was wrong or broke off.
+   * @returns whether `fetch` asks another place from now on
+   */
+  distrust?(repository: Repository, descriptor: Descriptor): Promise<boolean>;
   /** What refers to a digest: signatures, attestations, SBOMs (distribution-spec, "Listing Referrers"). */
   referrers(repository: Repository, digest: Digest, options?: FetchOptions): AsyncIterable<Descriptor>;
 }

@@ -5,14 +5,16 @@ import type { Reference, Repository } from './reference.js';
 /** Opens content at a byte offset; may be called again for another try. */
 export type OpenContent = (offset: number) => Promise<Readable>;
 
-export interface PushOptions {
-  /** A repository of the same target that is known to hold the blob, to mount it from. */
-  readonly mountFrom?: Repository | undefined;
+export interface TargetOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface ExistsOptions {
-  readonly signal?: AbortSignal | undefined;
+export interface PushOptions extends TargetOptions {
+  /** A repository of the same target that is known to hold the blob, to mount it from. */
+  readonly mountFrom?: Repository | undefined;
+}
+
+export interface ExistsOptions extends TargetOptions {
   /** It is pushed where it is not there: everything that counts as not there (`verdictOf`) is a no. */
   readonly isGuess?: boolean | undefined;
 }
@@ -32,5 +34,10 @@ export interface Target {
     options?: PushOptions,
   ): Promise<Pushed>;
   /** Lets `reference`'s tag point at a manifest that was pushed before. */
-  tag(reference: Reference, descriptor: Descriptor, open: OpenContent): Promise<void>;
+  tag(
+    reference: Reference,
+    descriptor: Descriptor,
+    open: OpenContent,
+    options?: TargetOptions,
+  ): Promise<void>;
 }

@@ -1,6 +1,7 @@
 import type { Digest } from '../oci/digest.js';
 import { formatRepository, type Repository } from '../oci/reference.js';
-import { backoff, pause } from './backoff.js';
+import { pause } from '../oci/pause.js';
+import { backoff } from './backoff.js';
 
 /** The most that is remembered; the oldest is forgotten first. */
 const maxRemembered = 20_000;

@@ -64,12 +64,16 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
   const hosts = options.hosts ?? {};
   const tls = new TlsBook(options, hosts);
   const idleTimeout = options.idleTimeout ?? 60_000;
-  const wire = new Wire({
-    idleTimeout,
-    connectTimeout: Math.min(idleTimeout, 30_000),
-    tlsOf: (host) => tls.of(host),
-    proxyOf: proxyFinder(options.proxy, (secret) => secrets.add(secret)),
-  });
+  const closing = new AbortController();
+  const wire = new Wire(
+    {
+      idleTimeout,
+      connectTimeout: Math.min(idleTimeout, 30_000),
+      tlsOf: (host) => tls.of(host),
+      proxyOf: proxyFinder(options.proxy, (secret) => secrets.add(secret)),
+    },
+    closing,
+  );
   const exchange = new Exchange(
     wire,
     {
@@ -77,6 +81,9 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
       retryDelay: options.retryDelay ?? 500,
       maxRetryAfter: options.maxRetryAfter ?? 300_000,
       maxRequests: options.requestsPerHost ?? 32,
+      alternativeConnectTimeout: Math.min(idleTimeout, 5000),
+      closing: closing.signal,
+      onSilence: (text) => hooks.silence?.(text),
       ...(hooks.trace === undefined ? {} : { trace: hooks.trace.bind(hooks) }),
     },
     secrets,

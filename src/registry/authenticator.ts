@@ -1,3 +1,4 @@
+import { untilAborted } from '../oci/pause.js';
 import type { Challenge } from './challenge.js';
 import type { CredentialStore, Credentials } from './credentials.js';
 import type { Endpoint } from './endpoint.js';
@@ -155,7 +156,7 @@ export class Authenticator {
         .finally(() => state.underWay.delete(key));
       state.underWay.set(key, underWay);
     }
-    return underWay;
+    return untilAborted(underWay, wish.doing, wish.signal);
   }
 
   async #fetchToken(
@@ -179,9 +180,9 @@ export class Authenticator {
       doing,
       signal,
     });
-    exchange.secrets.add(token.text);
+    exchange.secrets.addToken(token.text);
     if (token.refreshToken !== undefined) {
-      exchange.secrets.add(token.refreshToken);
+      exchange.secrets.addToken(token.refreshToken);
       if (credentials?.kind === 'identity-token')
         this.#refreshTokens.set(credentials.token, token.refreshToken);
     }

@@ -1,6 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { interruption } from './faults.js';
-
 const longest = 30_000;
 
 /** Milliseconds to wait before try number `attempt` (the first is 1) is made again: exponential, with jitter. */
@@ -24,20 +21,4 @@ export function parseRetryAfter(header: string | undefined, now: number): number
 /** Whether a registry that answers with `status` may answer better a moment later (408, 5xx: RFC 9110 section 15; 429: RFC 6585). */
 export function isPassing(status: number): boolean {
   return status === 408 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
-}
-
-/**
- * Waits; an abort ends it at once.
- * @throws AirliftError `interrupted`
- */
-export async function pause(
-  milliseconds: number,
-  doing: string,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  try {
-    await delay(milliseconds, undefined, signal === undefined ? {} : { signal });
-  } catch (error) {
-    throw signal?.aborted === true ? interruption(doing, signal) : error;
-  }
 }

@@ -1,6 +1,7 @@
 import { AirliftError, isAirliftError } from '../errors.js';
+import { pause } from '../oci/pause.js';
 import { discard } from './answers.js';
-import { backoff, isPassing, pause } from './backoff.js';
+import { backoff, isPassing } from './backoff.js';
 import type { RegistryClient } from './client.js';
 import { lastChunk } from './last-chunk.js';
 import { PiecewiseContent } from './sent-content.js';
@@ -136,7 +137,8 @@ export class ChunkedUpload {
   async #recover(fault: AirliftError): Promise<void> {
     const { client, call } = this;
     this.#countFault(fault);
-    await pause(backoff(this.#faults, client.exchange.settings.retryDelay), call.doing, call.signal);
+    const { retryDelay, closing } = client.exchange.settings;
+    await pause(backoff(this.#faults, retryDelay), call.doing, call.signal, closing);
     const reached = await askReached(client, this.#url, call);
     if (typeof reached === 'number') throw this.#lost(reached, fault);
     this.#url = reached.url;

@@ -63,6 +63,7 @@ export class RegistryClient {
         once: call.once,
         isFinal: call.isFinal,
         whole: call.whole,
+        hasAlternative: endpoint.hasAlternative,
       });
       if (!isOwn || answer.url.origin !== endpoint.origin || challenged >= maxChallenges) return answer;
       const challenges = parseChallenges(headerOf(answer, 'www-authenticate') ?? '');

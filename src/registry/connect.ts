@@ -50,7 +50,12 @@ function opened(
  * Opens TCP and TLS connections for undici, with the host's name in `server_name` (RFC 6066 section 3) and `http/1.1` as the protocol
  * (RFC 7301). Certificates are checked here, to be able to say what is wrong with which.
  */
-export function connector(settings: ConnectSettings): buildConnector.connector {
+export function connector(settings: ConnectSettings, closing: AbortSignal): buildConnector.connector {
+  // undici does not know of sockets that are still being opened: they would keep the process alive.
+  const sockets = new Set<Socket>();
+  closing.addEventListener('abort', () => {
+    for (const socket of sockets) socket.destroy();
+  });
   const openTcp = async (name: string, port: number): Promise<Socket> => {
     const tcp = connectTcp({
       host: name,
@@ -59,6 +64,8 @@ export function connector(settings: ConnectSettings): buildConnector.connector {
       keepAlive: true,
       keepAliveInitialDelay: 60_000,
     });
+    sockets.add(tcp);
+    tcp.once('close', () => sockets.delete(tcp));
     return opened(tcp, 'connect', settings.connectTimeout, () => undefined);
   };
   const openTls = async (socket: Socket, name: string, host: string, own: TlsSettings): Promise<Socket> => {

@@ -17,6 +17,8 @@ export interface Endpoint {
   /** The name under which credentials for it are kept: `host[:port]`, `docker.io` for Docker Hub. */
   readonly credentialsName: string;
   readonly isMirror: boolean;
+  /** Another endpoint is asked when this one cannot be reached. */
+  readonly hasAlternative?: boolean | undefined;
 }
 
 /** What is asked for: mirrors may serve only some, and lists are fuller at the registry itself. */

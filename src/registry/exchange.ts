@@ -1,10 +1,12 @@
 import { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
+import { pause } from '../oci/pause.js';
 import { discard, readBody } from './answers.js';
-import { backoff, isPassing, parseRetryAfter, pause } from './backoff.js';
+import { backoff, isPassing, parseRetryAfter } from './backoff.js';
 import { isUnreachable } from './faults.js';
 import { redactAddress, redactHeaders, redactUrl, type RequestTrace, type Secrets } from './trace.js';
 import { HostLimiter } from './limiter.js';
+import { Silence, type Listening } from './silence.js';
 import { rateLimitOf, RateLimits } from './rate-limit.js';
 import { headerOf, lengthOf, type Wire, type WireAnswer, type WireRequest } from './wire.js';
 
@@ -18,8 +20,8 @@ export interface ExchangeRequest extends WireRequest {
   readonly once?: boolean | undefined;
   /** Ends the retries at an answer that would be retried otherwise. */
   readonly isFinal?: ((answer: WireAnswer) => boolean) | undefined;
-  /** Read a body of at most so many bytes before the answer is given, so that one that breaks off is asked for again. */
-  readonly whole?: number | undefined;
+  /** Another host may answer instead: give up early, and do not repeat what did not reach the host. */
+  readonly hasAlternative?: boolean | undefined;
 }
 
 export interface ExchangeSettings {
@@ -28,12 +30,21 @@ export interface ExchangeSettings {
   readonly maxRetryAfter: number;
   /** The most requests to one host that are waiting for an answer at a time. */
   readonly maxRequests: number;
+  /** Milliseconds until a connection must be open to a host that another one can stand in for. Default: 5000. */
+  readonly alternativeConnectTimeout?: number | undefined;
+  /** Aborted when the connections are closed. */
+  readonly closing?: AbortSignal | undefined;
+  /** Is told what a request waits for, after a few seconds of silence. */
+  onSilence?(text: string): void;
   trace?(event: RequestTrace): void;
 }
 
 const maxRedirects = 10;
 /** How often a host that was never reached is tried again: it may simply not be there. */
 const unreachableRetries = 3;
+/** The same where another host may answer instead. */
+const alternativeRetries = 1;
+const alternativeConnectTimeout = 5000;
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /** Sends requests with redirects followed by hand, retries and traces. It knows nothing of how to get an authorization. */
@@ -41,12 +52,15 @@ export class Exchange {
   readonly #reached = new Set<string>();
   readonly #limiters = new Map<string, HostLimiter>();
   readonly rateLimits = new RateLimits();
+  readonly #silence: Silence;
 
   constructor(
     readonly wire: Wire,
     readonly settings: ExchangeSettings,
     readonly secrets: Secrets,
-  ) {}
+  ) {
+    this.#silence = new Silence((text) => settings.onSilence?.(secrets.scrub(text)));
+  }
 
   /**
    * Sends a request until it is answered: network faults, 429 and 5xx are tried again, at growing distances. The last
@@ -55,22 +69,35 @@ export class Exchange {
    *   `registry` for redirects that must not be followed
    */
   async send(request: ExchangeRequest): Promise<WireAnswer> {
-    const { retries, retryDelay } = this.settings;
+    const { retryDelay, closing } = this.settings;
+    const retries = Math.min(
+      this.settings.retries,
+      request.hasAlternative === true ? alternativeRetries : Infinity,
+    );
+    const connectTimeout =
+      request.hasAlternative === true
+        ? (this.settings.alternativeConnectTimeout ?? alternativeConnectTimeout)
+        : undefined;
     for (let attempt = 1; ; attempt++) {
       const last = request.once === true || attempt > retries;
       let wait = backoff(attempt, retryDelay);
+      const silence = this.#silence.begin(request.url.host, request.doing);
       try {
-        const answer = await this.#follow(request);
+        const answer = await this.#follow({ ...request, connectTimeout });
         const isFinal = request.isFinal?.(answer) === true;
-        if (last || isFinal || !isPassing(answer.status)) return await received(answer, request);
+        if (last || isFinal || !isPassing(answer.status)) return await received(answer, request, silence);
         wait = this.#askedWait(answer, request) ?? wait;
         await discard(answer);
       } catch (error) {
         if (!(error instanceof AirliftError) || error.code !== 'network' || last) throw error;
-        if (isUnreachable(error) && attempt > unreachableRetries && !this.#reached.has(request.url.origin))
-          throw error;
+        const isThere = this.#reached.has(request.url.origin) && request.hasAlternative !== true;
+        const tries = request.hasAlternative === true ? 0 : unreachableRetries;
+        if (isUnreachable(error) && attempt > tries && !isThere) throw error;
+      } finally {
+        silence.end();
       }
-      await pause(wait, request.doing, request.signal);
+      const waiting = this.#silence.begin(request.url.host, request.doing, wait);
+      await pause(wait, request.doing, request.signal, closing).finally(() => waiting.end());
     }
   }
 
@@ -89,7 +116,7 @@ export class Exchange {
   #limiterOf(origin: string): HostLimiter {
     let limiter = this.#limiters.get(origin);
     if (limiter === undefined) {
-      limiter = new HostLimiter(this.settings.maxRequests);
+      limiter = new HostLimiter(this.settings.maxRequests, this.settings.closing);
       this.#limiters.set(origin, limiter);
     }
     return limiter;
@@ -181,7 +208,12 @@ export class Exchange {
 }
 
 /** The answer with its body in memory, where that is wanted. */
-async function received(answer: WireAnswer, { whole, doing }: ExchangeRequest): Promise<WireAnswer> {
+async function received(
+  answer: WireAnswer,
+  { whole, doing }: ExchangeRequest,
+  silence: Listening,
+): Promise<WireAnswer> {
+  silence.answered();
   if (whole === undefined || answer.status !== 200 || (lengthOf(answer) ?? 0) > whole) return answer;
   const bytes = await readBody(answer.body, whole, doing);
   return { ...answer, body: Readable.from(bytes.byteLength > 0 ? [bytes] : [], { objectMode: false }) };

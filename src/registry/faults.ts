@@ -9,6 +9,7 @@ const happenings: Readonly<Record<string, (host: string) => string>> = {
   ETIMEDOUT: (host) => `no connection to ${host} in time`,
   UND_ERR_CONNECT_TIMEOUT: (host) => `no connection to ${host} in time`,
   UND_ERR_HEADERS_TIMEOUT: (host) => `${host} did not answer in time`,
+  AIRLIFT_SLOW_ANSWER: (host) => `${host} sends its answer too slowly`,
   UND_ERR_BODY_TIMEOUT: (host) => `${host} stopped sending in the middle`,
   ECONNRESET: (host) => `connection to ${host} broke`,
   EPIPE: (host) => `connection to ${host} broke`,
@@ -104,11 +105,4 @@ export function faultOf(error: unknown, doing: string, url: URL): AirliftError {
   }
   const happened = happenings[code]?.(host) ?? `connection to ${host} failed: ${messageOf(error)}`;
   return new AirliftError('network', `${doing}: ${happened}`, { cause: error });
-}
-
-/** What a run that was stopped by its signal throws. */
-export function interruption(doing: string, signal: AbortSignal): AirliftError {
-  const reason: unknown = signal.reason;
-  if (reason instanceof AirliftError) return reason;
-  return new AirliftError('interrupted', `${doing}: interrupted`, { cause: reason });
 }

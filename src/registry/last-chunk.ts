@@ -1,8 +1,8 @@
 /** What is left of a body that is sent to its end although the run is being stopped. */
 const finishable = 32 * 1024 * 1024;
 
-/** Milliseconds that it may take. */
-const patience = 30_000;
+/** Milliseconds that it may take: whoever presses Ctrl-C waits for it. */
+const patience = 700;
 
 /** A signal for one request with content: an interruption breaks it off only where much is left to send, or it takes long. */
 export interface LastChunk {

@@ -1,5 +1,5 @@
-import { pause } from './backoff.js';
-import { interruption } from './faults.js';
+import { interruption } from '../errors.js';
+import { pause } from '../oci/pause.js';
 
 const longestQuiet = 3_600_000;
 
@@ -14,7 +14,11 @@ export class HostLimiter {
   #quietUntil = 0;
   readonly #waiting: (() => void)[] = [];
 
-  constructor(readonly most: number) {
+  constructor(
+    readonly most: number,
+    /** Aborted when the connections are closed. */
+    readonly closing?: AbortSignal,
+  ) {
     this.#limit = most;
   }
 
@@ -46,7 +50,8 @@ export class HostLimiter {
    * @throws AirliftError `interrupted`
    */
   async quiet(doing: string, signal: AbortSignal | undefined): Promise<void> {
-    for (let left = this.#left(); left > 0; left = this.#left()) await pause(left, doing, signal);
+    for (let left = this.#left(); left > 0; left = this.#left())
+      await pause(left, doing, signal, this.closing);
   }
 
   leave(): void {

@@ -126,6 +126,8 @@ export interface RegistryHooks {
   trace?(event: RequestTrace): void;
   /** What a person should know of, although it stops nothing. */
   warn?(text: string): void;
+  /** What a request waits for, after 5 seconds of silence. */
+  silence?(text: string): void;
   /** What belongs into a log: which mirror served what. Several parts of a run may say the same. */
   note?(text: string): void;
 }

@@ -1,5 +1,5 @@
 import { AirliftError } from '../errors.js';
-import { pause } from './backoff.js';
+import { pause, untilAborted } from '../oci/pause.js';
 import type { Exchange } from './exchange.js';
 import type { RateBudget } from './options.js';
 import type { RateLimit } from './rate-limit.js';
@@ -47,7 +47,7 @@ export class RateBudgetKeeper {
       const underWay = this.#underWay.get(origin) ?? 0;
       if (known === undefined || known.remaining - underWay > keep) return this.#begin(origin, known);
       if (underWay > 0) {
-        await new Promise<void>((done) => this.#waiting.push(done));
+        await untilAborted(new Promise<void>((done) => this.#waiting.push(done)), doing, signal);
         continue;
       }
       const hours = known.window === undefined ? '' : ` in ${Math.round(known.window / 360) / 10} h`;
@@ -64,7 +64,7 @@ export class RateBudgetKeeper {
         this.#warned.add(origin);
         this.warn(`${origin}: waiting for the rate budget; ${left}`);
       }
-      await pause(stepOf(known), doing, signal);
+      await pause(stepOf(known), doing, signal, this.exchange.settings.closing);
       await call.refresh();
     }
   }

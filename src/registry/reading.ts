@@ -2,12 +2,29 @@ import { AirliftError } from '../errors.js';
 import { formatRepository, type Repository } from '../oci/reference.js';
 import type { Endpoint, EndpointBook, Wanted } from './endpoint.js';
 
-/** Milliseconds for which a mirror that could not be reached is not asked again. */
-const restAfterFault = 60_000;
+/** Milliseconds for which an endpoint that failed is not asked, after its first failure; doubled by each further one. */
+const firstRest = 60_000;
+const longestRest = 3_600_000;
+
+/** How an endpoint that others stand in for does. */
+interface Health {
+  readonly failures: number;
+  /** Not asked before this time (milliseconds of the epoch). */
+  readonly until: number;
+}
+
+/** What is read, and how. */
+export interface Read {
+  readonly wanted: Wanted;
+  /** Nobody named the thing, and mostly it does not exist: "no" of one endpoint is enough where another is down. */
+  readonly isGuess?: boolean | undefined;
+  /** Origins whose content was wrong. */
+  readonly distrusted?: ReadonlySet<string> | undefined;
+}
 
 /** Reads from the mirrors of a repository, then from the registry itself. */
 export class Reading {
-  readonly #resting = new Map<string, number>();
+  readonly #resting = new Map<string, Health>();
   readonly #warned = new Set<string>();
   readonly #noted = new Set<string>();
 
@@ -19,34 +36,53 @@ export class Reading {
       /** Which mirror served a repository, or that the registry did in their place. */
       readonly note: (text: string) => void;
     },
+    readonly now: () => number = Date.now,
   ) {}
 
   /**
-   * The first answer that one of the endpoints gives.
-   * @throws AirliftError what the last one threw, which is the registry itself unless a list is wanted
+   * The first answer that one of the endpoints gives. An endpoint that is down rests, so that not each request waits for it.
+   * @throws AirliftError what the registry itself threw, else what the last endpoint threw; for a guess `not-found` where one
+   *   endpoint said so and the others are down
    */
-  async first<T>(name: Repository, wanted: Wanted, attempt: (endpoint: Endpoint) => Promise<T>): Promise<T> {
+  async first<T>(
+    name: Repository,
+    { wanted, isGuess = false, distrusted }: Read,
+    attempt: (endpoint: Endpoint) => Promise<T>,
+  ): Promise<T> {
     const endpoints = await this.book.forReading(name, wanted);
-    const now = Date.now();
-    const awake = endpoints.filter(
-      ({ origin, isMirror }) => !isMirror || (this.#resting.get(origin) ?? 0) <= now,
-    );
+    const trusted = endpoints.filter(({ origin }) => distrusted?.has(origin) !== true);
+    const asked = this.#awake(trusted.length > 0 ? trusted : endpoints, wanted, isGuess);
     let own: AirliftError | undefined;
-    for (const [at, endpoint] of awake.entries()) {
+    let missing: AirliftError | undefined;
+    for (const [at, endpoint] of asked.entries()) {
+      const isLast = at === asked.length - 1;
+      const hasAlternative = !isLast || (isGuess && missing !== undefined);
       try {
-        const answer = await attempt(endpoint);
+        const answer = await attempt({ ...endpoint, hasAlternative });
+        this.#resting.delete(endpoint.origin);
         if (endpoints.length > 1 && wanted !== 'list') this.#noteServed(endpoint, name);
         return answer;
       } catch (error) {
         if (!(error instanceof AirliftError)) throw error;
+        if (error.code === 'interrupted' || error.code === 'unsupported') throw own ?? error;
         if (!endpoint.isMirror) own = error;
-        if (at === awake.length - 1 || error.code === 'interrupted' || error.code === 'unsupported')
-          throw own ?? error;
-        if (wanted === 'list' && error.code !== 'network' && error.code !== 'tls') throw error;
-        this.#noteFault(endpoint, name, error);
+        if (error.code === 'not-found') missing ??= error;
+        if (wanted === 'list' && !isGuess && !isDown(error)) throw error;
+        if (hasAlternative || endpoints.length > 1) this.#noteFault(endpoint, name, error, isGuess);
+        if (!isLast) continue;
+        throw (isGuess ? missing : undefined) ?? own ?? error;
       }
     }
-    throw own ?? new AirliftError('not-found', `read ${formatRepository(name)}: nowhere to read it from`);
+    throw new AirliftError('not-found', `read ${formatRepository(name)}: no endpoint to read from`);
+  }
+
+  /** The endpoints to ask: without those that are down, as long as one is left that may know the answer. */
+  #awake(endpoints: readonly Endpoint[], wanted: Wanted, isGuess: boolean): readonly Endpoint[] {
+    const now = this.now();
+    const isAwake = ({ origin }: Endpoint): boolean => (this.#resting.get(origin)?.until ?? 0) <= now;
+    const mayRest = ({ isMirror }: Endpoint): boolean => isMirror || isGuess || wanted === 'list';
+    const awake = endpoints.filter((endpoint) => !mayRest(endpoint) || isAwake(endpoint));
+    return awake.length > 0 ? awake : endpoints;
   }
 
   #noteServed(endpoint: Endpoint, name: Repository): void {
@@ -57,15 +93,37 @@ export class Reading {
     this.tell.note(text);
   }
 
-  #noteFault(endpoint: Endpoint, name: Repository, error: AirliftError): void {
-    if (error.code === 'network' || error.code === 'tls')
-      this.#resting.set(endpoint.origin, Date.now() + restAfterFault);
-    const key = `${endpoint.origin} ${error.code}`;
+  #noteFault(endpoint: Endpoint, name: Repository, error: AirliftError, isGuess: boolean): void {
+    const { origin, isMirror } = endpoint;
+    if (isDown(error)) {
+      // Requests that failed side by side are one failure.
+      const before = this.#resting.get(origin);
+      const now = this.now();
+      if (before === undefined || before.until <= now) {
+        const failures = (before?.failures ?? 0) + 1;
+        this.#resting.set(origin, {
+          failures,
+          until: now + Math.min(longestRest, firstRest * 2 ** (failures - 1)),
+        });
+      }
+    }
+    const key = `${origin} ${error.code}`;
     if (error.code === 'not-found' || this.#warned.has(key)) return;
     this.#warned.add(key);
-    const what = endpoint.isMirror ? 'mirror' : 'registry';
+    const what = isMirror ? 'mirror' : 'registry';
+    const left = isGuess && !isMirror ? '; signatures that only it has are left out' : '';
     this.tell.warn(
-      `${what} ${endpoint.origin} did not serve ${formatRepository(name)}, going on elsewhere: ${error.message}`,
+      `${what} ${origin} did not serve ${formatRepository(name)}, going on elsewhere: ${error.message}${left}`,
     );
   }
+}
+
+/** Whether an endpoint failed as a whole, so that the next request would fail as well. */
+function isDown(error: AirliftError): boolean {
+  return (
+    error.code === 'network' ||
+    error.code === 'tls' ||
+    error.code === 'rate-limited' ||
+    (error.code === 'registry' && (error.status ?? 0) >= 500)
+  );
 }

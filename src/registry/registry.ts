@@ -20,6 +20,7 @@ import type { RegistryHooks, RegistryOptions } from './options.js';
 import type { RateLimit } from './rate-limit.js';
 import { assemble, type RegistryParts } from './assemble.js';
 import { listReferrers } from './referrers.js';
+import { ServedContent } from './served-content.js';
 import { listTags } from './tags.js';
 import type { WireAnswer } from './wire.js';
 
@@ -49,6 +50,8 @@ export class Registry implements Source, Target {
   readonly #parts: RegistryParts;
   /** Manifests that came while resolving and will be asked for next. */
   readonly #kept = new ManifestCache();
+  /** Which endpoints served which blobs, and which of them served wrong content. */
+  readonly #content = new ServedContent();
 
   /** @throws AirliftError `usage` where an option can't be read */
   constructor(options: RegistryOptions = {}, hooks: RegistryHooks = {}) {
@@ -78,12 +81,15 @@ export class Registry implements Source, Target {
       return descriptor;
     };
     const look = (): Promise<Descriptor> =>
-      reading.first(reference, reference.digest === undefined ? 'tag' : 'digest', (endpoint) =>
-        isGuess === true
-          ? guesses.ask(endpoint, addressOf(endpoint, `manifests/${name}`), (patience) =>
-              ask(endpoint, patience),
-            )
-          : ask(endpoint),
+      reading.first(
+        reference,
+        { wanted: reference.digest === undefined ? 'tag' : 'digest', isGuess },
+        (endpoint) =>
+          isGuess === true
+            ? guesses.ask(endpoint, addressOf(endpoint, `manifests/${name}`), (patience) =>
+                ask(endpoint, patience),
+              )
+            : ask(endpoint),
       );
     const wanted =
       reference.digest ?? (isGuess === true ? undefined : accepted.tagOf(reference, reference.tag ?? ''));
@@ -112,10 +118,13 @@ export class Registry implements Source, Target {
       return readableOf(await this.#manifest(repository, descriptor, signal), offset);
     const { reading, blobs, accepted } = this.#parts;
     const doing = `fetch blob ${descriptor.digest} of ${formatRepository(repository)}`;
+    const distrusted = this.#content.distrusted(descriptor.digest);
     const look = (): Promise<Readable> =>
-      reading.first(repository, 'digest', (endpoint) =>
-        blobs.fetch({ endpoint, descriptor, doing, signal }, offset),
-      );
+      reading.first(repository, { wanted: 'digest', distrusted }, async (endpoint) => {
+        const content = await blobs.fetch({ endpoint, descriptor, doing, signal }, offset);
+        this.#content.served(repository, descriptor.digest, endpoint.origin);
+        return content;
+      });
     try {
       const mayPass = ({ error }: Outcome<Readable>): boolean => isMissing(error);
       return await accepted.shown(repository, descriptor.digest, { doing, signal, look, mayPass });
@@ -124,6 +133,15 @@ export class Registry implements Source, Target {
       if (!mayBeElsewhere || !isAirliftError(error, 'not-found')) throw error;
       return blobs.fetchForeign({ registry: repository.registry, descriptor, doing, signal }, offset);
     }
+  }
+
+  /**
+   * Notes that the content which `fetch` gave last was wrong or broke off.
+   * @returns whether another endpoint is asked from now on: a mirror was at fault
+   */
+  async distrust(repository: Repository, descriptor: Descriptor): Promise<boolean> {
+    const endpoints = await this.#parts.reading.book.forReading(repository, 'digest');
+    return this.#content.distrust(repository, descriptor.digest, endpoints);
   }
 
   /**
@@ -137,7 +155,7 @@ export class Registry implements Source, Target {
     options: FetchOptions = {},
   ): AsyncGenerator<Descriptor> {
     const doing = `list referrers of ${formatRepository(repository)}@${digest}`;
-    yield* this.#list(repository, (endpoint) =>
+    yield* this.#list(repository, true, (endpoint) =>
       listReferrers(this.#parts, { endpoint, digest, doing, signal: options.signal }),
     );
   }
@@ -148,7 +166,7 @@ export class Registry implements Source, Target {
    */
   async *tags(repository: Repository, options: Signalled = {}): AsyncGenerator<string> {
     const doing = `list tags of ${formatRepository(repository)}`;
-    yield* this.#list(repository, (endpoint) =>
+    yield* this.#list(repository, false, (endpoint) =>
       listTags(this.#parts.client, endpoint, doing, options.signal),
     );
   }
@@ -218,13 +236,18 @@ export class Registry implements Source, Target {
    * Lets the reference's tag point at a manifest.
    * @throws AirliftError as `push`
    */
-  async tag(reference: Reference, descriptor: Descriptor, open: OpenContent): Promise<void> {
+  async tag(
+    reference: Reference,
+    descriptor: Descriptor,
+    open: OpenContent,
+    { signal }: Signalled = {},
+  ): Promise<void> {
     const doing = `tag ${formatReference(reference)}`;
     const { tag } = reference;
     if (tag === undefined) throw new AirliftError('usage', `${doing}: the reference has no tag`);
     const bytes = await readManifest(descriptor, open, doing);
     const endpoint = await this.#parts.book.forWriting(reference);
-    await this.#put(reference, { endpoint, name: tag, doing }, descriptor, bytes);
+    await this.#put(reference, { endpoint, name: tag, doing, signal }, descriptor, bytes);
     this.#parts.accepted.noteTag(reference, tag, descriptor.digest);
   }
 
@@ -280,9 +303,11 @@ export class Registry implements Source, Target {
 
   async *#list<T>(
     repository: Repository,
+    isGuess: boolean,
     items: (endpoint: Endpoint) => AsyncGenerator<T>,
   ): AsyncGenerator<T> {
-    const { first, rest } = await this.#parts.reading.first(repository, 'list', async (endpoint) => {
+    const read = { wanted: 'list', isGuess } as const;
+    const { first, rest } = await this.#parts.reading.first(repository, read, async (endpoint) => {
       const rest = items(endpoint);
       return { first: await rest.next(), rest };
     });
@@ -325,7 +350,7 @@ export class Registry implements Source, Target {
     const { digest, size } = descriptor;
     const doing = `fetch manifest ${formatRepository(repository)}@${digest}`;
     const look = (): Promise<Buffer> =>
-      reading.first(repository, 'digest', async (endpoint) => {
+      reading.first(repository, { wanted: 'digest' }, async (endpoint) => {
         const fetched = await manifests.get({ endpoint, name: digest, doing, signal });
         return fetched.bytes;
       });

@@ -104,22 +104,48 @@ export function redactHeaders(
   return shown;
 }
 
+/** The most forms of tokens to remember: more than are valid at a time. */
+const mostTokens = 2048;
+
+function formsOf(secret: string): Set<string> {
+  return new Set([secret, encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1)]);
+}
+
 /** The secrets of a run, to be hidden should a registry repeat one in what it answers. */
 export class Secrets {
   readonly #texts = new Set<string>();
+  /** Tokens: a long run gets new ones all the time, and those that ran out are secrets no more. */
+  readonly #tokens = new Set<string>();
 
   /** Remembers a secret, and the forms it takes on its way. */
   add(secret: string): void {
     if (secret.length < 4) return;
-    this.#texts.add(secret);
-    this.#texts.add(encodeURIComponent(secret));
-    this.#texts.add(JSON.stringify(secret).slice(1, -1));
+    for (const form of formsOf(secret)) this.#texts.add(form);
+  }
+
+  /** Remembers a token; of many tokens only the latest. */
+  addToken(token: string): void {
+    if (token.length < 4) return;
+    for (const form of formsOf(token)) {
+      this.#tokens.delete(form);
+      this.#tokens.add(form);
+    }
+    for (const oldest of this.#tokens) {
+      if (this.#tokens.size <= mostTokens) break;
+      this.#tokens.delete(oldest);
+    }
+  }
+
+  /** How many texts are hidden. */
+  get size(): number {
+    return this.#texts.size + this.#tokens.size;
   }
 
   /** `text` without any of the secrets. */
   scrub(text: string): string {
     let clean = text;
-    for (const secret of this.#texts) if (clean.includes(secret)) clean = clean.replaceAll(secret, hidden);
+    for (const secrets of [this.#texts, this.#tokens])
+      for (const secret of secrets) if (clean.includes(secret)) clean = clean.replaceAll(secret, hidden);
     return clean;
   }
 }

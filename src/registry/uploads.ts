@@ -1,9 +1,10 @@
 import { AirliftError, isAirliftError } from '../errors.js';
 import { verdictOf } from '../oci/guess.js';
+import { pause } from '../oci/pause.js';
 import type { Pushed } from '../oci/target.js';
 import { discard } from './answers.js';
 import type { Blobs } from './blobs.js';
-import { backoff, isPassing, pause } from './backoff.js';
+import { backoff, isPassing } from './backoff.js';
 import { ChunkedUpload } from './chunked-upload.js';
 import type { Call, RegistryClient } from './client.js';
 import { lastChunk } from './last-chunk.js';
@@ -47,7 +48,7 @@ export class Uploads {
    *   become part of the repository; what `open` throws
    */
   async push(call: UploadCall): Promise<Pushed> {
-    const { retries, retryDelay } = this.client.exchange.settings;
+    const { retries, retryDelay, closing } = this.client.exchange.settings;
     for (let attempt = 1; ; attempt++) {
       const chunkSize = this.#chunkSizeOf(call);
       try {
@@ -63,7 +64,7 @@ export class Uploads {
         const mayPass = error.code === 'network' || (error.status !== undefined && isPassing(error.status));
         if (!mayPass || attempt > retries) throw error;
       }
-      await pause(backoff(attempt, retryDelay), call.doing, call.signal);
+      await pause(backoff(attempt, retryDelay), call.doing, call.signal, closing);
     }
   }
 
@@ -169,8 +170,10 @@ export class Uploads {
     const work = async (): Promise<void> => {
       const url = await upload.send();
       if (chunkSize !== undefined && this.chunkSize === undefined) this.#limitChunks(call, upload.chunkSize);
-      // All of it is there: to stop now would save nothing.
-      await this.#end({ ...call, signal: undefined }, url, { body: new Uint8Array() });
+      // All of it is there: an interruption lets the registry take it in, unless that takes long.
+      const last = lastChunk(call.signal, () => 0);
+      const ending = { ...call, signal: last.signal };
+      await this.#end(ending, url, { body: new Uint8Array() }).finally(() => last.end());
     };
     await this.#ending(call, session, work, () => upload.isLost);
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { backoff, isPassing, parseRetryAfter, pause } from '../../src/registry/backoff.js';
+import { pause } from '../../src/oci/pause.js';
+import { backoff, isPassing, parseRetryAfter } from '../../src/registry/backoff.js';
 
 it('doubles, with jitter, up to a bound', () => {
   for (const [attempt, least, most] of [

@@ -1,0 +1,54 @@
+import { interruption } from '../errors.js';
+
+/**
+ * Waits; an abort of one of the signals ends it at once, and nothing is left that keeps the process alive.
+ * @param doing what the wait is a part of, for the message
+ * @throws AirliftError `interrupted`
+ */
+export function pause(
+  milliseconds: number,
+  doing: string,
+  ...signals: readonly (AbortSignal | undefined)[]
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      for (const signal of signals) signal?.removeEventListener('abort', stop);
+    };
+    const stop = (): void => {
+      const aborted = signals.find((signal) => signal?.aborted === true);
+      if (aborted === undefined) return;
+      end();
+      reject(interruption(doing, aborted));
+    };
+    const timer = setTimeout(() => {
+      end();
+      resolve();
+    }, milliseconds);
+    for (const signal of signals) signal?.addEventListener('abort', stop, { once: true });
+    stop();
+  });
+}
+
+/**
+ * Waits for shared work that goes on for others when `signal` is aborted.
+ * @throws AirliftError `interrupted`; what the work throws
+ */
+export async function untilAborted<T>(
+  work: Promise<T>,
+  doing: string,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  if (signal === undefined) return work;
+  let stop: (() => void) | undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    stop = () => reject(interruption(doing, signal));
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    if (stop !== undefined) signal.removeEventListener('abort', stop);
+  }
+}
