@@ -25,6 +25,25 @@ export function checkAtomic(verb: string, { atomic, keepGoing }: AtomicOptions):
   });
 }
 
+/**
+ * Notes what became of an image once all that belongs to it is done: an image whose signature fails has failed, and is not
+ * counted twice.
+ * @param note is told at the end of `work`, and directly of what becomes of the image later
+ */
+export async function onceWhole(
+  note: (pointed: Pointed) => void,
+  work: (onDone: (pointed: Pointed) => void) => Promise<void>,
+): Promise<void> {
+  const waiting: Pointed[] = [];
+  let isWhole = false;
+  await work((pointed) => {
+    if (isWhole) note(pointed);
+    else waiting.push(pointed);
+  });
+  isWhole = true;
+  waiting.forEach(note);
+}
+
 /** Publishes images one by one, each with its tag, or all of them first and their tags in the end. */
 export class ImagePublisher {
   readonly #later: (() => Promise<void>)[] = [];

@@ -1,6 +1,6 @@
-import { checkAtomic, ImagePublisher } from './atomic.js';
+import { checkAtomic, ImagePublisher, onceWhole } from './atomic.js';
 import { choosePlatforms, loadManifest } from './choose.js';
-import { AirliftError, isAirliftError, toPlainError } from './errors.js';
+import { AirliftError, checkInterrupted, interruption, isAirliftError, toPlainError } from './errors.js';
 import { failureOf, type FailedImage } from './failed-images.js';
 import { ManifestOverlay } from './manifest-overlay.js';
 import type { Descriptor } from './oci/descriptor.js';
@@ -93,7 +93,9 @@ class Copying {
     this.#source = new Registry(registry, hooks);
     // One object for both ends shares what it learns of a host.
     this.#site = destination === undefined ? this.#source : new Registry(destination, hooks);
-    this.#overlay = new ManifestOverlay(new SteadySource(this.#source, registry.retries ?? 5));
+    this.#overlay = new ManifestOverlay(
+      new SteadySource(this.#source, registry.retries ?? 5, options.signal),
+    );
   }
 
   /** Looks all images up and names them, before anything is pushed. */
@@ -128,11 +130,11 @@ class Copying {
   async #attempt(image: string, work: () => Promise<void>): Promise<void> {
     const { signal, onEvent } = this.options;
     try {
-      signal?.throwIfAborted();
+      checkInterrupted(signal, 'copy');
       await work();
     } catch (error) {
-      if (signal?.aborted === true || isAirliftError(error, 'interrupted'))
-        throw new AirliftError('interrupted', 'copy: interrupted', { cause: error });
+      if (signal?.aborted === true) throw interruption('copy', signal);
+      if (isAirliftError(error, 'interrupted')) throw error;
       const plain = toPlainError(error);
       this.#failed.push({ image, error: plain });
       onEvent?.({ event: 'image-failed', image, message: plain.message, hint: plain.hint });
@@ -202,16 +204,17 @@ class Copying {
       // Without keepGoing what has begun is finished, and nothing new is begun.
       if (this.#failed.length > 0 && keepGoing !== true) return;
       const source = formatReference(one.request.reference);
+      const note = ({ reference, digest, outcome, lostPin }: Pointed): void => {
+        const image = formatReference(reference);
+        this.#copied.push({ source, target: image, digest, outcome });
+        if (lostPin !== undefined) this.#lostPins.push(`${formatRepository(reference)}@${lostPin}`);
+        onEvent?.({
+          ...{ event: 'image-done', image, digest, outcome },
+          ...{ position: ++position, images: chosen.length },
+        });
+      };
       await this.#attempt(source, () =>
-        this.#publishOne(publishing, one, ({ reference, digest, outcome, lostPin }) => {
-          const image = formatReference(reference);
-          this.#copied.push({ source, target: image, digest, outcome });
-          if (lostPin !== undefined) this.#lostPins.push(`${formatRepository(reference)}@${lostPin}`);
-          onEvent?.({
-            ...{ event: 'image-done', image, digest, outcome },
-            ...{ position: ++position, images: chosen.length },
-          });
-        }),
+        onceWhole(note, (onDone) => this.#publishOne(publishing, one, onDone)),
       );
     });
     if (this.#failed.length === 0) await publishing.finish();

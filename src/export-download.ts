@@ -2,8 +2,8 @@
 import { availableParallelism } from 'node:os';
 import type { BundleWriter, LostBlob, PendingBlob } from './bundle/writer.js';
 import { DownloadPool } from './download-pool.js';
-import { isAirliftError, toPlainError, type AirliftError } from './errors.js';
-import { formatRepository } from './oci/reference.js';
+import { checkInterrupted, isAirliftError, toPlainError, type AirliftError } from './errors.js';
+import { formatRepository, parseReference } from './oci/reference.js';
 import { isOutage, Outages } from './outages.js';
 import type { OnEvent } from './progress.js';
 import type { RegistryHooks, RegistryOptions } from './registry/registry.js';
@@ -40,7 +40,7 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
     registry,
     retries: registry.retries ?? 5,
     isTraced: hooks.trace !== undefined,
-    workers: Math.min(2, availableParallelism(), concurrency),
+    workers: Math.max(1, Math.min(2, availableParallelism(), concurrency)),
     concurrency,
     hooks,
   });
@@ -51,8 +51,8 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
   let outage: AirliftError | undefined;
   let fetched = 0;
   let resumed = 0;
-  const fetchOne = async (blob: PendingBlob): Promise<void> => {
-    signal?.throwIfAborted();
+  const fetchFrom = async (blob: PendingBlob): Promise<void> => {
+    checkInterrupted(signal, 'download');
     const { position, ...task } = blob;
     const { digest, size } = blob.descriptor;
     const repository = formatRepository(blob.repository);
@@ -66,18 +66,26 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
     resumed += Math.max(0, size - received);
     onEvent?.({ event: 'blob-done', digest, size, how: 'downloaded' });
   };
+  const attempt = async (blob: PendingBlob): Promise<void> => {
+    const { registry } = blob.repository;
+    outages.check(registry);
+    try {
+      await fetchFrom(blob);
+      outages.succeeded(registry);
+    } catch (error) {
+      if (isAirliftError(error) && isOutage(error)) outages.failed(registry, error);
+      throw error;
+    }
+  };
   try {
     await forEachOf(writer.pending(), concurrency, async (blob) => {
       const { descriptor, repository } = blob;
       try {
-        outages.check(repository.registry);
-        await fetchOne(blob);
-        outages.succeeded(repository.registry);
+        await fetchAnywhere(writer, blob, attempt);
       } catch (error) {
         if (options.keepGoing && isLoss(error)) {
           lost.push({ repository, descriptor, error: toPlainError(error) });
         } else if (options.keepGoing && isAirliftError(error) && isOutage(error)) {
-          outages.failed(repository.registry, error);
           outage ??= error;
         } else {
           // The others end where they are, and note it.
@@ -93,6 +101,41 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
   if (outage !== undefined) throw outage;
   return { fetched, resumed, lost };
 }
+
+/**
+ * Fetches a blob from its repository, else from the repositories of the other images that share it.
+ * @throws AirliftError what the first repository answered, where none gives it
+ */
+async function fetchAnywhere(
+  writer: BundleWriter,
+  blob: PendingBlob,
+  attempt: (blob: PendingBlob) => Promise<void>,
+): Promise<void> {
+  try {
+    await attempt(blob);
+  } catch (error) {
+    if (!isLoss(error) && !isOutage(error)) throw error;
+    const others = new Map(
+      writer.imagesOf(blob.descriptor.digest).map((image) => {
+        const { registry, repository } = parseReference(image);
+        return [formatRepository({ registry, repository }), { registry, repository }];
+      }),
+    );
+    others.delete(formatRepository(blob.repository));
+    for (const repository of [...others.values()].slice(0, mostRepositories)) {
+      try {
+        await attempt({ ...blob, repository });
+        return;
+      } catch (other) {
+        if (!isLoss(other) && !isOutage(other)) throw other;
+      }
+    }
+    throw error;
+  }
+}
+
+/** How many other repositories are asked for a blob: enough for a few that lost it, too few to wait for hundreds. */
+const mostRepositories = 8;
 
 /** Statuses of a registry, or of what stands before it, that is down for a while. */
 const down: ReadonlySet<number> = new Set([502, 503, 504]);

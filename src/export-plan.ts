@@ -1,5 +1,6 @@
 /** The first half of an export: images are looked up and planned. */
-import { fromPlainError, isAirliftError, toPlainError } from './errors.js';
+import { setMaxListeners } from 'node:events';
+import { checkInterrupted, fromPlainError, isAirliftError, toPlainError } from './errors.js';
 import { failureOf, type FailedImage } from './failed-images.js';
 import type { PlanSink } from './graph.js';
 import type { Digest } from './oci/digest.js';
@@ -78,27 +79,44 @@ export async function lookUp(
   entries: Iterable<ListEntry>,
 ): Promise<void> {
   const { images, keepGoing, onEvent, signal } = options;
-  const planner = new Planner(withKept(source, book), book.sink, { ...options, lenient: true });
+  // A failure that ends the run ends what is looked up beside it too.
+  const run = new AbortController();
+  setMaxListeners(0, run.signal);
+  const stop = (): void => run.abort(signal?.reason);
+  signal?.addEventListener('abort', stop, { once: true });
+  const planner = new Planner(withKept(source, book), book.sink, {
+    ...options,
+    lenient: true,
+    signal: run.signal,
+  });
   const outages = new Outages();
   let resolved = 0;
-  await forEachOf(entries, planConcurrency, async ([at, request]) => {
+  const work = async ([at, request]: ListEntry): Promise<void> => {
     const image = nameOf(request);
     const { registry } = request.reference;
     try {
-      signal?.throwIfAborted();
+      checkInterrupted(signal, 'plan');
       outages.check(registry);
       book.addImages(at, await planner.plan(request));
       outages.succeeded(registry);
       onEvent?.({ event: 'resolved', image, position: ++resolved, images: images.length });
     } catch (error) {
-      if (isAirliftError(error, 'interrupted', 'no-space', 'io') || signal?.aborted === true) throw error;
-      outages.failed(registry, error);
-      if (keepGoing !== true && isOutage(error)) throw error;
+      const isFatal = isAirliftError(error, 'interrupted', 'no-space', 'io') || signal?.aborted === true;
+      if (!isFatal) outages.failed(registry, error);
+      if (isFatal || (keepGoing !== true && isOutage(error))) {
+        run.abort(error);
+        throw error;
+      }
       const failed = { image, error: toPlainError(error) };
       book.addFailure(at, failed);
       tellFailed(failed, onEvent);
     }
-  });
+  };
+  try {
+    await forEachOf(entries, planConcurrency, work);
+  } finally {
+    signal?.removeEventListener('abort', stop);
+  }
 }
 
 export function nameOf({ reference }: PlanRequest): string {
@@ -114,6 +132,7 @@ function withKept(source: Source, book: PlanBook): Source {
   return {
     resolve: (reference, options) => source.resolve(reference, options),
     referrers: (repository, digest, options) => source.referrers(repository, digest, options),
+    distrust: async (repository, descriptor) => (await source.distrust?.(repository, descriptor)) === true,
     fetch: async (repository, descriptor, options) => {
       const kept = book.kept?.(descriptor.digest);
       if (kept === undefined) return source.fetch(repository, descriptor, options);

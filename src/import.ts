@@ -1,6 +1,6 @@
 import { archImages, namesToGive } from './arch-tags.js';
-import { checkAtomic, ImagePublisher } from './atomic.js';
-import { AirliftError, toPlainError } from './errors.js';
+import { checkAtomic, ImagePublisher, onceWhole } from './atomic.js';
+import { checkInterrupted, interruption, toPlainError } from './errors.js';
 import { failureOf, type FailedImage } from './failed-images.js';
 import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
 import { subjectOfTag } from './oci/companion-tag.js';
@@ -60,14 +60,15 @@ export interface ImportSummary extends Readonly<PublishTotals> {
 export async function importImages(options: ImportOptions): Promise<ImportSummary> {
   checkAtomic('import', options);
   const inputs = await openInputs(options);
-  const registry = new Registry(options.registry, options.hooks);
+  let registry: Registry | undefined;
   try {
+    registry = new Registry(options.registry, options.hooks);
     // Before anything is pushed: a name that can't be, or that two images want, is found here.
     const names = mapNames(options.to, await namesToGive(inputs, options));
     await options.onNames?.(names);
     return await new Importing(inputs, registry, options).run();
   } finally {
-    await registry.close();
+    await registry?.close();
     await inputs.close();
   }
 }
@@ -143,11 +144,10 @@ class Importing {
   async #attempt(image: Image): Promise<void> {
     const { onEvent, signal, keepGoing } = this.options;
     try {
-      if (signal?.aborted === true) throw new AirliftError('interrupted', 'import: interrupted');
+      checkInterrupted(signal, 'import');
       await this.#publish(image);
     } catch (error) {
-      if (signal?.aborted === true)
-        throw new AirliftError('interrupted', 'import: interrupted', { cause: error });
+      if (signal?.aborted === true) throw interruption('import', signal);
       if (keepGoing !== true) throw error;
       const from = formatReference(image.reference);
       const plain = toPlainError(error);
@@ -162,7 +162,7 @@ class Importing {
     const single = archTags === true ? await archImages(this.inputs.source, image) : [];
     let left = 1 + single.length;
     let whole: Pointed | undefined;
-    const onDone = (pointed: Pointed): void => {
+    const note = (pointed: Pointed): void => {
       whole ??= pointed;
       this.#note(image, pointed);
       if (--left > 0) return;
@@ -172,11 +172,13 @@ class Importing {
         ...{ position: ++this.#position, images: this.inputs.count },
       });
     };
-    await this.#images.publish(image, name, onDone);
-    for (const one of single) {
-      const made = siteReference(to, { source: one.reference, digest: one.root.digest });
-      await this.#images.publish(one, made, onDone);
-    }
+    await onceWhole(note, async (onDone) => {
+      await this.#images.publish(image, name, onDone);
+      for (const one of single) {
+        const made = siteReference(to, { source: one.reference, digest: one.root.digest });
+        await this.#images.publish(one, made, onDone);
+      }
+    });
   }
 
   #note(image: Image, { reference, digest, outcome, lostPin }: Pointed): void {

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import { InFlight } from './in-flight.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
 import { maxManifestSize } from './oci/manifest.js';
@@ -22,7 +23,7 @@ function isSmallContent({ mediaType, size }: Descriptor): boolean {
 export class ManifestOverlay implements Source {
   /** In the order of their last use. */
   readonly #kept = new Map<Digest, Buffer>();
-  readonly #coming = new Map<Digest, Promise<Buffer>>();
+  readonly #coming = new InFlight<Buffer>();
   /** What the source does not have, with the number of those who need it. */
   readonly #written = new Map<Digest, { readonly bytes: Buffer; holders: number }>();
   #size = 0;
@@ -38,6 +39,10 @@ export class ManifestOverlay implements Source {
 
   referrers(repository: Repository, digest: Digest, options?: FetchOptions): AsyncIterable<Descriptor> {
     return this.source.referrers(repository, digest, options);
+  }
+
+  async distrust(repository: Repository, descriptor: Descriptor): Promise<boolean> {
+    return (await this.source.distrust?.(repository, descriptor)) === true;
   }
 
   async fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
@@ -80,17 +85,13 @@ export class ManifestOverlay implements Source {
       this.#kept.set(digest, kept);
       return kept;
     }
-    let coming = this.#coming.get(digest);
-    if (coming === undefined) {
-      coming = readContent(this.source, repository, descriptor, { signal })
-        .then((bytes) => this.#keep(digest, bytes))
-        .finally(() => this.#coming.delete(digest));
-      this.#coming.set(digest, coming);
-    }
-    return coming;
+    return this.#coming.share(digest, repository, async () =>
+      this.#keep(digest, await readContent(this.source, repository, descriptor, { signal })),
+    );
   }
 
   #keep(digest: Digest, bytes: Buffer): Buffer {
+    if (this.#kept.has(digest)) return bytes;
     this.#kept.set(digest, bytes);
     this.#size += bytes.length;
     for (const [oldest, { length }] of this.#kept) {

@@ -77,7 +77,7 @@ async function keptOf(
   const all = there.filter(({ descriptor }) => !digests.has(descriptor.digest));
   // An index may name what its registry does not have: there is nothing to keep of that.
   const isThere = ({ descriptor }: IndexChild): Promise<boolean> =>
-    merge.site.exists(merge.name, descriptor).catch((error: unknown) => {
+    merge.site.exists(merge.name, descriptor, { signal: merge.signal }).catch((error: unknown) => {
       // What is refused may be there: a platform that the site serves must not be lost.
       if (isRefusedReading(error)) return true;
       throw error;

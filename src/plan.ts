@@ -9,6 +9,7 @@ import {
 } from './choose.js';
 import { isAirliftError } from './errors.js';
 import { edgesOf, type BlobRole, type PlanSink } from './graph.js';
+import { InFlight } from './in-flight.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
 import { inlineContent } from './oci/inline.js';
@@ -24,6 +25,7 @@ import {
   type Leniency,
   type ReferrersWalk,
 } from './referrers.js';
+import { allLinked } from './slots.js';
 
 export interface PlanOptions extends Leniency {
   /** Platforms to keep; undefined keeps all. */
@@ -63,6 +65,8 @@ interface Position {
   readonly parent?: Descriptor | undefined;
   /** The publisher's index, where what is planned was filtered out of it: the one that people know. */
   readonly publishers?: Descriptor | undefined;
+  /** Links what is read beside it. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const none: readonly Digest[] = [];
@@ -81,7 +85,9 @@ type Chosen = Pick<PlannedImage, 'root' | 'original' | 'platforms'>;
  * the same time: what they share is fetched once.
  */
 export class Planner {
-  readonly #loading = new Map<Digest, Promise<Loaded>>();
+  /** Manifests that were read, until the sink has them. */
+  readonly #loaded = new Map<Digest, Loaded>();
+  readonly #loading = new InFlight<Loaded>();
   /**
    * Manifests that the sink has, with the children of indexes: a digest may be known as somebody's layer and still be a
    * manifest to walk.
@@ -91,8 +97,9 @@ export class Planner {
   readonly #types = new Map<Digest, string>();
   /** Publishers' indexes whose bytes the sink has, beside the filtered ones made of them. */
   readonly #originals = new Set<Digest>();
-  readonly #adding = new Map<Digest, Promise<void>>();
-  readonly #chosen = new Map<string, Promise<Chosen>>();
+  readonly #adding = new InFlight<void>();
+  readonly #chosen = new Map<string, Chosen>();
+  readonly #choosing = new InFlight<Chosen>();
   readonly #attached = new Map<string, Promise<Attached>>();
 
   constructor(
@@ -118,11 +125,10 @@ export class Planner {
     );
     let choice = this.#chosen.get(key);
     if (choice === undefined) {
-      choice = this.#choose(reference, resolved, platforms);
+      choice = await this.#choosing.share(key, reference, () => this.#choose(reference, resolved, platforms));
       this.#chosen.set(key, choice);
-      choice.catch(() => this.#chosen.delete(key));
     }
-    const image = { reference, ...(await choice) };
+    const image = { reference, ...choice };
     const subjects = await this.#addImage(image);
     if (this.options.referrers !== true) return [image];
     const { referrers, companions } = await this.#addAttached(image, subjects, request.referrers);
@@ -245,7 +251,7 @@ export class Planner {
       platform: undefined,
       isOriginal: true,
     });
-    this.#loading.delete(descriptor.digest);
+    this.#loaded.delete(descriptor.digest);
   }
 
   async #choose(
@@ -261,34 +267,28 @@ export class Planner {
       has: (digest) => this.#added.has(digest),
     });
     const { root, filtered, taken } = choice;
-    for (const loaded of filtered) this.#loading.set(loaded.descriptor.digest, Promise.resolve(loaded));
+    for (const loaded of filtered) this.#loaded.set(loaded.descriptor.digest, loaded);
     const original = root.digest === resolved.digest ? undefined : resolved;
     return { root, original, platforms: taken };
   }
 
-  #load(repository: Repository, descriptor: Descriptor): Promise<Loaded> {
-    let loading = this.#loading.get(descriptor.digest);
-    if (loading === undefined) {
-      loading = loadManifest(this.source, repository, descriptor, this.options.signal);
-      this.#loading.set(descriptor.digest, loading);
-      // A failure is for those who wait now; who asks later asks the source again.
-      loading.catch(() => this.#loading.delete(descriptor.digest));
-    }
-    return loading;
+  async #load(repository: Repository, descriptor: Descriptor, signal = this.options.signal): Promise<Loaded> {
+    const { digest } = descriptor;
+    const known = this.#loaded.get(digest);
+    if (known !== undefined) return known;
+    return this.#loading.share(digest, repository, async () => {
+      const loaded = await loadManifest(this.source, repository, descriptor, signal);
+      // Another registry may have been quicker, and the sink may have it since.
+      if (!this.#added.has(digest)) this.#loaded.set(digest, loaded);
+      return loaded;
+    });
   }
 
   /** Plans a manifest and all below it, once. */
   async #add(repository: Repository, descriptor: Descriptor, at: Position = { depth: 0 }): Promise<void> {
     if (at.depth > maxDepth) refuseDepth(descriptor);
     if (this.#added.has(descriptor.digest)) return;
-    let adding = this.#adding.get(descriptor.digest);
-    if (adding === undefined) {
-      adding = this.#addOnce(repository, descriptor, at).finally(() =>
-        this.#adding.delete(descriptor.digest),
-      );
-      this.#adding.set(descriptor.digest, adding);
-    }
-    await adding;
+    await this.#adding.share(descriptor.digest, repository, () => this.#addOnce(repository, descriptor, at));
   }
 
   /** Plans what an index names: manifests, and blobs, as build caches keep their layers. */
@@ -298,15 +298,20 @@ export class Planner {
   }
 
   async #addOnce(repository: Repository, descriptor: Descriptor, at: Position): Promise<void> {
-    const loaded = await this.#load(repository, descriptor).catch((error: unknown) => {
+    const loaded = await this.#load(repository, descriptor, at.signal).catch((error: unknown) => {
       throw at.parent === undefined ? error : sparseError(error, at.parent, descriptor);
     });
     const { bytes, manifest, config } = loaded;
     if (manifest.kind === 'index') {
       const { depth, publishers } = at;
       const below = { depth: depth + 1, parent: publishers ?? descriptor, publishers };
-      await Promise.all(manifest.manifests.map((child) => this.#addChild(repository, child, below)));
+      await allLinked(manifest.manifests, at.signal ?? this.options.signal, (child, signal) =>
+        this.#addChild(repository, child, { ...below, signal }),
+      );
+      // Another registry gave the same index meanwhile.
+      if (this.#added.has(descriptor.digest)) return;
     } else {
+      if (this.#added.has(descriptor.digest)) return;
       if (manifest.config !== undefined) this.#addBlob(repository, manifest.config, 'config', config);
       for (const layer of manifest.layers) this.#addBlob(repository, layer, 'layer', undefined);
     }
@@ -327,7 +332,7 @@ export class Planner {
       descriptor.digest,
       manifest.kind === 'index' ? manifest.manifests.map((child) => child.digest) : none,
     );
-    this.#loading.delete(descriptor.digest);
+    this.#loaded.delete(descriptor.digest);
   }
 
   #addBlob(repository: Repository, descriptor: Descriptor, role: BlobRole, bytes: Buffer | undefined): void {

@@ -1,4 +1,4 @@
-import { AirliftError } from './errors.js';
+import { AirliftError, checkInterrupted, isAirliftError } from './errors.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
 import { isRefusedReading, verdictOf } from './oci/guess.js';
@@ -8,6 +8,7 @@ import type { Source } from './oci/source.js';
 import type { OpenContent, Pushed, Target } from './oci/target.js';
 import type { BlobNode } from './graph.js';
 import type { OnEvent } from './progress.js';
+import { whileOpening } from './opening.js';
 import { Slots } from './slots.js';
 
 /** A registry that content can be pushed to and read back from. */
@@ -29,22 +30,6 @@ export interface BlobTotals {
   mountedBlobs: number;
   existingBlobs: number;
   existingBytes: number;
-}
-
-/** An interruption stops the opening of content alone: what is nearly sent is sent to its end. */
-async function whileOpening<T>(
-  signal: AbortSignal | undefined,
-  open: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  signal?.throwIfAborted();
-  const opening = new AbortController();
-  const stop = (): void => opening.abort(signal?.reason);
-  signal?.addEventListener('abort', stop, { once: true });
-  try {
-    return await open(opening.signal);
-  } finally {
-    signal?.removeEventListener('abort', stop);
-  }
 }
 
 /** Puts blobs into the repositories of a site: each is sent once, and mounted wherever else it is needed. */
@@ -115,6 +100,7 @@ export class BlobPublisher {
     try {
       for (let moving = this.#moving.get(digest); moving !== undefined; moving = this.#moving.get(digest)) {
         await moving.catch(() => undefined);
+        checkInterrupted(this.options.signal, 'publish');
       }
       if (this.#holders.get(digest)?.includes(name) === true) return;
       const push = this.#slots.run(() => this.#pushBlobNow(node, name));
@@ -127,11 +113,11 @@ export class BlobPublisher {
   }
 
   async #pushBlobNow(node: BlobNode, name: Repository): Promise<void> {
-    this.options.signal?.throwIfAborted();
+    checkInterrupted(this.options.signal, 'publish');
     const { descriptor } = node;
     const { digest, size } = descriptor;
     const { onEvent, signal } = this.options;
-    const exists = await this.site.exists(name, descriptor, { isGuess: true });
+    const exists = await this.site.exists(name, descriptor, { isGuess: true, signal });
     const open: OpenContent = async (offset) => {
       if (node.bytes !== undefined) return readableOf(node.bytes, offset);
       const stream = await whileOpening(signal, (opening) =>
@@ -168,7 +154,8 @@ export class BlobPublisher {
   /** A mount spares an upload, no more: where nobody knows, there is none. */
   async #mayMountFrom(other: Repository, descriptor: Descriptor): Promise<boolean> {
     try {
-      return await this.site.exists(other, descriptor, { isGuess: true });
+      const { signal } = this.options;
+      return await this.site.exists(other, descriptor, { isGuess: true, signal });
     } catch (error) {
       if (verdictOf(error) === 'fatal') throw error;
       return false;
@@ -178,7 +165,7 @@ export class BlobPublisher {
   /** Whether a blob is there that the registry accepted. Its word counts where it does not let the blob be looked for. */
   async #isHeld(name: Repository, descriptor: Descriptor): Promise<boolean> {
     try {
-      return await this.site.exists(name, descriptor);
+      return await this.site.exists(name, descriptor, { signal: this.options.signal });
     } catch (error) {
       if (!isRefusedReading(error)) throw error;
       this.options.onUnread?.(formatRepository(name), error);
@@ -190,7 +177,15 @@ export class BlobPublisher {
   async #send(name: Repository, { descriptor, repository }: BlobNode, open: OpenContent): Promise<Pushed> {
     const { signal } = this.options;
     const mountFrom = (await this.#holderOf(descriptor, name)) ?? repository;
-    const how = await this.site.push(name, descriptor, open, { mountFrom, signal });
+    const how = await this.site
+      .push(name, descriptor, open, { mountFrom, signal })
+      .catch(async (error: unknown) => {
+        // The registry refuses wrong content of a mirror. Where another place may have it right, it is sent once more.
+        const isWrong = isAirliftError(error, 'digest-mismatch', 'size-mismatch');
+        const isElsewhere = isWrong && (await this.source.distrust?.(repository, descriptor)) === true;
+        if (!isElsewhere) throw error;
+        return this.site.push(name, descriptor, open, { mountFrom, signal });
+      });
     if (await this.#isHeld(name, descriptor)) return how;
     // docker-registry 2.8 answers so to a mount of a blob that is named by sha512.
     if (how === 'mounted') await this.site.push(name, descriptor, open, { signal });

@@ -231,7 +231,7 @@ export class Publisher {
         : root;
     const { digest } = top.descriptor;
     if (name.tag !== undefined && there?.digest !== digest)
-      await site.tag(name, top.descriptor, openBytes(top.bytes)).catch((error: unknown) => {
+      await site.tag(name, top.descriptor, openBytes(top.bytes), { signal }).catch((error: unknown) => {
         throw there === undefined && !isWithheld(statusOf(error)) ? error : withKeptTagHint(error);
       });
     await this.#readBack(name, top).catch((error: unknown) => {
@@ -295,7 +295,7 @@ export class Publisher {
     const root = await readManifest(this.source, image.reference, tagged, { signal });
     const children = root.manifest.kind === 'index' ? root.manifest.manifests : [tagged];
     for (const child of children) {
-      if (await this.site.exists(name, child)) continue;
+      if (await this.site.exists(name, child, { signal })) continue;
       throw new AirliftError(
         'not-found',
         `publish ${formatReference(name)}: ${child.digest} (${platformName(child)}) is not there`,
@@ -315,7 +315,7 @@ export class Publisher {
       if (!isAirliftError(error, 'not-found')) throw error;
       if (!isWithheld(error.status) || this.options.onExistingTag === 'overwrite') return undefined;
       // A rerun, before the image was scanned.
-      if (await this.site.exists(name, tagged)) return tagged;
+      if (await this.site.exists(name, tagged, { signal: this.options.signal })) return tagged;
       throw new AirliftError(
         'exists',
         `publish ${formatReference(name)}: the tag is taken, and the registry does not show by what (${error.status})`,
@@ -349,7 +349,8 @@ export class Publisher {
   }
 
   async #pushManifest(node: ComposedIndex, name: Repository): Promise<void> {
-    if (await this.site.exists(name, node.descriptor, { isGuess: true })) return;
+    const { signal } = this.options;
+    if (await this.site.exists(name, node.descriptor, { isGuess: true, signal })) return;
     const pushed = await this.site.push(name, node.descriptor, openBytes(node.bytes), {
       signal: this.options.signal,
     });

@@ -5,6 +5,7 @@ import { algorithmOf, hexOf, type Digest } from './oci/digest.js';
 import { verdictOf } from './oci/guess.js';
 import { formatRepository, isTag, type Repository } from './oci/reference.js';
 import type { FetchOptions, Image, Source } from './oci/source.js';
+import { allLinked } from './slots.js';
 
 /** What belongs to images without being part of them, and how it is found. */
 
@@ -31,21 +32,19 @@ export async function findCompanions(
     // A sha512 digest is too long for a tag.
     .filter(isTag);
   const unanswered: { tag: string; why: string }[] = [];
-  const found = await Promise.all(
-    tags.map(async (tag) => {
-      const reference = { registry, repository, tag };
-      try {
-        const root = await source.resolve(reference, { ...options, isGuess: true });
-        // Some registries resolve a tag that begins like the digest to the image itself.
-        return known.has(root.digest) ? [] : [{ reference, root }];
-      } catch (error) {
-        const verdict = verdictOf(error);
-        if (verdict === 'fatal') throw error;
-        if (verdict === 'unanswered') unanswered.push({ tag, why: messageOf(error) });
-        return [];
-      }
-    }),
-  );
+  const found = await allLinked(tags, options.signal, async (tag, signal) => {
+    const reference = { registry, repository, tag };
+    try {
+      const root = await source.resolve(reference, { ...options, signal, isGuess: true });
+      // Some registries resolve a tag that begins like the digest to the image itself.
+      return known.has(root.digest) ? [] : [{ reference, root }];
+    } catch (error) {
+      const verdict = verdictOf(error);
+      if (verdict === 'fatal') throw error;
+      if (verdict === 'unanswered') unanswered.push({ tag, why: messageOf(error) });
+      return [];
+    }
+  });
   const [first] = unanswered;
   if (first !== undefined)
     warn?.(

@@ -1,3 +1,6 @@
+import { setMaxListeners } from 'node:events';
+import { AirliftError } from './errors.js';
+
 /** Lets at most `count` pieces of work run at a time; the rest wait in order. */
 export class Slots {
   #free: number;
@@ -20,25 +23,80 @@ export class Slots {
   }
 }
 
+/** Runs `next` until it has nothing left to do. */
+async function repeat(next: () => Promise<boolean>): Promise<void> {
+  while (await next()) continue;
+}
+
 /**
- * Runs `work` over items, at most `count` at a time, taking the next item only when there is room: a long list is never
- * held whole. After the first failure nothing new is begun; it is thrown once what runs has ended.
+ * Runs `work` over items, at most `count` at a time, and takes the next item only when there is room: a long list is never
+ * held whole. After the first failure, of `work` or of `items`, nothing new begins; it is thrown once everything that runs
+ * has ended.
  */
 export async function forEachOf<T>(
   items: Iterable<T> | AsyncIterable<T>,
   count: number,
   work: (item: T) => Promise<void>,
 ): Promise<void> {
-  const running = new Set<Promise<void>>();
+  const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
   const failures: unknown[] = [];
-  for await (const item of items) {
-    if (failures.length > 0) break;
-    const one: Promise<void> = work(item)
-      .catch((error: unknown) => void failures.push(error))
-      .finally(() => running.delete(one));
-    running.add(one);
-    if (running.size >= count) await Promise.race(running);
-  }
-  await Promise.all(running);
-  if (failures.length > 0) throw failures[0];
+  let isDone = false;
+  // Items are taken one after the other: a generator must not be asked for two at a time.
+  let turn: Promise<unknown> = Promise.resolve();
+  const take = async (): Promise<IteratorResult<T, unknown> | undefined> => {
+    const taken = turn.then(async () => {
+      if (isDone || failures.length > 0) return undefined;
+      const result = await iterator.next();
+      if (result.done === true) isDone = true;
+      return result;
+    });
+    turn = taken.catch(() => undefined);
+    return taken;
+  };
+  const next = async (): Promise<boolean> => {
+    try {
+      const result = await take();
+      if (result === undefined || result.done === true) return false;
+      await work(result.value);
+      return true;
+    } catch (error) {
+      failures.push(error);
+      return false;
+    }
+  };
+  await Promise.all(Array.from({ length: Math.max(1, count) }, () => repeat(next)));
+  if (failures.length === 0) return;
+  // A generator that was not read to its end releases what it holds.
+  if (!isDone) await iterator.return?.();
+  throw failures[0];
+}
+
+/**
+ * Runs `work` over all items beside each other, with one signal that links them: it is aborted with `signal`, and by the first
+ * failure, so that nobody goes on for nothing. Ends when all of them have ended.
+ * @throws the first failure
+ */
+export async function allLinked<T, R>(
+  items: Iterable<T>,
+  signal: AbortSignal | undefined,
+  work: (item: T, signal: AbortSignal) => Promise<R>,
+): Promise<R[]> {
+  const link = new AbortController();
+  setMaxListeners(0, link.signal);
+  const stop = (): void => link.abort(signal?.reason);
+  signal?.addEventListener('abort', stop, { once: true });
+  if (signal?.aborted === true) stop();
+  let failure: { readonly error: unknown } | undefined;
+  const results = await Promise.allSettled(
+    [...items].map((item) =>
+      work(item, link.signal).catch((error: unknown) => {
+        failure ??= { error };
+        link.abort(new AirliftError('interrupted', 'something beside it failed'));
+        throw error;
+      }),
+    ),
+  );
+  signal?.removeEventListener('abort', stop);
+  if (failure !== undefined) throw failure.error;
+  return results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
 }

@@ -3,14 +3,16 @@ import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
 import type { Reference, Repository } from './oci/reference.js';
 import type { FetchOptions, Source } from './oci/source.js';
-import { steadyContent } from './steady-stream.js';
+import { openSteady } from './steady-stream.js';
 
-/** A source whose streams go on behind a break, so that an upload which they feed need not begin again. */
+/** A source whose streams resume after a break, so that an upload which they feed need not begin again. */
 export class SteadySource implements Source {
   constructor(
     private readonly source: Source,
-    /** How often a broken stream is taken up again without any byte of progress between. */
+    /** How often a broken stream is resumed without any byte of progress between. */
     private readonly retries: number,
+    /** Ends the opening of streams, also when they are opened again in the middle. */
+    private readonly signal?: AbortSignal,
   ) {}
 
   resolve(reference: Reference, options?: FetchOptions): Promise<Descriptor> {
@@ -21,8 +23,18 @@ export class SteadySource implements Source {
     return this.source.referrers(repository, digest, options);
   }
 
-  fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
-    const content = steadyContent(this.source, repository, descriptor, { ...options, retries: this.retries });
-    return Promise.resolve(Readable.from(content, { objectMode: false }));
+  async distrust(repository: Repository, descriptor: Descriptor): Promise<boolean> {
+    return (await this.source.distrust?.(repository, descriptor)) === true;
+  }
+
+  async fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
+    const { offset, signal = this.signal } = options;
+    const content = await openSteady(this.source, repository, descriptor, {
+      offset,
+      retries: this.retries,
+      signal,
+      resumeSignal: this.signal ?? signal,
+    });
+    return Readable.from(content, { objectMode: false });
   }
 }

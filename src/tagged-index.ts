@@ -1,4 +1,4 @@
-import { AirliftError, isAirliftError, messageOf } from './errors.js';
+import { AirliftError, checkInterrupted, isAirliftError, messageOf } from './errors.js';
 import { IndexSources, type IndexSource, type LoadedSource } from './index-sources.js';
 import type { ComposedIndex, IndexDraft } from './oci/compose.js';
 import type { Digest } from './oci/digest.js';
@@ -132,13 +132,13 @@ export class TaggedIndex {
     const copied = await this.#copy(children);
     const previous = this.#previous;
     if (previous !== index.descriptor.digest) {
-      signal?.throwIfAborted();
+      checkInterrupted(signal, 'write index');
       await this.#checkUntouched();
       const open: OpenContent = (offset) => Promise.resolve(readableOf(index.bytes, offset));
       // Pushing by digest is what lists it among the referrers of its subject.
       const { subject } = parseManifest(index.bytes, index.descriptor.mediaType, `index ${this.name}`);
       if (subject !== undefined) await this.#registry.push(target, index.descriptor, open, { signal });
-      await this.#registry.tag(target, index.descriptor, open);
+      await this.#registry.tag(target, index.descriptor, open, { signal });
       await this.#readBack(index.descriptor.digest);
     }
     const { mediaType, digest } = index.descriptor;

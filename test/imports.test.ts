@@ -32,6 +32,8 @@ const planFiles: ReadonlySet<string> = new Set([
   'merge-tag',
   'progress',
   'slots',
+  'in-flight',
+  'opening',
 ]);
 
 /** Each third-party library and the one part that may import it. */

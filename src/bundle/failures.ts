@@ -63,16 +63,18 @@ const dropping = `WITH RECURSIVE up (id) AS (
   )
   SELECT reference FROM images WHERE root IN up ORDER BY reference`;
 
+/** The images of a plan that a blob belongs to, itself or by a referrer. */
+export function imagesOf(journal: Journal, digest: Digest): string[] {
+  return journal.database.prepare(dropping).pluck().all(digest) as string[];
+}
+
 /**
  * Takes the images out of a plan that a blob belongs to, itself or by a referrer, and notes them as failed.
  * @returns their references
  */
 export function dropImagesOf(journal: Journal, { repository, descriptor, error }: LostBlob): string[] {
   const { database } = journal;
-  const images = database
-    .prepare(dropping)
-    .pluck()
-    .all(descriptor.digest satisfies Digest) as string[];
+  const images = imagesOf(journal, descriptor.digest);
   const last = database.prepare('SELECT coalesce(max(position), 0) FROM failures').pluck().get() as number;
   const drop = database.prepare('DELETE FROM images WHERE reference = ?');
   for (const [at, image] of images.entries()) {

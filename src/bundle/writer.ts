@@ -6,6 +6,7 @@ import type { Image } from '../oci/source.js';
 import {
   dropImagesOf,
   forgetFailure,
+  imagesOf,
   listFailures,
   noteFailure,
   type Failure,
@@ -205,6 +206,11 @@ export class BundleWriter {
     if (this.#journal.imagesAskedFor > 0) return dropped;
     this.takeBack();
     return undefined;
+  }
+
+  /** The images of the plan that a blob belongs to. */
+  imagesOf(digest: Digest): string[] {
+    return imagesOf(this.#journal, digest);
   }
 
   /** The content of a manifest or config, where an interrupted run fetched it while planning. */
