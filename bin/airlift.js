@@ -5,4 +5,7 @@ import { setFlagsFromString } from 'node:v8';
 setFlagsFromString('--heap-growing-percent=30');
 
 const { main } = await import('../dist/src/cli/main.js');
-process.exitCode = await main(process.argv.slice(2));
+const code = await main(process.argv.slice(2));
+// Whoever pressed Ctrl-C does not wait for what is still being looked up or closed.
+if (code === 130) process.exit(code);
+process.exitCode = code;

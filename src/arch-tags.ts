@@ -1,3 +1,4 @@
+import { checkInterrupted } from './errors.js';
 import { formatPlatform, type Platform } from './oci/platform.js';
 import type { Image, Source } from './oci/source.js';
 import { runnableImages } from './runnable-images.js';
@@ -55,7 +56,7 @@ export async function namesToGive(
       original: image.original?.digest,
     });
     if (archTags !== true) continue;
-    signal?.throwIfAborted();
+    checkInterrupted(signal, 'import');
     for (const { reference, root } of await archImages(source, image))
       names.push({ source: reference, digest: root.digest, madeFrom: image.reference });
   }

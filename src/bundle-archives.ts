@@ -1,3 +1,4 @@
+import { checkInterrupted } from './errors.js';
 import { writerSink } from './bundle-sink.js';
 import { BundleFile } from './bundle/file.js';
 import { BundleWriter } from './bundle/writer.js';
@@ -75,7 +76,7 @@ async function plan(inputs: Inputs, writer: BundleWriter, options: BundleArchive
   };
   const planner = new Planner(inputs.source, held, { referrers: true, signal: options.signal });
   for (const image of inputs.images) {
-    options.signal?.throwIfAborted();
+    checkInterrupted(options.signal, 'write bundle');
     await planner.planImage(image);
     writer.addImage(image, { companionOf: subjectOfTag(image.reference.tag) });
   }

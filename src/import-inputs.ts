@@ -72,7 +72,10 @@ async function isBundle(path: string): Promise<boolean> {
 
 /** A bundle among archives: its signatures and other referrers are found by its catalog. */
 async function bundleAsArchive(path: string, archive: Archive): Promise<Archive> {
-  const reader = await BundleReader.open(path);
+  const reader = await BundleReader.open(path).catch(async (error: unknown) => {
+    await archive.close();
+    throw error;
+  });
   return {
     shape: archive.shape,
     file: archive.file,
@@ -82,8 +85,7 @@ async function bundleAsArchive(path: string, archive: Archive): Promise<Archive>
     fetch: (repository, descriptor, options) => archive.fetch(repository, descriptor, options),
     referrers: (repository, digest) => reader.referrers(repository, digest),
     close: async () => {
-      await reader.close();
-      await archive.close();
+      await reader.close().finally(() => archive.close());
     },
   };
 }
@@ -105,10 +107,16 @@ async function nothingIn(inputs: readonly string[]): Promise<AirliftError> {
 
 async function openBundle(path: string): Promise<Inputs> {
   const reader = await BundleReader.open(path);
-  if (reader.counts().images === 0) {
+  try {
+    if (reader.counts().images === 0) throw await nothingIn([path]);
+    return inputsOfBundle(reader);
+  } catch (error) {
     await reader.close();
-    throw await nothingIn([path]);
+    throw error;
   }
+}
+
+function inputsOfBundle(reader: BundleReader): Inputs {
   return {
     source: reader,
     images: { [Symbol.iterator]: () => reader.images()[Symbol.iterator]() },

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { Archive } from './archive/archive.js';
 import { familiarName } from './archive/image-names.js';
-import { AirliftError } from './errors.js';
+import { AirliftError, checkInterrupted } from './errors.js';
 import type { Part } from './merge-group.js';
 import { mergeImage, type MergedChild } from './merge-image.js';
 import { partsByName, type MergeNamesOptions } from './merge-names.js';
@@ -110,7 +110,7 @@ export async function mergeArchives(
   const images: MergedImage[] = [];
   const said = new Set<string>();
   for (const [name, { reference, parts }] of byName) {
-    signal?.throwIfAborted();
+    checkInterrupted(signal, 'merge archives');
     const readRoot = ({ archive, image }: Part): Promise<Buffer> =>
       readContent(archive, reference, image.root, { signal });
     const { root, original, children, made } = await mergeImage(familiarName(name), parts, readRoot);

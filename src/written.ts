@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { isAirliftError } from './errors.js';
+import { checkInterrupted, isAirliftError } from './errors.js';
 import type { Descriptor } from './oci/descriptor.js';
 import { Verifier } from './oci/digest.js';
 
@@ -29,7 +29,7 @@ export async function verifyWritten(
   let proven = verifier.clone();
   const ahead = checkpoints.filter(({ bytes }) => bytes <= length);
   for await (const chunk of read(length) as AsyncIterable<Buffer>) {
-    signal?.throwIfAborted();
+    checkInterrupted(signal, 'read what is written');
     let rest = chunk;
     for (let next = ahead[0]; next !== undefined; next = ahead[0]) {
       const left = next.bytes - verifier.bytes;

@@ -50,7 +50,7 @@ async function spooled(
     scratch.require(least, `what ${file} unpacks to`);
     const { size } = await spool(input, scratch, file, options.signal);
     if (size === 0) throw new AirliftError('input', `read ${file}: empty`);
-    return await TarMembers.open(scratch.handle, size, file);
+    return await TarMembers.open(scratch.handle, size, file, options.signal);
   } catch (error) {
     input.destroy();
     await scratch.close();
@@ -64,7 +64,7 @@ async function fromFile(handle: FileHandle, path: string, options: OpenMembersOp
   const head = buffer.subarray(0, bytesRead);
   if (size === 0) throw new AirliftError('input', `read ${path}: empty file`);
   if (tellCompression(head.subarray(0, magicLength), path) === 'none') {
-    return TarMembers.open(handle, size, path).catch((error: unknown) => {
+    return TarMembers.open(handle, size, path, options.signal).catch((error: unknown) => {
       throw isAirliftError(error, 'input') && isText(head) ? textFile(error, path) : error;
     });
   }

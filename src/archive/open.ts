@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { AirliftError } from '../errors.js';
+import { AirliftError, checkInterrupted } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { isIndex } from '../oci/media-types.js';
@@ -106,14 +106,13 @@ class OpenArchive implements Archive {
   }
 
   async close(): Promise<void> {
-    await this.reader.close();
-    await this.members.close();
+    await this.reader.close().finally(() => this.members.close());
   }
 
   async #read(): Promise<ArchiveImage[]> {
     const found: FoundImage[] = [];
     for await (const image of this.reader.images()) {
-      this.options.signal?.throwIfAborted();
+      checkInterrupted(this.options.signal, 'read archive');
       found.push(image);
     }
     const images: ArchiveImage[] = [];
@@ -125,7 +124,7 @@ class OpenArchive implements Archive {
     const children: ArchiveChild[] = [];
     const isAlone = image.children.filter(({ configBytes }) => configBytes !== undefined).length < 2;
     for (const { descriptor, entry, config, isMade, absent, ...found } of image.children) {
-      this.options.signal?.throwIfAborted();
+      checkInterrupted(this.options.signal, 'read archive');
       const said = isIndex(image.root.mediaType) ? descriptor.platform : image.root.platform;
       const isRunnable = found.configBytes !== undefined;
       const child = { descriptor, entry, config, isMade, absent, isRunnable };

@@ -44,12 +44,14 @@ export class Scratch {
    */
   static async create(directory: string = tmpdir()): Promise<Scratch> {
     const path = join(directory, `airlift-${randomBytes(8).toString('hex')}.tmp`);
+    let file: FileHandle | undefined;
     try {
-      const file = await open(path, 'wx+', 0o600);
+      file = await open(path, 'wx+', 0o600);
       await unlink(path);
       const { bavail, bsize } = await statfs(directory);
       return new Scratch(file, directory, Math.max(0, bavail * bsize - reserve));
     } catch (cause) {
+      await file?.close();
       throw new AirliftError('io', `make a temporary file in ${directory}: ${messageOf(cause)}`, {
         cause,
         hint: 'name another directory with --tmp-dir',

@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { AirliftError } from '../errors.js';
+import { AirliftError, checkInterrupted } from '../errors.js';
 import { RangeCursor } from './byte-cursor.js';
 import { FileRange, type ByteRange } from './byte-range.js';
 import { maxMembers, type Members } from './members.js';
@@ -61,10 +61,16 @@ export class TarMembers implements Members {
    * Goes through the headers of the `size` bytes in `handle`, which is closed with the members.
    * @throws AirliftError `input`, `damaged` or `unsupported`, as `scanTar`, and `damaged` where a name leads out of the archive
    */
-  static async open(handle: FileHandle, size: number, file: string): Promise<TarMembers> {
+  static async open(
+    handle: FileHandle,
+    size: number,
+    file: string,
+    signal?: AbortSignal,
+  ): Promise<TarMembers> {
     const members = new TarMembers(handle, size, file);
     const scan = scanTar(new RangeCursor(members.#range), file, maxMembers);
     for (;;) {
+      checkInterrupted(signal, `read ${file}`);
       const { value, done } = await scan.next();
       if (done === true) {
         members.#marked = value;

@@ -62,6 +62,11 @@ export async function hashRanges(
   tasks: Iterable<HashTask>,
   options: HashOptions,
 ): Promise<void> {
+  if (!Number.isInteger(options.workers) || options.workers < 1)
+    throw new AirliftError(
+      'usage',
+      `read ${path}: wrong number of workers; got ${options.workers}, want at least 1`,
+    );
   const queue = tasks[Symbol.iterator]();
   const workers: Worker[] = [];
   const interrupted = (): AirliftError => new AirliftError('interrupted', `read ${path}: interrupted`);

@@ -68,6 +68,8 @@ export class Marks {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#bytes = 0;
+    // The marks that a flush by the timer lost: without its error their blobs would seem to be missing.
+    if (this.#failure !== undefined) throw journalError(`write ${this.journal.path}`, this.#failure);
     if (this.#waiting.size === 0) return;
     const marks = [...this.#waiting.values()];
     this.#waiting.clear();

@@ -1,3 +1,4 @@
+import { checkInterrupted } from '../errors.js';
 import type { Statement } from 'better-sqlite3';
 import type { BundleFile } from './file.js';
 import type { Journal } from './journal.js';
@@ -92,7 +93,7 @@ class Mover {
     const { blob, have, from, to } = move;
     const save = this.#save;
     for (let moved = this.#step?.blob === blob ? this.#step.moved : 0; moved < have;) {
-      signal?.throwIfAborted();
+      checkInterrupted(signal, 'move content of the interrupted run');
       const length = Math.min(chunkSize, have - moved);
       // Against its own direction, so that a blob does not overwrite what it has still to move.
       const at = to > from ? have - moved - length : moved;

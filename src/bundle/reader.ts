@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { AirliftError } from '../errors.js';
+import { AirliftError, checkInterrupted } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, type Digest } from '../oci/digest.js';
 import { maxManifestSize, parseManifest } from '../oci/manifest.js';
@@ -90,7 +90,7 @@ export class BundleReader implements Source {
     options: FetchOptions = {},
   ): Promise<Readable> {
     // A stream that is aborted from the start fails before anybody listens to it.
-    options.signal?.throwIfAborted();
+    checkInterrupted(options.signal, 'read bundle');
     const { position, size } = this.#place(descriptor.digest);
     const offset = Math.min(options.offset ?? 0, size);
     return this.file.stream(position + offset, size - offset, options.signal);

@@ -75,8 +75,13 @@ async function findNamed(path: string, journal: Journal): Promise<TakenUp | unde
     return undefined;
   const file = await BundleFile.open(path, 'r+');
   const layout = new Layout(journal, file);
-  if (await layout.hasHead())
-    return { file, layout, summary: layout.summary(), isNamed: true, isSalvage: false };
+  try {
+    if (await layout.hasHead())
+      return { file, layout, summary: layout.summary(), isNamed: true, isSalvage: false };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
   await file.close();
   return undefined;
 }

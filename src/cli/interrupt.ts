@@ -1,26 +1,46 @@
 import { setMaxListeners } from 'node:events';
-import { AirliftError } from '../errors.js';
+import { AirliftError, interruption, isAirliftError } from '../errors.js';
 import { exitCodes } from './exit-codes.js';
 import { printNote } from './print.js';
 
+/** Milliseconds that work has to end by itself after an interruption; what it left is as after a crash then, which every verb can resume. */
+const patience = 900;
+
+const defaultHint = 'run the same command again';
+
+/** The one error for everything that an interruption makes work throw, whatever part of it noticed first. */
+function interrupted(error: unknown, signal: AbortSignal): AirliftError {
+  const own = isAirliftError(error, 'interrupted') ? error : interruption('airlift', signal);
+  return new AirliftError('interrupted', own.message, { hint: own.hint ?? defaultHint, cause: error });
+}
+
 /**
- * Runs `work` with a signal that Ctrl-C aborts: the first time work ends by itself and can be gone on with, the second time
- * the process ends at once.
+ * Runs `work` with a signal that Ctrl-C aborts: the first time work ends by itself, within a second, and can be resumed; the
+ * second time the process ends at once.
+ * @throws AirliftError `interrupted` with how to resume, for whatever `work` throws after an interruption
  */
 export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const stop = new AbortController();
   // Every request under way listens.
   setMaxListeners(0, stop.signal);
+  let timer: NodeJS.Timeout | undefined;
+  let giveUp: ((error: Error) => void) | undefined;
+  const tooLate = new Promise<never>((_resolve, reject) => (giveUp = reject));
+  tooLate.catch(() => undefined);
   const onInterrupt = (): void => {
     if (stop.signal.aborted) process.exit(exitCodes.interrupted);
     printNote('stopping; press Ctrl-C again to stop at once');
     stop.abort();
+    timer = setTimeout(() => giveUp?.(interruption('airlift', stop.signal)), patience);
   };
   process.on('SIGINT', onInterrupt);
   process.on('SIGTERM', onInterrupt);
   try {
-    return await work(stop.signal);
+    return await Promise.race([work(stop.signal), tooLate]);
+  } catch (error) {
+    throw stop.signal.aborted ? interrupted(error, stop.signal) : error;
   } finally {
+    clearTimeout(timer);
     process.off('SIGINT', onInterrupt);
     process.off('SIGTERM', onInterrupt);
   }

@@ -45,10 +45,14 @@ async function runLogin(args: LoginArguments): Promise<void> {
   const registry = parseLoginName(args.registry ?? 'docker.io');
   const reaching: RegistryArguments = { ...args, creds: undefined };
   const access = await registryOptionsOf(reaching, process.env, [registry]);
-  const { username, password } = await readPassword(args.username, args.passwordStdin);
-  const place = await interruptible((signal) =>
-    login({ registry, username, password, ...filesOf(args.authfile), access, hooks: hooksOf(args), signal }),
-  );
+  const { username, place } = await interruptible(async (signal) => {
+    const { username, password } = await readPassword(args.username, args.passwordStdin, signal);
+    const user = { registry, username, password };
+    return {
+      username,
+      place: await login({ ...user, ...filesOf(args.authfile), access, hooks: hooksOf(args), signal }),
+    };
+  });
   if (args.json) printJson({ registry, username, ...place });
   else printLine(`logged in to ${registry} as ${username}; kept in ${place.helper ?? place.authFile}`);
 }

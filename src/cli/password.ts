@@ -1,14 +1,14 @@
 import { createInterface } from 'node:readline/promises';
-import { Writable } from 'node:stream';
+import { addAbortSignal, Writable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import { standardError } from './output.js';
 
 const longest = 64 * 1024;
 
 /** All of standard input, without the end of its last line. */
-async function readAll(): Promise<string> {
+async function readAll(signal: AbortSignal): Promise<string> {
   let text = '';
-  for await (const chunk of process.stdin) {
+  for await (const chunk of addAbortSignal(signal, process.stdin)) {
     text += String(chunk);
     if (text.length > longest)
       throw new AirliftError('usage', 'read the password: standard input is too long');
@@ -17,7 +17,7 @@ async function readAll(): Promise<string> {
 }
 
 /** Asks a person; what they type is not shown where it is `hidden`. */
-async function ask(question: string, hidden: boolean): Promise<string> {
+async function ask(question: string, hidden: boolean, signal: AbortSignal): Promise<string> {
   standardError.write(question);
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({
@@ -26,7 +26,9 @@ async function ask(question: string, hidden: boolean): Promise<string> {
     terminal: true,
   });
   try {
-    return await lines.question('');
+    // A terminal that is read line by line gives Ctrl-C as a key, not as a signal.
+    lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+    return await lines.question('', { signal });
   } finally {
     lines.close();
     if (hidden) standardError.write('\n');
@@ -40,6 +42,7 @@ async function ask(question: string, hidden: boolean): Promise<string> {
 export async function readPassword(
   username: string | undefined,
   fromStdin: boolean,
+  signal: AbortSignal,
 ): Promise<{ username: string; password: string }> {
   if (!fromStdin && !process.stdin.isTTY) {
     throw new AirliftError('usage', 'read the password: standard input is no terminal', {
@@ -48,8 +51,8 @@ export async function readPassword(
   }
   if (fromStdin && username === undefined)
     throw new AirliftError('usage', '--password-stdin: needs --username too');
-  const user = username ?? (await ask('user name: ', false));
-  const password = fromStdin ? await readAll() : await ask('password: ', true);
+  const user = username ?? (await ask('user name: ', false, signal));
+  const password = fromStdin ? await readAll(signal) : await ask('password: ', true, signal);
   if (user === '' || password === '' || user.includes(':'))
     throw new AirliftError('usage', 'log in: a user name without colon, and a password, are needed');
   return { username: user, password };

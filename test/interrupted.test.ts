@@ -1,0 +1,198 @@
+/** Interruptions end everything within a second, with one error, and what opening leaves behind when it fails is closed. */
+import assert from 'node:assert/strict';
+import { closeSync, openSync, readdirSync, readlinkSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { openArchive } from '../src/archive/open.js';
+import { Scratch } from '../src/archive/scratch.js';
+import { exportImages } from '../src/export.js';
+import { importImages } from '../src/import.js';
+import { openInputs } from '../src/import-inputs.js';
+import { verify } from '../src/verify.js';
+import { Marks } from '../src/bundle/marks.js';
+import { digestOf } from '../src/oci/digest.js';
+import { smallImage } from './registry/content.js';
+import { sendFault, startOddServer } from './registry/odd-server.js';
+import { needs } from './support/peers.js';
+import { startAirlift } from './support/started.js';
+import { tarOf } from './support/tar.js';
+import { onTerminal } from './support/terminal.js';
+import { temp } from './support/temp.js';
+
+/** A plain tar of empty files, written in pieces. */
+function manyEntries(path: string, entries: number): void {
+  const file = openSync(path, 'w');
+  const piece = tarOf(
+    Array.from({ length: 1000 }, (_, at) => ({ name: `f${at}`, content: Buffer.alloc(0) })),
+  );
+  // Without the mark that ends an archive.
+  const headers = piece.subarray(0, 1000 * 512);
+  for (let at = 0; at < entries; at += 1000) writeSync(file, headers);
+  writeSync(file, Buffer.alloc(1024));
+  closeSync(file);
+}
+
+/** How many descriptors of this process lead to a path that begins so. */
+function openBelow(directory: string): number {
+  return readdirSync('/proc/self/fd').filter((name) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${name}`).startsWith(directory);
+    } catch {
+      return false;
+    }
+  }).length;
+}
+
+test('the scan of a plain tar with many entries hears of an interruption', async (t) => {
+  const path = join(temp(t), 'many.tar');
+  manyEntries(path, 200_000);
+  const stop = new AbortController();
+  const opening = openArchive(path, { signal: stop.signal });
+  opening.catch(() => undefined);
+  setImmediate(() => stop.abort());
+  const begun = performance.now();
+  await assert.rejects(opening, { code: 'interrupted' });
+  assert.ok(performance.now() - begun < 1000, `took ${Math.round(performance.now() - begun)} ms`);
+});
+
+for (const args of [
+  ['import', '{}', '--to', '127.0.0.1:1'],
+  ['import', '{}', '-o', '{}.bundle'],
+  ['save', '{}', '--format', 'oci-archive', '-o', '{}.oci'],
+]) {
+  test(`Ctrl-C ends ${args[0] ?? ''} ${args[2] ?? ''} within a second, with 130 and how to resume`, async (t) => {
+    const path = join(temp(t), 'many.tar');
+    manyEntries(path, 600_000);
+    const run = startAirlift(args.map((arg) => arg.replace('{}', path)));
+    const deadline = performance.now() + 30_000;
+    // It is at work once it holds the archive open.
+    const isOpen = (): boolean =>
+      readdirSync(`/proc/${run.pid}/fd`).some((name) => {
+        try {
+          return readlinkSync(`/proc/${run.pid}/fd/${name}`) === path;
+        } catch {
+          return false;
+        }
+      });
+    while (!isOpen() && performance.now() < deadline) await new Promise((done) => setTimeout(done, 2));
+    const begun = performance.now();
+    run.send('SIGINT');
+    const { code, stderr } = await run.ended;
+    assert.equal(code, 130, stderr);
+    assert.ok(performance.now() - begun < 3000, `took ${Math.round(performance.now() - begun)} ms`);
+    assert.match(stderr, /hint: run the same command again/);
+    assert.doesNotMatch(stderr, /\n +at |AbortError/);
+  });
+}
+
+test('Ctrl-C at the prompt of login ends it with 130', { skip: needs('python3') }, async () => {
+  const terminal = onTerminal(['login', '127.0.0.1:1', '-u', 'jane']);
+  await terminal.until(/password/i);
+  terminal.type('\u0003');
+  const { code, shown } = await terminal.ended;
+  assert.equal(code, 130, shown);
+  assert.match(shown, /interrupted/);
+  assert.doesNotMatch(shown, /\n +at |AbortError/);
+});
+
+test(
+  'opening that fails half way leaves no file open',
+  { skip: process.platform === 'linux' ? false : 'needs /proc' },
+  async (t) => {
+    const directory = temp(t);
+    const bad = join(directory, 'bad.tar');
+    writeFileSync(bad, tarOf([{ name: 'hello.txt', content: 'no image' }]));
+    const good = join(directory, 'also.tar');
+    writeFileSync(good, tarOf([{ name: 'manifest.json', content: '[]' }]));
+    await assert.rejects(openInputs({ inputs: [bad] }));
+    await assert.rejects(openInputs({ inputs: [good, bad] }));
+    await assert.rejects(
+      importImages({
+        inputs: [good],
+        to: { registry: 'r.test' },
+        registry: { caFile: join(directory, 'none') },
+      }),
+    );
+    await assert.rejects(Scratch.create(join(directory, 'missing')));
+    assert.equal(openBelow(directory), 0);
+  },
+);
+
+test('verify refuses a wrong number of jobs instead of waiting for ever', async (t) => {
+  const image = smallImage('verified');
+  const held = [image.layer, image.config, image.manifest, image.index];
+  const server = await startOddServer(t, (request, response, url) => {
+    const name = url.pathname.split('/').at(-1) ?? '';
+    const one = name === '1' ? image.index : held.find(({ descriptor }) => descriptor.digest === name);
+    if (one === undefined) return sendFault(response, 404, 'UNKNOWN');
+    const { mediaType, digest, size } = one.descriptor;
+    response.writeHead(200, {
+      'content-type': mediaType,
+      'docker-content-digest': digest,
+      'content-length': size,
+    });
+    response.end(request.method === 'HEAD' ? undefined : one.bytes);
+  });
+  const output = join(temp(t), 'a.tar');
+  const reference = { registry: server.host, repository: 'a', tag: '1' };
+  await exportImages({ images: [{ reference }], output, created: new Date(0), registry: {} });
+  for (const jobs of [0, -1, NaN]) await assert.rejects(verify(output, { jobs }), { code: 'usage' });
+  assert.equal((await verify(output, { jobs: 1 })).ok, true);
+});
+
+test('a last flush of marks that failed is told by what failed, not by what is missing', async () => {
+  const full = Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
+  const journal = {
+    path: 'a.tar.partial.journal',
+    mark: () => {
+      throw full;
+    },
+  };
+  const marks = new Marks(journal as never);
+  marks.complete(digestOf(Buffer.from('blob')));
+  const deadline = performance.now() + 5000;
+  let failure: unknown;
+  while (failure === undefined && performance.now() < deadline) {
+    await new Promise((done) => setTimeout(done, 30));
+    try {
+      marks.flush();
+    } catch (error) {
+      failure = error;
+    }
+  }
+  assert.throws(() => marks.flush(), { code: 'no-space' });
+});
+
+test('a blob that one repository lost comes from another that has it, and no image is dropped', async (t) => {
+  const image = smallImage('two homes');
+  const held = [image.layer, image.config, image.manifest, image.index];
+  const asked: string[] = [];
+  const server = await startOddServer(t, (request, response, url) => {
+    const name = url.pathname.split('/').at(-1) ?? '';
+    const isLost = name === image.layer.descriptor.digest && url.pathname.includes('/lossy/');
+    if (name === image.layer.descriptor.digest) asked.push(url.pathname.split('/')[2] ?? '');
+    const one = name === '1' ? image.index : held.find(({ descriptor }) => descriptor.digest === name);
+    if (one === undefined || isLost) return sendFault(response, 404, 'UNKNOWN');
+    const { mediaType, digest, size } = one.descriptor;
+    response.writeHead(200, {
+      'content-type': mediaType,
+      'docker-content-digest': digest,
+      'content-length': size,
+    });
+    response.end(request.method === 'HEAD' ? undefined : one.bytes);
+  });
+  for (const keepGoing of [true, false]) {
+    asked.length = 0;
+    const output = join(temp(t), 'a.tar');
+    const images = ['lossy', 'whole'].map((repository) => ({
+      reference: { registry: server.host, repository, tag: '1' },
+    }));
+    // The first one plans the blob as its own.
+    const lossyFirst = { images, output, created: new Date(0), registry: { retries: 0 }, keepGoing };
+    const summary = await exportImages(lossyFirst);
+    assert.equal(summary.images, 2);
+    assert.deepEqual(summary.failed, []);
+    assert.equal((await verify(output)).ok, true);
+    assert.ok(asked.includes('whole'));
+  }
+});
