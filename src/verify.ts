@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { surveyArchive } from './bundle/check-archive.js';
+import { checkCatalogRows, checkHeadContent } from './bundle/check-catalog.js';
 import { checkContents, type CheckProgress } from './bundle/check-contents.js';
 import { EntryCheck } from './bundle/check-entries.js';
 import { checkGraph } from './bundle/check-graph.js';
@@ -56,6 +57,10 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
       const jobs = options.jobs ?? Math.min(2, availableParallelism());
       await checkContents(file, evidence, { jobs, onProgress: options.onProgress, signal: options.signal });
       await checkGraph(file, evidence, catalog !== undefined);
+      if (catalog !== undefined) {
+        checkCatalogRows(catalog, evidence);
+        await checkHeadContent(file, head, catalog, evidence);
+      }
     } finally {
       catalog?.close();
     }

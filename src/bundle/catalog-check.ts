@@ -13,6 +13,15 @@ const impossible: readonly (readonly [happened: string, sql: string])[] = [
     "SELECT 1 FROM blobs WHERE typeof(size) <> 'integer' OR typeof(kind) <> 'text'",
   ],
   [
+    'a blob has a field of the wrong type',
+    `SELECT 1 FROM blobs WHERE typeof(digest) <> 'text' OR typeof(coalesce(content_offset, 0)) <> 'integer'
+      OR typeof(coalesce(left_out, '')) <> 'text'`,
+  ],
+  [
+    'it says of the bundle what it does not know',
+    "SELECT 1 FROM about WHERE name <> 'created' OR typeof(value) <> 'text' UNION ALL SELECT 1 FROM volumes",
+  ],
+  [
     'a blob is of unknown kind',
     "SELECT 1 FROM blobs WHERE kind NOT IN ('index', 'manifest', 'config', 'layer') OR (left_out IS NULL) = (content_offset IS NULL)",
   ],
@@ -41,13 +50,19 @@ const impossible: readonly (readonly [happened: string, sql: string])[] = [
   [
     'an edge leads from or to nothing',
     `SELECT 1 FROM edges LEFT JOIN manifests ON manifests.blob = parent LEFT JOIN blobs ON blobs.id = child
-      WHERE manifests.blob IS NULL OR blobs.id IS NULL OR typeof(role) <> 'text' OR typeof(position) <> 'integer'`,
+      WHERE manifests.blob IS NULL OR blobs.id IS NULL OR typeof(position) <> 'integer'
+      OR role NOT IN ('manifest', 'config', 'layer', 'subject', 'referrer', 'original')`,
   ],
   [
     'an image has no root',
     `SELECT 1 FROM images LEFT JOIN manifests AS root ON root.blob = root LEFT JOIN manifests AS other ON other.blob = original
       WHERE root.blob IS NULL OR (original IS NOT NULL AND other.blob IS NULL) OR typeof(images.media_type) <> 'text'
       OR typeof(coalesce(images.artifact_type, '')) <> 'text' OR typeof(coalesce(companion_of, '')) <> 'text'`,
+  ],
+  [
+    'an image is described otherwise than its manifest',
+    `SELECT 1 FROM images JOIN manifests ON manifests.blob = root
+      WHERE images.media_type <> manifests.media_type OR (images.artifact_type IS NOT NULL AND images.artifact_type IS NOT manifests.artifact_type)`,
   ],
 ];
 

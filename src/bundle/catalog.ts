@@ -10,6 +10,7 @@ import { openCatalogDatabase } from './catalog-open.js';
 import { entryNames } from './format.js';
 import type { BundleFile } from './file.js';
 import { damagedHint, type Head } from './head.js';
+import type { IndexRow } from './head-content.js';
 import type { BlobKind } from './planned.js';
 import { readSums, sha256Of } from './sums.js';
 
@@ -177,8 +178,23 @@ export class Catalog {
       yield { ...descriptorOf(row), platform: platformOf(row) };
   }
 
+  /** The images as `index.json` shows them, in its order. */
+  indexRows(): Iterable<IndexRow> {
+    return this.#statements.images.iterate() as Iterable<ImageRow>;
+  }
+
+  /** All manifests and indexes as the catalog describes them, by their place in `blobs()`, from 1. */
+  manifestRows(): Iterable<ManifestRow & { readonly id: number; readonly subject: Digest | null }> {
+    return this.#statements.manifests.iterate() as ReturnType<Catalog['manifestRows']>;
+  }
+
   /** All edges, parent and child by their place in `blobs()`, from 1. */
-  edges(): Iterable<{ readonly parent: number; readonly child: number; readonly role: string }> {
+  edges(): Iterable<{
+    readonly parent: number;
+    readonly child: number;
+    readonly role: string;
+    readonly position: number;
+  }> {
     return this.#statements.edges.iterate() as ReturnType<Catalog['edges']>;
   }
 
@@ -221,7 +237,7 @@ function blobOf(row: BlobRow): BundleBlob {
 
 // CROSS JOIN keeps SQLite from walking all manifests to find the few of one image.
 function prepare(database: Database.Database) {
-  const manifests = `SELECT blob AS id, digest, size, kind, media_type AS mediaType, artifact_type AS artifactType, ${platformColumns}
+  const manifests = `SELECT blob AS id, digest, size, kind, media_type AS mediaType, artifact_type AS artifactType, subject, ${platformColumns}
     FROM manifests JOIN blobs ON blobs.id = manifests.blob`;
   const images = `SELECT images.id, reference, digest, size, kind, images.media_type AS mediaType,
       images.artifact_type AS artifactType, original, companion_of AS companionOf, ${platformColumns}
@@ -244,7 +260,7 @@ function prepare(database: Database.Database) {
       `${manifests} WHERE subject = ? AND content_offset IS NOT NULL ORDER BY blob`,
     ),
     manifests: database.prepare(`${manifests} ORDER BY blob`),
-    edges: database.prepare('SELECT parent, child, role FROM edges'),
+    edges: database.prepare('SELECT parent, child, role, position FROM edges'),
     blob: database.prepare(`${blobs} WHERE digest = ?`),
     blobs: database.prepare(`${blobs} ORDER BY id`),
     platforms: database.prepare(`WITH RECURSIVE tree (blob) AS (

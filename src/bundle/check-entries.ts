@@ -158,6 +158,9 @@ export class EntryCheck {
         );
       }
     }
+    const zeros = await this.reader.bytes(end, Math.min(endLength, Math.max(0, size - end)));
+    if (!zeros.every((byte) => byte === 0) && !this.evidence.hasProblem('header'))
+      this.evidence.report('header', 'end of archive', 'the blocks that end it are not zeros');
     if (size < end + endLength)
       this.evidence.report(
         'missing',

@@ -1,11 +1,18 @@
 import { isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
-import { maxManifestSize, parseManifest, type Index, type Manifest } from '../oci/manifest.js';
-import { isForeignLayer, isIndex, isManifest } from '../oci/media-types.js';
+import {
+  maxManifestSize,
+  parseManifest,
+  platformOfConfig,
+  type Index,
+  type Manifest,
+} from '../oci/manifest.js';
+import { isForeignLayer, isImageConfig, isIndex, isManifest } from '../oci/media-types.js';
 import { formatPlatform } from '../oci/platform.js';
 import type { Evidence } from './evidence.js';
 import type { BundleFile } from './file.js';
+import type { EdgeRole } from './planned.js';
 import { blobPath } from './format.js';
 
 interface ManifestRow {
@@ -70,18 +77,45 @@ async function readManifest(file: BundleFile, evidence: Evidence, row: ManifestR
     evidence.report('manifest', path, error.message, row.digest);
     return;
   }
-  const name = (role: string, child: Descriptor): void => {
-    nameChild(evidence, row, role, child);
+  evidence.addFacts(row.id, manifest);
+  const name = (role: EdgeRole, child: Descriptor, position: number): void => {
+    nameChild(evidence, row, { role, position }, child);
   };
-  if (manifest.kind === 'index') manifest.manifests.forEach((child) => name('manifest', child));
+  if (manifest.kind === 'index') manifest.manifests.forEach((child, at) => name('manifest', child, at));
   else {
-    if (manifest.config !== undefined) name('config', manifest.config);
-    manifest.layers.forEach((child) => name('layer', child));
+    if (manifest.config !== undefined) {
+      name('config', manifest.config, 0);
+      await readConfig(file, evidence, row, manifest.config);
+    }
+    manifest.layers.forEach((child, at) => name('layer', child, at));
   }
-  if (manifest.subject !== undefined) name('subject', manifest.subject);
+  if (manifest.subject !== undefined) name('subject', manifest.subject, 0);
 }
 
-function nameChild(evidence: Evidence, parent: ManifestRow, role: string, child: Descriptor): void {
+/** Notes the platform that an image's config names. */
+async function readConfig(
+  file: BundleFile,
+  evidence: Evidence,
+  row: ManifestRow,
+  { mediaType, digest, size }: Descriptor,
+): Promise<void> {
+  const position = evidence.positionOf(digest);
+  if (position === undefined || !isImageConfig(mediaType) || size > maxManifestSize) return;
+  try {
+    const platform = platformOfConfig(await file.read(position, size), `config ${digest}`);
+    if (platform !== undefined) evidence.addPlatform(row.id, platform);
+  } catch (error) {
+    if (!isAirliftError(error, 'input')) throw error;
+    evidence.report('manifest', blobPath(digest), error.message, digest);
+  }
+}
+
+function nameChild(
+  evidence: Evidence,
+  parent: ManifestRow,
+  { role, position }: { readonly role: EdgeRole; readonly position: number },
+  child: Descriptor,
+): void {
   const isBelow = role === 'manifest' || role === 'subject';
   const leaf = role === 'config' ? 'config' : 'layer';
   const kind =
@@ -95,7 +129,15 @@ function nameChild(evidence: Evidence, parent: ManifestRow, role: string, child:
   });
   const isOptional =
     role === 'subject' || (role === 'layer' && isForeignLayer(child.mediaType) && child.urls !== undefined);
-  evidence.addEdge(parent.id, id, role, 'manifest', isOptional);
+  evidence.addEdge(parent.id, id, { role, position, saidBy: 'manifest', isOptional });
+  if (role === 'manifest' && child.platform !== undefined) evidence.addPlatform(id, child.platform);
+  if (evidence.isLeftOut(id) && role !== 'subject' && !(role === 'layer' && isForeignLayer(child.mediaType)))
+    evidence.report(
+      'missing',
+      blobPath(child.digest),
+      `left out, though ${parent.digest} needs it as ${role}`,
+      child.digest,
+    );
   const size = evidence.sizeOf(id);
   if (role !== 'subject' && size !== undefined && size !== child.size) {
     evidence.report(
@@ -148,9 +190,9 @@ function reportContradictions(evidence: Evidence): void {
   const both = `SELECT parent.digest AS parent, child.digest AS child, edges.role FROM edges
     JOIN blobs AS parent ON parent.id = edges.parent AND parent.parsed = 1 AND parent.state = 'ok'
     JOIN blobs AS child ON child.id = edges.child
-    WHERE edges.role IN ('manifest', 'config', 'layer') AND edges.said_by = @by AND NOT EXISTS (
+    WHERE edges.role IN ('manifest', 'config', 'layer', 'subject') AND edges.said_by = @by AND NOT EXISTS (
       SELECT 1 FROM edges AS other WHERE other.parent = edges.parent AND other.child = edges.child
-        AND other.role = edges.role AND other.said_by <> edges.said_by)`;
+        AND other.role = edges.role AND other.position = edges.position AND other.said_by <> edges.said_by)`;
   const rows = (by: string, more: string): { parent: Digest; child: Digest; role: string }[] =>
     evidence.database.prepare(`${both} ${more}`).all({ by }) as {
       parent: Digest;

@@ -5,6 +5,7 @@ import { parseJsonObject } from '../oci/manifest.js';
 import { isIndex, isManifest } from '../oci/media-types.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
 import { formatReference } from '../oci/reference.js';
+import { subjectOfTag } from '../oci/companion-tag.js';
 import type { Catalog } from './catalog.js';
 import type { TarEntry } from './entry-reader.js';
 import type { Evidence } from './evidence.js';
@@ -25,9 +26,18 @@ export function takeCatalogGraph(catalog: Catalog, evidence: Evidence): void {
   const at = (ordinal: number): number => ids[ordinal] ?? 0;
   for (const { digest, mediaType, platform } of catalog.manifests())
     evidence.describe(digest, { mediaType, platform: platformText(platform) });
-  for (const { parent, child, role } of catalog.edges())
-    evidence.addEdge(at(parent), at(child), role, 'catalog');
-  for (const { reference, root, original } of catalog.images()) {
+  for (const { parent, child, role, position } of catalog.edges())
+    evidence.addEdge(at(parent), at(child), { role, position, saidBy: 'catalog' });
+  for (const { reference, root, original, companionOf } of catalog.images()) {
+    const subject = subjectOfTag(reference.tag);
+    const want = subject === undefined || catalog.manifest(subject) === undefined ? undefined : subject;
+    if (companionOf !== want)
+      evidence.report(
+        'catalog',
+        entryNames.catalog,
+        `${formatReference(reference)} belongs to another manifest; got ${companionOf ?? 'none'}, want ${want ?? 'none'}`,
+        root.digest,
+      );
     const other = original === undefined ? undefined : evidence.idOf(original.digest);
     evidence.addImage(formatReference(reference), evidence.idOf(root.digest), other);
   }

@@ -43,6 +43,7 @@ async function checkList(
   const markListed = evidence.database.prepare(
     'UPDATE blobs SET listed = 1 WHERE digest = ? AND (position IS NOT NULL OR state IS NOT NULL)',
   );
+  const hexLength = list.name === entryNames.sha512sums ? 128 : 64;
   let number = 0;
   for await (const line of readSums(file, list)) {
     number++;
@@ -51,6 +52,10 @@ async function checkList(
       continue;
     }
     const { name, hex } = line;
+    if (hex.length !== hexLength) {
+      evidence.report('sums', list.name, `line ${number} has ${hex.length} hex digits, want ${hexLength}`);
+      continue;
+    }
     const digest = digestOfPath(name);
     if (digest !== undefined) {
       if (!digest.endsWith(`:${hex}`))
@@ -60,6 +65,8 @@ async function checkList(
       continue;
     }
     const entry = head.entries.get(name);
+    if (listed.has(name))
+      evidence.report('sums', list.name, `line ${number} lists ${JSON.stringify(name)} again`);
     listed.add(name);
     if (entry === undefined) {
       evidence.report(

@@ -1,5 +1,7 @@
 import type Database from 'better-sqlite3';
 import type { Digest } from '../oci/digest.js';
+import type { Index, Manifest } from '../oci/manifest.js';
+import type { Platform } from '../oci/platform.js';
 import type { BlobKind } from './planned.js';
 import { openDatabase } from './sqlite.js';
 
@@ -40,6 +42,11 @@ export interface Problem {
   readonly images: readonly BrokenImage[];
 }
 
+/** A platform with all of its fields, to be compared. */
+export function platformKey({ os, architecture, variant, osVersion, osFeatures }: Platform): string {
+  return JSON.stringify([os, architecture, variant ?? '', osVersion ?? '', osFeatures ?? []]);
+}
+
 const schema = `
 CREATE TABLE blobs (
   id INTEGER PRIMARY KEY,
@@ -54,8 +61,10 @@ CREATE TABLE blobs (
   parsed INTEGER NOT NULL DEFAULT 0,
   state TEXT
 );
-CREATE TABLE edges (parent INTEGER NOT NULL, child INTEGER NOT NULL, role TEXT NOT NULL, optional INTEGER NOT NULL,
-  said_by TEXT NOT NULL, PRIMARY KEY (parent, child, role, said_by)) WITHOUT ROWID;
+CREATE TABLE edges (parent INTEGER NOT NULL, child INTEGER NOT NULL, role TEXT NOT NULL, position INTEGER NOT NULL,
+  optional INTEGER NOT NULL, said_by TEXT NOT NULL, PRIMARY KEY (parent, child, role, position, said_by)) WITHOUT ROWID;
+CREATE TABLE facts (blob INTEGER PRIMARY KEY, kind TEXT NOT NULL, media_type TEXT NOT NULL, artifact_type TEXT, subject TEXT);
+CREATE TABLE platforms (blob INTEGER NOT NULL, platform TEXT NOT NULL, PRIMARY KEY (blob, platform)) WITHOUT ROWID;
 CREATE INDEX edges_by_child ON edges (child);
 CREATE TABLE images (id INTEGER PRIMARY KEY, reference TEXT NOT NULL UNIQUE, root INTEGER NOT NULL, original INTEGER);
 CREATE INDEX images_by_root ON images (root);
@@ -115,6 +124,11 @@ export class Evidence {
     this.#statements.place.run(position, this.idOf(digest));
   }
 
+  /** Where the content of a blob begins, once its digest was found right. */
+  positionOf(digest: Digest): number | undefined {
+    return this.#statements.positionOf.get(digest) as number | undefined;
+  }
+
   /** Bytes that a blob should have, where anything says so. */
   sizeOf(id: number): number | undefined {
     return (this.#statements.size.get(id) as number | null | undefined) ?? undefined;
@@ -130,19 +144,43 @@ export class Evidence {
     this.#statements.settle.run('ok', id);
   }
 
-  /** @param isOptional the parent is whole without the child */
+  /** @param edge `isOptional`: the parent is whole without the child */
   addEdge(
     parent: number,
     child: number,
-    role: string,
-    saidBy: 'catalog' | 'manifest',
-    isOptional = false,
+    edge: {
+      readonly role: string;
+      readonly position: number;
+      readonly saidBy: 'catalog' | 'manifest';
+      readonly isOptional?: boolean;
+    },
   ): void {
-    this.#statements.addEdge.run(parent, child, role, isOptional ? 1 : 0, saidBy);
+    const { role, position, saidBy, isOptional = false } = edge;
+    this.#statements.addEdge.run(parent, child, role, position, isOptional ? 1 : 0, saidBy);
+  }
+
+  /** Notes what the content of a manifest or index says of it. */
+  addFacts(id: number, { kind, mediaType, artifactType, subject }: Manifest | Index): void {
+    this.#statements.addFacts.run(id, kind, mediaType, artifactType ?? null, subject?.digest ?? null);
+  }
+
+  /** Notes a platform that an index, or the config of a manifest, says that the manifest is for. */
+  addPlatform(id: number, platform: Platform): void {
+    this.#statements.addPlatform.run(id, platformKey(platform));
+  }
+
+  /** Whether the bundle leaves a blob out. */
+  isLeftOut(id: number): boolean {
+    return this.#statements.leftOut.get(id) === 1;
   }
 
   addImage(reference: string, root: number, original: number | undefined): void {
     this.#statements.addImage.run(reference, root, original ?? null);
+  }
+
+  /** Whether a problem of this kind was found so far. */
+  hasProblem(kind: ProblemKind): boolean {
+    return this.#statements.hasProblem.get(kind) !== undefined;
   }
 
   /** The problems in the order in which they were found, with what each breaks. */
@@ -184,6 +222,9 @@ function prepare(database: Database.Database) {
         platform = coalesce(platform, ?), left_out = max(left_out, ?) WHERE id = ?`,
     ),
     place: database.prepare('UPDATE blobs SET position = ? WHERE id = ?'),
+    positionOf: database
+      .prepare("SELECT position FROM blobs WHERE digest = ? AND state = 'ok' AND position IS NOT NULL")
+      .pluck(),
     size: database.prepare('SELECT size FROM blobs WHERE id = ?').pluck(),
     figures: database.prepare(
       `SELECT (SELECT count(*) FROM images) AS images, count(position) AS blobs,
@@ -191,8 +232,12 @@ function prepare(database: Database.Database) {
     ),
     settle: database.prepare('UPDATE blobs SET state = ? WHERE id = ?'),
     addEdge: database.prepare(
-      'INSERT OR IGNORE INTO edges (parent, child, role, optional, said_by) VALUES (?, ?, ?, ?, ?)',
+      'INSERT OR IGNORE INTO edges (parent, child, role, position, optional, said_by) VALUES (?, ?, ?, ?, ?, ?)',
     ),
+    addFacts: database.prepare('INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?, ?)'),
+    addPlatform: database.prepare('INSERT OR IGNORE INTO platforms VALUES (?, ?)'),
+    hasProblem: database.prepare('SELECT 1 FROM problems WHERE kind = ? LIMIT 1'),
+    leftOut: database.prepare('SELECT left_out FROM blobs WHERE id = ?').pluck(),
     addImage: database.prepare('INSERT OR IGNORE INTO images (reference, root, original) VALUES (?, ?, ?)'),
     // From the blob up to the roots. The platform is that of the nearest manifest on the way; what breaks an index breaks every
     // platform below it.

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
-import { hexOf, type Digest } from '../oci/digest.js';
-import { ociIndex } from '../oci/media-types.js';
-import { blobPath, entryNames, layoutContent } from './format.js';
+import type { Digest } from '../oci/digest.js';
+import { entryNames, layoutContent } from './format.js';
+import { blobLines, indexJson, sumsLines, type IndexRow } from './head-content.js';
 import type { Journal } from './journal.js';
 import { encodeHeader, headerLength, paddedLength } from './tar.js';
 
@@ -53,87 +53,39 @@ function measured(name: string, content: () => Iterable<Uint8Array>): HeadEntry 
   return { name, size, sha256: hash.digest('hex'), content };
 }
 
-interface ImageRow {
-  readonly reference: string;
-  readonly mediaType: string;
-  readonly artifactType: string | null;
-  readonly digest: string;
-  readonly size: number;
-  readonly kind: string;
-  readonly os: string | null;
-  readonly architecture: string | null;
-  readonly variant: string | null;
-  readonly osVersion: string | null;
-  readonly osFeatures: string | null;
-}
-
-/** An image's entry in `index.json`: its root's descriptor, named in the ways of the OCI layout and of containerd. */
-function indexEntry(row: ImageRow): string {
-  const isSingle = row.kind === 'manifest' && row.os !== null;
-  return JSON.stringify({
-    mediaType: row.mediaType,
-    digest: row.digest,
-    size: row.size,
-    artifactType: row.artifactType ?? undefined,
-    platform: isSingle
-      ? {
-          architecture: row.architecture,
-          os: row.os,
-          'os.version': row.osVersion ?? undefined,
-          'os.features': row.osFeatures === null ? undefined : (JSON.parse(row.osFeatures) as string[]),
-          variant: row.variant ?? undefined,
-        }
-      : undefined,
-    annotations: {
-      'io.containerd.image.name': row.reference,
-      'org.opencontainers.image.ref.name': row.reference,
-    },
-  });
-}
-
-function* indexJson(journal: Journal): Iterable<string> {
-  yield `{"schemaVersion":2,"mediaType":"${ociIndex}","manifests":[`;
-  const rows = journal.database
+function* indexRows(journal: Journal): Iterable<IndexRow> {
+  yield* journal.database
     .prepare(
       `SELECT reference, images.media_type AS mediaType, images.artifact_type AS artifactType, digest, size, kind, os,
         architecture, variant, os_version AS osVersion, os_features AS osFeatures
       FROM images JOIN blobs ON blobs.id = images.root JOIN manifests ON manifests.blob = images.root ORDER BY reference`,
     )
-    .iterate() as Iterable<ImageRow>;
-  let comma = '';
-  for (const row of rows) {
-    yield `${comma}\n${indexEntry(row)}`;
-    comma = ',';
-  }
-  yield '\n]}\n';
+    .iterate() as Iterable<IndexRow>;
 }
 
-function* blobLines(journal: Journal, algorithm: 'sha256' | 'sha512'): Iterable<string> {
-  const rows = journal.database
-    .prepare(
-      `SELECT digest FROM blobs WHERE "offset" IS NOT NULL AND substr(digest, 1, 6) = ? ORDER BY ordinal`,
-    )
+function* carriedDigests(journal: Journal): Iterable<Digest> {
+  yield* journal.database
+    .prepare('SELECT digest FROM blobs WHERE "offset" IS NOT NULL ORDER BY ordinal')
     .pluck()
-    .iterate(algorithm) as Iterable<Digest>;
-  for (const digest of rows) yield `${hexOf(digest)}  ${blobPath(digest)}\n`;
-}
-
-function* sums(journal: Journal, entries: readonly HeadEntry[]): Iterable<string> {
-  for (const { sha256, name } of entries) yield `${sha256}  ${name}\n`;
-  yield* blobLines(journal, 'sha256');
+    .iterate() as Iterable<Digest>;
 }
 
 /** The entries before the first blob of a laid-out plan, in order. */
 export function composeHead(journal: Journal, catalogPath: string): HeadEntry[] {
   const entries = [
     measured(entryNames.layout, () => [Buffer.from(layoutContent)]),
-    measured(entryNames.index, () => chunked(indexJson(journal))),
+    measured(entryNames.index, () => chunked(indexJson(indexRows(journal)))),
     measured(entryNames.catalog, () => fileChunks(catalogPath)),
   ];
-  const bySha512 = measured(entryNames.sha512sums, () => chunked(blobLines(journal, 'sha512')));
+  const bySha512 = measured(entryNames.sha512sums, () =>
+    chunked(blobLines(carriedDigests(journal), 'sha512')),
+  );
   if (bySha512.size > 0) entries.push(bySha512);
   const listed = [...entries];
-  return [...entries, measured(entryNames.sha256sums, () => chunked(sums(journal, listed)))];
+  return [
+    ...entries,
+    measured(entryNames.sha256sums, () => chunked(sumsLines(listed, carriedDigests(journal)))),
+  ];
 }
 
 /** Bytes from the file's begin to the first blob's header. */
