@@ -134,8 +134,8 @@ async function closeAll(archives: readonly Archive[]): Promise<void> {
 async function openAll(options: InputOptions, nameRules: NameRules | undefined): Promise<Archive[]> {
   const { inputs, archives = {}, onEvent, signal } = options;
   const { platforms, layerMemory, ...reading } = archives;
-  const memory = layerMemory === undefined ? undefined : await openLayerMemory(layerMemory);
   const warn = (message: string): void => onEvent?.({ event: 'warning', message });
+  const memory = layerMemory === undefined ? undefined : await openLayerMemory(layerMemory, warn);
   const open: Archive[] = [];
   try {
     for (const path of inputs) {

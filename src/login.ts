@@ -1,7 +1,7 @@
-import { AirliftError } from './errors.js';
+import { AirliftError, isAirliftError } from './errors.js';
 import { quoted } from './oci/quoted.js';
 import { isRegistry, isRepositoryPath } from './oci/reference.js';
-import { readAuthFile } from './registry/auth-file.js';
+import { readAuthFile, type AuthFileContent } from './registry/auth-file.js';
 import type { Credentials } from './registry/credentials.js';
 import { removeLogin, saveLogin, type LoginPlace } from './registry/login.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
@@ -15,7 +15,7 @@ export interface LoginOptions {
   /** Auth files in their order of precedence: the first that exists takes the login. */
   readonly authFiles: readonly string[];
   /** Takes it where none of them exists. */
-  readonly newAuthFile: string;
+  readonly newAuthFile: string | undefined;
   readonly access: RegistryOptions;
   readonly hooks?: RegistryHooks | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -37,10 +37,23 @@ export function parseLoginName(text: string): string {
   });
 }
 
+/** An auth file's content; undefined where there is none, or none that this user may read. */
+async function readable(file: string): Promise<AuthFileContent | undefined> {
+  try {
+    return await readAuthFile(file);
+  } catch (error) {
+    if (isAirliftError(error, 'io')) return undefined;
+    throw error;
+  }
+}
+
 async function firstThatExists(files: readonly string[]): Promise<string | undefined> {
-  for (const file of files) if ((await readAuthFile(file)) !== undefined) return file;
+  for (const file of files) if ((await readable(file)) !== undefined) return file;
   return undefined;
 }
+
+const passwordHint =
+  'check the user name and the password; accounts with two-factor login need an access token in place of the password';
 
 /**
  * Tries a login at the registry and keeps it where docker, podman, skopeo and airlift find it.
@@ -63,10 +76,18 @@ export async function login(options: LoginOptions): Promise<LoginPlace> {
   const registry = new Registry(told, hooks);
   try {
     await registry.checkLogin(name, { signal });
+  } catch (error) {
+    if (!isAirliftError(error, 'unauthorized')) throw error;
+    const { message, status, cause } = error;
+    throw new AirliftError('unauthorized', message, { status, cause, hint: passwordHint });
   } finally {
     await registry.close();
   }
   const file = (await firstThatExists(options.authFiles)) ?? options.newAuthFile;
+  if (file === undefined)
+    throw new AirliftError('io', `log in to ${name}: no place to keep the login, no home directory`, {
+      hint: 'name a file with --authfile',
+    });
   return saveLogin(file, name, credentials);
 }
 
@@ -77,6 +98,7 @@ export async function login(options: LoginOptions): Promise<LoginPlace> {
 export async function logout(name: string, authFiles: readonly string[]): Promise<LoginPlace[]> {
   const places: LoginPlace[] = [];
   for (const file of authFiles) {
+    if ((await readable(file)) === undefined) continue;
     const place = await removeLogin(file, name);
     if (place !== undefined) places.push(place);
   }

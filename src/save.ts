@@ -1,4 +1,4 @@
-import { mkdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import type { HeldImage } from './bundle-archives.js';
@@ -7,6 +7,7 @@ import type { Compression } from './archive/compression.js';
 import { DirectoryWriter } from './archive/directory-writer.js';
 import type { EntryWriter } from './archive/entry-writer.js';
 import { TarWriter } from './archive/tar-writer.js';
+import { makeDirectory as makePath } from './directories.js';
 import { AirliftError, messageOf, systemCodeOf } from './errors.js';
 import { formatPlatform, type Platform } from './oci/platform.js';
 import { formatReference } from './oci/reference.js';
@@ -70,7 +71,7 @@ async function found(path: string): Promise<'directory' | 'other' | undefined> {
 
 async function makeDirectory(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    await makePath(path);
   } catch (cause) {
     throw new AirliftError('io', `make directory ${path}: ${messageOf(cause)}`, { cause });
   }

@@ -10,7 +10,7 @@ const src = join(project, 'src');
 
 /** Lowest first: a file imports from its own part or from lower ranks, and folders of one rank never from each other. */
 const ranks: readonly (readonly string[])[] = [
-  ['errors'],
+  ['errors', 'directories'],
   ['oci'],
   ['registry', 'bundle', 'archive', 'lists', 'site', 'plan'],
   ['verbs'],
@@ -54,7 +54,7 @@ function partOf(file: string): string {
   const [first = '', ...rest] = relative(src, file).split(sep);
   if (rest.length > 0) return first;
   const name = first.replace(/\.[jt]s$/, '');
-  if (name === 'errors' || name === 'index') return name;
+  if (name === 'errors' || name === 'directories' || name === 'index') return name;
   return planFiles.has(name) ? 'plan' : 'verbs';
 }
 

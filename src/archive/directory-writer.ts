@@ -1,5 +1,6 @@
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { makeDirectory } from '../directories.js';
 import { onFile } from './compressed-output.js';
 import type { EntryWriter } from './entry-writer.js';
 import { partialName } from './output-file.js';
@@ -20,13 +21,13 @@ export class DirectoryWriter implements EntryWriter {
   static async create(path: string): Promise<DirectoryWriter> {
     const writer = new DirectoryWriter(path);
     await rm(writer.#partial, { recursive: true, force: true });
-    await onFile(path, mkdir(writer.#partial, { recursive: true }));
+    await onFile(path, makeDirectory(writer.#partial));
     return writer;
   }
 
   async add(name: string, size: number, content: AsyncIterable<Buffer>): Promise<void> {
     const path = join(this.#partial, name);
-    await onFile(path, mkdir(dirname(path), { recursive: true }));
+    await onFile(path, makeDirectory(dirname(path)));
     const file = await onFile(path, open(path, 'wx'));
     try {
       for await (const chunk of content) await onFile(path, file.writeFile(chunk));

@@ -1,6 +1,7 @@
-import { appendFile, mkdir, readFile } from 'node:fs/promises';
+import { appendFile, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { makeDirectory } from '../directories.js';
+import { messageOf } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { isDigest, type Digest } from '../oci/digest.js';
 import type { Compression } from './compression.js';
@@ -34,23 +35,35 @@ function parseLines(text: string): Map<string, RememberedLayer> {
 }
 
 /**
- * A memory kept in a file: one line a layer, `diff_id recipe digest size`. The file may be removed at any time.
- * @throws AirliftError `io` where the file is there and can't be read
+ * A memory kept in a file: one line a layer, `diff_id recipe digest size`. The file may be removed at any time. A cache is never
+ * needed: where the file cannot be used, the memory is one of this run alone.
+ * @param warn is told once why the file cannot be used
  */
-export async function openLayerMemory(path: string): Promise<LayerMemory> {
-  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    if (systemCodeOf(cause) === 'ENOENT') return '';
-    throw new AirliftError('io', `read ${path}: ${messageOf(cause)}`, { cause });
-  });
-  const known = parseLines(text);
-  await mkdir(dirname(path), { recursive: true });
+export async function openLayerMemory(path: string, warn: (message: string) => void): Promise<LayerMemory> {
+  let known = new Map<string, RememberedLayer>();
+  let isKept = true;
+  const goOnWithout = (error: unknown): void => {
+    if (isKept) warn(`use the cache ${path}: ${messageOf(error)}; compressed layers are not remembered`);
+    isKept = false;
+  };
+  try {
+    await makeDirectory(dirname(path));
+    const file = await open(path, 'a+', 0o600);
+    try {
+      if (!(await file.stat()).isFile()) throw new Error('not a file');
+      known = parseLines(await file.readFile('utf8'));
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    goOnWithout(error);
+  }
   return {
     get: (diffId, compression) => known.get(`${diffId} ${recipe(compression)}`),
     set: async (diffId, compression, layer) => {
       const key = `${diffId} ${recipe(compression)}`;
       known.set(key, layer);
-      // What can't be remembered is compressed again next time.
-      await appendFile(path, `${key} ${layer.digest} ${layer.size}\n`).catch(() => undefined);
+      if (isKept) await appendFile(path, `${key} ${layer.digest} ${layer.size}\n`).catch(goOnWithout);
     },
   };
 }

@@ -20,6 +20,8 @@ import {
   rootsFileOf,
   stateFolder,
 } from './environment.js';
+import { warnOnce } from './trace.js';
+import { whole } from './flags.js';
 import { parseDuration, parseSize } from './quantities.js';
 
 /** Flags and environment of everything that reaches registries. */
@@ -155,12 +157,6 @@ export const uploadFlags = {
 export type RegistryArguments = ArgumentsCamelCase<InferredOptionTypes<typeof registryFlags>> &
   Partial<ArgumentsCamelCase<InferredOptionTypes<typeof uploadFlags>>>;
 
-/** A flag that counts something: a whole number from `least`. */
-function whole(flag: string, value: number | undefined, least: number): number | undefined {
-  if (value === undefined || (Number.isInteger(value) && value >= least)) return value;
-  throw new AirliftError('usage', `--${flag}: not a whole number from ${least}; got ${value}`);
-}
-
 /** A registry in front of credentials: with a dot or a port in it, so that it is no user name. */
 const hostInFront = /^((?:localhost|\[[0-9a-fA-F:]+\]|[\w-]+(?:\.[\w-]+)+)(?::\d+)?|[\w-]+:\d+)=(?=[^:]+:)/;
 
@@ -238,7 +234,7 @@ async function filesOf(
     throw new AirliftError('usage', `--registries-conf ${told}: no such file`);
   const { files, directories } =
     told === undefined ? registriesConfOf(env) : { files: [told], directories: [] };
-  const fromConf = await readRegistriesConf(files, directories);
+  const fromConf = await readRegistriesConf(files, directories, told === undefined ? warnOnce : undefined);
   if (args.registriesYaml === undefined) return { rules: fromConf, hosts: {} };
   const { mirrors, hosts } = await readRegistriesYaml(args.registriesYaml);
   return { rules: mergeRules(mirrors, fromConf), hosts };
@@ -275,6 +271,7 @@ export async function registryOptionsOf(
   const duration = (flag: string, text: string | undefined): number | undefined =>
     text === undefined ? undefined : parseDuration(flag, text);
   const isInsecure = args.tlsVerify === false;
+  const state = stateFolder(env);
   return {
     plainHttp: args.plainHttp,
     authFiles: args.authfile === undefined ? authFilesOf(env) : [args.authfile],
@@ -293,6 +290,6 @@ export async function registryOptionsOf(
     requestsPerHost: whole('requests-per-host', args.requestsPerHost, 1),
     rateBudget: parseRateBudget(args.rateBudget),
     chunkSize: args.chunkSize === undefined ? undefined : parseSize('chunk-size', args.chunkSize),
-    uploadsDirectory: target === undefined ? undefined : join(stateFolder(env), 'uploads'),
+    uploadsDirectory: target === undefined || state === undefined ? undefined : join(state, 'uploads'),
   };
 }

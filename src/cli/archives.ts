@@ -5,6 +5,7 @@ import type { ArchiveOptions } from '../index.js';
 import { parsePlatformFlag, type Platform } from '../oci/platform.js';
 import { showDashes } from './dash.js';
 import { cacheFolder } from './environment.js';
+import { printNote } from './print.js';
 
 /** Flags of the commands that read archives of images. */
 export const archiveFlags = {
@@ -75,6 +76,16 @@ function platformsByInput(says: readonly string[], inputs: readonly string[]): M
   return platforms;
 }
 
+/** The file that remembers layers, where there is a place for it. */
+function layerMemoryOf(env: NodeJS.ProcessEnv): string | undefined {
+  const folder = cacheFolder(env);
+  if (folder !== undefined) return join(folder, 'layers');
+  printNote(
+    'warning: no home directory: compressed layers are not remembered (HOME is not an absolute path)',
+  );
+  return undefined;
+}
+
 /** What the flags and the environment say about inputs and how they are read. */
 export function inputsOf(args: ArchiveArguments): { inputs: string[]; archives: ArchiveOptions } {
   const inputs = showDashes(args.inputs);
@@ -86,7 +97,7 @@ export function inputsOf(args: ArchiveArguments): { inputs: string[]; archives: 
     layerCompression: args.layerCompression,
     manifestFormat: args.manifestFormat,
     tmpDir: args.tmpDir,
-    layerMemory: join(cacheFolder(process.env), 'layers'),
+    layerMemory: layerMemoryOf(process.env),
     stdin: process.stdin,
   };
   return { inputs, archives };

@@ -1,18 +1,41 @@
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { AirliftError } from '../errors.js';
 import type { ProxyOptions } from '../registry/options.js';
 
 /** The only place that reads the environment. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-function homeOf(env: Environment): string {
-  return firstOf(env, 'HOME') ?? homedir();
+/** The home directory; undefined where there is none, as for users without a name in containers. */
+function homeOf(env: Environment): string | undefined {
+  const home = firstOf(env, 'HOME');
+  if (home !== undefined) return isAbsolute(home) ? home : undefined;
+  try {
+    return homedir();
+  } catch {
+    return undefined;
+  }
 }
 
-function configOf(env: Environment): string {
-  // Empty is as good as not set (XDG Base Directory Specification).
-  return firstOf(env, 'XDG_CONFIG_HOME') ?? join(homeOf(env), '.config');
+/** A path below the home directory, where there is one. */
+function inHome(env: Environment, ...path: string[]): string | undefined {
+  const home = homeOf(env);
+  return home === undefined ? undefined : join(home, ...path);
+}
+
+/** One of the XDG base directories; values that are no absolute paths are ignored, as the specification says. */
+function baseOf(env: Environment, name: string, ...inHomeDirectory: string[]): string | undefined {
+  const base = firstOf(env, name);
+  return base !== undefined && isAbsolute(base) ? base : inHome(env, ...inHomeDirectory);
+}
+
+function configOf(env: Environment): string | undefined {
+  return baseOf(env, 'XDG_CONFIG_HOME', '.config');
+}
+
+/** A path below a directory, where there is one. */
+function below(directory: string | undefined, ...path: string[]): string[] {
+  return directory === undefined ? [] : [join(directory, ...path)];
 }
 
 /** The value of the first variable that is set and not empty. */
@@ -29,7 +52,7 @@ export function authFilesOf(env: Environment): string[] {
   const files = [
     env['REGISTRY_AUTH_FILE'],
     runtimeAuthFileOf(env),
-    join(config, 'containers', 'auth.json'),
+    ...below(config, 'containers', 'auth.json'),
     dockerAuthFileOf(env),
   ];
   return files.filter((file): file is string => file !== undefined && file !== '');
@@ -38,15 +61,16 @@ export function authFilesOf(env: Environment): string[] {
 /** Where podman and skopeo keep logins until the next start of the machine (containers-auth.json(5)). */
 function runtimeAuthFileOf(env: Environment): string | undefined {
   const runtime = firstOf(env, 'XDG_RUNTIME_DIR');
-  if (runtime !== undefined) return join(runtime, 'containers', 'auth.json');
+  if (runtime !== undefined && isAbsolute(runtime)) return join(runtime, 'containers', 'auth.json');
   // Without a session, as root in a container mostly.
   const user = process.getuid?.();
   return user === undefined || process.platform !== 'linux' ? undefined : `/run/containers/${user}/auth.json`;
 }
 
 /** docker's own among them: `$DOCKER_CONFIG/config.json`, which podman and skopeo read too. */
-export function dockerAuthFileOf(env: Environment): string {
-  return join(firstOf(env, 'DOCKER_CONFIG') ?? join(homeOf(env), '.docker'), 'config.json');
+export function dockerAuthFileOf(env: Environment): string | undefined {
+  const [path] = below(firstOf(env, 'DOCKER_CONFIG') ?? inHome(env, '.docker'), 'config.json');
+  return path;
 }
 
 /** Forward proxies, by the rules of Go's programs: upper case first, loopback never (that is seen to where they are used). */
@@ -62,10 +86,10 @@ export function proxiesOf(env: Environment): ProxyOptions {
 export function certsDirsOf(env: Environment): string[] {
   const config = configOf(env);
   return [
-    join(config, 'containers', 'certs.d'),
+    ...below(config, 'containers', 'certs.d'),
     '/etc/containers/certs.d',
     '/etc/docker/certs.d',
-    join(config, 'docker', 'certs.d'),
+    ...below(config, 'docker', 'certs.d'),
   ];
 }
 
@@ -82,11 +106,11 @@ export interface RegistriesConfPlaces {
 
 /** The places of registries.conf, in their order (containers-registries.conf(5)). */
 export function registriesConfOf(env: Environment): RegistriesConfPlaces {
-  const own = join(configOf(env), 'containers', 'registries.conf');
+  const own = below(configOf(env), 'containers', 'registries.conf');
   const told = firstOf(env, 'CONTAINERS_REGISTRIES_CONF', 'REGISTRIES_CONFIG_PATH');
   return {
-    files: told === undefined ? [own, '/etc/containers/registries.conf'] : [told],
-    directories: ['/etc/containers/registries.conf.d', `${own}.d`],
+    files: told === undefined ? [...own, '/etc/containers/registries.conf'] : [told],
+    directories: ['/etc/containers/registries.conf.d', ...own.map((path) => `${path}.d`)],
   };
 }
 
@@ -108,13 +132,11 @@ export function creationTime(env: Environment): Date {
 }
 
 /** Where things are kept that can be made again: `$XDG_CACHE_HOME/airlift`, else `~/.cache/airlift`. */
-export function cacheFolder(env: Environment): string {
-  const cache = env['XDG_CACHE_HOME'];
-  const home = env['HOME'] ?? homedir();
-  return join(cache === undefined || cache === '' ? join(home, '.cache') : cache, 'airlift');
+export function cacheFolder(env: Environment): string | undefined {
+  return below(baseOf(env, 'XDG_CACHE_HOME', '.cache'), 'airlift')[0];
 }
 
 /** Where things are kept that the next run goes on with: `$XDG_STATE_HOME/airlift`, else `~/.local/state/airlift`. */
-export function stateFolder(env: Environment): string {
-  return join(firstOf(env, 'XDG_STATE_HOME') ?? join(homeOf(env), '.local', 'state'), 'airlift');
+export function stateFolder(env: Environment): string | undefined {
+  return below(baseOf(env, 'XDG_STATE_HOME', '.local', 'state'), 'airlift')[0];
 }

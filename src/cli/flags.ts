@@ -42,8 +42,20 @@ export function platformsOf(values: readonly string[] | undefined): Platform[] |
   return list.map(parsePlatformFlag);
 }
 
+/** More of anything at a time, or one after the other, is a slip of the hand. */
+const mostCounted = 10_000;
+
+/** A flag that counts something: a whole number from `least`. */
+export function whole(name: string, value: number | undefined, least: number): number | undefined {
+  if (value === undefined || (Number.isInteger(value) && value >= least && value <= mostCounted))
+    return value;
+  throw new AirliftError(
+    'usage',
+    `--${name}: want a whole number from ${least} to ${mostCounted}; got ${value}`,
+  );
+}
+
 /** A flag that counts something: a whole number from 1. */
 export function positive(name: string, value: number | undefined): number | undefined {
-  if (value === undefined || (Number.isInteger(value) && value > 0)) return value;
-  throw new AirliftError('usage', `--${name}: not a whole number from 1; got ${value}`);
+  return whole(name, value, 1);
 }

@@ -35,7 +35,7 @@ type LoginArguments = ArgumentsCamelCase<InferredOptionTypes<typeof loginFlags>>
 type LogoutArguments = ArgumentsCamelCase<InferredOptionTypes<typeof logoutFlags>> & Named;
 
 /** Where a login is looked for, and where a first one goes. */
-function filesOf(authfile: string | undefined): { authFiles: string[]; newAuthFile: string } {
+function filesOf(authfile: string | undefined): { authFiles: string[]; newAuthFile: string | undefined } {
   const told = authfile ?? process.env['REGISTRY_AUTH_FILE'];
   if (told !== undefined && told !== '') return { authFiles: [told], newAuthFile: told };
   return { authFiles: authFilesOf(process.env), newAuthFile: dockerAuthFileOf(process.env) };

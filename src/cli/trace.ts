@@ -22,12 +22,17 @@ function printOnce(text: string): void {
   printNote(text);
 }
 
+/** Prints a warning, each once. */
+export function warnOnce(text: string): void {
+  printOnce(`warning: ${text}`);
+}
+
 /** Hooks that print traces where they are asked for, notes unless `quiet`, and warnings always. */
 export function hooksOf(
   args: Pick<RegistryArguments, 'traceRequests'> & { readonly quiet?: boolean | undefined },
 ): RegistryHooks {
   return {
-    warn: (text) => printOnce(`warning: ${text}`),
+    warn: warnOnce,
     ...(args.quiet === true ? {} : { note: printOnce, silence: printNote }),
     ...(args.traceRequests ? { trace: (trace) => printNotes(formatTrace(trace)) } : {}),
   };

@@ -1,12 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, realpath, rename, rm } from 'node:fs/promises';
+import { open, readFile, realpath, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { isHidden, makeDirectory } from '../directories.js';
 import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
 import { parseJson } from '../oci/json.js';
 
 /** The content of docker's `config.json` or containers' `auth.json` (containers-auth.json(5)). */
 export type AuthFileContent = Record<string, unknown>;
+
+const otherFile = 'name another file with --authfile';
 
 /**
  * Reads an auth file.
@@ -19,8 +22,8 @@ export async function readAuthFile(path: string): Promise<AuthFileContent | unde
     text = await readFile(path, 'utf8');
   } catch (cause) {
     const code = systemCodeOf(cause);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw new AirliftError('io', `read auth file ${path}: ${messageOf(cause)}`, { cause });
+    if (code === 'ENOENT' || code === 'ENOTDIR' || (await isHidden(path))) return undefined;
+    throw new AirliftError('io', `read auth file ${path}: ${messageOf(cause)}`, { cause, hint: otherFile });
   }
   if (text.trim() === '') return undefined;
   try {
@@ -38,7 +41,7 @@ export async function readAuthFile(path: string): Promise<AuthFileContent | unde
  */
 export async function writeAuthFile(path: string, content: AuthFileContent): Promise<void> {
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await makeDirectory(dirname(path), 0o700);
     const target = await realpath(path).catch(() => path);
     const temporary = `${target}.${randomBytes(6).toString('hex')}.tmp`;
     try {
@@ -55,6 +58,9 @@ export async function writeAuthFile(path: string, content: AuthFileContent): Pro
       throw error;
     }
   } catch (cause) {
-    throw new AirliftError('io', `write auth file ${path}: ${messageOf(cause)}`, { cause });
+    throw new AirliftError('io', `write auth file ${path}: ${messageOf(cause)}`, {
+      cause,
+      hint: otherFile,
+    });
   }
 }

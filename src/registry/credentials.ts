@@ -1,4 +1,4 @@
-import { AirliftError, messageOf } from '../errors.js';
+import { AirliftError, isAirliftError, messageOf } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
 import { dockerHubNames } from '../oci/reference.js';
 import { readAuthFile, type AuthFileContent } from './auth-file.js';
@@ -98,7 +98,7 @@ export class CredentialStore {
    * The credentials for a repository, or undefined where there are none. In each file a helper for the host goes before
    * `auths`, and these before the helper for all hosts. A helper that fails is warned of and passed over.
    * @param registry the name under which they are kept
-   * @throws AirliftError `input` or `io` where an auth file can't be read
+   * @throws AirliftError `input` where an auth file is malformed
    */
   async find(registry: string, repository: string): Promise<Credentials | undefined> {
     const told = this.#told(registry);
@@ -154,7 +154,12 @@ export class CredentialStore {
   async #readAll(): Promise<{ path: string; content: AuthFileContent }[]> {
     const files = [];
     for (const path of this.places.authFiles) {
-      const content = await readAuthFile(path);
+      const content = await readAuthFile(path).catch((error: unknown) => {
+        // A file in a usual place that is closed to this user: as docker, go on without it.
+        if (!isAirliftError(error, 'io')) throw error;
+        this.places.warn(`${error.message}; it is ignored`);
+        return undefined;
+      });
       if (content !== undefined) files.push({ path, content });
     }
     return files;

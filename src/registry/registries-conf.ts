@@ -1,7 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'smol-toml';
-import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { isHidden } from '../directories.js';
+import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
 import { splitLocation } from './mirror-rules.js';
 import type { Mirror, MirrorRule } from './options.js';
@@ -91,7 +92,7 @@ async function readIfThere(path: string): Promise<string | undefined> {
     return text;
   } catch (cause) {
     const code = systemCodeOf(cause);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    if (code === 'ENOENT' || code === 'ENOTDIR' || (await isHidden(path))) return undefined;
     if (cause instanceof AirliftError) throw cause;
     throw new AirliftError('io', `read ${path}: ${messageOf(cause)}`, { cause });
   }
@@ -106,7 +107,7 @@ async function dropIns(directory: string): Promise<string[]> {
       .map((name) => join(directory, name));
   } catch (cause) {
     const code = systemCodeOf(cause);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
+    if (code === 'ENOENT' || code === 'ENOTDIR' || (await isHidden(directory))) return [];
     throw new AirliftError('io', `read ${directory}: ${messageOf(cause)}`, { cause });
   }
 }
@@ -114,15 +115,25 @@ async function dropIns(directory: string): Promise<string[]> {
 /**
  * Reads registries.conf files as podman and skopeo do: the first of `files` that exists, then every `*.conf` of `directories` in
  * order of name. A later table takes the place of an earlier one with the same prefix.
+ * @param warn is told of files that this user may not read; without it they are an error
  * @throws AirliftError `input`, `io` or `unsupported`
  */
 export async function readRegistriesConf(
   files: readonly string[],
   directories: readonly string[],
+  warn?: (message: string) => void,
 ): Promise<MirrorRule[]> {
   const rules = new Map<string, MirrorRule>();
+  /** What may not be read is ignored where somebody is told. */
+  const ignored = <T>(instead: T) => {
+    return (error: unknown): T => {
+      if (warn === undefined || !isAirliftError(error, 'io')) throw error;
+      warn(`${error.message}; it is ignored`);
+      return instead;
+    };
+  };
   const take = async (path: string): Promise<boolean> => {
-    const text = await readIfThere(path);
+    const text = await readIfThere(path).catch(ignored(undefined));
     if (text === undefined) return false;
     for (const rule of parseRegistriesConf(text, path)) {
       rules.delete(rule.prefix);
@@ -131,6 +142,7 @@ export async function readRegistriesConf(
     return true;
   };
   for (const path of files) if (await take(path)) break;
-  for (const directory of directories) for (const path of await dropIns(directory)) await take(path);
+  for (const directory of directories)
+    for (const path of await dropIns(directory).catch(ignored<string[]>([]))) await take(path);
   return [...rules.values()];
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, type FileHandle } from 'node:fs/promises';
+import { open, readFile, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { makeDirectory } from '../directories.js';
 import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
 
 /** Files that are smaller are checked against their digest when read, larger ones are synced before they get their name. */
@@ -36,7 +37,7 @@ export async function inFolder<T>(folder: string, operation: () => Promise<T>): 
     if (!isMissing(error)) throw storeError('write to the store', error);
   }
   try {
-    await mkdir(folder, { recursive: true });
+    await makeDirectory(folder);
     return await operation();
   } catch (error) {
     throw storeError('write to the store', error);

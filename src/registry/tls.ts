@@ -70,13 +70,15 @@ interface Files {
  * client's certificate and key.
  * @throws AirliftError `io`; `input` where a key or a certificate is missing
  */
-function readCertificateDirectory(path: string): Files | undefined {
+function readCertificateDirectory(path: string, isUsualPlace: boolean): Files | undefined {
   let names: string[];
   try {
     names = readdirSync(path).sort();
   } catch (cause) {
     const code = systemCodeOf(cause);
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    // Closed to this user, as root's is: whoever needs it sees that a certificate is not trusted.
+    if (isUsualPlace && (code === 'EACCES' || code === 'EPERM')) return undefined;
     throw new AirliftError('io', `read certificates in ${path}: ${messageOf(cause)}`, { cause });
   }
   const ca = names.filter((name) => name.endsWith('.crt')).map((name) => join(path, name));
@@ -146,7 +148,8 @@ export class TlsBook {
       ...(options.certsDirs ?? []).map((directory) => join(directory, host)),
     ];
     let files: Files | undefined;
-    for (const directory of directories) files ??= readCertificateDirectory(directory);
+    for (const directory of directories)
+      files ??= readCertificateDirectory(directory, directory !== options.certDir);
     const authorities = [options.caFile, own.caFile, ...(files?.ca ?? [])].filter(
       (path) => path !== undefined,
     );

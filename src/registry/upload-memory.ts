@@ -1,7 +1,8 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { makeDirectory } from '../directories.js';
 import { isObject } from '../oci/descriptor.js';
 import { parseJson } from '../oci/json.js';
 import type { UploadCall, UploadSession } from './upload-session.js';
@@ -118,7 +119,7 @@ export class UploadMemory {
   /** Makes the directory, and removes what is too old to be of any use. */
   async #sweep(directory: string): Promise<void> {
     try {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await makeDirectory(directory, 0o700);
       const oldest = Date.now() - staleAfter;
       for (const name of await readdir(directory)) {
         if (!/^[0-9a-f]{64}\.json$|^[0-9a-f-]{36}\.new$/.test(name)) continue;

@@ -165,18 +165,22 @@ suite('archives of images without manifests', () => {
   test('layers that are remembered are not compressed until somebody wants them', async (t) => {
     const dir = temp(t);
     const path = join(dir, 'cache/layers');
-    const before = await opened(t, saved('docker-20'), { layerMemory: await openLayerMemory(path) });
+    const before = await opened(t, saved('docker-20'), {
+      layerMemory: await openLayerMemory(path, assert.fail),
+    });
     const wanted = (await imagesOf(before)).map(({ root }) => root.digest);
     const noSpace = join(dir, 'missing');
     const again = await opened(t, saved('docker-20'), {
-      layerMemory: await openLayerMemory(path),
+      layerMemory: await openLayerMemory(path, assert.fail),
       tmpDir: noSpace,
     });
     assert.deepEqual(
       (await imagesOf(again)).map(({ root }) => root.digest),
       wanted,
     );
-    const lazily = await opened(t, saved('docker-20'), { layerMemory: await openLayerMemory(path) });
+    const lazily = await opened(t, saved('docker-20'), {
+      layerMemory: await openLayerMemory(path, assert.fail),
+    });
     for (const { root } of await imagesOf(lazily)) {
       const { layers } = await manifestOf(lazily, root);
       await Promise.all([...layers, ...layers].map((descriptor) => contentOf(lazily, descriptor)));
