@@ -1,6 +1,9 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { inspect, type Inspection } from '../index.js';
+import { standardInputName, withBundle } from './bundle-input.js';
+import { dash } from './dash.js';
 import { count, formatBytes, formatTable } from './format.js';
+import { interruptible } from './interrupt.js';
 import { printJson, printLine, printLines } from './print.js';
 
 const flags = {
@@ -20,7 +23,8 @@ function rowsOf(inspection: Inspection): string[][] {
 }
 
 async function run(args: Arguments): Promise<void> {
-  const inspection = await inspect(args.bundle);
+  const found = await interruptible((signal) => withBundle(args.bundle, signal, inspect));
+  const inspection = args.bundle === dash ? { ...found, bundle: standardInputName } : found;
   if (args.json) {
     printJson(inspection);
     return;
@@ -45,7 +49,11 @@ export function addInspect(parser: Argv): Argv {
     'show what a bundle says it holds',
     (yargs) =>
       yargs
-        .positional('bundle', { type: 'string', demandOption: true, describe: 'bundle to look into' })
+        .positional('bundle', {
+          type: 'string',
+          demandOption: true,
+          describe: 'bundle to look into; - for standard input',
+        })
         .options(flags)
         .example('$0 inspect site.tar', 'images, platforms, sizes, and what sharing saved'),
     (args) => run(args),

@@ -1,5 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { verify, type VerifyReport } from '../index.js';
+import { standardInputName, withBundle } from './bundle-input.js';
+import { dash } from './dash.js';
 import { exitCodes } from './exit-codes.js';
 import { outputFlags } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
@@ -23,7 +25,8 @@ function printReport(report: VerifyReport, milliseconds: number): void {
     printLine(
       `verified ${report.bundle}: ${what} in ${formatDuration(milliseconds)}, nothing lost or changed`,
     );
-    printLine(`next: airlift import ${report.bundle} --to HOST[:PORT]`);
+    const bundle = report.bundle === standardInputName ? 'BUNDLE' : report.bundle;
+    printLine(`next: airlift import ${bundle} --to HOST[:PORT]`);
     return;
   }
   printLine(`${report.bundle} is damaged: ${count(report.problems.length, 'problem')} in ${what}`);
@@ -35,8 +38,8 @@ async function run(args: Arguments): Promise<void> {
   const bar = args.json || args.quiet ? undefined : checkBar();
   try {
     const report = await interruptible((signal) =>
-      verify(args.bundle, { onProgress: bar?.onProgress, signal }),
-    );
+      withBundle(args.bundle, signal, (path) => verify(path, { onProgress: bar?.onProgress, signal })),
+    ).then((told) => (args.bundle === dash ? { ...told, bundle: standardInputName } : told));
     bar?.stop();
     if (args.json) printJson(report);
     else printReport(report, Date.now() - started);
@@ -56,7 +59,7 @@ export function addVerify(parser: Argv): Argv {
         .positional('bundle', {
           type: 'string',
           demandOption: true,
-          describe: 'bundle to read, to the last byte',
+          describe: 'bundle to read, to the last byte; - for standard input',
         })
         .options(flags)
         .epilogue(
