@@ -4,7 +4,26 @@ import { setFlagsFromString } from 'node:v8';
 // Garbage is collected when the heap has grown by a third, not fourfold: memory stays flat however many images there are.
 setFlagsFromString('--heap-growing-percent=30');
 
-const { main } = await import('../dist/src/cli/main.js');
+/** What went wrong where nobody was there to take it: one line, no stack. */
+function fail(error, hint) {
+  const message = error instanceof Error ? error.message.split('\n')[0] : String(error);
+  process.stderr.write(`airlift: ${message}\n  hint: ${hint}\n`);
+  if (process.env.AIRLIFT_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.exit(1);
+}
+
+let main;
+try {
+  ({ main } = await import('../dist/src/cli/main.js'));
+} catch (error) {
+  fail(
+    error,
+    'airlift cannot be loaded: install it again (npm install -g), from a checkout npm run build first',
+  );
+}
+process.on('uncaughtException', (error) =>
+  fail(error, 'this is a fault of airlift itself; AIRLIFT_DEBUG=1 shows where it happened'),
+);
 const code = await main(process.argv.slice(2));
 // Whoever pressed Ctrl-C does not wait for what is still being looked up or closed.
 if (code === 130) process.exit(code);

@@ -1,6 +1,8 @@
+import { closeSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type Database from 'better-sqlite3';
 import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../errors.js';
-import { noSpaceHint } from './io-error.js';
+import { ioError, noSpaceHint } from './io-error.js';
 import { journalSchema, journalVersion } from './journal-schema.js';
 import { prepareJournal, type JournalStatements } from './journal-statements.js';
 import { openDatabase } from './sqlite.js';
@@ -24,8 +26,21 @@ export function connect(path: string): [Database.Database, JournalStatements] {
     return [database, prepareJournal(database)];
   } catch (error) {
     database?.close();
+    // Where the directory is missing, better-sqlite3 throws a TypeError of its own.
+    if (systemCodeOf(error) === 'SQLITE_CANTOPEN' || error instanceof TypeError)
+      throw cannotWrite(path, error);
     throw journalError(`open ${path}`, error);
   }
+}
+
+/** SQLite says only that it cannot open a file; the system says why. */
+function cannotWrite(path: string, cause: unknown): AirliftError {
+  try {
+    closeSync(openSync(path, 'a'));
+  } catch (error) {
+    return ioError(`write into ${dirname(path)}`, error);
+  }
+  return new AirliftError('io', `open ${path}: ${messageOf(cause)}`, { cause });
 }
 
 /** Takes everything out of a journal without letting go of its lock. Gives false where it is too damaged for that. */

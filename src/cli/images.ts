@@ -1,5 +1,7 @@
+import { stat } from 'node:fs/promises';
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
+import { quoted } from '../oci/quoted.js';
 import { expandTags, listImages, placeOf, Registry, type ImageList, type ListedReference } from '../index.js';
 import type { RegistryOptions } from '../registry/options.js';
 import { showDashes } from './dash.js';
@@ -33,11 +35,28 @@ export type ImageArguments = ArgumentsCamelCase<
   InferredOptionTypes<typeof imageFlags> & { references?: string[] | undefined }
 >;
 
+/** What looks like a file and is one was meant as a list: no image that anybody publishes is called like that. */
+async function refuseFiles(references: readonly string[]): Promise<void> {
+  for (const text of references) {
+    const isArchive = /\.(?:tar|tgz|tar\.\w+|zst|bundle|001)$/i.test(text);
+    if (!isArchive && !/^[./]|\.(?:txt|lst|list|ya?ml|json|toml|lock)$/i.test(text)) continue;
+    const isFile = await stat(text).then(
+      (found) => found.isFile(),
+      () => false,
+    );
+    if (!isFile) continue;
+    throw new AirliftError('usage', `read image ${quoted(text)}: it is a file, not the name of an image`, {
+      hint: isArchive ? `airlift import ${text} --to HOST` : `--images ${text} reads the images it lists`,
+    });
+  }
+}
+
 /**
  * What the command line and the lists name. Remarks about what is not taken are printed.
  * @throws AirliftError `usage` that tells everything that is wrong with the lists
  */
 export async function readLists(args: ImageArguments): Promise<ImageList> {
+  await refuseFiles(args.references ?? []);
   const lists = showDashes(args.images ?? []);
   const list = await listImages({ references: args.references ?? [], lists, stdin: process.stdin });
   for (const note of list.notes) printNote(`${placeOf(note)}: ${note.message}`);

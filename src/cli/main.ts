@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import yargs, { type Argv } from 'yargs';
-import { AirliftError, isAirliftError, systemCodeOf } from '../errors.js';
+import { isAirliftError, systemCodeOf } from '../errors.js';
 import { exitCodeOf, exitCodes } from './exit-codes.js';
 import { addCopy } from './copy.js';
 import { addExport } from './export.js';
@@ -13,7 +13,8 @@ import { addListImages } from './list-images.js';
 import { addLogin, addLogout } from './login.js';
 import { standardError, standardOutput } from './output.js';
 import { printError, printNote } from './print.js';
-import { lastOfRepeated } from './repeated.js';
+import { usageError } from './usage-error.js';
+import { checkedValues } from './values.js';
 import { addSave } from './save.js';
 import { addServe } from './serve.js';
 
@@ -21,26 +22,6 @@ function version(): string {
   const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }
-
-/** Every command, in the order in which they are used. */
-export const commandNames = [
-  'export',
-  'inspect',
-  'verify',
-  'import',
-  'copy',
-  'save',
-  'serve',
-  'index',
-  'index create',
-  'index append',
-  'index remove',
-  'index merge',
-  'index inspect',
-  'list-images',
-  'login',
-  'logout',
-] as const;
 
 const commands = [
   addExport,
@@ -58,13 +39,12 @@ const commands = [
 
 /** The parser with every command, as `main` runs it and the documentation is checked against it. */
 export function parser(args: readonly string[]): Argv {
-  const base = lastOfRepeated(yargs(hideDashes(args)))
+  const base = checkedValues(yargs(hideDashes(args)))
     .scriptName('airlift')
     .usage('$0 <command>\n\nCarry multi-platform container images into places the network can’t reach.');
   return commands
     .reduce((all, add) => add(all), base)
     .demandCommand(1, 'name a command')
-    .recommendCommands()
     .strict()
     .version(version())
     .help()
@@ -72,6 +52,7 @@ export function parser(args: readonly string[]): Argv {
     .wrap(110)
     .parserConfiguration({
       'duplicate-arguments-array': true,
+      'dot-notation': false,
       'greedy-arrays': false,
       'parse-positional-numbers': false,
     })
@@ -115,18 +96,22 @@ export async function main(args: readonly string[]): Promise<number> {
   process.exitCode = exitCodes.done;
   let code: number;
   let isPrinting = false;
+  const built = parser(args);
   try {
-    const parsed = await parser(args)
-      .fail((message: string | null, error: Error | undefined, self) => {
+    const parsed = await built
+      .fail((message: string | null, error: Error | undefined) => {
         if (error !== undefined) throw error;
-        self.showHelp('error');
-        throw new AirliftError('usage', message ?? 'wrong usage');
+        if (args.length === 0) built.showHelp('error');
+        throw usageError(message ?? 'wrong usage', args, built);
       })
       .middleware((values) => void (isPrinting = onlyPrints(values)))
       .parseAsync();
     isPrinting = onlyPrints(parsed);
     code = process.exitCode;
-  } catch (error) {
+  } catch (thrown) {
+    // yargs throws some of what is wrong with a command line, and tells the rest.
+    const isUsage = thrown instanceof Error && thrown.name === 'YError';
+    const error = isUsage ? usageError(thrown.message, args, built) : thrown;
     code = exitCodeOf(isAirliftError(error) ? error.code : undefined);
     if (isPrinting && isReaderGone(error)) code = exitCodes.done;
     else printError(error, json);

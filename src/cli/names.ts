@@ -1,6 +1,7 @@
-import { copyFile, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { copyFile, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
+import { makeDirectory } from '../directories.js';
 import { AirliftError, messageOf } from '../errors.js';
 import {
   emitNodeFiles,
@@ -8,13 +9,13 @@ import {
   parseNameMap,
   parseRenameRule,
   parseSite,
+  Registry,
   type EarlierFiles,
   type HeldImage,
   type Site,
   type SiteName,
 } from '../index.js';
 import { formatReference } from '../oci/reference.js';
-import { isLoopback } from '../registry/endpoint.js';
 import type { RegistryOptions } from '../registry/options.js';
 import { formatTable } from './format.js';
 import { printJson, printLines, printNote } from './print.js';
@@ -127,9 +128,36 @@ async function earlierFiles(directory: string): Promise<EarlierFiles | undefined
 
 /** Replaces a file as a whole: a node never reads half of it. */
 async function replaceFile(file: string, text: string): Promise<void> {
-  await mkdir(dirname(file), { recursive: true });
+  await makeDirectory(dirname(file));
   await writeFile(`${file}.partial`, text);
   await rename(`${file}.partial`, file);
+}
+
+/** How the registry is really reached, which certificates that need not be valid leave open. */
+async function usesPlainHttp(registry: string, access: RegistryOptions): Promise<boolean> {
+  const client = new Registry(access);
+  try {
+    return await client.usesPlainHttp(registry);
+  } finally {
+    await client.close();
+  }
+}
+
+async function writeNodeFiles(
+  directory: string,
+  files: readonly { readonly path: string; readonly text: string }[],
+  authority: string | undefined,
+): Promise<void> {
+  try {
+    await makeDirectory(directory);
+    if (authority !== undefined) await copyFile(authority, join(directory, 'ca.crt'));
+    for (const { path, text } of files) await replaceFile(join(directory, path), text);
+  } catch (cause) {
+    throw new AirliftError('io', `write files for nodes to ${directory}: ${messageOf(cause)}`, {
+      cause,
+      hint: 'name a directory that can be written with --emit',
+    });
+  }
 }
 
 /**
@@ -146,17 +174,14 @@ export async function emitNames(
   const own = access.hosts?.[site.registry];
   const authority = access.caFile ?? own?.caFile;
   const reaching = {
-    plainHttp: access.plainHttp ?? isLoopback(site.registry),
+    plainHttp: await usesPlainHttp(site.registry, access),
     skipVerify: access.insecureSkipTlsVerify === true || own?.insecureSkipTlsVerify === true,
     // podman and CRI-O look there by themselves, k3s and containerd are told.
     caFile: authority === undefined ? undefined : `/etc/containers/certs.d/${site.registry}/ca.crt`,
   };
   const { files, notes } = emitNodeFiles(site, reaching, names, await earlierFiles(directory));
-  if (authority !== undefined) {
-    await mkdir(directory, { recursive: true });
-    await copyFile(authority, join(directory, 'ca.crt'));
+  await writeNodeFiles(directory, files, authority);
+  if (authority !== undefined)
     notes.push(`every node needs ${join(directory, 'ca.crt')} as ${reaching.caFile}`);
-  }
-  for (const { path, text } of files) await replaceFile(join(directory, path), text);
   for (const note of notes) printNote(note);
 }

@@ -18,7 +18,8 @@ async function readAll(signal: AbortSignal): Promise<string> {
 
 /** Asks a person; what they type is not shown where it is `hidden`. */
 async function ask(question: string, hidden: boolean, signal: AbortSignal): Promise<string> {
-  standardError.write(question);
+  // readline takes away what stands in its line, the question of somebody else too.
+  if (hidden) standardError.write(question);
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({
     input: process.stdin,
@@ -28,7 +29,7 @@ async function ask(question: string, hidden: boolean, signal: AbortSignal): Prom
   try {
     // A terminal that is read line by line gives Ctrl-C as a key, not as a signal.
     lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'));
-    return await lines.question('', { signal });
+    return await lines.question(hidden ? '' : question, { signal });
   } finally {
     lines.close();
     if (hidden) standardError.write('\n');

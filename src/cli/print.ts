@@ -1,4 +1,4 @@
-import { isAirliftError, messageOf, toPlainError } from '../errors.js';
+import { isAirliftError, messageOf, systemCodeOf, toPlainError } from '../errors.js';
 import { printable, printableJson } from '../oci/printable.js';
 import { standardError, standardOutput } from './output.js';
 
@@ -27,9 +27,18 @@ export function printJson(value: unknown): void {
   standardOutput.write(`${printableJson(value)}\n`);
 }
 
+/** What the system refused where nobody foresaw it, or a bug in airlift itself, whose place in the code helps whoever mends it. */
+function formatUnforeseen(error: unknown): string {
+  const message = `airlift: ${printable(messageOf(error))}`;
+  if (systemCodeOf(error) !== undefined) return message;
+  if (process.env['AIRLIFT_DEBUG'] === '1' && error instanceof Error && error.stack !== undefined)
+    return [message, ...error.stack.split('\n').map(printable)].join('\n');
+  return `${message}\n  hint: this is a fault of airlift itself; AIRLIFT_DEBUG=1 shows where it happened`;
+}
+
 /** An error as people read it: the message, what there is of more lines, and on a line of its own the hint. */
 export function formatError(error: unknown): string {
-  if (!isAirliftError(error)) return `airlift: ${printable(messageOf(error))}`;
+  if (!isAirliftError(error)) return formatUnforeseen(error);
   const lines = error.lines.map(printable);
   if (error.hint !== undefined) lines.push(`hint: ${printable(error.hint)}`);
   return lines.join('\n  ');
@@ -39,6 +48,4 @@ export function formatError(error: unknown): string {
 export function printError(error: unknown, json: boolean): void {
   if (json) printJson({ event: 'error', ...toPlainError(error) });
   printNotes(formatError(error));
-  // A bug in airlift itself: its place in the code helps whoever mends it.
-  if (!isAirliftError(error) && error instanceof Error && error.stack !== undefined) printNotes(error.stack);
 }

@@ -36,7 +36,8 @@ export function isTag(text: string): boolean {
 
 /** Whether `text` is a host with optional port. */
 export function isRegistry(text: string): boolean {
-  return domain.test(text);
+  // What no URL can hold cannot be reached: ports beyond 65535, addresses out of range.
+  return domain.test(text) && URL.canParse(`https://${text}`);
 }
 
 /** Whether `text` is a valid repository path (without registry). */

@@ -14,6 +14,15 @@ export interface Proxy {
   readonly password: string;
 }
 
+/** Percent-decoded, where it is percent-encoded: people type passwords as they are, a stray % among them. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text.replace(/%[0-9a-f]{2}/gi, (code) => Buffer.from(code.slice(1), 'hex').toString('latin1'));
+  }
+}
+
 function parseProxy(text: string, what: string): Proxy {
   const address = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
   if (!URL.canParse(address)) throw new AirliftError('usage', `parse ${what} proxy: not an address`);
@@ -22,8 +31,8 @@ function parseProxy(text: string, what: string): Proxy {
     throw new AirliftError('usage', `parse ${what} proxy: ${url.protocol} proxies are not supported`, {
       hint: 'use an HTTP proxy: http://host:port',
     });
-  const username = decodeURIComponent(url.username);
-  const password = decodeURIComponent(url.password);
+  const username = decoded(url.username);
+  const password = decoded(url.password);
   url.username = '';
   url.password = '';
   return {

@@ -58,6 +58,12 @@ export class Registry implements Source, Target {
     this.#parts = assemble(options, hooks);
   }
 
+  /** Whether a registry is written to over plain HTTP; where certificates need not be valid, it is asked. */
+  async usesPlainHttp(registry: string): Promise<boolean> {
+    const { origin } = await this.#parts.book.forWriting({ registry, repository: 'any' });
+    return origin.startsWith('http:');
+  }
+
   /**
    * What a reference points at: by `HEAD`, which registries do not count, or by `GET` where that does not tell.
    * @throws AirliftError `not-found`, `unauthorized`, `denied`, `registry`, `rate-limited`, `network`, `tls`;

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { commandNames, parser } from '../../src/cli/main.js';
+import { commandNames } from '../../src/cli/command-names.js';
+import { parser } from '../../src/cli/main.js';
 
 const path = fileURLToPath(new URL('../../../docs/commands.md', import.meta.url));
 

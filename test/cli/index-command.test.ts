@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { commandNames } from '../../src/cli/main.js';
+import { commandNames } from '../../src/cli/command-names.js';
 import { airlift } from '../support/airlift.js';
 import { startDockerRegistry } from '../support/docker-registry.js';
 import { imageOf, layer, type TestImage } from '../support/images.js';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { commandNames } from '../../src/cli/main.js';
+import { commandNames } from '../../src/cli/command-names.js';
 import { airlift } from '../support/airlift.js';
 import { temp } from '../support/temp.js';
 

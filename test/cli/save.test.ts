@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { commandNames } from '../../src/cli/main.js';
+import { commandNames } from '../../src/cli/command-names.js';
 import { airlift } from '../support/airlift.js';
 import { startDockerRegistry } from '../support/docker-registry.js';
 import { multiPlatform } from '../support/image-sets.js';

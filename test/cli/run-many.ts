@@ -1,0 +1,35 @@
+/** Runs many command lines in one process and prints, as JSON, how each ended and what it said. Reads them as JSON from a file. */
+import { readFileSync } from 'node:fs';
+import { main } from '../../src/cli/main.js';
+
+export interface Outcome {
+  readonly args: readonly string[];
+  readonly code: number | 'no end';
+  readonly said: string;
+}
+
+const mostMilliseconds = 20_000;
+const lines = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as string[][];
+const outcomes: Outcome[] = [];
+const write = process.stdout.write.bind(process.stdout);
+let said = '';
+const capture = (chunk: string | Uint8Array, ...rest: unknown[]): boolean => {
+  said += String(chunk);
+  for (const done of rest) if (typeof done === 'function') (done as () => void)();
+  return true;
+};
+process.stdout.write = capture as typeof process.stdout.write;
+process.stderr.write = capture as typeof process.stderr.write;
+process.on('uncaughtException', (error) => (said += `uncaught: ${error.stack}`));
+process.on('unhandledRejection', (error) => (said += `unhandled: ${String(error)}`));
+
+for (const args of lines) {
+  said = '';
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<'no end'>((done) => (timer = setTimeout(() => done('no end'), mostMilliseconds)));
+  const code = await Promise.race([main(args), late]);
+  clearTimeout(timer);
+  outcomes.push({ args, code, said });
+}
+process.stdout.write = write;
+process.stdout.write(JSON.stringify(outcomes), () => process.exit(0));

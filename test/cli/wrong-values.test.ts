@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { commandNames } from '../../src/cli/command-names.js';
+import { parser } from '../../src/cli/main.js';
+import { kebab, knownFlags } from '../../src/cli/values.js';
+import { run } from '../support/peers.js';
+import { temp } from '../support/temp.js';
+import type { Outcome } from './run-many.js';
+
+const runMany = fileURLToPath(new URL('./run-many.js', import.meta.url));
+
+/** Nobody listens there. */
+const nobody = '127.0.0.1:1';
+
+/** A command line of each command that fails soon, and needs no registry, network or terminal for it. */
+const bases: Record<(typeof commandNames)[number], readonly string[]> = {
+  export: [`${nobody}/team/app:1`, '-o', 'site.tar', '--retries', '0'],
+  inspect: ['none.tar'],
+  verify: ['none.tar'],
+  import: ['none.tar', '--to', nobody, '--retries', '0'],
+  copy: [`${nobody}/team/app:1`, '--to', nobody, '--retries', '0'],
+  save: ['none.tar', '--format', 'oci-archive', '-o', 'out.tar'],
+  serve: ['none.tar'],
+  index: [],
+  'index create': [`${nobody}/a:1`, `${nobody}/b:1`, '--retries', '0'],
+  'index append': [`${nobody}/a:1`, `${nobody}/b:1`, '--retries', '0'],
+  'index remove': [`${nobody}/a:1`, 'linux/amd64', '--retries', '0'],
+  'index merge': [`${nobody}/a:1`, `${nobody}/b:1`, '--retries', '0'],
+  'index inspect': [`${nobody}/a:1`, '--retries', '0'],
+  'list-images': ['list.txt'],
+  login: [nobody, '-u', 'me', '--password-stdin', '--retries', '0'],
+  logout: [nobody],
+};
+
+/** The flags of a command as yargs knows them when it refuses one that there is not. */
+async function flagsOf(command: string): Promise<string[]> {
+  const words = [...command.split(' '), ...(bases[command as keyof typeof bases] ?? []), '--no-such-flag'];
+  const built = parser(words);
+  let names: string[] = [];
+  const seen = new Error('seen');
+  // yargs throws at once what it finds before it begins to wait.
+  const parse = async (): Promise<unknown> =>
+    await built
+      .fail(() => {
+        names = Object.keys(knownFlags(built).key).map(kebab);
+        throw seen;
+      })
+      .parseAsync(words);
+  await assert.rejects(parse, seen);
+  const found = [...new Set(names)].filter((name) => !['help', 'h', 'version'].includes(name));
+  if (command !== 'index') assert.ok(found.includes('json'), `${command}: ${found.join(' ')}`);
+  return found;
+}
+
+const values = [
+  '',
+  'nonsense',
+  '-',
+  '99999999999999999999',
+  '-1',
+  '1e309',
+  'a=b',
+  '%',
+  'folder',
+  '/proc/self/mem',
+];
+/** For flags that export has too: they are read in the same place. */
+const someValues = ['', '-', 'folder'];
+
+function* linesFor(
+  command: string,
+  flags: readonly string[],
+  shared: ReadonlySet<string>,
+): Generator<string[]> {
+  const base = [...command.split(' '), ...(bases[command as keyof typeof bases] ?? [])];
+  for (const name of flags) {
+    const flag = name.length === 1 ? `-${name}` : `--${name}`;
+    for (const value of shared.has(name) ? someValues : values) yield [...base, flag, value];
+    yield [...base, flag];
+    if (shared.has(name)) continue;
+    yield [...base, flag, '--json'];
+    yield [...base, flag, 'nonsense', flag, 'nonsense'];
+    yield [...base, `--no-${name}`];
+    yield [...base, `--${name}.x=1`];
+  }
+  for (const value of values) {
+    yield [...command.split(' '), value];
+    yield [...base, value];
+  }
+  yield command.split(' ');
+}
+
+const fault =
+  /\n\s+at .*:\d+|fault of airlift|uncaught|unhandled|TypeError|RangeError|is not a function|is not iterable|Cannot read prop|\[object |\bundefined\b/;
+
+describe('no flag of any command ends with a stack, whatever its value', () => {
+  for (const command of commandNames)
+    test(command, { timeout: 300_000 }, async (t) => {
+      const dir = temp(t);
+      mkdirSync(join(dir, 'folder'));
+      writeFileSync(join(dir, 'list.txt'), `${nobody}/team/app:1\n`);
+      const shared = new Set(command === 'export' ? [] : await flagsOf('export'));
+      const lines = [...linesFor(command, await flagsOf(command), shared)];
+      const file = join(dir, 'lines.json');
+      writeFileSync(file, JSON.stringify(lines));
+      const { stdout } = await run(process.execPath, [runMany, file], {
+        cwd: dir,
+        env: { HOME: dir, XDG_STATE_HOME: join(dir, 'state'), HTTP_PROXY: '', HTTPS_PROXY: '' },
+        timeout: 300_000,
+      });
+      const outcomes = JSON.parse(stdout) as Outcome[];
+      assert.equal(outcomes.length, lines.length);
+      const wrong = outcomes.filter(
+        ({ code, said }) =>
+          code === 'no end' ||
+          ![0, 1, 2, 3, 4].includes(code) ||
+          fault.test(said) ||
+          (code !== 0 && said === ''),
+      );
+      assert.deepEqual(wrong.slice(0, 20), [], `${wrong.length} of ${lines.length}`);
+    });
+});
