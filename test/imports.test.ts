@@ -10,7 +10,8 @@ const src = join(project, 'src');
 
 /** Lowest first: a file imports from its own part or from lower ranks, and folders of one rank never from each other. */
 const ranks: readonly (readonly string[])[] = [
-  ['errors', 'directories'],
+  ['errors'],
+  ['directories'],
   ['oci'],
   ['registry', 'bundle', 'archive', 'lists', 'site', 'plan'],
   ['verbs'],
