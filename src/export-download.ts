@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { BundleWriter, LostBlob, PendingBlob } from './bundle/writer.js';
 import { DownloadPool } from './download-pool.js';
 import { checkInterrupted, isAirliftError, toPlainError, type AirliftError } from './errors.js';
-import { formatRepository, parseReference } from './oci/reference.js';
+import { formatRepository, parseReference, type Repository } from './oci/reference.js';
 import { isOutage, Outages } from './outages.js';
 import type { OnEvent } from './progress.js';
 import type { RegistryHooks, RegistryOptions } from './registry/registry.js';
@@ -122,7 +122,10 @@ async function fetchAnywhere(
       }),
     );
     others.delete(formatRepository(blob.repository));
-    for (const repository of [...others.values()].slice(0, mostRepositories)) {
+    const { registry } = blob.repository;
+    // A registry that is down is down for all of its repositories.
+    const isAsked = (other: Repository): boolean => isLoss(error) || other.registry !== registry;
+    for (const repository of [...others.values()].filter(isAsked).slice(0, mostRepositories)) {
       try {
         await attempt({ ...blob, repository });
         return;
@@ -135,7 +138,7 @@ async function fetchAnywhere(
 }
 
 /** How many other repositories are asked for a blob: enough for a few that lost it, too few to wait for hundreds. */
-const mostRepositories = 8;
+const mostRepositories = 4;
 
 /** Statuses of a registry, or of what stands before it, that is down for a while. */
 const down: ReadonlySet<number> = new Set([502, 503, 504]);

@@ -188,3 +188,25 @@ test('the mirror answers what is only guessed at, while the registry is out of r
   }
   assert.ok(warnings.some((text) => text.includes('signatures that only it has are left out')));
 });
+
+test('a mirror for digests alone: guesses at a registry out of reach cost one short wait', async (t) => {
+  const mirror = await startOddServer(t, serving());
+  const silent = await startSilent(t);
+  const mirrors = [{ location: mirror.host, scheme: 'http', serves: 'digests' }] as const;
+  const rule = { prefix: 'gone.test', location: silent.host, mirrors, origin: 'test' };
+  const { registry } = testClient(t, { mirrors: [rule], idleTimeout: 500, plainHttp: false, retries: 5 });
+  const name = { registry: 'gone.test', repository: 'a' };
+  const begun = performance.now();
+  const { digest } = image.index.descriptor;
+  assert.equal((await registry.resolve({ ...name, digest })).digest, digest);
+  const warnings: string[] = [];
+  const digests = [digest, image.manifest.descriptor.digest];
+  for (const subject of digests)
+    assert.deepEqual(
+      await findCompanions(registry, name, [subject], { warn: (text) => void warnings.push(text) }),
+      [],
+    );
+  assert.ok(performance.now() - begun < 10_000, `took ${Math.round(performance.now() - begun)} ms`);
+  assert.ok(silent.connections() <= 3);
+  assert.match(warnings[0] ?? '', /^left out the signatures of gone\.test\/a/);
+});

@@ -43,6 +43,8 @@ async function speaksTls(exchange: Exchange, origin: string, registry: string): 
     doing: `reach ${new URL(origin).host}`,
     registry,
     once: true,
+    // Where it speaks no TLS, plain HTTP is the alternative.
+    hasAlternative: true,
   };
   try {
     await discard(await exchange.send(request));

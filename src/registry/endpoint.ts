@@ -134,6 +134,8 @@ export class EndpointBook {
     if (origin === undefined) {
       origin = this.#findOrigin(host, registry);
       this.#origins.set(key, origin);
+      // A failure is for those who wait now.
+      origin.catch(() => this.#origins.delete(key));
     }
     return origin;
   }

@@ -9,6 +9,7 @@ const longestRest = 3_600_000;
 /** How an endpoint that others stand in for does. */
 interface Health {
   readonly failures: number;
+  readonly error: AirliftError;
   /** Not asked before this time (milliseconds of the epoch). */
   readonly until: number;
 }
@@ -52,11 +53,13 @@ export class Reading {
     const endpoints = await this.book.forReading(name, wanted);
     const trusted = endpoints.filter(({ origin }) => distrusted?.has(origin) !== true);
     const asked = this.#awake(trusted.length > 0 ? trusted : endpoints, wanted, isGuess);
+    const isMirrored = isGuess && (await this.book.forReading(name, 'digest')).length > 1;
     let own: AirliftError | undefined;
     let missing: AirliftError | undefined;
     for (const [at, endpoint] of asked.entries()) {
       const isLast = at === asked.length - 1;
-      const hasAlternative = !isLast || (isGuess && missing !== undefined);
+      // Where a mirror gives the image, nothing depends on what is only guessed at.
+      const hasAlternative = !isLast || isMirrored;
       try {
         const answer = await attempt({ ...endpoint, hasAlternative });
         this.#resting.delete(endpoint.origin);
@@ -68,7 +71,7 @@ export class Reading {
         if (!endpoint.isMirror) own = error;
         if (error.code === 'not-found') missing ??= error;
         if (wanted === 'list' && !isGuess && !isDown(error)) throw error;
-        if (hasAlternative || endpoints.length > 1) this.#noteFault(endpoint, name, error, isGuess);
+        if (hasAlternative) this.#noteFault(endpoint, name, error, isGuess);
         if (!isLast) continue;
         throw (isGuess ? missing : undefined) ?? own ?? error;
       }
@@ -76,13 +79,19 @@ export class Reading {
     throw new AirliftError('not-found', `read ${formatRepository(name)}: no endpoint to read from`);
   }
 
-  /** The endpoints to ask: without those that are down, as long as one is left that may know the answer. */
+  /**
+   * The endpoints to ask: without those that are down, as long as one is left that may know the answer.
+   * @throws AirliftError for a guess, what the endpoints failed with, where all of them are down
+   */
   #awake(endpoints: readonly Endpoint[], wanted: Wanted, isGuess: boolean): readonly Endpoint[] {
     const now = this.now();
     const isAwake = ({ origin }: Endpoint): boolean => (this.#resting.get(origin)?.until ?? 0) <= now;
     const mayRest = ({ isMirror }: Endpoint): boolean => isMirror || isGuess || wanted === 'list';
     const awake = endpoints.filter((endpoint) => !mayRest(endpoint) || isAwake(endpoint));
-    return awake.length > 0 ? awake : endpoints;
+    if (awake.length > 0) return awake;
+    const [down] = endpoints.flatMap(({ origin }) => this.#resting.get(origin) ?? []);
+    if (isGuess && down !== undefined) throw down.error;
+    return endpoints;
   }
 
   #noteServed(endpoint: Endpoint, name: Repository): void {
@@ -103,6 +112,7 @@ export class Reading {
         const failures = (before?.failures ?? 0) + 1;
         this.#resting.set(origin, {
           failures,
+          error,
           until: now + Math.min(longestRest, firstRest * 2 ** (failures - 1)),
         });
       }
