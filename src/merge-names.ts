@@ -66,8 +66,9 @@ async function allNamed(archives: readonly Archive[], options: MergeNamesOptions
 }
 
 /** New names by old ones. Signatures under tags go where the image goes that they are made for. */
-function newNames(named: readonly Named[], rules: NameRules): Map<string, Reference> {
-  const renamed = new Map(rules.merge(named.map(({ reference }) => reference)));
+function newNames(named: readonly Named[], rules: NameRules | undefined): Map<string, Reference> {
+  const renamed =
+    rules === undefined ? localNames(named) : new Map(rules.merge(named.map(({ reference }) => reference)));
   const homes = new Map<string, Reference>();
   const homeKey = (repository: Reference, digest: Digest): string =>
     `${formatRepository(repository)}@${digest}`;
@@ -114,6 +115,38 @@ function mergedEvent(image: string, parts: readonly Part[]): MergedEvent {
   return { event: 'merged', image: familiarName(image), from };
 }
 
+/** The name that docker gives an image which podman calls `localhost/NAME`: neither knows a registry of it. */
+function dockerNameOf(reference: Reference): Reference | undefined {
+  if (reference.registry !== 'localhost') return undefined;
+  const { repository } = reference;
+  return {
+    ...reference,
+    registry: 'docker.io',
+    repository: repository.includes('/') ? repository : `library/${repository}`,
+  };
+}
+
+/** New names for podman's local images, where images that docker built under the same name are there for other platforms. */
+function localNames(named: readonly Named[]): Map<string, Reference> {
+  const platforms = new Map<string, Set<string>>();
+  for (const { image, reference } of named) {
+    const name = formatReference(reference);
+    const known = platforms.get(name) ?? new Set();
+    for (const platform of platformsOf(image)) known.add(formatPlatform(platform));
+    platforms.set(name, known);
+  }
+  const renamed = new Map<string, Reference>();
+  for (const { reference } of named) {
+    const target = dockerNameOf(reference);
+    const others = target === undefined ? undefined : platforms.get(formatReference(target));
+    const own = platforms.get(formatReference(reference));
+    if (target === undefined || others === undefined || own === undefined) continue;
+    const isComplement = own.size > 0 && others.size > 0 && [...own].every((one) => !others.has(one));
+    if (isComplement) renamed.set(formatReference(reference), target);
+  }
+  return renamed;
+}
+
 /**
  * Gathers what all archives hold by the names that images are to have, in the order of these.
  * @throws AirliftError `usage` where an image has no name and none is given, or a rule for names fits none; what the archives throw
@@ -124,7 +157,7 @@ export async function partsByName(
 ): Promise<[name: string, NamedParts][]> {
   const { nameRules, onMerged } = options;
   const named = await allNamed(archives, options);
-  const renamed = nameRules === undefined ? new Map<string, Reference>() : newNames(named, nameRules);
+  const renamed = newNames(named, nameRules);
   const byName = new Map<string, NamedParts>();
   for (const one of named) {
     const old = formatReference(one.reference);

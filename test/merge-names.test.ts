@@ -47,7 +47,7 @@ async function merged(
   inputs: readonly Input[],
   strictPlatforms = false,
 ): Promise<Result> {
-  const nameRules = new NameRules(rules);
+  const nameRules = rules.length === 0 ? undefined : new NameRules(rules);
   const archives: Archive[] = [];
   t.after(() => Promise.all(archives.map((archive) => archive.close())).then(() => undefined));
   for (const path of await files(t, inputs)) archives.push(await openArchive(path, { nameRules }));
@@ -307,5 +307,33 @@ suite('names that carry an architecture', () => {
       assert.match(stderr, new RegExp(`import --output: ${flag[0]} is for publishing with --to`));
     }
     assert.equal(existsSync(out), false);
+  });
+});
+
+suite('images of podman without a registry, and of docker', () => {
+  test('become one where their platforms complement each other, and this is reported', async (t) => {
+    for (const repository of ['app', 'team/app']) {
+      const docker = `docker.io/${repository.includes('/') ? '' : 'library/'}${repository}:1`;
+      const { names, events } = await merged(
+        t,
+        [],
+        [
+          named(`localhost/${repository}:1`, image('linux/arm64')),
+          named(`${repository}:1`, image('linux/amd64')),
+        ],
+      );
+      assert.deepEqual(names, { [docker]: both });
+      assert.deepEqual(
+        events.map(({ from }) => from.map(({ name }) => name)),
+        [[`localhost/${repository}:1`, `${repository}:1`]],
+      );
+    }
+  });
+
+  test('stay two where both are for one platform, and keep their own name alone', async (t) => {
+    const arm = named('localhost/app:1', image('linux/arm64'));
+    const two = await merged(t, [], [arm, named('app:1', image('linux/arm64', 'other'))]);
+    assert.deepEqual(Object.keys(two.names).sort(), ['docker.io/library/app:1', 'localhost/app:1']);
+    assert.deepEqual(Object.keys((await merged(t, [], [arm])).names), ['localhost/app:1']);
   });
 });
