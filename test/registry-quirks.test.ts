@@ -306,6 +306,14 @@ describe('registries with quirks', () => {
     }
   });
 
+  test('a token over two repositories that is granted and does not do for the mount: the second image is uploaded', async (t) => {
+    const auth = tokens({ forbids: ({ url }) => url.searchParams.has('mount') });
+    const registry = await startQuirky(t, auth);
+    await importing(twoBundle, registry.host);
+    for (const name of ['acme/plain', 'acme/other']) await isWhole(registry.plain, name, '1', plain);
+    assert.ok(auth.asked.some((scopes) => scopes.length > 1));
+  });
+
   test('mounts that are refused or fail in any way: the second image is uploaded', async (t) => {
     for (const answer of [400, 401, 403, 404, 405, 409, 415, 429, 500, 503, 200, 302]) {
       const registry = await startQuirky(t, {
