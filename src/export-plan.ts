@@ -10,7 +10,7 @@ import type { Source } from './oci/source.js';
 import { isOutage, Outages } from './outages.js';
 import { Planner, type PlannedImage, type PlanOptions, type PlanRequest } from './plan.js';
 import type { OnEvent } from './progress.js';
-import { forEachOf } from './slots.js';
+import { abortSoon, forEachOf } from './slots.js';
 
 /** Manifests looked up at a time: enough to hide a slow network, few enough for a registry's limits. */
 const planConcurrency = 8;
@@ -89,6 +89,7 @@ export async function lookUp(
     lenient: true,
     signal: run.signal,
   });
+  let soon: NodeJS.Timeout | undefined;
   const outages = new Outages();
   let resolved = 0;
   const work = async ([at, request]: ListEntry): Promise<void> => {
@@ -104,7 +105,7 @@ export async function lookUp(
       const isFatal = isAirliftError(error, 'interrupted', 'no-space', 'io') || signal?.aborted === true;
       if (!isFatal) outages.failed(registry, error);
       if (isFatal || (keepGoing !== true && isOutage(error))) {
-        run.abort(error);
+        soon ??= abortSoon(run, error);
         throw error;
       }
       const failed = { image, error: toPlainError(error) };
@@ -115,6 +116,7 @@ export async function lookUp(
   try {
     await forEachOf(entries, planConcurrency, work);
   } finally {
+    clearTimeout(soon);
     signal?.removeEventListener('abort', stop);
   }
 }

@@ -71,8 +71,16 @@ export async function forEachOf<T>(
   throw failures[0];
 }
 
+/** Milliseconds that what runs beside a failure has to end: a download that is nearly there was paid for. */
+const grace = 1000;
+
+/** Aborts after a short grace. */
+export function abortSoon(controller: AbortController, reason: unknown): NodeJS.Timeout {
+  return setTimeout(() => controller.abort(reason), grace);
+}
+
 /**
- * Runs `work` over all items beside each other, with one signal that links them: it is aborted with `signal`, and by the first
+ * Runs `work` over all items beside each other, with one signal that links them: it is aborted with `signal`, and soon after the first
  * failure, so that nobody goes on for nothing. Ends when all of them have ended.
  * @throws the first failure
  */
@@ -87,15 +95,17 @@ export async function allLinked<T, R>(
   signal?.addEventListener('abort', stop, { once: true });
   if (signal?.aborted === true) stop();
   let failure: { readonly error: unknown } | undefined;
+  let soon: NodeJS.Timeout | undefined;
   const results = await Promise.allSettled(
     [...items].map((item) =>
       work(item, link.signal).catch((error: unknown) => {
         failure ??= { error };
-        link.abort(new AirliftError('interrupted', 'something beside it failed'));
+        soon ??= abortSoon(link, new AirliftError('interrupted', 'something beside it failed'));
         throw error;
       }),
     ),
   );
+  clearTimeout(soon);
   signal?.removeEventListener('abort', stop);
   if (failure !== undefined) throw failure.error;
   return results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
