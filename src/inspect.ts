@@ -11,6 +11,8 @@ export interface InspectedImage {
   readonly original?: Digest | undefined;
   /** The manifest that this belongs to, where it came along as a signature or the like. */
   readonly companionOf?: Digest | undefined;
+  /** Signatures or other referrers belong to the publisher's index, where some platforms of that were left out. */
+  readonly hasReferrers?: boolean | undefined;
   readonly platforms: readonly PlatformSize[];
   /** Bytes of all that belongs to it, each blob once. */
   readonly size: number;
@@ -55,6 +57,7 @@ export async function inspect(path: string): Promise<Inspection> {
         mediaType: root.mediaType,
         original: original?.digest,
         companionOf,
+        ...(original !== undefined && { hasReferrers: reader.catalog.referrers(original.digest).length > 0 }),
         platforms: sizes.platforms(name),
         size: sizes.image(name),
       });

@@ -25,7 +25,9 @@ export interface VerifyReport {
   readonly size: number;
   /** Nothing was lost or changed. */
   readonly ok: boolean;
+  /** Names in the bundle, signatures under tags among them. */
   readonly images: number;
+  readonly signatures: number;
   /** Blobs that were found, manifests included, and their bytes; all of them were hashed. */
   readonly blobs: number;
   readonly blobBytes: number;

@@ -134,8 +134,8 @@ export class Evidence {
     return (this.#statements.size.get(id) as number | null | undefined) ?? undefined;
   }
 
-  /** Images, blobs that were found, and blobs left out. */
-  figures(): { images: number; blobs: number; blobBytes: number; leftOut: number } {
+  /** Images, those of them that are signatures under cosign's tags, blobs that were found, and blobs left out. */
+  figures(): { images: number; signatures: number; blobs: number; blobBytes: number; leftOut: number } {
     return this.#statements.figures.get() as ReturnType<Evidence['figures']>;
   }
 
@@ -227,7 +227,8 @@ function prepare(database: Database.Database) {
       .pluck(),
     size: database.prepare('SELECT size FROM blobs WHERE id = ?').pluck(),
     figures: database.prepare(
-      `SELECT (SELECT count(*) FROM images) AS images, count(position) AS blobs,
+      `SELECT (SELECT count(*) FROM images) AS images, (SELECT count(*) FROM images WHERE reference GLOB '*:sha256-*.sig'
+          OR reference GLOB '*:sha256-*.att' OR reference GLOB '*:sha256-*.sbom') AS signatures, count(position) AS blobs,
         coalesce(sum(iif(position IS NULL, 0, size)), 0) AS blobBytes, coalesce(sum(left_out), 0) AS leftOut FROM blobs`,
     ),
     settle: database.prepare('UPDATE blobs SET state = ? WHERE id = ?'),

@@ -6,6 +6,7 @@ import { interruptible } from './interrupt.js';
 import { printJson, printLine, printLines } from './print.js';
 import { progressView } from './progress.js';
 import { printFailed } from './publish-summary.js';
+import { countNames } from './signatures.js';
 
 type PreviewOptions = Omit<Parameters<typeof previewExport>[0], 'onEvent' | 'signal'>;
 
@@ -29,7 +30,7 @@ function printPreview(preview: ExportPreview): void {
   printLine('');
   const foreign = preview.foreign > 0 ? `; ${count(preview.foreign, 'foreign layer')} left out` : '';
   printLine(
-    `${count(preview.images.length, 'image')}, ${count(preview.blobs, 'blob')}, ${formatBytes(preview.bytes)} to fetch${foreign}`,
+    `${countNames(preview.images.map(({ image }) => image))}, ${count(preview.blobs, 'blob')}, ${formatBytes(preview.bytes)} to fetch${foreign}`,
   );
   for (const { registry, manifests, others, blobs, remaining, limit } of preview.requests) {
     const left =

@@ -1,18 +1,19 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { exportImages, type ExportSummary } from '../index.js';
+import { exportImages, inspect, type ExportSummary } from '../index.js';
 import { creationTime } from './environment.js';
 import { exitCodes } from './exit-codes.js';
 import { runPreview } from './export-preview.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf } from './access.js';
 import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';
-import { count, formatBytes, formatDuration } from './format.js';
+import { formatBytes, formatDuration } from './format.js';
 import { relaxHeap } from './heap.js';
 import { interruptible } from './interrupt.js';
 import { imagesOf, imageFlags, readLists, referencesPositional, registriesIn } from './images.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
 import { printFailed } from './publish-summary.js';
+import { countNames, notesOnSignatures } from './signatures.js';
 import { hooksOf } from './trace.js';
 
 const flags = {
@@ -59,15 +60,17 @@ const flags = {
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { references?: string[] }>;
 
-function printSummary(summary: ExportSummary, milliseconds: number): void {
+async function printSummary(summary: ExportSummary, milliseconds: number): Promise<void> {
+  const inspection = await inspect(summary.path);
   const platforms = summary.platforms.length > 0 ? ` (${summary.platforms.join(', ')})` : '';
   const resumed =
     summary.resumedBytes > 0 ? `, ${formatBytes(summary.resumedBytes)} were there from before` : '';
   printLine(
-    `exported ${count(summary.images, 'image')}${platforms} to ${summary.path}: ${formatBytes(summary.size)}, ` +
+    `exported ${countNames(inspection.images.map(({ reference }) => reference))}${platforms} to ${summary.path}: ${formatBytes(summary.size)}, ` +
       `${formatBytes(summary.fetchedBytes)} of blobs fetched in ${formatDuration(milliseconds)}${resumed}`,
   );
   printFailed(summary.failed);
+  notesOnSignatures(inspection).forEach(printLine);
   printLine(`next: airlift verify ${summary.path}`);
 }
 
@@ -120,7 +123,7 @@ async function run(args: Arguments): Promise<void> {
     );
     view.stop();
     if (args.json) printJson({ event: 'done', ...summary, milliseconds: Date.now() - started });
-    else printSummary(summary, Date.now() - started);
+    else await printSummary(summary, Date.now() - started);
     if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
   } finally {
     view.stop();

@@ -4,6 +4,7 @@ import { standardInputName, withBundle } from './bundle-input.js';
 import { dash } from './dash.js';
 import { count, formatBytes, formatTable } from './format.js';
 import { interruptible } from './interrupt.js';
+import { countNames, notesOnSignatures } from './signatures.js';
 import { printJson, printLine, printLines } from './print.js';
 
 const flags = {
@@ -37,9 +38,10 @@ async function run(args: Arguments): Promise<void> {
       : '';
   printLine('');
   printLine(
-    `${inspection.bundle}: ${count(inspection.images.length, 'image')}, ${count(inspection.blobs, 'blob')}, ` +
+    `${inspection.bundle}: ${countNames(inspection.images.map(({ reference }) => reference))}, ${count(inspection.blobs, 'blob')}, ` +
       `${formatBytes(inspection.size)} in all${shared}${leftOut}, made ${inspection.created}`,
   );
+  notesOnSignatures(inspection).forEach(printLine);
 }
 
 /** `airlift inspect <bundle>` */

@@ -4,6 +4,7 @@ import type { ImportedImage } from '../import.js';
 import { exitCodes } from './exit-codes.js';
 import type { OutputArguments } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
+import { countNames } from './signatures.js';
 import { printJson, printLine } from './print.js';
 
 /** One name at the site, and what became of it. */
@@ -23,13 +24,19 @@ function printPublished(
   milliseconds: number,
 ): void {
   for (const { target, digest, outcome } of results) printLine(`${outcome}: ${target} ${digest}`);
-  for (const pin of summary.lostPins)
-    printLine(`not kept: ${pin} (the registry takes no index whose other platforms are missing)`);
+  if (summary.lostPins.length > 0) {
+    printLine(
+      'not kept: the registry takes no index whose other platforms are missing, so that pulling by these digests, and cosign verify of them, fails:',
+    );
+    for (const pin of summary.lostPins) printLine(`  ${pin}`);
+    printLine('  hint: pull by tag, or export all platforms (without --platform) to keep the digests');
+  }
   printFailed(summary.failed);
+  const changed = results.filter(({ outcome }) => outcome !== 'skipped').map(({ target }) => target);
   const skipped =
     summary.skippedImages > 0 ? `, ${count(summary.skippedImages, 'tag')} left as they were` : '';
   printLine(
-    `${done} ${count(summary.images, 'image')} to ${summary.target} in ${formatDuration(milliseconds)}: ` +
+    `${done} ${countNames(changed)} to ${summary.target} in ${formatDuration(milliseconds)}: ` +
       `${count(summary.uploadedBlobs, 'blob')} sent (${formatBytes(summary.uploadedBytes)}), ${summary.mountedBlobs} mounted, ` +
       `${summary.existingBlobs} there before${skipped}`,
   );

@@ -13,6 +13,12 @@ const flags = { ...outputFlags } as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle: string }>;
 
+/** As every command counts them. */
+function countVerified({ images, signatures }: VerifyReport): string {
+  const asked = count(images - signatures, 'image');
+  return signatures === 0 ? asked : `${asked} and ${count(signatures, 'signature')}`;
+}
+
 function printReport(report: VerifyReport, milliseconds: number): void {
   for (const { thing, detail, images } of report.problems) {
     printLine(`damaged: ${thing}: ${detail}`);
@@ -20,7 +26,7 @@ function printReport(report: VerifyReport, milliseconds: number): void {
       printLine(`  breaks ${reference}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`);
     }
   }
-  const what = `${count(report.images, 'image')}, ${count(report.blobs, 'blob')}, ${formatBytes(report.blobBytes)}`;
+  const what = `${countVerified(report)}, ${count(report.blobs, 'blob')}, ${formatBytes(report.blobBytes)}`;
   if (report.ok) {
     printLine(
       `verified ${report.bundle}: ${what} in ${formatDuration(milliseconds)}, nothing lost or changed`,
