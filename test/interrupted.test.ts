@@ -118,7 +118,7 @@ test(
   },
 );
 
-test('verify refuses a wrong number of jobs instead of waiting for ever', async (t) => {
+test('verify refuses a wrong number of jobs, and a wrong option of import leaves no file open', async (t) => {
   const image = smallImage('verified');
   const held = [image.layer, image.config, image.manifest, image.index];
   const server = await startOddServer(t, (request, response, url) => {
@@ -138,6 +138,12 @@ test('verify refuses a wrong number of jobs instead of waiting for ever', async 
   await exportImages({ images: [{ reference }], output, created: new Date(0), registry: {} });
   for (const jobs of [0, -1, NaN]) await assert.rejects(verify(output, { jobs }), { code: 'usage' });
   assert.equal((await verify(output, { jobs: 1 })).ok, true);
+  // What a wrong option ends after the inputs are open is closed as well.
+  const registry = { proxy: { https: 'socks5://proxy.test' } };
+  await assert.rejects(importImages({ inputs: [output], to: { registry: 'r.test' }, registry }), {
+    code: 'usage',
+  });
+  if (process.platform === 'linux') assert.equal(openBelow(output), 0);
 });
 
 test('a last flush of marks that failed is told by what failed, not by what is missing', async () => {
