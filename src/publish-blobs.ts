@@ -12,7 +12,14 @@ import { whileOpening } from './opening.js';
 import { Slots } from './slots.js';
 
 /** A registry that content can be pushed to and read back from. */
-export type Site = Source & Target;
+export type Site = Source &
+  Target & {
+    /** The tags of a repository, where the site can list them. */
+    tags?(
+      repository: Repository,
+      options?: { readonly signal?: AbortSignal | undefined },
+    ): AsyncIterable<string>;
+  };
 
 export interface BlobOptions {
   /** Blobs on their way at a time. */

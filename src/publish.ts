@@ -3,7 +3,7 @@ import { mergeWithTag } from './merge-tag.js';
 import type { ComposedIndex } from './oci/compose.js';
 import type { Descriptor } from './oci/descriptor.js';
 import { digestOf, type Digest } from './oci/digest.js';
-import { isNo, isRefusedReading, isWithheld } from './oci/guess.js';
+import { isNo, isRefusedReading, isWithheld, verdictOf } from './oci/guess.js';
 import { platformName } from './oci/index-child.js';
 import { isForeignLayer } from './oci/media-types.js';
 import { readContent, readManifest } from './oci/read.js';
@@ -305,6 +305,19 @@ export class Publisher {
     return { root, original: undefined, manifests: new Set([tagged.digest]) };
   }
 
+  /** Whether the list of tags has a tag that the site does not show, so that it is not overwritten against the user's word. */
+  async #isListed(name: Reference): Promise<boolean> {
+    const { site } = this;
+    if (site.tags === undefined) return false;
+    try {
+      for await (const tag of site.tags(name, { signal: this.options.signal }))
+        if (tag === name.tag) return true;
+    } catch (error) {
+      if (verdictOf(error) !== 'absent') throw error;
+    }
+    return false;
+  }
+
   /** @throws AirliftError `exists` where the site withholds what it must be compared with */
   async #current(name: Reference, tagged: Descriptor): Promise<Descriptor | undefined> {
     if (name.tag === undefined) return undefined;
@@ -313,9 +326,12 @@ export class Publisher {
       return await this.site.resolve(tagOnly, { signal: this.options.signal, isGuess: true });
     } catch (error) {
       if (!isAirliftError(error, 'not-found')) throw error;
-      if (!isWithheld(error.status) || this.options.onExistingTag === 'overwrite') return undefined;
-      // A rerun, before the image was scanned.
-      if (await this.site.exists(name, tagged, { signal: this.options.signal })) return tagged;
+      if (this.options.onExistingTag === 'overwrite') return undefined;
+      if (isWithheld(error.status)) {
+        // A rerun, before the image was scanned.
+        if (await this.site.exists(name, tagged, { signal: this.options.signal })) return tagged;
+      } else if (error.status === undefined || error.status === 404 || !(await this.#isListed(name)))
+        return undefined;
       throw new AirliftError(
         'exists',
         `publish ${formatReference(name)}: the tag is taken, and the registry does not show by what (${error.status})`,

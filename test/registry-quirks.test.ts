@@ -13,6 +13,7 @@ import { verify } from '../src/verify.js';
 import { airlift } from './support/airlift.js';
 import { companionsOf, multiPlatform, singlePlatform, type NamedImage } from './support/image-sets.js';
 import { indexOf } from './support/images.js';
+import { isAirliftError } from '../src/errors.js';
 import { pushImage } from './support/push-image.js';
 import { askRegistry } from './support/registry-http.js';
 import { serveStore } from './support/serve-store.js';
@@ -287,6 +288,22 @@ describe('registries with quirks', () => {
         codes: [1],
       });
       if (status !== 404) assert.match(refused.stderr, /hint: .*airlift login/);
+    }
+  });
+
+  test('a tag that is there and not shown (401, 403) is not overwritten where this was not asked for', async (t) => {
+    for (const status of [401, 403]) {
+      const registry = await startQuirky(t, {
+        before: ({ kind, method, name }) =>
+          kind === 'manifests' && method !== 'PUT' && name === '1' ? fault(status, 'DENIED') : undefined,
+      });
+      const other = singlePlatform('linux/arm64', { name: 'there before' });
+      await pushImage(registry.plain, 'acme/app', '1', other);
+      for (const onExistingTag of ['error', 'skip', 'merge'] as const)
+        await assert.rejects(importing(signedBundle, registry.host, { onExistingTag }), (error) =>
+          isAirliftError(error, 'exists'),
+        );
+      assert.equal(await digestOf(registry.plain, 'acme/app', '1'), other.root.digest);
     }
   });
 
