@@ -1,6 +1,7 @@
 import { checkInterrupted } from './errors.js';
 import { writerSink } from './bundle-sink.js';
 import { BundleFile } from './bundle/file.js';
+import { sumsDigest } from './bundle/sums-digest.js';
 import { BundleWriter } from './bundle/writer.js';
 import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
 import { subjectOfTag } from './oci/companion-tag.js';
@@ -28,6 +29,8 @@ export interface BundleArchivesSummary {
   readonly images: number;
   readonly platforms: readonly string[];
   readonly blobs: number;
+  /** The digest of the bundle's `SHA256SUMS`. */
+  readonly sums: Digest;
 }
 
 /** An image that a bundle or an archive would hold. */
@@ -128,10 +131,12 @@ export async function bundleArchives(options: BundleArchivesOptions): Promise<Bu
       await copyBlobs(inputs, writer, options);
       const platforms = writer.platforms();
       await writer.finish();
-      return { path, size, images, platforms, blobs };
+      return { path, size, images, platforms, blobs, sums: await sumsDigest(path) };
     } finally {
       await writer.close();
     }
+  } catch (error) {
+    throw (await inputs.explain?.(error)) ?? error;
   } finally {
     await inputs.close();
   }

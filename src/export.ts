@@ -1,3 +1,4 @@
+import { sumsDigest } from './bundle/sums-digest.js';
 import { BundleWriter } from './bundle/writer.js';
 import { AirliftError, fromPlainError, isAirliftError } from './errors.js';
 import { downloadBlobs, type Downloaded } from './export-download.js';
@@ -7,7 +8,7 @@ import { writeLock } from './export-lock.js';
 import { planImages, planOptionsOf, tellFailed } from './export-plan.js';
 import type { FailedImage } from './failed-images.js';
 import { formatLock } from './lists/lock.js';
-import { digestOf } from './oci/digest.js';
+import { digestOf, type Digest } from './oci/digest.js';
 import { formatPlatform, type Platform } from './oci/platform.js';
 import { formatReference } from './oci/reference.js';
 import { isOutage } from './outages.js';
@@ -57,6 +58,8 @@ export interface ExportSummary {
   /** Bytes that an interrupted run had left. */
   readonly resumedBytes: number;
   readonly failed: readonly FailedImage[];
+  /** The digest of the bundle's `SHA256SUMS`: whoever gets the bundle compares it with what `verify` prints. */
+  readonly sums: Digest;
 }
 
 function formatRequest({ reference, platforms, pinned, referrers }: PlanRequest): string {
@@ -184,7 +187,7 @@ export async function exportImages(options: ExportOptions): Promise<ExportSummar
       failed: writer.failures().map(({ image, error }) => ({ image, error })),
     };
     await writer.finish();
-    return summary;
+    return { ...summary, sums: await sumsDigest(options.output) };
   } catch (error) {
     throw explained(error, options);
   } finally {

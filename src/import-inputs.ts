@@ -6,6 +6,7 @@ import { openLayerMemory } from './archive/layer-memory.js';
 import type { ManifestFormat } from './archive/layer-store.js';
 import { NameRules } from './archive/name-rules.js';
 import { openArchive } from './archive/open.js';
+import { checkFront, orDamage } from './bundle/check-front.js';
 import { BundleFile } from './bundle/file.js';
 import { looksLikeBundle } from './bundle/head.js';
 import { BundleReader } from './bundle/reader.js';
@@ -55,6 +56,8 @@ export interface Inputs {
   readonly content?: { readonly blobs: number; readonly bytes: number } | undefined;
   /** Whether the content of a foreign layer is there. */
   hasForeign(digest: Digest): boolean;
+  /** The error to tell instead of one that damage of the input is behind. */
+  explain?(error: unknown): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -71,11 +74,7 @@ async function isBundle(path: string): Promise<boolean> {
 }
 
 /** A bundle among archives: its signatures and other referrers are found by its catalog. */
-async function bundleAsArchive(path: string, archive: Archive): Promise<Archive> {
-  const reader = await BundleReader.open(path).catch(async (error: unknown) => {
-    await archive.close();
-    throw error;
-  });
+function bundleAsArchive(reader: BundleReader, archive: Archive): Archive {
   return {
     shape: archive.shape,
     file: archive.file,
@@ -105,8 +104,20 @@ async function nothingIn(inputs: readonly string[]): Promise<AirliftError> {
   );
 }
 
-async function openBundle(path: string): Promise<Inputs> {
+/** Opens a bundle whose head and manifests are found right. */
+async function openChecked(path: string, signal: AbortSignal | undefined): Promise<BundleReader> {
   const reader = await BundleReader.open(path);
+  try {
+    await checkFront(reader, signal);
+    return reader;
+  } catch (error) {
+    await reader.close();
+    throw error;
+  }
+}
+
+async function openBundle(path: string, signal: AbortSignal | undefined): Promise<Inputs> {
+  const reader = await openChecked(path, signal);
   try {
     if (reader.counts().images === 0) throw await nothingIn([path]);
     return inputsOfBundle(reader);
@@ -123,6 +134,7 @@ function inputsOfBundle(reader: BundleReader): Inputs {
     count: reader.counts().images,
     content: reader.catalog.content(),
     hasForeign: (digest) => reader.position(digest) !== undefined,
+    explain: (error) => orDamage(reader, error),
     close: () => reader.close(),
   };
 }
@@ -142,9 +154,15 @@ async function openAll(options: InputOptions, nameRules: NameRules | undefined):
       onEvent?.({ event: 'reading', file: path });
       const platform = platforms?.get(path);
       const known = { platform, nameRules, layerMemory: memory };
-      const archive = await openArchive(path, { ...reading, ...known, warn, signal });
-      open.push(archive);
-      if (await isBundle(path)) open.push(await bundleAsArchive(path, open.pop() ?? archive));
+      // A bundle that is damaged says so before it is read as an archive.
+      const reader = (await isBundle(path)) ? await openChecked(path, signal) : undefined;
+      try {
+        const archive = await openArchive(path, { ...reading, ...known, warn, signal });
+        open.push(reader === undefined ? archive : bundleAsArchive(reader, archive));
+      } catch (error) {
+        await reader?.close();
+        throw error;
+      }
     }
     return open;
   } catch (error) {
@@ -163,7 +181,8 @@ export async function openInputs(options: InputOptions): Promise<Inputs> {
   const { archives = {}, onEvent, signal } = options;
   const { mergeNames = [] } = archives;
   const nameRules = mergeNames.length === 0 ? undefined : new NameRules(mergeNames);
-  if (others.length === 0 && nameRules === undefined && (await isBundle(first))) return openBundle(first);
+  if (others.length === 0 && nameRules === undefined && (await isBundle(first)))
+    return openBundle(first, signal);
   const open = await openAll(options, nameRules);
   try {
     const { images, source } = await mergeArchives(open, {

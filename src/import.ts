@@ -148,9 +148,10 @@ class Importing {
       await this.#publish(image);
     } catch (error) {
       if (signal?.aborted === true) throw interruption('import', signal);
-      if (keepGoing !== true) throw error;
+      const told = (await this.inputs.explain?.(error)) ?? error;
+      if (keepGoing !== true) throw told;
       const from = formatReference(image.reference);
-      const plain = toPlainError(error);
+      const plain = toPlainError(told);
       this.#failed.push({ image: from, error: plain });
       onEvent?.({ event: 'image-failed', image: from, message: plain.message, hint: plain.hint });
     }

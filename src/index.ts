@@ -30,6 +30,7 @@ export { expandTags, type ExpandOptions } from './expand-tags.js';
 export { placeOf, type ImageList, type ListedReference } from './lists/listed.js';
 export { formatRerun, type RerunImage } from './lists/rerun.js';
 export { readRegistriesYaml } from './registries-yaml.js';
+export { refuseDirectory } from './bundle/output-name.js';
 export { subjectOfTag } from './oci/companion-tag.js';
 export { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 export type { OnEvent, ProgressEvent } from './progress.js';

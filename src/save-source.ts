@@ -36,6 +36,8 @@ export interface SaveSource {
   readonly images: Iterable<SourceImage>;
   /** Whether the content of a foreign layer is there. */
   hasForeign(digest: Digest): boolean;
+  /** The error to tell instead of one that damage of the input is behind. */
+  explain?(error: unknown): Promise<unknown>;
   close(): Promise<void>;
 }
 

@@ -7,6 +7,7 @@ import type { Compression } from './archive/compression.js';
 import { DirectoryWriter } from './archive/directory-writer.js';
 import type { EntryWriter } from './archive/entry-writer.js';
 import { TarWriter } from './archive/tar-writer.js';
+import { refuseDirectory } from './bundle/output-name.js';
 import { makeDirectory as makePath } from './directories.js';
 import { AirliftError, messageOf, systemCodeOf } from './errors.js';
 import { formatPlatform, type Platform } from './oci/platform.js';
@@ -82,6 +83,7 @@ async function checkFree(path: string, options: SaveOptions): Promise<void> {
   const there = await found(path);
   const isReplaced = options.force === true && there === 'other' && options.format !== 'oci-layout';
   if (there === undefined || isReplaced) return;
+  if (options.format !== 'oci-layout') await refuseDirectory(path, '-o', 'images.tar');
   throw new AirliftError('exists', `write ${path}: it is there already`, {
     hint: there === 'other' && options.format !== 'oci-layout' ? '--force replaces it' : 'remove it first',
   });
@@ -228,6 +230,8 @@ export async function saveImages(options: SaveOptions): Promise<SaveSummary> {
   const source = await openSaveSource(fromOf(options), options);
   try {
     return { format, files: await saveAll(jobOf(source, options), options) };
+  } catch (error) {
+    throw (await source.explain?.(error)) ?? error;
   } finally {
     await source.close();
   }

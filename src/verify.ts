@@ -10,6 +10,8 @@ import { checkSums } from './bundle/check-sums.js';
 import { EntryReader } from './bundle/entry-reader.js';
 import { Evidence, type Problem } from './bundle/evidence.js';
 import { BundleFile } from './bundle/file.js';
+import { sumsDigestOf } from './bundle/sums-digest.js';
+import type { Digest } from './oci/digest.js';
 
 export interface VerifyOptions {
   /** Worker threads that read and hash; `min(2, cores)` by default. */
@@ -33,6 +35,8 @@ export interface VerifyReport {
   readonly blobBytes: number;
   /** Blobs that the bundle does not carry because the site has them. */
   readonly leftOut: number;
+  /** The digest of `SHA256SUMS`; missing where the bundle lacks that. It stands for the bundle only where `ok`. */
+  readonly sums: Digest | undefined;
   readonly problems: readonly Problem[];
 }
 
@@ -47,7 +51,8 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
   const evidence = new Evidence();
   try {
     const reader = new EntryReader(file);
-    const { catalog, ...head } = await checkHead(reader, evidence);
+    const checked = await checkHead(reader, evidence);
+    const { catalog, ...head } = checked;
     try {
       if (catalog === undefined) await surveyArchive(reader, head, evidence);
       else {
@@ -68,7 +73,8 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
     }
     const problems = [...evidence.problems()];
     const { size } = await file.stat();
-    return { bundle: path, size, ok: problems.length === 0, ...evidence.figures(), problems };
+    const sums = await sumsDigestOf(file, checked);
+    return { bundle: path, size, ok: problems.length === 0, ...evidence.figures(), sums, problems };
   } finally {
     evidence.close();
     await file.close();

@@ -2,6 +2,7 @@ import { AirliftError } from '../errors.js';
 import { EntryReader, type TarEntry } from './entry-reader.js';
 import type { BundleFile } from './file.js';
 import { entryNames, headLimits } from './format.js';
+import { survey } from './survey.js';
 
 /** The entries before the first blob. */
 export interface Head {
@@ -9,6 +10,9 @@ export interface Head {
   /** Byte at which the first blob's header begins: what offsets in the catalog count from. */
   readonly start: number;
 }
+
+/** How far behind a damaged header a catalog is looked for (bytes). */
+const searchLimit = 64 * 1024 * 1024;
 
 const compressions: readonly (readonly [magic: string, name: string])[] = [
   ['1f8b', 'gzip'],
@@ -94,8 +98,22 @@ export async function looksLikeBundle(file: BundleFile): Promise<boolean> {
   let position = 0;
   for (const want of [entryNames.layout, entryNames.index, entryNames.catalog]) {
     const entry = await reader.at(position);
-    if (typeof entry === 'string' || entry.name !== want) return false;
+    if (typeof entry === 'string') return await hasCatalog(reader, position);
+    if (entry.name !== want) return false;
     position = entry.end;
   }
   return true;
+}
+
+/** Whether a catalog is to be found behind a header that is damaged. */
+async function hasCatalog(reader: EntryReader, damaged: number): Promise<boolean> {
+  // What does not even begin as a layout does is no tar archive, as a rule.
+  const second = damaged === 0 ? await reader.at(1024) : undefined;
+  if (damaged === 0 && (typeof second !== 'object' || second.name !== entryNames.index)) return false;
+  for await (const step of survey(reader, damaged, searchLimit)) {
+    if (step.what !== 'entry') continue;
+    if (step.entry.name.startsWith('blobs/')) return false;
+    if (step.entry.name.startsWith('airlift/')) return true;
+  }
+  return false;
 }

@@ -1,7 +1,7 @@
 import { closeSync, constants, existsSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
-import { lstat, open } from 'node:fs/promises';
+import { lstat, open, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { AirliftError, isAirliftError, systemCodeOf } from '../errors.js';
 import { noFollow } from './file.js';
 import { ioError } from './io-error.js';
@@ -84,6 +84,24 @@ export async function refuseExisting(path: string): Promise<void> {
   }
   throw new AirliftError('exists', `write ${path}: it exists already`, {
     hint: '--force replaces it; or choose another name',
+  });
+}
+
+/**
+ * Refuses a directory where a file is to be written, before anything is fetched for it.
+ * @param flag the flag that named it, for the hint
+ * @throws AirliftError `usage` that names a file to use
+ */
+export async function refuseDirectory(path: string, flag: string, example: string): Promise<void> {
+  const isDirectory =
+    /[/\\]$/.test(path) ||
+    (await stat(path).then(
+      (found) => found.isDirectory(),
+      () => false,
+    ));
+  if (!isDirectory) return;
+  throw new AirliftError('usage', `write ${path}: a directory; want a file`, {
+    hint: `name a file in it: ${flag} ${join(path, example)}`,
   });
 }
 

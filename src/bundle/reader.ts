@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
-import { AirliftError, checkInterrupted } from '../errors.js';
+import { AirliftError, checkInterrupted, messageOf } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
-import { algorithmOf, digestOf, type Digest } from '../oci/digest.js';
+import { algorithmOf, digestOf, isDigest, Verifier, type Digest } from '../oci/digest.js';
 import { maxManifestSize, parseManifest } from '../oci/manifest.js';
 import { formatReference, type Reference, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
@@ -9,6 +9,19 @@ import { Catalog, type BundleBlob, type BundleCounts, type BundleImage } from '.
 import { BundleFile } from './file.js';
 import { damagedHint, readHead, type Head } from './head.js';
 import { endLength } from './tar.js';
+
+/** @throws AirliftError `damaged` where anything but the two blocks of zeros stands behind the last blob */
+async function refuseTail(file: BundleFile, size: number, want: number): Promise<void> {
+  const end = await file.read(want - endLength, endLength);
+  const happened =
+    size > want
+      ? `bytes behind its end; got ${size} bytes, want ${want}`
+      : end.every((byte) => byte === 0)
+        ? undefined
+        : 'the blocks that end it are not zeros';
+  if (happened !== undefined)
+    throw new AirliftError('damaged', `open ${file.path}: ${happened}`, { hint: damagedHint });
+}
 
 /** Reads a bundle by its catalog. What `fetch` gives is to be checked by whoever reads it, as from any Source. */
 export class BundleReader implements Source {
@@ -38,6 +51,7 @@ export class BundleReader implements Source {
           hint: damagedHint,
         });
       }
+      await refuseTail(file, size, want);
       return new BundleReader(file, head, catalog, size);
     } catch (error) {
       catalog?.close();
@@ -118,6 +132,21 @@ export class BundleReader implements Source {
         hint: damagedHint,
       },
     );
+  }
+
+  /** What is wrong with the content of a blob that the bundle carries; undefined where nothing is. */
+  async damageOf(name: string): Promise<string | undefined> {
+    const blob = isDigest(name) ? this.catalog.blob(name) : undefined;
+    if (blob?.offset === undefined) return undefined;
+    const verifier = new Verifier(blob.digest, blob.size);
+    try {
+      const content = this.file.stream(this.head.start + blob.offset, blob.size);
+      for await (const chunk of content as AsyncIterable<Buffer>) verifier.update(chunk);
+      verifier.end();
+      return undefined;
+    } catch (error) {
+      return messageOf(error);
+    }
   }
 
   async *referrers(_repository: Repository, digest: Digest): AsyncIterable<Descriptor> {

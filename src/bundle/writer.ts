@@ -18,7 +18,14 @@ import { journalError } from './journal-database.js';
 import { Journal } from './journal.js';
 import type { Layout, LayoutSummary } from './layout.js';
 import { Marks } from './marks.js';
-import { hasJournal, openJournal, refuseExisting, syncDirectory, tidy } from './output-name.js';
+import {
+  hasJournal,
+  openJournal,
+  refuseDirectory,
+  refuseExisting,
+  syncDirectory,
+  tidy,
+} from './output-name.js';
 import type { BundleOptions } from './options.js';
 import { pendingBlobs, pendingFigures, type PendingBlob } from './pending.js';
 import type { BlobNode, EdgeRole, LeftOut, ManifestNode } from './planned.js';
@@ -76,6 +83,7 @@ export class BundleWriter {
    * interrupted run was asked for something else, `no-space` where that one no longer fits, `interrupted`, `io`
    */
   static async open(path: string, options: BundleOptions): Promise<BundleWriter> {
+    await refuseDirectory(path, '-o', 'site.tar');
     const seconds = Math.floor(options.created.getTime() / 1000);
     if (!isTarTime(seconds)) {
       throw new AirliftError('usage', `write ${path}: ${seconds} is no time that tar can hold`, {

@@ -1,6 +1,6 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { exportImages, inspect, type ExportSummary } from '../index.js';
+import { exportImages, inspect, refuseDirectory, type ExportSummary } from '../index.js';
 import { creationTime } from './environment.js';
 import { exitCodes } from './exit-codes.js';
 import { runPreview } from './export-preview.js';
@@ -71,6 +71,8 @@ async function printSummary(summary: ExportSummary, milliseconds: number): Promi
   );
   printFailed(summary.failed);
   notesOnSignatures(inspection).forEach(printLine);
+  printLine(`digest of its SHA256SUMS: ${summary.sums}`);
+  printLine('send this digest to the site by another way than the bundle: verify prints it there');
   printLine(`next: airlift verify ${summary.path}`);
 }
 
@@ -90,6 +92,8 @@ function refuseUnclear({ output, dryRun, lock }: Arguments): void {
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
   refuseUnclear(args);
+  if (args.output !== undefined) await refuseDirectory(args.output, '-o', 'site.tar');
+  if (args.lock !== undefined) await refuseDirectory(args.lock, '--lock', 'site.lock');
   const list = await readLists(args);
   const registry = await registryOptionsOf(args, process.env, registriesIn(list));
   const images = await imagesOf('export', list, args, registry);

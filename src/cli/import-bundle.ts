@@ -31,6 +31,8 @@ export async function importIntoBundle(
       `wrote ${count(summary.images, 'image')}${platforms} to ${summary.path}: ${formatBytes(summary.size)} ` +
         `in ${formatDuration(milliseconds)}`,
     );
+    printLine(`digest of its SHA256SUMS: ${summary.sums}`);
+    printLine('send this digest to the site by another way than the bundle: verify prints it there');
     printLine(`next: airlift verify ${summary.path}`);
   } finally {
     view.stop();

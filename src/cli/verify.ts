@@ -31,6 +31,10 @@ function printReport(report: VerifyReport, milliseconds: number): void {
     printLine(
       `verified ${report.bundle}: ${what} in ${formatDuration(milliseconds)}, nothing lost or changed`,
     );
+    printLine(`digest of its SHA256SUMS: ${report.sums ?? 'none'}`);
+    printLine(
+      'compare it with the digest that the export printed: that proves who made the bundle, verify does not',
+    );
     const bundle = report.bundle === standardInputName ? 'BUNDLE' : report.bundle;
     printLine(`next: airlift import ${bundle} --to HOST[:PORT]`);
     return;

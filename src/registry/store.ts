@@ -1,7 +1,8 @@
 import { createReadStream } from 'node:fs';
-import { access, open, readFile, stat } from 'node:fs/promises';
+import { access, constants, open, readFile, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
-import { AirliftError } from '../errors.js';
+import { AirliftError, systemCodeOf } from '../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest, type Digest, type DigestAlgorithm } from '../oci/digest.js';
 import { parseJson } from '../oci/json.js';
@@ -23,6 +24,27 @@ import { Uploads } from './store-uploads.js';
 /** Bytes read at a time from a large blob. */
 const readSize = 512 * 1024;
 
+/** Refuses a store, or a place to make it in, that takes no files: a push would be the first to find out. */
+async function refuseReadOnly(directory: string): Promise<void> {
+  for (let place = resolve(directory); ; place = dirname(place)) {
+    try {
+      await access(place, constants.W_OK | constants.X_OK);
+      return;
+    } catch (cause) {
+      const code = systemCodeOf(cause);
+      if (code === 'ENOENT' && place !== dirname(place)) continue;
+      throw new AirliftError(
+        'io',
+        `open store ${directory}: cannot write to ${place} (${code ?? 'unknown'})`,
+        {
+          cause,
+          hint: 'name a directory that you may write to: airlift serve --store DIR',
+        },
+      );
+    }
+  }
+}
+
 /**
  * A registry's content in a directory (the layout is described at StoreLayout). Every file appears under its name whole or
  * not at all, so that a kill at any instant leaves no half blob; several processes may use one directory.
@@ -38,12 +60,13 @@ export class DirectoryStore implements ContentStore {
 
   /**
    * Opens a store. The directory is made with the first push; uploads that were left off a week ago are removed.
-   * @throws AirliftError `io` where it is no directory, or can't be read
+   * @throws AirliftError `io` where it is no directory, or cannot be read or written
    */
   static async open(directory: string): Promise<DirectoryStore> {
     const there = await ifPresent(stat(directory));
     if (there?.isDirectory() === false)
       throw new AirliftError('io', `open store ${directory}: not a directory`);
+    await refuseReadOnly(directory);
     const layout = new StoreLayout(directory);
     const uploads = new Uploads(layout);
     await uploads.removeStale();
