@@ -33,7 +33,9 @@ const streams: Readonly<Record<string, readonly string[]>> = {
 
 /** The name that help puts last: of `-o, --output` the second. */
 export function longName(name: string, { alias }: KnownFlags): string {
-  return [name, ...(alias[name] ?? [])].map(kebab).reduce((a, b) => (b.length > a.length ? b : a));
+  const same = Object.entries(alias).filter(([one, more]) => [one, ...more].map(kebab).includes(name));
+  const names = same.flatMap(([one, more]) => [one, ...more].map(kebab));
+  return [name, ...names].reduce((best, one) => (one.length > best.length ? one : best));
 }
 
 function refuse(name: string, problem: string, hint?: string): never {

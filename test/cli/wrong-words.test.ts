@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { isRegistry } from '../../src/oci/reference.js';
+import { airlift } from '../support/airlift.js';
+import { multiPlatform } from '../support/image-sets.js';
+import { needs } from '../support/peers.js';
+import { pushImage } from '../support/push-image.js';
+import { serveStore } from '../support/serve-store.js';
+import { temp } from '../support/temp.js';
+import { onTerminal } from '../support/terminal.js';
+
+test('a slip of the hand is answered with what was meant, in a line and a hint', async (t) => {
+  const dir = temp(t);
+  writeFileSync(join(dir, 'images.txt'), 'redis\n');
+  mkdirSync(join(dir, 'redis'));
+  const calls: readonly (readonly [string[], RegExp])[] = [
+    [
+      ['export', 'redis', '--platfrom', 'linux/amd64', '-o', 'x.tar'],
+      /no flag "--platfrom"\n +hint: --platform;/,
+    ],
+    [
+      ['export', 'redis', '-platform', 'linux/amd64', '-o', 'x.tar'],
+      /no flag "-platform"\n +hint: --platform;/,
+    ],
+    [['exprot'], /no command "exprot"\n +hint: airlift export;/],
+    [['index', 'craete'], /no command "craete"\n +hint: airlift index create;/],
+    [['import', 'x.tar', '--to'], /--to needs a value/],
+    [['serve', '--store'], /--store needs a value/],
+    [['import', 'x.tar', '--to', 'host.corp:99999'], /not a registry host/],
+    [['export', 'redis', '-o', '-'], /- \(a stream\) cannot be used for output/],
+    [['export', 'images.txt', '-o', 'x.tar'], /it is a file.*\n +hint: --images images\.txt/],
+    [['copy', './images.txt', '--to', 'host.corp'], /it is a file/],
+  ];
+  for (const [args, message] of calls) {
+    const { stderr } = await airlift(args, { codes: [2], cwd: dir });
+    assert.match(stderr, message, args.join(' '));
+    assert.ok(stderr.split('\n').length <= 4, stderr);
+  }
+  assert.equal(isRegistry('[:::1]:5000'), false);
+});
+
+test('a stray % in the user or password of a proxy is part of it', async (t) => {
+  const host = await serveStore(t);
+  for (const proxy of ['http://us%er:pass%word@127.0.0.1:1', 'http://user:100%@127.0.0.1:1']) {
+    const { stderr } = await airlift(['export', 'registry.example/a:1', '--dry-run', '--retries', '0'], {
+      codes: [1],
+      env: { HTTPS_PROXY: proxy, https_proxy: proxy },
+    });
+    assert.match(stderr, /proxy 127\.0\.0\.1:1 can't be reached/);
+    assert.doesNotMatch(stderr, /pass%word|100%/);
+  }
+  assert.ok(host);
+});
+
+test('--tls-verify=false leaves the scheme for nodes to what the registry really speaks', async (t) => {
+  const host = await serveStore(t);
+  await pushImage(host, 'team/app', '1', multiPlatform({ name: 'app', platforms: ['linux/amd64'] }));
+  const bundle = join(temp(t), 'site.tar');
+  const emit = join(temp(t), 'emit');
+  await airlift(['export', `${host}/team/app:1`, '-o', bundle]);
+  await airlift(['import', bundle, '--to', `${host}/again`, '--tls-verify=false', '--emit', emit]);
+  assert.match(readFileSync(join(emit, 'registries.yaml'), 'utf8'), new RegExp(`http://${host}`));
+});
+
+test('login shows its questions on the terminal', { skip: needs('python3') }, async (t) => {
+  const host = await serveStore(t);
+  const terminal = onTerminal(['login', host, '--authfile', join(temp(t), 'auth.json')]);
+  await terminal.until(/user name: (?!.*\u001b\[0?J)/);
+  terminal.type('me\r');
+  await terminal.until(/password: /);
+  terminal.type('secret\r');
+  const { code, shown } = await terminal.ended;
+  assert.equal(code, 0, shown);
+  assert.doesNotMatch(shown, /secret/);
+});
