@@ -2,13 +2,22 @@ import type { Readable } from 'node:stream';
 import type { BundleReader } from './bundle/reader.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
-import { formatReference, formatRepository, isRepositoryPath, type Reference } from './oci/reference.js';
+import {
+  dockerHubNames,
+  formatReference,
+  formatRepository,
+  isRepositoryPath,
+  type Reference,
+} from './oci/reference.js';
 import type { Image } from './oci/source.js';
 import type { ContentStore, Page, StoredBlob, StoredManifest } from './registry/store-content.js';
 import { takePage } from './registry/store-listing.js';
 
 /** Blobs that are smaller are read whole, and so checked before they are served. */
 const smallBlob = 64 * 1024;
+
+/** Bytes read at a time for one client: what a client that reads slowly holds in memory is a few times as much. */
+const streamChunk = 64 * 1024;
 
 /** What a tag points at, and whose it is: undefined where images of several registries want it. */
 interface Tagged {
@@ -45,8 +54,6 @@ export class BundleStore implements ContentStore {
   #addFullName(image: Image): void {
     const { reference, root } = image;
     const name = formatRepository(reference);
-    // A registry with a port has no place in a repository path.
-    if (!isRepositoryPath(name)) return;
     const tags = this.#tagsOf(name);
     // `name:tag` comes before `name:tag@digest`, whose tag is but a remark.
     if (reference.tag !== undefined && !tags.has(reference.tag))
@@ -68,8 +75,15 @@ export class BundleStore implements ContentStore {
   }
 
   repositories(page: Page): Promise<string[]> {
-    return Promise.resolve(takePage([...this.#repositories.keys()], page));
+    return Promise.resolve(takePage([...this.#repositories.keys()].filter(isRepositoryPath), page));
   }
+
+  /** The image of that registry and no other, whatever else has its path. A registry with a port is found by this alone. */
+  readonly mirror = (registry: string, repository: string): string | undefined => {
+    const host = dockerHubNames.includes(registry) ? 'docker.io' : registry;
+    const names = [`${host}/${repository}`, ...(repository.startsWith(`${host}/`) ? [repository] : [])];
+    return names.find((name) => this.#repositories.has(name));
+  };
 
   tags(repository: string, page: Page): Promise<string[] | undefined> {
     const tags = this.#repositories.get(repository);
@@ -100,7 +114,7 @@ export class BundleStore implements ContentStore {
     if (kind === 'index' || kind === 'manifest') return undefined;
     if (size >= smallBlob) {
       const read = (start: number, end: number): Promise<Readable> =>
-        Promise.resolve(reader.file.stream(position + start, end - start));
+        Promise.resolve(reader.file.stream(position + start, end - start, { chunkSize: streamChunk }));
       return { size, read };
     }
     const bytes = await reader.read(digest);

@@ -1,4 +1,6 @@
+import { stat } from 'node:fs/promises';
 import { BundleReader } from './bundle/reader.js';
+import { AirliftError } from './errors.js';
 import { createRegistryServer, type ContentStore, type ServerOptions } from './registry/server.js';
 import { DirectoryStore } from './registry/store.js';
 import { BundleStore } from './serve-bundle.js';
@@ -31,6 +33,13 @@ export interface Serving {
   readonly ambiguous: readonly string[];
   /** An image that is there, `repository:tag`, as something to try; undefined where there is none with a tag. */
   readonly example: string | undefined;
+  /**
+   * Rejects when it cannot go on: the bundle's file was replaced or changed while it was served. Every connection has been ended
+   * then. Pending as long as all is well.
+   */
+  readonly broken: Promise<never>;
+  /** Stops listening and waits until the downloads and uploads under way are done. */
+  drain(): Promise<void>;
   /** Stops listening and ends every connection. What was being uploaded can be gone on with later. */
   close(): Promise<void>;
 }
@@ -45,17 +54,65 @@ export async function serve(source: ServeSource, options: ServeOptions = {}): Pr
   const { host = '127.0.0.1', port = 5000, ...registry } = options;
   const opened = await open(source);
   const server = createRegistryServer(opened.store, registry);
+  let fail: (error: AirliftError) => void = () => undefined;
+  const broken = new Promise<never>((_, reject) => (fail = reject));
+  broken.catch(() => undefined);
+  const watch =
+    source.bundle === undefined
+      ? undefined
+      : await watchFile(source.bundle, (error) => {
+          void server.close().then(() => fail(error));
+        });
   const close = async (): Promise<void> => {
+    clearInterval(watch);
     await server.close();
     await opened.close();
   };
   try {
     const listening = await server.listen(host, port);
-    return { ...listening, ambiguous: opened.ambiguous, example: await exampleOf(opened.store), close };
+    return {
+      ...listening,
+      ambiguous: opened.ambiguous,
+      example: await exampleOf(opened.store),
+      broken,
+      drain: () => server.drain(),
+      close,
+    };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** Milliseconds between looks at the served file. */
+const watchInterval = 500;
+
+/** Looks whether a file is still the one that was opened. A file that was removed goes on to be read. */
+async function watchFile(path: string, onChange: (error: AirliftError) => void): Promise<NodeJS.Timeout> {
+  const identity = async (): Promise<string> => {
+    const { dev, ino, size, mtimeNs } = await stat(path, { bigint: true });
+    return [dev, ino, size, mtimeNs].join(' ');
+  };
+  const first = await identity();
+  const timer = setInterval(() => {
+    void identity().then(
+      (now) => {
+        if (now === first) return;
+        clearInterval(timer);
+        onChange(
+          new AirliftError(
+            'io',
+            `serve ${path}: another file took its place, or its content changed; stopped`,
+            {
+              hint: `airlift serve ${path}`,
+            },
+          ),
+        );
+      },
+      () => undefined,
+    );
+  }, watchInterval);
+  return timer;
 }
 
 interface OpenedSource {

@@ -15,7 +15,7 @@ import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { AirliftError } from '../errors.js';
 import { ioError } from './io-error.js';
-import { PositionedStream } from './positioned-stream.js';
+import { PositionedStream, type StreamOptions } from './positioned-stream.js';
 
 const calls = {
   close: promisify(close),
@@ -145,8 +145,8 @@ export class BundleFile {
   }
 
   /** Streams `length` bytes from `position` on in big chunks; ends early where the file does. */
-  stream(position: number, length: number, signal?: AbortSignal): Readable {
-    return new PositionedStream(this.path, this.#descriptor, position, length, signal);
+  stream(position: number, length: number, options?: StreamOptions): Readable {
+    return new PositionedStream(this.path, this.#descriptor, position, length, options);
   }
 
   /** Makes the file `size` bytes long; what is new is a hole. */

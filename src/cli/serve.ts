@@ -103,9 +103,12 @@ async function run(args: Arguments): Promise<void> {
       const { url, ambiguous } = serving;
       printJson({ event: 'listening', url, host: serving.host, port: serving.port, ...source, ambiguous });
     } else printStart(serving, source);
-    await interruptible(
-      (signal) => new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true })),
-    );
+    await interruptible(async (signal) => {
+      const interrupted = new Promise<void>((done) =>
+        signal.addEventListener('abort', () => done(), { once: true }),
+      );
+      await Promise.race([interrupted.then(() => serving.drain()), serving.broken]);
+    });
   } finally {
     await serving.close();
   }

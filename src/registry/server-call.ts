@@ -7,6 +7,8 @@ export interface ServerOptions {
   readonly allowSparse?: boolean | undefined;
   /** Whether it may listen on an address that other machines reach. There is no authentication. Default no. */
   readonly allowRemote?: boolean | undefined;
+  /** Milliseconds after which a client that takes no byte of an answer is dropped. Default 2 minutes. */
+  readonly stallTimeout?: number | undefined;
   /** Told of every request once it has been answered. */
   readonly onRequest?: ((entry: RequestEntry) => void) | undefined;
 }

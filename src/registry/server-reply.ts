@@ -64,8 +64,12 @@ export async function send(response: ServerResponse, reply: Reply, head: boolean
   if (body instanceof Readable) {
     response.writeHead(status, headers);
     if (!head) {
+      let sent = 0;
+      body.on('data', (chunk: Buffer) => (sent += chunk.length));
       await pipeline(body, response);
-      return Number(headers['Content-Length']);
+      // The client would wait for the rest of content that was cut under it.
+      if (sent < Number(headers['Content-Length'])) response.destroy();
+      return sent;
     }
     body.destroy();
   } else {

@@ -23,6 +23,8 @@ export type { ContentStore } from './store-content.js';
 
 /** Milliseconds without a byte after which a connection is given up: long, since a large upload is synced before its answer. */
 const idleTimeout = 10 * 60 * 1000;
+/** Milliseconds after which a client that takes no byte of an answer is dropped: longer than a node's slow disk takes a breath. */
+const stallTimeout = 2 * 60 * 1000;
 /** Milliseconds that a connection waits for its next request. */
 const keepAliveTimeout = 65 * 1000;
 /** Bytes of a refused request's body that are read, so that its client sees the answer, before the connection is cut. */
@@ -43,6 +45,8 @@ export interface RegistryServer {
    * @throws AirliftError `usage` where the address is not loopback and `allowRemote` is not set, `busy` where the port is taken, `io`
    */
   listen(host: string, port: number): Promise<Listening>;
+  /** Stops listening and waits until the requests under way are answered; those on open connections are the last. */
+  drain(): Promise<void>;
   /** Stops listening, ends every connection, and waits until the store is no longer in use. */
   close(): Promise<void>;
 }
@@ -63,6 +67,10 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
   server.keepAliveTimeout = keepAliveTimeout;
   return {
     listen: async (host, port) => await listen(server, host, port, options.allowRemote === true),
+    drain: async () => {
+      server.close();
+      while (underWay.size > 0) await Promise.all(underWay);
+    },
     close: async () => {
       await close(server);
       await Promise.all(underWay);
@@ -122,6 +130,7 @@ async function handle(
   }
   try {
     if (!request.complete) drain(request);
+    else request.socket.setTimeout(options.stallTimeout ?? stallTimeout);
     const bytes = await send(response, reply, method === 'HEAD');
     options.onRequest?.({ method, target, status: reply.status, bytes });
   } catch {
@@ -189,11 +198,21 @@ function handlersOf(route: Route, { push }: ContentStore): Partial<Record<string
 
 /**
  * Answers a request. A node that uses the registry as a mirror names the registry it stands for in `ns`: what is kept
- * under that name goes before what is not, so that one mirror can stand for several registries.
+ * under that name goes before what is not, so that one mirror can stand for several registries. A store that knows the registry
+ * of each of its images answers for that registry alone.
  */
 async function answer(call: Call, route: Route): Promise<Reply> {
   const mirrored = call.query.get('ns');
   if (mirrored !== null && 'repository' in route && (call.method === 'GET' || call.method === 'HEAD')) {
+    const { store, request } = call;
+    if (store.mirror !== undefined) {
+      // A node that calls this very server by its own name asks for what is here under that name.
+      if (mirrored === request.headers.host) return await answerAs(call, route);
+      const held = store.mirror(mirrored, route.repository);
+      if (held === undefined)
+        return refuse(404, 'NAME_UNKNOWN', `nothing here is called ${mirrored}/${route.repository}`);
+      return await answerAs(call, { ...route, repository: held });
+    }
     const repository = `${mirrored}/${route.repository}`;
     if (isRepositoryPath(repository)) {
       const reply = await answerAs(call, { ...route, repository });

@@ -48,6 +48,11 @@ export interface ContentStore {
   resolveTag(repository: string, tag: string): Promise<Digest | undefined>;
   manifest(repository: string, digest: Digest): Promise<StoredManifest | undefined>;
   blob(repository: string, digest: Digest): Promise<StoredBlob | undefined>;
+  /**
+   * The repository that holds what `registry` calls `repository`, for a store that knows where its images come from; undefined
+   * where it holds none of them. A store without this method is asked for both names.
+   */
+  readonly mirror?: ((registry: string, repository: string) => string | undefined) | undefined;
   /** What refers to `digest`, in an order that stays, beginning after the one of digest `after`. */
   referrers(repository: string, digest: Digest, after: string | undefined): AsyncIterable<Descriptor>;
   /** How content gets in; a store without it is read-only. */
