@@ -115,7 +115,9 @@ export class ReferrersFallback {
         manifests.get(call),
       );
       const list = parseReferrers(bytes, subject);
-      return list && { json: list.json, digests: list.entries.map(({ digest }) => digest) };
+      // A registry may refuse a list with malformed entries, and airlift repairs none: the list stays as it is.
+      if (list === undefined || list.skipped.length > 0) return undefined;
+      return { json: list.json, digests: list.entries.map(({ digest }) => digest) };
     } catch (error) {
       // Content that is not what it claims to be is no list either.
       if (isAirliftError(error, 'unsupported', 'digest-mismatch') || isOtherContent(error)) return undefined;

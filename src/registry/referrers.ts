@@ -1,8 +1,8 @@
-import { AirliftError } from '../errors.js';
-import type { Descriptor } from '../oci/descriptor.js';
+import { AirliftError, isAirliftError } from '../errors.js';
+import { parseDescriptor, type Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, hexOf, type Digest } from '../oci/digest.js';
 import { verdictOf } from '../oci/guess.js';
-import { parseDescriptors, parseJsonObject } from '../oci/manifest.js';
+import { parseJsonObject, refuseMore } from '../oci/manifest.js';
 import { isIndex, ociIndex } from '../oci/media-types.js';
 import { isUnknown } from '../oci/platform.js';
 import { isHtml } from './answers.js';
@@ -22,13 +22,15 @@ export function referrersTag(digest: Digest): string {
 export interface ReferrersList {
   readonly json: Record<string, unknown>;
   readonly entries: readonly Descriptor[];
+  /** Why entries that are no descriptors were skipped. */
+  readonly skipped: readonly string[];
 }
 
 /**
  * Reads a list of referrers, told by its content: registries label it in many ways.
  * @returns undefined where it is none: no JSON, the subject itself (GitLab resolves the tag `sha256-HEX` to the digest
  *   `sha256:HEX`), a manifest, or the index of an image, whose entries all have platforms
- * @throws AirliftError `registry` where an entry is malformed or a limit is exceeded
+ * @throws AirliftError `registry` where a limit is exceeded
  */
 export function parseReferrers(bytes: Uint8Array, subject: Digest): ReferrersList | undefined {
   const what = `referrers of ${subject}`;
@@ -46,15 +48,34 @@ export function parseReferrers(bytes: Uint8Array, subject: Digest): ReferrersLis
   const isOther = typeof mediaType === 'string' && mediaType !== '' && !isIndex(mediaType);
   if (isOther || 'config' in json || 'layers' in json || manifests === undefined) return undefined;
   if (manifests !== null && !Array.isArray(manifests)) return undefined;
-  let entries: Descriptor[];
+  const listed: readonly unknown[] = manifests ?? [];
+  const entries: Descriptor[] = [];
+  const skipped: string[] = [];
   try {
-    entries = parseDescriptors(manifests ?? [], what);
+    refuseMore(listed, what);
   } catch (error) {
     throw malformed(error);
   }
+  for (const [at, entry] of listed.entries()) {
+    try {
+      entries.push(parseDescriptor(entry, `${what}[${at}]`));
+    } catch (error) {
+      // One bad entry hides no good one.
+      if (!isAirliftError(error, 'input')) throw error;
+      skipped.push(error.message);
+    }
+  }
   const isOfImages = ({ platform }: Descriptor): boolean => platform !== undefined && !isUnknown(platform);
   if (entries.length > 0 && entries.every(isOfImages)) return undefined;
-  return { json, entries: entries.filter(({ digest }) => digest !== subject) };
+  return { json, entries: entries.filter(({ digest }) => digest !== subject), skipped };
+}
+
+/** Warns of the entries that were skipped. */
+function warnSkipped(client: RegistryClient, doing: string, { skipped }: ReferrersList): void {
+  const [first] = skipped;
+  if (first === undefined) return;
+  const what = skipped.length === 1 ? 'a malformed entry' : `${skipped.length} malformed entries, first`;
+  client.warn(`${doing}: skipped ${what}: ${first}`);
 }
 
 function malformed(error: unknown): unknown {
@@ -99,6 +120,7 @@ function askApi({ client, guesses }: ReferrersParts, call: ReferrersCall): Promi
       page.done === true || isHtml(page.value.answer) ? undefined : parseReferrers(page.value.bytes, digest);
     if (list === undefined)
       throw new AirliftError('not-found', `${doing}: the answer is no list of referrers`);
+    warnSkipped(client, doing, list);
     return { entries: list.entries, rest };
   });
 }
@@ -120,7 +142,7 @@ export async function hasReferrersApi(parts: ReferrersParts, call: ReferrersCall
 
 /** The entries under the fallback tag. @throws AirliftError `not-found` where there is no list */
 async function askTag(
-  { manifests, guesses }: ReferrersParts,
+  { client, manifests, guesses }: ReferrersParts,
   call: ReferrersCall,
 ): Promise<readonly Descriptor[]> {
   const { endpoint, digest, doing, signal } = call;
@@ -128,7 +150,10 @@ async function askTag(
   const { bytes } = await guesses.ask(endpoint, addressOf(endpoint, `manifests/${name}`), (patience) =>
     manifests.get({ endpoint, name, doing, signal, ...patience }),
   );
-  return parseReferrers(bytes, digest)?.entries ?? [];
+  const list = parseReferrers(bytes, digest);
+  if (list === undefined) return [];
+  warnSkipped(client, doing, list);
+  return list.entries;
 }
 
 /**
@@ -154,6 +179,7 @@ export async function* listReferrers(parts: ReferrersParts, call: ReferrersCall)
       const more = parseReferrers(bytes, call.digest);
       if (more === undefined)
         throw new AirliftError('registry', `${call.doing}: a later page is no list of referrers`);
+      warnSkipped(parts.client, call.doing, more);
       yield* more.entries;
     }
     return;

@@ -72,6 +72,27 @@ it('lists by the API, page by page', async (t) => {
   );
 });
 
+it('skips entries that are no descriptors, with a warning, and lists the others', async (t) => {
+  const good = ['1', '2'].map((each) => referrer(each).descriptor);
+  const bad = [{ mediaType: ociManifest, digest: 'sha256:short', size: 2 }, null];
+  const listed = { schemaVersion: 2, mediaType: ociIndex, manifests: [good[0], ...bad, good[1]] };
+  for (const byTag of [false, true]) {
+    const server = await startOddServer(t, (_request, response, url) => {
+      if (url.pathname.includes(byTag ? '/manifests/' : '/referrers/'))
+        sendJson(response, 200, listed, ociIndex);
+      else sendFault(response, 404, 'MANIFEST_UNKNOWN');
+    });
+    const { registry, warnings } = testClient(t);
+    const found = await list(registry, { registry: server.host, repository: 'a' }, subject.digest);
+    assert.deepEqual(
+      found.map(({ digest }) => digest),
+      good.map(({ digest }) => digest),
+    );
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0] ?? '', /: skipped 2 malformed entries, first: parse .*\[1\]: .*"sha256:short"$/);
+  }
+});
+
 it('ends pages that go in a circle or to another host', async (t) => {
   for (const next of ['', 'http://127.0.0.2:1/']) {
     const server = await startOddServer(t, (_request, response, url) => {
