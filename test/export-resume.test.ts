@@ -169,7 +169,8 @@ describe('an export that is stopped goes on where it was', () => {
   test('a second run on the same output is refused by the name of the first', async (t) => {
     const want = await undisturbed(t);
     const output = join(temp(t), 'site.tar');
-    proxy.use(slow);
+    // The first run cannot end before the second one has begun, however slow the machine is.
+    proxy.use({ fault: { do: 'stall', after: 500_000 }, method: 'GET', path: /\/blobs\// });
     const run = startAirlift(commandOf(output), { env });
     await passed(1_000_000);
     const second = await airlift(commandOf(output), { env, codes: [1] });
