@@ -1,6 +1,7 @@
-import { isAirliftError } from '../errors.js';
+import { AirliftError, isAirliftError } from '../errors.js';
 import { parseDescriptor, type Descriptor } from '../oci/descriptor.js';
 import { isDigest, type Digest } from '../oci/digest.js';
+import { listLimits } from '../oci/json.js';
 import { parseJsonObject } from '../oci/manifest.js';
 import { isIndex, isManifest } from '../oci/media-types.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
@@ -12,8 +13,8 @@ import type { Evidence } from './evidence.js';
 import type { BundleFile } from './file.js';
 import { entryNames } from './format.js';
 
-/** The most bytes of `index.json` that are taken: enough for 150,000 images. */
-const maxIndexSize = 64 * 1024 * 1024;
+/** Up to this size `index.json` is parsed, to say which image differs; a larger one is only compared with the catalog's bytes. */
+const parsedSize = 8 * 1024 * 1024;
 
 function platformText(platform: Platform | undefined): string | undefined {
   return platform === undefined ? undefined : formatPlatform(platform);
@@ -50,7 +51,8 @@ export async function checkIndexFile(
   catalog: Catalog | undefined,
   evidence: Evidence,
 ): Promise<void> {
-  if (entry === undefined) return;
+  // `checkHeadContent` compares every byte, in the same memory for any number of images.
+  if (entry === undefined || (catalog !== undefined && entry.size > parsedSize)) return;
   const roots = new Map<string, Descriptor>();
   try {
     for (const descriptor of await readIndexFile(file, entry)) {
@@ -71,8 +73,13 @@ export async function checkIndexFile(
 }
 
 async function readIndexFile(file: BundleFile, entry: TarEntry): Promise<Descriptor[]> {
-  const bytes = await file.read(entry.contentPosition, Math.min(entry.size, maxIndexSize));
-  const { manifests } = parseJsonObject(bytes, entryNames.index);
+  if (entry.size > listLimits.bytes)
+    throw new AirliftError(
+      'input',
+      `parse ${entryNames.index}: too large; got ${entry.size} bytes, want at most ${listLimits.bytes}`,
+    );
+  const bytes = await file.read(entry.contentPosition, entry.size);
+  const { manifests } = parseJsonObject(bytes, entryNames.index, listLimits);
   return (Array.isArray(manifests) ? manifests : []).map((item, at) =>
     parseDescriptor(item, `${entryNames.index} manifests[${at}]`),
   );
