@@ -4,6 +4,7 @@ import { createServer as createHttpServer } from 'node:http';
 import { createServer, connect, type AddressInfo, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer as createTlsServer } from 'node:tls';
 import { serve } from '../src/serve.js';
 import { airlift } from './support/airlift.js';
@@ -146,9 +147,10 @@ test('a registry that refuses connections for a while is waited for', async (t) 
   await new Promise((done) => holder.close(done));
   const output = join(temp(t), 'site.tar');
   const args = ['export', `127.0.0.1:${port}/acme/app:1`, '-o', output, '--retry-delay', '3s'];
-  const run = startAirlift(args, { env });
+  const run = startAirlift([...args, '--trace-requests'], { env });
   // The first try is refused; the registry is up before the second.
-  await new Promise((done) => setTimeout(done, 800));
+  for (const end = Date.now() + 30_000; !run.said().includes('connection refused'); await sleep(10))
+    assert.ok(Date.now() < end, `a connection is refused: ${run.said()}`);
   await listening(
     t,
     createServer((socket) => joinTo(socket, upstream)),

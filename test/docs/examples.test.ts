@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
+import { airliftPath, stateEnv } from '../support/airlift.js';
+import { docExamples, masked, type DocExample } from '../support/doc-examples.js';
+import { startFaultProxy, type FaultProxy } from '../support/faults.js';
+import { newHome } from '../support/home.js';
+import { assortment, multiPlatform, singlePlatform } from '../support/image-sets.js';
+import { pushImage } from '../support/push-image.js';
+import { savedMembers } from '../support/saved.js';
+import { serveStore } from '../support/serve-store.js';
+import { tarOf } from '../support/tar.js';
+import { temp, type Cleanup } from '../support/temp.js';
+
+/** Registries of the site in the documentation; all of them are one empty registry here. */
+const sites = ['registry.site:5000', '192.168.2.23:5000', 'site:5000'];
+
+interface Typed {
+  readonly lines: readonly string[];
+}
+
+/** Runs a line of the documentation in a shell, with `airlift` on PATH; both outputs in the order in which they come. */
+async function type(
+  command: string,
+  dir: string,
+  env: NodeJS.ProcessEnv,
+  stop?: () => Promise<void>,
+): Promise<Typed> {
+  const child = spawn('sh', ['-c', `exec 2>&1; ${command.includes('|') ? '' : 'exec '}${command}`], {
+    cwd: dir,
+    env: { ...process.env, ...stateEnv, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: 120_000,
+    killSignal: 'SIGKILL',
+  });
+  let text = '';
+  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  const ended = new Promise<void>((done) => child.once('close', () => done()));
+  if (stop !== undefined) {
+    await Promise.race([stop(), ended]);
+    child.kill('SIGINT');
+  }
+  await ended;
+  return { lines: text.trimEnd().split('\n') };
+}
+
+describe('examples in the documentation print what the program prints', () => {
+  const cleanups: (() => Promise<void> | void)[] = [];
+  const later: Cleanup = { after: (work) => void cleanups.push(work) };
+  const { env: home, dir: homeDir } = newHome(later);
+  const bin = temp(later);
+  let source: FaultProxy;
+
+  before(async () => {
+    const store = await serveStore(later);
+    const { web, pause, tools } = assortment();
+    for (const named of [web, pause, tools])
+      if (named !== undefined) await pushImage(store, named.repository, named.tag, named.image);
+    const large = { platforms: ['linux/amd64', 'linux/arm64', 'linux/arm/v7'], bigBytes: 2_500_000 };
+    for (const name of ['web', 'db'])
+      await pushImage(store, `acme/${name}`, '1', multiPlatform({ name: `large ${name}`, ...large }));
+    source = await startFaultProxy({ upstream: `http://${store}` });
+    later.after(() => source.stop());
+    const conf = ['docker.io', 'ghcr.io', 'registry.example'].map(
+      (name) => `[[registry]]\nprefix = "${name}"\nlocation = "${source.host}"\ninsecure = true\n`,
+    );
+    mkdirSync(join(homeDir, '.config', 'containers'));
+    writeFileSync(join(homeDir, '.config', 'containers', 'registries.conf'), conf.join(''));
+    writeFileSync(join(bin, 'airlift'), `#!/bin/sh\nexec '${process.execPath}' '${airliftPath}' "$@"\n`);
+    // The chart whose lines 9 and 10 name images, and whose container in line 11 names none.
+    const chart = [
+      ...['apiVersion: apps/v1', 'kind: Deployment', 'metadata:', '  name: app', 'spec:', '  template:'],
+      ...['    spec:', '      containers:', '        - { name: app, image: "ghcr.io/acme/app:2.1" }'],
+      ...['        - { name: cache, image: redis }', '        - { name: proxy }', ''],
+    ];
+    writeFileSync(join(bin, 'helm'), `#!/bin/sh\ncat <<'END'\n${chart.join('\n')}END\n`);
+    for (const name of ['airlift', 'helm']) chmodSync(join(bin, name), 0o755);
+  });
+
+  after(async () => {
+    for (const work of cleanups.toReversed()) await work();
+  });
+
+  /** Compares the output of examples, run one after the other in a folder; `stop` says when to press Ctrl-C where one shows `^C`. */
+  async function compare(
+    examples: readonly DocExample[],
+    dir: string,
+    site: string,
+    stop?: () => Promise<void>,
+  ): Promise<void> {
+    assert.ok(examples.length > 0, 'the documentation shows such an example');
+    for (const { where, command, output } of examples) {
+      let line = command;
+      for (const name of sites) line = line.replaceAll(name, site);
+      const isStopped = output.some((text) => text.startsWith('^C'));
+      const env = { ...home, PATH: `${bin}${delimiter}${process.env['PATH']}` };
+      const typed = await type(line, dir, env, isStopped ? stop : undefined);
+      const shown = sites.find((name) => command.includes(name)) ?? site;
+      const got = typed.lines.map((text) => text.replaceAll(site, shown));
+      const want = output.map((text) => text.replace(/^\^C/, ''));
+      assert.deepEqual(masked(got), masked(want), `${where}: ${command}`);
+    }
+  }
+
+  const shownBy = (path: string): DocExample[] => docExamples(path).filter(({ output }) => output.length > 0);
+
+  /** Waits until a fault of the proxy holds a transfer. */
+  async function untilStalled(proxy: FaultProxy): Promise<void> {
+    const isStalled = (): boolean =>
+      proxy.log.requests.some(({ faults, ended }) => faults.length > 0 && !ended);
+    for (const end = Date.now() + 60_000; !isStalled(); await sleep(20))
+      assert.ok(Date.now() < end, 'a transfer is held within a minute');
+  }
+
+  test('README.md', async (t) => {
+    const dir = temp(t);
+    const names = ['docker.io/rancher/pause:3.1', 'ghcr.io/acme/web:1.0', 'ghcr.io/acme/tools:v2'];
+    writeFileSync(join(dir, 'images.txt'), `${names.join('\n')}\n`);
+    await compare(shownBy('README.md'), dir, await serveStore(t));
+  });
+
+  test('docs/image-lists.md', async (t) => {
+    const dir = temp(t);
+    const shown = shownBy('docs/image-lists.md');
+    const site = await serveStore(t);
+    writeFileSync(join(dir, 'k3s-images.txt'), 'rancher/mirrored-pause:3.6\n');
+    await compare(shown.slice(0, 1), dir, site);
+    writeFileSync(join(dir, 'k3s-images.txt'), '# k3s\n\nrancher/pause:3.1\nrancher/Pause\n');
+    writeFileSync(join(dir, 'app.yaml'), 'services:\n  web:\n    image: "acme/web:${TAG}"\n');
+    await compare(shown.slice(1, 2), dir, site);
+    writeFileSync(join(dir, 'images.txt'), 'rancher/pause:3.1\nghcr.io/acme/tools:v2\n');
+    await compare(shown.slice(2), dir, site);
+  });
+
+  test('docs/interruptions.md', async (t) => {
+    const shown = shownBy('docs/interruptions.md');
+    const store = await serveStore(t);
+    const site = await startFaultProxy({ upstream: `http://${store}` });
+    t.after(() => site.stop());
+    const dir = temp(t);
+    source.log.clear();
+    source.use({ path: /\/acme\/web\/blobs\//, fault: { do: 'stall', after: 1_500_000 } });
+    await compare(shown.slice(0, 1), dir, site.host, () => untilStalled(source));
+    source.heal();
+    await compare(shown.slice(1, 2), dir, site.host);
+    const gone = { do: 'answer', status: 404 } as const;
+    source.use({ path: /\/acme\/db\/manifests\/1$/, fault: gone });
+    await compare(shown.slice(2, 3), temp(t), site.host);
+    source.heal();
+    site.use({
+      path: /\/blobs\/uploads\//,
+      over: 2_000_000,
+      fault: { do: 'stall', in: 'request', after: 1_000_000 },
+    });
+    await compare(shown.slice(3), dir, site.host, () => untilStalled(site));
+  });
+
+  test('docs/formats.md', async (t) => {
+    const dir = temp(t);
+    const site = await serveStore(t);
+    const archive = (platform: string, lie?: string): Buffer => {
+      const pause = singlePlatform(platform, {
+        name: 'pause',
+        ...(lie === undefined ? {} : { image: () => ({ platform: lie }) }),
+      });
+      const tools = singlePlatform(platform, { name: 'tools', roots: ['tools'] });
+      return tarOf(
+        savedMembers('docker-20', [
+          { tags: ['rancher/pause:3.1'], image: pause },
+          { tags: ['rancher/tools:v2'], image: tools },
+        ]),
+      );
+    };
+    const file = (name: string): string => join(dir, `k3s-airgap-images-${name}`);
+    writeFileSync(file('amd64.tar.gz'), gzipSync(archive('linux/amd64')));
+    writeFileSync(file('arm64.tar'), archive('linux/arm64'));
+    writeFileSync(file('arm.tar'), archive('linux/arm/v7', 'linux/amd64'));
+    for (const [arch, platform] of [
+      ['amd64', 'linux/amd64'],
+      ['arm64', 'linux/arm64'],
+    ] as const)
+      writeFileSync(
+        join(dir, `app-${arch}.tar`),
+        tarOf(
+          savedMembers('docker-20', [
+            { tags: [`team/app:1.0-${arch}`], image: singlePlatform(platform, { name: 'app' }) },
+          ]),
+        ),
+      );
+    await compare(shownBy('docs/formats.md'), dir, site);
+  });
+});
