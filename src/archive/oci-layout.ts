@@ -11,7 +11,7 @@ import {
   parseManifest,
   type Manifest,
 } from '../oci/manifest.js';
-import { isForeignLayer, isManifest } from '../oci/media-types.js';
+import { isForeignLayer, isManifest, livesUnderManifests } from '../oci/media-types.js';
 import { readableOf } from '../oci/readable.js';
 import { describesImage, mayRun } from '../oci/runnable.js';
 import type { FoundChild, FoundImage, ShapeReader } from './archive.js';
@@ -67,6 +67,8 @@ export async function readLayoutIndex(members: Members): Promise<Descriptor[] | 
 interface Tree {
   readonly children: FoundChild[];
   readonly missing: Descriptor[];
+  /** Whether an index names content that is no manifest, as build caches name their layers, and the layout holds it. */
+  hasBlobs: boolean;
   /** Digests of everything below the root. */
   readonly below: Set<Digest>;
   isNested: boolean;
@@ -211,9 +213,13 @@ export class OciLayout implements ShapeReader {
   }
 
   async #survey(root: Descriptor): Promise<Tree> {
-    const tree: Tree = { children: [], missing: [], below: new Set(), isNested: false, hasSubject: false };
+    const tree: Tree = {
+      ...{ children: [], missing: [], below: new Set<Digest>() },
+      ...{ hasBlobs: false, isNested: false, hasSubject: false },
+    };
     await this.#add(root, undefined, 0, tree);
-    if (tree.children.length > 0) return tree;
+    // An index that is filtered for what is missing keeps no blobs: they would be lost.
+    if (tree.hasBlobs ? tree.missing.length === 0 : tree.children.length > 0) return tree;
     const what = `${this.members.file}: ${root.digest}`;
     const absent = tree.missing.map(({ digest }) => digest).join(', ');
     throw new AirliftError(
@@ -231,6 +237,10 @@ export class OciLayout implements ShapeReader {
       );
     }
     if (depth > 0) tree.below.add(descriptor.digest);
+    if (depth > 0 && (await this.#isBlob(descriptor))) {
+      tree.hasBlobs = true;
+      return;
+    }
     const bytes = await this.#read(descriptor, maxManifestSize);
     if (bytes === undefined) {
       tree.missing.push(descriptor);
@@ -249,6 +259,16 @@ export class OciLayout implements ShapeReader {
     if (depth > 0) tree.isNested = true;
     for (const child of childrenOf({ descriptor, bytes, from: this.members.file }))
       await this.#add(child.descriptor, child.entry, depth + 1, tree);
+  }
+
+  /** Whether what an index names is held and is no manifest, by its label and by its content. */
+  async #isBlob(descriptor: Descriptor): Promise<boolean> {
+    if (livesUnderManifests(descriptor)) return false;
+    const content = await this.#find(descriptor);
+    if (content === undefined || content.size !== descriptor.size) return false;
+    if (content.size > maxManifestSize) return true;
+    const bytes = await content.read(0, content.size);
+    return !isManifestContent(bytes);
   }
 
   /** A manifest with its config and layers; undefined where one of these is not there. */
@@ -315,6 +335,17 @@ export class OciLayout implements ShapeReader {
         add({ mediaType: '', digest, size: content.size }, bytes);
     }
     return found;
+  }
+}
+
+/** Whether content is a manifest or an index, whatever it is labelled as. */
+function isManifestContent(bytes: Buffer): boolean {
+  if (!bytes.includes('"schemaVersion"')) return false;
+  try {
+    parseManifest(bytes, undefined, 'a blob');
+    return true;
+  } catch {
+    return false;
   }
 }
 

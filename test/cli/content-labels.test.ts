@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { request as httpRequest } from 'node:http';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { airlift } from '../support/airlift.js';
@@ -7,6 +8,7 @@ import { bytesOf, testDigest } from '../support/content.js';
 import { startFaultProxy } from '../support/faults.js';
 import { multiPlatform } from '../support/image-sets.js';
 import { assemble, layer, plainBlob, types, type Layer, type TestImage } from '../support/images.js';
+import { writeOciLayout } from '../support/oci-layout.js';
 import { pushImage } from '../support/push-image.js';
 import { askRegistry } from '../support/registry-http.js';
 import { serveStore } from '../support/serve-store.js';
@@ -153,6 +155,37 @@ test('a build cache, an index that names layers and a config of its own, is carr
   const site = await carry(t, store, '--platform', 'linux/amd64');
   const tagged = await askRegistry(site, { method: 'GET', path: '/v2/acme/app/manifests/1' });
   assert.equal(testDigest(tagged.body), cache.root.digest, 'no platform is dropped where there is none');
+});
+
+test('a build cache in an OCI layout is imported, and refused where a layer of it is missing', async (t) => {
+  const layers = [
+    layer([{ name: 'a', content: 'a' }]),
+    part('{"layers":[]}', 'application/vnd.buildkit.cacheconfig.v0'),
+  ];
+  const cache = assemble(
+    {
+      schemaVersion: 2,
+      mediaType: types.oci.index,
+      manifests: layers.map(({ descriptor }) => descriptor),
+    },
+    { blobs: layers.map(({ content }) => content) },
+  );
+  const dir = temp(t);
+  await writeOciLayout(dir, [{ name: 'latest', image: cache }]);
+  const site = await serveStore(t);
+  await airlift(['import', dir, '--name', 'acme/cache:1', '--to', site]);
+  const tagged = await askRegistry(site, { method: 'GET', path: '/v2/acme/cache/manifests/1' });
+  assert.equal(testDigest(tagged.body), cache.root.digest);
+  for (const { descriptor } of layers) {
+    const path = `/v2/acme/cache/blobs/${descriptor.digest}`;
+    const { body } = await askRegistry(site, { method: 'GET', path });
+    assert.equal(testDigest(body), descriptor.digest);
+  }
+  const [algorithm = '', hex = ''] = (layers[0]?.descriptor.digest ?? '').split(':');
+  await rm(join(dir, 'blobs', algorithm, hex));
+  const again = ['import', dir, '--name', 'acme/cache:2', '--to', site];
+  const refused = await airlift(again, { codes: [1, 4] });
+  assert.match(refused.stderr, new RegExp(hex));
 });
 
 test('content that a descriptor carries itself is carried where the registry has no such blob', async (t) => {
