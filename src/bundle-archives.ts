@@ -122,8 +122,13 @@ async function copyBlobs(
 export async function bundleArchives(options: BundleArchivesOptions): Promise<BundleArchivesSummary> {
   const inputs = await openInputs(options);
   try {
-    const { output: path, created, force: replace, onEvent } = options;
-    const writer = await BundleWriter.open(path, { created, fingerprint: fingerprintOf(inputs), replace });
+    const { output: path, created, force: replace, onEvent, signal } = options;
+    const writer = await BundleWriter.open(path, {
+      created,
+      fingerprint: fingerprintOf(inputs),
+      replace,
+      signal,
+    });
     try {
       if (writer.state === 'planning') await plan(inputs, writer, options);
       const { images, blobs, pendingBytes: bytes, writtenBytes, size } = await writer.layOut();

@@ -8,7 +8,7 @@ import { checkSums } from './check-sums.js';
 import { Evidence } from './evidence.js';
 import { blobPath } from './format.js';
 import { damagedHint } from './head.js';
-import type { BundleReader } from './reader.js';
+import { BundleReader } from './reader.js';
 
 /** Problems that one error tells. */
 const maxShown = 10;
@@ -19,7 +19,41 @@ const maxShown = 10;
  * @throws AirliftError `damaged` that names what is wrong, `interrupted`, `io`
  */
 export async function checkFront(reader: BundleReader, signal?: AbortSignal): Promise<void> {
-  const { catalog, file, head, path } = reader;
+  const [first, ...others] = await problemsOf(reader, signal);
+  if (first === undefined) return;
+  throw new AirliftError('damaged', `read ${reader.path}: ${first}`, {
+    lines: shortened(others),
+    hint: damagedHint,
+  });
+}
+
+/**
+ * Checks the file of a bundle that is about to get its name in the same way: `verify` must accept what was written.
+ * @param path the partial file
+ * @throws AirliftError `damaged` that names what `verify` would refuse, `interrupted`, `io`
+ */
+export async function checkWritten(path: string, signal?: AbortSignal): Promise<void> {
+  const reader = await BundleReader.open(path);
+  try {
+    const [first, ...others] = await problemsOf(reader, signal);
+    if (first === undefined) return;
+    throw new AirliftError('damaged', `finish ${path}: verify would refuse it: ${first}`, {
+      lines: shortened(others),
+      hint: 'run the same command again; if it fails again, leave out the images that these blobs belong to',
+    });
+  } finally {
+    await reader.close();
+  }
+}
+
+/** As many problems as one error tells. */
+function shortened(problems: readonly string[]): readonly string[] {
+  const rest = problems.length - maxShown;
+  return rest > 0 ? [...problems.slice(0, maxShown), `and ${rest} more`] : problems;
+}
+
+async function problemsOf(reader: BundleReader, signal: AbortSignal | undefined): Promise<string[]> {
+  const { catalog, file, head } = reader;
   const evidence = new Evidence();
   try {
     for (const { digest, size, kind, offset } of reader.blobs()) {
@@ -33,12 +67,7 @@ export async function checkFront(reader: BundleReader, signal?: AbortSignal): Pr
     await checkGraph(file, evidence, true);
     checkCatalogRows(catalog, evidence);
     await checkHeadContent(file, head, catalog, evidence);
-    const problems = [...evidence.problems()].map(({ thing, detail }) => `${thing}: ${detail}`);
-    const [first, ...others] = problems;
-    if (first === undefined) return;
-    const rest = others.length - maxShown;
-    const lines = rest > 0 ? [...others.slice(0, maxShown), `and ${rest} more`] : others;
-    throw new AirliftError('damaged', `read ${path}: ${first}`, { lines, hint: damagedHint });
+    return [...evidence.problems()].map(({ thing, detail }) => `${thing}: ${detail}`);
   } finally {
     evidence.close();
   }

@@ -3,6 +3,7 @@ import { AirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Image } from '../oci/source.js';
+import { checkWritten } from './check-front.js';
 import {
   dropImagesOf,
   forgetFailure,
@@ -281,8 +282,10 @@ export class BundleWriter {
   }
 
   /**
-   * Ends a bundle whose blobs are all complete: waits for the disk, then gives the file its final name.
-   * @throws AirliftError `partial` where blobs are missing, `exists` where the final name was taken meanwhile, `io`
+   * Ends a bundle whose blobs are all complete: waits for the disk, checks the head and all manifests as `verify` does, then gives
+   * the file its final name.
+   * @throws AirliftError `partial` where blobs are missing, `damaged` where `verify` would refuse the file, `exists` where the final
+   * name was taken meanwhile, `interrupted`, `io`
    */
   async finish(): Promise<void> {
     this.#marks.flush();
@@ -301,6 +304,7 @@ export class BundleWriter {
   async #nameFile(): Promise<void> {
     this.#layout.writeEnd();
     await this.#file.sync();
+    await checkWritten(this.partialPath, this.options.signal);
     if (this.options.replace !== true) await refuseExisting(this.path);
     try {
       await rename(this.partialPath, this.path);
