@@ -49,6 +49,7 @@ const libraries: Readonly<Record<string, string>> = {
   semver: 'lists',
   re2js: 'lists',
   yargs: 'cli',
+  'cli-progress': 'cli',
 };
 
 function partOf(file: string): string {

@@ -1,3 +1,4 @@
+import progress from 'cli-progress';
 import { printAbove, standardError } from './output.js';
 
 /** Between two drawings, in milliseconds. */
@@ -16,6 +17,19 @@ export interface Bar {
 /** Cells between the brackets of a bar, by the columns that are left for it. */
 const widest = 24;
 const narrowest = 10;
+
+/**
+ * A bar of so many cells. cli-progress draws the bar alone: its MultiBar wraps lines on narrow terminals, writes over what others print,
+ * and prints what it logs only at its next drawing.
+ */
+function barOf(part: number, cells: number): string {
+  return progress.Format.BarFormat(Math.min(1, Math.max(0, part)), {
+    barsize: cells,
+    barCompleteString: '█'.repeat(cells),
+    barIncompleteString: '░'.repeat(cells),
+    barGlue: '',
+  });
+}
 
 /** Text in a fixed number of columns; of what is too long the end is shown, which tells names and digests apart. */
 function fitted(text: string, columns: number): string {
@@ -40,9 +54,7 @@ export function drawBars(bars: readonly Bar[], columns: number): string[] {
       const names = Math.max(0, Math.min(labels, left - 1));
       return `${names < 4 ? '' : `${fitted(bar.label, names)} `}${bar.figures}`.slice(0, width).trimEnd();
     }
-    const full = Math.round(cells * Math.min(1, Math.max(0, bar.part ?? 0)));
-    const shown =
-      bar.part === undefined ? ' '.repeat(cells + 2) : `[${'█'.repeat(full)}${'░'.repeat(cells - full)}]`;
+    const shown = bar.part === undefined ? ' '.repeat(cells + 2) : `[${barOf(bar.part, cells)}]`;
     return `${fitted(bar.label, label)} ${shown} ${bar.figures}`.slice(0, width).trimEnd();
   });
 }

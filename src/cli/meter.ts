@@ -50,6 +50,7 @@ export class Meter {
         if (this.#images > 0) this.#finishedImages++;
         break;
       case 'reading':
+      case 'merged':
       case 'resolved':
       case 'warning':
         return;

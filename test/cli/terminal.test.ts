@@ -63,11 +63,20 @@ describe('on a terminal', { skip: needs('python3') }, () => {
     const proxy = await startFaultProxy({
       upstream: `http://${await serveStore(t)}`,
       rules: [
-        { method: /POST|PUT|PATCH/, path: /\/blobs\/uploads/, fault: { do: 'slow', bytes: 1, every: 40 } },
+        // One upload hangs until it is given up and begun anew: long enough for a bar to be drawn.
+        {
+          method: /PUT|PATCH/,
+          path: /\/blobs\/uploads/,
+          over: 100_000,
+          times: 1,
+          fault: { do: 'stall', in: 'request', after: 50_000 },
+        },
       ],
     });
     t.after(() => proxy.stop());
-    const { code, shown } = await onTerminal(['import', bundle, '--to', proxy.host]).ended;
+    const { code, shown } = await onTerminal([
+      ...['import', bundle, '--to', proxy.host, '--idle-timeout', '2s', '--retry-delay', '10ms'],
+    ]).ended;
     assert.equal(code, 0, shown);
     assert.match(shown, /\d [kM]?B of \d\S* MB, \S+ [kM]?B\/s/);
     assert.match(shown, /an-image-\d [0-9a-f]{8} +\[/);
