@@ -7,6 +7,9 @@ import { addressOf, type Endpoint } from './endpoint.js';
 import { pages } from './pages.js';
 import { repositoryScope } from './scope.js';
 
+/** How many names that are no tags are shown. */
+const maxShown = 3;
+
 /**
  * The tags of a repository, page by page (distribution-spec, "Listing Tags").
  * @throws AirliftError `not-found` where there is no such repository
@@ -29,6 +32,7 @@ export async function* listTags(
     doing,
     signal,
   };
+  const skipped: string[] = [];
   for await (const { bytes } of pages(client, call, 'repository')) {
     const { tags } = parseJsonObject(bytes, `answer of ${endpoint.registry} to ${doing}`, listLimits);
     if (tags === null || tags === undefined) continue;
@@ -36,7 +40,10 @@ export async function* listTags(
       throw new AirliftError('registry', `${doing}: the answer holds no list of tags`);
     for (const tag of tags as unknown[]) {
       if (typeof tag === 'string' && isTag(tag)) yield tag;
-      else client.warn(`${doing}: skipped ${JSON.stringify(tag)?.slice(0, 160)}, which is no valid tag`);
+      else skipped.push(JSON.stringify(tag)?.slice(0, 160) ?? 'undefined');
     }
   }
+  const shown = skipped.slice(0, maxShown).join(', ');
+  const rest = skipped.length > maxShown ? ` and ${skipped.length - maxShown} more` : '';
+  if (skipped.length > 0) client.warn(`${doing}: skipped what is no valid tag: ${shown}${rest}`);
 }

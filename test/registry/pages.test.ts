@@ -66,13 +66,13 @@ it('never takes a Link header that it does not understand for the last page', as
 
 it('skips names in a list of tags that are no tags, and says so', async (t) => {
   const server = await startOddServer(t, (_request, response) =>
-    sendJson(response, 200, { name: 'a/b', tags: ['1.0', 'not a tag', null, '-x', '2.0'] }),
+    sendJson(response, 200, { name: 'a/b', tags: ['1.0', 'not a tag', null, '-x', 7, '2.0'] }),
   );
   const { tags, warnings } = await listed(t, server);
   assert.deepEqual(tags, ['1.0', '2.0']);
   assert.deepEqual(
-    warnings.map((text) => /skipped (.*), which is no valid tag$/.exec(text)?.[1]),
-    ['"not a tag"', 'null', '"-x"'],
+    warnings.map((text) => /skipped what is no valid tag: (.*)$/.exec(text)?.[1]),
+    ['"not a tag", null, "-x" and 1 more'],
   );
 });
 
