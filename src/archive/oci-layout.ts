@@ -82,6 +82,7 @@ interface Tree {
 export class OciLayout implements ShapeReader {
   /** What refers to a digest, among the entries of `index.json`. */
   #referrers: Map<Digest, Descriptor[]> | undefined;
+  #known: readonly Descriptor[] | undefined;
 
   constructor(
     private readonly members: Members,
@@ -93,7 +94,7 @@ export class OciLayout implements ShapeReader {
   async *images(): AsyncGenerator<FoundImage> {
     const found: (LayoutEntry & { readonly tree: Tree })[] = [];
     const below = new Set<Digest>();
-    for (const entry of this.entries) {
+    for (const entry of await this.#manifests()) {
       const names = nameOfAnnotations(entry.annotations, this.warn, this.isZarf);
       const tree = await this.#survey(entry);
       const role = roleOf(entry);
@@ -118,6 +119,31 @@ export class OciLayout implements ShapeReader {
         ...{ children: asFound, missing, isNested },
       };
     }
+  }
+
+  /**
+   * The entries that are manifests and indexes: some tools list the layers of a build cache there.
+   * @throws AirliftError `unsupported` where all are blobs: nothing names them, so that no registry can hold them
+   */
+  async #manifests(): Promise<readonly Descriptor[]> {
+    if (this.#known !== undefined) return this.#known;
+    const known: Descriptor[] = [];
+    const blobs: Descriptor[] = [];
+    for (const entry of this.entries) ((await this.#isBlob(entry)) ? blobs : known).push(entry);
+    const [first] = blobs;
+    if (first !== undefined && known.length === 0) {
+      throw new AirliftError(
+        'unsupported',
+        `read ${this.members.file}: index.json names only blobs; got ${first.mediaType} ${first.digest}, want a manifest or an index`,
+        {
+          hint: 'for an image: docker buildx build --output type=oci,dest=image.tar; for a build cache: --cache-to type=registry',
+        },
+      );
+    }
+    for (const { mediaType, digest } of blobs)
+      this.warn(`left out ${digest}: index.json names it, and it is no manifest (${mediaType})`);
+    this.#known = known;
+    return known;
   }
 
   /** What an entry is published as; undefined where it is no image of its own. */
@@ -317,7 +343,7 @@ export class OciLayout implements ShapeReader {
       found.set(subject.digest, known);
     };
     const listed = new Set<string>();
-    for (const entry of this.entries) {
+    for (const entry of await this.#manifests()) {
       const bytes = await this.#read(entry, maxManifestSize);
       listed.add(entry.digest);
       if (bytes !== undefined) add(entry, bytes);
