@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { airlift } from '../support/airlift.js';
@@ -119,6 +119,26 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     assert.match((await airlift(again, { env: nobody })).stderr, /acme\/app: served by mirror https:/);
     await airlift([...importing, '--no-plain-http', '--insecure-skip-tls-verify'], { env: nobody });
     assert.match(readFileSync(join(nodes, 'registries.yaml'), 'utf8'), /insecure_skip_verify: true/);
+  });
+
+  test('--tls-verify=false --emit keeps https in what nodes get, without verification', async (t) => {
+    const dir = temp(t);
+    const [bundle, nodes] = [join(dir, 'site.tar'), join(dir, 'nodes')];
+    const lax = '--tls-verify=false';
+    await airlift(['export', name, '-o', bundle, lax], { env: nobody });
+    await airlift(['import', bundle, '--to', `${plain.host}/lax`, lax, '--emit', nodes], { env: nobody });
+    const read = (path: string): string => readFileSync(join(nodes, path), 'utf8');
+    assert.match(read('registries.yaml'), new RegExp(`https://${plain.host}`));
+    assert.match(read('registries.yaml'), /insecure_skip_verify: true/);
+    const every = readdirSync(nodes, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => readFileSync(join(entry.parentPath, entry.name), 'utf8'))
+      .join('\n');
+    assert.ok(!every.includes(`http://${plain.host}`), every);
+    // As k3s would read it.
+    const again = ['export', name, '-o', join(dir, 'again.tar'), '--registries-yaml'];
+    const { stderr } = await airlift([...again, join(nodes, 'registries.yaml')], { env: nobody });
+    assert.match(stderr, /acme\/app: served by mirror https:/);
   });
 
   /** What both verbs say where the registry can't be reached in this way. */
