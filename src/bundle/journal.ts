@@ -4,7 +4,7 @@ import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, type Digest } from '../oci/digest.js';
 import { isIndex } from '../oci/media-types.js';
-import { formatPlatform } from '../oci/platform.js';
+import { formatPlatform, type Platform } from '../oci/platform.js';
 import { formatReference } from '../oci/reference.js';
 import type { Image } from '../oci/source.js';
 import { digestOfPlan } from './plan-digest.js';
@@ -203,23 +203,26 @@ export class Journal {
     const id = this.#describe(descriptor, isIndex(descriptor.mediaType) ? 'index' : 'manifest');
     this.#hold(id, descriptor, bytes);
     this.#statements.carry.run(id);
-    const named =
-      platform !== undefined && platform.os !== '' && platform.architecture !== '' ? platform : undefined;
     this.#statements.insertManifest.run(
       id,
       descriptor.mediaType,
       node.artifactType ?? null,
       node.subject ?? null,
     );
-    if (named === undefined) return;
+    if (platform !== undefined) this.addPlatform(id, platform);
+  }
+
+  /** Notes a platform that something says a manifest is for. Which of several is kept does not depend on their order. */
+  addPlatform(id: number, platform: Platform): void {
+    if (platform.os === '' || platform.architecture === '') return;
     this.#statements.setPlatform.run({
       id,
-      platform: formatPlatform(named),
-      os: named.os,
-      architecture: named.architecture,
-      variant: named.variant ?? null,
-      osVersion: named.osVersion ?? null,
-      osFeatures: named.osFeatures === undefined ? null : JSON.stringify(named.osFeatures),
+      platform: formatPlatform(platform),
+      os: platform.os,
+      architecture: platform.architecture,
+      variant: platform.variant ?? null,
+      osVersion: platform.osVersion ?? null,
+      osFeatures: platform.osFeatures === undefined ? null : JSON.stringify(platform.osFeatures),
     });
   }
 

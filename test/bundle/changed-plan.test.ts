@@ -7,8 +7,11 @@ import { dropImagesOf, type LostBlob } from '../../src/bundle/failures.js';
 import { Journal } from '../../src/bundle/journal.js';
 import { BundleWriter } from '../../src/bundle/writer.js';
 import { isAirliftError } from '../../src/errors.js';
+import { verify } from '../../src/verify.js';
 import { cosignOf, sbomOf } from '../support/artifacts.js';
+import { bytesOf } from '../support/content.js';
 import { singlePlatform } from '../support/image-sets.js';
+import { imageOf, indexOf, plainBlob, types } from '../support/images.js';
 import { temp, type Cleanup } from '../support/temp.js';
 import { fill, options, plan, writeBundle, type Cargo } from './write-bundle.js';
 
@@ -184,4 +187,43 @@ test('a run that was killed after it gave the bundle its name is known to have e
   await assert.rejects(BundleWriter.open(path, options), (error) => isAirliftError(error, 'exists'));
   assert.ok(readFileSync(path).equals(other));
   assert.ok(!existsSync(`${path}.partial`));
+});
+
+test('what a dropped image alone said of a shared manifest or blob is not said of it any more', async (t) => {
+  const path = join(temp(t), 'a.tar');
+  // Two indexes share a child, and name other platforms for it.
+  const child = imageOf({ platform: 'linux/arm64', layers: [plainBlob('shared\n', types.oci.gzip)] });
+  const other = imageOf({ platform: 'linux/amd64', layers: [plainBlob('lost\n', types.oci.gzip)] });
+  const kept = indexOf({ children: [{ image: child, platform: 'linux/arm64/v9' }] });
+  const dropped = indexOf({ children: [{ image: child, platform: 'linux/arm64/v8' }, other] });
+  // The config of the dropped image is a layer of the kept one.
+  const [lost, config] = ['lost', 'created'].map((text) =>
+    [...other.blobs.values()].find((content) => bytesOf(content).includes(text)),
+  );
+  assert.ok(lost !== undefined && config !== undefined);
+  const holds = imageOf({
+    platform: 'linux/amd64',
+    layers: [
+      {
+        descriptor: { mediaType: types.oci.none, digest: config.digest, size: config.size },
+        content: config,
+        diffId: config.digest,
+      },
+    ],
+  });
+  const keptCargo: readonly Cargo[] = [
+    { reference: 'registry.example/acme/kept:1', image: kept },
+    { reference: 'registry.example/acme/holds:1', image: holds },
+  ];
+  const cargo = [{ reference: 'registry.example/acme/dropped:1', image: dropped }, ...keptCargo];
+  const writer = await BundleWriter.open(path, options);
+  plan(writer, cargo);
+  await writer.layOut();
+  const descriptor = { digest: lost.digest, size: lost.size, mediaType: types.oci.gzip };
+  assert.deepEqual(writer.dropImages([{ ...lostBlob(), descriptor }]), ['registry.example/acme/dropped:1']);
+  await writer.layOut();
+  await fill(writer, cargo);
+  await writer.finish();
+  assert.deepEqual((await verify(path, { jobs: 1 })).problems, []);
+  assert.ok(readFileSync(path).equals(await freshOf(t, keptCargo)), 'as if it had never been planned');
 });
