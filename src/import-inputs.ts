@@ -6,12 +6,13 @@ import { openLayerMemory } from './archive/layer-memory.js';
 import type { ManifestFormat } from './archive/layer-store.js';
 import { NameRules } from './archive/name-rules.js';
 import { openArchive } from './archive/open.js';
-import { checkFront, orDamage } from './bundle/check-front.js';
+import { openChecked, orDamage } from './bundle/check-front.js';
 import { BundleFile } from './bundle/file.js';
 import { looksLikeBundle } from './bundle/head.js';
-import { BundleReader } from './bundle/reader.js';
+import type { BundleReader } from './bundle/reader.js';
 import { AirliftError, isAirliftError } from './errors.js';
 import { mergeArchives } from './merge.js';
+import { openPiped, type Piped } from './piped-bundle.js';
 import type { Digest } from './oci/digest.js';
 import type { Platform } from './oci/platform.js';
 import type { Image, Source } from './oci/source.js';
@@ -104,22 +105,10 @@ async function nothingIn(inputs: readonly string[]): Promise<AirliftError> {
   );
 }
 
-/** Opens a bundle whose head and manifests are found right. */
-async function openChecked(path: string, signal: AbortSignal | undefined): Promise<BundleReader> {
-  const reader = await BundleReader.open(path);
+async function openBundle(opening: Promise<BundleReader>): Promise<Inputs> {
+  const reader = await opening;
   try {
-    await checkFront(reader, signal);
-    return reader;
-  } catch (error) {
-    await reader.close();
-    throw error;
-  }
-}
-
-async function openBundle(path: string, signal: AbortSignal | undefined): Promise<Inputs> {
-  const reader = await openChecked(path, signal);
-  try {
-    if (reader.counts().images === 0) throw await nothingIn([path]);
+    if (reader.counts().images === 0) throw await nothingIn([reader.path]);
     return inputsOfBundle(reader);
   } catch (error) {
     await reader.close();
@@ -143,7 +132,11 @@ async function closeAll(archives: readonly Archive[]): Promise<void> {
   await Promise.all(archives.map((archive) => archive.close()));
 }
 
-async function openAll(options: InputOptions, nameRules: NameRules | undefined): Promise<Archive[]> {
+async function openAll(
+  options: InputOptions,
+  nameRules: NameRules | undefined,
+  piped: Piped | undefined,
+): Promise<Archive[]> {
   const { inputs, archives = {}, onEvent, signal } = options;
   const { platforms, layerMemory, ...reading } = archives;
   const warn = (message: string): void => onEvent?.({ event: 'warning', message });
@@ -155,9 +148,10 @@ async function openAll(options: InputOptions, nameRules: NameRules | undefined):
       const platform = platforms?.get(path);
       const known = { platform, nameRules, layerMemory: memory };
       // A bundle that is damaged says so before it is read as an archive.
-      const reader = (await isBundle(path)) ? await openChecked(path, signal) : undefined;
+      const reader =
+        path === '-' ? piped?.bundle : (await isBundle(path)) ? await openChecked(path, signal) : undefined;
       try {
-        const archive = await openArchive(path, { ...reading, ...known, warn, signal });
+        const archive = await openArchive(path, { ...reading, ...known, stdin: piped?.stream, warn, signal });
         open.push(reader === undefined ? archive : bundleAsArchive(reader, archive));
       } catch (error) {
         await reader?.close();
@@ -181,9 +175,19 @@ export async function openInputs(options: InputOptions): Promise<Inputs> {
   const { archives = {}, onEvent, signal } = options;
   const { mergeNames = [] } = archives;
   const nameRules = mergeNames.length === 0 ? undefined : new NameRules(mergeNames);
-  if (others.length === 0 && nameRules === undefined && (await isBundle(first)))
-    return openBundle(first, signal);
-  const open = await openAll(options, nameRules);
+  const { stdin, tmpDir } = archives;
+  const piped =
+    stdin !== undefined && options.inputs.includes('-')
+      ? await openPiped(stdin, { tmpDir, signal })
+      : undefined;
+  if (others.length === 0 && nameRules === undefined) {
+    if (piped?.bundle !== undefined) {
+      piped.stream.destroy();
+      return openBundle(Promise.resolve(piped.bundle));
+    }
+    if (await isBundle(first)) return openBundle(openChecked(first, signal));
+  }
+  const open = await openAll(options, nameRules, piped);
   try {
     const { images, source } = await mergeArchives(open, {
       name: archives.name,

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { BundleReader } from './bundle/reader.js';
+import { openChecked } from './bundle/check-front.js';
 import { AirliftError } from './errors.js';
 import { createRegistryServer, type ContentStore, type ServerOptions } from './registry/server.js';
 import { DirectoryStore } from './registry/store.js';
@@ -125,7 +125,7 @@ async function open(source: ServeSource): Promise<OpenedSource> {
   if (source.store !== undefined) {
     return { store: await DirectoryStore.open(source.store), ambiguous: [], close: () => Promise.resolve() };
   }
-  const reader = await BundleReader.open(source.bundle);
+  const reader = await openChecked(source.bundle);
   const store = new BundleStore(reader);
   return { store, ambiguous: store.ambiguous, close: () => reader.close() };
 }

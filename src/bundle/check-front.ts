@@ -18,7 +18,7 @@ const maxShown = 10;
  * publishes a bundle or writes it anew does so first, so that damage is found before anything is published or written.
  * @throws AirliftError `damaged` that names what is wrong, `interrupted`, `io`
  */
-export async function checkFront(reader: BundleReader, signal?: AbortSignal): Promise<void> {
+async function checkFront(reader: BundleReader, signal?: AbortSignal): Promise<void> {
   const [first, ...others] = await problemsOf(reader, signal);
   if (first === undefined) return;
   throw new AirliftError('damaged', `read ${reader.path}: ${first}`, {
@@ -70,6 +70,21 @@ async function problemsOf(reader: BundleReader, signal: AbortSignal | undefined)
     return [...evidence.problems()].map(({ thing, detail }) => `${thing}: ${detail}`);
   } finally {
     evidence.close();
+  }
+}
+
+/**
+ * Opens a bundle whose head and manifests are found right.
+ * @param name what messages call it
+ */
+export async function openChecked(path: string, signal?: AbortSignal, name?: string): Promise<BundleReader> {
+  const reader = await BundleReader.open(path, name);
+  try {
+    await checkFront(reader, signal);
+    return reader;
+  } catch (error) {
+    await reader.close();
+    throw error;
   }
 }
 

@@ -46,6 +46,7 @@ export class BundleFile {
   readonly #descriptor: number;
 
   private constructor(
+    /** Its path, or what messages call it. */
     readonly path: string,
     descriptor: number,
   ) {
@@ -54,16 +55,17 @@ export class BundleFile {
 
   /**
    * Opens the file: `r` to read, `r+` to read and write what exists, `create` to make it where it does not.
+   * @param name what messages call it
    * @throws AirliftError `io`
    */
-  static async open(path: string, mode: keyof typeof flags): Promise<BundleFile> {
+  static async open(path: string, mode: keyof typeof flags, name = path): Promise<BundleFile> {
     try {
       // Opening a pipe would wait for whoever writes to it.
       if (mode !== 'create' && !(await calls.stat(path)).isFile())
-        throw new AirliftError('io', `open ${path}: not a regular file`);
-      return new BundleFile(path, await calls.open(path, flags[mode]));
+        throw new AirliftError('io', `open ${name}: not a regular file`);
+      return new BundleFile(name, await calls.open(path, flags[mode]));
     } catch (error) {
-      throw error instanceof AirliftError ? error : ioError(`open ${path}`, error);
+      throw error instanceof AirliftError ? error : ioError(`open ${name}`, error);
     }
   }
 

@@ -37,9 +37,10 @@ export class BundleReader implements Source {
    * Opens a bundle. Only the head of the file is read; its catalog is checked in full.
    * @throws AirliftError `input` where it is no bundle, `damaged` where its head is damaged or the file cut off,
    * `unsupported` where a newer airlift wrote it, `io`
+   * @param name what messages call it, where its path says nothing to the user
    */
-  static async open(path: string): Promise<BundleReader> {
-    const file = await BundleFile.open(path, 'r');
+  static async open(path: string, name?: string): Promise<BundleReader> {
+    const file = await BundleFile.open(path, 'r', name);
     let catalog: Catalog | undefined;
     try {
       const head = await readHead(file);
@@ -47,7 +48,7 @@ export class BundleReader implements Source {
       const { size } = await file.stat();
       const want = head.start + catalog.blobsLength + endLength;
       if (size < want) {
-        throw new AirliftError('damaged', `open ${path}: cut off; got ${size} bytes, want ${want}`, {
+        throw new AirliftError('damaged', `open ${file.path}: cut off; got ${size} bytes, want ${want}`, {
           hint: damagedHint,
         });
       }

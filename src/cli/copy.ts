@@ -1,5 +1,5 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { copyImages, copyNames, type CopyOptions } from '../index.js';
+import { copyImages, copyNames, refuseDirectory, type CopyOptions } from '../index.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
 import { argumentsOfEnd, flagsOfEnd, hasEnd } from './ends.js';
 import { exitCodes } from './exit-codes.js';
@@ -49,6 +49,7 @@ type Arguments = ArgumentsCamelCase<
 
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
+  if (args.failed !== undefined) await refuseDirectory(args.failed, '--failed', 'failed.txt');
   const to = await siteOf(args);
   const list = await readLists(args);
   const sources = registriesIn(list);

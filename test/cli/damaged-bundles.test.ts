@@ -13,11 +13,13 @@ import {
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { BundleReader } from '../../src/bundle/reader.js';
+import { isAirliftError } from '../../src/errors.js';
 import { serve } from '../../src/serve.js';
-import { airlift } from '../support/airlift.js';
+import { airlift, airliftPath, stateEnv } from '../support/airlift.js';
 import { everyKind, writeBundle } from '../bundle/write-bundle.js';
 import { startGround } from '../support/exporting.js';
 import { singlePlatform } from '../support/image-sets.js';
+import { run, type Ran } from '../support/peers.js';
 import { temp } from '../support/temp.js';
 
 function flip(path: string, at: number): void {
@@ -92,6 +94,35 @@ describe('a damaged bundle', () => {
     });
   }
 
+  test('on standard input is refused before anything is published, and a whole one is taken', async () => {
+    const path = join(dir, 'piped.tar');
+    copyFileSync(whole, path);
+    flip(path, places.manifest);
+    const out = join(dir, 'piped-out.tar');
+    const piped = (file: string, ...args: string[]): Promise<Ran> =>
+      run(
+        'sh',
+        ['-c', 'cat "$1" | "$2" "$3" import - "$4" "$5"', 'sh', file, process.execPath, airliftPath, ...args],
+        {
+          env: stateEnv,
+          codes: [0, 4],
+        },
+      );
+    const refused = await piped(path, '--to', host);
+    assert.equal(refused.code, 4);
+    assert.match(refused.stderr, /read standard input: .*digest mismatch/);
+    assert.equal(existsSync(join(store, 'repositories')), false, 'nothing is published');
+    assert.equal((await piped(whole, '-o', out)).code, 0);
+    await airlift(['verify', out]);
+  });
+
+  test('is refused by serve at the start', async () => {
+    const path = join(dir, 'served.tar');
+    copyFileSync(whole, path);
+    flip(path, places.manifest);
+    await assert.rejects(serve({ bundle: path }, { port: 0 }), (error) => isAirliftError(error, 'damaged'));
+  });
+
   test('in a layer ends an import and a save with exit code 4', async () => {
     const path = join(dir, 'layer.tar');
     copyFileSync(whole, path);
@@ -121,6 +152,7 @@ test('a directory where a bundle or an archive is to be written is refused at on
     ['export', ...ground.names('one'), '-o', `${dir}/new/`],
     ['export', ...ground.names('one'), '-o', `${dir}/a.tar`, '--lock', dir],
     ['import', bundle, '-o', dir],
+    ['copy', `${ground.proxy.host}/acme/one:1`, '--to', '127.0.0.1:1', '--failed', dir],
     ['save', bundle, '--format', 'oci-archive', '-o', dir, '--force'],
     ['save', bundle, '--format', 'docker-archive', '-o', dir],
   ];
@@ -128,7 +160,7 @@ test('a directory where a bundle or an archive is to be written is refused at on
     const { stderr } = await airlift(args, { codes: [2] });
     assert.match(
       stderr,
-      /a directory; want a file\n {2}hint: name a file in it: (-o|--lock) .*\/(site|images)\./,
+      /a directory; want a file\n {2}hint: name a file in it: (-o|--lock|--failed) .*\/(site|images|failed)\./,
     );
   }
   assert.equal(ground.proxy.log.find('GET', /./).length, 0, 'no request was sent');
