@@ -36,13 +36,6 @@ function mediaTypeOf(answer: WireAnswer): string {
   return (headerOf(answer, 'content-type') ?? '').split(';')[0]?.trim() ?? '';
 }
 
-function refuseSchema1(mediaType: string, doing: string): void {
-  if (!isSchema1(mediaType)) return;
-  throw new AirliftError('unsupported', `${doing}: Docker schema 1 manifests are not carried`, {
-    hint: 'pull and push the image with a current docker to convert it, or ask its publisher for a newer build',
-  });
-}
-
 /** Manifests of a repository (distribution-spec, "Pulling manifests", "Pushing Manifests"). */
 export class Manifests {
   /** Hosts that answer `HEAD` in full. Others may answer it as if nothing were there. */
@@ -70,7 +63,7 @@ export class Manifests {
     const size = lengthOf(answer);
     const mediaType = mediaTypeOf(answer);
     if (answer.status !== 200 || !isDigest(digest) || size === undefined || size === 0) return undefined;
-    refuseSchema1(mediaType, call.doing);
+    // What is labelled in another way is looked at: its content says what it is.
     if (!isManifest(mediaType)) return undefined;
     this.#answerHead.add(origin);
     if (isDigest(call.name) && algorithmOf(call.name) === algorithmOf(digest) && call.name !== digest)
@@ -110,7 +103,9 @@ export class Manifests {
       );
     }
     const bytes = await readBody(answer.body, maxManifestSize, doing);
-    refuseSchema1(mediaTypeOf(answer), doing);
+    const label = mediaTypeOf(answer);
+    // Of signed schema 1, the digest leaves out the signatures: it is refused by name first, where the label is true.
+    if (isSchema1(label)) manifestTypeOf(bytes, label, `answer to ${doing}`);
     const named = headerOf(answer, 'docker-content-digest');
     const wanted = isDigest(call.name) ? call.name : isDigest(named) ? named : undefined;
     const digest = digestOf(bytes, wanted === undefined ? 'sha256' : algorithmOf(wanted));
@@ -124,7 +119,7 @@ export class Manifests {
         'digest-mismatch',
         `${doing}: the registry names another digest than the manifest has; got ${named}, want ${digest}`,
       );
-    const mediaType = manifestTypeOf(bytes, mediaTypeOf(answer), `answer to ${doing}`);
+    const mediaType = manifestTypeOf(bytes, label, `answer to ${doing}`);
     return { descriptor: { mediaType, digest, size: bytes.byteLength }, bytes };
   }
 

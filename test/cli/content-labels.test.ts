@@ -74,6 +74,7 @@ const labels = [
   undefined,
   types.oci.manifest, // of an index, too
   types.docker.index,
+  'application/vnd.docker.distribution.manifest.v1+prettyjws', // Docker schema 1, which the content is not
 ];
 for (const label of labels)
   test(`a manifest labelled ${label ?? 'not at all'} is what its content says`, async (t) => {

@@ -101,7 +101,15 @@ it('refuses HTML, schema 1 and what is over 4 MiB', async (t) => {
   const resolving = (): Promise<unknown> => registry.resolve({ ...name, tag: '1' });
   answer = (response) => send(response, { 'content-type': 'text/html' }, '<!doctype html><p>log in');
   await assert.rejects(resolving(), { code: 'registry', message: /HTML page/, hint: /proxy/ });
-  answer = (response) => send(response, { 'content-type': dockerSchema1Signed });
+  answer = (response) =>
+    send(
+      response,
+      {
+        'content-type': dockerSchema1Signed,
+        'docker-content-digest': digestOf(Buffer.from('without signatures')),
+      },
+      '{"schemaVersion":1,"fsLayers":[]}',
+    );
   await assert.rejects(resolving(), { code: 'unsupported', message: /schema 1/ });
   const large = Buffer.alloc(4 * 1024 * 1024 + 1, 32);
   answer = (response) => send(response, {}, large);
