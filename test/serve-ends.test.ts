@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { request, type IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { digestOf } from '../src/oci/digest.js';
@@ -41,14 +42,62 @@ async function readAll(response: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-test('draining ends no download that runs', limit, async (t) => {
-  const { serving, url, digest } = await large(t);
-  const response = await begin(url);
-  const drained = serving.drain();
-  await assert.rejects(fetch(`${serving.url}/v2/`));
-  assert.equal(digestOf(await readAll(response)), digest);
-  await drained;
+test(
+  'draining ends no download that runs, and lets a pull that has begun fetch its other layers',
+  limit,
+  async (t) => {
+    const { serving, url, digest } = await large(t);
+    const response = await begin(url);
+    const drained = serving.drain();
+    const fresh = await fetch(`${serving.url}/v2/acme/large/manifests/1`);
+    assert.equal(fresh.status, 503, 'a pull that begins now');
+    assert.equal(fresh.headers.get('retry-after'), '5');
+    assert.equal(digestOf(await readAll(response)), digest);
+    assert.equal(digestOf(await readAll(await begin(url))), digest, 'the next layer of the same pull');
+    await drained;
+    await assert.rejects(fetch(`${serving.url}/v2/`));
+  },
+);
+
+test('draining ends at once where nothing is under way', limit, async (t) => {
+  const { serving } = await large(t);
+  const before = performance.now();
+  await serving.drain();
+  assert.ok(performance.now() - before < 1500);
 });
+
+test(
+  'a client that drips is dropped, on reading and on sending, and one that pauses for a moment is not',
+  limit,
+  async (t) => {
+    const { serving, url, digest } = await large(t, { stallTimeout: 700 });
+    const port = Number(new URL(serving.url).port);
+    // Takes a byte now and then: never silent, and far below 1 KiB/s.
+    const reader = connect(port, '127.0.0.1');
+    reader.on('error', () => undefined);
+    reader.write(`GET ${new URL(url).pathname} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    reader.pause();
+    const reading = setInterval(() => reader.read(1), 50);
+    // Sends a byte of its request's body now and then.
+    const sender = connect(port, '127.0.0.1');
+    sender.on('error', () => undefined);
+    sender.write('POST /v2/acme/large/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n');
+    const sending = setInterval(() => sender.write('x'), 50);
+    t.after(() => {
+      clearInterval(reading);
+      clearInterval(sending);
+      reader.destroy();
+      sender.destroy();
+    });
+    sender.resume();
+    await once(sender, 'close');
+    const slow = await begin(url);
+    await new Promise((done) => setTimeout(done, 300));
+    assert.equal(digestOf(await readAll(slow)), digest);
+    // Draining waits for every request under way: the reader that drips is gone too.
+    await serving.drain();
+  },
+);
 
 test('a client that takes nothing is dropped, and one that reads is not', limit, async (t) => {
   const { serving, url, size } = await large(t, { stallTimeout: 500 });

@@ -17,9 +17,13 @@ function interrupted(error: unknown, signal: AbortSignal): AirliftError {
 /**
  * Runs `work` with a signal that Ctrl-C aborts: the first time work ends by itself, within a second, and can be resumed; the
  * second time the process ends at once.
+ * @param milliseconds that work has to end by itself; Infinity for what lets others finish. Default 900.
  * @throws AirliftError `interrupted` with how to resume, for whatever `work` throws after an interruption
  */
-export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function interruptible<T>(
+  work: (signal: AbortSignal) => Promise<T>,
+  milliseconds = patience,
+): Promise<T> {
   const stop = new AbortController();
   // Every request under way listens.
   setMaxListeners(0, stop.signal);
@@ -31,7 +35,8 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
     if (stop.signal.aborted) process.exit(exitCodes.interrupted);
     printNote('stopping; press Ctrl-C again to stop at once');
     stop.abort();
-    timer = setTimeout(() => giveUp?.(interruption('airlift', stop.signal)), patience);
+    if (milliseconds === Infinity) return;
+    timer = setTimeout(() => giveUp?.(interruption('airlift', stop.signal)), milliseconds);
   };
   process.on('SIGINT', onInterrupt);
   process.on('SIGTERM', onInterrupt);

@@ -108,7 +108,8 @@ async function run(args: Arguments): Promise<void> {
         signal.addEventListener('abort', () => done(), { once: true }),
       );
       await Promise.race([interrupted.then(() => serving.drain()), serving.broken]);
-    });
+      // Downloads under way may take as long as they need; a second Ctrl-C ends them.
+    }, Infinity);
   } finally {
     await serving.close();
   }

@@ -1,10 +1,13 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { isIP, type AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { AirliftError, isAirliftError, messageOf } from '../errors.js';
+import { isDigest } from '../oci/digest.js';
 import { isRepositoryPath } from '../oci/reference.js';
 import type { Call, ServerOptions } from './server-call.js';
 import { listReferrers, listRepositories, listTags } from './server-lists.js';
 import { deleteManifest, pushManifest } from './server-manifests.js';
+import { watchPace } from './server-pace.js';
 import { pullBlob, pullManifest } from './server-pull.js';
 import { json, refuse, send, type Reply } from './server-reply.js';
 import { parseTarget, type Route } from './server-route.js';
@@ -27,6 +30,11 @@ const idleTimeout = 10 * 60 * 1000;
 const stallTimeout = 2 * 60 * 1000;
 /** Milliseconds that a connection waits for its next request. */
 const keepAliveTimeout = 65 * 1000;
+/** Milliseconds without a request after which draining ends: a client that pulls asks for its next layer within that. */
+const quietTime = 2000;
+/** Requests under way at a time, all together and of one client; containerd makes three to ten a pull. */
+const mostUnderWay = 4096;
+const mostOfClient = 2048;
 /** Bytes of a refused request's body that are read, so that its client sees the answer, before the connection is cut. */
 const drainLimit = 16 * 1024 * 1024;
 
@@ -45,7 +53,10 @@ export interface RegistryServer {
    * @throws AirliftError `usage` where the address is not loopback and `allowRemote` is not set, `busy` where the port is taken, `io`
    */
   listen(host: string, port: number): Promise<Listening>;
-  /** Stops listening and waits until the requests under way are answered; those on open connections are the last. */
+  /**
+   * Lets what has begun come to its end: requests under way, and the layers of pulls whose manifest was taken. New pulls by tag and
+   * new uploads are refused with 503. Ends two seconds after the last request, at once where there was none, and stops listening.
+   */
   drain(): Promise<void>;
   /** Stops listening, ends every connection, and waits until the store is no longer in use. */
   close(): Promise<void>;
@@ -57,10 +68,23 @@ export interface RegistryServer {
  */
 export function createRegistryServer(store: ContentStore, options: ServerOptions = {}): RegistryServer {
   const underWay = new Set<Promise<void>>();
+  const clients = new Map<string, number>();
+  let isDraining = false;
+  let lastEnd = -Infinity;
   const server = createServer((request, response) => {
-    const handled = handle(store, options, request, response);
+    const client = request.socket.remoteAddress ?? '';
+    const count = (clients.get(client) ?? 0) + 1;
+    clients.set(client, count);
+    const isBusy = underWay.size >= mostUnderWay || count > mostOfClient;
+    const handled = handle(store, options, request, response, { isBusy, isDraining });
     underWay.add(handled);
-    void handled.finally(() => underWay.delete(handled));
+    void handled.finally(() => {
+      underWay.delete(handled);
+      lastEnd = performance.now();
+      const left = (clients.get(client) ?? 1) - 1;
+      if (left > 0) clients.set(client, left);
+      else clients.delete(client);
+    });
   });
   server.requestTimeout = 0;
   server.timeout = idleTimeout;
@@ -68,8 +92,13 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
   return {
     listen: async (host, port) => await listen(server, host, port, options.allowRemote === true),
     drain: async () => {
+      isDraining = true;
+      const quietFor = (): number => performance.now() - lastEnd;
+      while (underWay.size > 0 || quietFor() < quietTime) {
+        await Promise.all(underWay);
+        await sleep(Math.min(quietTime, Math.max(0, quietTime - quietFor())));
+      }
       server.close();
-      while (underWay.size > 0) await Promise.all(underWay);
     },
     close: async () => {
       await close(server);
@@ -113,8 +142,11 @@ async function handle(
   options: ServerOptions,
   request: IncomingMessage,
   response: ServerResponse,
+  state: { readonly isBusy: boolean; readonly isDraining: boolean },
 ): Promise<void> {
   const { method = 'GET', url: target = '/' } = request;
+  const period = options.stallTimeout ?? stallTimeout;
+  watchPace(request, response, period);
   response.setHeader('Docker-Distribution-API-Version', 'registry/2.0');
   // A client that goes away shows itself where the stream is read or written; without a listener it would end the process.
   request.on('error', () => undefined);
@@ -124,18 +156,35 @@ async function handle(
     reply =
       'refusal' in parsed
         ? parsed.refusal
-        : await answer({ method, request, query: parsed.query, store, options }, parsed.route);
+        : state.isBusy || (state.isDraining && isBeginning(method, parsed.route))
+          ? unavailable(state.isBusy)
+          : await answer({ method, request, query: parsed.query, store, options }, parsed.route);
   } catch (error) {
     reply = failure(error);
   }
   try {
     if (!request.complete) drain(request);
-    else request.socket.setTimeout(options.stallTimeout ?? stallTimeout);
+    else request.socket.setTimeout(period);
     const bytes = await send(response, reply, method === 'HEAD');
     options.onRequest?.({ method, target, status: reply.status, bytes });
   } catch {
     response.destroy();
   }
+}
+
+/** Whether a request begins a pull or an upload; others belong to one that has begun. */
+function isBeginning(method: string, route: Route): boolean {
+  if (route.kind === 'manifest') return (method === 'GET' || method === 'HEAD') && !isDigest(route.reference);
+  return route.kind === 'uploads';
+}
+
+function unavailable(isBusy: boolean): Reply {
+  const reply = refuse(
+    503,
+    'UNKNOWN',
+    isBusy ? 'too many requests at a time' : 'this registry is about to stop',
+  );
+  return { ...reply, headers: { ...reply.headers, 'Retry-After': '5', Connection: 'close' } };
 }
 
 function failure(error: unknown): Reply {

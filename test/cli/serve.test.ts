@@ -3,11 +3,15 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { request, type IncomingMessage } from 'node:http';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseListen } from '../../src/cli/serve.js';
 import { isAirliftError } from '../../src/errors.js';
 import { airlift, airliftPath } from '../support/airlift.js';
-import { assortment } from '../support/image-sets.js';
+import { writeBundle } from '../bundle/write-bundle.js';
+import { testDigest } from '../support/content.js';
+import { assortment, singlePlatform } from '../support/image-sets.js';
 import { pushImage } from '../support/push-image.js';
 import { temp } from '../support/temp.js';
 
@@ -51,6 +55,32 @@ test('it says where it listens and what to type next, and ends on Ctrl-C', async
     child.kill('SIGINT');
     assert.deepEqual(await once(child, 'exit'), [0, null]);
   }
+});
+
+test('the first Ctrl-C lets a download that runs come to its end', { timeout: 120_000 }, async (t) => {
+  const dir = temp(t);
+  const image = singlePlatform('linux/amd64', { name: 'large', bigBytes: 24_000_000 });
+  const path = join(dir, 'site.tar');
+  await writeBundle(path, [{ reference: 'docker.io/acme/large:1', image }]);
+  const args = [airliftPath, 'serve', path, '--listen', '127.0.0.1:0', '--json'];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  t.after(() => child.kill('SIGKILL'));
+  const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
+  const { url } = JSON.parse(line) as { url: string };
+  const [blob] = [...image.blobs.values()].sort((left, right) => right.size - left.size);
+  assert.ok(blob !== undefined);
+  const asked = request(`${url}/v2/acme/large/blobs/${blob.digest}`, { agent: false }).end();
+  const [response] = (await once(asked, 'response')) as [IncomingMessage];
+  const exited = once(child, 'exit');
+  const stopping = once(createInterface(child.stderr), 'line');
+  child.kill('SIGINT');
+  assert.match(String((await stopping)[0]), /^stopping; press Ctrl-C again to stop at once/);
+  // Longer than work that can be resumed is waited for.
+  await sleep(1500);
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  assert.equal(testDigest(Buffer.concat(chunks)), blob.digest);
+  assert.deepEqual(await exited, [0, null]);
 });
 
 test('with --json it prints one document, and what is wrong with the call ends with code 2', async (t) => {
