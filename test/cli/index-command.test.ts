@@ -71,7 +71,7 @@ test('one name for several images, from making it to taking one out again', { sk
 test('wrong command lines end with 2 and say what is wrong', { skip }, async () => {
   for (const [args, message] of [
     [['index'], /name one of create, append, remove, merge and inspect/],
-    [['index', 'create', 'site.test/app:1'], /Not enough non-option arguments|missing/i],
+    [['index', 'create', 'site.test/app:1'], /not enough arguments|missing/i],
     [['index', 'create', 'site.test/app:1', 'a', '--platform', 'linux/arm64'], /want REF=PLATFORM/],
     [['index', 'create', 'site.test/app:1', 'a', '--annotation', 'x'], /want KEY=VALUE/],
   ] as const) {

@@ -59,7 +59,7 @@ test('wrong command lines end with 2 and say what is wrong', { skip }, async (t)
   const dir = temp(t);
   const output = ['-o', join(dir, 'x')];
   for (const [args, code, message] of [
-    [['save', 'a', ...output], 2, /Missing required argument: format/],
+    [['save', 'a', ...output], 2, /save: --format missing/],
     [['save', 'a', '--format', 'zip', ...output], 2, /Invalid values[^]*docker-archive/],
     [['save', 'none.tar', '--format', 'k3s', ...output], 1, /none\.tar/],
     [['save', dir, 'a', '--format', 'k3s', ...output], 2, /either files or images of registries/],
