@@ -13,6 +13,11 @@ import type { RateBudgetKeeper } from './rate-budget.js';
 import { repositoryScope } from './scope.js';
 import { headerOf, lengthOf, type WireAnswer } from './wire.js';
 
+/** Whether a web page answers in a registry's place: what names the digest of its content is a registry, whatever label it gives. */
+function isPage(answer: WireAnswer): boolean {
+  return isHtml(answer) && !isDigest(headerOf(answer, 'docker-content-digest'));
+}
+
 /** A manifest's bytes as they came. */
 export interface FetchedManifest {
   readonly descriptor: Descriptor;
@@ -93,7 +98,7 @@ export class Manifests {
     const answered = await this.budget?.take({ origin: endpoint.origin, doing, signal, refresh });
     const answer = await this.client.send(request).finally(answered);
     if (answer.status !== 200) throw await this.client.refusal(answer, request, 'manifest');
-    if (isHtml(answer)) throw await this.client.refusal(answer, request, 'manifest');
+    if (isPage(answer)) throw await this.client.refusal(answer, request, 'manifest');
     const length = lengthOf(answer) ?? 0;
     if (length > maxManifestSize) {
       answer.body.on('error', () => undefined).destroy();
@@ -133,7 +138,7 @@ export class Manifests {
     await discard(answer);
     if (answer.status === 404) return false;
     if (answer.status === 405 || answer.status === 501) return this.#existsByGet(call);
-    if (answer.status !== 200 || isHtml(answer)) throw await this.client.refusal(answer, call, 'manifest');
+    if (answer.status !== 200 || isPage(answer)) throw await this.client.refusal(answer, call, 'manifest');
     const digest = headerOf(answer, 'docker-content-digest');
     const size = lengthOf(answer);
     const isSame =

@@ -71,6 +71,7 @@ const labels = [
   'text/plain',
   'application/json',
   'application/octet-stream',
+  'text/html',
   undefined,
   types.oci.manifest, // of an index, too
   types.docker.index,
