@@ -114,7 +114,7 @@ describe('a catalog that was tampered with is found out', () => {
     assert.deepEqual(typeof report === 'string' ? report : report.problems, []);
   });
 
-  for (const [what, sql] of changes)
+  for (const [at, [what, sql]] of changes.entries())
     test(what, async () => {
       const path = copy();
       await tamperBySql(path, sql);
@@ -122,7 +122,8 @@ describe('a catalog that was tampered with is found out', () => {
       const report = await reportOf(path);
       if (typeof report === 'string') assert.equal(report, 'unsupported', what);
       else assert.notDeepEqual(report.problems, [], what);
-      if (report === 'unsupported') return;
+      // Starting the program for each of them costs a minute.
+      if (report === 'unsupported' || at % 6 !== 0) return;
       const { stderr } = await airlift(['verify', path], { codes: [4] });
       assert.doesNotMatch(stderr, /^\s+at |SqliteError/m);
     });
