@@ -18,14 +18,14 @@ async function readAll(signal: AbortSignal): Promise<string> {
 
 /** Asks a person; what they type is not shown where it is `hidden`. */
 async function ask(question: string, hidden: boolean, signal: AbortSignal): Promise<string> {
-  // readline takes away what stands in its line, the question of somebody else too.
-  if (hidden) standardError.write(question);
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({
     input: process.stdin,
     output: hidden ? silent : process.stderr,
     terminal: true,
   });
+  // Only now does the terminal echo nothing: who answers at once is not shown either. readline would take the question off its line.
+  if (hidden) standardError.write(question);
   try {
     // A terminal that is read line by line gives Ctrl-C as a key, not as a signal.
     lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'));

@@ -28,5 +28,4 @@ export function watchPace(request: IncomingMessage, response: ServerResponse, pe
   };
   response.once('close', stop);
   request.once('end', stop).once('close', stop);
-  socket.once('close', () => clearInterval(timer));
 }
