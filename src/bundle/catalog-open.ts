@@ -78,7 +78,7 @@ async function load(file: BundleFile, entry: TarEntry, mostInMemory: number): Pr
     return openDatabase(bytes);
   }
   checkBegin(await file.read(entry.contentPosition, 100), { size: 100 });
-  const directory = await mkdtemp(join(tmpdir(), 'airlift-'));
+  const directory = await temporaryDirectory(file.path);
   try {
     const path = join(directory, 'catalog.db');
     try {
@@ -95,6 +95,19 @@ async function load(file: BundleFile, entry: TarEntry, mostInMemory: number): Pr
     return database;
   } finally {
     await rm(directory, { recursive: true, force: true }).catch(() => undefined);
+  }
+}
+
+/** @throws AirliftError `no-space` or `io`: the bundle is not to blame */
+async function temporaryDirectory(bundle: string): Promise<string> {
+  try {
+    return await mkdtemp(join(tmpdir(), 'airlift-'));
+  } catch (cause) {
+    const { code, message } = ioError(`copy the catalog of ${bundle} into ${tmpdir()}`, cause);
+    throw new AirliftError(code, message, {
+      cause,
+      hint: 'set TMPDIR to a directory that can be written and has room for the catalog',
+    });
   }
 }
 

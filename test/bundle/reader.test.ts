@@ -153,6 +153,21 @@ describe('a bundle is read', () => {
     database.close();
   });
 
+  test('and where no temporary file can be made, TMPDIR is to blame and not the bundle', async () => {
+    const entry = reader.head.entries.get('airlift/catalog.db') ?? assert.fail();
+    const { TMPDIR } = process.env;
+    process.env['TMPDIR'] = join(dir, 'none');
+    try {
+      await assert.rejects(
+        openCatalogDatabase(reader.file, entry, 1000),
+        (error) => isAirliftError(error, 'io') && error.hint?.includes('TMPDIR') === true,
+      );
+    } finally {
+      if (TMPDIR === undefined) delete process.env['TMPDIR'];
+      else process.env['TMPDIR'] = TMPDIR;
+    }
+  });
+
   test("only where the bytes of a manifest are its digest's", async () => {
     const copy = join(dir, 'flipped.tar');
     copyFileSync(path, copy);
