@@ -21,6 +21,8 @@ try {
     'airlift cannot be loaded: install it again (npm install -g), from a checkout npm run build first',
   );
 }
+// Beyond `ulimit -f` a write fails with EFBIG, which says what to do, instead of ending the process.
+process.on('SIGXFSZ', () => undefined);
 process.on('uncaughtException', (error) =>
   fail(error, 'this is a fault of airlift itself; AIRLIFT_DEBUG=1 shows where it happened'),
 );

@@ -3,9 +3,9 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isRegistry } from '../../src/oci/reference.js';
-import { airlift } from '../support/airlift.js';
-import { multiPlatform } from '../support/image-sets.js';
-import { needs } from '../support/peers.js';
+import { airlift, airliftPath, stateEnv } from '../support/airlift.js';
+import { multiPlatform, singlePlatform } from '../support/image-sets.js';
+import { needs, run } from '../support/peers.js';
 import { pushImage } from '../support/push-image.js';
 import { serveStore } from '../support/serve-store.js';
 import { temp } from '../support/temp.js';
@@ -74,4 +74,21 @@ test('login shows its questions on the terminal', { skip: needs('python3') }, as
   const { code, shown } = await terminal.ended;
   assert.equal(code, 0, shown);
   assert.doesNotMatch(shown, /secret/);
+});
+
+test('an export beyond the largest file that is allowed says so and what to do', async (t) => {
+  const host = await serveStore(t);
+  await pushImage(
+    host,
+    'acme/large',
+    '1',
+    singlePlatform('linux/amd64', { name: 'large', bigBytes: 3_000_000 }),
+  );
+  const output = join(temp(t), 'site.tar');
+  // Blocks of 512 or 1024 bytes, by the shell: at most a megabyte.
+  const command = `ulimit -f 1000; exec "$0" "$@"`;
+  const args = ['-c', command, process.execPath, airliftPath, 'export', `${host}/acme/large:1`, '-o', output];
+  const { stderr } = await run('/bin/sh', args, { codes: [1], env: stateEnv });
+  assert.match(stderr, /EFBIG/);
+  assert.match(stderr, /^ {2}hint: the filesystem takes no file of this size/m);
 });
