@@ -101,6 +101,8 @@ describe(
       );
       assert.match(stderr, /log in to .*: unauthorized \(401/);
       assert.equal(stderr.includes('wrong-password'), false);
+      // It does not advise the command that was just typed.
+      assert.doesNotMatch(stderr, /hint: .*airlift login/);
       assert.equal(existsSync(dockerConfig), false);
     });
 
