@@ -131,8 +131,8 @@ export async function bundleArchives(options: BundleArchivesOptions): Promise<Bu
     });
     try {
       if (writer.state === 'planning') await plan(inputs, writer, options);
-      const { images, blobs, pendingBytes: bytes, writtenBytes, size } = await writer.layOut();
-      onEvent?.({ event: 'planned', images, blobs, bytes, resumedBytes: writtenBytes });
+      const { images, signatures, blobs, pendingBytes: bytes, writtenBytes, size } = await writer.layOut();
+      onEvent?.({ event: 'planned', images, signatures, blobs, bytes, resumedBytes: writtenBytes });
       await copyBlobs(inputs, writer, options);
       const platforms = writer.platforms();
       await writer.finish();

@@ -131,10 +131,11 @@ async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<
   let fetched = 0;
   let resumed = 0;
   for (;;) {
-    const { images, pendingBlobs, pendingBytes, writtenBytes } = await writer.layOut();
+    const { images, signatures, pendingBlobs, pendingBytes, writtenBytes } = await writer.layOut();
     onEvent?.({
       event: 'planned',
       images,
+      signatures,
       blobs: pendingBlobs,
       bytes: pendingBytes,
       resumedBytes: writtenBytes,

@@ -123,7 +123,12 @@ class Importing {
   async run(): Promise<ImportSummary> {
     const { to, onEvent } = this.options;
     const { content, count: images } = this.inputs;
-    if (content !== undefined) onEvent?.({ event: 'planned', images, ...content, resumedBytes: 0 });
+    if (content !== undefined) {
+      let signatures = 0;
+      for (const { reference } of this.inputs.images)
+        if (subjectOfTag(reference.tag) !== undefined) signatures++;
+      onEvent?.({ event: 'planned', images, signatures, ...content, resumedBytes: 0 });
+    }
     await forEachOf(this.inputs.images, imageConcurrency, (image) => this.#attempt(image));
     await this.#images.finish();
     this.#publisher.tellUnread();

@@ -15,6 +15,8 @@ export type ProgressEvent =
   | {
       readonly event: 'planned';
       readonly images: number;
+      /** How many of these are signatures and the like under cosign's tags. */
+      readonly signatures: number;
       readonly blobs: number;
       readonly bytes: number;
       readonly resumedBytes: number;

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { AirliftError } from '../errors.js';
+import { parseReference } from '../oci/reference.js';
+import { subjectOfTag } from '../oci/companion-tag.js';
 import { algorithmOf, digestOf, type Digest } from '../oci/digest.js';
 import { buildCatalog } from './catalog-build.js';
 import { checkDiskSpace } from './disk-space.js';
@@ -22,6 +24,8 @@ export interface LayoutSummary {
   /** Bytes of the whole file. */
   readonly size: number;
   readonly images: number;
+  /** How many of these are signatures and the like under cosign's tags. */
+  readonly signatures: number;
   /** Blobs in the bundle: manifests, configs and layers. */
   readonly blobs: number;
   readonly blobBytes: number;
@@ -141,12 +145,21 @@ export class Layout {
     return {
       size: this.#size,
       images: this.journal.database.prepare('SELECT count(*) FROM images').pluck().get() as number,
+      signatures: this.#signatures(),
       blobs: count,
       blobBytes: contents,
       pendingBlobs: blobs,
       pendingBytes: bytes,
       writtenBytes: written,
     };
+  }
+
+  #signatures(): number {
+    const references = this.journal.database.prepare('SELECT reference FROM images').pluck();
+    let count = 0;
+    for (const reference of references.iterate() as Iterable<string>)
+      if (subjectOfTag(parseReference(reference).tag) !== undefined) count++;
+    return count;
   }
 
   async #withHead<Result>(use: (head: HeadEntry[]) => Promise<Result>): Promise<Result> {

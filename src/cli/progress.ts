@@ -4,6 +4,7 @@ import { showBars, type Bar } from './bars.js';
 import { count, formatBytes, printable } from './format.js';
 import { Meter } from './meter.js';
 import { printJson, printNote, printNotes } from './print.js';
+import { countImages } from './signatures.js';
 
 /** Shows what a verb reports, until `stop`. */
 export interface ProgressView {
@@ -27,7 +28,7 @@ export function lineOf(event: ProgressEvent): string | undefined {
     case 'resolved':
       return printable(`Resolved: ${event.position}/${event.images} ${event.image}`);
     case 'planned':
-      return `${count(event.images, 'image')}, ${count(event.blobs, 'blob')}, ${formatBytes(event.bytes)} to transfer${event.resumedBytes > 0 ? `, ${formatBytes(event.resumedBytes)} there from before` : ''}`;
+      return `${countImages(event.images - event.signatures, event.signatures)}, ${count(event.blobs, 'blob')}, ${formatBytes(event.bytes)} to transfer${event.resumedBytes > 0 ? `, ${formatBytes(event.resumedBytes)} there from before` : ''}`;
     case 'image-done':
       return printable(
         `Progress: ${event.position}/${event.images} ${event.image} ${event.outcome ?? 'done'} ${event.digest}`,

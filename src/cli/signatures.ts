@@ -11,9 +11,13 @@ export function countNames(references: Iterable<string>): string {
     if (subjectOfTag(parseReference(reference).tag) === undefined) images++;
     else signatures++;
   }
-  return signatures === 0
-    ? count(images, 'image')
-    : `${count(images, 'image')} and ${count(signatures, 'signature')}`;
+  return countImages(images, signatures);
+}
+
+/** `3 images`, `3 images and 2 signatures`. */
+export function countImages(images: number, signatures: number): string {
+  const asked = count(images, 'image');
+  return signatures === 0 ? asked : `${asked} and ${count(signatures, 'signature')}`;
 }
 
 /**

@@ -8,6 +8,7 @@ import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
+import { countImages } from './signatures.js';
 
 const flags = { ...outputFlags } as const satisfies Record<string, Options>;
 
@@ -15,8 +16,7 @@ type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle
 
 /** As every command counts them. */
 function countVerified({ images, signatures }: VerifyReport): string {
-  const asked = count(images - signatures, 'image');
-  return signatures === 0 ? asked : `${asked} and ${count(signatures, 'signature')}`;
+  return countImages(images - signatures, signatures);
 }
 
 function printReport(report: VerifyReport, milliseconds: number): void {

@@ -14,7 +14,7 @@ const MB = 1_000_000;
 test('bytes that an earlier run left, or the site had, are in place and not in the rate', () => {
   let now = 0;
   const meter = new Meter(() => now);
-  meter.take({ event: 'planned', images: 1, blobs: 3, bytes: 60 * MB, resumedBytes: 40 * MB });
+  meter.take({ event: 'planned', images: 1, signatures: 0, blobs: 3, bytes: 60 * MB, resumedBytes: 40 * MB });
   meter.take({ event: 'blob', digest: a, size: 50 * MB, bytes: 40 * MB });
   meter.take({ event: 'blob-done', digest: b, size: 30 * MB, how: 'existed' });
   assert.equal(meter.bytes, 70 * MB);
