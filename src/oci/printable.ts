@@ -19,6 +19,14 @@ export function printable(text: string): string {
   return text.replace(hidden, escaped);
 }
 
+/**
+ * Text from outside as one short line: white space and control characters become single spaces, and what is hidden is shown.
+ * @param most characters that are kept
+ */
+export function oneLine(text: string, most: number): string {
+  return printable(text.replace(/[\p{Cc}\s]+/gu, ' ').trim()).slice(0, most);
+}
+
 /** JSON of a value on one line, with the same characters escaped as JSON escapes them; it parses to the same value. */
 export function printableJson(value: unknown): string {
   return JSON.stringify(value).replace(hidden, (character) =>

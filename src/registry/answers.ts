@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
 import { parseJson } from '../oci/json.js';
-import { printable } from '../oci/printable.js';
+import { oneLine } from '../oci/printable.js';
 import { headerOf, lengthOf, type WireAnswer } from './wire.js';
 
 const maxErrorSize = 64 * 1024;
@@ -58,9 +58,8 @@ const plainMessages: ReadonlySet<string> = new Set([
   'requested access to the resource is denied',
 ]);
 
-function oneLine(text: string): string {
-  return printable(text.replace(/[\p{Cc}\s]+/gu, ' ').trim()).slice(0, 300);
-}
+/** The most characters of a registry's own words that an error repeats. */
+const maxWords = 300;
 
 /** The first error of an answer's body (distribution-spec, "Error Codes"), or of the OAuth2 form (RFC 6749 section 5.2). */
 export function parseFault(bytes: Uint8Array): RegistryFault | undefined {
@@ -72,7 +71,7 @@ export function parseFault(bytes: Uint8Array): RegistryFault | undefined {
   }
   if (!isObject(json)) return undefined;
   const first: unknown = Array.isArray(json['errors']) ? json['errors'][0] : undefined;
-  const text = (value: unknown): string => (typeof value === 'string' ? oneLine(value) : '');
+  const text = (value: unknown): string => (typeof value === 'string' ? oneLine(value, maxWords) : '');
   if (isObject(first)) return { code: text(first['code']), message: text(first['message']) };
   if (typeof json['error'] === 'string')
     return { code: text(json['error']), message: text(json['error_description']) };

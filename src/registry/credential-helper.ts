@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
 import { parseJson } from '../oci/json.js';
-import { printable } from '../oci/printable.js';
+import { oneLine } from '../oci/printable.js';
 import type { Credentials } from './credentials.js';
 
 const maxOutput = 1024 * 1024;
@@ -65,7 +65,7 @@ async function call(name: string, verb: string, input: string, key: string): Pro
 /** What a helper says went wrong: it writes that to its standard output, by docker's protocol, or to stderr. */
 function complaint(outcome: Outcome): string {
   const text = outcome.stdout.trim() === '' ? outcome.stderr : outcome.stdout;
-  return printable(text.replace(/[\p{Cc}\s]+/gu, ' ').trim()).slice(0, 300);
+  return oneLine(text, 300);
 }
 
 /**
