@@ -3,7 +3,7 @@ import { checkAtomic, ImagePublisher, onceWhole } from './atomic.js';
 import { checkInterrupted, interruption, toPlainError } from './errors.js';
 import { failureOf, type FailedImage } from './failed-images.js';
 import { openInputs, type InputOptions, type Inputs } from './import-inputs.js';
-import { subjectOfTag } from './oci/companion-tag.js';
+import { isCompanionTag } from './oci/companion-tag.js';
 import type { Digest } from './oci/digest.js';
 import { formatReference, formatRepository, parseReference } from './oci/reference.js';
 import type { Image } from './oci/source.js';
@@ -125,8 +125,7 @@ class Importing {
     const { content, count: images } = this.inputs;
     if (content !== undefined) {
       let signatures = 0;
-      for (const { reference } of this.inputs.images)
-        if (subjectOfTag(reference.tag) !== undefined) signatures++;
+      for (const { reference } of this.inputs.images) if (isCompanionTag(reference.tag)) signatures++;
       onEvent?.({ event: 'planned', images, signatures, ...content, resumedBytes: 0 });
     }
     await forEachOf(this.inputs.images, imageConcurrency, (image) => this.#attempt(image));
@@ -134,9 +133,7 @@ class Importing {
     this.#publisher.tellUnread();
     const failed = this.#failed;
     // Signatures alone are no success: an image counts only if it was asked for.
-    const isAny = this.#published.some(
-      ({ source }) => subjectOfTag(parseReference(source).tag) === undefined,
-    );
+    const isAny = this.#published.some(({ source }) => !isCompanionTag(parseReference(source).tag));
     if (failed.length > 0 && !isAny) {
       throw failureOf('import', failed, failed.length);
     }

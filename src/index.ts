@@ -31,7 +31,7 @@ export { placeOf, type ImageList, type ListedReference } from './lists/listed.js
 export { formatRerun, type RerunImage } from './lists/rerun.js';
 export { readRegistriesYaml } from './registries-yaml.js';
 export { refuseDirectory } from './bundle/output-name.js';
-export { subjectOfTag } from './oci/companion-tag.js';
+export { isCompanionTag, subjectOfTag } from './oci/companion-tag.js';
 export { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 export type { OnEvent, ProgressEvent } from './progress.js';
 export {

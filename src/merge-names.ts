@@ -3,7 +3,7 @@ import { familiarName } from './archive/image-names.js';
 import type { NameRules } from './archive/name-rules.js';
 import { AirliftError } from './errors.js';
 import type { Part } from './merge-group.js';
-import { subjectOfTag } from './oci/companion-tag.js';
+import { isCompanionTag, subjectOfTag } from './oci/companion-tag.js';
 import type { Digest } from './oci/digest.js';
 import { isIndex } from './oci/media-types.js';
 import { formatPlatform, type Platform } from './oci/platform.js';
@@ -167,7 +167,7 @@ export async function partsByName(
     const { archive, image } = one;
     known.parts.push({ archive, image, oldName: name === old ? undefined : familiarName(old) });
     byName.set(name, known);
-    if (name !== old && subjectOfTag(reference.tag) === undefined) tellWrongName(one, options);
+    if (name !== old && !isCompanionTag(reference.tag)) tellWrongName(one, options);
   }
   const sorted = [...byName].sort(([a], [b]) => (a < b ? -1 : 1));
   for (const [name, { parts }] of sorted)

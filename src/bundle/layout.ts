@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { AirliftError } from '../errors.js';
 import { parseReference } from '../oci/reference.js';
-import { subjectOfTag } from '../oci/companion-tag.js';
+import { isCompanionTag } from '../oci/companion-tag.js';
 import { algorithmOf, digestOf, type Digest } from '../oci/digest.js';
 import { buildCatalog } from './catalog-build.js';
 import { checkDiskSpace } from './disk-space.js';
@@ -158,7 +158,7 @@ export class Layout {
     const references = this.journal.database.prepare('SELECT reference FROM images').pluck();
     let count = 0;
     for (const reference of references.iterate() as Iterable<string>)
-      if (subjectOfTag(parseReference(reference).tag) !== undefined) count++;
+      if (isCompanionTag(parseReference(reference).tag)) count++;
     return count;
   }
 

@@ -1,6 +1,6 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { importImages, siteNames, subjectOfTag } from '../index.js';
+import { importImages, isCompanionTag, siteNames } from '../index.js';
 import { parseReference } from '../oci/reference.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
@@ -109,9 +109,7 @@ async function publish(args: Arguments, target: string): Promise<void> {
     );
     view.stop();
     showPublished('imported', summary, summary.published, args, started);
-    const example = summary.published.find(
-      ({ target }) => subjectOfTag(parseReference(target).tag) === undefined,
-    );
+    const example = summary.published.find(({ target }) => !isCompanionTag(parseReference(target).tag));
     if (!args.json && example !== undefined) printLine(`next: docker pull ${example.target}`);
   } catch (error) {
     throw withWayOn(error);

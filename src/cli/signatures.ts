@@ -1,5 +1,5 @@
 import type { Inspection } from '../index.js';
-import { subjectOfTag } from '../oci/companion-tag.js';
+import { isCompanionTag } from '../oci/companion-tag.js';
 import { parseReference } from '../oci/reference.js';
 import { count } from './format.js';
 
@@ -8,8 +8,8 @@ export function countNames(references: Iterable<string>): string {
   let images = 0;
   let signatures = 0;
   for (const reference of references) {
-    if (subjectOfTag(parseReference(reference).tag) === undefined) images++;
-    else signatures++;
+    if (isCompanionTag(parseReference(reference).tag)) signatures++;
+    else images++;
   }
   return countImages(images, signatures);
 }

@@ -9,3 +9,8 @@ export function subjectOfTag(tag: string | undefined): Digest | undefined {
   const digest = `sha256:${hex}`;
   return isDigest(digest) ? digest : undefined;
 }
+
+/** Whether an image is called by one of these tags: what hangs on another image is no image that anybody asked for. */
+export function isCompanionTag(tag: string | undefined): boolean {
+  return subjectOfTag(tag) !== undefined;
+}
