@@ -110,6 +110,14 @@ export function systemCodeOf(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
+/**
+ * Whether the operating system refused to store more: the disk or the quota is full, or the file is as large as the filesystem or
+ * `ulimit -f` lets it be.
+ */
+export function isOutOfSpace(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(error) ?? '');
+}
+
 /** An error as plain data, to cross from a worker thread or into JSON. */
 export interface PlainError {
   readonly code: ErrorCode;

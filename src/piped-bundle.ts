@@ -1,20 +1,18 @@
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { addAbortSignal, Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { openChecked } from './bundle/check-front.js';
 import { BundleFile } from './bundle/file.js';
 import { entryNames } from './bundle/format.js';
 import { looksLikeBundle } from './bundle/head.js';
 import type { BundleReader } from './bundle/reader.js';
-import { AirliftError, checkInterrupted, messageOf, systemCodeOf } from './errors.js';
+import { AirliftError, checkInterrupted, messageOf } from './errors.js';
+import { withStoredStream } from './stored-stream.js';
 
 /** What messages call a bundle that is read from a stream. */
 const streamName = 'standard input';
 
-/** Bytes by which a stream is told: the name field of a tar archive's first header. */
+/** Bytes that show what a stream is: the name field of a tar archive's first header. */
 const nameLength = 100;
 
 /** A stream that was looked at: everything that came, and the bundle that it is, where it is one. */
@@ -65,35 +63,14 @@ export async function openPiped(
   const stream = Readable.from(again(head, chunks), { objectMode: false });
   if (!head.subarray(0, nameLength).toString('latin1').startsWith(`${entryNames.layout}\0`))
     return { stream };
-  let directory: string | undefined;
-  try {
-    const path = await (async () => {
-      try {
-        directory = await mkdtemp(join(tmpDir, 'airlift-stream-'));
-        const stored = join(directory, 'bundle.tar');
-        await pipeline(stream, createWriteStream(stored, { mode: 0o600 }), { signal });
-        return stored;
-      } catch (cause) {
-        checkInterrupted(signal, `read ${streamName}`);
-        const isFull = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(cause) ?? '');
-        throw new AirliftError(
-          isFull ? 'no-space' : 'io',
-          `store ${streamName} in ${tmpDir}: ${messageOf(cause)}`,
-          {
-            cause,
-            hint: 'name a directory with more space with --tmp-dir',
-          },
-        );
-      }
-    })();
+  const hint = 'name a directory with more space with --tmp-dir';
+  return withStoredStream(stream, { folder: tmpDir, name: streamName, hint, signal }, async (path) => {
     const file = await BundleFile.open(path, 'r', streamName);
     const isBundle = await looksLikeBundle(file).finally(() => file.close());
     const bundle = isBundle ? await openChecked(path, signal, streamName) : undefined;
-    return { stream: await opened(path), bundle };
-  } finally {
     // What is open is read on without its name.
-    if (directory !== undefined) await rm(directory, { recursive: true, force: true }).catch(() => undefined);
-  }
+    return { stream: await opened(path), bundle };
+  });
 }
 
 /** A stream of a file that is open already. */

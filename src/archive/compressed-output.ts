@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { open, rm, type FileHandle } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { AirliftError, isAirliftError, isOutOfSpace, messageOf } from '../errors.js';
 import type { Digest } from '../oci/digest.js';
 
 /** A layer that was written compressed, and what it was before. */
@@ -40,7 +40,7 @@ class Meter {
 
 /** The error of a file that could not be written. */
 function writeFailed(path: string, cause: unknown): AirliftError {
-  const full = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(cause) ?? '');
+  const full = isOutOfSpace(cause);
   return new AirliftError(full ? 'no-space' : 'io', `write ${path}: ${messageOf(cause)}`, { cause });
 }
 

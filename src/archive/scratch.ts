@@ -3,7 +3,7 @@ import { open, statfs, unlink, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { AirliftError, isOutOfSpace, messageOf } from '../errors.js';
 import { formatBytes } from '../oci/bytes.js';
 import { FileRange } from './byte-range.js';
 
@@ -112,7 +112,7 @@ export class Scratch {
         rest = without(rest, bytesWritten);
       }
     } catch (cause) {
-      const full = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(cause) ?? '');
+      const full = isOutOfSpace(cause);
       throw new AirliftError(
         full ? 'no-space' : 'io',
         `store ${what} in ${this.directory}: ${messageOf(cause)}`,

@@ -1,9 +1,7 @@
-import { createWriteStream, fstatSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { fstatSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { AirliftError } from '../errors.js';
+import { withStoredStream } from '../stored-stream.js';
 import { dash } from './dash.js';
 
 /** What messages and summaries call a bundle that comes from `-`. */
@@ -39,26 +37,10 @@ export async function withBundle<T>(
   if (typed !== dash) return use(typed);
   const useUnnamed = (path: string): Promise<T> => use(path).catch((error: unknown) => rethrow(error, path));
   if (isRedirectedFile()) return useUnnamed('/proc/self/fd/0');
-  const folder = tmpdir();
-  let directory: string | undefined;
-  try {
-    try {
-      directory = await mkdtemp(join(folder, 'airlift-stream-'));
-      const path = join(directory, 'bundle.tar');
-      await pipeline(process.stdin, createWriteStream(path, { mode: 0o600 }), { signal });
-      return await useUnnamed(path);
-    } catch (cause) {
-      if (cause instanceof AirliftError) throw cause;
-      if (signal.aborted)
-        throw new AirliftError('interrupted', `read ${standardInputName}: interrupted`, { cause });
-      const isFull = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(cause) ?? '');
-      throw new AirliftError(
-        isFull ? 'no-space' : 'io',
-        `store ${standardInputName} in ${folder}: ${messageOf(cause)}`,
-        { cause, hint: 'set TMPDIR to a directory with room for the bundle, or name the file itself' },
-      );
-    }
-  } finally {
-    if (directory !== undefined) await rm(directory, { recursive: true, force: true });
-  }
+  const hint = 'set TMPDIR to a directory with room for the bundle, or name the file itself';
+  return withStoredStream(
+    process.stdin,
+    { folder: tmpdir(), name: standardInputName, hint, signal },
+    useUnnamed,
+  );
 }
