@@ -7,6 +7,7 @@ import { checkGraph } from './bundle/check-graph.js';
 import { checkHead } from './bundle/check-head.js';
 import { checkIndexFile, takeCatalogGraph } from './bundle/check-images.js';
 import { checkSums } from './bundle/check-sums.js';
+import { HeadDigests } from './bundle/head-digests.js';
 import { EntryReader } from './bundle/entry-reader.js';
 import { Evidence, type Problem } from './bundle/evidence.js';
 import { BundleFile } from './bundle/file.js';
@@ -53,27 +54,28 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
     const reader = new EntryReader(file);
     const checked = await checkHead(reader, evidence);
     const { catalog, ...head } = checked;
+    const headDigests = new HeadDigests(file, head);
     try {
       if (catalog === undefined) await surveyArchive(reader, head, evidence);
       else {
         await new EntryCheck(reader, head, catalog, evidence).check();
         takeCatalogGraph(catalog, evidence);
       }
-      await checkSums(file, head, evidence);
+      await checkSums(headDigests, evidence);
       await checkIndexFile(file, head.entries.get('index.json'), catalog, evidence);
       const jobs = options.jobs ?? Math.min(2, availableParallelism());
       await checkContents(file, evidence, { jobs, onProgress: options.onProgress, signal: options.signal });
       await checkGraph(file, evidence, catalog !== undefined);
       if (catalog !== undefined) {
         checkCatalogRows(catalog, evidence);
-        await checkHeadContent(file, head, catalog, evidence);
+        await checkHeadContent(headDigests, catalog, evidence);
       }
     } finally {
       catalog?.close();
     }
     const problems = [...evidence.problems()];
     const { size } = await file.stat();
-    const sums = await sumsDigestOf(file, checked);
+    const sums = await sumsDigestOf(headDigests);
     return { bundle: path, size, ok: problems.length === 0, ...evidence.figures(), sums, problems };
   } finally {
     evidence.close();

@@ -3,11 +3,9 @@ import type { Digest } from '../oci/digest.js';
 import { isUnknown, type Platform } from '../oci/platform.js';
 import { platformOf, type Catalog } from './catalog.js';
 import { platformKey, type Evidence } from './evidence.js';
-import type { BundleFile } from './file.js';
 import { entryNames, layoutContent } from './format.js';
 import { blobLines, indexJson, sumsLines } from './head-content.js';
-import type { Head } from './head.js';
-import { sha256Of } from './sums.js';
+import type { HeadDigests } from './head-digests.js';
 
 /** How many blobs are named for each thing that is wrong with them. */
 const maxReported = 200;
@@ -139,23 +137,19 @@ function digestOfText(parts: Iterable<string>): string {
  * catalog.
  */
 export async function checkHeadContent(
-  file: BundleFile,
-  head: Head,
+  headDigests: HeadDigests,
   catalog: Catalog,
   evidence: Evidence,
 ): Promise<void> {
+  const { head } = headDigests;
   const digests = function* (): Iterable<Digest> {
     for (const { digest, offset } of catalog.blobs()) if (offset !== undefined) yield digest;
   };
-  const sha256 = new Map<string, string>();
-  for (const [name, entry] of head.entries)
-    if (name !== entryNames.sha256sums) sha256.set(name, await sha256Of(file, entry));
-  const listed = [entryNames.layout, entryNames.index, entryNames.catalog, entryNames.sha512sums].flatMap(
-    (name) => {
-      const hex = sha256.get(name);
-      return hex === undefined ? [] : [{ name, sha256: hex }];
-    },
-  );
+  const listed: { name: string; sha256: string }[] = [];
+  for (const name of [entryNames.layout, entryNames.index, entryNames.catalog, entryNames.sha512sums]) {
+    const entry = head.entries.get(name);
+    if (entry !== undefined) listed.push({ name, sha256: await headDigests.sha256Of(name, entry) });
+  }
   const want: [name: string, kind: 'layout' | 'index' | 'sums', hex: string][] = [
     [entryNames.layout, 'layout', digestOfText([layoutContent])],
     [entryNames.index, 'index', digestOfText(indexJson(catalog.indexRows()))],
@@ -166,7 +160,7 @@ export async function checkHeadContent(
   for (const [name, kind, hex] of want) {
     const entry = head.entries.get(name);
     if (entry === undefined || evidence.hasProblem(kind)) continue;
-    const got = sha256.get(name) ?? (await sha256Of(file, entry));
+    const got = await headDigests.sha256Of(name, entry);
     if (got !== hex)
       evidence.report(kind, name, `is not what the catalog makes it; got sha256:${got}, want sha256:${hex}`);
   }

@@ -8,6 +8,7 @@ import { checkSums } from './check-sums.js';
 import { Evidence } from './evidence.js';
 import { blobPath } from './format.js';
 import { damagedHint } from './head.js';
+import { HeadDigests } from './head-digests.js';
 import { BundleReader } from './reader.js';
 
 /** Problems that one error tells. */
@@ -61,12 +62,13 @@ async function problemsOf(reader: BundleReader, signal: AbortSignal | undefined)
       if (offset !== undefined) evidence.place(digest, head.start + offset);
     }
     takeCatalogGraph(catalog, evidence);
-    await checkSums(file, head, evidence);
+    const headDigests = new HeadDigests(file, head);
+    await checkSums(headDigests, evidence);
     await checkIndexFile(file, head.entries.get('index.json'), catalog, evidence);
     await checkDocuments(reader, evidence, signal);
     await checkGraph(file, evidence, true);
     checkCatalogRows(catalog, evidence);
-    await checkHeadContent(file, head, catalog, evidence);
+    await checkHeadContent(headDigests, catalog, evidence);
     return [...evidence.problems()].map(({ thing, detail }) => `${thing}: ${detail}`);
   } finally {
     evidence.close();

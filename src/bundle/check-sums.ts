@@ -1,10 +1,9 @@
 import { isDigest } from '../oci/digest.js';
-import type { BundleFile } from './file.js';
 import type { TarEntry } from './entry-reader.js';
 import type { Evidence, ProblemKind } from './evidence.js';
 import { digestOfPath, entryNames } from './format.js';
-import type { Head } from './head.js';
-import { readSums, sha256Of } from './sums.js';
+import type { HeadDigests } from './head-digests.js';
+import { readSums } from './sums.js';
 
 const kinds: Readonly<Record<string, ProblemKind>> = {
   [entryNames.layout]: 'layout',
@@ -12,12 +11,16 @@ const kinds: Readonly<Record<string, ProblemKind>> = {
   [entryNames.catalog]: 'catalog',
 };
 
-/** Checks the lists of digests: that each line is right, and that every entry has one. */
-export async function checkSums(file: BundleFile, head: Head, evidence: Evidence): Promise<void> {
+/**
+ * Checks the lists of digests: that each line is right, and that every entry has one.
+ * @param digests of the head's entries: whatever else checks these entries shares it
+ */
+export async function checkSums(digests: HeadDigests, evidence: Evidence): Promise<void> {
+  const { head } = digests;
   const listed = new Set<string>();
   for (const name of [entryNames.sha256sums, entryNames.sha512sums]) {
     const entry = head.entries.get(name);
-    if (entry !== undefined) await checkList(file, head, entry, listed, evidence);
+    if (entry !== undefined) await checkList(digests, entry, listed, evidence);
   }
   if (!head.entries.has(entryNames.sha256sums)) return;
   for (const name of head.entries.keys()) {
@@ -34,12 +37,12 @@ export async function checkSums(file: BundleFile, head: Head, evidence: Evidence
 }
 
 async function checkList(
-  file: BundleFile,
-  head: Head,
+  digests: HeadDigests,
   list: TarEntry,
   listed: Set<string>,
   evidence: Evidence,
 ): Promise<void> {
+  const { file, head } = digests;
   const markListed = evidence.database.prepare(
     'UPDATE blobs SET listed = 1 WHERE digest = ? AND (position IS NOT NULL OR state IS NOT NULL)',
   );
@@ -76,7 +79,7 @@ async function checkList(
       );
       continue;
     }
-    const got = await sha256Of(file, entry);
+    const got = await digests.sha256Of(name, entry);
     // The catalog was checked when it was opened.
     if (got !== hex && isDigest(`sha256:${hex}`) && name !== entryNames.catalog)
       evidence.report(kinds[name] ?? 'sums', name, `digest mismatch; got sha256:${got}, want sha256:${hex}`);

@@ -2,13 +2,14 @@ import { isDigest, type Digest } from '../oci/digest.js';
 import { AirliftError } from '../errors.js';
 import { BundleFile } from './file.js';
 import { entryNames } from './format.js';
-import { readHead, type Head } from './head.js';
-import { sha256Of } from './sums.js';
+import { readHead } from './head.js';
+import { HeadDigests } from './head-digests.js';
 
 /** The digest of a bundle's `SHA256SUMS`, which stands for all that the bundle holds; undefined where that is missing. */
-export async function sumsDigestOf(file: BundleFile, head: Head): Promise<Digest | undefined> {
-  const entry = head.entries.get(entryNames.sha256sums);
-  const digest = entry === undefined ? undefined : `sha256:${await sha256Of(file, entry)}`;
+export async function sumsDigestOf(digests: HeadDigests): Promise<Digest | undefined> {
+  const entry = digests.head.entries.get(entryNames.sha256sums);
+  const digest =
+    entry === undefined ? undefined : `sha256:${await digests.sha256Of(entryNames.sha256sums, entry)}`;
   return isDigest(digest) ? digest : undefined;
 }
 
@@ -19,7 +20,7 @@ export async function sumsDigestOf(file: BundleFile, head: Head): Promise<Digest
 export async function sumsDigest(path: string): Promise<Digest> {
   const file = await BundleFile.open(path, 'r');
   try {
-    const digest = await sumsDigestOf(file, await readHead(file));
+    const digest = await sumsDigestOf(new HeadDigests(file, await readHead(file)));
     if (digest !== undefined) return digest;
     throw new AirliftError('damaged', `open ${path}: ${entryNames.sha256sums} is missing`);
   } finally {
