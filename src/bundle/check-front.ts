@@ -11,8 +11,8 @@ import { damagedHint } from './head.js';
 import { HeadDigests } from './head-digests.js';
 import { BundleReader } from './reader.js';
 
-/** Problems that one error tells. */
-const maxShown = 10;
+/** Problems that one error names: one in its message, the others on lines of their own. */
+const maxShown = 11;
 
 /**
  * Checks what stands before the layers of a bundle as `verify` does: the head, and every manifest with what it names. Whoever
@@ -20,10 +20,11 @@ const maxShown = 10;
  * @throws AirliftError `damaged` that names what is wrong, `interrupted`, `io`
  */
 async function checkFront(reader: BundleReader, signal?: AbortSignal): Promise<void> {
-  const [first, ...others] = await problemsOf(reader, signal);
-  if (first === undefined) return;
+  const problems = await problemsOf(reader, signal);
+  if (problems === undefined) return;
+  const [first, ...lines] = problems;
   throw new AirliftError('damaged', `read ${reader.path}: ${first}`, {
-    lines: shortened(others),
+    lines,
     hint: damagedHint,
   });
 }
@@ -36,10 +37,11 @@ async function checkFront(reader: BundleReader, signal?: AbortSignal): Promise<v
 export async function checkWritten(path: string, signal?: AbortSignal): Promise<void> {
   const reader = await BundleReader.open(path);
   try {
-    const [first, ...others] = await problemsOf(reader, signal);
-    if (first === undefined) return;
+    const problems = await problemsOf(reader, signal);
+    if (problems === undefined) return;
+    const [first, ...lines] = problems;
     throw new AirliftError('damaged', `finish ${path}: verify would refuse it: ${first}`, {
-      lines: shortened(others),
+      lines,
       hint: 'run the same command again; if it fails again, leave out the images that these blobs belong to',
     });
   } finally {
@@ -47,13 +49,10 @@ export async function checkWritten(path: string, signal?: AbortSignal): Promise<
   }
 }
 
-/** As many problems as one error tells. */
-function shortened(problems: readonly string[]): readonly string[] {
-  const rest = problems.length - maxShown;
-  return rest > 0 ? [...problems.slice(0, maxShown), `and ${rest} more`] : problems;
-}
-
-async function problemsOf(reader: BundleReader, signal: AbortSignal | undefined): Promise<string[]> {
+async function problemsOf(
+  reader: BundleReader,
+  signal: AbortSignal | undefined,
+): Promise<ReturnType<Evidence['problemLines']>> {
   const { catalog, file, head } = reader;
   const evidence = new Evidence();
   try {
@@ -69,7 +68,7 @@ async function problemsOf(reader: BundleReader, signal: AbortSignal | undefined)
     await checkGraph(file, evidence, true);
     checkCatalogRows(catalog, evidence);
     await checkHeadContent(headDigests, catalog, evidence);
-    return [...evidence.problems()].map(({ thing, detail }) => `${thing}: ${detail}`);
+    return evidence.problemLines(maxShown);
   } finally {
     evidence.close();
   }

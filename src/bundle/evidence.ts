@@ -196,6 +196,17 @@ export class Evidence {
     }
   }
 
+  /** The first problems as lines of an error, and how many more there are; undefined where there is none. */
+  problemLines(most: number): [first: string, ...others: string[]] | undefined {
+    const rows = this.database
+      .prepare('SELECT thing, detail FROM problems ORDER BY id LIMIT ?')
+      .all(most) as Pick<Problem, 'thing' | 'detail'>[];
+    const [first, ...others] = rows.map(({ thing, detail }) => `${thing}: ${detail}`);
+    if (first === undefined) return undefined;
+    const count = this.database.prepare('SELECT count(*) FROM problems').pluck().get() as number;
+    return count > most ? [first, ...others, `and ${count - most} more`] : [first, ...others];
+  }
+
   #brokenBy(blob: number): BrokenImage[] {
     const rows = this.#statements.brokenBy.all({ blob }) as { reference: string; platform: string | null }[];
     const images = new Map<string, Set<string>>();
