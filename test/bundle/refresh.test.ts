@@ -79,16 +79,34 @@ test('half a blob is kept too', async (t) => {
   assert.ok(fetched < all - 30 * 65536, `fetched ${fetched} of ${all}`);
 });
 
+/** Milliseconds between the plan and the end of the layout, in a run that is not disturbed. */
+async function timeOfMove(path: string): Promise<number> {
+  const run = spawn(process.execPath, [child, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let planned = performance.now();
+  let laidOut = planned;
+  run.stdout.on('data', (chunk: Buffer) => {
+    if (chunk.includes('planned')) planned = performance.now();
+    if (chunk.includes('laid-out')) laidOut = performance.now();
+  });
+  await new Promise((done) => run.once('close', done));
+  return laidOut - planned;
+}
+
 test('a run that is killed while it moves blobs loses none of them', async (t) => {
   const want = await undisturbed(t, second);
   const dir = temp(t);
   await leaveFirst(join(dir, 'half.tar'));
+  const leftAs = (name: string): string => {
+    for (const suffix of ['partial', 'partial.journal'])
+      copyFileSync(join(dir, `half.tar.${suffix}`), join(dir, `${name}.${suffix}`));
+    return join(dir, name);
+  };
   // Rounds that were killed between the plan and the end of the layout: there blobs are moved.
   let hits = 0;
+  // A whole run first: how long blobs are moved depends on the machine.
+  const duration = await timeOfMove(leftAs('whole.tar'));
   for (let round = 0; round < 5 || (hits < 3 && round < 30); round++) {
-    const path = join(dir, `a${round}.tar`);
-    for (const suffix of ['partial', 'partial.journal'])
-      copyFileSync(join(dir, `half.tar.${suffix}`), `${path}.${suffix}`);
+    const path = leftAs(`a${round}.tar`);
     const run = spawn(process.execPath, [child, path], { stdio: ['ignore', 'pipe', 'inherit'] });
     const ended = new Promise((done) => run.once('close', done));
     let output = '';
@@ -99,7 +117,7 @@ test('a run that is killed while it moves blobs loses none of them', async (t) =
       }),
     );
     // Any moment will do, and they differ: what is asserted holds at all of them.
-    await sleep(30 + (round % 5) * 25);
+    await sleep((duration * (round % 5)) / 5);
     run.kill('SIGKILL');
     await ended;
     if (!output.includes('laid-out')) hits++;
