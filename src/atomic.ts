@@ -28,7 +28,7 @@ export function checkAtomic(verb: string, { atomic, keepGoing }: AtomicOptions):
 /**
  * Notes what became of an image once all that belongs to it is done: an image whose signature fails has failed, and is not
  * counted twice.
- * @param note is told at the end of `work`, and directly of what becomes of the image later
+ * @param note called when `work` has ended with every outcome until then, and with each later outcome at once
  */
 export async function onceWhole(
   note: (pointed: Pointed) => void,
@@ -55,7 +55,7 @@ export class ImagePublisher {
 
   /**
    * Publishes an image under `name`.
-   * @param onDone is told what became of it, which may be as late as `finish`
+   * @param onDone called with the outcome, at the latest during `finish`
    * @returns the digests of its manifests
    * @throws AirliftError as `Publisher.publish`
    */

@@ -19,7 +19,7 @@ export interface MergeNamesOptions {
   readonly strictPlatforms?: boolean | undefined;
   /** Rules that take architectures out of names: images that differ in it alone become one. */
   readonly nameRules?: NameRules | undefined;
-  /** Is told which images became one by such a rule. */
+  /** Called with the images that became one by such a rule. */
   readonly onMerged?: ((merged: MergedEvent) => void) | undefined;
   readonly warn?: ((text: string) => void) | undefined;
 }

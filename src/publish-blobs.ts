@@ -26,7 +26,7 @@ export interface BlobOptions {
   readonly concurrency: number;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Is told where the registry accepted something and refuses to show it. */
+  /** Called where the registry accepted something and refuses to show it. */
   readonly onUnread?: ((name: string, error: unknown) => void) | undefined;
 }
 

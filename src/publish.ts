@@ -30,7 +30,7 @@ export interface PublishOptions extends Omit<BlobOptions, 'onUnread'>, Leniency 
   readonly referrers?: boolean | undefined;
   /** Push the index and its tag alone: everything below it has to be there. */
   readonly indexOnly?: boolean | undefined;
-  /** Is told, before an image is moved, the bytes of its blobs that no image before it has. */
+  /** Called before an image is moved with the bytes of its blobs that no image before it has. */
   readonly onPlanned?: ((image: Image, bytes: number) => void) | undefined;
 }
 
@@ -38,7 +38,7 @@ function statusOf(error: unknown): number | undefined {
   return isAirliftError(error) ? error.status : undefined;
 }
 
-/** Some registries (ECR, Harbor, Quay) may be told to let no tag change. */
+/** Adds a hint where a registry refused to change a tag: ECR, Harbor and Quay have a setting that makes tags immutable. */
 function withKeptTagHint(error: unknown): unknown {
   if (!isAirliftError(error) || error.hint !== undefined || !isNo(error.status ?? 500)) return error;
   return new AirliftError(error.code, error.message, {

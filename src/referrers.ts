@@ -67,7 +67,7 @@ export interface Leniency {
 /**
  * Runs what takes optional content, which an image is whole without.
  * @param what names it, for a warning
- * @returns whether it was taken; where not, that is told
+ * @returns whether it was taken; where it was not, `warn` got the reason
  * @throws AirliftError where the run itself can't continue, and what a strict source fails over
  */
 export async function takeOptional(
@@ -106,7 +106,11 @@ async function isTaken(walk: ReferrersWalk, referrer: Descriptor, subject: Diges
   return true;
 }
 
-/** What refers to a digest. Where nobody knows, that is told; what is wanted by its digest is found without a list. */
+/**
+ * Lists what refers to a digest. Where a registry cannot answer, it warns and lists nothing; referrers that are wanted by their own
+ * digests need no list.
+ * @throws AirliftError what a strict source (a bundle or an archive) fails over
+ */
 async function* listed(walk: ReferrersWalk, subject: Digest): AsyncGenerator<Descriptor> {
   const { source, repository, signal, wanted, warn, lenient } = walk;
   try {

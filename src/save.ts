@@ -173,7 +173,7 @@ async function saveNodes(job: SaveJob, options: SaveOptions): Promise<SavedFile[
 
 async function saveAll(job: SaveJob, options: SaveOptions): Promise<SavedFile[]> {
   const { format, output, platforms, skipMissingPlatforms } = options;
-  // Else the first image that lacks a platform is told, before anything is written.
+  // In the other cases saving itself fails over the first image without the platform, before it writes anything.
   if (platforms !== undefined && (format === 'k3s' || skipMissingPlatforms === true))
     await checkPlatforms(job, platforms);
   if (format === 'k3s') return saveNodes(job, options);

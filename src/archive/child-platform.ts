@@ -37,7 +37,7 @@ export class PlatformFinder {
   /**
    * @param entryPlatform what the index that names the child says
    * @param isAlone whether it is the only image below its root, so that it is what `--arch` speaks of
-   * @param names what the image is called
+   * @param names the image's names in the archive
    * @returns undefined where the child is no image to run, or nothing at all says what it runs on
    */
   async find(

@@ -37,7 +37,7 @@ function parseLines(text: string): Map<string, RememberedLayer> {
 /**
  * A memory kept in a file: one line a layer, `diff_id recipe digest size`. The file may be removed at any time. A cache is never
  * needed: where the file cannot be used, the memory is one of this run alone.
- * @param warn is told once why the file cannot be used
+ * @param warn called once, with the reason, where the file cannot be used
  */
 export async function openLayerMemory(path: string, warn: (message: string) => void): Promise<LayerMemory> {
   let known = new Map<string, RememberedLayer>();

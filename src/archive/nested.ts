@@ -60,7 +60,7 @@ async function hasList(cursor: ByteCursor, limit: number): Promise<boolean> {
   return false;
 }
 
-/** Whether an archive inside may hold images: one that surely holds none is no file to be told to import. */
+/** Whether an archive inside may hold images: the error must not advise importing an archive without any. */
 async function mayHoldImages(content: ByteRange): Promise<boolean> {
   try {
     if (tellCompression(await content.read(0, magicLength), 'archive') === 'none')
@@ -72,7 +72,8 @@ async function mayHoldImages(content: ByteRange): Promise<boolean> {
       unpacked.content.destroy();
     }
   } catch (error) {
-    // Damaged, or compressed in a way that is told when it is imported by itself; no tar at all is nothing to import.
+    // A damaged archive and an unknown compression get their own error when the archive is imported by itself. Content that is no
+    // tar at all cannot be imported.
     return !isAirliftError(error, 'input');
   }
 }
@@ -158,8 +159,8 @@ export function importCommand(members: Members, paths: readonly string[]): strin
 }
 
 /**
- * Says what an archive is that holds several archives.
- * @param paths those inside
+ * Makes the error for an archive that holds several archives.
+ * @param paths of the archives inside
  */
 export function severalInside(members: Members, paths: readonly string[]): AirliftError {
   const kind = members instanceof DirectoryMembers ? 'a directory' : 'an archive';

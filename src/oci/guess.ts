@@ -9,7 +9,8 @@ import { AirliftError } from '../errors.js';
  * How to take an error in answer to such a question:
  *
  * - `absent`: the registry answered, and did not give the thing. It counts as not there.
- * - `unanswered`: nobody knows (host gone, 429, 5xx, wrong content). It is told; optional content is left out.
+ * - `unanswered`: the registry gave no usable answer (host gone, 429, 5xx, wrong content). That is an error; for optional content it
+ *   is a warning, and the content is left out.
  * - `fatal`: it is no answer (interrupted, disk full, the budget of downloads is spent).
  */
 export type Verdict = 'absent' | 'unanswered' | 'fatal';

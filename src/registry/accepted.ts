@@ -45,7 +45,7 @@ export class Accepted {
     readonly firstWait: number,
   ) {}
 
-  /** Notes what a repository holds: what it showed once is not waited for. */
+  /** Notes what a repository holds. A blob that it has shown once is not waited for again. */
   note(repository: Repository, digest: Digest, how: 'pushed' | 'mounted' | 'seen'): void {
     const key = keyOf(repository, digest);
     if (how === 'seen' && this.#held.has(key)) return;

@@ -34,7 +34,7 @@ export interface ExchangeSettings {
   readonly alternativeConnectTimeout?: number | undefined;
   /** Aborted when the connections are closed. */
   readonly closing?: AbortSignal | undefined;
-  /** Is told what a request waits for, after a few seconds of silence. */
+  /** Called after a few seconds of silence with what a request waits for. */
   onSilence?(text: string): void;
   trace?(event: RequestTrace): void;
 }

@@ -64,7 +64,7 @@ export class ReferrersFallback {
 
   /**
    * Adds a manifest to the list of what refers to `subject`. Additions to one list wait for each other. Where the tag holds
-   * something else, or the registry refuses the list, the manifest stays as it was pushed, by its digest, and that is told.
+   * something else, or the registry refuses the list, the manifest stays as it was pushed, by its digest, and a warning says so.
    * @throws AirliftError where the registry fails
    */
   async add(referrer: NewReferrer, subject: Digest): Promise<void> {

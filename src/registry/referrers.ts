@@ -27,7 +27,7 @@ export interface ReferrersList {
 }
 
 /**
- * Reads a list of referrers, told by its content: registries label it in many ways.
+ * Reads a list of referrers. Its content decides what it is, not its media type: registries label it in many ways.
  * @returns undefined where it is none: no JSON, the subject itself (GitLab resolves the tag `sha256-HEX` to the digest
  *   `sha256:HEX`), a manifest, or the index of an image, whose entries all have platforms
  * @throws AirliftError `registry` where a limit is exceeded

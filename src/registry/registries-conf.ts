@@ -115,7 +115,7 @@ async function dropIns(directory: string): Promise<string[]> {
 /**
  * Reads registries.conf files as podman and skopeo do: the first of `files` that exists, then every `*.conf` of `directories` in
  * order of name. A later table takes the place of an earlier one with the same prefix.
- * @param warn is told of files that this user may not read; without it they are an error
+ * @param warn called with each file that this user may not read; without it such a file is an error
  * @throws AirliftError `input`, `io` or `unsupported`
  */
 export async function readRegistriesConf(
@@ -124,7 +124,7 @@ export async function readRegistriesConf(
   warn?: (message: string) => void,
 ): Promise<MirrorRule[]> {
   const rules = new Map<string, MirrorRule>();
-  /** What may not be read is ignored where somebody is told. */
+  /** Skips a file that this user may not read, with a warning; without `warn` that is an error. */
   const ignored = <T>(instead: T) => {
     return (error: unknown): T => {
       if (warn === undefined || !isAirliftError(error, 'io')) throw error;

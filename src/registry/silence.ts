@@ -1,7 +1,7 @@
-/** Milliseconds of silence after which a person is told what a request waits for. */
+/** Milliseconds of silence after which a notice says what a request waits for. */
 const defaultPatience = 5000;
 
-/** Milliseconds after which a person is told again that a host is still silent. */
+/** Milliseconds after which the notice about a silent host is repeated. */
 const again = 30_000;
 
 /** A request that waits. */

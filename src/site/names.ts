@@ -118,7 +118,7 @@ function throwAll(
   throw new AirliftError(code, what, { hint, lines: shown });
 }
 
-/** A name as it is told in a conflict. */
+/** A name as the error about a conflict prints it. */
 function described({ source, madeFrom }: NamedImage): string {
   const made = madeFrom === undefined ? '' : `, made by --arch-tags from ${formatReference(madeFrom)}`;
   return `${formatReference(source)}${made}`;

@@ -62,7 +62,7 @@ export function resolveRoute(
   return joinPath(best.path, repository.slice(best.scope === '' ? 0 : best.scope.length + 1));
 }
 
-/** The whole mapping: what each repository is called at the site, whether an image has that name or not. */
+/** The whole mapping: the site's name of each repository, also of repositories without an image. */
 class Mapping {
   readonly #targets = new Map<string, string>();
   /** All paths that hold images at the site. */
