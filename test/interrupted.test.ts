@@ -12,7 +12,8 @@ import { verify } from '../src/verify.js';
 import { Marks } from '../src/bundle/marks.js';
 import { digestOf } from '../src/oci/digest.js';
 import { smallImage } from './registry/content.js';
-import { sendFault, startOddServer } from './registry/odd-server.js';
+import { serveContent } from './registry/content-server.js';
+import { sendFault } from './registry/odd-server.js';
 import { needs } from './support/peers.js';
 import { startAirlift } from './support/started.js';
 import { tarOf } from './support/tar.js';
@@ -121,18 +122,7 @@ test(
 test('verify refuses a wrong number of jobs, and a wrong option of import leaves no file open', async (t) => {
   const image = smallImage('verified');
   const held = [image.layer, image.config, image.manifest, image.index];
-  const server = await startOddServer(t, (request, response, url) => {
-    const name = url.pathname.split('/').at(-1) ?? '';
-    const one = name === '1' ? image.index : held.find(({ descriptor }) => descriptor.digest === name);
-    if (one === undefined) return sendFault(response, 404, 'UNKNOWN');
-    const { mediaType, digest, size } = one.descriptor;
-    response.writeHead(200, {
-      'content-type': mediaType,
-      'docker-content-digest': digest,
-      'content-length': size,
-    });
-    response.end(request.method === 'HEAD' ? undefined : one.bytes);
-  });
+  const server = await serveContent(t, held, image.index);
   const output = join(temp(t), 'a.tar');
   const reference = { registry: server.host, repository: 'a', tag: '1' };
   await exportImages({ images: [{ reference }], output, created: new Date(0), registry: {} });
@@ -173,19 +163,12 @@ test('a blob that one repository lost comes from another that has it, and no ima
   const image = smallImage('two homes');
   const held = [image.layer, image.config, image.manifest, image.index];
   const asked: string[] = [];
-  const server = await startOddServer(t, (request, response, url) => {
-    const name = url.pathname.split('/').at(-1) ?? '';
-    const isLost = name === image.layer.descriptor.digest && url.pathname.includes('/lossy/');
-    if (name === image.layer.descriptor.digest) asked.push(url.pathname.split('/')[2] ?? '');
-    const one = name === '1' ? image.index : held.find(({ descriptor }) => descriptor.digest === name);
-    if (one === undefined || isLost) return sendFault(response, 404, 'UNKNOWN');
-    const { mediaType, digest, size } = one.descriptor;
-    response.writeHead(200, {
-      'content-type': mediaType,
-      'docker-content-digest': digest,
-      'content-length': size,
-    });
-    response.end(request.method === 'HEAD' ? undefined : one.bytes);
+  const server = await serveContent(t, held, image.index, ({ name, path }, response) => {
+    if (name !== image.layer.descriptor.digest) return false;
+    asked.push(path.split('/')[2] ?? '');
+    if (!path.includes('/lossy/')) return false;
+    sendFault(response, 404, 'UNKNOWN');
+    return true;
   });
   for (const keepGoing of [true, false]) {
     asked.length = 0;

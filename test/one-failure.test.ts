@@ -1,7 +1,6 @@
 /** One failure or interruption: what runs beside it ends with it, and other registries do not hear of it. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { ServerResponse } from 'node:http';
 import { createServer } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
@@ -16,34 +15,12 @@ import { allLinked, forEachOf } from '../src/slots.js';
 import { SteadySource } from '../src/steady-source.js';
 import { testClient } from './registry/client.js';
 import { collect, content, opener, smallImage, type Content } from './registry/content.js';
+import { serveContent } from './registry/content-server.js';
 import { sendFault, startOddServer, type OddServer } from './registry/odd-server.js';
 import { airlift } from './support/airlift.js';
 import { startAirlift } from './support/started.js';
 import { serveStore } from './support/serve-store.js';
 import type { Cleanup } from './support/temp.js';
-
-/** Serves content by digest and under tag `1`; `spoil` answers first where it wants to. */
-async function startSource(
-  t: Cleanup,
-  held: readonly Content[],
-  root: Content,
-  spoil: (digest: string, response: ServerResponse, method: string) => boolean = () => false,
-): Promise<OddServer> {
-  const byDigest = new Map<string, Content>(held.map((one) => [one.descriptor.digest, one]));
-  return startOddServer(t, (request, response, url) => {
-    const name = url.pathname.split('/').at(-1) ?? '';
-    if (spoil(name, response, request.method ?? '')) return;
-    const one = name === '1' ? root : byDigest.get(name);
-    if (one === undefined) return sendFault(response, 404, 'MANIFEST_UNKNOWN');
-    const { mediaType, digest, size } = one.descriptor;
-    response.writeHead(200, {
-      'content-type': mediaType,
-      'docker-content-digest': digest,
-      'content-length': size,
-    });
-    response.end(request.method === 'HEAD' ? undefined : one.bytes);
-  });
-}
 
 /** An index of three images, of which the first is in no registry. */
 function withLostChild(): { index: Content; lost: Content; others: Content[]; manifests: Content[] } {
@@ -73,7 +50,7 @@ function withLostChild(): { index: Content; lost: Content; others: Content[]; ma
 async function startLossy(t: Cleanup): Promise<{ source: OddServer; lost: Content }> {
   const { index, lost, manifests } = withLostChild();
   const slow = new Set<string>(manifests.map(({ descriptor }) => descriptor.digest));
-  const source = await startSource(t, [index], index, (digest, response) => {
+  const source = await serveContent(t, [index], index, ({ name: digest }, response) => {
     if (!slow.has(digest)) return false;
     response.writeHead(503, { 'retry-after': '100' }).end();
     return true;
@@ -182,12 +159,12 @@ interface TwoRegistries {
 async function startTwo(t: TestContext): Promise<TwoRegistries> {
   const image = smallImage('shared');
   const held = [image.layer, image.config, image.manifest, image.index];
-  const sick = await startSource(t, held, image.index, (digest, response, method) => {
+  const sick = await serveContent(t, held, image.index, ({ name: digest, method }, response) => {
     if (!digest.startsWith('sha256:') || method === 'HEAD') return false;
     setTimeout(() => sendFault(response, 404, 'MANIFEST_UNKNOWN'), 300);
     return true;
   });
-  const healthy = await startSource(t, held, image.index);
+  const healthy = await serveContent(t, held, image.index);
   const { registry } = testClient(t);
   return {
     registry,
@@ -295,12 +272,17 @@ test('connecting ends on an interruption and with the client, and keeps no proce
 test('copy: Ctrl-C ends within a second while a registry asks to wait, with what to do next', async (t) => {
   const { layer, config, manifest, index } = smallImage('stopped');
   const asked: string[] = [];
-  const source = await startSource(t, [config, manifest, index], index, (digest, response, method) => {
-    if (digest !== layer.descriptor.digest) return false;
-    asked.push(method);
-    response.writeHead(429, { 'retry-after': '200' }).end();
-    return true;
-  });
+  const source = await serveContent(
+    t,
+    [config, manifest, index],
+    index,
+    ({ name: digest, method }, response) => {
+      if (digest !== layer.descriptor.digest) return false;
+      asked.push(method);
+      response.writeHead(429, { 'retry-after': '200' }).end();
+      return true;
+    },
+  );
   const site = await serveStore(t);
   const run = startAirlift(['copy', `${source.host}/app:1`, '--to', site]);
   const deadline = performance.now() + 30_000;
@@ -316,7 +298,7 @@ test('copy: Ctrl-C ends within a second while a registry asks to wait, with what
 
 test('content is verified by whoever reads it: a steady stream gives all of it', async (t) => {
   const { layer, config, manifest, index } = smallImage('steady');
-  const source = await startSource(t, [layer, config, manifest, index], index);
+  const source = await serveContent(t, [layer, config, manifest, index], index);
   const { registry } = testClient(t);
   const steady = new SteadySource(registry, 3);
   const stream = await steady.fetch({ registry: source.host, repository: 'a' }, layer.descriptor);

@@ -137,14 +137,13 @@ test('layers and configs are blobs, whatever their media types say', async (t) =
   await arrives(t, store, artifact);
 });
 
-test('a build cache, an index that names layers and a config of its own, is carried', async (t) => {
-  const store = await serveStore(t);
+/** A cache as BuildKit exports it: an index that names layers, and a config of its own. */
+function buildCache(...names: string[]): { image: TestImage; layers: Layer[] } {
   const layers = [
-    layer([{ name: 'a', content: 'a' }]),
-    layer([{ name: 'b', content: 'b' }]),
+    ...names.map((name) => layer([{ name, content: name }])),
     part('{"layers":[]}', 'application/vnd.buildkit.cacheconfig.v0'),
   ];
-  const cache = assemble(
+  const image = assemble(
     {
       schemaVersion: 2,
       mediaType: types.oci.index,
@@ -152,6 +151,12 @@ test('a build cache, an index that names layers and a config of its own, is carr
     },
     { blobs: layers.map(({ content }) => content) },
   );
+  return { image, layers };
+}
+
+test('a build cache, an index that names layers and a config of its own, is carried', async (t) => {
+  const store = await serveStore(t);
+  const { image: cache } = buildCache('a', 'b');
   await pushImage(store, 'acme/app', '1', cache);
   await arrives(t, store, cache);
   const site = await carry(t, store, '--platform', 'linux/amd64');
@@ -160,18 +165,7 @@ test('a build cache, an index that names layers and a config of its own, is carr
 });
 
 test('a build cache in an OCI layout is imported, and refused where a layer of it is missing', async (t) => {
-  const layers = [
-    layer([{ name: 'a', content: 'a' }]),
-    part('{"layers":[]}', 'application/vnd.buildkit.cacheconfig.v0'),
-  ];
-  const cache = assemble(
-    {
-      schemaVersion: 2,
-      mediaType: types.oci.index,
-      manifests: layers.map(({ descriptor }) => descriptor),
-    },
-    { blobs: layers.map(({ content }) => content) },
-  );
+  const { image: cache, layers } = buildCache('a');
   const dir = temp(t);
   await writeOciLayout(dir, [{ name: 'latest', image: cache }]);
   const site = await serveStore(t);

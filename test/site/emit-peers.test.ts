@@ -77,6 +77,12 @@ async function publish(
   return { folder, registry, names, notes };
 }
 
+/** Flags of `ctr images pull` for a node with the files that were written to `folder`. */
+function pullFlags(folder: string): string[] {
+  const hosts = ['--hosts-dir', join(folder, 'certs.d')];
+  return [...hosts, '--snapshotter', 'native', '--platform', 'linux/amd64'];
+}
+
 const pusher = { user: 'carrier', password: 'correct horse' };
 
 const renamed = {
@@ -133,14 +139,7 @@ test(
     for (const [where, naming, options] of cases) {
       const { folder, names, notes } = await publish(t, naming, { ...options, content: where });
       assert.deepEqual(notes, []);
-      const how = [
-        '--hosts-dir',
-        join(folder, 'certs.d'),
-        '--snapshotter',
-        'native',
-        '--platform',
-        'linux/amd64',
-      ];
+      const how = pullFlags(folder);
       for (const { source, site, digest } of names) {
         for (const name of [source, site]) {
           await containerd.ctr(['images', 'pull', ...how, formatReference(name)]);
@@ -164,14 +163,7 @@ test(
       { references: ['rancher/pause:3.1', 'ghcr.io/rancher/pause:3.1'], content: 'renamed' },
     );
     const digests = new Map(names.map(({ source, digest }) => [formatReference(source), digest]));
-    const how = [
-      '--hosts-dir',
-      join(folder, 'certs.d'),
-      '--snapshotter',
-      'native',
-      '--platform',
-      'linux/amd64',
-    ];
+    const how = pullFlags(folder);
     const ghcr = 'ghcr.io/rancher/pause:3.1';
     await containerd.ctr(['images', 'pull', ...how, ghcr]);
     const { stdout } = await containerd.ctr(['images', 'ls', `name==${ghcr}`]);
