@@ -1,22 +1,22 @@
-import { checkAtomic, ImagePublisher, onceWhole } from './atomic.js';
-import { choosePlatforms, loadManifest } from './choose.js';
+import { checkAtomic, ImagePublisher, onceWhole } from './publish/deferred-tagging.js';
+import { choosePlatforms, loadManifest } from './plan/choose-platforms.js';
 import { AirliftError, checkInterrupted, interruption, isAirliftError, toPlainError } from './errors.js';
 import { failureOf, type FailedImage } from './failed-images.js';
-import { ManifestOverlay } from './manifest-overlay.js';
+import { ManifestOverlay } from './plan/manifest-cache.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
 import type { Platform } from './oci/platform.js';
 import type { LoadedManifest } from './oci/read.js';
 import { formatReference, formatRepository, type Reference } from './oci/reference.js';
 import type { Image } from './oci/source.js';
-import type { PlanRequest } from './plan.js';
+import type { PlanRequest } from './plan/planner.js';
 import type { OnEvent } from './progress.js';
-import { Publisher, type Pointed, type PublishOptions, type PublishTotals } from './publish.js';
-import { findCompanions, takeOptional } from './referrers.js';
+import { Publisher, type Pointed, type PublishOptions, type PublishTotals } from './publish/publisher.js';
+import { findCompanions, takeOptional } from './plan/referrers.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 import { mapNames, siteReference, type Site, type SiteName } from './site/names.js';
-import { forEachOf } from './slots.js';
-import { SteadySource } from './steady-source.js';
+import { forEachOf } from './concurrency.js';
+import { SteadySource } from './transfer/resuming-source.js';
 
 /** Images looked up at a time, and images published at a time; blobs on their way share a limit of their own. */
 const lookups = 8;

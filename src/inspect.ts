@@ -1,4 +1,4 @@
-import { ImageSizes, type PlatformSize } from './bundle/image-sizes.js';
+import { ImageSizes, type PlatformSize } from './bundle/format/image-sizes.js';
 import { BundleReader } from './bundle/reader.js';
 import type { Digest } from './oci/digest.js';
 import { formatReference } from './oci/reference.js';

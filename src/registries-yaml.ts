@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { AirliftError, messageOf } from './errors.js';
 import { yamlDocuments, type YamlNode } from './lists/yaml.js';
-import { parseK3sRegistries, type K3sRegistries } from './registry/k3s-registries.js';
+import { parseK3sRegistries, type K3sRegistries } from './registry/config/k3s-registries.js';
 
 function plain(node: YamlNode): unknown {
   switch (node.kind) {

@@ -1,17 +1,17 @@
 import { availableParallelism } from 'node:os';
-import { surveyArchive } from './bundle/check-archive.js';
-import { checkCatalogRows, checkHeadContent } from './bundle/check-catalog.js';
-import { checkContents, type CheckProgress } from './bundle/check-contents.js';
-import { EntryCheck } from './bundle/check-entries.js';
-import { checkGraph } from './bundle/check-graph.js';
-import { checkHead } from './bundle/check-head.js';
-import { checkIndexFile, takeCatalogGraph } from './bundle/check-images.js';
-import { checkSums } from './bundle/check-sums.js';
-import { HeadDigests } from './bundle/head-digests.js';
-import { EntryReader } from './bundle/entry-reader.js';
-import { Evidence, type Problem } from './bundle/evidence.js';
-import { BundleFile } from './bundle/file.js';
-import { sumsDigestOf } from './bundle/sums-digest.js';
+import { surveyArchive } from './bundle/verify/check-archive.js';
+import { checkCatalogRows, checkHeadContent } from './bundle/verify/check-catalog.js';
+import { checkContents, type CheckProgress } from './bundle/verify/check-contents.js';
+import { EntryCheck } from './bundle/verify/check-entries.js';
+import { checkGraph } from './bundle/verify/check-graph.js';
+import { checkHead } from './bundle/verify/check-head.js';
+import { checkIndexFile, takeCatalogGraph } from './bundle/verify/check-images.js';
+import { checkSums } from './bundle/verify/check-sums.js';
+import { HeadDigests } from './bundle/format/head-digests.js';
+import { EntryReader } from './bundle/format/entry-reader.js';
+import { Evidence, type Problem } from './bundle/verify/findings.js';
+import { BundleFile } from './bundle/format/file.js';
+import { sumsDigestOf } from './bundle/format/sums-digest.js';
 import type { Digest } from './oci/digest.js';
 
 export interface VerifyOptions {

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite, test, type TestContext } from 'node:test';
-import { serve } from '../src/serve.js';
+import { serve } from '../src/serve/serve.js';
 import { airlift } from './support/airlift.js';
 import { imageOf, indexOf, layer, type TestImage } from './support/images.js';
 import { layoutMembers } from './support/saved.js';

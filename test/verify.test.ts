@@ -3,7 +3,7 @@ import { appendFileSync, copyFileSync, mkdirSync, readFileSync, truncateSync, wr
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { BundleReader } from '../src/bundle/reader.js';
-import { BundleWriter } from '../src/bundle/writer.js';
+import { BundleWriter } from '../src/bundle/write/writer.js';
 import { isAirliftError } from '../src/errors.js';
 import type { Digest } from '../src/oci/digest.js';
 import { parseReference } from '../src/oci/reference.js';

@@ -5,10 +5,10 @@ import { algorithmOf, digestOf, isDigest, Verifier, type Digest } from '../oci/d
 import { maxManifestSize, parseManifest } from '../oci/manifest.js';
 import { formatReference, type Reference, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
-import { Catalog, type BundleBlob, type BundleCounts, type BundleImage } from './catalog.js';
-import { BundleFile } from './file.js';
-import { damagedHint, readHead, type Head } from './head.js';
-import { endLength } from './tar.js';
+import { Catalog, type BundleBlob, type BundleCounts, type BundleImage } from './format/catalog.js';
+import { BundleFile } from './format/file.js';
+import { damagedHint, readHead, type Head } from './format/head.js';
+import { endLength } from '../tar/tar.js';
 
 /** @throws AirliftError `damaged` where anything but the two blocks of zeros stands behind the last blob */
 async function refuseTail(file: BundleFile, size: number, want: number): Promise<void> {

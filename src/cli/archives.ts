@@ -3,7 +3,7 @@ import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import type { ArchiveOptions } from '../index.js';
 import { parsePlatformFlag, type Platform } from '../oci/platform.js';
-import { showDashes } from './dash.js';
+import { showDashes } from './stdin-dash.js';
 import { cacheFolder } from './environment.js';
 import { printNote } from './print.js';
 

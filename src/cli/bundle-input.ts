@@ -1,8 +1,8 @@
 import { fstatSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { AirliftError } from '../errors.js';
-import { withStoredStream } from '../stored-stream.js';
-import { dash } from './dash.js';
+import { withStoredStream } from '../io/stored-stream.js';
+import { dash } from './stdin-dash.js';
 
 /** What messages and summaries call a bundle that comes from `-`. */
 export const standardInputName = 'standard input';

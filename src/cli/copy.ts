@@ -1,7 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { copyImages, copyNames, refuseDirectory, type CopyOptions } from '../index.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
-import { argumentsOfEnd, flagsOfEnd, hasEnd } from './ends.js';
+import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
+import { argumentsOfEnd, flagsOfEnd, hasEnd } from './source-dest-flags.js';
 import { exitCodes } from './exit-codes.js';
 import { FailedList, failedFlag } from './failed.js';
 import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';

@@ -4,7 +4,7 @@ import { exportImages, inspect, refuseDirectory, type ExportSummary } from '../i
 import { creationTime } from './environment.js';
 import { exitCodes } from './exit-codes.js';
 import { runPreview } from './export-preview.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf } from './access.js';
+import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
 import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';
 import { formatBytes, formatDuration } from './format.js';
 import { relaxHeap } from './heap.js';

@@ -3,8 +3,8 @@ import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { quoted } from '../oci/quoted.js';
 import { expandTags, listImages, placeOf, Registry, type ImageList, type ListedReference } from '../index.js';
-import type { RegistryOptions } from '../registry/options.js';
-import { showDashes } from './dash.js';
+import type { RegistryOptions } from '../registry/config/options.js';
+import { showDashes } from './stdin-dash.js';
 import { printNote } from './print.js';
 import { hooksOf } from './trace.js';
 

@@ -3,7 +3,7 @@ import { AirliftError } from '../errors.js';
 import { importImages, isCompanionTag, siteNames } from '../index.js';
 import { parseReference } from '../oci/reference.js';
 import { archiveFlags, inputsOf } from './archives.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
+import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
 import { outputFlags, positive } from './flags.js';
 import { importIntoBundle } from './import-bundle.js';
 import { interruptible, withWayOn } from './interrupt.js';

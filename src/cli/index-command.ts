@@ -1,10 +1,10 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { appendToIndex, createIndex, mergeIntoIndex, removeFromIndex } from '../image-index.js';
+import { appendToIndex, createIndex, mergeIntoIndex, removeFromIndex } from '../image-index/edit.js';
 import { isDigest } from '../oci/digest.js';
 import { parsePlatformFlag } from '../oci/platform.js';
 import { parseReference } from '../oci/reference.js';
-import type { IndexFieldOptions, IndexOptions, IndexSummary } from '../tagged-index.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './access.js';
+import type { IndexFieldOptions, IndexOptions, IndexSummary } from '../image-index/tagged-index.js';
+import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
 import { outputFlags } from './flags.js';
 import { fieldFlags, formatFlag, keyValues, sourceFlags, sourcesOf } from './index-flags.js';
 import { addIndexInspect } from './index-inspect.js';

@@ -1,6 +1,6 @@
 import type { Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import type { IndexSource } from '../index-sources.js';
+import type { IndexSource } from '../image-index/sources.js';
 import { parsePlatformFlag, type Platform } from '../oci/platform.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 

@@ -1,8 +1,8 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { inspectIndex, type IndexChildReport, type IndexReport } from '../inspect-index.js';
+import { inspectIndex, type IndexChildReport, type IndexReport } from '../image-index/inspect.js';
 import { isIndex } from '../oci/media-types.js';
 import { parseReference } from '../oci/reference.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf } from './access.js';
+import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
 import { formatTable } from './format.js';
 import { interruptible } from './interrupt.js';
 import { standardOutput } from './output.js';

@@ -1,7 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { inspect, type Inspection } from '../index.js';
 import { standardInputName, withBundle } from './bundle-input.js';
-import { dash } from './dash.js';
+import { dash } from './stdin-dash.js';
 import { count, formatBytes, formatTable } from './format.js';
 import { interruptible } from './interrupt.js';
 import { countNames, notesOnSignatures } from './signatures.js';

@@ -3,7 +3,7 @@ import { listImages } from '../list-images.js';
 import { placeOf, type ImageList, type ListedReference } from '../lists/listed.js';
 import { formatPlatform } from '../oci/platform.js';
 import { formatReference, formatRepository } from '../oci/reference.js';
-import { showDashes } from './dash.js';
+import { showDashes } from './stdin-dash.js';
 import { noImages } from './images.js';
 import { printJson, printLine, printNote } from './print.js';
 

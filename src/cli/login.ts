@@ -1,6 +1,6 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { login, logout, parseLoginName } from '../index.js';
-import { ownFlagsFirst, registryOptionsOf, reachingFlags, type RegistryArguments } from './access.js';
+import { ownFlagsFirst, registryOptionsOf, reachingFlags, type RegistryArguments } from './registry-flags.js';
 import { authFilesOf, dockerAuthFileOf } from './environment.js';
 import { interruptible } from './interrupt.js';
 import { readPassword } from './password.js';

@@ -7,7 +7,7 @@ import { addExport } from './export.js';
 import { addInspect } from './inspect.js';
 import { addVerify } from './verify.js';
 import { addImport } from './import.js';
-import { dash, hideDashes } from './dash.js';
+import { dash, hideDashes } from './stdin-dash.js';
 import { addIndex } from './index-command.js';
 import { addListImages } from './list-images.js';
 import { addLogin, addLogout } from './login.js';

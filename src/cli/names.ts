@@ -1,7 +1,7 @@
 import { copyFile, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
-import { makeDirectory } from '../directories.js';
+import { makeDirectory } from '../io/directories.js';
 import { AirliftError, messageOf } from '../errors.js';
 import {
   emitNodeFiles,
@@ -16,7 +16,7 @@ import {
   type SiteName,
 } from '../index.js';
 import { formatReference } from '../oci/reference.js';
-import type { RegistryOptions } from '../registry/options.js';
+import type { RegistryOptions } from '../registry/config/options.js';
 import { formatTable } from './format.js';
 import { printJson, printLines, printNote } from './print.js';
 

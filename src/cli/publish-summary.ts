@@ -1,6 +1,6 @@
 import { linesOfFailures, type FailedImage } from '../failed-images.js';
 import type { CopySummary, ImportSummary } from '../index.js';
-import type { ImportedImage } from '../import.js';
+import type { ImportedImage } from '../import/import.js';
 import { exitCodes } from './exit-codes.js';
 import type { OutputArguments } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';

@@ -1,6 +1,6 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { serve, type ServeSource, type Serving } from '../serve.js';
+import { serve, type ServeSource, type Serving } from '../serve/serve.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine, printNote } from './print.js';
 

@@ -1,7 +1,6 @@
 import { printable } from '../oci/printable.js';
-import type { RegistryHooks } from '../registry/options.js';
-import type { RequestTrace } from '../registry/trace.js';
-import type { RegistryArguments } from './access.js';
+import type { RegistryHooks } from '../registry/config/options.js';
+import type { RequestTrace } from '../registry/http/trace.js';
 import { printNote, printNotes } from './print.js';
 
 /** One exchange as lines for people: method, URL, status, time; then the headers. */
@@ -28,9 +27,10 @@ export function warnOnce(text: string): void {
 }
 
 /** Hooks that print traces where they are asked for, notes unless `quiet`, and warnings always. */
-export function hooksOf(
-  args: Pick<RegistryArguments, 'traceRequests'> & { readonly quiet?: boolean | undefined },
-): RegistryHooks {
+export function hooksOf(args: {
+  readonly traceRequests: boolean;
+  readonly quiet?: boolean | undefined;
+}): RegistryHooks {
   return {
     warn: warnOnce,
     ...(args.quiet === true ? {} : { note: printOnce, silence: printNote }),

@@ -1,6 +1,6 @@
 import type { Argv } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { dash } from './dash.js';
+import { dash } from './stdin-dash.js';
 
 /** What yargs knows of flags, as far as it is looked at here; its types leave it out. */
 export interface KnownFlags {

@@ -1,7 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { verify, type VerifyReport } from '../index.js';
 import { standardInputName, withBundle } from './bundle-input.js';
-import { dash } from './dash.js';
+import { dash } from './stdin-dash.js';
 import { exitCodes } from './exit-codes.js';
 import { outputFlags } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';

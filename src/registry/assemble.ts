@@ -1,24 +1,24 @@
 import { isAirliftError } from '../errors.js';
-import { discard } from './answers.js';
-import { Accepted } from './accepted.js';
-import { Authenticator } from './authenticator.js';
-import { Blobs } from './blobs.js';
-import { RegistryClient } from './client.js';
-import { CredentialStore } from './credentials.js';
-import { EndpointBook } from './endpoint.js';
-import { Exchange } from './exchange.js';
-import { Guesses } from './guesses.js';
-import { Manifests } from './manifests.js';
-import type { RegistryHooks, RegistryOptions } from './options.js';
-import { proxyFinder } from './proxy.js';
-import { RateBudgetKeeper } from './rate-budget.js';
-import { Reading } from './reading.js';
-import { ReferrersFallback } from './referrers-fallback.js';
-import { TlsBook } from './tls.js';
-import { Secrets } from './trace.js';
-import { UploadMemory } from './upload-memory.js';
-import { Uploads } from './uploads.js';
-import { Wire } from './wire.js';
+import { discard } from './http/answers.js';
+import { Accepted } from './api/accepted.js';
+import { Authenticator } from './auth/authenticator.js';
+import { Blobs } from './api/blobs.js';
+import { RegistryClient } from './api/client.js';
+import { CredentialStore } from './auth/credentials.js';
+import { EndpointBook } from './config/endpoint.js';
+import { Exchange } from './http/exchange.js';
+import { Guesses } from './api/guesses.js';
+import { Manifests } from './api/manifests.js';
+import type { RegistryHooks, RegistryOptions } from './config/options.js';
+import { proxyFinder } from './http/proxy.js';
+import { RateBudgetKeeper } from './http/rate-budget.js';
+import { Reading } from './api/reading.js';
+import { ReferrersFallback } from './api/referrers-fallback.js';
+import { TlsBook } from './config/tls.js';
+import { Secrets } from './http/trace.js';
+import { UploadMemory } from './upload/upload-memory.js';
+import { Uploads } from './upload/uploads.js';
+import { Wire } from './http/wire.js';
 
 /** What a Registry is made of. */
 export interface RegistryParts {

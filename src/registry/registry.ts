@@ -10,19 +10,19 @@ import { readableOf } from '../oci/readable.js';
 import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
 import type { ExistsOptions, OpenContent, Pushed, PushOptions, Target } from '../oci/target.js';
-import { readBody } from './answers.js';
-import type { Outcome } from './accepted.js';
-import { addressOf, type Endpoint } from './endpoint.js';
-import type { Patience } from './guesses.js';
-import { ManifestCache } from './manifest-cache.js';
-import type { ManifestCall } from './manifests.js';
-import type { RegistryHooks, RegistryOptions } from './options.js';
-import type { RateLimit } from './rate-limit.js';
+import { readBody } from './http/answers.js';
+import type { Outcome } from './api/accepted.js';
+import { addressOf, type Endpoint } from './config/endpoint.js';
+import type { Patience } from './api/guesses.js';
+import { ManifestCache } from './api/manifest-cache.js';
+import type { ManifestCall } from './api/manifests.js';
+import type { RegistryHooks, RegistryOptions } from './config/options.js';
+import type { RateLimit } from './http/rate-limit.js';
 import { assemble, type RegistryParts } from './assemble.js';
-import { listReferrers } from './referrers.js';
-import { ServedContent } from './served-content.js';
-import { listTags } from './tags.js';
-import type { WireAnswer } from './wire.js';
+import { listReferrers } from './api/referrers.js';
+import { ServedContent } from './api/served-content.js';
+import { listTags } from './api/tags.js';
+import type { WireAnswer } from './http/wire.js';
 
 export type {
   ExplicitCredentials,
@@ -34,9 +34,9 @@ export type {
   RegistryHooks,
   RegistryOptions,
   TlsOptions,
-} from './options.js';
-export type { RateLimit } from './rate-limit.js';
-export type { RequestTrace } from './trace.js';
+} from './config/options.js';
+export type { RateLimit } from './http/rate-limit.js';
+export type { RequestTrace } from './http/trace.js';
 
 interface Signalled {
   readonly signal?: AbortSignal | undefined;

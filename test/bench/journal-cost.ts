@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import Database from 'better-sqlite3';
-import { exportImages } from '../../src/export.js';
+import { exportImages } from '../../src/export/export.js';
 import { parseReference } from '../../src/oci/reference.js';
 import { run } from '../support/peers.js';
 import { fullShape, serveCorpus, smallShape } from './corpus.js';

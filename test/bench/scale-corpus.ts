@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { digestOf } from '../../src/oci/digest.js';
-import { StoreLayout } from '../../src/registry/store-layout.js';
+import { StoreLayout } from '../../src/registry-server/store-layout.js';
 import { bytesOf } from '../support/content.js';
 import { imageOf, indexOf, plainBlob, types, type TestImage } from '../support/images.js';
 

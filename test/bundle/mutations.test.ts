@@ -4,13 +4,13 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, after, describe, test } from 'node:test';
 import { BundleReader } from '../../src/bundle/reader.js';
-import { openDatabase } from '../../src/bundle/sqlite.js';
+import { openDatabase } from '../../src/bundle/format/sqlite.js';
 import { AirliftError } from '../../src/errors.js';
 import { verify } from '../../src/verify.js';
 import { multiPlatform, singlePlatform } from '../support/image-sets.js';
 import { temp } from '../support/temp.js';
 import { Dice } from '../torture/dice.js';
-import { tamper } from './tamper.js';
+import { tamper } from './verify/tamper.js';
 import { everyKind, writeBundle } from './write-bundle.js';
 
 /** Mutations of each kind, and of the catalog, which has the most to change; together 300. */

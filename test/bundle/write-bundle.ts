@@ -1,7 +1,7 @@
 /** Plans and fills bundles from images made by the tests, as an export does it. */
 import assert from 'node:assert/strict';
-import { BundleFile } from '../../src/bundle/file.js';
-import { BundleWriter, type BundleOptions } from '../../src/bundle/writer.js';
+import { BundleFile } from '../../src/bundle/format/file.js';
+import { BundleWriter, type BundleOptions } from '../../src/bundle/write/writer.js';
 import type { Digest } from '../../src/oci/digest.js';
 import { parseManifest } from '../../src/oci/manifest.js';
 import { parsePlatform, type Platform } from '../../src/oci/platform.js';

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { BundleReader } from '../../src/bundle/reader.js';
 import { isAirliftError } from '../../src/errors.js';
-import { serve } from '../../src/serve.js';
+import { serve } from '../../src/serve/serve.js';
 import { airlift, airliftPath, stateEnv } from '../support/airlift.js';
 import { everyKind, writeBundle } from '../bundle/write-bundle.js';
 import { startGround } from '../support/exporting.js';

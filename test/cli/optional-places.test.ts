@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { makeDirectory } from '../../src/directories.js';
+import { makeDirectory } from '../../src/io/directories.js';
 import { airlift, airliftPath } from '../support/airlift.js';
 import { multiPlatform } from '../support/image-sets.js';
 import { needs, run } from '../support/peers.js';

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { serve } from '../../src/serve.js';
+import { serve } from '../../src/serve/serve.js';
 import { airlift } from './airlift.js';
 import { startFaultProxy, type FaultProxy, type Rule } from './faults.js';
 import type { TestImage } from './images.js';

@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { openArchive, type OpenOptions } from '../../src/archive/open.js';
-import type { PlatformFinding } from '../../src/archive/platform-finding.js';
+import { openArchive, type OpenOptions } from '../../src/archive/read/open.js';
+import type { PlatformFinding } from '../../src/archive/platform/decide-platform.js';
 import { elfFile } from './elf.js';
 import { imageOf, layer, type LayerOptions, type TestImage } from './images.js';
 import { tarOf, type TarMember } from './tar.js';

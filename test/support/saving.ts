@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { exportImages } from '../../src/export.js';
+import { exportImages } from '../../src/export/export.js';
 import type { Digest } from '../../src/oci/digest.js';
 import { parseReference, type Reference } from '../../src/oci/reference.js';
 import type { ProgressEvent } from '../../src/progress.js';
-import { saveImages, type SaveOptions } from '../../src/save.js';
+import { saveImages, type SaveOptions } from '../../src/save/save.js';
 import { bytesOf, testDigest } from './content.js';
 import { startDockerRegistry, type DockerRegistry } from './docker-registry.js';
 import { assortment, type NamedImage } from './image-sets.js';

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { serve, type ServeOptions } from '../../src/serve.js';
+import { serve, type ServeOptions } from '../../src/serve/serve.js';
 import { temp, type Cleanup } from './temp.js';
 
 /** Starts airlift's own registry on a new empty store, in this process. Gives `127.0.0.1:PORT`. */

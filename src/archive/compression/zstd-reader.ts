@@ -1,0 +1,94 @@
+import { on } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { AirliftError } from '../../errors.js';
+import type { FromZstdWorker, ToZstdWorker } from './zstd-worker.js';
+
+/** Inputs sent ahead of the decoder: it asks for the next one before it has given all of the one before. */
+const maxInputs = 4;
+
+type Fault = Extract<FromZstdWorker, { fault: unknown }>;
+
+function faultError({ fault, message, offset }: Fault, what: string): AirliftError {
+  const at = `after ${offset} bytes of zstd`;
+  switch (fault) {
+    case 'truncated':
+      return new AirliftError('damaged', `decompress ${what}: truncated ${at}`, {
+        hint: 'the file is not whole: copy or download it again',
+      });
+    case 'corrupt':
+      return new AirliftError('damaged', `decompress ${what}: corrupt ${at}: ${message}`, {
+        hint: 'the file is damaged: copy or download it again',
+      });
+    case 'window':
+      return new AirliftError('unsupported', `decompress ${what}: ${message}`, {
+        hint: 'unpack it first: zstd -dc --long=31 --memory=2048MB FILE > FILE.tar',
+      });
+    case 'dictionary':
+      return new AirliftError('unsupported', `decompress ${what}: ${message}`);
+  }
+}
+
+/** Sends the input to the worker, a few chunks ahead of what it has used up. */
+class Feeder {
+  #ahead = 0;
+  #stopped = false;
+  #wake: () => void = () => undefined;
+
+  constructor(private readonly send: (message: ToZstdWorker, transfer: ArrayBuffer[]) => void) {}
+
+  used(): void {
+    this.#ahead--;
+    this.#wake();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#wake();
+  }
+
+  async feed(input: AsyncIterable<Uint8Array>): Promise<void> {
+    for await (const chunk of input) {
+      if (chunk.byteLength === 0) continue;
+      while (this.#ahead >= maxInputs && !this.#stopped)
+        await new Promise<void>((resolve) => (this.#wake = resolve));
+      if (this.#stopped) return;
+      // A copy, because the buffer of a chunk may be shared with others and is lost to this thread when transferred.
+      const bytes = new Uint8Array(chunk);
+      this.#ahead++;
+      this.send({ input: bytes }, [bytes.buffer]);
+    }
+    this.send({ end: true }, []);
+  }
+}
+
+/**
+ * Unpacks zstd frames (RFC 8878) in a worker thread: any number of frames, skippable ones, windows up to 128 MiB. Memory is
+ * bounded by the window and a few MiB, whatever the content unpacks to.
+ * @param what names the content, for messages
+ * @throws AirliftError `damaged` where the input is truncated or corrupt, `unsupported` where it needs a larger window or a dictionary
+ */
+export async function* unzstd(input: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<Buffer> {
+  // Flags of this process, such as --input-type, are not for a file.
+  const worker = new Worker(new URL('./zstd-worker.js', import.meta.url), { execArgv: [] });
+  const broken = new AbortController();
+  const feeder = new Feeder((message, transfer) => worker.postMessage(message, transfer));
+  try {
+    const messages = on(worker, 'message', { signal: broken.signal });
+    feeder.feed(input).catch((error: unknown) => broken.abort(error));
+    for await (const [message] of messages as AsyncIterable<[FromZstdWorker]>) {
+      if ('used' in message) feeder.used();
+      else if ('fault' in message) throw faultError(message, what);
+      else if ('done' in message) return;
+      else {
+        const { output } = message;
+        yield Buffer.from(output.buffer, output.byteOffset, output.byteLength);
+        worker.postMessage({ taken: true } satisfies ToZstdWorker);
+      }
+    }
+  } catch (error) {
+    throw broken.signal.aborted ? broken.signal.reason : error;
+  } finally {
+    feeder.stop();
+    await worker.terminate();
+  }
+}

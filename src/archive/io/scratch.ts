@@ -1,0 +1,126 @@
+import { randomBytes } from 'node:crypto';
+import { open, statfs, unlink, type FileHandle } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { AirliftError, isOutOfSpace, messageOf } from '../../errors.js';
+import { formatBytes } from '../../oci/bytes.js';
+import { FileRange } from '../../io/byte-range.js';
+
+/** What is left on the disk of the temporary directory for others, in bytes. */
+const reserve = 64 * 1024 * 1024;
+
+const spaceHint = 'name a directory with more space with --tmp-dir';
+
+/** What is left of chunks once the first `bytes` are taken off. */
+function without(chunks: readonly Buffer[], bytes: number): Buffer[] {
+  const rest: Buffer[] = [];
+  let skip = bytes;
+  for (const chunk of chunks) {
+    if (skip < chunk.byteLength) rest.push(chunk.subarray(skip));
+    skip = Math.max(0, skip - chunk.byteLength);
+  }
+  return rest;
+}
+
+/**
+ * A temporary file that only grows. It has no name once it is open, so that nothing is left of it however the process ends.
+ */
+export class Scratch {
+  #size = 0;
+  #budget: number;
+
+  private constructor(
+    private readonly file: FileHandle,
+    private readonly directory: string,
+    free: number,
+  ) {
+    this.#budget = free;
+  }
+
+  /**
+   * Makes a scratch file in `directory` (the system's temporary one by default).
+   * @throws AirliftError `io` where no file can be made there
+   */
+  static async create(directory: string = tmpdir()): Promise<Scratch> {
+    const path = join(directory, `airlift-${randomBytes(8).toString('hex')}.tmp`);
+    let file: FileHandle | undefined;
+    try {
+      file = await open(path, 'wx+', 0o600);
+      await unlink(path);
+      const { bavail, bsize } = await statfs(directory);
+      return new Scratch(file, directory, Math.max(0, bavail * bsize - reserve));
+    } catch (cause) {
+      await file?.close();
+      throw new AirliftError('io', `make a temporary file in ${directory}: ${messageOf(cause)}`, {
+        cause,
+        hint: 'name another directory with --tmp-dir',
+      });
+    }
+  }
+
+  /**
+   * Checks that there is space for `bytes` more.
+   * @param what names what they are for, for messages
+   * @throws AirliftError `no-space`
+   */
+  require(bytes: number, what: string): void {
+    if (this.#size + bytes <= this.#budget) return;
+    throw new AirliftError(
+      'no-space',
+      `store ${what} in ${this.directory}: not enough space; got ${formatBytes(this.#budget - this.#size)}, want at least ${formatBytes(bytes)}`,
+      { hint: spaceHint },
+    );
+  }
+
+  /** A stream whose bytes are added at the end, one stream at a time, and the range they are in once it has finished. */
+  append(what: string): { stream: Writable; range: () => FileRange } {
+    const start = this.#size;
+    const stream = new Writable({
+      highWaterMark: 4 * 1024 * 1024,
+      write: (chunk: Buffer, _encoding, done) => {
+        this.#write([chunk], what).then(() => done(), done);
+      },
+      writev: (writes, done) => {
+        this.#write(
+          writes.map(({ chunk }) => chunk as Buffer),
+          what,
+        ).then(() => done(), done);
+      },
+    });
+    return { stream, range: () => new FileRange(this.file, start, this.#size - start, what) };
+  }
+
+  /** Everything that was added, as a file of its own. The scratch must stay open for as long as it is used. */
+  get handle(): FileHandle {
+    return this.file;
+  }
+
+  close(): Promise<void> {
+    return this.file.close();
+  }
+
+  async #write(chunks: readonly Buffer[], what: string): Promise<void> {
+    this.require(
+      chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0),
+      what,
+    );
+    try {
+      for (let rest = chunks; rest.length > 0;) {
+        const { bytesWritten } = await this.file.writev(rest, this.#size);
+        this.#size += bytesWritten;
+        rest = without(rest, bytesWritten);
+      }
+    } catch (cause) {
+      const full = isOutOfSpace(cause);
+      throw new AirliftError(
+        full ? 'no-space' : 'io',
+        `store ${what} in ${this.directory}: ${messageOf(cause)}`,
+        {
+          cause,
+          hint: full ? spaceHint : undefined,
+        },
+      );
+    }
+  }
+}

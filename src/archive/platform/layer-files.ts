@@ -1,0 +1,128 @@
+import { elfHeaderLength, parseElfHeader, type ElfHeader } from './elf.js';
+import { RangeCursor, StreamCursor, type ByteCursor } from '../../io/byte-cursor.js';
+import type { ByteRange } from '../../io/byte-range.js';
+import { magicLength } from '../compression/compression.js';
+import { decompress, tellCompression } from '../compression/decompress.js';
+import { plainPath } from '../read/tar-members.js';
+import { scanTar, type TarEntry } from '../../tar/scan.js';
+
+/** A file of a layer, as far as it matters for what the image runs. */
+export type LayerFile =
+  | {
+      readonly kind: 'program';
+      readonly elf: ElfHeader;
+      readonly read: ((position: number, length: number) => Promise<Buffer>) | undefined;
+    }
+  | { readonly kind: 'script'; readonly interpreter: string }
+  | { readonly kind: 'link'; readonly target: string; readonly isHard: boolean }
+  | { readonly kind: 'directory' }
+  | { readonly kind: 'other' };
+
+/** What a layer puts into an image: folders, programs, scripts and links by their path, and what it takes away. */
+export interface LayerFiles {
+  readonly files: ReadonlyMap<string, LayerFile>;
+  /** Paths that the layer removes (OCI image-spec, layer.md, "Whiteouts"). */
+  readonly removed: ReadonlySet<string>;
+  /** Folders of which the layer hides what is below. */
+  readonly opaque: ReadonlySet<string>;
+  /** Whether the layer was read to its end. */
+  readonly isWhole: boolean;
+}
+
+/** How far a layer is looked into. */
+const maxEntries = 500_000;
+const maxFiles = 200_000;
+/** Bytes of a compressed layer that are unpacked to find its programs. */
+const maxUnpacked = 256 * 1024 * 1024;
+const shebangLength = 256;
+
+const nothing: LayerFiles = { files: new Map(), removed: new Set(), opaque: new Set(), isWhole: false };
+
+function interpreterOf(head: Buffer): string | undefined {
+  // Behind env stand its flags and settings: `#!/usr/bin/env -S LANG=C python3`.
+  const line = /^#![ \t]*(\S+)(?:[ \t]+(?:(?:-\S*|\w+=\S*)[ \t]+)*(\S+))?/.exec(head.toString('latin1'));
+  if (line === null) return undefined;
+  const [, path = '', argument] = line;
+  return /\/env$/.test(path) && argument !== undefined ? argument : path;
+}
+
+class Collector {
+  readonly files = new Map<string, LayerFile>();
+  readonly removed = new Set<string>();
+  readonly opaque = new Set<string>();
+
+  /** @param range the uncompressed layer, where it can be read from any place */
+  constructor(private readonly range: ByteRange | undefined) {}
+
+  async add(entry: TarEntry): Promise<void> {
+    const path = plainPath(entry.name);
+    if (path === undefined || path === '' || entry.kind === 'special') return;
+    const slash = path.lastIndexOf('/');
+    const [folder, name] = [path.slice(0, Math.max(0, slash)), path.slice(slash + 1)];
+    if (name === '.wh..wh..opq') this.opaque.add(folder);
+    else if (name.startsWith('.wh.'))
+      this.removed.add(folder === '' ? name.slice(4) : `${folder}/${name.slice(4)}`);
+    else if (entry.kind === 'directory') this.files.set(path, { kind: 'directory' });
+    else if (entry.kind === 'file') await this.#addFile(path, entry);
+    else this.files.set(path, { kind: 'link', target: entry.linkName, isHard: entry.kind === 'hardlink' });
+  }
+
+  async #addFile(path: string, entry: TarEntry): Promise<void> {
+    if ((entry.mode & 0o111) === 0) {
+      // Of entries with one name the last counts.
+      if (this.files.has(path)) this.files.set(path, { kind: 'other' });
+      return;
+    }
+    const head = await entry.head(shebangLength);
+    const elf = parseElfHeader(head.subarray(0, elfHeaderLength));
+    const interpreter = elf === undefined ? interpreterOf(head) : undefined;
+    const { range } = this;
+    if (elf !== undefined) {
+      const end = entry.offset + entry.size;
+      const read = (position: number, length: number): Promise<Buffer> => {
+        const at = Math.min(end, entry.offset + position);
+        return (range as ByteRange).read(at, Math.min(length, end - at));
+      };
+      this.files.set(path, { kind: 'program', elf, read: range === undefined ? undefined : read });
+    } else if (interpreter !== undefined) {
+      this.files.set(path, { kind: 'script', interpreter });
+    } else {
+      this.files.set(path, { kind: 'other' });
+    }
+  }
+}
+
+async function collect(cursor: ByteCursor, range: ByteRange | undefined): Promise<LayerFiles> {
+  const collector = new Collector(range);
+  const { files, removed, opaque } = collector;
+  let isWhole = true;
+  try {
+    for await (const entry of scanTar(cursor, 'layer', maxEntries, true)) {
+      await collector.add(entry);
+      if (files.size < maxFiles && (range !== undefined || cursor.position < maxUnpacked)) continue;
+      isWhole = false;
+      break;
+    }
+  } catch {
+    // A layer that is no tar, or a broken one, says nothing of programs; its digest is checked where it is carried.
+    isWhole = false;
+  }
+  return { files, removed, opaque, isWhole };
+}
+
+/** Looks through a layer for programs, scripts and links. A layer that can't be read gives what was found before. */
+export async function readLayerFiles(layer: ByteRange | undefined): Promise<LayerFiles> {
+  if (layer === undefined) return nothing;
+  try {
+    if (tellCompression(await layer.read(0, magicLength), 'layer') === 'none')
+      return await collect(new RangeCursor(layer), layer);
+    const { content } = await decompress(layer.stream(), 'layer');
+    try {
+      return await collect(new StreamCursor(content), undefined);
+    } finally {
+      content.destroy();
+    }
+  } catch {
+    return nothing;
+  }
+}

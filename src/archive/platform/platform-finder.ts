@@ -1,0 +1,99 @@
+import { platformFieldsOfConfig } from '../../oci/index-child.js';
+import { attestationSubject, platformOfConfig } from '../../oci/manifest.js';
+import { isUnknown, type Platform } from '../../oci/platform.js';
+import type { Digest } from '../../oci/digest.js';
+import type { FoundChild } from '../read/archive.js';
+import { readLayerFiles, type LayerFiles } from './layer-files.js';
+import type { NameRules } from '../read/name-rules.js';
+import { agreedArchitecture, decidePlatform, type PlatformFinding } from './decide-platform.js';
+import { platformOfFileName, type NamedPlatform } from './platform-name.js';
+import { programEvidence, type ProgramEvidence } from './program.js';
+
+export interface FindPlatformOptions {
+  /** What `--arch` says of the archive. */
+  readonly platform?: Platform | undefined;
+  /** Rules that take architectures out of names, which tell the platform then. */
+  readonly nameRules?: NameRules | undefined;
+  /** `false` takes what the archive says of its images for true. */
+  readonly checkPrograms?: boolean | undefined;
+}
+
+/** The most files of layers that are remembered for the next image that has the same layers. */
+const maxRemembered = 500_000;
+
+/** Finds the platforms of an archive's images, looking into layers that several have once. */
+export class PlatformFinder {
+  readonly #fileName: NamedPlatform | undefined;
+  readonly #layers = new Map<Digest, Promise<LayerFiles>>();
+  #remembered = 0;
+
+  constructor(
+    file: string,
+    private readonly options: FindPlatformOptions,
+  ) {
+    this.#fileName = platformOfFileName(file);
+  }
+
+  /**
+   * @param entryPlatform what the index that names the child says
+   * @param isAlone whether it is the only image below its root, so that it is what `--arch` speaks of
+   * @param names the image's names in the archive
+   * @returns undefined where the child is no image to run, or nothing at all says what it runs on
+   */
+  async find(
+    child: FoundChild,
+    entryPlatform: Platform | undefined,
+    isAlone: boolean,
+    names: readonly string[],
+  ): Promise<PlatformFinding | undefined> {
+    const { configBytes } = child;
+    const isAttestation = child.descriptor.annotations?.[attestationSubject] !== undefined;
+    if (isAttestation || (entryPlatform !== undefined && isUnknown(entryPlatform))) return undefined;
+    // What is no image to run stays what it is, whatever --arch and the file's name say of the images beside it.
+    if (configBytes === undefined) return undefined;
+    const flag = isAlone ? this.options.platform : undefined;
+    const what = `config of ${child.descriptor.digest}`;
+    const platform = platformOfConfig(configBytes, what);
+    const fields = platformFieldsOfConfig(configBytes, what);
+    const config = platform === undefined || fields === undefined ? undefined : { platform, fields };
+    if (config !== undefined && isUnknown(config.platform)) return undefined;
+    const fileName = entryPlatform === undefined ? this.#fileName : undefined;
+    const imageName = entryPlatform === undefined ? this.options.nameRules?.platformOf(names) : undefined;
+    const claims = { flag, entry: entryPlatform, config, imageName, fileName };
+    const claimed = agreedArchitecture(claims);
+    return decidePlatform(claims, await this.#evidence(child, configBytes, config?.platform.os, claimed));
+  }
+
+  async #evidence(
+    child: FoundChild,
+    config: Buffer,
+    os: string | undefined,
+    claimed: string | undefined,
+  ): Promise<ProgramEvidence | undefined> {
+    if (this.options.checkPrograms === false || (os !== undefined && os !== 'linux')) return undefined;
+    return programEvidence(config, child.layers.length, (at) => this.#filesOf(child, at), claimed);
+  }
+
+  #filesOf(child: FoundChild, at: number): Promise<LayerFiles> {
+    const layer = child.layers[at];
+    if (layer === undefined) throw new RangeError(`no layer ${at}`);
+    let reading = this.#layers.get(layer.digest);
+    if (reading === undefined) {
+      reading = layer.open().then(readLayerFiles);
+      this.#layers.set(layer.digest, reading);
+      void reading.then(
+        ({ files }) => this.#forget(files.size),
+        () => undefined,
+      );
+    }
+    return reading;
+  }
+
+  /** Drops the layers looked into longest ago where too much is held. */
+  #forget(added: number): void {
+    this.#remembered += added;
+    if (this.#remembered <= maxRemembered) return;
+    this.#layers.clear();
+    this.#remembered = 0;
+  }
+}

@@ -1,0 +1,84 @@
+import type { Descriptor } from '../../oci/descriptor.js';
+import { digestOf, isDigest, type Digest } from '../../oci/digest.js';
+import { maxManifestSize, parseManifest } from '../../oci/manifest.js';
+import type { ByteRange } from '../../io/byte-range.js';
+import { readWhole, type Members } from './members.js';
+
+/** A folder of an archive as an archive of its own. The archive itself stays open for as long as it is used. */
+export class FolderMembers implements Members {
+  constructor(
+    private readonly members: Members,
+    private readonly folder: string,
+  ) {}
+
+  get file(): string {
+    return this.members.file;
+  }
+
+  get missingHint(): string | undefined {
+    return this.members.missingHint;
+  }
+
+  find(path: string): Promise<ByteRange | undefined> {
+    return this.members.find(`${this.folder}/${path}`);
+  }
+
+  async *below(folder: string): AsyncGenerator<string> {
+    for await (const path of this.members.below(`${this.folder}/${folder}`))
+      yield path.slice(this.folder.length + 1);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** Members, seen as those of an OCI layout, and what its index.json would list. */
+export interface LayoutView {
+  readonly members: Members;
+  readonly entries: readonly Descriptor[];
+}
+
+/** An archive that keeps content in another place than an OCI layout does, seen as a layout: `blobs/<algorithm>/<hex>`. */
+export class BlobView implements Members {
+  /** @param content finds content by its digest */
+  constructor(
+    private readonly members: Members,
+    private readonly content: (digest: Digest) => Promise<ByteRange | undefined>,
+    readonly missingHint: string | undefined = members.missingHint,
+  ) {}
+
+  get file(): string {
+    return this.members.file;
+  }
+
+  async find(path: string): Promise<ByteRange | undefined> {
+    const digest = /^blobs\/([^/]+\/[^/]+)$/.exec(path)?.[1]?.replace('/', ':');
+    return digest !== undefined && isDigest(digest) ? this.content(digest) : undefined;
+  }
+
+  async *below(): AsyncGenerator<string> {
+    // Nothing in these archives has to be looked for.
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/**
+ * The entry of `index.json` that a manifest would have.
+ * @param name a full reference
+ * @throws AirliftError `input` where the content is no manifest
+ */
+export async function entryOf(
+  content: ByteRange,
+  name: string | undefined,
+  what: string,
+): Promise<{ readonly entry: Descriptor; readonly hasSubject: boolean }> {
+  const bytes = await readWhole(content, maxManifestSize, what);
+  const { mediaType, subject } = parseManifest(bytes, undefined, what);
+  const annotations = name === undefined ? undefined : { 'io.containerd.image.name': name };
+  const entry = { mediaType, digest: digestOf(bytes), size: bytes.byteLength, annotations };
+  return { entry, hasSubject: subject !== undefined };
+}

@@ -1,0 +1,198 @@
+import type { Readable } from 'node:stream';
+import { AirliftError } from '../../errors.js';
+import { isObject, parseDescriptor, type Descriptor } from '../../oci/descriptor.js';
+import { digestOf, isDigest, type Digest } from '../../oci/digest.js';
+import { listLimits, parseJson } from '../../oci/json.js';
+import { parseJsonObject, refuseMore } from '../../oci/manifest.js';
+import {
+  dockerConfig,
+  dockerManifest,
+  isForeignLayer,
+  ociConfig,
+  ociManifest,
+} from '../../oci/media-types.js';
+import { readableOf } from '../../oci/readable.js';
+import type { FoundChild, FoundImage, FoundLayer, ShapeReader } from './archive.js';
+import { namesOfRepoTags } from './image-names.js';
+import { isImgpkg } from './imgpkg.js';
+import { companionOfNames } from './layout-roles.js';
+import type { LayerStore, ManifestFormat } from './layer-store.js';
+import { findMember, readMember, readWhole, type Members } from './members.js';
+
+/** The most bytes of `manifest.json` and `index.json`: a list of 100,000 images has less. */
+export const maxListSize = listLimits.bytes;
+/** The most images of such a list. */
+export const maxListed = 200_000;
+/** The most bytes of a config. */
+export const maxConfigSize = 8 * 1024 * 1024;
+
+/** One image in `manifest.json`. */
+export interface SavedImage {
+  readonly config: string;
+  readonly tags: readonly string[];
+  readonly layers: readonly string[];
+  /** Foreign layers by diff_id, of which the archive need not hold the content. */
+  readonly sources: ReadonlyMap<string, Descriptor>;
+}
+
+function strings(value: unknown, what: string): string[] {
+  if (value === undefined || value === null) return [];
+  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value;
+  throw new AirliftError('input', `parse ${what}: not a list of strings`);
+}
+
+function savedImage(item: unknown, what: string): SavedImage {
+  if (!isObject(item) || typeof item['Config'] !== 'string')
+    throw new AirliftError('input', `parse ${what}: no Config in it`);
+  const sources = new Map<string, Descriptor>();
+  if (isObject(item['LayerSources'])) {
+    for (const [diffId, source] of Object.entries(item['LayerSources']))
+      sources.set(diffId, parseDescriptor(source, `${what} LayerSources`));
+  }
+  return {
+    config: item['Config'],
+    tags: strings(item['RepoTags'], `${what} RepoTags`),
+    layers: strings(item['Layers'], `${what} Layers`),
+    sources,
+  };
+}
+
+/** A `manifest.json`, by who wrote it. */
+export type ManifestJson =
+  | { readonly by: 'docker'; readonly images: readonly SavedImage[] }
+  | { readonly by: 'imgpkg'; readonly list: readonly unknown[] }
+  | { readonly by: 'skopeo' }
+  /** It is not about images. */
+  | { readonly by: 'others'; readonly what: string };
+
+/**
+ * What `manifest.json` says; undefined where the archive has none.
+ * @throws AirliftError `input` where it is malformed or too large
+ */
+export async function readManifestJson(members: Members): Promise<ManifestJson | undefined> {
+  const bytes = await readMember(members, 'manifest.json', maxListSize);
+  if (bytes === undefined) return undefined;
+  const what = `manifest.json in ${members.file}`;
+  const list = parseJson(bytes, what, listLimits);
+  // In a folder of skopeo's dir: transport, it is the image's manifest itself.
+  if (isObject(list) && 'schemaVersion' in list) return { by: 'skopeo' };
+  if (!Array.isArray(list)) return { by: 'others', what };
+  refuseMore(list, what, maxListed);
+  if (isImgpkg(list)) return { by: 'imgpkg', list };
+  return { by: 'docker', images: list.map((item, at) => savedImage(item, `${what} item ${at}`)) };
+}
+
+/** What a config says of the layers. */
+function diffIdsOf(config: Buffer, what: string): Digest[] {
+  const { rootfs } = parseJsonObject(config, what);
+  const list = isObject(rootfs) ? rootfs['diff_ids'] : undefined;
+  if (list === null || (isObject(rootfs) && list === undefined)) return [];
+  if (Array.isArray(list) && list.every(isDigest)) return list;
+  throw new AirliftError('input', `parse ${what}: no valid rootfs.diff_ids`);
+}
+
+export interface DockerArchiveOptions {
+  readonly format: ManifestFormat;
+  readonly warn: (text: string) => void;
+}
+
+/**
+ * Archives as `docker save`, `podman save`, skopeo's docker-archive: and `crane pull` write them (docker image spec v1.2,
+ * "Combined Image JSON + Filesystem Changeset Format"): `manifest.json` names configs and layers. They have no manifests, so
+ * these are made: the same config and layers always give the same one.
+ */
+export class DockerArchive implements ShapeReader {
+  /** Manifests made here, and configs by the digest that they turned out to have. */
+  readonly #documents = new Map<Digest, Buffer>();
+
+  constructor(
+    private readonly members: Members,
+    private readonly saved: readonly SavedImage[],
+    private readonly layers: LayerStore,
+    private readonly options: DockerArchiveOptions,
+  ) {}
+
+  async *images(): AsyncGenerator<FoundImage> {
+    for (const saved of this.saved) {
+      const { names, tag } = namesOfRepoTags(saved.tags, this.options.warn);
+      if (companionOfNames({ names, tag }) !== undefined) {
+        // A manifest made here would be another signature, one that says nothing.
+        this.options.warn(
+          `left out ${names.join(', ')}: docker-archives lose the manifests of signatures; bring them with cosign save or skopeo copy to oci:`,
+        );
+        continue;
+      }
+      const child = await this.#child(saved, names[0] ?? saved.config);
+      yield { names, tag, root: child.descriptor, children: [child], missing: [], isNested: false };
+    }
+  }
+
+  holds({ digest }: Descriptor): Promise<boolean> {
+    return Promise.resolve(this.#documents.has(digest) || this.layers.holds(digest));
+  }
+
+  async open({ digest }: Descriptor, offset: number): Promise<Readable | undefined> {
+    const document = this.#documents.get(digest);
+    if (document !== undefined) return readableOf(document, offset);
+    return this.layers.open(digest, offset);
+  }
+
+  async *referrers(): AsyncGenerator<Descriptor> {
+    // Nothing in these archives can refer to anything.
+  }
+
+  close(): Promise<void> {
+    return this.layers.close();
+  }
+
+  async #child(saved: SavedImage, name: string): Promise<FoundChild> {
+    const what = `config of ${name} in ${this.members.file}`;
+    const content = await findMember(this.members, saved.config, 'manifest.json');
+    const configBytes = await readWhole(content, maxConfigSize, what);
+    const config = this.#keep(this.options.format === 'oci' ? ociConfig : dockerConfig, configBytes);
+    const stated = /(?:^|[/:])([0-9a-f]{64})(?:\.json)?$/.exec(saved.config)?.[1];
+    if (stated !== undefined && config.digest !== `sha256:${stated}`) {
+      throw new AirliftError(
+        'digest-mismatch',
+        `read ${what}: digest mismatch; got ${config.digest}, want sha256:${stated}`,
+      );
+    }
+    const diffIds = diffIdsOf(configBytes, what);
+    if (diffIds.length !== saved.layers.length) {
+      throw new AirliftError(
+        'damaged',
+        `read ${name} in ${this.members.file}: layers don't match the config; got ${saved.layers.length}, want ${diffIds.length}`,
+      );
+    }
+    const layers: Descriptor[] = [];
+    const found: FoundLayer[] = [];
+    const absent: Digest[] = [];
+    for (const [at, path] of saved.layers.entries()) {
+      const diffId = diffIds[at] as Digest;
+      const layer = await this.#layer(saved, path, diffId, name);
+      layers.push(layer);
+      if (!this.layers.holds(layer.digest)) absent.push(layer.digest);
+      found.push({ digest: diffId, open: () => this.members.find(path) });
+    }
+    const mediaType = this.options.format === 'oci' ? ociManifest : dockerManifest;
+    const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers }));
+    const descriptor = this.#keep(mediaType, manifest);
+    const named = { descriptor, entry: undefined, config: config.digest, isMade: true };
+    return { ...named, absent, configBytes, layers: found };
+  }
+
+  async #layer(saved: SavedImage, path: string, diffId: Digest, name: string): Promise<Descriptor> {
+    const source = saved.sources.get(diffId);
+    const isForeign = source !== undefined && isForeignLayer(source.mediaType) && source.urls !== undefined;
+    const content = await this.members.find(path);
+    if (content === undefined && isForeign) return source;
+    const there = content ?? (await findMember(this.members, path, 'manifest.json'));
+    return this.layers.add(diffId, there, `${path} of ${name} in ${this.members.file}`);
+  }
+
+  #keep(mediaType: string, bytes: Buffer): Descriptor {
+    const digest = digestOf(bytes);
+    this.#documents.set(digest, bytes);
+    return { mediaType, digest, size: bytes.byteLength };
+  }
+}

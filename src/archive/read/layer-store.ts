@@ -1,0 +1,170 @@
+import { createHash } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { AirliftError } from '../../errors.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import { parseDigest, type Digest } from '../../oci/digest.js';
+import { dockerLayer, dockerLayerGzip, ociLayer, ociLayerGzip, ociLayerZstd } from '../../oci/media-types.js';
+import type { ByteRange } from '../../io/byte-range.js';
+import { magicLength, type Compression } from '../compression/compression.js';
+import type { CompressedLayer } from '../compression/compressed-output.js';
+import { decompress, tellCompression } from '../compression/decompress.js';
+import { compressLayer } from '../compression/compress.js';
+import type { LayerMemory } from './layer-memory.js';
+import { Scratch } from '../io/scratch.js';
+
+/** The kind of manifest that is made for images that come without one. */
+export type ManifestFormat = 'oci' | 'docker';
+
+export interface LayerStoreOptions {
+  /** What uncompressed layers are compressed with. */
+  readonly compression: Compression;
+  readonly format: ManifestFormat;
+  readonly tmpDir?: string | undefined;
+  readonly memory?: LayerMemory | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A layer of a docker-archive in the form in which it is published. */
+interface Packed {
+  readonly descriptor: Descriptor;
+  /** Its bytes, made by the first call where they are not there yet. */
+  readonly bytes: () => Promise<ByteRange>;
+}
+
+function mediaTypeOf(compression: Compression, format: ManifestFormat, what: string): string {
+  if (format === 'oci') return { gzip: ociLayerGzip, zstd: ociLayerZstd, none: ociLayer }[compression];
+  if (compression !== 'zstd') return compression === 'gzip' ? dockerLayerGzip : dockerLayer;
+  throw new AirliftError(
+    'unsupported',
+    `read ${what}: Docker manifests can't hold layers compressed with zstd`,
+    {
+      hint: 'use --manifest-format oci',
+    },
+  );
+}
+
+/** Hashes what passes. */
+async function* hashing(
+  chunks: AsyncIterable<Uint8Array>,
+  hash: { update(chunk: Uint8Array): unknown },
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    hash.update(chunk);
+    yield chunk;
+  }
+}
+
+/**
+ * The layers of docker-archives, which hold them as plain tars: each diff_id is verified and compressed once, into a scratch
+ * file, whatever number of images has it. Layers that are compressed already stay as they are.
+ */
+export class LayerStore {
+  readonly #byDiffId = new Map<Digest, Promise<Packed>>();
+  readonly #byDigest = new Map<Digest, Packed>();
+  #scratch: Promise<Scratch> | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(private readonly options: LayerStoreOptions) {}
+
+  /**
+   * Takes a layer in, unless it is known.
+   * @param what names it, for messages
+   * @throws AirliftError `digest-mismatch` where its content is not what `diffId` says, `no-space`, `damaged`, `unsupported`
+   */
+  async add(diffId: Digest, content: ByteRange, what: string): Promise<Descriptor> {
+    let adding = this.#byDiffId.get(diffId);
+    if (adding === undefined) {
+      adding = this.#pack(diffId, content, what);
+      this.#byDiffId.set(diffId, adding);
+    }
+    const packed = await adding;
+    this.#byDigest.set(packed.descriptor.digest, packed);
+    return packed.descriptor;
+  }
+
+  holds(digest: Digest): boolean {
+    return this.#byDigest.has(digest);
+  }
+
+  /** The bytes of a layer as it is published; undefined where it is not known. */
+  async open(digest: Digest, offset: number): Promise<Readable | undefined> {
+    const packed = this.#byDigest.get(digest);
+    return packed === undefined ? undefined : (await packed.bytes()).stream(offset);
+  }
+
+  async close(): Promise<void> {
+    const scratch = await this.#scratch?.catch(() => undefined);
+    await scratch?.close();
+  }
+
+  async #pack(diffId: Digest, content: ByteRange, what: string): Promise<Packed> {
+    const held = tellCompression(await content.read(0, magicLength), what);
+    const { compression, format, memory } = this.options;
+    if (held !== 'none' || compression === 'none') {
+      const digest = await verifyDiffId(content, diffId, what);
+      const descriptor = { mediaType: mediaTypeOf(held, format, what), digest, size: content.size };
+      return { descriptor, bytes: () => Promise.resolve(content) };
+    }
+    const mediaType = mediaTypeOf(compression, format, what);
+    const known = memory?.get(diffId, compression);
+    if (known !== undefined) {
+      let making: Promise<ByteRange> | undefined;
+      const make = async (): Promise<ByteRange> => {
+        const [made, bytes] = await this.#compress(diffId, content, what);
+        if (made.digest !== known.digest) throw misremembered(made.digest, known.digest, what);
+        return bytes;
+      };
+      return { descriptor: { mediaType, ...known }, bytes: () => (making ??= make()) };
+    }
+    const [{ digest, size }, bytes] = await this.#compress(diffId, content, what);
+    await memory?.set(diffId, compression, { digest, size });
+    return { descriptor: { mediaType, digest, size }, bytes: () => Promise.resolve(bytes) };
+  }
+
+  /** Compresses a layer into the scratch file, one layer at a time: each takes all cores. */
+  #compress(diffId: Digest, content: ByteRange, what: string): Promise<[CompressedLayer, ByteRange]> {
+    const turn = this.#turn.then(() => this.#compressNow(diffId, content, what));
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #compressNow(
+    diffId: Digest,
+    content: ByteRange,
+    what: string,
+  ): Promise<[CompressedLayer, ByteRange]> {
+    const { tmpDir, compression, signal } = this.options;
+    this.#scratch ??= Scratch.create(tmpDir);
+    const { stream, range } = (await this.#scratch).append(what);
+    const layer = await compressLayer(content.stream(), stream, compression, { signal });
+    if (layer.diffId !== diffId) throw wrongLayer(layer.diffId, diffId, what);
+    return [layer, range()];
+  }
+}
+
+function wrongLayer(got: string, want: Digest, what: string): AirliftError {
+  return new AirliftError(
+    'digest-mismatch',
+    `read ${what}: digest mismatch against rootfs.diff_ids; got ${got}, want ${want}`,
+    { hint: 'the archive is damaged: copy it again, or ask its publisher' },
+  );
+}
+
+function misremembered(got: Digest, want: Digest, what: string): AirliftError {
+  return new AirliftError(
+    'conflict',
+    `compress ${what}: digest mismatch with what is remembered; got ${got}, want ${want}`,
+    { hint: 'remove the file that remembers layers' },
+  );
+}
+
+/** Verifies that a layer, compressed or not, unpacks to what `diffId` says, and gives the digest of the layer as it is. */
+async function verifyDiffId(content: ByteRange, diffId: Digest, what: string): Promise<Digest> {
+  const outer = createHash('sha256');
+  const inner = createHash('sha256');
+  const unpacked = await decompress(hashing(content.stream(), outer), what);
+  for await (const chunk of unpacked.content as AsyncIterable<Buffer>) inner.update(chunk);
+  const got = `sha256:${inner.digest('hex')}`;
+  if (got !== diffId) throw wrongLayer(got, diffId, what);
+  return parseDigest(`sha256:${outer.digest('hex')}`);
+}

@@ -1,0 +1,386 @@
+import type { Readable } from 'node:stream';
+import { AirliftError } from '../../errors.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import { listLimits } from '../../oci/json.js';
+import { algorithmOf, digestOf, hexOf, isDigest, type Digest } from '../../oci/digest.js';
+import { childrenOf, type Json } from '../../oci/index-child.js';
+import {
+  maxManifestSize,
+  parseDescriptors,
+  parseJsonObject,
+  parseManifest,
+  type Manifest,
+} from '../../oci/manifest.js';
+import { isForeignLayer, isManifest, livesUnderManifests } from '../../oci/media-types.js';
+import { readableOf } from '../../oci/readable.js';
+import { describesImage, mayRun } from '../../oci/runnable.js';
+import type { FoundChild, FoundImage, ShapeReader } from './archive.js';
+import type { ByteRange } from '../../io/byte-range.js';
+import { maxConfigSize, maxListed, maxListSize } from './docker-archive.js';
+import { nameOfAnnotations } from './image-names.js';
+import {
+  companionNames,
+  companionOfNames,
+  maxPayloadSize,
+  roleOf,
+  subjectsOfPayload,
+  type LayoutEntry,
+} from './layout-roles.js';
+import { readMember, readWhole, type Members } from './members.js';
+
+/** How deep indexes may be nested. */
+const maxDepth = 8;
+/** The most layers of a signature that are looked into for what it signs: a layer is one signature, and all sign the same. */
+const maxPayloads = 16;
+
+/** Where a layout keeps a blob (image-spec, image-layout.md, "Blobs"). */
+export function blobPath(digest: Digest): string {
+  return `blobs/${algorithmOf(digest)}/${hexOf(digest)}`;
+}
+
+/**
+ * The entries of `index.json`; undefined where the archive has none.
+ * @throws AirliftError `input` where it is malformed or too large, `unsupported` where the layout is of another version
+ */
+export async function readLayoutIndex(members: Members): Promise<Descriptor[] | undefined> {
+  const bytes = await readMember(members, 'index.json', maxListSize);
+  if (bytes === undefined) return undefined;
+  const layout = await readMember(members, 'oci-layout', maxManifestSize);
+  if (layout !== undefined) {
+    const version = parseJsonObject(layout, `oci-layout in ${members.file}`)['imageLayoutVersion'];
+    if (typeof version !== 'string' || !version.startsWith('1.')) {
+      throw new AirliftError(
+        'unsupported',
+        `read ${members.file}: OCI layout of another version; got ${JSON.stringify(version)}, want "1.0.0"`,
+      );
+    }
+  }
+  const what = `index.json in ${members.file}`;
+  const { manifests } = parseJsonObject(bytes, what, listLimits);
+  // docker 25.0 writes null where images were named by digest.
+  if (manifests === undefined || manifests === null) return [];
+  if (!Array.isArray(manifests)) throw new AirliftError('input', `parse ${what}: manifests is not a list`);
+  return parseDescriptors(manifests, `${what} manifests`, maxListed);
+}
+
+/** What is found below a root. */
+interface Tree {
+  readonly children: FoundChild[];
+  readonly missing: Descriptor[];
+  /** Whether an index names content that is no manifest, as build caches name their layers, and the layout holds it. */
+  hasBlobs: boolean;
+  /** Digests of everything below the root. */
+  readonly below: Set<Digest>;
+  isNested: boolean;
+  hasSubject: boolean;
+}
+
+/**
+ * OCI image layouts (image-spec, image-layout.md), as `ctr images export`, docker ≥ 25 with containerd's store, buildx, skopeo,
+ * podman and airlift write them. Manifests are carried as they are; of an index, only some children may be there.
+ */
+export class OciLayout implements ShapeReader {
+  /** What refers to a digest, among the entries of `index.json`. */
+  #referrers: Map<Digest, Descriptor[]> | undefined;
+  #known: readonly Descriptor[] | undefined;
+
+  constructor(
+    private readonly members: Members,
+    private readonly entries: readonly Descriptor[],
+    private readonly warn: (text: string) => void,
+    private readonly isZarf = false,
+  ) {}
+
+  async *images(): AsyncGenerator<FoundImage> {
+    const found: (LayoutEntry & { readonly tree: Tree })[] = [];
+    const below = new Set<Digest>();
+    for (const entry of await this.#manifests()) {
+      const names = nameOfAnnotations(entry.annotations, this.warn, this.isZarf);
+      const tree = await this.#survey(entry);
+      const role = roleOf(entry);
+      for (const digest of tree.below) below.add(digest);
+      const isCompanion = role === 'sig' || role === 'att' || role === 'sbom';
+      const about = isCompanion ? await this.#subjects(tree) : [];
+      found.push({ entry, tree, names, role, about, below: tree.below });
+    }
+    for (const each of found) {
+      const named = this.#namesOf(each, found, below);
+      if (named === undefined) continue;
+      const { mediaType, digest, size, platform } = each.entry;
+      const { children, missing, isNested } = each.tree;
+      const isCompanion = named.companionOf !== undefined;
+      // What is published under a tag of cosign's is read as cosign wrote it, whatever it looks like.
+      const asFound = isCompanion
+        ? children.map((child) => ({ ...child, configBytes: undefined }))
+        : children;
+      yield {
+        ...named,
+        root: { mediaType, digest, size, platform: isCompanion ? undefined : platform },
+        ...{ children: asFound, missing, isNested },
+      };
+    }
+  }
+
+  /**
+   * The entries that are manifests and indexes: some tools list the layers of a build cache there.
+   * @throws AirliftError `unsupported` where all are blobs: nothing names them, so that no registry can hold them
+   */
+  async #manifests(): Promise<readonly Descriptor[]> {
+    if (this.#known !== undefined) return this.#known;
+    const known: Descriptor[] = [];
+    const blobs: Descriptor[] = [];
+    for (const entry of this.entries) ((await this.#isBlob(entry)) ? blobs : known).push(entry);
+    const [first] = blobs;
+    if (first !== undefined && known.length === 0) {
+      throw new AirliftError(
+        'unsupported',
+        `read ${this.members.file}: index.json names only blobs; got ${first.mediaType} ${first.digest}, want a manifest or an index`,
+        {
+          hint: 'for an image: docker buildx build --output type=oci,dest=image.tar; for a build cache: --cache-to type=registry',
+        },
+      );
+    }
+    for (const { mediaType, digest } of blobs)
+      this.warn(`left out ${digest}: index.json names it, and it is no manifest (${mediaType})`);
+    this.#known = known;
+    return known;
+  }
+
+  /** What an entry is published as; undefined where it is no image of its own. */
+  #namesOf(
+    each: LayoutEntry & { readonly tree: Tree },
+    found: readonly LayoutEntry[],
+    below: ReadonlySet<Digest>,
+  ): Pick<FoundImage, 'names' | 'tag' | 'companionOf'> | undefined {
+    const { entry, names, role, tree } = each;
+    const companionOf = companionOfNames(names);
+    if (companionOf !== undefined) return { ...names, companionOf };
+    if (role === 'referrer') {
+      // Referrers are found by their subject, and have no name.
+      if (!tree.hasSubject)
+        this.warn(`left out ${entry.digest}: it says that it is a referrer, and has no subject`);
+      return undefined;
+    }
+    if (role === 'sig' || role === 'att' || role === 'sbom') {
+      const beside = companionNames(each, found);
+      if (beside === undefined && !tree.hasSubject)
+        this.warn(
+          `left out ${entry.digest}: it belongs to an image (${role}) that the archive does not name`,
+        );
+      return beside;
+    }
+    // What has no name of its own is part of another image, says something about one, or is containerd's record of an id.
+    const hasName = (other: LayoutEntry): boolean =>
+      other.names.names.length > 0 || other.names.tag !== undefined;
+    const isPart =
+      below.has(entry.digest) ||
+      tree.hasSubject ||
+      found.some((other) => other.entry.digest === entry.digest && hasName(other));
+    return hasName(each) || !isPart ? names : undefined;
+  }
+
+  /** What the layers of a signature or attestation say they are about. */
+  async #subjects({ children }: Tree): Promise<Digest[]> {
+    const subjects: Digest[] = [];
+    for (const layer of children.flatMap((child) => child.layers).slice(0, maxPayloads)) {
+      const content = await layer.open();
+      if (content === undefined || content.size > maxPayloadSize) continue;
+      subjects.push(...subjectsOfPayload(await content.read(0, content.size)));
+    }
+    return subjects;
+  }
+
+  async holds(descriptor: Descriptor): Promise<boolean> {
+    return descriptor.data !== undefined || (await this.#find(descriptor)) !== undefined;
+  }
+
+  async open(descriptor: Descriptor, offset: number): Promise<Readable | undefined> {
+    const content = await this.#find(descriptor);
+    if (content !== undefined) return content.stream(offset);
+    if (descriptor.data === undefined) return undefined;
+    return readableOf(Buffer.from(descriptor.data, 'base64'), offset);
+  }
+
+  async *referrers(digest: Digest): AsyncGenerator<Descriptor> {
+    this.#referrers ??= await this.#findReferrers();
+    yield* this.#referrers.get(digest) ?? [];
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  #find({ digest }: Descriptor): Promise<ByteRange | undefined> {
+    return this.members.find(blobPath(digest));
+  }
+
+  /** A small document whole, verified; undefined where it is not there. */
+  async #read(descriptor: Descriptor, limit: number): Promise<Buffer | undefined> {
+    const content = await this.#find(descriptor);
+    const what = `${blobPath(descriptor.digest)} in ${this.members.file}`;
+    if (content === undefined) {
+      if (descriptor.data === undefined) return undefined;
+    } else if (content.size !== descriptor.size) {
+      throw new AirliftError(
+        'size-mismatch',
+        `read ${what}: size mismatch; got ${content.size} bytes, want ${descriptor.size}`,
+      );
+    }
+    const bytes =
+      content === undefined
+        ? Buffer.from(descriptor.data ?? '', 'base64')
+        : await readWhole(content, limit, what);
+    const got = digestOf(bytes, algorithmOf(descriptor.digest));
+    if (got === descriptor.digest) return bytes;
+    throw new AirliftError(
+      'digest-mismatch',
+      `read ${what}: digest mismatch; got ${got}, want ${descriptor.digest}`,
+    );
+  }
+
+  async #survey(root: Descriptor): Promise<Tree> {
+    const tree: Tree = {
+      ...{ children: [], missing: [], below: new Set<Digest>() },
+      ...{ hasBlobs: false, isNested: false, hasSubject: false },
+    };
+    await this.#add(root, undefined, 0, tree);
+    // An index that is filtered for what is missing keeps no blobs: they would be lost.
+    if (tree.hasBlobs ? tree.missing.length === 0 : tree.children.length > 0) return tree;
+    const what = `${this.members.file}: ${root.digest}`;
+    const absent = tree.missing.map(({ digest }) => digest).join(', ');
+    throw new AirliftError(
+      'damaged',
+      `read ${what}: ${absent === '' ? 'an index without children' : `nothing of it is there in full; missing ${absent}`}`,
+      { hint: this.members.missingHint },
+    );
+  }
+
+  async #add(descriptor: Descriptor, entry: Json | undefined, depth: number, tree: Tree): Promise<void> {
+    if (depth > maxDepth) {
+      throw new AirliftError(
+        'input',
+        `read ${this.members.file}: ${descriptor.digest}: indexes nested more than ${maxDepth} deep`,
+      );
+    }
+    if (depth > 0) tree.below.add(descriptor.digest);
+    if (depth > 0 && (await this.#isBlob(descriptor))) {
+      tree.hasBlobs = true;
+      return;
+    }
+    const bytes = await this.#read(descriptor, maxManifestSize);
+    if (bytes === undefined) {
+      tree.missing.push(descriptor);
+      return;
+    }
+    const what = `${blobPath(descriptor.digest)} in ${this.members.file}`;
+    const mediaType = isManifest(descriptor.mediaType) ? descriptor.mediaType : undefined;
+    const manifest = parseManifest(bytes, mediaType, what);
+    if (depth === 0) tree.hasSubject = manifest.subject !== undefined;
+    if (manifest.kind === 'manifest') {
+      const child = await this.#child(descriptor, entry, manifest);
+      if (child === undefined) tree.missing.push(descriptor);
+      else tree.children.push(child);
+      return;
+    }
+    if (depth > 0) tree.isNested = true;
+    for (const child of childrenOf({ descriptor, bytes, from: this.members.file }))
+      await this.#add(child.descriptor, child.entry, depth + 1, tree);
+  }
+
+  /** Whether what an index names is held and is no manifest, by its label and by its content. */
+  async #isBlob(descriptor: Descriptor): Promise<boolean> {
+    if (livesUnderManifests(descriptor)) return false;
+    const content = await this.#find(descriptor);
+    if (content === undefined || content.size !== descriptor.size) return false;
+    if (content.size > maxManifestSize) return true;
+    const bytes = await content.read(0, content.size);
+    return !isManifestContent(bytes);
+  }
+
+  /** A manifest with its config and layers; undefined where one of these is not there. */
+  async #child(
+    descriptor: Descriptor,
+    entry: Json | undefined,
+    manifest: Manifest,
+  ): Promise<FoundChild | undefined> {
+    const absent: Digest[] = [];
+    for (const layer of manifest.layers) {
+      if (await this.holds(layer)) continue;
+      const isElsewhere = isForeignLayer(layer.mediaType) && layer.urls !== undefined;
+      if (!isElsewhere) return undefined;
+      absent.push(layer.digest);
+    }
+    const { config } = manifest;
+    if (config !== undefined && !(await this.holds(config))) return undefined;
+    const configBytes =
+      config !== undefined && mayRun(manifest) ? await this.#read(config, maxConfigSize) : undefined;
+    const what = `config of ${descriptor.digest} in ${this.members.file}`;
+    const isImage = configBytes !== undefined && describesImage(configBytes, manifest.layers.length, what);
+    return {
+      descriptor,
+      entry,
+      config: config?.digest,
+      isMade: false,
+      absent,
+      configBytes: isImage ? configBytes : undefined,
+      layers: manifest.layers.map((layer) => ({ digest: layer.digest, open: () => this.#find(layer) })),
+    };
+  }
+
+  async #findReferrers(): Promise<Map<Digest, Descriptor[]>> {
+    const found = new Map<Digest, Descriptor[]>();
+    const add = (descriptor: Descriptor, bytes: Buffer): void => {
+      const stated = isManifest(descriptor.mediaType) ? descriptor.mediaType : undefined;
+      const { mediaType, subject, artifactType, annotations } = parseManifest(
+        bytes,
+        stated,
+        descriptor.digest,
+      );
+      if (subject === undefined) return;
+      const { digest, size } = descriptor;
+      const known = found.get(subject.digest) ?? [];
+      known.push({ mediaType, digest, size, artifactType, annotations });
+      found.set(subject.digest, known);
+    };
+    const listed = new Set<string>();
+    for (const entry of await this.#manifests()) {
+      const bytes = await this.#read(entry, maxManifestSize);
+      listed.add(entry.digest);
+      if (bytes !== undefined) add(entry, bytes);
+    }
+    // cosign 3 saves referrers as blobs that its index.json does not list.
+    if (!this.entries.some((entry) => roleOf(entry) === 'image')) return found;
+    for await (const path of this.members.below('blobs/sha256/')) {
+      const digest = `sha256:${path.slice('blobs/sha256/'.length)}`;
+      if (!isDigest(digest) || listed.has(digest)) continue;
+      const content = await this.members.find(path);
+      if (content === undefined || content.size > maxManifestSize) continue;
+      const start = await content.read(0, 1);
+      const bytes = start.toString('latin1') === '{' ? await content.read(0, content.size) : start;
+      if (isReferrer(bytes) && digestOf(bytes) === digest)
+        add({ mediaType: '', digest, size: content.size }, bytes);
+    }
+    return found;
+  }
+}
+
+/** Whether content is a manifest or an index, whatever it is labelled as. */
+function isManifestContent(bytes: Buffer): boolean {
+  if (!bytes.includes('"schemaVersion"')) return false;
+  try {
+    parseManifest(bytes, undefined, 'a blob');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a blob is a manifest that has a subject. */
+function isReferrer(bytes: Buffer): boolean {
+  if (!bytes.includes('"subject"') || !bytes.includes('"schemaVersion"')) return false;
+  try {
+    return parseManifest(bytes, undefined, 'a blob').subject !== undefined;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,152 @@
+import { Readable } from 'node:stream';
+import { AirliftError, checkInterrupted } from '../../errors.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import type { Digest } from '../../oci/digest.js';
+import { isIndex } from '../../oci/media-types.js';
+import type { Platform } from '../../oci/platform.js';
+import { formatReference, type Reference, type Repository } from '../../oci/reference.js';
+import type { FetchOptions } from '../../oci/source.js';
+import type {
+  Archive,
+  ArchiveChild,
+  ArchiveImage,
+  ArchiveShape,
+  FoundImage,
+  ShapeReader,
+} from './archive.js';
+import { PlatformFinder } from '../platform/platform-finder.js';
+import type { Compression } from '../compression/compression.js';
+import type { LayerMemory } from './layer-memory.js';
+import type { ManifestFormat } from './layer-store.js';
+import type { Members } from './members.js';
+import type { NameRules } from './name-rules.js';
+import { openMembers } from './open-members.js';
+import { readerFor } from './shape.js';
+
+export interface OpenOptions {
+  /** Where compressed archives, streams and newly compressed layers are kept meanwhile; the system's temporary directory by default. */
+  readonly tmpDir?: string | undefined;
+  /** What the archive's images run on, whatever they say themselves: `--arch FILE=linux/arm/v7`. */
+  readonly platform?: Platform | undefined;
+  /** What uncompressed layers of docker-archives are compressed with: gzip by default. */
+  readonly layerCompression?: Compression | undefined;
+  /** The kind of manifest made for images of docker-archives: OCI by default. */
+  readonly manifestFormat?: ManifestFormat | undefined;
+  /** Remembers what layers became, so that those a registry has already need not be compressed again. */
+  readonly layerMemory?: LayerMemory | undefined;
+  /** Rules that take architectures out of names, which tell the platform then. */
+  readonly nameRules?: NameRules | undefined;
+  /** `false` takes what archives say of their images' platforms for true, without a look at their programs. */
+  readonly checkPrograms?: boolean | undefined;
+  /** What is read where the path is `-`. */
+  readonly stdin?: Readable | undefined;
+  readonly warn?: ((text: string) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Gathers what is the same image under several names. */
+function joined(found: readonly FoundImage[]): FoundImage[] {
+  const byRoot = new Map<string, FoundImage>();
+  for (const image of found) {
+    const key = `${image.root.digest} ${image.companionOf ?? ''}`;
+    const known = byRoot.get(key);
+    const names = [...new Set([...(known?.names ?? []), ...image.names])];
+    byRoot.set(key, { ...(known ?? image), names, tag: known?.tag ?? image.tag });
+  }
+  return [...byRoot.values()];
+}
+
+class OpenArchive implements Archive {
+  readonly #finder: PlatformFinder;
+  #images: Promise<ArchiveImage[]> | undefined;
+
+  constructor(
+    readonly shape: ArchiveShape,
+    private readonly members: Members,
+    private readonly reader: ShapeReader,
+    private readonly options: OpenOptions,
+  ) {
+    this.#finder = new PlatformFinder(members.file, options);
+  }
+
+  get file(): string {
+    return this.members.file;
+  }
+
+  async *images(): AsyncGenerator<ArchiveImage> {
+    yield* await (this.#images ??= this.#read());
+  }
+
+  async resolve(reference: Reference): Promise<Descriptor> {
+    const { digest, ...named } = reference;
+    const name = formatReference(named);
+    for await (const { names, root } of this.images())
+      if (names.includes(name) && (digest === undefined || digest === root.digest)) return root;
+    throw new AirliftError('not-found', `resolve ${formatReference(reference)}: not in ${this.file}`);
+  }
+
+  async fetch(
+    _repository: Repository,
+    descriptor: Descriptor,
+    options: FetchOptions = {},
+  ): Promise<Readable> {
+    const content = await this.reader.open(descriptor, options.offset ?? 0);
+    if (content !== undefined) return content;
+    throw new AirliftError('not-found', `read ${descriptor.digest} of ${this.file}: not in the archive`, {
+      hint: this.members.missingHint,
+    });
+  }
+
+  referrers(_repository: Repository, digest: Digest): AsyncIterable<Descriptor> {
+    return this.reader.referrers(digest);
+  }
+
+  holds(descriptor: Descriptor): Promise<boolean> {
+    return this.reader.holds(descriptor);
+  }
+
+  async close(): Promise<void> {
+    await this.reader.close().finally(() => this.members.close());
+  }
+
+  async #read(): Promise<ArchiveImage[]> {
+    const found: FoundImage[] = [];
+    for await (const image of this.reader.images()) {
+      checkInterrupted(this.options.signal, 'read archive');
+      found.push(image);
+    }
+    const images: ArchiveImage[] = [];
+    for (const image of joined(found)) images.push(await this.#withPlatforms(image));
+    return images;
+  }
+
+  async #withPlatforms(image: FoundImage): Promise<ArchiveImage> {
+    const children: ArchiveChild[] = [];
+    const isAlone = image.children.filter(({ configBytes }) => configBytes !== undefined).length < 2;
+    for (const { descriptor, entry, config, isMade, absent, ...found } of image.children) {
+      checkInterrupted(this.options.signal, 'read archive');
+      const said = isIndex(image.root.mediaType) ? descriptor.platform : image.root.platform;
+      const isRunnable = found.configBytes !== undefined;
+      const child = { descriptor, entry, config, isMade, absent, isRunnable };
+      const platform = await this.#finder.find({ ...child, ...found }, said, isAlone, image.names);
+      children.push({ ...child, platform });
+    }
+    return { ...image, children, file: this.file };
+  }
+}
+
+/**
+ * Opens an archive of images, of whatever shape and compression: what it is is told by what is in it.
+ * @param path a file, a directory, or `-` for `options.stdin`
+ * @throws AirliftError `not-found`, `io`, `no-space`, `interrupted`; `input` where it holds no images, `damaged`, `unsupported`
+ */
+export async function openArchive(path: string, options: OpenOptions = {}): Promise<Archive> {
+  const members = await openMembers(path, options);
+  try {
+    const { shape, reader } = await readerFor(members, options);
+    return new OpenArchive(shape, members, reader, options);
+  } catch (error) {
+    await members.close();
+    throw error;
+  }
+}

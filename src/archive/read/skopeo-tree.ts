@@ -1,0 +1,71 @@
+import { isAirliftError } from '../../errors.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import { algorithmOf, hexOf, type Digest } from '../../oci/digest.js';
+import { formatReference, parseReference } from '../../oci/reference.js';
+import { BlobView, entryOf, type LayoutView } from './blob-view.js';
+import type { ByteRange } from '../../io/byte-range.js';
+import { findMember, type Members } from './members.js';
+
+/**
+ * The name of an image that `skopeo sync` wrote: the folders above it, from the registry on where `--scoped` says one.
+ * @returns undefined where the folder has no tag or digest, as one of `skopeo copy` to `dir:`
+ */
+export function nameOfFolder(folder: string): string | undefined {
+  const parts = folder.split('/');
+  const last = parts.at(-1) ?? '';
+  if (!/[:@]/.test(last)) return undefined;
+  const registry = parts.slice(0, -1).findLastIndex((part) => /[.:]/.test(part) || part === 'localhost');
+  // Without a registry, the folders above are where somebody put the tree.
+  const name = registry < 0 ? last : parts.slice(registry).join('/');
+  try {
+    return formatReference(parseReference(name));
+  } catch (error) {
+    if (isAirliftError(error, 'usage')) return undefined;
+    throw error;
+  }
+}
+
+/** How skopeo names a file by its digest: the hexadecimal part alone for sha256. */
+function fileOf(digest: Digest): string {
+  const algorithm = algorithmOf(digest);
+  return algorithm === 'sha256' ? hexOf(digest) : `${algorithm}-${hexOf(digest)}`;
+}
+
+/**
+ * Folders as skopeo's `dir:` transport writes them, one image each: `manifest.json` is the image's manifest or index, everything else
+ * is named by its digest. `skopeo sync --dest dir` writes many of them, in folders with the images' names.
+ * @param folders without `/` at their end; '' is the archive itself
+ */
+export async function skopeoTree(
+  members: Members,
+  folders: readonly string[],
+  warn: (text: string) => void,
+  signal?: AbortSignal,
+): Promise<LayoutView> {
+  const inside = new Set(folders);
+  // By name, in one pass: a tree of thousands of images has as many folders that might hold a digest.
+  const places = new Map<string, string>();
+  for await (const path of members.below('')) {
+    const slash = Math.max(0, path.lastIndexOf('/'));
+    if (inside.has(path.slice(0, slash))) places.set(path.slice(slash === 0 ? 0 : slash + 1), path);
+  }
+  const roots = new Map<Digest, ByteRange>();
+  const entries: Descriptor[] = [];
+  for (const folder of folders) {
+    signal?.throwIfAborted();
+    const prefix = folder === '' ? '' : `${folder}/`;
+    const content = await findMember(members, `${prefix}manifest.json`, 'skopeo');
+    const what = `${prefix}manifest.json in ${members.file}`;
+    const { entry } = await entryOf(content, nameOfFolder(folder), what);
+    if ((await members.find(`${prefix}signature-1`)) !== undefined)
+      warn(`left out the signatures beside ${what}: registries have no place for this kind`);
+    roots.set(entry.digest, content);
+    entries.push(entry);
+  }
+  const content = async (digest: Digest): Promise<ByteRange | undefined> => {
+    const file = fileOf(digest);
+    const path = places.get(file) ?? places.get(`${file}.manifest.json`);
+    return roots.get(digest) ?? (path === undefined ? undefined : members.find(path));
+  };
+  return { members: new BlobView(members, content), entries };
+}

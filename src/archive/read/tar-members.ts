@@ -1,0 +1,162 @@
+import type { FileHandle } from 'node:fs/promises';
+import { AirliftError, checkInterrupted } from '../../errors.js';
+import { RangeCursor } from '../../io/byte-cursor.js';
+import { FileRange, type ByteRange } from '../../io/byte-range.js';
+import { maxMembers, type Members } from './members.js';
+import { scanTar, type TarEntry } from '../../tar/scan.js';
+
+/** A file or link of the archive, by its place or by the path it points at, and the entry that had the same name before it. */
+type Node = ({ offset: number; size: number } | { target: string | undefined }) & {
+  readonly earlier?: Node | undefined;
+};
+
+const maxLinks = 40;
+/** Bytes of each read when two contents are compared. */
+const comparedChunk = 1024 * 1024;
+/** The most characters that all paths of an archive may have together: they are held in memory. */
+const maxPathCharacters = 256 * 1024 * 1024;
+
+/**
+ * A path in its plain form: no empty parts, no `.`, no `/` in front.
+ * @returns undefined where `..` leads out
+ */
+export function plainPath(path: string, from: readonly string[] = []): string | undefined {
+  const parts = [...from];
+  for (const part of path.split('/')) {
+    if (part === '' || part === '.') continue;
+    if (part !== '..') parts.push(part);
+    else if (parts.pop() === undefined) return undefined;
+  }
+  return parts.join('/');
+}
+
+async function isSame(a: ByteRange | undefined, b: ByteRange | undefined): Promise<boolean> {
+  if (a === undefined || b === undefined) return a === b;
+  if (a.size !== b.size) return false;
+  for (let at = 0; at < a.size; at += comparedChunk) {
+    const [one, other] = await Promise.all([a.read(at, comparedChunk), b.read(at, comparedChunk)]);
+    if (!one.equals(other)) return false;
+  }
+  return true;
+}
+
+/** The members of an uncompressed tar file, by one pass over its headers; content is read in its place. */
+export class TarMembers implements Members {
+  readonly #nodes = new Map<string, Node>();
+  /** The content of names that several entries have, once it was compared. */
+  readonly #repeated = new Map<string, ByteRange | undefined>();
+  readonly #range: FileRange;
+  #characters = 0;
+  #marked = true;
+
+  private constructor(
+    private readonly handle: FileHandle,
+    size: number,
+    readonly file: string,
+  ) {
+    this.#range = new FileRange(handle, 0, size, file);
+  }
+
+  /**
+   * Goes through the headers of the `size` bytes in `handle`, which is closed with the members.
+   * @throws AirliftError `input`, `damaged` or `unsupported`, as `scanTar`, and `damaged` where a name leads out of the archive
+   */
+  static async open(
+    handle: FileHandle,
+    size: number,
+    file: string,
+    signal?: AbortSignal,
+  ): Promise<TarMembers> {
+    const members = new TarMembers(handle, size, file);
+    const scan = scanTar(new RangeCursor(members.#range), file, maxMembers);
+    for (;;) {
+      checkInterrupted(signal, `read ${file}`);
+      const { value, done } = await scan.next();
+      if (done === true) {
+        members.#marked = value;
+        return members;
+      }
+      members.#add(value);
+    }
+  }
+
+  get missingHint(): string | undefined {
+    return this.#marked ? undefined : 'the archive lacks the mark that ends it: it may have been cut off';
+  }
+
+  find(path: string): Promise<ByteRange | undefined> {
+    return Promise.resolve().then(() => this.#find(path));
+  }
+
+  async #find(path: string, followed = 0): Promise<ByteRange | undefined> {
+    const at = plainPath(path);
+    if (at === undefined) throw this.#damaged(path, 'is a name that leads out of the archive');
+    const node = this.#nodes.get(at);
+    if (node?.earlier === undefined)
+      return node === undefined ? undefined : this.#contentOf(at, node, followed);
+    if (!this.#repeated.has(at)) this.#repeated.set(at, await this.#sameContent(at, node, followed));
+    return this.#repeated.get(at);
+  }
+
+  #contentOf(at: string, node: Node, followed: number): Promise<ByteRange | undefined> {
+    if ('offset' in node) return Promise.resolve(this.#range.part(node.offset, node.size));
+    if (node.target === undefined) throw this.#damaged(at, 'is a link that leads out of the archive');
+    if (followed >= maxLinks || node.target === at)
+      throw this.#damaged(at, 'is a link that leads in a circle');
+    return this.#find(node.target, followed + 1);
+  }
+
+  /**
+   * The content of a name that several entries have: images built on others, and archives that were added to, repeat entries.
+   * @throws AirliftError `damaged` where their bytes differ, as nobody knows which ones are meant
+   */
+  async #sameContent(at: string, last: Node, followed: number): Promise<ByteRange | undefined> {
+    const content = await this.#contentOf(at, last, followed);
+    for (let node = last.earlier; node !== undefined; node = node.earlier) {
+      const other = await this.#contentOf(at, node, followed);
+      if (await isSame(content, other)) continue;
+      throw new AirliftError(
+        'damaged',
+        `read ${this.file}: ${JSON.stringify(at)} is in the archive more than once, with different content`,
+        { hint: 'get the archive from its publisher again, or unpack it and pack the files that you want' },
+      );
+    }
+    return content;
+  }
+
+  async *below(folder: string): AsyncGenerator<string> {
+    for (const path of this.#nodes.keys()) if (path.startsWith(folder)) yield path;
+  }
+
+  close(): Promise<void> {
+    return this.handle.close();
+  }
+
+  #damaged(path: string, happened: string): AirliftError {
+    return new AirliftError('damaged', `read ${this.file}: ${JSON.stringify(path)} ${happened}`);
+  }
+
+  #add(entry: TarEntry): void {
+    if (entry.kind === 'directory' || entry.kind === 'special') return;
+    const path = entry.name.split('/').includes('..') ? undefined : plainPath(entry.name);
+    if (path === undefined || path === '')
+      throw this.#damaged(entry.name, 'is a name that leads out of the archive');
+    this.#characters += path.length;
+    if (this.#characters > maxPathCharacters)
+      throw new AirliftError(
+        'unsupported',
+        `read ${this.file}: names of more than ${maxPathCharacters} characters`,
+      );
+    const earlier = this.#nodes.get(path);
+    if (entry.kind === 'file') {
+      this.#nodes.set(path, { offset: entry.offset, size: entry.size, earlier });
+      return;
+    }
+    const from = entry.kind === 'symlink' ? path.split('/').slice(0, -1) : [];
+    const absolute = entry.kind === 'symlink' && entry.linkName.startsWith('/');
+    const target = absolute ? undefined : plainPath(entry.linkName, from);
+    // GNU tar writes a file that it is given twice as a hard link to itself.
+    if (entry.kind === 'hardlink' && target === path && earlier !== undefined) return;
+    this.#nodes.set(path, { target, earlier });
+  }
+}

@@ -1,0 +1,131 @@
+import { createHash } from 'node:crypto';
+import { pipeline } from 'node:stream/promises';
+import { AirliftError } from '../../errors.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import { algorithmOf, digestOf, hexOf, isDigest, type Digest } from '../../oci/digest.js';
+import { parseJsonObject } from '../../oci/manifest.js';
+import { formatReference, type Reference } from '../../oci/reference.js';
+import { verified } from '../../oci/verified.js';
+import { decompress } from '../compression/decompress.js';
+import { contentOf, type EntryWriter } from '../io/entry-writer.js';
+import { Scratch } from '../io/scratch.js';
+
+/** A layer of an image to write. */
+export interface LayerToWrite {
+  readonly descriptor: Descriptor;
+  readonly open: () => Promise<AsyncIterable<Buffer>>;
+}
+
+/** The image of one platform. */
+export interface ImageToWrite {
+  readonly reference: Reference;
+  readonly config: Buffer;
+  readonly layers: readonly LayerToWrite[];
+}
+
+/** Entry of `manifest.json`. */
+interface SavedImage {
+  readonly Config: string;
+  readonly RepoTags: readonly string[] | null;
+  readonly Layers: readonly string[];
+}
+
+/** The digests of the uncompressed layers, lowest first (OCI image-spec, config.md, `rootfs.diff_ids`). */
+function diffIdsOf(config: Buffer, name: string, layers: number): Digest[] {
+  const { rootfs } = parseJsonObject(config, `config of ${name}`);
+  const ids = (rootfs as { diff_ids?: unknown } | undefined)?.diff_ids;
+  if (!Array.isArray(ids) || !ids.every(isDigest))
+    throw new AirliftError('input', `save ${name}: its config names no diff_ids`);
+  if (ids.length !== layers) {
+    throw new AirliftError(
+      'input',
+      `save ${name}: config and manifest contradict each other; got ${layers} layers, want ${ids.length} as diff_ids`,
+    );
+  }
+  return ids;
+}
+
+/**
+ * Writes what `docker save` writes and every `docker load` takes: configs as they are, layers uncompressed and named by their
+ * diff_id, each once, and `manifest.json` (Docker image specification v1.2).
+ */
+export class DockerArchiveWriter {
+  readonly #entries = new Set<string>();
+  readonly #images: SavedImage[] = [];
+
+  /** @param tmpDir where a layer is kept while it is unpacked, because its size stands before it in the archive */
+  constructor(
+    private readonly to: EntryWriter,
+    private readonly tmpDir: string | undefined,
+  ) {}
+
+  /**
+   * Adds an image.
+   * @throws AirliftError `input` where config and manifest contradict each other; `digest-mismatch` where a layer is not what its
+   *   descriptor or its diff_id says; `damaged`, `no-space`, `io`; what the layers fail with
+   */
+  async addImage({ reference, config, layers }: ImageToWrite): Promise<void> {
+    const name = formatReference(reference);
+    const diffIds = diffIdsOf(config, name, layers.length);
+    const Config = `${hexOf(digestOf(config))}.json`;
+    if (!this.#entries.has(Config)) await this.to.add(Config, config.byteLength, contentOf(config));
+    this.#entries.add(Config);
+    const Layers: string[] = [];
+    for (const [at, layer] of layers.entries())
+      Layers.push(await this.#addLayer(layer, diffIds[at] as Digest));
+    this.#images.push({ Config, RepoTags: repoTags(reference), Layers });
+  }
+
+  /** Ends the archive; what it is written to has to be finished after it. */
+  async end(): Promise<void> {
+    const manifest = Buffer.from(JSON.stringify(this.#images));
+    await this.to.add('manifest.json', manifest.byteLength, contentOf(manifest));
+  }
+
+  async #addLayer({ descriptor, open }: LayerToWrite, diffId: Digest): Promise<string> {
+    const name = `${hexOf(diffId)}.tar`;
+    if (this.#entries.has(name)) return name;
+    const content = verified(await open(), descriptor);
+    if (descriptor.digest === diffId) await this.to.add(name, descriptor.size, content);
+    else await this.#addUnpacked(name, content, descriptor, diffId);
+    this.#entries.add(name);
+    return name;
+  }
+
+  async #addUnpacked(
+    name: string,
+    packed: AsyncIterable<Buffer>,
+    { digest }: Descriptor,
+    diffId: Digest,
+  ): Promise<void> {
+    const what = `layer ${digest}`;
+    const scratch = await Scratch.create(this.tmpDir);
+    try {
+      const hash = createHash(algorithmOf(diffId));
+      const { content } = await decompress(packed, what);
+      const { stream, range } = scratch.append(what);
+      const hashed = async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+        for await (const chunk of chunks) {
+          hash.update(chunk);
+          yield chunk;
+        }
+      };
+      await pipeline(content, hashed, stream);
+      const got = `${algorithmOf(diffId)}:${hash.digest('hex')}`;
+      if (got !== diffId) {
+        throw new AirliftError(
+          'digest-mismatch',
+          `unpack ${what}: not the content that the config names; got ${got}, want ${diffId}`,
+        );
+      }
+      await this.to.add(name, range().size, range().stream());
+    } finally {
+      await scratch.close();
+    }
+  }
+}
+
+/** In full, because podman takes a short name for one of `localhost`. An image without a tag has no name in such archives. */
+function repoTags(reference: Reference): string[] | null {
+  return reference.tag === undefined ? null : [formatReference({ ...reference, digest: undefined })];
+}

@@ -1,0 +1,84 @@
+import type { Descriptor } from '../../oci/descriptor.js';
+import { algorithmOf, hexOf, type Digest } from '../../oci/digest.js';
+import { platformFields } from '../../oci/index-child.js';
+import { ociIndex } from '../../oci/media-types.js';
+import { formatReference, type Reference } from '../../oci/reference.js';
+import { verified } from '../../oci/verified.js';
+import { contentOf, type EntryWriter } from '../io/entry-writer.js';
+
+function blobPath(digest: Digest): string {
+  return `blobs/${algorithmOf(digest)}/${hexOf(digest)}`;
+}
+
+/**
+ * Writes an OCI image layout (image-spec, image-layout.md). `index.json` comes last, so that any number of images is written in
+ * one go; every blob is there once.
+ */
+export class OciLayoutWriter {
+  readonly #blobs = new Set<Digest>();
+  readonly #entries: string[] = [];
+  /** Items of `manifest.json`, by config and layers. */
+  readonly #saved = new Map<string, { Config: string; RepoTags: string[]; Layers: string[] }>();
+
+  private constructor(private readonly to: EntryWriter) {}
+
+  static async begin(to: EntryWriter): Promise<OciLayoutWriter> {
+    const layout = '{"imageLayoutVersion":"1.0.0"}';
+    await to.add('oci-layout', layout.length, contentOf(layout));
+    return new OciLayoutWriter(to);
+  }
+
+  has(digest: Digest): boolean {
+    return this.#blobs.has(digest);
+  }
+
+  /**
+   * Adds a blob, unless it is there.
+   * @throws AirliftError `digest-mismatch` or `size-mismatch` where the content is wrong; `io`, `no-space`; what `content` fails with
+   */
+  async addBlob({ digest, size }: Descriptor, content: AsyncIterable<Buffer>): Promise<void> {
+    if (this.#blobs.has(digest)) return;
+    await this.to.add(blobPath(digest), size, verified(content, { digest, size }));
+    this.#blobs.add(digest);
+  }
+
+  /** Names an image whose blobs are added: so that containerd, docker and podman take the name, in both ways they know. */
+  addImage(reference: Reference, { mediaType, digest, size, platform, artifactType }: Descriptor): void {
+    const name = formatReference(reference);
+    const entry = {
+      mediaType,
+      digest,
+      size,
+      ...(platform === undefined ? {} : { platform: platformFields(platform) }),
+      ...(artifactType === undefined ? {} : { artifactType }),
+      annotations: { 'io.containerd.image.name': name, 'org.opencontainers.image.ref.name': name },
+    };
+    this.#entries.push(JSON.stringify(entry));
+  }
+
+  /**
+   * Names an image in `manifest.json` as well, as docker ≥ 25 does, for readers that know docker-archives only: config and layers stay the
+   * blobs that they are. An image of which a layer is missing is left out there, because such readers want all layers.
+   */
+  addSaved(reference: Reference, config: Digest, layers: readonly Digest[]): void {
+    if (![config, ...layers].every((digest) => this.#blobs.has(digest))) return;
+    const [Config = '', ...Layers] = [config, ...layers].map(blobPath);
+    const key = [Config, ...Layers].join(' ');
+    const saved = this.#saved.get(key) ?? { Config, RepoTags: [], Layers };
+    const name = formatReference({ ...reference, digest: undefined });
+    if (!saved.RepoTags.includes(name)) saved.RepoTags.push(name);
+    this.#saved.set(key, saved);
+  }
+
+  /** Ends the layout; what it is written to has to be finished after it. */
+  async end(): Promise<void> {
+    if (this.#saved.size > 0) {
+      const saved = Buffer.from(JSON.stringify([...this.#saved.values()]));
+      await this.to.add('manifest.json', saved.byteLength, contentOf(saved));
+    }
+    const index = Buffer.from(
+      `{"schemaVersion":2,"mediaType":"${ociIndex}","manifests":[${this.#entries.join(',')}]}`,
+    );
+    await this.to.add('index.json', index.byteLength, contentOf(index));
+  }
+}

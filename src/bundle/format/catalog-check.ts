@@ -1,0 +1,114 @@
+import type Database from 'better-sqlite3';
+import { AirliftError, isAirliftError } from '../../errors.js';
+import { isDigest, type Digest } from '../../oci/digest.js';
+import { maxManifestSize } from '../../oci/manifest.js';
+import { formatReference, parseReference } from '../../oci/reference.js';
+import { blobPath } from './format.js';
+import { headerLength, paddedLength } from '../../tar/tar.js';
+
+/** Rows that can't be, by what is wrong with them. SQLite holds any type in any column, and checks no foreign-made file. */
+const impossible: readonly (readonly [happened: string, sql: string])[] = [
+  [
+    'a blob has no whole number as id',
+    "SELECT 1 FROM blobs WHERE typeof(size) <> 'integer' OR typeof(kind) <> 'text'",
+  ],
+  [
+    'a blob has a field of the wrong type',
+    `SELECT 1 FROM blobs WHERE typeof(digest) <> 'text' OR typeof(coalesce(content_offset, 0)) <> 'integer'
+      OR typeof(coalesce(left_out, '')) <> 'text'`,
+  ],
+  [
+    'it says of the bundle what it does not know',
+    "SELECT 1 FROM about WHERE name <> 'created' OR typeof(value) <> 'text' UNION ALL SELECT 1 FROM volumes",
+  ],
+  [
+    'a blob is of unknown kind',
+    "SELECT 1 FROM blobs WHERE kind NOT IN ('index', 'manifest', 'config', 'layer') OR (left_out IS NULL) = (content_offset IS NULL)",
+  ],
+  [
+    'a manifest is not among the blobs',
+    "SELECT 1 FROM manifests LEFT JOIN blobs ON id = blob WHERE kind IS NULL OR kind NOT IN ('index', 'manifest')",
+  ],
+  [
+    'a blob is no manifest but is said to be',
+    "SELECT 1 FROM blobs WHERE kind IN ('index', 'manifest') AND id NOT IN (SELECT blob FROM manifests)",
+  ],
+  [
+    'a manifest is too large',
+    `SELECT 1 FROM blobs WHERE kind IN ('index', 'manifest') AND size > ${maxManifestSize}`,
+  ],
+  [
+    'a manifest has a field of the wrong type',
+    `SELECT 1 FROM manifests WHERE typeof(media_type) <> 'text' OR length(media_type) > 255
+      OR typeof(coalesce(artifact_type, '')) <> 'text' OR typeof(coalesce(subject, '')) <> 'text'
+      OR typeof(coalesce(os, '')) <> 'text' OR typeof(coalesce(architecture, '')) <> 'text' OR (os IS NULL) <> (architecture IS NULL)
+      OR typeof(coalesce(variant, '')) <> 'text' OR typeof(coalesce(os_version, '')) <> 'text'
+      OR typeof(coalesce(os_features, '')) <> 'text' OR NOT json_valid(coalesce(os_features, '[]'))
+      OR json_type(coalesce(os_features, '[]')) <> 'array'
+      OR EXISTS (SELECT 1 FROM json_each(coalesce(os_features, '[]')) WHERE json_each.type <> 'text')`,
+  ],
+  [
+    'an edge leads from or to nothing',
+    `SELECT 1 FROM edges LEFT JOIN manifests ON manifests.blob = parent LEFT JOIN blobs ON blobs.id = child
+      WHERE manifests.blob IS NULL OR blobs.id IS NULL OR typeof(position) <> 'integer'
+      OR role NOT IN ('manifest', 'config', 'layer', 'subject', 'referrer', 'original')`,
+  ],
+  [
+    'an image has no root',
+    `SELECT 1 FROM images LEFT JOIN manifests AS root ON root.blob = root LEFT JOIN manifests AS other ON other.blob = original
+      WHERE root.blob IS NULL OR (original IS NOT NULL AND other.blob IS NULL) OR typeof(images.media_type) <> 'text'
+      OR typeof(coalesce(images.artifact_type, '')) <> 'text' OR typeof(coalesce(companion_of, '')) <> 'text'`,
+  ],
+  [
+    'an image is described otherwise than its manifest',
+    `SELECT 1 FROM images JOIN manifests ON manifests.blob = root
+      WHERE images.media_type <> manifests.media_type OR (images.artifact_type IS NOT NULL AND images.artifact_type IS NOT manifests.artifact_type)`,
+  ],
+];
+
+/**
+ * Checks every row of a catalog that came from outside: types, digests, references, edges, and that the blobs stand one behind
+ * the other without a gap. After that the rows may be used as they are.
+ * @param what names the bundle, for messages
+ * @returns bytes from the first blob's header to the end of the last one
+ * @throws AirliftError `damaged`
+ */
+export function checkCatalog(database: Database.Database, what: string): number {
+  const fail = (happened: string): never => {
+    throw new AirliftError('damaged', `read the catalog of ${what}: ${happened}`);
+  };
+  for (const [happened, sql] of impossible)
+    if (database.prepare(`${sql} LIMIT 1`).get() !== undefined) fail(happened);
+  let end = 0;
+  let ordinal = 0;
+  for (const row of database
+    .prepare('SELECT id, digest, size, content_offset FROM blobs ORDER BY id')
+    .raw()
+    .iterate()) {
+    const [id, digest, size, offset] = row as [number, string, number, number | null];
+    ordinal++;
+    if (id !== ordinal || !isDigest(digest) || !Number.isSafeInteger(size) || size < 0)
+      fail(`blob ${id} is malformed`);
+    if (offset === null) continue;
+    const want = end + headerLength(blobPath(digest as Digest));
+    if (offset !== want) fail(`blob ${digest} is out of place; got offset ${offset}, want ${want}`);
+    end = want + paddedLength(size);
+    if (!Number.isSafeInteger(end)) fail(`blob ${digest} ends beyond every file`);
+  }
+  const digests =
+    'SELECT companion_of FROM images WHERE companion_of IS NOT NULL UNION SELECT subject FROM manifests WHERE subject IS NOT NULL';
+  for (const digest of database.prepare(digests).pluck().iterate())
+    if (!isDigest(digest)) fail(`${JSON.stringify(digest).slice(0, 200)} is no digest`);
+  for (const text of database.prepare('SELECT reference FROM images').pluck().iterate())
+    if (!isFullReference(text)) fail(`image ${JSON.stringify(text).slice(0, 300)} is no full reference`);
+  return end;
+}
+
+function isFullReference(text: unknown): boolean {
+  try {
+    return typeof text === 'string' && formatReference(parseReference(text)) === text;
+  } catch (error) {
+    if (isAirliftError(error, 'usage')) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,275 @@
+import type Database from 'better-sqlite3';
+import { AirliftError, messageOf } from '../../errors.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import type { Digest } from '../../oci/digest.js';
+import type { Platform } from '../../oci/platform.js';
+import { formatReference, parseReference, type Reference } from '../../oci/reference.js';
+import type { Image } from '../../oci/source.js';
+import { checkCatalog } from './catalog-check.js';
+import { openCatalogDatabase } from './catalog-open.js';
+import { entryNames } from './format.js';
+import type { BundleFile } from './file.js';
+import { damagedHint, type Head } from './head.js';
+import type { IndexRow } from './head-content.js';
+import type { BlobKind } from './planned.js';
+import { readSums, sha256Of } from './sums.js';
+
+/** An image of a bundle. */
+export interface BundleImage extends Image {
+  /** The platforms it runs on, those of attestations left out. */
+  readonly platforms: readonly Platform[];
+  /** The manifest that a tag like cosign's `sha256-….sig` belongs to, for images that nobody asked for by name. */
+  readonly companionOf?: Digest | undefined;
+}
+
+/** A blob of a bundle. */
+export interface BundleBlob {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly kind: BlobKind;
+  /** Where its content begins, counted from the first blob's header; missing where it is left out. */
+  readonly offset?: number | undefined;
+  /** Why the bundle does not carry it. */
+  readonly leftOut?: string | undefined;
+}
+
+/** Figures of a bundle. */
+export interface BundleCounts {
+  readonly images: number;
+  /** Manifests and indexes. */
+  readonly manifests: number;
+  /** All blobs that the bundle carries, manifests included, each once. */
+  readonly blobs: number;
+  readonly blobBytes: number;
+  readonly leftOut: number;
+  readonly leftOutBytes: number;
+}
+
+export interface ManifestRow {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly kind: BlobKind;
+  readonly mediaType: string;
+  readonly artifactType: string | null;
+  readonly os: string | null;
+  readonly architecture: string | null;
+  readonly variant: string | null;
+  readonly osVersion: string | null;
+  readonly osFeatures: string | null;
+}
+
+interface ImageRow extends ManifestRow {
+  readonly id: number;
+  readonly reference: string;
+  readonly original: number | null;
+  readonly companionOf: Digest | null;
+}
+
+const platformColumns = 'os, architecture, variant, os_version AS osVersion, os_features AS osFeatures';
+
+export function platformOf(row: ManifestRow): Platform | undefined {
+  if (row.os === null || row.architecture === null) return undefined;
+  return {
+    os: row.os,
+    architecture: row.architecture,
+    variant: row.variant ?? undefined,
+    osVersion: row.osVersion ?? undefined,
+    osFeatures: row.osFeatures === null ? undefined : (JSON.parse(row.osFeatures) as string[]),
+  };
+}
+
+function descriptorOf(row: ManifestRow): Descriptor {
+  return {
+    mediaType: row.mediaType,
+    digest: row.digest,
+    size: row.size,
+    platform: row.kind === 'manifest' ? platformOf(row) : undefined,
+    artifactType: row.artifactType ?? undefined,
+  };
+}
+
+/** A bundle's catalog, its rows checked. */
+export class Catalog {
+  readonly #statements: ReturnType<typeof prepare>;
+
+  private constructor(
+    readonly database: Database.Database,
+    /** Bytes from the first blob's header to the end of the last one. */
+    readonly blobsLength: number,
+  ) {
+    this.#statements = prepare(database);
+  }
+
+  /**
+   * Opens the catalog of a bundle and checks it against SHA256SUMS, its schema and its rows.
+   * @throws AirliftError `damaged`, `unsupported` where a newer airlift wrote it, `io`
+   */
+  static async open(file: BundleFile, head: Head): Promise<Catalog> {
+    const entry = head.entries.get(entryNames.catalog);
+    const sums = head.entries.get(entryNames.sha256sums);
+    if (entry === undefined || sums === undefined)
+      throw new AirliftError('damaged', `open ${file.path}: no catalog`);
+    let want: string | undefined;
+    for await (const line of readSums(file, sums)) {
+      if (line?.name === entryNames.catalog) want = line.hex;
+      if (line?.name.startsWith('blobs/') || want !== undefined) break;
+    }
+    const got = await sha256Of(file, entry);
+    if (got !== want) {
+      throw new AirliftError(
+        'damaged',
+        `open the catalog of ${file.path}: digest mismatch; got sha256:${got}, want ${want === undefined ? `a line in ${entryNames.sha256sums}` : `sha256:${want}`}`,
+        { hint: damagedHint },
+      );
+    }
+    const database = await openCatalogDatabase(file, entry);
+    try {
+      return new Catalog(database, checkCatalog(database, file.path));
+    } catch (error) {
+      database.close();
+      if (error instanceof AirliftError) throw error;
+      throw new AirliftError('damaged', `read the catalog of ${file.path}: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** When the bundle was made, as its maker says. */
+  get created(): Date {
+    const text = this.#statements.about.get('created');
+    const time = typeof text === 'string' ? Date.parse(text) : Number.NaN;
+    return new Date(Number.isNaN(time) ? 0 : time);
+  }
+
+  counts(): BundleCounts {
+    return this.#statements.counts.get() as BundleCounts;
+  }
+
+  /** The images, sorted by reference. */
+  *images(): Iterable<BundleImage> {
+    for (const row of this.#statements.images.iterate() as Iterable<ImageRow>) yield this.#imageOf(row);
+  }
+
+  /** The configs and layers that are carried: how many, and their bytes. */
+  content(): { readonly blobs: number; readonly bytes: number } {
+    return this.#statements.content.get() as ReturnType<Catalog['content']>;
+  }
+
+  image(reference: Reference): BundleImage | undefined {
+    const row = this.#statements.image.get(formatReference(reference)) as ImageRow | undefined;
+    return row === undefined ? undefined : this.#imageOf(row);
+  }
+
+  #imageOf(row: ImageRow): BundleImage {
+    const original = row.original === null ? undefined : this.#statements.manifestById.get(row.original);
+    const platforms = this.#statements.platforms.all(row.id) as ManifestRow[];
+    return {
+      reference: parseReference(row.reference),
+      root: descriptorOf(row),
+      original: original === undefined ? undefined : descriptorOf(original as ManifestRow),
+      platforms: platforms.map(platformOf).filter((platform) => platform !== undefined),
+      companionOf: row.companionOf ?? undefined,
+    };
+  }
+
+  /** All manifests and indexes. */
+  *manifests(): Iterable<Descriptor> {
+    for (const row of this.#statements.manifests.iterate() as Iterable<ManifestRow>)
+      yield { ...descriptorOf(row), platform: platformOf(row) };
+  }
+
+  /** The images as `index.json` shows them, in its order. */
+  indexRows(): Iterable<IndexRow> {
+    return this.#statements.images.iterate() as Iterable<ImageRow>;
+  }
+
+  /** All manifests and indexes as the catalog describes them, by their place in `blobs()`, from 1. */
+  manifestRows(): Iterable<ManifestRow & { readonly id: number; readonly subject: Digest | null }> {
+    return this.#statements.manifests.iterate() as ReturnType<Catalog['manifestRows']>;
+  }
+
+  /** All edges, parent and child by their place in `blobs()`, from 1. */
+  edges(): Iterable<{
+    readonly parent: number;
+    readonly child: number;
+    readonly role: string;
+    readonly position: number;
+  }> {
+    return this.#statements.edges.iterate() as ReturnType<Catalog['edges']>;
+  }
+
+  /** The manifests and indexes that refer to a digest. */
+  referrers(digest: Digest): Descriptor[] {
+    return (this.#statements.referrers.all(digest) as ManifestRow[]).map(descriptorOf);
+  }
+
+  manifest(digest: Digest): Descriptor | undefined {
+    const row = this.#statements.manifest.get(digest) as ManifestRow | undefined;
+    return row === undefined ? undefined : descriptorOf(row);
+  }
+
+  blob(digest: Digest): BundleBlob | undefined {
+    const row = this.#statements.blob.get(digest) as BlobRow | undefined;
+    return row === undefined ? undefined : blobOf(row);
+  }
+
+  /** All blobs in the order of the file, those left out last. */
+  *blobs(): Iterable<BundleBlob> {
+    for (const row of this.#statements.blobs.iterate() as Iterable<BlobRow>) yield blobOf(row);
+  }
+
+  close(): void {
+    this.database.close();
+  }
+}
+
+interface BlobRow {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly kind: BlobKind;
+  readonly offset: number | null;
+  readonly leftOut: string | null;
+}
+
+function blobOf(row: BlobRow): BundleBlob {
+  return { ...row, offset: row.offset ?? undefined, leftOut: row.leftOut ?? undefined };
+}
+
+// CROSS JOIN keeps SQLite from walking all manifests to find the few of one image.
+function prepare(database: Database.Database) {
+  const manifests = `SELECT blob AS id, digest, size, kind, media_type AS mediaType, artifact_type AS artifactType, subject, ${platformColumns}
+    FROM manifests JOIN blobs ON blobs.id = manifests.blob`;
+  const images = `SELECT images.id, reference, digest, size, kind, images.media_type AS mediaType,
+      images.artifact_type AS artifactType, original, companion_of AS companionOf, ${platformColumns}
+    FROM images JOIN blobs ON blobs.id = images.root JOIN manifests ON manifests.blob = images.root`;
+  const blobs = 'SELECT digest, size, kind, content_offset AS "offset", left_out AS leftOut FROM blobs';
+  return {
+    about: database.prepare('SELECT value FROM about WHERE name = ?').pluck(),
+    counts:
+      database.prepare(`SELECT (SELECT count(*) FROM images) AS images, (SELECT count(*) FROM manifests) AS manifests,
+      count(content_offset) AS blobs, coalesce(sum(iif(content_offset IS NULL, 0, size)), 0) AS blobBytes,
+      count(*) - count(content_offset) AS leftOut, coalesce(sum(iif(content_offset IS NULL, size, 0)), 0) AS leftOutBytes
+      FROM blobs`),
+    content: database.prepare(`SELECT count(*) AS blobs, coalesce(sum(size), 0) AS bytes FROM blobs
+      WHERE content_offset IS NOT NULL AND id NOT IN (SELECT blob FROM manifests)`),
+    images: database.prepare(`${images} ORDER BY images.id`),
+    image: database.prepare(`${images} WHERE reference = ?`),
+    manifest: database.prepare(`${manifests} WHERE digest = ?`),
+    manifestById: database.prepare(`${manifests} WHERE blob = ?`),
+    referrers: database.prepare(
+      `${manifests} WHERE subject = ? AND content_offset IS NOT NULL ORDER BY blob`,
+    ),
+    manifests: database.prepare(`${manifests} ORDER BY blob`),
+    edges: database.prepare('SELECT parent, child, role, position FROM edges'),
+    blob: database.prepare(`${blobs} WHERE digest = ?`),
+    blobs: database.prepare(`${blobs} ORDER BY id`),
+    platforms: database.prepare(`WITH RECURSIVE tree (blob) AS (
+        SELECT root FROM images WHERE id = ?
+        UNION SELECT child FROM tree CROSS JOIN edges ON parent = tree.blob AND role = 'manifest'
+      )
+      SELECT DISTINCT ${platformColumns} FROM tree CROSS JOIN manifests ON manifests.blob = tree.blob
+        CROSS JOIN blobs ON blobs.id = tree.blob
+      WHERE kind = 'manifest' AND os IS NOT NULL AND NOT (os = 'unknown' AND architecture = 'unknown')
+      ORDER BY os, architecture, variant, os_version`),
+  };
+}

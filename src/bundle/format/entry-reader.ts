@@ -1,0 +1,79 @@
+import type { BundleFile } from './file.js';
+import { blockSize, decodeBlock, decodePax, paddedLength } from '../../tar/tar.js';
+
+/** An entry of an archive, as a plain tar reader sees it. */
+export interface TarEntry {
+  readonly name: string;
+  /** Bytes of its content. */
+  readonly size: number;
+  /** `0` for a regular file; other letters as tar has them. */
+  readonly type: string;
+  /** Byte at which its first header block begins. */
+  readonly position: number;
+  readonly contentPosition: number;
+  /** Byte behind its padding: where the next header is due. */
+  readonly end: number;
+}
+
+/** Bytes read ahead: many headers of small entries come with one read. */
+const windowSize = 256 * 1024;
+
+/** The most bytes of pax records or of a long name before one entry. */
+const maxExtension = 64 * 1024;
+
+/** Reads the headers of an archive by position. */
+export class EntryReader {
+  #window: Buffer = Buffer.alloc(0);
+  #begin = 0;
+
+  constructor(readonly file: BundleFile) {}
+
+  /** Bytes of the file; fewer where it ends. They are valid until the next call. */
+  async bytes(position: number, length: number): Promise<Buffer> {
+    const at = position - this.#begin;
+    if (at >= 0 && at + length <= this.#window.length) return this.#window.subarray(at, at + length);
+    this.#window = await this.file.read(position, Math.max(length, windowSize));
+    this.#begin = position;
+    return this.#window.subarray(0, length);
+  }
+
+  /**
+   * The entry whose first header block is at `position`, with its pax records and long name applied. `end` where a block of
+   * zeros ends the archive, `cut` where the file ends, `damaged` where there is no header.
+   */
+  async at(position: number): Promise<TarEntry | 'end' | 'cut' | 'damaged'> {
+    let pax: ReadonlyMap<string, string> = new Map<string, string>();
+    let longName: string | undefined;
+    for (let next = position; ;) {
+      const bytes = await this.bytes(next, blockSize);
+      if (bytes.length < blockSize) return 'cut';
+      if (bytes.every((byte) => byte === 0)) return next === position ? 'end' : 'damaged';
+      const block = decodeBlock(bytes);
+      if (block === undefined) return 'damaged';
+      const contentPosition = next + blockSize;
+      if (!'xgLK'.includes(block.type)) {
+        const size = pax.has('size') ? Number(pax.get('size')) : block.size;
+        if (!Number.isSafeInteger(size) || size < 0) return 'damaged';
+        const name = pax.get('path') ?? longName ?? block.name;
+        return {
+          name,
+          size,
+          type: block.type,
+          position,
+          contentPosition,
+          end: contentPosition + paddedLength(size),
+        };
+      }
+      if (block.size > maxExtension) return 'damaged';
+      const content = await this.bytes(contentPosition, block.size);
+      if (content.length < block.size) return 'cut';
+      if (block.type === 'L') longName = content.toString('utf8').replace(/\0.*$/s, '');
+      if (block.type === 'x') {
+        const records = decodePax(content);
+        if (records === undefined) return 'damaged';
+        pax = records;
+      }
+      next = contentPosition + paddedLength(block.size);
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import { algorithmOf, hexOf, type DigestAlgorithm, type Digest } from '../../oci/digest.js';
+import { ociIndex } from '../../oci/media-types.js';
+import { blobPath } from './format.js';
+
+/**
+ * What `index.json` and the lists of digests hold, to the byte, for a catalog's rows: they are written by this and checked by this.
+ */
+
+/** An image as `index.json` shows it. */
+export interface IndexRow {
+  readonly reference: string;
+  readonly mediaType: string;
+  readonly artifactType: string | null;
+  readonly digest: string;
+  readonly size: number;
+  readonly kind: string;
+  readonly os: string | null;
+  readonly architecture: string | null;
+  readonly variant: string | null;
+  readonly osVersion: string | null;
+  readonly osFeatures: string | null;
+}
+
+/** An image's entry: its root's descriptor, named in the ways of the OCI layout and of containerd. */
+function indexEntry(row: IndexRow): string {
+  const isSingle = row.kind === 'manifest' && row.os !== null;
+  return JSON.stringify({
+    mediaType: row.mediaType,
+    digest: row.digest,
+    size: row.size,
+    artifactType: row.artifactType ?? undefined,
+    platform: isSingle
+      ? {
+          architecture: row.architecture,
+          os: row.os,
+          'os.version': row.osVersion ?? undefined,
+          'os.features': row.osFeatures === null ? undefined : (JSON.parse(row.osFeatures) as string[]),
+          variant: row.variant ?? undefined,
+        }
+      : undefined,
+    annotations: {
+      'io.containerd.image.name': row.reference,
+      'org.opencontainers.image.ref.name': row.reference,
+    },
+  });
+}
+
+/** The text of `index.json`, in pieces. */
+export function* indexJson(rows: Iterable<IndexRow>): Iterable<string> {
+  yield `{"schemaVersion":2,"mediaType":"${ociIndex}","manifests":[`;
+  let comma = '';
+  for (const row of rows) {
+    yield `${comma}\n${indexEntry(row)}`;
+    comma = ',';
+  }
+  yield '\n]}\n';
+}
+
+/** The lines of a list of digests for the blobs that one algorithm names, in the order of the file. */
+export function* blobLines(digests: Iterable<Digest>, algorithm: DigestAlgorithm): Iterable<string> {
+  for (const digest of digests)
+    if (algorithmOf(digest) === algorithm) yield `${hexOf(digest)}  ${blobPath(digest)}\n`;
+}
+
+/** The lines of `SHA256SUMS`: the entries of the head before it, then blobs. */
+export function* sumsLines(
+  entries: Iterable<{ readonly sha256: string; readonly name: string }>,
+  digests: Iterable<Digest>,
+): Iterable<string> {
+  for (const { sha256, name } of entries) yield `${sha256}  ${name}\n`;
+  yield* blobLines(digests, 'sha256');
+}

@@ -1,0 +1,95 @@
+import { parseManifest, platformOfConfig } from '../../oci/manifest.js';
+import { isImageConfig } from '../../oci/media-types.js';
+import { isUnknown, type Platform } from '../../oci/platform.js';
+import type { Journal } from './journal.js';
+import { bytesOnly } from './placement.js';
+
+/**
+ * The blobs that images of the plan reach, the referrers of those, and the signatures that are tagged for them. `edges_up`
+ * finds what refers to a blob.
+ */
+const reached = `
+  WITH RECURSIVE reached (id) AS (
+    SELECT root FROM images WHERE companion_of IS NULL
+    UNION SELECT id FROM (${bytesOnly})
+    UNION SELECT child FROM reached CROSS JOIN edges ON parent = reached.id AND role <> 'subject'
+      AND parent NOT IN (${bytesOnly})
+    UNION SELECT parent FROM reached CROSS JOIN edges ON child = reached.id AND role = 'subject'
+    UNION SELECT root FROM reached CROSS JOIN blobs ON blobs.id = reached.id
+      CROSS JOIN images ON images.companion_of = blobs.digest
+  )`;
+
+/**
+ * Takes out of the plan what belongs to no image: what was found of an image before it failed, and what an earlier plan had
+ * and this one has not. What is left is described as the images that are left describe it: verify compares it with them.
+ */
+export function prunePlan(journal: Journal): void {
+  const { database } = journal;
+  database.transaction(() => {
+    database.exec(`
+      CREATE INDEX IF NOT EXISTS edges_up ON edges (child) WHERE role = 'subject';
+      CREATE INDEX IF NOT EXISTS images_by_companion ON images (companion_of) WHERE companion_of IS NOT NULL;
+      CREATE TEMP TABLE kept AS ${reached} SELECT id FROM reached;
+      CREATE UNIQUE INDEX temp.kept_by_id ON kept (id);
+      DELETE FROM images WHERE companion_of NOT IN (SELECT digest FROM blobs WHERE id IN kept);
+      DELETE FROM edges WHERE parent NOT IN kept OR child NOT IN kept;
+      DELETE FROM manifests WHERE blob NOT IN kept;
+      DELETE FROM contents WHERE blob NOT IN kept;
+      DELETE FROM marks WHERE blob NOT IN kept;
+      DELETE FROM checkpoints WHERE blob NOT IN kept;
+      DELETE FROM blobs WHERE id NOT IN kept;
+      DROP TABLE temp.kept;
+      UPDATE blobs SET kind = 'layer' WHERE kind = 'config' AND id NOT IN (SELECT child FROM edges WHERE role = 'config');
+    `);
+    const hasFailures = database.prepare('SELECT EXISTS (SELECT 1 FROM failures)').pluck().get() === 1;
+    if (hasFailures || journal.isHeld) settlePlatforms(journal);
+  })();
+}
+
+/** Gives the manifests the platforms that the indexes and configs of the plan say. An image that left may have said another. */
+function settlePlatforms(journal: Journal): void {
+  const { database } = journal;
+  const ids = (sql: string): number[] => database.prepare(sql).pluck().all() as number[];
+  const contentOf = database.prepare(
+    `SELECT digest, manifests.media_type AS mediaType, bytes FROM blobs JOIN contents ON contents.blob = id
+      JOIN manifests ON manifests.blob = id WHERE id = ?`,
+  );
+  const configOf = database.prepare(
+    `SELECT digest, blobs.media_type AS mediaType, bytes FROM edges JOIN blobs ON id = child JOIN contents ON contents.blob = id
+      WHERE parent = ? AND role = 'config'`,
+  );
+  const idOf = database.prepare('SELECT id FROM blobs WHERE digest = ?').pluck();
+  const add = (id: number, platform: Platform | undefined): void => {
+    if (platform !== undefined && !isUnknown(platform)) journal.addPlatform(id, platform);
+  };
+  const addOwn = (id: number): void => {
+    const config = configOf.get(id) as Content | undefined;
+    if (config !== undefined && isImageConfig(config.mediaType))
+      add(id, platformOfConfig(config.bytes, `config ${config.digest}`));
+  };
+  database.exec(`UPDATE manifests SET platform = NULL, os = NULL, architecture = NULL, variant = NULL, os_version = NULL,
+    os_features = NULL`);
+  for (const index of ids(
+    `SELECT id FROM blobs WHERE kind = 'index' AND id NOT IN (${bytesOnly}) ORDER BY id`,
+  )) {
+    const content = contentOf.get(index) as Content | undefined;
+    if (content === undefined) continue;
+    const manifest = parseManifest(content.bytes, content.mediaType, `manifest ${content.digest}`);
+    if (manifest.kind !== 'index') continue;
+    for (const { digest, platform } of manifest.manifests) {
+      const id = idOf.get(digest) as number | undefined;
+      if (id === undefined) continue;
+      if (platform === undefined) addOwn(id);
+      else add(id, platform);
+    }
+  }
+  // What no index names is for what its config says.
+  for (const id of ids("SELECT root FROM images UNION SELECT parent FROM edges WHERE role = 'subject'"))
+    addOwn(id);
+}
+
+interface Content {
+  readonly digest: string;
+  readonly mediaType: string;
+  readonly bytes: Buffer;
+}

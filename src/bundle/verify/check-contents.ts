@@ -1,0 +1,97 @@
+import { algorithmOf, hexOf, type Digest } from '../../oci/digest.js';
+import type { BundleFile } from '../format/file.js';
+import type { Evidence } from './findings.js';
+import { blobPath } from '../format/format.js';
+import { hashRanges, type HashTask } from './hash-pool.js';
+
+/** How far checking got. */
+export interface CheckProgress {
+  readonly blobs: number;
+  readonly bytes: number;
+  readonly totalBlobs: number;
+  readonly totalBytes: number;
+}
+
+export interface ContentCheckOptions {
+  /** Worker threads. */
+  readonly jobs: number;
+  readonly onProgress?: ((progress: CheckProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface FoundRow {
+  readonly id: number;
+  readonly digest: Digest;
+  readonly size: number;
+  readonly position: number;
+}
+
+/** Rows taken at a time: results are written between two pages. */
+const pageRows = 500;
+
+function* foundBlobs(evidence: Evidence): Iterable<FoundRow> {
+  const page = evidence.database.prepare(
+    `SELECT id, digest, size, position FROM blobs WHERE id > ? AND position IS NOT NULL ORDER BY id LIMIT ${pageRows}`,
+  );
+  for (let after = 0; ;) {
+    const rows = page.all(after) as FoundRow[];
+    yield* rows;
+    if (rows.length < pageRows) return;
+    after = rows.at(-1)?.id ?? 0;
+  }
+}
+
+/**
+ * Hashes every blob that was found.
+ * @throws AirliftError `interrupted`, `io`
+ */
+export async function checkContents(
+  file: BundleFile,
+  evidence: Evidence,
+  options: ContentCheckOptions,
+): Promise<void> {
+  const [totalBlobs, totalBytes] = evidence.database
+    .prepare('SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE position IS NOT NULL')
+    .raw()
+    .get() as [number, number];
+  const hashing = new Map<number, FoundRow>();
+  function* tasks(): Iterable<HashTask> {
+    for (const row of foundBlobs(evidence)) {
+      hashing.set(row.id, row);
+      yield { id: row.id, position: row.position, size: row.size, algorithm: algorithmOf(row.digest) };
+    }
+  }
+  let blobs = 0;
+  let bytes = 0;
+  let ahead = 0;
+  const tell = (): void => options.onProgress?.({ blobs, bytes: bytes + ahead, totalBlobs, totalBytes });
+  await hashRanges(file.path, tasks(), {
+    workers: options.jobs,
+    signal: options.signal,
+    onProgress: (count) => {
+      ahead += count;
+      tell();
+    },
+    onResult: ({ id, hex, bytes: got }) => {
+      const row = hashing.get(id);
+      hashing.delete(id);
+      if (row === undefined) return;
+      const { digest, size } = row;
+      blobs++;
+      bytes += size;
+      ahead = Math.max(0, ahead - size);
+      tell();
+      if (got < size)
+        evidence.report('missing', blobPath(digest), `cut off; got ${got} bytes of it, want ${size}`, digest);
+      else if (hex === hexOf(digest)) evidence.approve(id);
+      else {
+        evidence.report(
+          'digest',
+          blobPath(digest),
+          `digest mismatch after ${size} bytes; got ${algorithmOf(digest)}:${hex}, want ${digest}`,
+          digest,
+        );
+      }
+    },
+  });
+}

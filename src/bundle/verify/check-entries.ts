@@ -1,0 +1,177 @@
+import type { Digest } from '../../oci/digest.js';
+import type { BundleBlob, Catalog } from '../format/catalog.js';
+import type { EntryReader, TarEntry } from '../format/entry-reader.js';
+import type { Evidence } from './findings.js';
+import { blobPath, entryNames } from '../format/format.js';
+import type { Head } from '../format/head.js';
+import { survey } from '../format/tar-walk.js';
+import { encodeHeader, endLength, paddedLength } from '../../tar/tar.js';
+
+const orderedHead = Object.values(entryNames);
+
+/** Checks every header and padding against the catalog, and finds where each blob is. */
+export class EntryCheck {
+  /** The archive is not laid out as the catalog says from some entry on: blobs are found by name. */
+  #foundByName: Map<string, TarEntry> | undefined;
+  /** Headers that say the same in other bytes. */
+  #rewritten = 0;
+  readonly #mtime: number;
+  readonly #size: Promise<number>;
+
+  constructor(
+    private readonly reader: EntryReader,
+    private readonly head: Head,
+    private readonly catalog: Catalog,
+    private readonly evidence: Evidence,
+  ) {
+    this.#mtime = Math.floor(catalog.created.getTime() / 1000);
+    this.#size = reader.file.stat().then(({ size }) => size);
+  }
+
+  async check(): Promise<void> {
+    await this.#checkHead();
+    for (const blob of this.catalog.blobs()) {
+      this.evidence.describe(blob.digest, {
+        size: blob.size,
+        kind: blob.kind,
+        leftOut: blob.offset === undefined,
+      });
+      if (blob.offset === undefined) continue;
+      if (this.#foundByName === undefined) await this.#checkPlaced(blob, this.head.start + blob.offset);
+      if (this.#foundByName !== undefined) this.#lookUp(blob, this.#foundByName);
+    }
+    if (this.#foundByName === undefined) await this.#checkEnd();
+    else
+      for (const name of this.#foundByName.keys()) this.evidence.report('extra', name, 'not in the catalog');
+    if (this.#rewritten > 0) {
+      const detail = `${this.#rewritten} are not as they were written: the archive was packed anew`;
+      this.evidence.report('header', 'tar headers', detail);
+    }
+  }
+
+  async #checkHead(): Promise<void> {
+    let next = 0;
+    for (const entry of this.head.entries.values()) {
+      const at = orderedHead.indexOf(entry.name as (typeof orderedHead)[number]);
+      if (at < 0) this.evidence.report('extra', entry.name, 'an entry that no bundle has');
+      else if (at < next) this.evidence.report('moved', entry.name, 'stands out of order');
+      next = Math.max(next, at);
+      const want = encodeHeader(entry.name, entry.size, this.#mtime);
+      const got = await this.reader.bytes(entry.position, want.length);
+      if (at >= 0 && !got.equals(want)) this.#rewritten++;
+      await this.#checkPadding(entry.name, entry.contentPosition + entry.size, undefined);
+    }
+  }
+
+  async #checkPlaced(blob: BundleBlob, position: number): Promise<void> {
+    const path = blobPath(blob.digest);
+    const want = encodeHeader(path, blob.size, this.#mtime);
+    const begin = position - want.length;
+    const got = await this.reader.bytes(begin, want.length);
+    if (got.equals(want)) {
+      await this.#place(blob, position);
+      return;
+    }
+    const entry = await this.reader.at(begin);
+    if (typeof entry === 'object' && (entry.name !== path || entry.size !== blob.size)) {
+      this.evidence.report(
+        'moved',
+        path,
+        `byte ${begin} holds ${JSON.stringify(entry.name.slice(0, 200))} instead: the archive was packed anew, from here on the catalog's offsets are wrong`,
+      );
+      this.#foundByName = await this.#findByName(begin);
+      return;
+    }
+    if (typeof entry === 'object') this.#rewritten++;
+    else if (begin + want.length <= (await this.#size))
+      this.evidence.report('header', path, `the tar header at byte ${begin} is damaged`, blob.digest);
+    await this.#place(blob, position);
+  }
+
+  /** Notes where a blob is, and what of it the file does not hold. */
+  async #place(blob: BundleBlob, position: number): Promise<void> {
+    const size = await this.#size;
+    const path = blobPath(blob.digest);
+    if (position + blob.size > size) {
+      const got = Math.max(0, size - position);
+      this.evidence.report(
+        'missing',
+        path,
+        `the file is cut off; got ${got} bytes of it, want ${blob.size}`,
+        blob.digest,
+      );
+      return;
+    }
+    this.evidence.place(blob.digest, position);
+    await this.#checkPadding(path, position + blob.size, blob.digest);
+  }
+
+  async #checkPadding(name: string, position: number, blob: Digest | undefined): Promise<void> {
+    const length = paddedLength(position) - position;
+    const padding = length === 0 ? undefined : await this.reader.bytes(position, length);
+    if (padding?.every((byte) => byte === 0) === false)
+      this.evidence.report('header', name, `the padding behind it is not zero at byte ${position}`, blob);
+  }
+
+  async #findByName(from: number): Promise<Map<string, TarEntry>> {
+    const found = new Map<string, TarEntry>();
+    for await (const step of survey(this.reader, from)) {
+      if (step.what !== 'entry') {
+        if (step.what === 'damaged') this.evidence.report('header', `byte ${step.position}`, 'no tar header');
+        continue;
+      }
+      const { name } = step.entry;
+      if (found.has(name)) this.evidence.report('extra', name, 'the archive has it twice');
+      else found.set(name, step.entry);
+    }
+    return found;
+  }
+
+  #lookUp(blob: BundleBlob, found: Map<string, TarEntry>): void {
+    const path = blobPath(blob.digest);
+    const entry = found.get(path);
+    found.delete(path);
+    if (entry?.size === blob.size) this.evidence.place(blob.digest, entry.contentPosition);
+    else if (entry === undefined)
+      this.evidence.report('missing', path, 'the archive does not have it', blob.digest);
+    else {
+      this.evidence.report(
+        'digest',
+        path,
+        `size mismatch; got ${entry.size} bytes, want ${blob.size}`,
+        blob.digest,
+      );
+    }
+  }
+
+  async #checkEnd(): Promise<void> {
+    const end = this.head.start + this.catalog.blobsLength;
+    const size = await this.#size;
+    for await (const step of survey(this.reader, end, 1024 * 1024)) {
+      if (step.what === 'entry') {
+        this.evidence.report('extra', step.entry.name, 'stands behind the last blob');
+      } else if (step.what === 'damaged') {
+        this.evidence.report(
+          'header',
+          `byte ${step.position}`,
+          'neither a tar header nor the end of the archive',
+        );
+      }
+    }
+    const zeros = await this.reader.bytes(end, Math.min(endLength, Math.max(0, size - end)));
+    if (!zeros.every((byte) => byte === 0) && !this.evidence.hasProblem('header'))
+      this.evidence.report('header', 'end of archive', 'the blocks that end it are not zeros');
+    if (size < end + endLength)
+      this.evidence.report(
+        'missing',
+        'end of archive',
+        `the file is cut off; got ${size} bytes, want ${end + endLength}`,
+      );
+    else if (size > end + endLength)
+      this.evidence.report(
+        'extra',
+        'end of archive',
+        `bytes behind it; got ${size}, want ${end + endLength}`,
+      );
+  }
+}

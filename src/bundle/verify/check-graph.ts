@@ -1,0 +1,216 @@
+import { isAirliftError } from '../../errors.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import type { Digest } from '../../oci/digest.js';
+import {
+  maxManifestSize,
+  parseManifest,
+  platformOfConfig,
+  type Index,
+  type Manifest,
+} from '../../oci/manifest.js';
+import { isForeignLayer, isImageConfig, isIndex, isManifest } from '../../oci/media-types.js';
+import { formatPlatform } from '../../oci/platform.js';
+import type { Evidence } from './findings.js';
+import type { BundleFile } from '../format/file.js';
+import type { EdgeRole } from '../format/planned.js';
+import { blobPath } from '../format/format.js';
+
+interface ManifestRow {
+  readonly id: number;
+  readonly digest: Digest;
+  readonly size: number;
+  readonly position: number;
+  readonly mediaType: string;
+}
+
+/** Rows taken at a time: what is found out is written between two pages. */
+const pageRows = 200;
+
+/**
+ * Reads every manifest whose content is right, follows what it names, and reports what is missing or contradicts the catalog.
+ * @param hasCatalog the catalog's edges are known, so that both can be compared
+ */
+export async function checkGraph(file: BundleFile, evidence: Evidence, hasCatalog: boolean): Promise<void> {
+  const page = evidence.database.prepare(
+    `SELECT id, digest, size, position, media_type AS mediaType FROM blobs
+    WHERE id > ? AND state = 'ok' AND parsed = 0 AND media_type IS NOT NULL ORDER BY id LIMIT ${pageRows}`,
+  );
+  const markParsed = evidence.database.prepare('UPDATE blobs SET parsed = 1 WHERE id = ?');
+  // Children become known while their parents are read, so there are as many rounds as the graph is deep.
+  for (let found = true; found;) {
+    found = false;
+    for (let after = 0; ;) {
+      const rows = page.all(after) as ManifestRow[];
+      for (const row of rows) {
+        markParsed.run(row.id);
+        found = true;
+        after = row.id;
+        if (isManifest(row.mediaType)) await readManifest(file, evidence, row);
+      }
+      if (rows.length < pageRows) break;
+    }
+  }
+  reportMissing(evidence);
+  if (hasCatalog) reportContradictions(evidence);
+}
+
+async function readManifest(file: BundleFile, evidence: Evidence, row: ManifestRow): Promise<void> {
+  const path = blobPath(row.digest);
+  if (row.size > maxManifestSize) {
+    evidence.report(
+      'manifest',
+      path,
+      `too large; got ${row.size} bytes, want at most ${maxManifestSize}`,
+      row.digest,
+    );
+    return;
+  }
+  let manifest: Manifest | Index;
+  try {
+    manifest = parseManifest(
+      await file.read(row.position, row.size),
+      row.mediaType,
+      `manifest ${row.digest}`,
+    );
+  } catch (error) {
+    if (!isAirliftError(error, 'input', 'unsupported')) throw error;
+    evidence.report('manifest', path, error.message, row.digest);
+    return;
+  }
+  evidence.addFacts(row.id, manifest);
+  const name = (role: EdgeRole, child: Descriptor, position: number): void => {
+    nameChild(evidence, row, { role, position }, child);
+  };
+  if (manifest.kind === 'index') manifest.manifests.forEach((child, at) => name('manifest', child, at));
+  else {
+    if (manifest.config !== undefined) {
+      name('config', manifest.config, 0);
+      await readConfig(file, evidence, row, manifest.config);
+    }
+    manifest.layers.forEach((child, at) => name('layer', child, at));
+  }
+  if (manifest.subject !== undefined) name('subject', manifest.subject, 0);
+}
+
+/** Notes the platform that an image's config names. */
+async function readConfig(
+  file: BundleFile,
+  evidence: Evidence,
+  row: ManifestRow,
+  { mediaType, digest, size }: Descriptor,
+): Promise<void> {
+  const position = evidence.positionOf(digest);
+  if (position === undefined || !isImageConfig(mediaType) || size > maxManifestSize) return;
+  try {
+    const platform = platformOfConfig(await file.read(position, size), `config ${digest}`);
+    if (platform !== undefined) evidence.addPlatform(row.id, platform);
+  } catch (error) {
+    if (!isAirliftError(error, 'input')) throw error;
+    evidence.report('manifest', blobPath(digest), error.message, digest);
+  }
+}
+
+function nameChild(
+  evidence: Evidence,
+  parent: ManifestRow,
+  { role, position }: { readonly role: EdgeRole; readonly position: number },
+  child: Descriptor,
+): void {
+  const isBelow = role === 'manifest' || role === 'subject';
+  const leaf = role === 'config' ? 'config' : 'layer';
+  const kind =
+    isBelow && isManifest(child.mediaType) ? (isIndex(child.mediaType) ? 'index' : 'manifest') : leaf;
+  const id = evidence.describe(child.digest, {
+    size: role === 'subject' ? undefined : child.size,
+    kind: role === 'subject' ? undefined : kind,
+    mediaType: isBelow ? child.mediaType : undefined,
+    platform:
+      child.platform === undefined || role !== 'manifest' ? undefined : formatPlatform(child.platform),
+  });
+  const isOptional =
+    role === 'subject' || (role === 'layer' && isForeignLayer(child.mediaType) && child.urls !== undefined);
+  evidence.addEdge(parent.id, id, { role, position, saidBy: 'manifest', isOptional });
+  if (role === 'manifest' && child.platform !== undefined) evidence.addPlatform(id, child.platform);
+  if (evidence.isLeftOut(id) && role !== 'subject' && !(role === 'layer' && isForeignLayer(child.mediaType)))
+    evidence.report(
+      'missing',
+      blobPath(child.digest),
+      `left out, though ${parent.digest} needs it as ${role}`,
+      child.digest,
+    );
+  const size = evidence.sizeOf(id);
+  if (role !== 'subject' && size !== undefined && size !== child.size) {
+    evidence.report(
+      'edge',
+      blobPath(parent.digest),
+      `names ${child.digest} with another size; got ${child.size} bytes, want ${size}`,
+      parent.digest,
+    );
+  }
+}
+
+/** What stands below a root, as far as an image needs it: the index that a filtered one was made from may name what was dropped. */
+const needed = `WITH RECURSIVE needed (id) AS (
+  SELECT root FROM images
+  UNION SELECT child FROM needed CROSS JOIN edges ON parent = needed.id AND role NOT IN ('original', 'subject')
+)`;
+
+function reportMissing(evidence: Evidence): void {
+  const rows = evidence.database
+    .prepare(
+      `${needed} SELECT child.digest, parent.digest AS parent, min(edges.role) AS role
+      FROM needed CROSS JOIN edges ON edges.parent = needed.id AND optional = 0 AND role <> 'subject' AND said_by = 'manifest'
+        CROSS JOIN blobs AS child ON child.id = edges.child CROSS JOIN blobs AS parent ON parent.id = edges.parent
+      WHERE child.position IS NULL AND child.left_out = 0 AND child.state IS NULL GROUP BY child.id ORDER BY child.id`,
+    )
+    .all() as { digest: Digest; parent: Digest; role: string }[];
+  for (const { digest, parent, role } of rows)
+    evidence.report(
+      'missing',
+      blobPath(digest),
+      `not in the bundle, though ${parent} names it as ${role}`,
+      digest,
+    );
+  const roots = evidence.database
+    .prepare(
+      'SELECT DISTINCT digest FROM images JOIN blobs ON blobs.id = images.root WHERE position IS NULL AND state IS NULL',
+    )
+    .pluck()
+    .all() as Digest[];
+  for (const digest of roots)
+    evidence.report(
+      'missing',
+      blobPath(digest),
+      'not in the bundle, though it is the root of an image',
+      digest,
+    );
+}
+
+function reportContradictions(evidence: Evidence): void {
+  const both = `SELECT parent.digest AS parent, child.digest AS child, edges.role FROM edges
+    JOIN blobs AS parent ON parent.id = edges.parent AND parent.parsed = 1 AND parent.state = 'ok'
+    JOIN blobs AS child ON child.id = edges.child
+    WHERE edges.role IN ('manifest', 'config', 'layer', 'subject') AND edges.said_by = @by AND NOT EXISTS (
+      SELECT 1 FROM edges AS other WHERE other.parent = edges.parent AND other.child = edges.child
+        AND other.role = edges.role AND other.position = edges.position AND other.said_by <> edges.said_by)`;
+  const rows = (by: string, more: string): { parent: Digest; child: Digest; role: string }[] =>
+    evidence.database.prepare(`${both} ${more}`).all({ by }) as {
+      parent: Digest;
+      child: Digest;
+      role: string;
+    }[];
+  for (const { parent, child, role } of rows('catalog', ''))
+    evidence.report(
+      'edge',
+      blobPath(parent),
+      `the catalog says that it names ${child} as ${role}, it does not`,
+      parent,
+    );
+  for (const { parent, child, role } of rows('manifest', 'AND child.position IS NOT NULL'))
+    evidence.report(
+      'edge',
+      blobPath(parent),
+      `names ${child} as ${role}, the catalog does not say so`,
+      parent,
+    );
+}

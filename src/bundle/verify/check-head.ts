@@ -1,0 +1,120 @@
+import { AirliftError, isAirliftError, messageOf } from '../../errors.js';
+import { parseJsonObject } from '../../oci/manifest.js';
+import { Catalog } from '../format/catalog.js';
+import type { EntryReader, TarEntry } from '../format/entry-reader.js';
+import type { Evidence } from './findings.js';
+import { digestOfPath, entryNames, headLimits } from '../format/format.js';
+import { readHead, type Head } from '../format/head.js';
+import { survey } from '../format/tar-walk.js';
+import { headerLength } from '../../tar/tar.js';
+
+/** How far a damaged head is searched for what follows it (bytes). */
+const searchLimit = 64 * 1024 * 1024;
+
+/** The head of a bundle that may be damaged. */
+export interface CheckedHead extends Head {
+  /** Missing where it can't be trusted: then the archive itself tells what is in it. */
+  readonly catalog: Catalog | undefined;
+}
+
+/**
+ * Reads the head, past damage where there is some, and opens the catalog where it is whole.
+ * @throws AirliftError `input` where the file is no bundle, `unsupported` where a newer airlift wrote it, `io`
+ */
+export async function checkHead(reader: EntryReader, evidence: Evidence): Promise<CheckedHead> {
+  let head: SurveyedHead;
+  try {
+    head = await readHead(reader.file);
+  } catch (error) {
+    if (!isAirliftError(error, 'damaged')) throw error;
+    head = await surveyHead(reader, error);
+  }
+  for (const name of [entryNames.layout, entryNames.index, entryNames.catalog, entryNames.sha256sums]) {
+    if (head.entries.has(name)) continue;
+    const kind = {
+      [entryNames.layout]: 'layout',
+      [entryNames.index]: 'index',
+      [entryNames.catalog]: 'catalog',
+    } as const;
+    evidence.report(kind[name as keyof typeof kind] ?? 'sums', name, 'missing');
+  }
+  await checkLayoutFile(reader, head.entries.get(entryNames.layout), evidence);
+  const catalog = await openCatalog(reader, head, evidence);
+  const start = catalog === undefined ? head.start : startBy(catalog, head);
+  // What is damaged from there on is found again, and by name, when blobs are checked against the catalog.
+  for (const { position, happened } of head.damages ?? [])
+    if (position < start) evidence.report('header', `byte ${position}`, happened);
+  return { entries: head.entries, start, catalog };
+}
+
+interface SurveyedHead extends Head {
+  readonly firstBlob?: TarEntry | undefined;
+  readonly damages?: readonly { readonly position: number; readonly happened: string }[];
+}
+
+async function surveyHead(reader: EntryReader, error: AirliftError): Promise<SurveyedHead> {
+  const entries = new Map<string, TarEntry>();
+  const damages: { position: number; happened: string }[] = [];
+  let start = 0;
+  let firstBlob: TarEntry | undefined;
+  for await (const step of survey(reader, 0, searchLimit)) {
+    if (step.what === 'entry') {
+      const { entry } = step;
+      if (entry.name.startsWith('blobs/')) firstBlob = entry;
+      if (firstBlob !== undefined || entries.size >= headLimits.entries) break;
+      if (entries.has(entry.name))
+        damages.push({ position: entry.position, happened: `a second entry named ${entry.name}` });
+      entries.set(entry.name, entry);
+      start = entry.end;
+      continue;
+    }
+    const happened = { damaged: 'no tar header', end: 'the archive ends', cut: 'the file ends' }[step.what];
+    damages.push({ position: step.position, happened: `${happened} where an entry is due` });
+  }
+  if (entries.size === 0 && firstBlob === undefined)
+    throw new AirliftError('input', error.message, { cause: error });
+  return { entries, start: firstBlob?.position ?? start, firstBlob, damages };
+}
+
+/** Where offsets count from: told by the first blob that was found, for the header of the very first may be damaged. */
+function startBy(catalog: Catalog, head: SurveyedHead): number {
+  const digest = head.firstBlob === undefined ? undefined : digestOfPath(head.firstBlob.name);
+  const offset = digest === undefined ? undefined : catalog.blob(digest)?.offset;
+  if (head.firstBlob === undefined || offset === undefined) return head.start;
+  return head.firstBlob.position - (offset - headerLength(head.firstBlob.name));
+}
+
+async function openCatalog(
+  reader: EntryReader,
+  head: Head,
+  evidence: Evidence,
+): Promise<Catalog | undefined> {
+  if (!head.entries.has(entryNames.catalog) || !head.entries.has(entryNames.sha256sums)) return undefined;
+  try {
+    return await Catalog.open(reader.file, head);
+  } catch (error) {
+    if (!isAirliftError(error, 'damaged')) throw error;
+    evidence.report('catalog', entryNames.catalog, error.message.replace(/^.*?: /, ''));
+    return undefined;
+  }
+}
+
+async function checkLayoutFile(
+  reader: EntryReader,
+  entry: TarEntry | undefined,
+  evidence: Evidence,
+): Promise<void> {
+  if (entry === undefined) return;
+  try {
+    const bytes = await reader.bytes(entry.contentPosition, Math.min(entry.size, headLimits.layout));
+    const version = parseJsonObject(bytes, entryNames.layout)['imageLayoutVersion'];
+    if (version === '1.0.0') return;
+    evidence.report(
+      'layout',
+      entryNames.layout,
+      `unknown version; got ${JSON.stringify(version)}, want "1.0.0"`,
+    );
+  } catch (error) {
+    evidence.report('layout', entryNames.layout, messageOf(error));
+  }
+}

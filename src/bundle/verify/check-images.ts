@@ -1,0 +1,107 @@
+import { isAirliftError } from '../../errors.js';
+import { parseDescriptor, type Descriptor } from '../../oci/descriptor.js';
+import { isDigest, type Digest } from '../../oci/digest.js';
+import { parseJsonObject } from '../../oci/manifest.js';
+import { isIndex, isManifest } from '../../oci/media-types.js';
+import { formatPlatform, type Platform } from '../../oci/platform.js';
+import { formatReference } from '../../oci/reference.js';
+import { subjectOfTag } from '../../oci/companion-tag.js';
+import type { Catalog } from '../format/catalog.js';
+import type { TarEntry } from '../format/entry-reader.js';
+import type { Evidence } from './findings.js';
+import type { BundleFile } from '../format/file.js';
+import { entryNames } from '../format/format.js';
+
+/** The most bytes of `index.json` that are taken: enough for 150,000 images. */
+const maxIndexSize = 64 * 1024 * 1024;
+
+function platformText(platform: Platform | undefined): string | undefined {
+  return platform === undefined ? undefined : formatPlatform(platform);
+}
+
+/** Takes the catalog's images, manifests and edges over as evidence. Its blobs must be known already. */
+export function takeCatalogGraph(catalog: Catalog, evidence: Evidence): void {
+  const ids: number[] = [0];
+  for (const { digest } of catalog.blobs()) ids.push(evidence.idOf(digest));
+  const at = (ordinal: number): number => ids[ordinal] ?? 0;
+  for (const { digest, mediaType, platform } of catalog.manifests())
+    evidence.describe(digest, { mediaType, platform: platformText(platform) });
+  for (const { parent, child, role, position } of catalog.edges())
+    evidence.addEdge(at(parent), at(child), { role, position, saidBy: 'catalog' });
+  for (const { reference, root, original, companionOf } of catalog.images()) {
+    const subject = subjectOfTag(reference.tag);
+    const want = subject === undefined || catalog.manifest(subject) === undefined ? undefined : subject;
+    if (companionOf !== want)
+      evidence.report(
+        'catalog',
+        entryNames.catalog,
+        `${formatReference(reference)} belongs to another manifest; got ${companionOf ?? 'none'}, want ${want ?? 'none'}`,
+        root.digest,
+      );
+    const other = original === undefined ? undefined : evidence.idOf(original.digest);
+    evidence.addImage(formatReference(reference), evidence.idOf(root.digest), other);
+  }
+}
+
+/** Checks `index.json` against the catalog's images, or takes its images where there is no catalog. */
+export async function checkIndexFile(
+  file: BundleFile,
+  entry: TarEntry | undefined,
+  catalog: Catalog | undefined,
+  evidence: Evidence,
+): Promise<void> {
+  if (entry === undefined) return;
+  const roots = new Map<string, Descriptor>();
+  try {
+    for (const descriptor of await readIndexFile(file, entry)) {
+      const name =
+        descriptor.annotations?.['org.opencontainers.image.ref.name'] ??
+        descriptor.annotations?.['io.containerd.image.name'] ??
+        descriptor.digest;
+      if (roots.has(name)) evidence.report('index', entryNames.index, `has ${JSON.stringify(name)} twice`);
+      roots.set(name, descriptor);
+    }
+  } catch (error) {
+    if (!isAirliftError(error, 'input')) throw error;
+    evidence.report('index', entryNames.index, error.message);
+    return;
+  }
+  if (catalog === undefined) takeRoots(roots, evidence);
+  else compareRoots(roots, catalog, evidence);
+}
+
+async function readIndexFile(file: BundleFile, entry: TarEntry): Promise<Descriptor[]> {
+  const bytes = await file.read(entry.contentPosition, Math.min(entry.size, maxIndexSize));
+  const { manifests } = parseJsonObject(bytes, entryNames.index);
+  return (Array.isArray(manifests) ? manifests : []).map((item, at) =>
+    parseDescriptor(item, `${entryNames.index} manifests[${at}]`),
+  );
+}
+
+function takeRoots(roots: ReadonlyMap<string, Descriptor>, evidence: Evidence): void {
+  for (const [name, { digest, mediaType, platform, size }] of roots) {
+    const kind = isIndex(mediaType) ? 'index' : isManifest(mediaType) ? 'manifest' : undefined;
+    const id = evidence.describe(digest, { mediaType, size, kind, platform: platformText(platform) });
+    evidence.addImage(name, id, undefined);
+  }
+}
+
+function compareRoots(roots: Map<string, Descriptor>, catalog: Catalog, evidence: Evidence): void {
+  const report = (detail: string, digest: Digest): void => {
+    evidence.report('index', entryNames.index, detail, digest);
+  };
+  for (const { reference, root } of catalog.images()) {
+    const name = formatReference(reference);
+    const got = roots.get(name);
+    roots.delete(name);
+    if (got === undefined) report(`does not name ${name}`, root.digest);
+    else if (got.digest !== root.digest || got.size !== root.size || got.mediaType !== root.mediaType)
+      report(
+        `${name} differs from the catalog; got ${got.mediaType} ${got.digest}, want ${root.mediaType} ${root.digest}`,
+        root.digest,
+      );
+  }
+  for (const [name, { digest }] of roots)
+    if (isDigest(digest))
+      evidence.report('index', entryNames.index, `names ${JSON.stringify(name)}, which the catalog does not`);
+}

@@ -1,0 +1,272 @@
+import type Database from 'better-sqlite3';
+import type { Digest } from '../../oci/digest.js';
+import type { Index, Manifest } from '../../oci/manifest.js';
+import type { Platform } from '../../oci/platform.js';
+import type { BlobKind } from '../format/planned.js';
+import { openDatabase } from '../format/sqlite.js';
+
+/**
+ * What is wrong with a bundle:
+ *
+ * - `header`: a tar header is not as it was written · `missing`: a blob is not there, or cut off
+ * - `digest`: content is not what its digest says · `moved`: an entry stands elsewhere than the catalog says
+ * - `extra`: an entry that belongs to no bundle, or bytes behind its end
+ * - `catalog`, `index`, `layout`, `sums`: the catalog, `index.json`, `oci-layout`, a list of digests
+ * - `manifest`: a manifest that can't be read · `edge`: a manifest and what it names do not agree
+ */
+export type ProblemKind =
+  | 'header'
+  | 'missing'
+  | 'digest'
+  | 'moved'
+  | 'extra'
+  | 'catalog'
+  | 'index'
+  | 'layout'
+  | 'sums'
+  | 'manifest'
+  | 'edge';
+
+/** An image that a problem breaks, and its platforms that are broken; none where it breaks what is not a platform's. */
+export interface BrokenImage {
+  readonly reference: string;
+  readonly platforms: readonly string[];
+}
+
+export interface Problem {
+  readonly kind: ProblemKind;
+  /** The entry, blob or file it was found in. */
+  readonly thing: string;
+  readonly detail: string;
+  /** What it breaks; empty where no image depends on it. */
+  readonly images: readonly BrokenImage[];
+}
+
+/** A platform with all of its fields, to be compared. */
+export function platformKey({ os, architecture, variant, osVersion, osFeatures }: Platform): string {
+  return JSON.stringify([os, architecture, variant ?? '', osVersion ?? '', osFeatures ?? []]);
+}
+
+const schema = `
+CREATE TABLE blobs (
+  id INTEGER PRIMARY KEY,
+  digest TEXT NOT NULL UNIQUE,
+  size INTEGER,
+  kind TEXT,
+  media_type TEXT,
+  platform TEXT,
+  left_out INTEGER NOT NULL DEFAULT 0,
+  position INTEGER,
+  listed INTEGER NOT NULL DEFAULT 0,
+  parsed INTEGER NOT NULL DEFAULT 0,
+  state TEXT
+);
+CREATE TABLE edges (parent INTEGER NOT NULL, child INTEGER NOT NULL, role TEXT NOT NULL, position INTEGER NOT NULL,
+  optional INTEGER NOT NULL, said_by TEXT NOT NULL, PRIMARY KEY (parent, child, role, position, said_by)) WITHOUT ROWID;
+CREATE TABLE facts (blob INTEGER PRIMARY KEY, kind TEXT NOT NULL, media_type TEXT NOT NULL, artifact_type TEXT, subject TEXT);
+CREATE TABLE platforms (blob INTEGER NOT NULL, platform TEXT NOT NULL, PRIMARY KEY (blob, platform)) WITHOUT ROWID;
+CREATE INDEX edges_by_child ON edges (child);
+CREATE TABLE images (id INTEGER PRIMARY KEY, reference TEXT NOT NULL UNIQUE, root INTEGER NOT NULL, original INTEGER);
+CREATE INDEX images_by_root ON images (root);
+CREATE INDEX images_by_original ON images (original);
+CREATE TABLE problems (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, thing TEXT NOT NULL, detail TEXT NOT NULL, blob INTEGER);
+`;
+
+/**
+ * All that is found out about a bundle while it is checked, in a temporary database: a bundle of any size is checked in the
+ * same memory.
+ */
+export class Evidence {
+  readonly database: Database.Database;
+  readonly #statements: ReturnType<typeof prepare>;
+
+  constructor() {
+    // An empty name is a temporary file that SQLite removes itself.
+    this.database = openDatabase('');
+    this.database.pragma('journal_mode = OFF');
+    this.database.pragma('synchronous = OFF');
+    this.database.pragma('cache_size = -16000');
+    this.database.exec(`BEGIN; ${schema}`);
+    this.#statements = prepare(this.database);
+  }
+
+  /** Notes a problem. What depends on `blob` is broken by it. */
+  report(kind: ProblemKind, thing: string, detail: string, blob?: Digest): void {
+    const id = blob === undefined ? null : this.idOf(blob);
+    this.#statements.addProblem.run(kind, thing, detail, id);
+    if (id !== null && (kind === 'missing' || kind === 'digest')) this.#statements.settle.run('bad', id);
+  }
+
+  /** The id of a blob, which is made known where it is not. */
+  idOf(digest: Digest): number {
+    const found = this.#statements.blobId.get(digest) as number | undefined;
+    return found ?? Number(this.#statements.addBlob.run(digest).lastInsertRowid);
+  }
+
+  /** Notes what is said of a blob. What was said before stays. */
+  describe(
+    digest: Digest,
+    said: {
+      size?: number | undefined;
+      kind?: BlobKind | undefined;
+      mediaType?: string | undefined;
+      platform?: string | undefined;
+      leftOut?: boolean | undefined;
+    },
+  ): number {
+    const id = this.idOf(digest);
+    const { size = null, kind = null, mediaType = null, platform = null, leftOut = false } = said;
+    this.#statements.describe.run(size, kind, mediaType, platform, leftOut ? 1 : 0, id);
+    return id;
+  }
+
+  place(digest: Digest, position: number): void {
+    this.#statements.place.run(position, this.idOf(digest));
+  }
+
+  /** Where the content of a blob begins, once its digest was found right. */
+  positionOf(digest: Digest): number | undefined {
+    return this.#statements.positionOf.get(digest) as number | undefined;
+  }
+
+  /** Bytes that a blob should have, where anything says so. */
+  sizeOf(id: number): number | undefined {
+    return (this.#statements.size.get(id) as number | null | undefined) ?? undefined;
+  }
+
+  /** Images, those of them that are signatures under cosign's tags, blobs that were found, and blobs left out. */
+  figures(): { images: number; signatures: number; blobs: number; blobBytes: number; leftOut: number } {
+    return this.#statements.figures.get() as ReturnType<Evidence['figures']>;
+  }
+
+  /** A blob's content is what its digest says. */
+  approve(id: number): void {
+    this.#statements.settle.run('ok', id);
+  }
+
+  /** @param edge `isOptional`: the parent is whole without the child */
+  addEdge(
+    parent: number,
+    child: number,
+    edge: {
+      readonly role: string;
+      readonly position: number;
+      readonly saidBy: 'catalog' | 'manifest';
+      readonly isOptional?: boolean;
+    },
+  ): void {
+    const { role, position, saidBy, isOptional = false } = edge;
+    this.#statements.addEdge.run(parent, child, role, position, isOptional ? 1 : 0, saidBy);
+  }
+
+  /** Notes what the content of a manifest or index says of it. */
+  addFacts(id: number, { kind, mediaType, artifactType, subject }: Manifest | Index): void {
+    this.#statements.addFacts.run(id, kind, mediaType, artifactType ?? null, subject?.digest ?? null);
+  }
+
+  /** Notes a platform that an index, or the config of a manifest, says that the manifest is for. */
+  addPlatform(id: number, platform: Platform): void {
+    this.#statements.addPlatform.run(id, platformKey(platform));
+  }
+
+  /** Whether the bundle leaves a blob out. */
+  isLeftOut(id: number): boolean {
+    return this.#statements.leftOut.get(id) === 1;
+  }
+
+  addImage(reference: string, root: number, original: number | undefined): void {
+    this.#statements.addImage.run(reference, root, original ?? null);
+  }
+
+  /** Whether a problem of this kind was found so far. */
+  hasProblem(kind: ProblemKind): boolean {
+    return this.#statements.hasProblem.get(kind) !== undefined;
+  }
+
+  /** The problems in the order in which they were found, with what each breaks. */
+  *problems(): Iterable<Problem> {
+    const page = this.database.prepare('SELECT * FROM problems WHERE id > ? ORDER BY id LIMIT 200');
+    for (let after = 0; ;) {
+      const rows = page.all(after) as (Problem & { id: number; blob: number | null })[];
+      for (const { id, kind, thing, detail, blob } of rows) {
+        yield { kind, thing, detail, images: blob === null ? [] : this.#brokenBy(blob) };
+        after = id;
+      }
+      if (rows.length === 0) return;
+    }
+  }
+
+  /** The first problems as lines of an error, and how many more there are; undefined where there is none. */
+  problemLines(most: number): [first: string, ...others: string[]] | undefined {
+    const rows = this.database
+      .prepare('SELECT thing, detail FROM problems ORDER BY id LIMIT ?')
+      .all(most) as Pick<Problem, 'thing' | 'detail'>[];
+    const [first, ...others] = rows.map(({ thing, detail }) => `${thing}: ${detail}`);
+    if (first === undefined) return undefined;
+    const count = this.database.prepare('SELECT count(*) FROM problems').pluck().get() as number;
+    return count > most ? [first, ...others, `and ${count - most} more`] : [first, ...others];
+  }
+
+  #brokenBy(blob: number): BrokenImage[] {
+    const rows = this.#statements.brokenBy.all({ blob }) as { reference: string; platform: string | null }[];
+    const images = new Map<string, Set<string>>();
+    for (const { reference, platform } of rows) {
+      const platforms = images.get(reference) ?? new Set();
+      images.set(reference, platforms);
+      if (platform !== null && !platform.startsWith('unknown')) platforms.add(platform);
+    }
+    return [...images].map(([reference, platforms]) => ({ reference, platforms: [...platforms].sort() }));
+  }
+
+  close(): void {
+    this.database.close();
+  }
+}
+
+function prepare(database: Database.Database) {
+  return {
+    addProblem: database.prepare('INSERT INTO problems (kind, thing, detail, blob) VALUES (?, ?, ?, ?)'),
+    blobId: database.prepare('SELECT id FROM blobs WHERE digest = ?').pluck(),
+    addBlob: database.prepare('INSERT INTO blobs (digest) VALUES (?)'),
+    describe: database.prepare(
+      `UPDATE blobs SET size = coalesce(size, ?), kind = coalesce(kind, ?), media_type = coalesce(media_type, ?),
+        platform = coalesce(platform, ?), left_out = max(left_out, ?) WHERE id = ?`,
+    ),
+    place: database.prepare('UPDATE blobs SET position = ? WHERE id = ?'),
+    positionOf: database
+      .prepare("SELECT position FROM blobs WHERE digest = ? AND state = 'ok' AND position IS NOT NULL")
+      .pluck(),
+    size: database.prepare('SELECT size FROM blobs WHERE id = ?').pluck(),
+    figures: database.prepare(
+      `SELECT (SELECT count(*) FROM images) AS images, (SELECT count(*) FROM images WHERE reference GLOB '*:sha256-*.sig'
+          OR reference GLOB '*:sha256-*.att' OR reference GLOB '*:sha256-*.sbom') AS signatures, count(position) AS blobs,
+        coalesce(sum(iif(position IS NULL, 0, size)), 0) AS blobBytes, coalesce(sum(left_out), 0) AS leftOut FROM blobs`,
+    ),
+    settle: database.prepare('UPDATE blobs SET state = ? WHERE id = ?'),
+    addEdge: database.prepare(
+      'INSERT OR IGNORE INTO edges (parent, child, role, position, optional, said_by) VALUES (?, ?, ?, ?, ?, ?)',
+    ),
+    addFacts: database.prepare('INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?, ?)'),
+    addPlatform: database.prepare('INSERT OR IGNORE INTO platforms VALUES (?, ?)'),
+    hasProblem: database.prepare('SELECT 1 FROM problems WHERE kind = ? LIMIT 1'),
+    leftOut: database.prepare('SELECT left_out FROM blobs WHERE id = ?').pluck(),
+    addImage: database.prepare('INSERT OR IGNORE INTO images (reference, root, original) VALUES (?, ?, ?)'),
+    // From the blob up to the roots. The platform is that of the nearest manifest on the way; what breaks an index breaks every
+    // platform below it.
+    brokenBy: database.prepare(`
+      WITH RECURSIVE
+        down (id) AS (
+          VALUES (@blob) UNION SELECT child FROM down CROSS JOIN edges ON parent = down.id AND role = 'manifest'
+        ),
+        up (id, platform) AS (
+          SELECT @blob, platform FROM down CROSS JOIN blobs ON blobs.id = down.id
+            WHERE platform IS NOT NULL OR NOT EXISTS (SELECT 1 FROM edges WHERE parent = @blob AND role = 'manifest')
+          UNION
+          SELECT parent, coalesce(up.platform, blobs.platform) FROM up CROSS JOIN edges ON child = up.id AND role <> 'subject'
+            CROSS JOIN blobs ON blobs.id = parent
+        )
+      SELECT reference, platform FROM up CROSS JOIN images ON images.root = up.id
+      UNION SELECT reference, platform FROM up CROSS JOIN images ON images.original = up.id
+      ORDER BY reference`),
+  };
+}

@@ -1,0 +1,295 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
+import { AirliftError } from '../errors.js';
+import { readRegistriesYaml } from '../index.js';
+import { parseMirrorFlag } from '../registry/config/mirror-rules.js';
+import type {
+  ExplicitCredentials,
+  HostSettings,
+  MirrorRule,
+  RateBudget,
+  RegistryOptions,
+} from '../registry/config/options.js';
+import { readRegistriesConf } from '../registry/config/registries-conf.js';
+import {
+  authFilesOf,
+  certsDirsOf,
+  proxiesOf,
+  registriesConfOf,
+  rootsFileOf,
+  stateFolder,
+} from './environment.js';
+import { warnOnce } from './trace.js';
+import { whole } from './flags.js';
+import { parseDuration, parseSize } from './quantities.js';
+
+/** Flags and environment of everything that reaches registries. */
+
+const group = 'Reaching registries:';
+
+/** Help shows groups in the order in which they are named: a command's own flags come before those of this file. */
+export function ownFlagsFirst<T>(yargs: Argv<T>): Argv<T> {
+  return yargs.group([], 'Options:');
+}
+
+const credsFlag = {
+  creds: {
+    group,
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: '[HOST=]USER:PASSWORD; others can see it while airlift runs, so that login is better',
+  },
+} as const satisfies Record<string, Options>;
+
+const trustFlags = {
+  authfile: {
+    group,
+    type: 'string',
+    requiresArg: true,
+    describe: 'credentials file, instead of podman’s and docker’s',
+  },
+  'ca-file': {
+    group,
+    type: 'string',
+    requiresArg: true,
+    describe: 'PEM file of certificate authorities to trust besides the system’s',
+  },
+  'cert-dir': {
+    group,
+    type: 'string',
+    requiresArg: true,
+    describe: 'directory with *.crt to trust, and *.cert and *.key to show',
+  },
+  'insecure-skip-tls-verify': { group, type: 'boolean', describe: 'do not check certificates' },
+  'tls-verify': {
+    group,
+    type: 'boolean',
+    describe: 'false: check no certificates, and use plain HTTP where there is no TLS, as skopeo does',
+  },
+  'plain-http': { group, type: 'boolean', describe: 'plain HTTP; only loopback has it unless told' },
+} as const satisfies Record<string, Options>;
+
+/** What may differ between two registries. */
+export const endFlags = { ...credsFlag, ...trustFlags };
+
+const sharedFlags = {
+  mirror: {
+    group,
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'REGISTRY[/PATH]=[http://]HOST[:PORT][/PATH], to be read first',
+  },
+  'registries-conf': {
+    group,
+    type: 'string',
+    requiresArg: true,
+    describe: 'mirrors and addresses in podman’s form, instead of the files in their usual places',
+  },
+  'registries-yaml': {
+    group,
+    type: 'string',
+    requiresArg: true,
+    describe: 'mirrors, credentials and certificates in k3s’s form',
+  },
+  retries: {
+    group,
+    type: 'number',
+    default: 5,
+    requiresArg: true,
+    describe: 'tries after a request that failed in passing',
+  },
+  'retry-delay': {
+    group,
+    type: 'string',
+    requiresArg: true,
+    describe: 'first wait before another try; it doubles from there (500ms unless told)',
+  },
+  'max-retry-after': {
+    group,
+    type: 'string',
+    requiresArg: true,
+    describe: 'longest wait that a registry may ask for (5m unless told)',
+  },
+  'rate-budget': {
+    group,
+    type: 'string',
+    requiresArg: true,
+    describe: 'wait or stop, with [:N] downloads to leave, before a registry that counts them refuses',
+  },
+  'idle-timeout': {
+    group,
+    type: 'string',
+    requiresArg: true,
+    describe: 'time without a byte after which a connection is broken (60s unless told)',
+  },
+  'requests-per-host': {
+    group,
+    type: 'number',
+    requiresArg: true,
+    describe: 'most requests to one host that wait for an answer at a time (32 unless told)',
+  },
+  'trace-requests': {
+    group,
+    type: 'boolean',
+    default: false,
+    describe: 'print each request on standard error, secrets hidden',
+  },
+} as const satisfies Record<string, Options>;
+
+/** Flags of every command that reaches registries, without credentials. */
+export const reachingFlags = { ...trustFlags, ...sharedFlags };
+/** Flags of every command that reaches registries. */
+export const registryFlags = { ...credsFlag, ...reachingFlags };
+
+/** Flags of commands that upload blobs. */
+export const uploadFlags = {
+  'chunk-size': {
+    group,
+    type: 'string',
+    requiresArg: true,
+    describe: 'upload blobs in chunks of this size; in one piece unless told or forced',
+  },
+} as const satisfies Record<string, Options>;
+
+export type RegistryArguments = ArgumentsCamelCase<InferredOptionTypes<typeof registryFlags>> &
+  Partial<ArgumentsCamelCase<InferredOptionTypes<typeof uploadFlags>>>;
+
+/** A registry in front of credentials: with a dot or a port in it, so that it is no user name. */
+const hostInFront = /^((?:localhost|\[[0-9a-fA-F:]+\]|[\w-]+(?:\.[\w-]+)+)(?::\d+)?|[\w-]+:\d+)=(?=[^:]+:)/;
+
+/** `[HOST=]USER:PASSWORD`. The value never gets into a message. */
+function parseCredentials(text: string): ExplicitCredentials {
+  const [front = '', registry] = hostInFront.exec(text) ?? [];
+  const rest = text.slice(front.length);
+  const colon = rest.indexOf(':');
+  if (colon > 0) return { username: rest.slice(0, colon), password: rest.slice(colon + 1), registry };
+  throw new AirliftError('usage', '--creds: not [HOST=]USER:PASSWORD', {
+    hint: 'airlift login HOST takes a password from standard input',
+  });
+}
+
+/**
+ * Credentials by registry. Those that name none are for the only registry there is: shown to several, one of them would learn
+ * the password of another.
+ */
+function credentialsOf(
+  values: readonly string[] | undefined,
+  registries: Iterable<string>,
+): Record<string, HostSettings> {
+  const hosts: Record<string, HostSettings> = {};
+  for (const credentials of (values ?? []).map(parseCredentials)) {
+    const [only, ...others] =
+      credentials.registry === undefined ? new Set(registries) : [credentials.registry];
+    if (only === undefined || others.length > 0) {
+      throw new AirliftError('usage', '--creds: for which registry?', {
+        hint: `write it like --creds ${only ?? 'HOST'}=USER:PASSWORD, or use airlift login`,
+      });
+    }
+    hosts[only] = { credentials: { ...credentials, registry: only } };
+  }
+  return hosts;
+}
+
+function parseRateBudget(text: string | undefined): RateBudget | undefined {
+  if (text === undefined) return undefined;
+  const [, whenSpent, keep] = /^(wait|stop)(?::(\d{1,6}))?$/.exec(text) ?? [];
+  if (whenSpent === undefined) {
+    throw new AirliftError('usage', `--rate-budget: got ${JSON.stringify(text)}, want wait or stop`, {
+      hint: 'stop:20 leaves twenty downloads to others',
+    });
+  }
+  return { whenSpent: whenSpent as 'wait' | 'stop', keep: keep === undefined ? undefined : Number(keep) };
+}
+
+/** Puts rules of one prefix together: the mirrors of the first are tried first. */
+function mergeRules(...lists: (readonly MirrorRule[])[]): MirrorRule[] {
+  const rules = new Map<string, MirrorRule>();
+  for (const rule of lists.flat()) {
+    const first = rules.get(rule.prefix);
+    rules.set(
+      rule.prefix,
+      first === undefined
+        ? rule
+        : { ...rule, origin: first.origin, mirrors: [...first.mirrors, ...rule.mirrors] },
+    );
+  }
+  return [...rules.values()];
+}
+
+/** As `--tls-verify=false` says it in skopeo: no certificate is checked, and TLS need not be there. */
+function insecurely(rules: readonly MirrorRule[]): MirrorRule[] {
+  const all: MirrorRule = { prefix: '*', insecure: true, mirrors: [], origin: '--tls-verify=false' };
+  return [all, ...rules.map((rule) => ({ ...rule, insecure: true }))];
+}
+
+async function filesOf(
+  args: RegistryArguments,
+  env: NodeJS.ProcessEnv,
+): Promise<{ rules: MirrorRule[]; hosts: Readonly<Record<string, HostSettings>> }> {
+  const told = args.registriesConf;
+  if (told !== undefined && !existsSync(told))
+    throw new AirliftError('usage', `--registries-conf ${told}: no such file`);
+  const { files, directories } =
+    told === undefined ? registriesConfOf(env) : { files: [told], directories: [] };
+  const fromConf = await readRegistriesConf(files, directories, told === undefined ? warnOnce : undefined);
+  if (args.registriesYaml === undefined) return { rules: fromConf, hosts: {} };
+  const { mirrors, hosts } = await readRegistriesYaml(args.registriesYaml);
+  return { rules: mergeRules(mirrors, fromConf), hosts };
+}
+
+/** Rules by which a registry that is written to is read from itself: a mirror may be behind. */
+function withoutMirrorsOf(registry: string, rules: readonly MirrorRule[]): MirrorRule[] {
+  const own = rules.filter(({ prefix }) => prefix === registry || prefix.startsWith(`${registry}/`));
+  const isWild = ({ prefix }: MirrorRule): boolean => prefix.startsWith('*');
+  const others = rules.filter((rule) => !own.includes(rule));
+  const insecure = others.some((rule) => isWild(rule) && rule.insecure === true);
+  const plain: MirrorRule = { prefix: registry, insecure, mirrors: [], origin: 'the site' };
+  return [...others, plain, ...own.map((rule) => ({ ...rule, mirrors: [] }))];
+}
+
+/**
+ * What flags, files and the environment say about reaching registries.
+ * @param registries those that the command deals with: what `--creds` without a host is for
+ * @param target the registry that the command writes to
+ * @throws AirliftError `usage` where a flag is malformed; `input` or `io` where a file is
+ */
+export async function registryOptionsOf(
+  args: RegistryArguments,
+  env: NodeJS.ProcessEnv,
+  registries: Iterable<string>,
+  target?: string,
+): Promise<RegistryOptions> {
+  const files = await filesOf(args, env);
+  const merged = mergeRules((args.mirror ?? []).map(parseMirrorFlag), files.rules);
+  const rules = target === undefined ? merged : withoutMirrorsOf(target, merged);
+  const hosts: Record<string, HostSettings> = { ...files.hosts };
+  for (const [host, settings] of Object.entries(credentialsOf(args.creds, registries)))
+    hosts[host] = { ...hosts[host], ...settings };
+  const duration = (flag: string, text: string | undefined): number | undefined =>
+    text === undefined ? undefined : parseDuration(flag, text);
+  const isInsecure = args.tlsVerify === false;
+  const state = stateFolder(env);
+  return {
+    plainHttp: args.plainHttp,
+    authFiles: args.authfile === undefined ? authFilesOf(env) : [args.authfile],
+    caFile: args.caFile,
+    certDir: args.certDir,
+    certsDirs: certsDirsOf(env),
+    rootsFile: rootsFileOf(env),
+    insecureSkipTlsVerify: isInsecure || args.insecureSkipTlsVerify,
+    proxy: proxiesOf(env),
+    mirrors: isInsecure ? insecurely(rules) : rules,
+    hosts,
+    retries: whole('retries', args.retries, 0),
+    retryDelay: duration('retry-delay', args.retryDelay),
+    maxRetryAfter: duration('max-retry-after', args.maxRetryAfter),
+    idleTimeout: duration('idle-timeout', args.idleTimeout),
+    requestsPerHost: whole('requests-per-host', args.requestsPerHost, 1),
+    rateBudget: parseRateBudget(args.rateBudget),
+    chunkSize: args.chunkSize === undefined ? undefined : parseSize('chunk-size', args.chunkSize),
+    uploadsDirectory: target === undefined || state === undefined ? undefined : join(state, 'uploads'),
+  };
+}

@@ -1,0 +1,139 @@
+import { Worker } from 'node:worker_threads';
+import type { DownloadWorkerData, FromWorker, ToWorker } from './download-protocol.js';
+import { AirliftError, fromPlainError, messageOf } from '../errors.js';
+import type { RegistryHooks } from '../registry/registry.js';
+import { Slots } from '../concurrency.js';
+import type { TransferTask } from '../transfer/transfer.js';
+
+/** Told of the bytes of a blob that are written, and their digest. */
+type OnProgress = (bytes: number, checkpoint: Uint8Array) => void;
+
+interface Pending {
+  readonly onProgress: OnProgress;
+  readonly resolve: (received: number) => void;
+  readonly reject: (error: Error) => void;
+}
+
+interface Lane {
+  readonly worker: Worker;
+  /** Blobs this worker is busy with. */
+  readonly pending: Map<number, Pending>;
+  /** Resolves when the thread has ended. */
+  readonly ended: Promise<void>;
+}
+
+export interface DownloadPoolOptions extends DownloadWorkerData {
+  readonly workers: number;
+  /** Transfers at a time, over all workers. */
+  readonly concurrency: number;
+  readonly hooks: RegistryHooks;
+}
+
+/** Spreads downloads over worker threads. */
+export class DownloadPool {
+  readonly #lanes: Lane[] = [];
+  readonly #slots: Slots;
+  #nextId = 0;
+  #isClosing = false;
+
+  constructor(private readonly options: DownloadPoolOptions) {
+    this.#slots = new Slots(options.concurrency);
+    for (let n = 0; n < options.workers; n++) this.#lanes.push(this.#startLane());
+  }
+
+  #startLane(): Lane {
+    const { path, registry, retries, isTraced } = this.options;
+    const workerData: DownloadWorkerData = { path, registry, retries, isTraced };
+    // What a worker makes lives for milliseconds; a large young generation would only be memory that is never used.
+    const resourceLimits = { maxYoungGenerationSizeMb: 4 };
+    const worker = new Worker(new URL('./download-worker.js', import.meta.url), {
+      workerData,
+      resourceLimits,
+    });
+    const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+    const lane: Lane = { worker, pending: new Map(), ended };
+    worker.on('message', (message: FromWorker) => this.#receive(lane, message));
+    worker.on('error', (cause) => this.#fail(lane, messageOf(cause), cause));
+    worker.on('exit', (status) => {
+      if (!this.#isClosing) this.#fail(lane, `worker ended with status ${status}`, undefined);
+    });
+    return lane;
+  }
+
+  #fail(lane: Lane, happened: string, cause: unknown): void {
+    const error = new AirliftError('io', `download: ${happened}`, { cause });
+    for (const { reject } of lane.pending.values()) reject(error);
+    lane.pending.clear();
+  }
+
+  #receive(lane: Lane, message: FromWorker): void {
+    switch (message.type) {
+      case 'trace':
+        this.options.hooks.trace?.(message.trace);
+        return;
+      case 'warning':
+        this.options.hooks.warn?.(message.text);
+        return;
+      case 'note':
+        this.options.hooks.note?.(message.text);
+        return;
+      case 'silence':
+        this.options.hooks.silence?.(message.text);
+        return;
+      case 'progress':
+        this.#progress(lane, message);
+        return;
+      case 'done':
+        lane.pending.get(message.id)?.resolve(message.received);
+        break;
+      case 'failed':
+        lane.pending.get(message.id)?.reject(fromPlainError(message.error));
+        break;
+    }
+    lane.pending.delete(message.id);
+  }
+
+  #progress(lane: Lane, { id, bytes, checkpoint }: FromWorker & { type: 'progress' }): void {
+    const pending = lane.pending.get(id);
+    try {
+      pending?.onProgress(bytes, checkpoint);
+    } catch (error) {
+      // What nobody can note has failed, and so will all else.
+      pending?.reject(error as Error);
+      this.abort();
+    }
+  }
+
+  /**
+   * Brings one blob to its position in the file.
+   * @returns bytes that came over the network
+   * @throws AirliftError what `transferBlob` and `onProgress` throw
+   */
+  async download(task: TransferTask, position: number, onProgress: OnProgress): Promise<number> {
+    return this.#slots.run(async () => {
+      const [lane] = this.#lanes.toSorted((a, b) => a.pending.size - b.pending.size);
+      if (lane === undefined) throw new AirliftError('io', 'download: no worker');
+      const id = this.#nextId++;
+      return new Promise<number>((resolve, reject) => {
+        lane.pending.set(id, { onProgress, resolve, reject });
+        this.#post(lane, { type: 'start', id, task, position });
+      });
+    });
+  }
+
+  #post(lane: Lane, message: ToWorker): void {
+    lane.worker.postMessage(message);
+  }
+
+  /** Lets every transfer end after the chunk it is writing; they fail with `interrupted`. */
+  abort(): void {
+    for (const lane of this.#lanes) this.#post(lane, { type: 'abort' });
+  }
+
+  /** Ends the workers, after what they are busy with. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    for (const lane of this.#lanes) this.#post(lane, { type: 'close' });
+    await Promise.all(this.#lanes.map((lane) => lane.ended));
+  }
+}

@@ -1,0 +1,107 @@
+import { AirliftError } from '../errors.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import { verdictOf } from '../oci/guess.js';
+import { attestationSubject } from '../oci/manifest.js';
+import { formatPlatform } from '../oci/platform.js';
+import { readManifest } from '../oci/read.js';
+import { formatReference, type Reference } from '../oci/reference.js';
+import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
+
+export interface InspectIndexOptions {
+  readonly reference: Reference;
+  readonly registry: RegistryOptions;
+  readonly hooks?: RegistryHooks | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A child of an index, as it is shown. */
+export interface IndexChildReport {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  /** Bytes of its manifest. */
+  readonly size: number;
+  readonly platform?: string | undefined;
+  readonly artifactType?: string | undefined;
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
+  /** The image that it is an attestation of. */
+  readonly describes?: string | undefined;
+  /** Whether the registry holds its manifest: not every child of a sparse index is there. */
+  readonly held: boolean;
+}
+
+/** An index, as it is shown. */
+export interface IndexReport {
+  readonly reference: string;
+  readonly digest: Digest;
+  readonly mediaType: string;
+  /** Bytes of the index itself. */
+  readonly size: number;
+  readonly artifactType?: string | undefined;
+  readonly subject?: Digest | undefined;
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
+  readonly children: readonly IndexChildReport[];
+}
+
+/** Whether the registry holds a child of an index. A sparse index names some that it lacks. */
+async function isThere(
+  registry: Registry,
+  repository: Reference,
+  child: Descriptor,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  try {
+    return await registry.exists(repository, child, { signal });
+  } catch (error) {
+    if (verdictOf(error) === 'absent') return false;
+    throw error;
+  }
+}
+
+/**
+ * Shows an index and its children, and the bytes it is.
+ * @throws AirliftError `usage` where the reference is not an index; what the registry throws
+ */
+export async function inspectIndex(
+  options: InspectIndexOptions,
+): Promise<{ readonly report: IndexReport; readonly bytes: Buffer }> {
+  const { reference, signal } = options;
+  const registry = new Registry(options.registry, options.hooks);
+  try {
+    const root = await registry.resolve(reference, { signal });
+    const name = formatReference(reference);
+    const { manifest, bytes } = await readManifest(registry, reference, root, { signal });
+    if (manifest.kind !== 'index')
+      throw new AirliftError('usage', `inspect index ${name}: not an index; got ${root.mediaType}`);
+    const children: IndexChildReport[] = [];
+    for (const child of manifest.manifests)
+      children.push(reportOf(child, await isThere(registry, reference, child, signal)));
+    const report = {
+      reference: name,
+      digest: root.digest,
+      mediaType: root.mediaType,
+      size: root.size,
+      artifactType: manifest.artifactType,
+      subject: manifest.subject?.digest,
+      annotations: manifest.annotations,
+      children,
+    };
+    return { report, bytes };
+  } finally {
+    await registry.close();
+  }
+}
+
+function reportOf(child: Descriptor, held: boolean): IndexChildReport {
+  const { digest, mediaType, size, platform, artifactType, annotations } = child;
+  return {
+    digest,
+    mediaType,
+    size,
+    platform: platform === undefined ? undefined : formatPlatform(platform),
+    artifactType,
+    annotations,
+    describes: annotations?.[attestationSubject],
+    held,
+  };
+}

@@ -1,0 +1,204 @@
+import { AirliftError, checkInterrupted, isAirliftError, messageOf } from '../errors.js';
+import { IndexSources, type IndexSource, type LoadedSource } from './sources.js';
+import type { ComposedIndex, IndexDraft } from '../oci/compose.js';
+import type { Digest } from '../oci/digest.js';
+import { isRefusedReading } from '../oci/guess.js';
+import { childrenOf, type ExistingIndex, type IndexChild } from '../oci/index-child.js';
+import { parseManifest } from '../oci/manifest.js';
+import { isIndex } from '../oci/media-types.js';
+import { readManifest } from '../oci/read.js';
+import { readableOf } from '../oci/readable.js';
+import { formatReference, formatRepository, type Reference } from '../oci/reference.js';
+import type { OpenContent } from '../oci/target.js';
+import type { OnEvent } from '../progress.js';
+import { Publisher } from '../publish/publisher.js';
+import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
+
+/** What all work on an index takes. */
+export interface IndexOptions {
+  /** The tag of the index. */
+  readonly target: Reference;
+  readonly registry: RegistryOptions;
+  readonly hooks?: RegistryHooks | undefined;
+  readonly onEvent?: OnEvent | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Fields to set on the index itself. */
+export interface IndexFieldOptions {
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
+  readonly artifactType?: string | undefined;
+  /** What the index refers to; in the repository of the index. */
+  readonly subject?: Reference | undefined;
+}
+
+/** What became of an index. */
+export interface IndexSummary {
+  readonly reference: string;
+  readonly mediaType: string;
+  readonly digest: Digest;
+  /** What the tag pointed at before. */
+  readonly previous: Digest | undefined;
+  readonly children: number;
+  /** Children that were copied into the repository. */
+  readonly copied: number;
+}
+
+/** The index under a tag: what is there, what goes into it, and writing it. Close it when done. */
+export class TaggedIndex {
+  readonly name: string;
+  readonly #registry: Registry;
+  readonly #sources: IndexSources;
+  /** What the tag pointed at when this work began. */
+  #previous: Digest | undefined;
+  /** Children that the repository holds because an index there names them. */
+  #held: ReadonlySet<Digest> = new Set();
+
+  constructor(
+    private readonly options: IndexOptions,
+    nest?: boolean,
+  ) {
+    const { target, signal } = options;
+    this.name = formatReference(target);
+    if (target.tag === undefined || target.digest !== undefined) {
+      throw new AirliftError('usage', `write index ${this.name}: not a name with a tag`, {
+        hint: 'an index is written under a tag, such as 127.0.0.1:5000/team/app:1.0',
+      });
+    }
+    this.#registry = new Registry(options.registry, options.hooks);
+    this.#sources = new IndexSources(this.#registry, { nest, signal });
+  }
+
+  async loadAll(sources: readonly IndexSource[]): Promise<LoadedSource[]> {
+    const loaded: LoadedSource[] = [];
+    for (const source of sources) loaded.push(await this.#sources.load(source));
+    return loaded;
+  }
+
+  /** Notes what the tag points at, where there is one: writing it replaces that. */
+  async replacing(): Promise<void> {
+    this.#previous = await this.#current();
+  }
+
+  async #current(): Promise<Digest | undefined> {
+    try {
+      const { signal } = this.options;
+      return (await this.#registry.resolve(this.options.target, { signal, isGuess: true })).digest;
+    } catch (error) {
+      if (isAirliftError(error, 'not-found')) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * The index that the tag points at.
+   * @throws AirliftError `usage` where it is none; what the registry throws
+   */
+  async existing(): Promise<ExistingIndex> {
+    const { target, signal } = this.options;
+    const descriptor = await this.#registry.resolve(target, { signal });
+    this.#previous = descriptor.digest;
+    if (!isIndex(descriptor.mediaType)) {
+      throw new AirliftError('usage', `alter index ${this.name}: not an index; got ${descriptor.mediaType}`, {
+        hint: `airlift index create ${this.name} ${this.name} OTHER… makes one of this image and others`,
+      });
+    }
+    const { bytes } = await readManifest(this.#registry, target, descriptor, { signal });
+    const index = { descriptor, bytes, from: this.name };
+    this.#held = new Set(childrenOf(index).map((child) => child.descriptor.digest));
+    return index;
+  }
+
+  async setFields(draft: IndexDraft, options: IndexFieldOptions): Promise<void> {
+    const { subject, annotations, artifactType } = options;
+    const { target, signal } = this.options;
+    if (subject !== undefined && formatRepository(subject) !== formatRepository(target)) {
+      throw new AirliftError(
+        'usage',
+        `write index ${this.name}: its subject is in another repository; got ${formatReference(subject)}`,
+        { hint: 'referrers are looked up beside the image they refer to' },
+      );
+    }
+    const descriptor = subject === undefined ? undefined : await this.#registry.resolve(subject, { signal });
+    draft.setFields({ annotations, artifactType, subject: descriptor });
+  }
+
+  /**
+   * Copies what the repository lacks, sets the tag, and reads it back.
+   * @throws AirliftError `conflict` where somebody else changed the tag meanwhile; what the registry throws
+   */
+  async write(index: ComposedIndex, children: readonly IndexChild[]): Promise<IndexSummary> {
+    const { target, signal } = this.options;
+    const copied = await this.#copy(children);
+    const previous = this.#previous;
+    if (previous !== index.descriptor.digest) {
+      checkInterrupted(signal, 'write index');
+      await this.#checkUntouched();
+      const open: OpenContent = (offset) => Promise.resolve(readableOf(index.bytes, offset));
+      // Pushing by digest is what lists it among the referrers of its subject.
+      const { subject } = parseManifest(index.bytes, index.descriptor.mediaType, `index ${this.name}`);
+      if (subject !== undefined) await this.#registry.push(target, index.descriptor, open, { signal });
+      await this.#registry.tag(target, index.descriptor, open, { signal });
+      await this.#readBack(index.descriptor.digest);
+    }
+    const { mediaType, digest } = index.descriptor;
+    return { reference: this.name, mediaType, digest, previous, children: children.length, copied };
+  }
+
+  async #readBack(want: Digest): Promise<void> {
+    const { target, signal, onEvent } = this.options;
+    try {
+      const held = await this.#registry.resolve(target, { signal });
+      if (held.digest !== want) throw this.#touched(held.digest, want);
+    } catch (error) {
+      if (!isRefusedReading(error)) throw error;
+      onEvent?.({
+        event: 'warning',
+        message: `accepted, and not shown by the registry: ${messageOf(error)}`,
+      });
+    }
+  }
+
+  async #copy(children: readonly IndexChild[]): Promise<number> {
+    const { target, onEvent, signal } = this.options;
+    const home = formatRepository(target);
+    const publisher = new Publisher(this.#registry, this.#registry, {
+      concurrency: 8,
+      onExistingTag: 'overwrite',
+      originalIndex: 'auto',
+      warn: (message) => onEvent?.({ event: 'warning', message }),
+      lenient: true,
+      onEvent,
+      signal,
+    });
+    let copied = 0;
+    for (const child of children) {
+      const { digest } = child.descriptor;
+      const from = this.#sources.homeOf(child);
+      if (from === undefined || formatRepository(from) === home || this.#held.has(digest)) continue;
+      const reference = { registry: from.registry, repository: from.repository, digest };
+      const name = { registry: target.registry, repository: target.repository, digest };
+      await publisher.publish({ reference, root: child.descriptor }, name);
+      copied++;
+    }
+    return copied;
+  }
+
+  /** Registries can't compare and swap: this finds nearly all changes by others between reading and writing. */
+  async #checkUntouched(): Promise<void> {
+    const now = await this.#current();
+    if (now !== this.#previous) throw this.#touched(now, this.#previous);
+  }
+
+  #touched(got: Digest | undefined, want: Digest | undefined): AirliftError {
+    return new AirliftError(
+      'conflict',
+      `write index ${this.name}: something else changed the tag meanwhile; got ${got ?? 'nothing'}, want ${want ?? 'nothing'}`,
+      { hint: 'run it again' },
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.#registry.close();
+  }
+}

@@ -1,0 +1,126 @@
+import type { Readable } from 'node:stream';
+import type { Archive } from '../archive/read/archive.js';
+import { familiarName } from '../archive/read/image-names.js';
+import { AirliftError, checkInterrupted } from '../errors.js';
+import type { Part } from './merge-group.js';
+import { mergeImage, type MergedChild } from './merge-image.js';
+import { partsByName, type MergeNamesOptions } from './merge-names.js';
+import { subjectOfTag } from '../oci/companion-tag.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import { formatPlatform } from '../oci/platform.js';
+import { readContent } from '../oci/read.js';
+import { readableOf } from '../oci/readable.js';
+import { formatReference, type Reference, type Repository } from '../oci/reference.js';
+import type { FetchOptions, Image, Source } from '../oci/source.js';
+
+export interface MergeOptions extends MergeNamesOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** One image out of all archives. `original` is the publisher's index where `root` is what is there of it. */
+export interface MergedImage extends Image {
+  /** The images to run below the root, by what they are published as. */
+  readonly children: readonly MergedChild[];
+  /** Foreign layers that no archive holds. */
+  readonly absent: readonly Digest[];
+  /** The archives that hold some of it. */
+  readonly files: readonly string[];
+  /** Of cosign's signatures, attestations and SBOMs: the image that they belong to. */
+  readonly companionOf: Digest | undefined;
+}
+
+/** All images of all archives, and where their content comes from. */
+export interface Merged {
+  readonly images: readonly MergedImage[];
+  /** Gives all that the images name, the indexes made here included. It lives as long as the archives are open. */
+  readonly source: Source;
+}
+
+/** Where the content of merged images comes from: the archives, and the indexes made here. */
+class MergedSource implements Source {
+  readonly made = new Map<Digest, Buffer>();
+  readonly roots = new Map<string, Descriptor>();
+
+  constructor(private readonly archives: readonly Archive[]) {}
+
+  resolve(reference: Reference): Promise<Descriptor> {
+    const root = this.roots.get(formatReference(reference));
+    if (root !== undefined) return Promise.resolve(root);
+    return Promise.reject(
+      new AirliftError('not-found', `resolve ${formatReference(reference)}: not in the archives`),
+    );
+  }
+
+  async fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
+    const made = this.made.get(descriptor.digest);
+    if (made !== undefined) return readableOf(made, options.offset);
+    for (const archive of this.archives)
+      if (await archive.holds(descriptor)) return archive.fetch(repository, descriptor, options);
+    const files = this.archives.map(({ file }) => file).join(', ');
+    throw new AirliftError('not-found', `read ${descriptor.digest}: not in ${files}`);
+  }
+
+  async *referrers(repository: Repository, digest: Digest): AsyncGenerator<Descriptor> {
+    const given = new Set<Digest>();
+    for (const archive of this.archives) {
+      for await (const referrer of archive.referrers(repository, digest)) {
+        if (given.has(referrer.digest)) continue;
+        given.add(referrer.digest);
+        yield referrer;
+      }
+    }
+  }
+}
+
+/** Says what contradicts the platforms of an image, once for each archive. */
+function report(
+  name: string,
+  children: readonly MergedChild[],
+  said: Set<string>,
+  options: MergeOptions,
+): void {
+  for (const { contradiction, descriptor, file, platform } of children) {
+    if (contradiction === undefined) continue;
+    const what = `${familiarName(name)} in ${file}: ${contradiction}`;
+    if (options.strictPlatforms === true) {
+      throw new AirliftError('conflict', `merge ${what}`, {
+        hint: `say what it is with --arch ${file}=${formatPlatform(platform)}, or leave out --strict-platforms`,
+      });
+    }
+    const key = `${file} ${descriptor.digest}`;
+    if (!said.has(key)) options.warn?.(`${what}; published as ${formatPlatform(platform)}`);
+    said.add(key);
+  }
+}
+
+/**
+ * Merges archives by the names of their images: an image that several archives hold for different platforms becomes one index.
+ * The archives stay open for as long as the source is used.
+ * @throws AirliftError as `partsByName`; `conflict` where two archives hold different
+ *   images for one platform, or, with `strictPlatforms`, where one contradicts itself; what the archives throw
+ */
+export async function mergeArchives(
+  archives: readonly Archive[],
+  options: MergeOptions = {},
+): Promise<Merged> {
+  const { signal } = options;
+  const byName = await partsByName(archives, options);
+  const source = new MergedSource(archives);
+  const images: MergedImage[] = [];
+  const said = new Set<string>();
+  for (const [name, { reference, parts }] of byName) {
+    checkInterrupted(signal, 'merge archives');
+    const readRoot = ({ archive, image }: Part): Promise<Buffer> =>
+      readContent(archive, reference, image.root, { signal });
+    const { root, original, children, made } = await mergeImage(familiarName(name), parts, readRoot);
+    report(name, children, said, options);
+    if (made !== undefined) source.made.set(root.digest, made);
+    source.roots.set(name, root);
+    const files = [...new Set(parts.map(({ archive }) => archive.file))];
+    const absent = parts.flatMap(({ image }) => image.children.flatMap((child) => child.absent));
+    const companionOf = subjectOfTag(reference.tag);
+    images.push({ reference, root, original, children, absent, files, companionOf });
+  }
+  return { images, source };
+}

@@ -1,0 +1,229 @@
+import { AirliftError } from '../errors.js';
+import {
+  duplicates,
+  groupsOf,
+  isDropped,
+  isKept,
+  type Group,
+  type Held,
+  type Part,
+  type ReadRoot,
+} from './merge-group.js';
+import { IndexDraft, type ComposedIndex } from '../oci/compose.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import { digestOf, type Digest } from '../oci/digest.js';
+import { filterIndex } from '../oci/filter.js';
+import {
+  childOf,
+  childOfEntry,
+  inPlatformOrder,
+  withGoNames,
+  type ExistingIndex,
+  type IndexChild,
+  type Json,
+} from '../oci/index-child.js';
+import { attestationSubject, parseJsonObject, parseManifest } from '../oci/manifest.js';
+import { mergeIndexes } from '../oci/merge-indexes.js';
+import { formatPlatform, samePlatform, type Platform } from '../oci/platform.js';
+import { parseDescriptor } from '../oci/descriptor.js';
+
+/** An image to run, below what the parts of an image became. */
+export interface MergedChild {
+  readonly descriptor: Descriptor;
+  /** What it is published as. */
+  readonly platform: Platform;
+  /** The archive it comes from. */
+  readonly file: string;
+  /** What contradicts, for a warning: `config says linux/amd64, executables are arm`. */
+  readonly contradiction: string | undefined;
+}
+
+/** What the parts of an image became. */
+export interface MergedRoot {
+  readonly root: Descriptor;
+  /** The publisher's index, where `root` stands for it because not all of its children are there. */
+  readonly original: Descriptor | undefined;
+  readonly children: readonly MergedChild[];
+  /** The bytes of the root, where it was made here. */
+  readonly made: Buffer | undefined;
+}
+
+/** The entry of a manifest in an index made here. */
+function indexChild({ child, from }: Held): IndexChild {
+  const { descriptor, entry, platform } = child;
+  if (entry === undefined) return childOf(descriptor, from, platform?.fields);
+  if (platform === undefined || platform.agreesWithEntry) return childOfEntry(entry, from);
+  return childOfEntry({ ...entry, platform: platform.fields }, from);
+}
+
+/** The index without the children that are not there, and with platforms put right. */
+function edited(group: Group, bytes: Buffer, dropped: ReadonlySet<Digest>): ExistingIndex {
+  const stays = (digest: string): Held | undefined => {
+    const held = group.held.get(digest as Digest);
+    if (held === undefined || isDropped(held, dropped)) return undefined;
+    const subject = held.child.descriptor.annotations?.[attestationSubject];
+    return subject === undefined || group.held.has(subject as Digest) ? held : undefined;
+  };
+  const { file } = group.first.archive;
+  const filtered = filterIndex(bytes, group.root, (digest) => stays(digest)?.child.descriptor);
+  const json = parseJsonObject(filtered.bytes, `index ${group.root.digest}`);
+  let isRight = true;
+  const manifests = (json['manifests'] as Json[]).map((entry) => {
+    const { digest, platform } = parseDescriptor(entry, `index ${group.root.digest}`);
+    const child = stays(digest)?.child;
+    const stated = child?.descriptor.platform;
+    if (child?.platform === undefined || child.platform.agreesWithEntry) return entry;
+    if (platform === undefined || stated === undefined || !samePlatform(stated, platform)) return entry;
+    isRight = false;
+    return withGoNames({ ...entry, platform: child.platform.fields });
+  });
+  if (isRight) return { ...filtered, from: file };
+  const corrected = Buffer.from(JSON.stringify({ ...json, manifests }));
+  const descriptor = { ...filtered.descriptor, digest: digestOf(corrected), size: corrected.byteLength };
+  return { descriptor, bytes: corrected, from: file };
+}
+
+/** A new index of manifests that no single index names, with the fields that the index above them had. */
+function flattened(held: readonly Held[], fields: Group | undefined): ComposedIndex {
+  const draft = IndexDraft.create();
+  for (const child of inPlatformOrder(held.map(indexChild))) draft.add(child);
+  if (fields?.bytes !== undefined) {
+    const { annotations, artifactType, subject } = parseManifest(
+      fields.bytes,
+      fields.root.mediaType,
+      fields.root.digest,
+    );
+    draft.setFields({ annotations, artifactType, subject });
+  }
+  return draft.finish();
+}
+
+/** One root out of every part: it stays as it is where all of it is there and nothing contradicts what it says itself. */
+function fromOne(group: Group): ComposedIndex | undefined {
+  const { bytes, held } = group;
+  if (bytes === undefined) {
+    const [only] = held.values();
+    const finding = only?.child.platform;
+    return only === undefined || finding === undefined || finding.agreesWithConfig
+      ? undefined
+      : flattened([only], undefined);
+  }
+  if (isKept(group)) return undefined;
+  return group.first.image.isNested ? flattened([...held.values()], group) : edited(group, bytes, new Set());
+}
+
+/** Several roots: what they hold is put into one index. */
+function fromSeveral(groups: readonly Group[], dropped: ReadonlySet<Digest>): ComposedIndex {
+  const indexes: ExistingIndex[] = [];
+  const images: IndexChild[] = [];
+  for (const group of groups) {
+    const { bytes, root, first } = group;
+    const kept = [...group.held.values()].filter((held) => !isDropped(held, dropped));
+    if (kept.length === 0) continue;
+    if (bytes === undefined || first.image.isNested) images.push(...kept.map(indexChild));
+    else
+      indexes.push(
+        isKept(group) && kept.length === group.held.size
+          ? { descriptor: root, bytes, from: first.archive.file }
+          : edited(group, bytes, dropped),
+      );
+  }
+  return mergeIndexes({ indexes, images });
+}
+
+/** An artifact, such as a signature or a chart, becomes no child of an index: its name has room for one content only. */
+function artifactConflict(name: string, artifact: Held, groups: readonly Group[]): AirliftError {
+  const found = groups.map(({ root, first }) => `${root.digest} of ${first.archive.file}`);
+  const isOneFile = new Set(groups.map(({ first }) => first.archive.file)).size === 1;
+  return new AirliftError(
+    'conflict',
+    `merge ${name}: ${artifact.child.descriptor.digest} is no image to run, so nothing else can have its name; got ${found.join(' and ')}, want one of them`,
+    {
+      hint: isOneFile
+        ? `get ${artifact.file} again with a name of its own for each`
+        : `leave one of the files out, or import ${artifact.file} by itself with --rename`,
+    },
+  );
+}
+
+/** @throws AirliftError `conflict` where two archives hold different images for one platform, `input` where one says none */
+function refuseConflicts(name: string, groups: readonly Group[], dropped: ReadonlySet<Digest>): void {
+  const places = new Map<string, Held>();
+  for (const group of groups) {
+    for (const held of group.held.values()) {
+      if (isDropped(held, dropped)) continue;
+      const { platform, descriptor, entry, isRunnable } = held.child;
+      if (entry === undefined && !isRunnable) throw artifactConflict(name, held, groups);
+      if (platform === undefined && entry === undefined) {
+        throw new AirliftError('input', `merge ${name}: what ${held.from} holds says no platform`, {
+          hint: `say one with --arch ${held.file}=linux/arm64, or leave it out`,
+        });
+      }
+      const { place } = indexChild(held);
+      const other = place === undefined ? undefined : places.get(place);
+      if (
+        other !== undefined &&
+        other.group !== held.group &&
+        other.child.descriptor.digest !== descriptor.digest
+      ) {
+        throw new AirliftError(
+          'conflict',
+          `merge ${name}: two different images for ${platform === undefined ? 'one platform' : formatPlatform(platform.platform)}; ` +
+            `got ${other.child.descriptor.digest} of ${other.from} and ${descriptor.digest} of ${held.from}`,
+          {
+            hint:
+              other.file === held.file
+                ? `${held.file} holds several images under one name: save each with a name of its own, as docker save NAME:TAG does`
+                : 'leave one of the archives out, or say what each is for with --arch FILE=PLATFORM',
+          },
+        );
+      }
+      if (place !== undefined) places.set(place, held);
+    }
+  }
+}
+
+function mergedChildren(
+  groups: readonly Group[],
+  dropped: ReadonlySet<Digest>,
+  isMade: boolean,
+): MergedChild[] {
+  const children = new Map<Digest, MergedChild>();
+  for (const group of groups) {
+    for (const held of group.held.values()) {
+      const { descriptor, platform: finding } = held.child;
+      if (finding === undefined || isDropped(held, dropped) || children.has(descriptor.digest)) continue;
+      const platform = isMade ? finding.platform : (descriptor.platform ?? finding.platform);
+      const { contradiction } = finding;
+      children.set(descriptor.digest, { descriptor, platform, file: held.file, contradiction });
+    }
+  }
+  return [...children.values()];
+}
+
+/**
+ * Makes one image of what several archives hold under one name. Where all have the same root and nothing below it is missing, the
+ * root stays what it is, byte for byte; an index of which a part is missing is filtered; different roots become one index.
+ * @param name names the image, for messages
+ * @throws AirliftError `conflict` where two archives hold different images for one platform, `input` where the platform of one
+ *   can't be known
+ */
+export async function mergeImage(
+  name: string,
+  parts: readonly Part[],
+  readRoot: ReadRoot,
+): Promise<MergedRoot> {
+  const groups = await groupsOf(parts, readRoot);
+  const [first, ...others] = groups as [Group, ...Group[]];
+  const dropped = duplicates(groups);
+  if (others.length > 0) refuseConflicts(name, groups, dropped);
+  const index = others.length === 0 ? fromOne(first) : fromSeveral(groups, dropped);
+  const isMade = index !== undefined && groups.every(({ root }) => root.digest !== index.descriptor.digest);
+  const isFiltered = others.length === 0 && !first.isComplete;
+  return {
+    root: index?.descriptor ?? first.root,
+    original: isFiltered ? first.root : undefined,
+    children: mergedChildren(groups, dropped, isMade),
+    made: isMade ? index.bytes : undefined,
+  };
+}

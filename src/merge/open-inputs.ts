@@ -1,0 +1,219 @@
+import { stat } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import type { Archive } from '../archive/read/archive.js';
+import type { Compression } from '../archive/compression/compression.js';
+import { openLayerMemory } from '../archive/read/layer-memory.js';
+import type { ManifestFormat } from '../archive/read/layer-store.js';
+import { NameRules } from '../archive/read/name-rules.js';
+import { openArchive } from '../archive/read/open.js';
+import { openChecked, orDamage } from '../bundle/verify/check-front.js';
+import { BundleFile } from '../bundle/format/file.js';
+import { looksLikeBundle } from '../bundle/format/head.js';
+import type { BundleReader } from '../bundle/reader.js';
+import { AirliftError, isAirliftError } from '../errors.js';
+import { mergeArchives } from './merge-archives.js';
+import { openPiped, type Piped } from './piped-bundle.js';
+import type { Digest } from '../oci/digest.js';
+import type { Platform } from '../oci/platform.js';
+import type { Image, Source } from '../oci/source.js';
+import type { OnEvent } from '../progress.js';
+
+/** How archives are read that are no bundles. */
+export interface ArchiveOptions {
+  /** What the images of an archive run on, by the archive's path: `--arch FILE=PLATFORM`. */
+  readonly platforms?: ReadonlyMap<string, Platform> | undefined;
+  /** What images are called that have no name in their archive. */
+  readonly name?: string | undefined;
+  /** Rules that take the architecture out of names, `*:{tag}-{arch}=*:{tag}`: what gets one name by them is merged. */
+  readonly mergeNames?: readonly string[] | undefined;
+  /** Archives that contradict themselves about a platform are an error, not a warning. */
+  readonly strictPlatforms?: boolean | undefined;
+  /** What uncompressed layers are compressed with; gzip unless told. */
+  readonly layerCompression?: Compression | undefined;
+  /** The manifests made for images that come without one; OCI's unless told. */
+  readonly manifestFormat?: ManifestFormat | undefined;
+  /** Where archives are unpacked to; the system's temporary directory unless told. */
+  readonly tmpDir?: string | undefined;
+  /** A file that remembers what layers became when they were compressed. */
+  readonly layerMemory?: string | undefined;
+  /** What is read where a path is `-`. */
+  readonly stdin?: Readable | undefined;
+}
+
+/** An image that a bundle or an archive would hold. */
+export interface HeldImage {
+  readonly image: string;
+  readonly digest: Digest;
+}
+
+export interface InputOptions {
+  /** Paths of bundles, archives and OCI layouts; `-` is standard input. */
+  readonly inputs: readonly string[];
+  readonly archives?: ArchiveOptions | undefined;
+  readonly onEvent?: OnEvent | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The images of all inputs, and where their content comes from. */
+export interface Inputs {
+  readonly source: Source;
+  readonly images: Iterable<Image>;
+  readonly count: number;
+  /** Configs and layers, each once, where that is known before all images are read. */
+  readonly content?: { readonly blobs: number; readonly bytes: number } | undefined;
+  /** Whether the content of a foreign layer is there. */
+  hasForeign(digest: Digest): boolean;
+  /** The error to tell instead of one that damage of the input is behind. */
+  explain?(error: unknown): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+async function isBundle(path: string): Promise<boolean> {
+  if (path === '-') return false;
+  try {
+    const file = await BundleFile.open(path, 'r');
+    return await looksLikeBundle(file).finally(() => file.close());
+  } catch (error) {
+    // What can't be read as a bundle is looked at as an archive, which says what is wrong with it.
+    if (isAirliftError(error, 'io')) return false;
+    throw error;
+  }
+}
+
+/** A bundle among archives: its signatures and other referrers are found by its catalog. */
+function bundleAsArchive(reader: BundleReader, archive: Archive): Archive {
+  return {
+    shape: archive.shape,
+    file: archive.file,
+    images: () => archive.images(),
+    holds: (descriptor) => archive.holds(descriptor),
+    resolve: (reference, options) => archive.resolve(reference, options),
+    fetch: (repository, descriptor, options) => archive.fetch(repository, descriptor, options),
+    referrers: (repository, digest) => reader.referrers(repository, digest),
+    close: async () => {
+      await reader.close().finally(() => archive.close());
+    },
+  };
+}
+
+/** The error where inputs are whole, and hold nothing to import or save. */
+async function nothingIn(inputs: readonly string[]): Promise<AirliftError> {
+  const [first = '', ...others] = inputs;
+  const isFile = await stat(first).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+  const hint = isFile && others.length === 0 ? `tar -tvf ${first} lists what is in it` : undefined;
+  return new AirliftError(
+    'input',
+    `read ${inputs.join(', ')}: no image in ${others.length > 0 ? 'them' : 'it'}`,
+    { hint },
+  );
+}
+
+async function openBundle(opening: Promise<BundleReader>): Promise<Inputs> {
+  const reader = await opening;
+  try {
+    if (reader.counts().images === 0) throw await nothingIn([reader.path]);
+    return inputsOfBundle(reader);
+  } catch (error) {
+    await reader.close();
+    throw error;
+  }
+}
+
+function inputsOfBundle(reader: BundleReader): Inputs {
+  return {
+    source: reader,
+    images: { [Symbol.iterator]: () => reader.images()[Symbol.iterator]() },
+    count: reader.counts().images,
+    content: reader.catalog.content(),
+    hasForeign: (digest) => reader.position(digest) !== undefined,
+    explain: (error) => orDamage(reader, error),
+    close: () => reader.close(),
+  };
+}
+
+async function closeAll(archives: readonly Archive[]): Promise<void> {
+  await Promise.all(archives.map((archive) => archive.close()));
+}
+
+async function openAll(
+  options: InputOptions,
+  nameRules: NameRules | undefined,
+  piped: Piped | undefined,
+): Promise<Archive[]> {
+  const { inputs, archives = {}, onEvent, signal } = options;
+  const { platforms, layerMemory, ...reading } = archives;
+  const warn = (message: string): void => onEvent?.({ event: 'warning', message });
+  const memory = layerMemory === undefined ? undefined : await openLayerMemory(layerMemory, warn);
+  const open: Archive[] = [];
+  try {
+    for (const path of inputs) {
+      onEvent?.({ event: 'reading', file: path });
+      const platform = platforms?.get(path);
+      const known = { platform, nameRules, layerMemory: memory };
+      // A bundle that is damaged says so before it is read as an archive.
+      const reader =
+        path === '-' ? piped?.bundle : (await isBundle(path)) ? await openChecked(path, signal) : undefined;
+      try {
+        const archive = await openArchive(path, { ...reading, ...known, stdin: piped?.stream, warn, signal });
+        open.push(reader === undefined ? archive : bundleAsArchive(reader, archive));
+      } catch (error) {
+        await reader?.close();
+        throw error;
+      }
+    }
+    return open;
+  } catch (error) {
+    await closeAll(open);
+    throw error;
+  }
+}
+
+/**
+ * Opens what images are imported from: one bundle, or any number of archives, merged by the names of their images.
+ * @throws AirliftError what opening and merging throw; `usage` where no input is named, `input` where none holds an image
+ */
+export async function openInputs(options: InputOptions): Promise<Inputs> {
+  const [first, ...others] = options.inputs;
+  if (first === undefined) throw new AirliftError('usage', 'import: no bundle or archive is named');
+  const { archives = {}, onEvent, signal } = options;
+  const { mergeNames = [] } = archives;
+  const nameRules = mergeNames.length === 0 ? undefined : new NameRules(mergeNames);
+  const { stdin, tmpDir } = archives;
+  const piped =
+    stdin !== undefined && options.inputs.includes('-')
+      ? await openPiped(stdin, { tmpDir, signal })
+      : undefined;
+  if (others.length === 0 && nameRules === undefined) {
+    if (piped?.bundle !== undefined) {
+      piped.stream.destroy();
+      return openBundle(Promise.resolve(piped.bundle));
+    }
+    if (await isBundle(first)) return openBundle(openChecked(first, signal));
+  }
+  const open = await openAll(options, nameRules, piped);
+  try {
+    const { images, source } = await mergeArchives(open, {
+      name: archives.name,
+      nameRules,
+      onMerged: onEvent,
+      strictPlatforms: archives.strictPlatforms,
+      warn: (message) => onEvent?.({ event: 'warning', message }),
+      signal,
+    });
+    if (images.length === 0) throw await nothingIn(options.inputs);
+    const absent = new Set(images.flatMap((image) => image.absent));
+    return {
+      source,
+      images,
+      count: images.length,
+      hasForeign: (digest) => !absent.has(digest),
+      close: () => closeAll(open),
+    };
+  } catch (error) {
+    await closeAll(open);
+    throw error;
+  }
+}

@@ -1,0 +1,66 @@
+import { randomBytes } from 'node:crypto';
+import { open, readFile, realpath, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { isHidden, makeDirectory } from '../../io/directories.js';
+import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
+import { isObject } from '../../oci/descriptor.js';
+import { parseJson } from '../../oci/json.js';
+
+/** The content of docker's `config.json` or containers' `auth.json` (containers-auth.json(5)). */
+export type AuthFileContent = Record<string, unknown>;
+
+const otherFile = 'name another file with --authfile';
+
+/**
+ * Reads an auth file.
+ * @returns undefined where there is none
+ * @throws AirliftError `io` where it can't be read, `input` where it is not a JSON object
+ */
+export async function readAuthFile(path: string): Promise<AuthFileContent | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    const code = systemCodeOf(cause);
+    if (code === 'ENOENT' || code === 'ENOTDIR' || (await isHidden(path))) return undefined;
+    throw new AirliftError('io', `read auth file ${path}: ${messageOf(cause)}`, { cause, hint: otherFile });
+  }
+  if (text.trim() === '') return undefined;
+  try {
+    const json = parseJson(text, path);
+    if (isObject(json)) return json;
+  } catch {
+    // Said below. The parser's own message would quote the file.
+  }
+  throw new AirliftError('input', `parse auth file ${path}: not a JSON object`);
+}
+
+/**
+ * Writes an auth file in one step, readable by its owner alone. Where the path is a link, the file it leads to is replaced.
+ * @throws AirliftError `io`
+ */
+export async function writeAuthFile(path: string, content: AuthFileContent): Promise<void> {
+  try {
+    await makeDirectory(dirname(path), 0o700);
+    const target = await realpath(path).catch(() => path);
+    const temporary = `${target}.${randomBytes(6).toString('hex')}.tmp`;
+    try {
+      const file = await open(temporary, 'wx', 0o600);
+      try {
+        await file.writeFile(`${JSON.stringify(content, undefined, '\t')}\n`);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(temporary, target);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+  } catch (cause) {
+    throw new AirliftError('io', `write auth file ${path}: ${messageOf(cause)}`, {
+      cause,
+      hint: otherFile,
+    });
+  }
+}

@@ -1,0 +1,148 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parse } from 'smol-toml';
+import { isHidden } from '../../io/directories.js';
+import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../../errors.js';
+import { isObject } from '../../oci/descriptor.js';
+import { splitLocation } from './mirror-rules.js';
+import type { Mirror, MirrorRule } from './options.js';
+
+const maxSize = 1024 * 1024;
+
+function fail(path: string, happened: string): never {
+  throw new AirliftError('input', `parse ${path}: ${happened}`);
+}
+
+function textOf(table: Record<string, unknown>, name: string, path: string): string | undefined {
+  const value = table[name];
+  if (value === undefined) return undefined;
+  return typeof value === 'string' ? value.replace(/\/+$/, '') : fail(path, `${name} is not a string`);
+}
+
+function flagOf(table: Record<string, unknown>, name: string, path: string): boolean {
+  const value = table[name] ?? false;
+  return typeof value === 'boolean' ? value : fail(path, `${name} is not true or false`);
+}
+
+function tablesOf(value: unknown, name: string, path: string): Record<string, unknown>[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) fail(path, `${name} is not a list of tables`);
+  return value.map((item: unknown) =>
+    isObject(item) ? item : fail(path, `${name} is not a list of tables`),
+  );
+}
+
+function mirrorOf(table: Record<string, unknown>, digestsOnly: boolean, path: string): Mirror {
+  const location = textOf(table, 'location', path) ?? fail(path, 'a mirror has no location');
+  splitLocation(location, path);
+  const from = textOf(table, 'pull-from-mirror', path);
+  const serves = { all: 'all', 'digest-only': 'digests', 'tag-only': 'tags' } as const;
+  if (from !== undefined && !Object.hasOwn(serves, from))
+    fail(path, `pull-from-mirror is ${JSON.stringify(from)}, want all, digest-only or tag-only`);
+  return {
+    location,
+    insecure: flagOf(table, 'insecure', path),
+    serves: from === undefined ? (digestsOnly ? 'digests' : 'all') : serves[from as keyof typeof serves],
+  };
+}
+
+function ruleOf(table: Record<string, unknown>, path: string): MirrorRule {
+  const location = textOf(table, 'location', path);
+  const prefix = textOf(table, 'prefix', path) ?? location;
+  if (prefix === undefined || prefix === '') return fail(path, 'a registry has neither prefix nor location');
+  if (location !== undefined && location !== '') splitLocation(location, path);
+  splitLocation(prefix.replace(/^\*\./, ''), path);
+  const digestsOnly = flagOf(table, 'mirror-by-digest-only', path);
+  return {
+    prefix,
+    location: location === '' || location === prefix ? undefined : location,
+    insecure: flagOf(table, 'insecure', path),
+    blocked: flagOf(table, 'blocked', path),
+    mirrors: tablesOf(table['mirror'], 'registry.mirror', path).map((mirror) =>
+      mirrorOf(mirror, digestsOnly, path),
+    ),
+    origin: path,
+  };
+}
+
+/**
+ * Reads the `[[registry]]` tables of a registries.conf (containers-registries.conf(5), version 2).
+ * @param path names the file, for messages
+ * @throws AirliftError `input` where it is malformed, `unsupported` for the withdrawn version 1
+ */
+export function parseRegistriesConf(text: string, path: string): MirrorRule[] {
+  let conf: Record<string, unknown>;
+  try {
+    conf = parse(text);
+  } catch (cause) {
+    throw new AirliftError('input', `parse ${path}: ${messageOf(cause).split('\n')[0]}`, { cause });
+  }
+  if (isObject(conf['registries'])) {
+    throw new AirliftError('unsupported', `parse ${path}: version 1 of registries.conf is not read`, {
+      hint: 'write [[registry]] tables instead (containers-registries.conf(5))',
+    });
+  }
+  return tablesOf(conf['registry'], 'registry', path).map((table) => ruleOf(table, path));
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    const text = await readFile(path, 'utf8');
+    if (text.length > maxSize) throw new AirliftError('input', `read ${path}: larger than ${maxSize} bytes`);
+    return text;
+  } catch (cause) {
+    const code = systemCodeOf(cause);
+    if (code === 'ENOENT' || code === 'ENOTDIR' || (await isHidden(path))) return undefined;
+    if (cause instanceof AirliftError) throw cause;
+    throw new AirliftError('io', `read ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+async function dropIns(directory: string): Promise<string[]> {
+  try {
+    const names = await readdir(directory);
+    return names
+      .filter((name) => name.endsWith('.conf'))
+      .sort()
+      .map((name) => join(directory, name));
+  } catch (cause) {
+    const code = systemCodeOf(cause);
+    if (code === 'ENOENT' || code === 'ENOTDIR' || (await isHidden(directory))) return [];
+    throw new AirliftError('io', `read ${directory}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/**
+ * Reads registries.conf files as podman and skopeo do: the first of `files` that exists, then every `*.conf` of `directories` in
+ * order of name. A later table takes the place of an earlier one with the same prefix.
+ * @param warn called with each file that this user may not read; without it such a file is an error
+ * @throws AirliftError `input`, `io` or `unsupported`
+ */
+export async function readRegistriesConf(
+  files: readonly string[],
+  directories: readonly string[],
+  warn?: (message: string) => void,
+): Promise<MirrorRule[]> {
+  const rules = new Map<string, MirrorRule>();
+  /** Skips a file that this user may not read, with a warning; without `warn` that is an error. */
+  const ignored = <T>(instead: T) => {
+    return (error: unknown): T => {
+      if (warn === undefined || !isAirliftError(error, 'io')) throw error;
+      warn(`${error.message}; it is ignored`);
+      return instead;
+    };
+  };
+  const take = async (path: string): Promise<boolean> => {
+    const text = await readIfThere(path).catch(ignored(undefined));
+    if (text === undefined) return false;
+    for (const rule of parseRegistriesConf(text, path)) {
+      rules.delete(rule.prefix);
+      rules.set(rule.prefix, rule);
+    }
+    return true;
+  };
+  for (const path of files) if (await take(path)) break;
+  for (const directory of directories)
+    for (const path of await dropIns(directory).catch(ignored<string[]>([]))) await take(path);
+  return [...rules.values()];
+}

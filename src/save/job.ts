@@ -1,0 +1,109 @@
+import { AirliftError } from '../errors.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
+import type { OnEvent } from '../progress.js';
+import { runnableImages, type RunnableImage } from '../plan/runnable-images.js';
+import { SaveNames } from './names.js';
+import type { SaveSource, SourceImage } from './source.js';
+import { steadyContent } from '../transfer/resuming-stream.js';
+
+export interface SaveJobOptions {
+  /** The images to save; all unless told. */
+  readonly images?: readonly Reference[] | undefined;
+  /** New names: `OLD=NEW`, or a name alone where there is one image. */
+  readonly tags?: readonly string[] | undefined;
+  /** Whether what is written keeps digests in names, which is the default; where it does not, names are compared without them. */
+  readonly namesWithDigests?: boolean | undefined;
+  /** How often a broken stream is taken up again. */
+  readonly retries?: number | undefined;
+  readonly onEvent?: OnEvent | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What is saved: the chosen images of a source under their new names. */
+export class SaveJob {
+  readonly names: SaveNames;
+  /** How many images there are. */
+  readonly count: number;
+  readonly #wanted: ReadonlySet<string> | undefined;
+
+  /** @throws AirliftError `not-found` where an image is not in the source; `usage` or `conflict` where `tags` are wrong */
+  constructor(
+    private readonly from: SaveSource,
+    private readonly options: SaveJobOptions,
+  ) {
+    const { images, tags = [] } = options;
+    this.#wanted = images === undefined ? undefined : new Set(images.map(formatReference));
+    const missing = new Set(this.#wanted);
+    let count = 0;
+    for (const { reference } of this.images()) {
+      count++;
+      missing.delete(formatReference(reference));
+    }
+    for (const name of missing) throw new AirliftError('not-found', `save ${name}: not in the source`);
+    if (count === 0)
+      throw new AirliftError(
+        'input',
+        'save: no image in the source, only what belongs to images, such as signatures',
+      );
+    this.count = count;
+    this.names = new SaveNames(tags, count, options.namesWithDigests ?? true);
+    // Before anything is written: names that two images want, or that nothing has.
+    for (const { reference, root } of this.images()) this.names.take(reference, root.digest);
+    this.names.checkUsed();
+  }
+
+  /** The images to save. What belongs to others, such as signatures, is none of them. */
+  *images(): Generator<SourceImage> {
+    for (const image of this.from.images) {
+      if (image.companionOf !== undefined) continue;
+      if (this.#wanted === undefined || this.#wanted.has(formatReference(image.reference))) yield image;
+    }
+  }
+
+  get source(): SaveSource['source'] {
+    return this.from.source;
+  }
+
+  hasForeign(descriptor: Descriptor): boolean {
+    return this.from.hasForeign(descriptor.digest);
+  }
+
+  /** The images to run that an image is made of. */
+  async runnable({ reference, root, children = [] }: SourceImage): Promise<RunnableImage[]> {
+    const found = await runnableImages(this.source, reference, root);
+    return found.map((image) => ({
+      ...image,
+      platform:
+        children.find(({ descriptor }) => descriptor.digest === image.digest)?.platform ?? image.platform,
+    }));
+  }
+
+  /** The content of a blob, not verified yet, with progress told as it passes. */
+  async *content(repository: Repository, descriptor: Descriptor): AsyncGenerator<Buffer> {
+    const { retries = 5, onEvent, signal } = this.options;
+    const { digest, size } = descriptor;
+    const name = formatRepository(repository);
+    const onProgress = (bytes: number): void =>
+      onEvent?.({ event: 'blob', digest, size, bytes, repository: name });
+    onProgress(0);
+    yield* steadyContent(this.source, repository, descriptor, { retries, signal, onProgress });
+    onEvent?.({ event: 'blob-done', digest, size, how: 'downloaded' });
+  }
+
+  warn(message: string): void {
+    this.options.onEvent?.({ event: 'warning', message });
+  }
+
+  /** Tells that an image is saved, as the `position`th. */
+  done(name: Reference, root: Descriptor, position: number): void {
+    const image = formatReference(name);
+    const { digest } = root;
+    this.options.onEvent?.({ event: 'image-done', image, position, images: this.count, digest });
+  }
+
+  /** @throws AirliftError `interrupted` */
+  checkInterrupted(): void {
+    if (this.options.signal?.aborted === true) throw new AirliftError('interrupted', 'save: interrupted');
+  }
+}

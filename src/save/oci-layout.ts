@@ -1,0 +1,170 @@
+import type { EntryWriter } from '../archive/io/entry-writer.js';
+import { contentOf } from '../archive/io/entry-writer.js';
+import { OciLayoutWriter } from '../archive/write/oci-layout-writer.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import { dockerManifest, dockerManifestList, isForeignLayer, isImageConfig } from '../oci/media-types.js';
+import { matchPlatform, formatPlatform, type Platform } from '../oci/platform.js';
+import { readManifest } from '../oci/read.js';
+import { formatReference, type Reference } from '../oci/reference.js';
+import type { Image, Source } from '../oci/source.js';
+import type { BlobNode, ManifestNode } from '../plan/graph.js';
+import { Planner } from '../plan/planner.js';
+import type { RunnableImage } from '../plan/runnable-images.js';
+import type { SaveJob } from './job.js';
+import type { SourceImage } from './source.js';
+
+export interface SaveOciOptions {
+  /** Platforms to keep; all unless told. */
+  readonly platforms?: readonly Platform[] | undefined;
+  readonly skipMissingPlatforms?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+function byDigest(a: { descriptor: Descriptor }, b: { descriptor: Descriptor }): number {
+  return a.descriptor.digest < b.descriptor.digest ? -1 : 1;
+}
+
+/** A source with one image, which is not looked up again: what a tag points at may have changed meanwhile. */
+class KnownRoot implements Source {
+  root: Descriptor | undefined;
+
+  constructor(private readonly source: Source) {}
+
+  resolve(reference: Reference): Promise<Descriptor> {
+    return this.root === undefined ? this.source.resolve(reference) : Promise.resolve(this.root);
+  }
+
+  fetch(...call: Parameters<Source['fetch']>): ReturnType<Source['fetch']> {
+    return this.source.fetch(...call);
+  }
+
+  referrers(...call: Parameters<Source['referrers']>): AsyncIterable<Descriptor> {
+    return this.source.referrers(...call);
+  }
+}
+
+/** Adds a config or layer, but no foreign layer that the source has not. */
+async function addBlob(
+  job: SaveJob,
+  writer: OciLayoutWriter,
+  reference: Reference,
+  descriptor: Descriptor,
+): Promise<void> {
+  if (isForeignLayer(descriptor.mediaType) && !job.hasForeign(descriptor)) return;
+  if (!writer.has(descriptor.digest)) await writer.addBlob(descriptor, job.content(reference, descriptor));
+}
+
+/**
+ * Writes images as an OCI image layout: indexes with all chosen platforms, byte for byte where all are chosen.
+ * @returns how many images were written
+ */
+export async function saveOciLayout(
+  job: SaveJob,
+  to: EntryWriter,
+  { platforms, skipMissingPlatforms, signal }: SaveOciOptions,
+): Promise<number> {
+  const writer = await OciLayoutWriter.begin(to);
+  let blobs: BlobNode[] = [];
+  let manifests: ManifestNode[] = [];
+  const sink = {
+    has: (digest: Digest) => writer.has(digest) || blobs.some((node) => node.descriptor.digest === digest),
+    blob: (node: BlobNode) => void blobs.push(node),
+    manifest: (node: ManifestNode) => void manifests.push(node),
+  };
+  const warn = (text: string): void => job.warn(text);
+  const source = new KnownRoot(job.source);
+  const planner = new Planner(source, sink, { platforms, skipMissingPlatforms, warn, signal });
+  const planned = async ({ reference, root }: SourceImage): Promise<Image> => {
+    source.root = root;
+    const whole: Image = { reference, root };
+    if (platforms === undefined) await planner.planImage(whole);
+    return platforms === undefined ? whole : ((await planner.plan({ reference }))[0] ?? whole);
+  };
+  let written = 0;
+  const dockers: string[] = [];
+  for (const image of job.images()) {
+    job.checkInterrupted();
+    const { root } = await planned(image);
+    // Planning asks for several manifests at a time: in the order of their digests, the same image gives the same bytes.
+    for (const { descriptor, bytes, isOriginal } of manifests.sort(byDigest))
+      if (isOriginal !== true) await writer.addBlob(descriptor, contentOf(bytes));
+    for (const { descriptor } of blobs.sort(byDigest))
+      await addBlob(job, writer, image.reference, descriptor);
+    blobs = [];
+    manifests = [];
+    const name = job.names.nameOf(image.reference);
+    writer.addImage(name, root);
+    if (dockerTypes.has(root.mediaType)) dockers.push(formatReference(name));
+    job.done(name, root, ++written);
+  }
+  await writer.end();
+  warnOfDockerTypes(job, dockers, written);
+  return written;
+}
+
+/** What skopeo 1.9 and podman 4.3 skip in `index.json` when they look for a name; skopeo 1.22 finds it. */
+const dockerTypes: ReadonlySet<string> = new Set([dockerManifest, dockerManifestList]);
+const maxNamesShown = 10;
+
+function warnOfDockerTypes(job: SaveJob, names: readonly string[], images: number): void {
+  if (names.length === 0) return;
+  const more = names.length > maxNamesShown ? ` and ${names.length - maxNamesShown} more` : '';
+  const list = `${names.slice(0, maxNamesShown).join(', ')}${more}`;
+  job.warn(
+    images === 1
+      ? `${list}: older skopeo and podman do not find an image of Docker's media type by its name; leave the name out: oci-archive:FILE or oci:DIRECTORY`
+      : `${list}: older skopeo and podman do not find images of Docker's media types among others; save each alone with --image, or with --format docker-archive`,
+  );
+}
+
+/**
+ * Writes the images for one platform, each under its name without an index above it: what containerd imports on a node.
+ * @returns how many images were written; 0 where none is for the platform
+ */
+export async function saveForNode(
+  job: SaveJob,
+  to: EntryWriter,
+  platform: Platform,
+  lacking: (image: SourceImage, images: readonly RunnableImage[]) => void,
+): Promise<number> {
+  const writer = await OciLayoutWriter.begin(to);
+  let written = 0;
+  for (const image of job.images()) {
+    job.checkInterrupted();
+    const { reference } = image;
+    const images = await job.runnable(image);
+    const [found] = matchPlatform(platform, images);
+    if (found === undefined) {
+      lacking(image, images);
+      continue;
+    }
+    const { manifest, bytes } = await readManifest(job.source, reference, found);
+    const named = job.names.nameOf(reference);
+    const name = { ...named, digest: undefined };
+    if (name.tag === undefined) {
+      job.warn(
+        `${formatReference(named)} left out of ${formatPlatform(platform)}: nodes take names with tags only; give it one with --tag OLD=NEW`,
+      );
+      continue;
+    }
+    await writer.addBlob(found, contentOf(bytes));
+    if (manifest.kind === 'manifest') {
+      const { config, layers } = manifest;
+      if (config !== undefined) await addBlob(job, writer, reference, config);
+      for (const layer of layers) await addBlob(job, writer, reference, layer);
+      // RKE2 looks for its runtime image in manifest.json alone; containerd goes by index.json.
+      if (config !== undefined && isImageConfig(config.mediaType))
+        writer.addSaved(
+          name,
+          config.digest,
+          layers.map(({ digest }) => digest),
+        );
+    }
+    const { mediaType, digest, size } = found;
+    writer.addImage(name, { mediaType, digest, size, platform: found.platform });
+    job.done(name, found, ++written);
+  }
+  await writer.end();
+  return written;
+}

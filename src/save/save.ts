@@ -1,0 +1,238 @@
+import { stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { Writable } from 'node:stream';
+import type { HeldImage } from '../merge/open-inputs.js';
+import { encoderOf } from '../archive/compression/compress.js';
+import type { Compression } from '../archive/compression/compression.js';
+import { DirectoryWriter } from '../archive/write/directory-writer.js';
+import type { EntryWriter } from '../archive/io/entry-writer.js';
+import { TarWriter } from '../archive/write/tar-writer.js';
+import { refuseDirectory } from '../bundle/write/output-name.js';
+import { makeDirectory as makePath } from '../io/directories.js';
+import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { formatPlatform, type Platform } from '../oci/platform.js';
+import { formatReference } from '../oci/reference.js';
+import { saveDockerArchive } from './docker-archive.js';
+import { SaveJob, type SaveJobOptions } from './job.js';
+import { checkEach, checkPlatforms, nodePlatforms, platformsByName } from './node-files.js';
+import { saveForNode, saveOciLayout } from './oci-layout.js';
+import { openSaveSource, type SaveFrom, type SaveSource } from './source.js';
+
+export type SaveFormat = 'docker-archive' | 'oci-archive' | 'oci-layout' | 'k3s';
+
+export interface SaveOptions extends SaveJobOptions {
+  readonly from: SaveFrom;
+  readonly format: SaveFormat;
+  /**
+   * The file, or with `oci-layout` the directory, to write; `-` is `stdout`. With `k3s` the directory to write files into, or
+   * the beginning of their names.
+   */
+  readonly output: string;
+  readonly stdout?: Writable | undefined;
+  /** Platforms to save; all unless told. */
+  readonly platforms?: readonly Platform[] | undefined;
+  /** Leave out what an image lacks, instead of failing. */
+  readonly skipMissingPlatforms?: boolean | undefined;
+  /** Of the files as a whole: zstd for `k3s`, none for the others unless told. */
+  readonly compression?: Compression | undefined;
+  /** 1 (fast) to 9 (small). */
+  readonly level?: number | undefined;
+  /** Where layers and archives are unpacked to meanwhile. */
+  readonly tmpDir?: string | undefined;
+  /** Replace files that are there. */
+  readonly force?: boolean | undefined;
+}
+
+/** A file or directory that was written. */
+export interface SavedFile {
+  readonly path: string;
+  /** Bytes; of a directory, those of all its files. */
+  readonly size: number;
+  readonly images: number;
+  /** The platform it is for, where it is for one. */
+  readonly platform?: string | undefined;
+}
+
+export interface SaveSummary {
+  readonly format: SaveFormat;
+  readonly files: readonly SavedFile[];
+}
+
+const extensions = { none: '', gzip: '.gz', zstd: '.zst' } as const;
+
+/** Whether there is something at a path; that it is a directory, where it is one. */
+async function found(path: string): Promise<'directory' | 'other' | undefined> {
+  try {
+    return (await stat(path)).isDirectory() ? 'directory' : 'other';
+  } catch (error) {
+    if (systemCodeOf(error) === 'ENOENT') return undefined;
+    throw new AirliftError('io', `write ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await makePath(path);
+  } catch (cause) {
+    throw new AirliftError('io', `make directory ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** @throws AirliftError `exists` where something is at the path that may not be replaced */
+async function checkFree(path: string, options: SaveOptions): Promise<void> {
+  const there = await found(path);
+  const isReplaced = options.force === true && there === 'other' && options.format !== 'oci-layout';
+  if (there === undefined || isReplaced) return;
+  if (options.format !== 'oci-layout') await refuseDirectory(path, '-o', 'images.tar');
+  throw new AirliftError('exists', `write ${path}: it is there already`, {
+    hint: there === 'other' && options.format !== 'oci-layout' ? '--force replaces it' : 'remove it first',
+  });
+}
+
+/** Writes one file (or directory) with `work`, whole or not at all. */
+async function write(
+  path: string,
+  options: SaveOptions,
+  work: (to: EntryWriter) => Promise<number>,
+): Promise<SavedFile> {
+  const { format, stdout, compression = format === 'k3s' ? 'zstd' : 'none' } = options;
+  // Layers for nodes are compressed already: more than the fastest level costs time and gains nothing.
+  const { level = format === 'k3s' ? 1 : undefined } = options;
+  const encode = encoderOf(compression, { level });
+  const open = (): Promise<EntryWriter> => {
+    if (format === 'oci-layout') return DirectoryWriter.create(path);
+    if (path === '-' && stdout !== undefined) return Promise.resolve(TarWriter.to(stdout, encode));
+    return TarWriter.create(path, encode);
+  };
+  const to = await open();
+  try {
+    const images = await work(to);
+    if (images === 0) throw new AirliftError('input', `save ${path}: no image to write`);
+    return { path, size: await to.finish(), images };
+  } catch (error) {
+    await to.discard();
+    if (options.signal?.aborted === true)
+      throw new AirliftError('interrupted', 'save: interrupted', { cause: error });
+    throw error;
+  }
+}
+
+async function saveDocker(job: SaveJob, options: SaveOptions): Promise<SavedFile[]> {
+  const { platforms = [], output, skipMissingPlatforms } = options;
+  const [platform, ...others] = platforms;
+  if (others.length > 0) {
+    throw new AirliftError(
+      'usage',
+      `save ${output}: a docker-archive holds one platform; got ${platforms.map(formatPlatform).join(', ')}`,
+    );
+  }
+  const tmpDir = options.tmpDir ?? (output === '-' ? undefined : dirname(output));
+  const work = (to: EntryWriter): Promise<number> =>
+    saveDockerArchive(job, to, { platform, skipMissingPlatforms, tmpDir });
+  return [{ ...(await write(output, options, work)), platform: platform && formatPlatform(platform) }];
+}
+
+/** What the names of node files begin with: `out/NAME` from `out/` or from `out/NAME`. */
+async function prefixOf({ output, from }: SaveOptions): Promise<string> {
+  const isDirectory = output.endsWith('/') || (await found(output)) === 'directory';
+  if (!isDirectory) return output;
+  const [file] = 'files' in from ? from.files : [];
+  const [reference] = 'references' in from ? from.references : [];
+  const name = file ?? (reference === undefined ? '' : formatReference(reference).replace(/^.*\//, ''));
+  const plain = basename(name)
+    .replace(/(\.(tar|tgz|gz|zst|bundle))+$/i, '')
+    .replace(/[^\w.-]+/g, '-');
+  return join(output, plain === '' || plain === '-' ? 'airlift' : plain);
+}
+
+async function saveNodes(job: SaveJob, options: SaveOptions): Promise<SavedFile[]> {
+  const { compression = 'zstd', skipMissingPlatforms } = options;
+  const { platforms = await nodePlatforms(job) } = options;
+  if (options.platforms !== undefined && skipMissingPlatforms !== true) await checkEach(job, platforms);
+  const prefix = await prefixOf(options);
+  const files = [...platformsByName(platforms)].map(([name, platform]) => ({
+    platform,
+    path: `${prefix}-images-${name}.tar${extensions[compression]}`,
+  }));
+  for (const { path } of files) await checkFree(path, options);
+  await makeDirectory(dirname(prefix));
+  const saved: SavedFile[] = [];
+  for (const { platform, path } of files) {
+    const name = formatPlatform(platform);
+    const file = await write(path, options, (to) =>
+      saveForNode(job, to, platform, ({ reference }, images) =>
+        job.warn(
+          `${formatReference(reference)} left out of ${basename(path)}: ${images.length > 0 ? `no ${name}` : 'no image to run'}`,
+        ),
+      ),
+    );
+    saved.push({ ...file, platform: name });
+  }
+  return saved;
+}
+
+async function saveAll(job: SaveJob, options: SaveOptions): Promise<SavedFile[]> {
+  const { format, output, platforms, skipMissingPlatforms } = options;
+  // In the other cases saving itself fails over the first image without the platform, before it writes anything.
+  if (platforms !== undefined && (format === 'k3s' || skipMissingPlatforms === true))
+    await checkPlatforms(job, platforms);
+  if (format === 'k3s') return saveNodes(job, options);
+  if (output !== '-') await checkFree(output, options);
+  if (format === 'docker-archive') return saveDocker(job, options);
+  return [await write(output, options, (to) => saveOciLayout(job, to, options))];
+}
+
+/** The source, with what the format makes best of archives. */
+function fromOf({ from, format, tags, tmpDir }: SaveOptions): SaveFrom {
+  if (!('files' in from)) return from;
+  const name = tags?.find((tag) => !tag.includes('='));
+  const archives = { tmpDir, ...from.archives, name: from.archives?.name ?? name };
+  // Layers that will be written uncompressed are not compressed before.
+  return {
+    ...from,
+    archives: format === 'docker-archive' ? { ...archives, layerCompression: 'none' } : archives,
+  };
+}
+
+/**
+ * What `saveImages` would save, under the names that it would give. Nothing is written.
+ * @throws AirliftError what opening the source and naming throw
+ */
+export async function imagesToSave(options: SaveOptions): Promise<HeldImage[]> {
+  const source = await openSaveSource(fromOf(options), options);
+  try {
+    const job = jobOf(source, options);
+    return [...job.images()].map(({ reference, root }) => ({
+      image: formatReference(job.names.nameOf(reference)),
+      digest: root.digest,
+    }));
+  } finally {
+    await source.close();
+  }
+}
+
+function jobOf(source: SaveSource, options: SaveOptions): SaveJob {
+  const namesWithDigests = options.format !== 'docker-archive' && options.format !== 'k3s';
+  return new SaveJob(source, { ...options, namesWithDigests });
+}
+
+/**
+ * Writes images of a bundle, of archives or of registries in a form that other tools load. What is written has its name only
+ * once it is whole.
+ * @throws AirliftError `exists` where there is something already; `usage`, `platform-missing`, `not-found`, `conflict`; what
+ *   reading and writing throw
+ */
+export async function saveImages(options: SaveOptions): Promise<SaveSummary> {
+  const { format, output, stdout, level, compression = 'none' } = options;
+  encoderOf(compression, { level });
+  if (output === '-' && (stdout === undefined || format === 'oci-layout' || format === 'k3s'))
+    throw new AirliftError('usage', `save: ${format} can’t be written to standard output`);
+  const source = await openSaveSource(fromOf(options), options);
+  try {
+    return { format, files: await saveAll(jobOf(source, options), options) };
+  } catch (error) {
+    throw (await source.explain?.(error)) ?? error;
+  } finally {
+    await source.close();
+  }
+}

@@ -1,0 +1,136 @@
+import type { Readable } from 'node:stream';
+import type { BundleReader } from '../bundle/reader.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import {
+  dockerHubNames,
+  formatReference,
+  formatRepository,
+  isRepositoryPath,
+  type Reference,
+} from '../oci/reference.js';
+import type { Image } from '../oci/source.js';
+import type { ContentStore, Page, StoredBlob, StoredManifest } from '../registry-server/store-content.js';
+import { takePage } from '../registry-server/store-listing.js';
+
+/** Blobs that are smaller are read whole, and so checked before they are served. */
+const smallBlob = 64 * 1024;
+
+/** Bytes read at a time for one client: what a client that reads slowly holds in memory is a few times as much. */
+const streamChunk = 64 * 1024;
+
+/** What a tag points at, and whose it is: undefined where images of several registries want it. */
+interface Tagged {
+  readonly digest: Digest;
+  readonly owner: Reference | undefined;
+}
+
+/**
+ * The images of a bundle as a registry has them, to pull from. Each is found under its repository path (`library/busybox`)
+ * and with its registry in front (`docker.io/library/busybox`); where both names mean different images, the second does.
+ */
+export class BundleStore implements ContentStore {
+  readonly #reader: BundleReader;
+  readonly #repositories = new Map<string, Map<string, Tagged>>();
+  readonly #ambiguous = new Set<string>();
+
+  constructor(reader: BundleReader) {
+    this.#reader = reader;
+    for (const image of reader.images()) this.#addFullName(image);
+    for (const image of reader.images()) this.#addShortName(image);
+  }
+
+  /** References whose repository path and tag are those of another registry's image too, so that they are found by their full names only. */
+  get ambiguous(): string[] {
+    return [...this.#ambiguous];
+  }
+
+  #tagsOf(repository: string): Map<string, Tagged> {
+    const tags = this.#repositories.get(repository) ?? new Map<string, Tagged>();
+    this.#repositories.set(repository, tags);
+    return tags;
+  }
+
+  #addFullName(image: Image): void {
+    const { reference, root } = image;
+    const name = formatRepository(reference);
+    const tags = this.#tagsOf(name);
+    // `name:tag` comes before `name:tag@digest`, whose tag is but a remark.
+    if (reference.tag !== undefined && !tags.has(reference.tag))
+      tags.set(reference.tag, { digest: root.digest, owner: reference });
+  }
+
+  #addShortName(image: Image): void {
+    const { reference, root } = image;
+    const tags = this.#tagsOf(reference.repository);
+    if (reference.tag === undefined) return;
+    const other = tags.get(reference.tag);
+    if (other === undefined) tags.set(reference.tag, { digest: root.digest, owner: reference });
+    if (other === undefined || other.digest === root.digest) return;
+    if (other.owner?.registry === reference.registry) return;
+    this.#ambiguous.add(formatReference(reference));
+    if (other.owner?.repository !== reference.repository) return;
+    this.#ambiguous.add(formatReference(other.owner));
+    tags.set(reference.tag, { digest: other.digest, owner: undefined });
+  }
+
+  repositories(page: Page): Promise<string[]> {
+    return Promise.resolve(takePage([...this.#repositories.keys()].filter(isRepositoryPath), page));
+  }
+
+  /** The image of that registry and no other, whatever else has its path. A registry with a port is found by this alone. */
+  readonly mirror = (registry: string, repository: string): string | undefined => {
+    const host = dockerHubNames.includes(registry) ? 'docker.io' : registry;
+    const names = [`${host}/${repository}`, ...(repository.startsWith(`${host}/`) ? [repository] : [])];
+    return names.find((name) => this.#repositories.has(name));
+  };
+
+  tags(repository: string, page: Page): Promise<string[] | undefined> {
+    const tags = this.#repositories.get(repository);
+    if (tags === undefined) return Promise.resolve(undefined);
+    const found = [...tags].filter(([, { owner }]) => owner !== undefined).map(([tag]) => tag);
+    return Promise.resolve(takePage(found, page));
+  }
+
+  resolveTag(repository: string, tag: string): Promise<Digest | undefined> {
+    const tagged = this.#repositories.get(repository)?.get(tag);
+    return Promise.resolve(tagged?.owner === undefined ? undefined : tagged.digest);
+  }
+
+  async manifest(repository: string, digest: Digest): Promise<StoredManifest | undefined> {
+    if (!this.#repositories.has(repository) || this.#reader.position(digest) === undefined) return undefined;
+    const mediaType = this.#reader.catalog.manifest(digest)?.mediaType;
+    if (mediaType === undefined) return undefined;
+    return { digest, mediaType, bytes: await this.#reader.read(digest) };
+  }
+
+  /** Any repository has any blob: nothing is kept apart in a bundle, whose reader has all of it anyway. */
+  async blob(repository: string, digest: Digest): Promise<StoredBlob | undefined> {
+    const reader = this.#reader;
+    const blob = this.#repositories.has(repository) ? reader.catalog.blob(digest) : undefined;
+    const position = reader.position(digest);
+    if (blob === undefined || position === undefined) return undefined;
+    const { size, kind } = blob;
+    if (kind === 'index' || kind === 'manifest') return undefined;
+    if (size >= smallBlob) {
+      const read = (start: number, end: number): Promise<Readable> =>
+        Promise.resolve(reader.file.stream(position + start, end - start, { chunkSize: streamChunk }));
+      return { size, read };
+    }
+    const bytes = await reader.read(digest);
+    return { size, read: (start, end) => Promise.resolve(bytes.subarray(start, end)) };
+  }
+
+  async *referrers(
+    repository: string,
+    digest: Digest,
+    after: string | undefined,
+  ): AsyncGenerator<Descriptor> {
+    if (!this.#repositories.has(repository)) return;
+    let begun = after === undefined;
+    for await (const descriptor of this.#reader.referrers({ registry: '', repository }, digest)) {
+      if (begun) yield descriptor;
+      begun ||= descriptor.digest === after;
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import { stat } from 'node:fs/promises';
+import { openChecked } from '../bundle/verify/check-front.js';
+import { AirliftError } from '../errors.js';
+import { createRegistryServer, type ContentStore, type ServerOptions } from '../registry-server/server.js';
+import { DirectoryStore } from '../registry-server/store.js';
+import { BundleStore } from './bundle-store.js';
+
+/** What to serve: a directory that takes pushes too, or a bundle to pull from. */
+export type ServeSource =
+  /** Directory of the store; made with the first push. */
+  | { readonly store: string; readonly bundle?: undefined }
+  /** Path of the bundle. */
+  | { readonly bundle: string; readonly store?: undefined };
+
+/** Where and how to serve. */
+export interface ServeOptions extends ServerOptions {
+  /** Default 127.0.0.1. */
+  readonly host?: string | undefined;
+  /** Default 5000; 0 takes a free one. */
+  readonly port?: number | undefined;
+}
+
+/** A registry that is being served. */
+export interface Serving {
+  readonly host: string;
+  readonly port: number;
+  /** `http://host:port`. */
+  readonly url: string;
+  /**
+   * References of a bundle that share repository path and tag with one of another registry. They are served under their
+   * full names only.
+   */
+  readonly ambiguous: readonly string[];
+  /** An image that is there, `repository:tag`, as something to try; undefined where there is none with a tag. */
+  readonly example: string | undefined;
+  /**
+   * Rejects when it cannot go on: the bundle's file was replaced or changed while it was served. Every connection has been ended
+   * then. Pending as long as all is well.
+   */
+  readonly broken: Promise<never>;
+  /** Stops listening and waits until the downloads and uploads under way are done. */
+  drain(): Promise<void>;
+  /** Stops listening and ends every connection. What was being uploaded can be gone on with later. */
+  close(): Promise<void>;
+}
+
+/**
+ * Serves a directory or a bundle as an OCI registry. A bundle is read-only; each of its images is found under its
+ * repository path (`library/busybox`) and with its registry in front (`docker.io/library/busybox`).
+ * @throws AirliftError `usage` for an address that is not loopback without `allowRemote`, `busy` for a port in use, `io`;
+ * what opening a bundle throws
+ */
+export async function serve(source: ServeSource, options: ServeOptions = {}): Promise<Serving> {
+  const { host = '127.0.0.1', port = 5000, ...registry } = options;
+  const opened = await open(source);
+  const server = createRegistryServer(opened.store, registry);
+  let fail: (error: AirliftError) => void = () => undefined;
+  const broken = new Promise<never>((_, reject) => (fail = reject));
+  broken.catch(() => undefined);
+  const watch =
+    source.bundle === undefined
+      ? undefined
+      : await watchFile(source.bundle, (error) => {
+          void server.close().then(() => fail(error));
+        });
+  const close = async (): Promise<void> => {
+    clearInterval(watch);
+    await server.close();
+    await opened.close();
+  };
+  try {
+    const listening = await server.listen(host, port);
+    return {
+      ...listening,
+      ambiguous: opened.ambiguous,
+      example: await exampleOf(opened.store),
+      broken,
+      drain: () => server.drain(),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Milliseconds between looks at the served file. */
+const watchInterval = 500;
+
+/** Looks whether a file is still the one that was opened. A file that was removed goes on to be read. */
+async function watchFile(path: string, onChange: (error: AirliftError) => void): Promise<NodeJS.Timeout> {
+  const identity = async (): Promise<string> => {
+    const { dev, ino, size, mtimeNs } = await stat(path, { bigint: true });
+    return [dev, ino, size, mtimeNs].join(' ');
+  };
+  const first = await identity();
+  const timer = setInterval(() => {
+    void identity().then(
+      (now) => {
+        if (now === first) return;
+        clearInterval(timer);
+        onChange(
+          new AirliftError(
+            'io',
+            `serve ${path}: another file took its place, or its content changed; stopped`,
+            {
+              hint: `airlift serve ${path}`,
+            },
+          ),
+        );
+      },
+      () => undefined,
+    );
+  }, watchInterval);
+  return timer;
+}
+
+interface OpenedSource {
+  readonly store: ContentStore;
+  readonly ambiguous: readonly string[];
+  close(): Promise<void>;
+}
+
+async function open(source: ServeSource): Promise<OpenedSource> {
+  if (source.store !== undefined) {
+    return { store: await DirectoryStore.open(source.store), ambiguous: [], close: () => Promise.resolve() };
+  }
+  const reader = await openChecked(source.bundle);
+  const store = new BundleStore(reader);
+  return { store, ambiguous: store.ambiguous, close: () => reader.close() };
+}
+
+async function exampleOf(store: ContentStore): Promise<string | undefined> {
+  // The repositories of a bundle's full names may come first; a short one is among the first ten or not worth a search.
+  const names = await store.repositories({ after: undefined, limit: 10 });
+  for (const name of names.sort((a, b) => a.split('/').length - b.split('/').length)) {
+    const [tag] = (await store.tags(name, { after: undefined, limit: 1 })) ?? [];
+    if (tag !== undefined) return `${name}:${tag}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,117 @@
+import { isAirliftError } from '../errors.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Repository } from '../oci/reference.js';
+import type { Source } from '../oci/source.js';
+import type { Readable } from 'node:stream';
+import { whileOpening } from './opening.js';
+
+export interface SteadyOptions {
+  /** Byte to begin at. */
+  readonly offset?: number | undefined;
+  /** How often a broken stream is taken up again without any byte of progress between. */
+  readonly retries: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Ends the opening of the stream after a break; `signal` unless given. */
+  readonly resumeSignal?: AbortSignal | undefined;
+  /** Called with the bytes given so far. */
+  readonly onProgress?: ((bytes: number) => void) | undefined;
+}
+
+/**
+ * Streams content and resumes after network breaks, for consumers that cannot rewind: behind the last byte given, or before it
+ * where the source only begins at the beginning. It is not verified.
+ * @throws AirliftError what the source throws, `network` once the retries are used up
+ */
+export async function* steadyContent(
+  source: Pick<Source, 'fetch' | 'distrust'>,
+  repository: Repository,
+  descriptor: Descriptor,
+  options: SteadyOptions,
+): AsyncGenerator<Buffer> {
+  yield* await openSteady(source, repository, descriptor, options);
+}
+
+/**
+ * Opens content as `steadyContent` gives it, and comes back once the source has answered: what waits for the answer hears of an
+ * interruption.
+ * @throws AirliftError what the source throws
+ */
+export async function openSteady(
+  source: Pick<Source, 'fetch' | 'distrust'>,
+  repository: Repository,
+  descriptor: Descriptor,
+  options: SteadyOptions,
+): Promise<AsyncGenerator<Buffer>> {
+  const stream = new SteadyStream(source, repository, descriptor, options);
+  await stream.open();
+  return stream.read();
+}
+
+class SteadyStream {
+  #given: number;
+  #at = 0;
+  #takesOffset = true;
+  #failures = 0;
+  #stream: Readable | undefined;
+
+  constructor(
+    private readonly source: Pick<Source, 'fetch' | 'distrust'>,
+    private readonly repository: Repository,
+    private readonly descriptor: Descriptor,
+    private readonly options: SteadyOptions,
+  ) {
+    this.#given = options.offset ?? 0;
+  }
+
+  async open(signal = this.options.signal): Promise<Readable> {
+    for (;;) {
+      this.#at = this.#takesOffset ? this.#given : 0;
+      try {
+        this.#stream = await whileOpening(signal, (opening) =>
+          this.source.fetch(this.repository, this.descriptor, { offset: this.#at, signal: opening }),
+        );
+        return this.#stream;
+      } catch (error) {
+        await this.#failed(error, this.#given);
+      }
+    }
+  }
+
+  async *read(): AsyncGenerator<Buffer> {
+    try {
+      for (;;) {
+        const before = this.#given;
+        try {
+          const stream = this.#stream ?? (await this.open(this.options.resumeSignal ?? this.options.signal));
+          for await (const chunk of stream as AsyncIterable<Buffer>) {
+            const fresh = chunk.subarray(Math.max(0, this.#given - this.#at));
+            this.#at += chunk.byteLength;
+            if (fresh.byteLength === 0) continue;
+            this.#given += fresh.byteLength;
+            this.options.onProgress?.(this.#given);
+            yield fresh;
+          }
+          return;
+        } catch (error) {
+          this.#stream = undefined;
+          await this.#failed(error, before);
+        }
+      }
+    } finally {
+      this.#stream?.destroy();
+    }
+  }
+
+  /** @throws `error`, where another try would not help */
+  async #failed(error: unknown, before: number): Promise<void> {
+    this.#failures = this.#given > before ? 1 : this.#failures + 1;
+    if (isAirliftError(error, 'unsupported') && this.#takesOffset && this.#given > 0) {
+      this.#takesOffset = false;
+      return;
+    }
+    if (!isAirliftError(error, 'network')) throw error;
+    if (this.#failures <= this.options.retries) return;
+    if ((await this.source.distrust?.(this.repository, this.descriptor)) !== true) throw error;
+    this.#failures = 0;
+  }
+}

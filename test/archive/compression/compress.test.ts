@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { test } from 'node:test';
+import { compressLayer, encoderOf } from '../../../src/archive/compression/compress.js';
+import type { Compression } from '../../../src/archive/compression/compression.js';
+import { isAirliftError } from '../../../src/errors.js';
+import { startContainerd } from '../../support/containerd.js';
+import { inMemory, noise, testDigest } from '../../support/content.js';
+import { startDockerRegistry } from '../../support/docker-registry.js';
+import { startDockerd } from '../../support/docker.js';
+import { imageOf, types, type TestImage } from '../../support/images.js';
+import { writeOciLayout } from '../../support/oci-layout.js';
+import { needs, run, type Ran } from '../../support/peers.js';
+import { pushImage } from '../../support/push-image.js';
+import { tarOf } from '../../support/tar.js';
+import { temp } from '../../support/temp.js';
+
+/** A layer of several gzip members and zstd frames: half of it noise, half of it text. */
+const data = Buffer.concat([
+  ...noise(3_000_000, 'layer'),
+  Buffer.from('all work and no play '.repeat(150_000)),
+]);
+const tar = tarOf([
+  { name: 'data/', type: 'directory' },
+  { name: 'data/file', content: data },
+]);
+
+async function image(dir: string, compression: Compression): Promise<TestImage> {
+  const path = join(dir, `layer.${compression}`);
+  const layer = await compressLayer(Readable.from([tar]), path, compression);
+  const content = inMemory(readFileSync(path));
+  assert.deepEqual(layer, {
+    digest: content.digest,
+    size: content.size,
+    diffId: testDigest(tar),
+    uncompressedSize: tar.length,
+  });
+  const descriptor = { mediaType: types.oci[compression], digest: content.digest, size: content.size };
+  return imageOf({ layers: [{ descriptor, content, diffId: layer.diffId }] });
+}
+
+test('a layer that is not compressed is its own diff_id', async (t) => {
+  const path = join(temp(t), 'plain');
+  const { digest, diffId, size } = await compressLayer(Readable.from([tar]), path, 'none');
+  assert.equal(digest, diffId);
+  assert.equal(size, tar.length);
+  assert.equal(testDigest(readFileSync(path)), digest);
+});
+
+test('levels that not both gzip and zstd have are refused', async (t) => {
+  for (const level of [0, 10, 2.5, Number.NaN])
+    assert.throws(
+      () => encoderOf('zstd', { level }),
+      (error) => isAirliftError(error, 'usage'),
+    );
+  await assert.rejects(
+    compressLayer(Readable.from([tar]), join(temp(t), 'x'), 'gzip', { level: 11 }),
+    (error) => isAirliftError(error, 'usage') && /got 11, want 1 to 9/.test(error.message),
+  );
+});
+
+test(
+  'containerd unpacks layers of several gzip members or zstd frames',
+  { skip: needs('containerd', 'tar') },
+  async (t) => {
+    const dir = temp(t);
+    const containerd = await startContainerd();
+    t.after(() => containerd.stop());
+    for (const compression of ['gzip', 'zstd', 'none'] as const) {
+      const layout = join(dir, compression);
+      await writeOciLayout(layout, [{ name: compression, image: await image(dir, compression) }]);
+      await run('tar', ['-cf', `${layout}.tar`, '-C', layout, '.']);
+      // In a namespace of its own, so that nothing unpacked before is used.
+      const ctr = (...args: string[]): Promise<Ran> => containerd.ctr(['-n', compression, ...args]);
+      await ctr('images', 'import', '--snapshotter', 'native', '--base-name', 'x.test/y', `${layout}.tar`);
+      const { stdout } = await ctr('snapshots', '--snapshotter', 'native', 'ls');
+      // The unpacked snapshot's name is made of the diff_id that containerd computed.
+      assert.match(stdout, new RegExp(`${testDigest(tar)}.*Committed`));
+    }
+  },
+);
+
+test(
+  'dockerd pulls a layer of several gzip members',
+  { skip: needs('dockerd', 'docker-registry') },
+  async (t) => {
+    const registry = await startDockerRegistry();
+    t.after(() => registry.stop());
+    await pushImage(registry.host, 'x', '1', await image(temp(t), 'gzip'));
+    const dockerd = await startDockerd();
+    t.after(() => dockerd.stop());
+    await dockerd.docker(['pull', '--quiet', `${registry.host}/x:1`]);
+    const { stdout } = await dockerd.docker([
+      ...['image', 'inspect', '--format', '{{index .RootFS.Layers 0}}'],
+      `${registry.host}/x:1`,
+    ]);
+    assert.equal(stdout.trim(), testDigest(tar));
+  },
+);
+
+test('skopeo decompresses and checks each kind of layer', { skip: needs('skopeo') }, async (t) => {
+  const dir = temp(t);
+  for (const compression of ['gzip', 'zstd', 'none'] as const) {
+    const layout = join(dir, compression);
+    await writeOciLayout(layout, [{ name: '1', image: await image(dir, compression) }]);
+    const out = join(dir, `${compression}.out`);
+    await run('skopeo', [
+      ...['--insecure-policy', 'copy', '--quiet', '--dest-decompress'],
+      ...[`oci:${layout}:1`, `dir:${out}`],
+    ]);
+    const [, hex = ''] = testDigest(tar).split(':');
+    assert.equal(testDigest(readFileSync(join(out, hex))), testDigest(tar));
+  }
+});
+
+test('umoci unpacks a layer of several gzip members', { skip: needs('umoci') }, async (t) => {
+  const dir = temp(t);
+  const layout = join(dir, 'layout');
+  await writeOciLayout(layout, [{ name: '1', image: await image(dir, 'gzip') }]);
+  await run('umoci', ['raw', 'unpack', '--rootless', '--image', `${layout}:1`, join(dir, 'root')]);
+  assert.equal(testDigest(readFileSync(join(dir, 'root/data/file'))), testDigest(data));
+});

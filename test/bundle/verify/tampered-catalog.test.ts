@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { BundleReader } from '../../../src/bundle/reader.js';
+import { isAirliftError } from '../../../src/errors.js';
+import { verify, type VerifyReport } from '../../../src/verify.js';
+import { airlift } from '../../support/airlift.js';
+import { multiPlatform, singlePlatform } from '../../support/image-sets.js';
+import { temp } from '../../support/temp.js';
+import { tamperBySql } from './tamper.js';
+import { everyKind, writeBundle } from '../write-bundle.js';
+
+/** What somebody may write into a catalog, with SHA256SUMS made to agree. All of it must be found. */
+const changes: readonly (readonly [what: string, sql: string])[] = [
+  ['a subject that is gone', 'UPDATE manifests SET subject = NULL WHERE subject IS NOT NULL'],
+  [
+    'another subject',
+    `UPDATE manifests SET subject = (SELECT digest FROM blobs ORDER BY id LIMIT 1) WHERE subject IS NOT NULL`,
+  ],
+  [
+    'a subject where there is none',
+    `UPDATE manifests SET subject = (SELECT digest FROM blobs ORDER BY id LIMIT 1) WHERE blob = (SELECT max(blob) FROM manifests WHERE subject IS NULL)`,
+  ],
+  ['another architecture', "UPDATE manifests SET architecture = 's390x' WHERE architecture = 'arm64'"],
+  ['another system', "UPDATE manifests SET os = 'zinux' WHERE os = 'linux'"],
+  ['another variant', "UPDATE manifests SET variant = 'v9' WHERE variant = 'v7'"],
+  ['a variant that is gone', 'UPDATE manifests SET variant = NULL WHERE variant IS NOT NULL'],
+  ['a platform that is gone', 'UPDATE manifests SET os = NULL, architecture = NULL, variant = NULL'],
+  ['a version of the system', "UPDATE manifests SET os_version = '1' WHERE os = 'linux'"],
+  ['features of the system', `UPDATE manifests SET os_features = '["x"]' WHERE os = 'linux'`],
+  ['another media type', "UPDATE manifests SET media_type = 'text/plain' WHERE blob = 1"],
+  [
+    'an artifact type that is gone',
+    'UPDATE manifests SET artifact_type = NULL WHERE artifact_type IS NOT NULL',
+  ],
+  ['an artifact type of an image', "UPDATE manifests SET artifact_type = 'a/b' WHERE artifact_type IS NULL"],
+  ['an artifact type of a root', "UPDATE images SET artifact_type = 'a/b'"],
+  ['a media type of a root', "UPDATE images SET media_type = 'a/b'"],
+  ['a layer that is a config', "UPDATE blobs SET kind = 'config' WHERE kind = 'layer'"],
+  ['a config that is a layer', "UPDATE blobs SET kind = 'layer' WHERE kind = 'config'"],
+  ['an index that is a manifest', "UPDATE blobs SET kind = 'manifest' WHERE kind = 'index'"],
+  ['a companion that is none', 'UPDATE images SET companion_of = NULL WHERE companion_of IS NOT NULL'],
+  [
+    'a companion of another image',
+    `UPDATE images SET companion_of = (SELECT digest FROM blobs ORDER BY id LIMIT 1) WHERE companion_of IS NOT NULL`,
+  ],
+  [
+    'an image that is a companion',
+    `UPDATE images SET companion_of = (SELECT digest FROM blobs ORDER BY id LIMIT 1) WHERE companion_of IS NULL`,
+  ],
+  ['an original that is gone', 'UPDATE images SET original = NULL'],
+  [
+    'an original of another image',
+    `UPDATE images SET original = (SELECT root FROM images WHERE original IS NULL ORDER BY id LIMIT 1) WHERE original IS NOT NULL`,
+  ],
+  [
+    'another root',
+    'UPDATE images SET root = (SELECT root FROM images ORDER BY id DESC LIMIT 1) WHERE id = 1',
+  ],
+  ['another name', "UPDATE images SET reference = 'registry.example/acme/zzz:9' WHERE id = 1"],
+  ['an image less', 'DELETE FROM images WHERE id = (SELECT max(id) FROM images)'],
+  ['edges in another order', "UPDATE edges SET position = 99 - position WHERE role = 'layer'"],
+  ['an edge less', "DELETE FROM edges WHERE role = 'layer' AND position = 0"],
+  ['children that are gone', "DELETE FROM edges WHERE role = 'manifest'"],
+  ['subjects that are not followed', "DELETE FROM edges WHERE role IN ('subject', 'referrer')"],
+  ['referrers that are not followed', "DELETE FROM edges WHERE role = 'referrer'"],
+  [
+    'a referrer too many',
+    `INSERT INTO edges SELECT (SELECT min(blob) FROM manifests), 'referrer', 7, (SELECT max(blob) FROM manifests)`,
+  ],
+  ['a role that is none', "UPDATE edges SET role = 'friend' WHERE role = 'layer' AND position = 0"],
+  ['a time that is none', "UPDATE about SET value = 'never'"],
+  ['another time', "UPDATE about SET value = '2001-01-01T00:00:00.000Z'"],
+  ['more about the bundle', "INSERT INTO about VALUES ('maker', 'me')"],
+  ['a volume', 'INSERT INTO volumes VALUES (1, 1)'],
+  ['another format version', 'PRAGMA user_version = 99'],
+];
+
+/** Parts of an index of SQLite: queries that use it give other answers than its table. */
+const indexes = ['blobs_by_digest', 'images_by_reference', 'edges_by_child', 'manifests_by_subject'];
+
+describe('a catalog that was tampered with is found out', () => {
+  const dir = temp({ after });
+  const whole = join(dir, 'whole.tar');
+  let count = 0;
+  before(async () => {
+    const full = multiPlatform({ name: 'part' });
+    const part = singlePlatform('linux/arm64', { name: 'part' });
+    await writeBundle(whole, [
+      ...everyKind(),
+      { reference: 'registry.example/acme/part:1', image: part, original: full },
+    ]);
+  });
+
+  function copy(): string {
+    const path = join(dir, `${count++}.tar`);
+    copyFileSync(whole, path);
+    return path;
+  }
+
+  async function reportOf(path: string): Promise<VerifyReport | string> {
+    try {
+      return await verify(path, { jobs: 1 });
+    } catch (error) {
+      assert.ok(isAirliftError(error), String(error));
+      return error.code;
+    }
+  }
+
+  test('the bundle is whole before', async () => {
+    const report = await reportOf(whole);
+    assert.deepEqual(typeof report === 'string' ? report : report.problems, []);
+  });
+
+  for (const [at, [what, sql]] of changes.entries())
+    test(what, async () => {
+      const path = copy();
+      await tamperBySql(path, sql);
+      assert.ok(!readFileSync(path).equals(readFileSync(whole)), 'something was changed');
+      const report = await reportOf(path);
+      if (typeof report === 'string') assert.equal(report, 'unsupported', what);
+      else assert.notDeepEqual(report.problems, [], what);
+      // Starting the program for each of them costs a minute.
+      if (report === 'unsupported' || at % 6 !== 0) return;
+      const { stderr } = await airlift(['verify', path], { codes: [4] });
+      assert.doesNotMatch(stderr, /^\s+at |SqliteError/m);
+    });
+
+  for (const name of indexes)
+    test(`an index of SQLite, ${name}, that does not agree with its table`, async () => {
+      const path = copy();
+      // The index now belongs to no row of its table.
+      await tamperBySql(
+        path,
+        `UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = '${name === 'blobs_by_digest' ? 'images_by_reference' : 'blobs_by_digest'}') WHERE name = '${name}'`,
+      );
+      for (const args of [
+        ['verify', path],
+        ['import', path, '--to', '127.0.0.1:1', '--retries', '0'],
+      ]) {
+        const { stderr } = await airlift(args, { codes: [4] });
+        assert.doesNotMatch(stderr, /^\s+at |SqliteError/m);
+      }
+    });
+
+  /** Replaces text in an entry of the head by other text of the same length, and makes SHA256SUMS agree. */
+  async function replaceIn(
+    name: string,
+    from: string | RegExp,
+    to: (found: string) => string,
+  ): Promise<string> {
+    const path = copy();
+    const reader = await BundleReader.open(path);
+    const { entries } = reader.head;
+    await reader.close();
+    const entry = entries.get(name) ?? assert.fail(name);
+    const sums = entries.get('airlift/SHA256SUMS') ?? assert.fail();
+    const bytes = readFileSync(path);
+    const before = bytes.toString('latin1', entry.contentPosition, entry.contentPosition + entry.size);
+    const after = before.replace(from, to);
+    assert.notEqual(after, before, 'something was changed');
+    assert.equal(after.length, before.length);
+    bytes.write(after, entry.contentPosition, 'latin1');
+    const hex = (text: string): string =>
+      createHash('sha256').update(Buffer.from(text, 'latin1')).digest('hex');
+    const at = bytes.indexOf(hex(before), sums.contentPosition);
+    if (name !== 'airlift/SHA256SUMS') bytes.write(hex(after), at, 'latin1');
+    writeFileSync(path, bytes);
+    return path;
+  }
+
+  test('index.json: a name of containerd that is not the image’s', async () => {
+    const path = await replaceIn(
+      'index.json',
+      /"io\.containerd\.image\.name":"registry\.example\/acme\/web/,
+      (found) => found.replace('web', 'wev'),
+    );
+    const report = await reportOf(path);
+    assert.deepEqual(typeof report === 'string' ? report : report.problems.map(({ kind }) => kind), [
+      'index',
+    ]);
+  });
+
+  test('index.json: two images that swap their names', async () => {
+    const path = await replaceIn('index.json', /acme\/(?:web|odd)/g, (found) =>
+      found === 'acme/web' ? 'acme/odd' : 'acme/web',
+    );
+    const report = await reportOf(path);
+    assert.ok(typeof report !== 'string' && report.problems.some(({ kind }) => kind === 'index'));
+  });
+
+  test('index.json: a foreign platform or address', async () => {
+    for (const [from, to] of [
+      [/"architecture":"arm64"/, (found: string) => found.replace('arm64', 's390x')],
+      [
+        /"annotations":\{"io\.containerd\.image\.name"/,
+        () => `"urls":["a"],"x":{"io.containerd.image.name"`.padEnd(40).slice(0, 41),
+      ],
+    ] as const) {
+      const path = await replaceIn('index.json', from, (found) =>
+        to(found).padEnd(found.length, ' ').slice(0, found.length),
+      );
+      const report = await reportOf(path);
+      assert.ok(typeof report !== 'string' && !report.ok);
+    }
+  });
+
+  test('SHA256SUMS: lines in another order, a line twice, and one of 128 digits', async () => {
+    const line = /[0-9a-f]{64} {2}blobs\/sha256\/[0-9a-f]{64}\n/g;
+    const lines = (text: string): string[] => text.match(line) ?? [];
+    const twice = await replaceIn('airlift/SHA256SUMS', /[^]+/, (text) => {
+      const [first = '', second = ''] = lines(text);
+      return text.replace(second, first);
+    });
+    const swapped = await replaceIn('airlift/SHA256SUMS', /[^]+/, (text) => {
+      const [first = '', second = ''] = lines(text);
+      return text.replace(`${first}${second}`, `${second}${first}`);
+    });
+    const long = await replaceIn('airlift/SHA256SUMS', /[^]+/, (text) => {
+      const [first = '', second = ''] = lines(text);
+      const both = `${'0'.repeat(128)}  x`;
+      return text.replace(
+        `${first}${second}`,
+        `${both}${'y'.repeat(first.length + second.length - both.length - 1)}\n`,
+      );
+    });
+    for (const path of [twice, swapped, long]) {
+      const report = await reportOf(path);
+      assert.ok(typeof report !== 'string' && report.problems.some(({ kind }) => kind === 'sums'));
+    }
+  });
+
+  test('the last blocks of the archive', async () => {
+    for (const back of [1, 512, 513, 1024]) {
+      const path = copy();
+      const bytes = readFileSync(path);
+      bytes[bytes.length - back] = 1;
+      writeFileSync(path, bytes);
+      const report = await reportOf(path);
+      assert.ok(typeof report !== 'string' && !report.ok, `${back} bytes before the end`);
+    }
+  });
+});

@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { BundleWriter } from '../../../src/bundle/write/writer.js';
+import { isAirliftError } from '../../../src/errors.js';
+import { temp, type Cleanup } from '../../support/temp.js';
+import { resumed } from './resumed.js';
+import { fill, options, plan, writeBundle } from '../write-bundle.js';
+
+const child = fileURLToPath(new URL('./write-child.js', import.meta.url));
+
+/** Starts a run of its own and waits until it printed `line`. */
+async function startUntil(path: string, line: string, wait: number): Promise<ChildProcess> {
+  const process_ = spawn(process.execPath, [child, path, String(wait)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let said = '';
+  await new Promise<void>((done) => {
+    process_.stdout.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+      if (said.split('\n').includes(line)) done();
+    });
+    process_.once('close', () => done());
+  });
+  return process_;
+}
+
+async function kill(run: ChildProcess): Promise<void> {
+  if (run.exitCode !== null || run.signalCode !== null) return;
+  const ended = new Promise((done) => run.once('close', done));
+  run.kill('SIGKILL');
+  await ended;
+}
+
+/** What an undisturbed run gives. */
+async function undisturbed(t: Cleanup): Promise<Buffer> {
+  const path = join(temp(t), 'whole.tar');
+  await writeBundle(path, resumed());
+  return readFileSync(path);
+}
+
+/** Ends what an earlier run began. The clock went on meanwhile: the bundle keeps the time of the run that planned it. */
+async function goOn(path: string, created = options.created): Promise<{ state: string; fetched: number }> {
+  const writer = await BundleWriter.open(path, { ...options, created });
+  const { state } = writer;
+  if (state === 'planning') plan(writer, resumed());
+  const { pendingBytes } = await writer.layOut();
+  const fetched = await fill(writer, resumed());
+  assert.ok(fetched >= pendingBytes);
+  await writer.finish();
+  return { state, fetched };
+}
+
+/** Leaves a run that was stopped in the middle of its third blob. */
+async function leaveHalf(path: string): Promise<{ fetched: number; pending: number }> {
+  const writer = await BundleWriter.open(path, options);
+  plan(writer, resumed());
+  const { pendingBytes } = await writer.layOut();
+  let chunks = 0;
+  let fetched = 0;
+  await assert.rejects(
+    fill(writer, resumed(), {
+      onChunk: (bytes) => {
+        fetched += bytes;
+        if (++chunks === 35) throw new Error('stop');
+      },
+    }),
+    /stop/,
+  );
+  await writer.close();
+  return { fetched, pending: pendingBytes };
+}
+
+test('a run that is killed at any point is ended by the next one, with the same bytes', async (t) => {
+  const want = await undisturbed(t);
+  const points = ['planning', 'laid-out', 'chunk 1', 'chunk 9', 'chunk 23', 'chunk 40', 'chunk 52'];
+  for (const point of points) {
+    const dir = temp(t);
+    const path = join(dir, 'a.tar');
+    await kill(await startUntil(path, point, 5));
+    assert.ok(!existsSync(path), 'no file under the final name that is not whole');
+    const { fetched } = await goOn(path);
+    assert.ok(readFileSync(path).equals(want), `killed at ${point}`);
+    assert.deepEqual(readdirSync(dir), ['a.tar']);
+    // 60 chunks of 64 KiB in all; one may be in flight, and marks wait for a moment.
+    const written = Number(/chunk (\d+)/.exec(point)?.[1] ?? 0);
+    assert.ok(fetched <= (60 - written + 16) * 65536, `killed at ${point}: fetched ${fetched}`);
+  }
+});
+
+test('a run that is killed many times over ends with the same bytes', async (t) => {
+  const want = await undisturbed(t);
+  const path = join(temp(t), 'a.tar');
+  for (let count = 0; count < 5; count++) await kill(await startUntil(path, 'chunk 8', 3));
+  await goOn(path);
+  assert.ok(readFileSync(path).equals(want));
+});
+
+test('the time of the first run stays', async (t) => {
+  const want = await undisturbed(t);
+  const path = join(temp(t), 'a.tar');
+  await leaveHalf(path);
+  const { state } = await goOn(path, new Date('2030-01-01T00:00:00Z'));
+  assert.equal(state, 'laid-out');
+  assert.ok(readFileSync(path).equals(want));
+});
+
+test('only the rest is fetched after a stop', async (t) => {
+  const path = join(temp(t), 'a.tar');
+  const { fetched, pending } = await leaveHalf(path);
+  const rest = await goOn(path);
+  assert.equal(rest.fetched, pending - fetched);
+});
+
+test('another process is refused while one writes, and named', async (t) => {
+  const path = join(temp(t), 'a.tar');
+  const run = await startUntil(path, 'chunk 1', 50);
+  t.after(() => kill(run));
+  await assert.rejects(BundleWriter.open(path, options), (error) => {
+    assert.ok(isAirliftError(error, 'busy'));
+    assert.match(error.message, new RegExp(`process ${run.pid} on `));
+    return true;
+  });
+  await kill(run);
+  const { state } = await goOn(path);
+  assert.equal(state, 'laid-out');
+});
+
+test('an interrupted run of something else is a conflict that names both', async (t) => {
+  const path = join(temp(t), 'a.tar');
+  await leaveHalf(path);
+  await assert.rejects(BundleWriter.open(path, { ...options, fingerprint: 'other' }), (error) => {
+    assert.ok(isAirliftError(error, 'conflict'));
+    assert.match(error.message, /got other, want test/);
+    assert.match(error.hint ?? '', /a\.tar\.partial and .*a\.tar\.partial\.journal/);
+    return true;
+  });
+  const { state } = await goOn(path);
+  assert.equal(state, 'laid-out');
+});
+
+/** What may become of the two files while nothing runs. */
+const damages: Record<string, (partial: string, journal: string) => void> = {
+  'the partial file is gone': (partial) => rmSync(partial),
+  'the partial file is empty': (partial) => truncateSync(partial, 0),
+  'the partial file is cut in its head': (partial) => truncateSync(partial, 700),
+  'the partial file is cut in the middle': (partial) => truncateSync(partial, statSync(partial).size / 2),
+  'the partial file is longer': (partial) => truncateSync(partial, statSync(partial).size + 100_000),
+  'the journal is gone': (_, journal) => rmSync(journal),
+  'the journal is empty': (_, journal) => truncateSync(journal, 0),
+  'the journal is cut': (_, journal) => truncateSync(journal, statSync(journal).size / 2),
+  'the journal is no database': (_, journal) => writeFileSync(journal, 'nothing of the kind'.repeat(1000)),
+  'both are gone': (partial, journal) => [partial, journal].forEach((path) => rmSync(path)),
+};
+
+for (const [name, damage] of Object.entries(damages)) {
+  test(`${name}: the next run ends with the same bytes`, async (t) => {
+    const want = await undisturbed(t);
+    const path = join(temp(t), 'a.tar');
+    await leaveHalf(path);
+    damage(`${path}.partial`, `${path}.partial.journal`);
+    await goOn(path);
+    assert.ok(readFileSync(path).equals(want));
+  });
+}
+
+test('what is on the disk is found again without the journal', async (t) => {
+  const path = join(temp(t), 'a.tar');
+  const { fetched, pending } = await leaveHalf(path);
+  rmSync(`${path}.partial.journal`);
+  const rest = await goOn(path);
+  assert.equal(rest.state, 'planning');
+  // A zero byte at the end of what was written can't be told from a hole.
+  assert.ok(rest.fetched <= pending - fetched + 16, `fetched ${rest.fetched}`);
+});
+
+for (const which of ['partial', 'partial.journal']) {
+  test(`a byte that flips anywhere in NAME.${which}: the next run ends with the same bytes`, async (t) => {
+    const want = await undisturbed(t);
+    const dir = temp(t);
+    const path = join(dir, 'half.tar');
+    await leaveHalf(path);
+    const size = statSync(`${path}.${which}`).size;
+    const count = 60;
+    for (let at = 0; at < count; at++) {
+      const flipped = join(dir, `flipped${at}.tar`);
+      for (const suffix of ['partial', 'partial.journal'])
+        copyFileSync(`${path}.${suffix}`, `${flipped}.${suffix}`);
+      const bytes = readFileSync(`${flipped}.${which}`);
+      const byte = Math.floor((size * (at + Math.random())) / count);
+      bytes[byte] = (bytes[byte] ?? 0) ^ (1 << (at % 8));
+      writeFileSync(`${flipped}.${which}`, bytes);
+      await goOn(flipped);
+      assert.ok(readFileSync(flipped).equals(want), `byte ${byte} of ${which}, bit ${at % 8}`);
+      rmSync(flipped);
+    }
+  });
+}

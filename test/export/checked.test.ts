@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict';
+import { existsSync, openSync, readFileSync, writeSync, closeSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { airlift } from '../support/airlift.js';
+import { bytesOf } from '../support/content.js';
+import { env, slow, startGround } from '../support/exporting.js';
+import { multiPlatform } from '../support/image-sets.js';
+import { temp } from '../support/temp.js';
+
+test('an export whose bundle verify would refuse fails and gives the file no name', async (t) => {
+  const ground = await startGround(t);
+  const image = multiPlatform({ name: 'checked', bigBytes: 3_000_000 });
+  await ground.push('app', image);
+  const output = join(temp(t), 'site.tar');
+  const partial = `${output}.partial`;
+  const args = [...ground.names('app'), '--no-referrers', '-o', output];
+  const whole = await ground.undisturbed(...args.slice(0, 2));
+
+  // The disk loses a bit of a manifest while layers come.
+  ground.proxy.use(slow);
+  const run = ground.start(...args);
+  await ground.passed(run, 1_000_000);
+  const at = readFileSync(partial).indexOf(bytesOf([...image.manifests.values()][0] ?? assert.fail()));
+  assert.ok(at > 0);
+  const file = openSync(partial, 'r+');
+  writeSync(file, '[', at);
+  closeSync(file);
+  ground.proxy.heal();
+  const { code, stderr } = await run.ended;
+  assert.equal(code, 4, stderr);
+  assert.match(stderr, /finish \S+\.partial: verify would refuse it: blobs\/sha256\/\w+: digest mismatch/);
+  assert.match(stderr, /run the same command again/);
+  assert.ok(!existsSync(output));
+
+  // The hint leads out of it.
+  await airlift(['export', ...args], { env });
+  assert.deepEqual(readFileSync(output), whole);
+  await airlift(['verify', output]);
+});

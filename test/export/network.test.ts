@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
+import { createServer, connect, type AddressInfo, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createServer as createTlsServer } from 'node:tls';
+import { serve } from '../../src/serve/serve.js';
+import { airlift } from '../support/airlift.js';
+import { makeAuthority } from '../support/certificates.js';
+import { env, startGround } from '../support/exporting.js';
+import { failing, startFaultProxy, type Rule } from '../support/faults.js';
+import { singlePlatform } from '../support/image-sets.js';
+import { needs } from '../support/peers.js';
+import { pushImage } from '../support/push-image.js';
+import { startAirlift } from '../support/started.js';
+import { temp, type Cleanup } from '../support/temp.js';
+
+const image = singlePlatform('linux/amd64', { name: 'app', bigBytes: 1_000_000 });
+const layer = [...image.blobs.values()].find(({ size }) => size > 500_000)?.digest ?? '';
+const quick = ['--retry-delay', '20ms', '--retries', '6'];
+
+async function listening(t: Cleanup, server: Server, port = 0): Promise<number> {
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => sockets.add(socket.on('error', () => undefined)));
+  await new Promise<void>((done) => server.listen(port, '127.0.0.1', done));
+  t.after(async () => {
+    for (const socket of sockets) socket.destroy();
+    await new Promise((done) => server.close(done));
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+/** Joins a connection with one to a port. */
+function joinTo(socket: Socket, port: number): void {
+  const up = connect(port, '127.0.0.1');
+  socket.on('error', () => up.destroy()).on('close', () => up.destroy());
+  up.on('error', () => socket.destroy()).on('close', () => socket.destroy());
+  socket.pipe(up).pipe(socket);
+}
+
+async function registryWithImage(t: Cleanup): Promise<number> {
+  const registry = await serve({ store: join(temp(t), 'store') }, { port: 0 });
+  t.after(() => registry.close());
+  await pushImage(`${registry.host}:${registry.port}`, 'acme/app', '1', image);
+  return registry.port;
+}
+
+test('passing faults of every request are got over', async (t) => {
+  const ground = await startGround(t);
+  await ground.push('app', image);
+  const args = [...ground.names('app'), ...quick, '--idle-timeout', '1s'];
+  const want = await ground.undisturbed(...args);
+  const [whole, manifests, blobs] = [/\/v2\//, /\/manifests\//, new RegExp(`/blobs/${layer}`)];
+  const faults: Record<string, readonly Rule[]> = {
+    'a reset before the answer': [
+      { fault: { do: 'reset', in: 'request', after: 0 }, path: whole, nth: [1, 2, 4] },
+    ],
+    'a reset in a manifest': [{ fault: { do: 'reset', after: 20 }, path: manifests, nth: [1, 3] }],
+    'a manifest that ends early': [{ fault: { do: 'truncate', after: 30 }, path: manifests, nth: [1, 2] }],
+    'a manifest that stalls': [{ fault: { do: 'stall', after: 10 }, path: manifests, nth: 1 }],
+    'a manifest with a flipped bit': [
+      { fault: { do: 'flip', at: 11 }, method: 'GET', path: manifests, times: 1 },
+    ],
+    'a blob that ends early, thrice': [{ fault: { do: 'truncate', after: 300_000 }, path: blobs, times: 3 }],
+    'a blob that stalls': [{ fault: { do: 'stall', after: 300_000 }, path: blobs, times: 1 }],
+    'a blob with a flipped bit': [{ fault: { do: 'flip', at: 500_000 }, path: blobs, times: 1 }],
+    '500, 502, 503 and 504': [500, 502, 503, 504].map((status, at) => ({
+      ...{ fault: failing(status), path: whole, nth: [at + 1, 2 * at + 6] },
+    })),
+  };
+  for (const [name, rules] of Object.entries(faults)) {
+    ground.proxy.heal();
+    ground.proxy.log.clear();
+    ground.proxy.use(...rules);
+    const output = join(temp(t), 'site.tar');
+    await airlift(['export', ...args, '-o', output], { env });
+    assert.ok(
+      ground.proxy.log.requests.some(({ faults: met }) => met.length > 0),
+      name,
+    );
+    assert.ok(readFileSync(output).equals(want), name);
+  }
+});
+
+test('what will not pass is not asked for again, and said clearly', async (t) => {
+  const ground = await startGround(t);
+  await ground.push('app', image);
+  const cases = [
+    [401, /unauthorized/],
+    [403, /denied|forbidden/i],
+    [404, /not found/],
+  ] as const;
+  for (const [status, said] of cases) {
+    for (const part of ['manifests', 'blobs'] as const) {
+      ground.proxy.heal();
+      ground.proxy.log.clear();
+      ground.proxy.use({ fault: failing(status), path: new RegExp(`/${part}/`) });
+      const output = join(temp(t), 'site.tar');
+      const { stderr } = await airlift(
+        ['export', ...ground.names('app'), ...quick, '-j', '1', '-o', output],
+        {
+          env,
+          codes: [1],
+        },
+      );
+      assert.match(stderr, said, `${status} for ${part}`);
+      const times = new Map<string, number>();
+      for (const { method, target } of ground.proxy.log.requests.filter((entry) => entry.status === status))
+        times.set(`${method} ${target}`, (times.get(`${method} ${target}`) ?? 0) + 1);
+      assert.ok(times.size > 0);
+      for (const [request, count] of times) assert.equal(count, 1, `${request} asked ${count} times`);
+    }
+  }
+});
+
+test('content that is wrong twice is not asked for a third time, and its registry is named', async (t) => {
+  const ground = await startGround(t);
+  await ground.push('app', image);
+  ground.proxy.use({ fault: { do: 'flip', at: 1000 }, path: new RegExp(`/blobs/${layer}`) });
+  const output = join(temp(t), 'site.tar');
+  const args = ['export', ...ground.names('app'), ...quick, '-o', output];
+  const { stderr } = await airlift(args, { env, codes: [1] });
+  assert.match(
+    stderr,
+    new RegExp(`fetch blob ${layer} of ${ground.proxy.host}/acme/app: wrong content twice`),
+  );
+  assert.match(stderr, /hint: what .* holds, or a proxy in front of it, is damaged/);
+  assert.equal(ground.proxy.log.find('GET', new RegExp(`/blobs/${layer}`)).length, 2);
+});
+
+test('a host whose name is not known is an error that names it', async (t) => {
+  const output = join(temp(t), 'site.tar');
+  const args = ['export', 'registry.invalid/acme/app:1', ...quick, '-o', output];
+  const { stderr } = await airlift(args, { env, codes: [1] });
+  assert.match(stderr, /(host not found|can't be looked up now): registry\.invalid/);
+  assert.match(stderr, /hint: run the same command again/);
+});
+
+test('a registry that refuses connections for a while is waited for', async (t) => {
+  const upstream = await registryWithImage(t);
+  const holder = createServer();
+  const port = await new Promise<number>((done) =>
+    holder.listen(0, '127.0.0.1', () => done((holder.address() as AddressInfo).port)),
+  );
+  await new Promise((done) => holder.close(done));
+  const output = join(temp(t), 'site.tar');
+  const args = ['export', `127.0.0.1:${port}/acme/app:1`, '-o', output, '--retry-delay', '3s'];
+  const run = startAirlift([...args, '--trace-requests'], { env });
+  // The first try is refused; the registry is up before the second.
+  for (const end = Date.now() + 30_000; !run.said().includes('connection refused'); await sleep(10))
+    assert.ok(Date.now() < end, `a connection is refused: ${run.said()}`);
+  await listening(
+    t,
+    createServer((socket) => joinTo(socket, upstream)),
+    port,
+  );
+  const { code, stderr } = await run.ended;
+  assert.equal(code, 0, stderr);
+  await airlift(['verify', output]);
+});
+
+test('TLS that is broken off by an alert is tried again', { skip: needs('openssl') }, async (t) => {
+  const upstream = await registryWithImage(t);
+  const { cert, key } = await makeAuthority(temp(t));
+  const options = { cert: readFileSync(cert), key: readFileSync(key) };
+  const tls = await listening(
+    t,
+    createTlsServer(options, (socket) => joinTo(socket, upstream)),
+  );
+  let connections = 0;
+  const internalError = Buffer.from([0x15, 3, 3, 0, 2, 2, 80]);
+  const port = await listening(
+    t,
+    createServer((socket) => {
+      if (++connections % 2 === 1) socket.once('data', () => socket.end(internalError));
+      else joinTo(socket, tls);
+    }),
+  );
+  const output = join(temp(t), 'site.tar');
+  const flags = ['--insecure-skip-tls-verify', '--no-plain-http', ...quick];
+  await airlift(['export', `127.0.0.1:${port}/acme/app:1`, '-o', output, ...flags], { env });
+  await airlift(['verify', output]);
+  assert.ok(connections >= 2);
+});
+
+test('a token that breaks off on its way is asked for again', async (t) => {
+  const upstream = await registryWithImage(t);
+  let asked = 0;
+  const tokens = createHttpServer((_request, response) => {
+    const text = JSON.stringify({ token: 'let-me-in' });
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': text.length });
+    if (++asked > 2) return void response.end(text);
+    response.write(text.slice(0, 5), () => response.destroy());
+  });
+  const tokenPort = await listening(t, tokens);
+  const proxy = await startFaultProxy({ upstream: `http://127.0.0.1:${upstream}` });
+  t.after(() => proxy.stop());
+  proxy.use({
+    fault: {
+      do: 'answer',
+      status: 401,
+      headers: { 'www-authenticate': `Bearer realm="http://127.0.0.1:${tokenPort}/token",service="it"` },
+    },
+    times: 1,
+  });
+  const output = join(temp(t), 'site.tar');
+  await airlift(['export', `${proxy.host}/acme/app:1`, '-o', output, ...quick], { env });
+  await airlift(['verify', output]);
+  assert.ok(asked >= 3);
+});

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { airlift } from '../support/airlift.js';
+import { besides, env, slow, startGround, type Ground } from '../support/exporting.js';
+import { multiPlatform, singlePlatform } from '../support/image-sets.js';
+import type { TestImage } from '../support/images.js';
+import { temp, type Cleanup } from '../support/temp.js';
+
+/** What may come twice of a blob that was under way: what was not yet marked, and what was still in sockets. */
+const perTransfer = 2 * 1024 * 1024;
+const transfers = 2;
+const flags = ['--no-referrers', '-j', String(transfers)];
+
+const layersOf = (image: TestImage): string[] =>
+  [...image.blobs.values()].filter(({ size }) => size > 500_000).map(({ digest }) => digest);
+
+const kept = multiPlatform({ name: 'kept', bigBytes: 3_000_000 });
+const old = singlePlatform('linux/amd64', { name: 'old', bigBytes: 5_000_000 });
+const fresh = singlePlatform('linux/amd64', { name: 'fresh', bigBytes: 4_000_000 });
+
+/** A run over the old state was killed with most of its blobs there; then the tag moved. */
+async function leave(t: Cleanup, ground: Ground): Promise<{ output: string; args: string[]; was: Buffer }> {
+  const { proxy, names } = ground;
+  const output = join(temp(t), 'site.tar');
+  await ground.push('kept', kept);
+  await ground.push('moving', old);
+  const args = [...names('kept', 'moving'), ...flags];
+  const was = await ground.undisturbed(...args);
+  proxy.log.clear();
+  proxy.use(slow);
+  await ground.killAfter(11_000_000, ...args, '-o', output);
+  proxy.heal();
+  await ground.push('moving', fresh);
+  return { output, args, was };
+}
+
+test('--refresh takes what tags point at now and fetches no blob twice that it has', async (t) => {
+  const ground = await startGround(t);
+  const { output, args } = await leave(t, ground);
+  await airlift(['export', ...args, '-o', output, '--refresh'], { env });
+  const again = ground.proxy.log.sentAgain();
+  assert.ok(again <= transfers * perTransfer, `sent again: ${again}`);
+  const served = ground.proxy.log.served();
+  for (const digest of [...layersOf(kept), ...layersOf(fresh)]) assert.ok(served.has(digest));
+  assert.deepEqual(besides(output), []);
+  assert.ok(
+    readFileSync(output).equals(await ground.undisturbed(...args)),
+    'as a fresh export of the new state',
+  );
+  await airlift(['verify', output]);
+});
+
+test('without --refresh the plan stays that of the first run', async (t) => {
+  const ground = await startGround(t);
+  const { output, args, was } = await leave(t, ground);
+  await airlift(['export', ...args, '-o', output], { env });
+  assert.ok(readFileSync(output).equals(was), 'as an export of the old state');
+  for (const digest of layersOf(fresh)) assert.ok(!ground.proxy.log.served().has(digest));
+});
+
+test('another list is refused with a hint, and taken with --refresh: blobs of both lists are kept', async (t) => {
+  const ground = await startGround(t);
+  const { output, args } = await leave(t, ground);
+  await ground.push('more', singlePlatform('linux/arm64', { name: 'more', bigBytes: 1_000_000 }));
+  const longer = [...ground.names('more'), ...args];
+  const refused = await airlift(['export', ...longer, '-o', output], { env, codes: [1] });
+  assert.match(refused.stderr, /unfinished export of something else.*\n {2}hint: .*--refresh/);
+  await airlift(['export', ...longer, '-o', output, '--refresh'], { env });
+  const again = ground.proxy.log.sentAgain();
+  assert.ok(again <= transfers * perTransfer, `sent again: ${again}`);
+  assert.ok(readFileSync(output).equals(await ground.undisturbed(...longer)));
+});
+
+test('killed again and again while it refreshes, it ends with the same bytes and keeps what it had', async (t) => {
+  const ground = await startGround(t);
+  const { output, args } = await leave(t, ground);
+  ground.proxy.use(slow);
+  const refresh = [...args, '-o', output, '--refresh'];
+  for (const bytes of [300_000, 900_000]) await ground.killAfter(bytes, ...refresh);
+  ground.proxy.heal();
+  await airlift(['export', ...args, '-o', output], { env });
+  const again = ground.proxy.log.sentAgain();
+  assert.ok(again <= 3 * transfers * perTransfer, `sent again: ${again}`);
+  assert.ok(readFileSync(output).equals(await ground.undisturbed(...args)));
+});

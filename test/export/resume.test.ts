@@ -1,0 +1,280 @@
+import assert from 'node:assert/strict';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import Database from 'better-sqlite3';
+import { serve, type Serving } from '../../src/serve/serve.js';
+import { airlift } from '../support/airlift.js';
+import { failing, startFaultProxy, type FaultProxy, type Rule } from '../support/faults.js';
+import { singlePlatform, multiPlatform, type NamedImage } from '../support/image-sets.js';
+import { pushImage } from '../support/push-image.js';
+import { startAirlift, type Ended } from '../support/started.js';
+import { temp } from '../support/temp.js';
+
+const env = { SOURCE_DATE_EPOCH: '1700000000' };
+/** What may be under way at a time: eight transfers, of each what came since its last checkpoint and what is in sockets. */
+const inFlight = 8 * 2 * 1024 * 1024;
+const layerBytes = 4_000_000;
+
+const slow: Rule = { fault: { do: 'slow', bytes: 65_536, every: 12 }, method: 'GET', path: /\/blobs\// };
+
+describe('an export that is stopped goes on where it was', () => {
+  const images: NamedImage[] = ['one', 'two', 'three'].map((name) => ({
+    repository: `acme/${name}`,
+    tag: '1',
+    image: multiPlatform({ name, bigBytes: layerBytes }),
+  }));
+  let registry: Serving;
+  let proxy: FaultProxy;
+  const scratch: { after: (() => Promise<void> | void)[] } = { after: [] };
+
+  before(async () => {
+    const store = join(temp({ after: (work) => void scratch.after.push(work) }), 'store');
+    registry = await serve({ store }, { port: 0 });
+    proxy = await startFaultProxy({ upstream: registry.url });
+    for (const { repository, tag, image } of images)
+      await pushImage(`${registry.host}:${registry.port}`, repository, tag, image);
+  });
+  after(async () => {
+    await proxy?.stop();
+    await registry?.close();
+    for (const work of scratch.after) await work();
+  });
+
+  const push = (repository: string, tag: string, image: NamedImage['image']): Promise<void> =>
+    pushImage(`${registry.host}:${registry.port}`, repository, tag, image);
+  const names = (...repositories: string[]): string[] =>
+    repositories.map((name) => `${proxy.host}/acme/${name}:1`);
+  const commandOf = (output: string, ...more: string[]): string[] => [
+    'export',
+    ...names('one', 'two', 'three'),
+    '-o',
+    output,
+    '--no-referrers',
+    ...more,
+  ];
+
+  let whole: Promise<Buffer> | undefined;
+  /** What a run of the usual command gives that nothing disturbs. */
+  async function undisturbed(t: TestContext): Promise<Buffer> {
+    whole ??= undisturbedOf(t, names('one', 'two', 'three'));
+    await whole;
+    proxy.heal();
+    proxy.log.clear();
+    return whole;
+  }
+
+  async function undisturbedOf(t: TestContext, args: readonly string[]): Promise<Buffer> {
+    proxy.heal();
+    const output = join(temp(t), 'whole.tar');
+    await airlift(['export', ...args, '-o', output, '--no-referrers'], { env });
+    proxy.log.clear();
+    return readFileSync(output);
+  }
+
+  const sentBytes = (): number => proxy.log.find('GET', /\/blobs\//).reduce((sum, { sent }) => sum + sent, 0);
+
+  /** Waits until so many bytes of blobs went through the proxy. */
+  async function passed(bytes: number): Promise<void> {
+    const latest = Date.now() + 120_000;
+    while (sentBytes() < bytes) {
+      assert.ok(Date.now() < latest, `${bytes} bytes of blobs never came; got ${sentBytes()}`);
+      await sleep(5);
+    }
+  }
+
+  /** The same command again, undisturbed; fails where the result is other than `want` or too much was fetched. */
+  async function goOn(output: string, want: Buffer, again = inFlight): Promise<Ended['stderr']> {
+    proxy.heal();
+    const { stderr } = await airlift(commandOf(output), { env });
+    assert.ok(readFileSync(output).equals(want), 'byte-identical');
+    assert.deepEqual(readdirSync(join(output, '..')), ['site.tar']);
+    assert.ok(proxy.log.sentAgain() <= again, `sent again: ${proxy.log.sentAgain()}`);
+    return stderr;
+  }
+
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    test(`${signal} lets what is written be kept, says how to go on, and ends with 130`, async (t) => {
+      const want = await undisturbed(t);
+      const output = join(temp(t), 'site.tar');
+      proxy.use(slow);
+      const run = startAirlift(commandOf(output), { env });
+      await passed(8_000_000);
+      run.send(signal);
+      const { code, stderr } = await run.ended;
+      assert.equal(code, 130, stderr);
+      assert.match(stderr, /export to .*site\.tar: interrupted\n {2}hint: run the same command again/);
+      assert.ok(!existsSync(output));
+      // All that had been written is known: only what was still in sockets comes again.
+      const said = await goOn(output, want, 6 * 1024 * 1024);
+      assert.match(said, /there from before/);
+    });
+  }
+
+  test('the second Ctrl-C ends it at once, and it can be gone on with', async (t) => {
+    const want = await undisturbed(t);
+    const output = join(temp(t), 'site.tar');
+    proxy.use(slow);
+    const run = startAirlift(commandOf(output), { env });
+    await passed(8_000_000);
+    run.send('SIGINT');
+    // Two signals that come together are one to a process.
+    while (!run.said().includes('press Ctrl-C again')) await sleep(1);
+    run.send('SIGINT');
+    assert.equal((await run.ended).code, 130);
+    await goOn(output, want);
+  });
+
+  test('kill -9 and a server without ranges: the blobs under way start over', async (t) => {
+    const want = await undisturbed(t);
+    const output = join(temp(t), 'site.tar');
+    proxy.use(slow);
+    const run = startAirlift(commandOf(output, '-j', '2'), { env });
+    await passed(22_000_000);
+    run.send('SIGKILL');
+    await run.ended;
+    proxy.heal();
+    proxy.use({ fault: { do: 'no-range' } });
+    await airlift(commandOf(output), { env });
+    assert.ok(readFileSync(output).equals(want));
+    assert.ok(proxy.log.sentAgain() <= 2 * (layerBytes + 10_000) + 2_000_000, `${proxy.log.sentAgain()}`);
+  });
+
+  test('what a power cut took from the end of each blob is found and fetched again, and no more', async (t) => {
+    const want = await undisturbed(t);
+    const output = join(temp(t), 'site.tar');
+    proxy.use(slow);
+    const run = startAirlift(commandOf(output, '-j', '2'), { env });
+    await passed(20_000_000);
+    run.send('SIGKILL');
+    await run.ended;
+    const journal = new Database(`${output}.partial.journal`);
+    const marks = journal.prepare('SELECT position, have FROM marks WHERE have > 1000000').all() as {
+      position: number;
+      have: number;
+    }[];
+    journal.close();
+    assert.ok(marks.length >= 4);
+    const taken = 300_000;
+    const file = openSync(`${output}.partial`, 'r+');
+    for (const { position, have } of marks)
+      writeSync(file, Buffer.alloc(taken), 0, taken, position + have - taken);
+    closeSync(file);
+    // Of each blob at most what was taken and what stands behind its last right checkpoint; of two what was under way.
+    await goOn(output, want, marks.length * (taken + 1_500_000) + 2 * 1_500_000);
+    assert.ok(proxy.log.sentAgain() >= marks.length * taken);
+  });
+
+  test('a second run on the same output is refused by the name of the first', async (t) => {
+    const want = await undisturbed(t);
+    const output = join(temp(t), 'site.tar');
+    // The first run cannot end before the second one has begun, however slow the machine is.
+    proxy.use({ fault: { do: 'stall', after: 500_000 }, method: 'GET', path: /\/blobs\// });
+    const run = startAirlift(commandOf(output), { env });
+    await passed(1_000_000);
+    const second = await airlift(commandOf(output), { env, codes: [1] });
+    assert.match(second.stderr, new RegExp(`site\\.tar: process ${run.pid} on .* is writing it`));
+    run.send('SIGKILL');
+    await run.ended;
+    await goOn(output, want);
+  });
+
+  test('what planning fetched before it was killed is not fetched again', async (t) => {
+    const want = await undisturbed(t);
+    const output = join(temp(t), 'site.tar');
+    // Of the third image nothing comes; the other two are planned meanwhile.
+    proxy.use({ fault: { do: 'stall', after: 0 }, path: /acme\/three\/manifests/ });
+    const run = startAirlift(commandOf(output), { env });
+    while (!run.said().includes('2/3')) await sleep(5);
+    await sleep(400);
+    // What comes after this commits what came before it.
+    run.send('SIGTERM');
+    assert.equal((await run.ended).code, 130);
+    assert.deepEqual(readdirSync(join(output, '..')), ['site.tar.partial.journal']);
+    await goOn(output, want, 0);
+  });
+
+  test('the plan is pinned while tags move; --refresh takes what they point at now', async (t) => {
+    const moved = singlePlatform('linux/amd64', { name: 'moved', bigBytes: 2_000_000 });
+    await push('acme/moving', '1', singlePlatform('linux/amd64', { name: 'first', bigBytes: 2_000_000 }));
+    const list = names('one', 'two', 'moving');
+    const want = await undisturbedOf(t, list);
+    const leave = async (): Promise<string> => {
+      const output = join(temp(t), 'site.tar');
+      proxy.heal();
+      proxy.log.clear();
+      proxy.use(slow);
+      const run = startAirlift(['export', ...list, '-o', output, '--no-referrers'], { env });
+      await passed(12_000_000);
+      run.send('SIGKILL');
+      await run.ended;
+      proxy.heal();
+      return output;
+    };
+    const [pinned, refreshed] = [await leave(), await leave()];
+    await push('acme/moving', '1', moved);
+    await airlift(['export', ...list, '-o', pinned, '--no-referrers'], { env });
+    assert.ok(readFileSync(pinned).equals(want), 'what the tag pointed at when it was planned');
+
+    proxy.log.clear();
+    await airlift(['export', ...list, '-o', refreshed, '--no-referrers', '--refresh'], { env });
+    assert.ok(sentBytes() < 24_000_000 - 12_000_000 + 2_000_000 + 12_000_000, `fetched ${sentBytes()}`);
+    assert.ok(readFileSync(refreshed).equals(await undisturbedOf(t, list)), 'what it points at now');
+  });
+
+  test('a network that is gone ends the run with a hint, and the next one goes on', async (t) => {
+    const want = await undisturbed(t);
+    const output = join(temp(t), 'site.tar');
+    proxy.use(slow);
+    const run = startAirlift(commandOf(output, '--retries', '2', '--retry-delay', '10ms'), { env });
+    await passed(8_000_000);
+    proxy.down();
+    const { code, stderr } = await run.ended;
+    proxy.up();
+    assert.equal(code, 1);
+    assert.match(stderr, /connection .*\n {2}hint: run the same command again: it goes on where it was/);
+    await goOn(output, want);
+  });
+
+  test('connections that stall are given up and taken up again', async (t) => {
+    const want = await undisturbed(t);
+    const output = join(temp(t), 'site.tar');
+    proxy.use({ fault: { do: 'stall', after: 'random' }, path: /\/blobs\//, method: 'GET', times: 3 });
+    await airlift(commandOf(output, '--idle-timeout', '1s'), { env });
+    assert.ok(readFileSync(output).equals(want));
+    assert.ok(proxy.log.sentAgain() <= 3 * 1024 * 1024, `sent again: ${proxy.log.sentAgain()}`);
+  });
+
+  test('--keep-going leaves out what can not be had, and says so again after an interruption', async (t) => {
+    const output = join(temp(t), 'site.tar');
+    const list = [...names('one', 'two', 'three'), `${proxy.host}/acme/none:1`];
+    const args = ['export', ...list, '-o', output, '--no-referrers', '--keep-going', '--json'];
+    const want = await undisturbedOf(t, names('one', 'three'));
+    const [, two] = images;
+    const lost = [...(two?.image.blobs.values() ?? [])].find(({ size }) => size > layerBytes);
+    assert.ok(lost !== undefined);
+    const gone: Rule = { fault: failing(404), path: new RegExp(`/blobs/${lost.digest}`) };
+    proxy.use(slow, gone);
+    const run = startAirlift(args, { env });
+    await passed(8_000_000);
+    run.send('SIGKILL');
+    await run.ended;
+    proxy.heal();
+    proxy.use(gone);
+    const { stdout } = await airlift(args, { env, codes: [3] });
+    const summary = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as {
+      images: number;
+      failed: { image: string; error: { code: string; message: string } }[];
+    };
+    assert.equal(summary.images, 2);
+    assert.deepEqual(
+      summary.failed.map(({ image, error }) => [image, error.code]),
+      [
+        [`${proxy.host}/acme/none:1`, 'not-found'],
+        [`${proxy.host}/acme/two:1`, 'not-found'],
+      ],
+    );
+    assert.ok(readFileSync(output).equals(want), 'the bundle of the two that are left');
+  });
+});

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { airlift } from '../support/airlift.js';
+import { besides, env, slow, startGround } from '../support/exporting.js';
+import { multiPlatform } from '../support/image-sets.js';
+import { needsMount, smallDisk } from '../support/small-disk.js';
+
+const skip = needsMount();
+const mebibyte = 1024 * 1024;
+
+test(
+  'a disk that fills up in the middle of blobs ends with a hint; with room made the rerun finishes',
+  { skip },
+  async (t) => {
+    const ground = await startGround(t);
+    const { proxy } = ground;
+    for (const name of ['one', 'two']) await ground.push(name, multiPlatform({ name, bigBytes: 4_000_000 }));
+    const disk = await smallDisk(t, 40 * mebibyte);
+    const output = join(disk, 'site.tar');
+    const args = [...ground.names('one', 'two'), '--no-referrers', '-j', '2'];
+    const want = await ground.undisturbed(...args);
+    proxy.log.clear();
+    proxy.use(slow);
+    const run = ground.start(...args, '-o', output);
+    await ground.passed(run, 6_000_000);
+    // Somebody else takes the room that the check before found.
+    const { bavail, bsize } = statfsSync(disk);
+    writeFileSync(join(disk, 'other'), Buffer.alloc(bavail * bsize - 3 * mebibyte, 1));
+    const { code, stderr } = await run.ended;
+    assert.equal(code, 1);
+    assert.match(
+      stderr,
+      /site\.tar.*: no space left on the device.*\n {2}hint: free some space and run the same command again: it goes on where it was/,
+    );
+    assert.ok(!existsSync(output));
+
+    const early = await airlift(['export', ...args, '-o', output], { env, codes: [1] });
+    assert.match(
+      early.stderr,
+      /not enough space on the disk; got .* free, want .*\n {2}hint: free some space/,
+    );
+
+    rmSync(join(disk, 'other'));
+    proxy.heal();
+    await airlift(['export', ...args, '-o', output], { env });
+    assert.ok(readFileSync(output).equals(want));
+    assert.deepEqual(besides(output), []);
+    // What could not be written and what was in sockets then, of two transfers.
+    assert.ok(proxy.log.sentAgain() <= 4 * mebibyte, `sent again: ${proxy.log.sentAgain()}`);
+  },
+);
+
+test('a disk without room for the journal is told as such, and nothing is left', { skip }, async (t) => {
+  const ground = await startGround(t);
+  await ground.push('one', multiPlatform({ name: 'one', bigBytes: 100_000 }));
+  const disk = await smallDisk(t, 32 * 1024);
+  const output = join(disk, 'site.tar');
+  const { stderr } = await airlift(['export', ...ground.names('one'), '-o', output], { env, codes: [1] });
+  assert.match(stderr, /no space left on the device|not enough space on the disk/);
+  assert.match(stderr, /hint: free some space/);
+  assert.ok(!existsSync(output));
+});

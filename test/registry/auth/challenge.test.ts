@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { parseChallenges } from '../../../src/registry/auth/challenge.js';
+
+function read(header: string): [string, Record<string, string>][] {
+  return parseChallenges(header).map(({ scheme, parameters }) => [scheme, { ...parameters }]);
+}
+
+it('reads a Bearer challenge', () => {
+  assert.deepEqual(
+    read('Bearer realm="https://auth.test/token",service="reg.test",scope="repository:a/b:pull,push"'),
+    [
+      [
+        'bearer',
+        { realm: 'https://auth.test/token', service: 'reg.test', scope: 'repository:a/b:pull,push' },
+      ],
+    ],
+  );
+});
+
+it('reads several challenges in one header', () => {
+  assert.deepEqual(
+    read('Negotiate, Basic realm="a, b=\\"c\\"", Bearer realm=https://x/t, error="invalid_token"'),
+    [
+      ['negotiate', {}],
+      ['basic', { realm: 'a, b="c"' }],
+      ['bearer', { realm: 'https://x/t', error: 'invalid_token' }],
+    ],
+  );
+});
+
+it('reads odd spaces, cases, empty members and token68 forms', () => {
+  assert.deepEqual(read(' , NTLM TlRMTVNTUAAC== ,, BASIC  Realm = "x" ,charset="UTF-8"'), [
+    ['ntlm', {}],
+    ['basic', { realm: 'x', charset: 'UTF-8' }],
+  ]);
+});
+
+it('ends at what can not be read', () => {
+  assert.deepEqual(read(''), []);
+  assert.deepEqual(read('Basic realm="x", "oops"'), [['basic', { realm: 'x' }]]);
+  assert.deepEqual(read('Bearer realm="never ends'), [['bearer', { realm: '' }]]);
+  assert.equal(parseChallenges('Bearer a=b,'.repeat(100_000)).length < 2000, true);
+});
+
+it('knows no names from the prototype', () => {
+  const [challenge] = parseChallenges('Bearer __proto__="x", constructor="y"');
+  assert.equal(challenge?.parameters['toString'], undefined);
+});

@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Registry } from '../../../src/registry/registry.js';
+import { Silence } from '../../../src/registry/http/silence.js';
+import { Secrets } from '../../../src/registry/http/trace.js';
+import { readContent } from '../../../src/oci/read.js';
+import { ociIndex } from '../../../src/oci/media-types.js';
+import { testClient } from '../client.js';
+import { smallImage } from '../content.js';
+import { sendJson, startOddServer, type Handler } from '../odd-server.js';
+
+const { index, config } = smallImage('dripped');
+
+/** Sends the body byte by byte, often enough to keep any wait for the next byte short. */
+const drip =
+  (bytes: Buffer, headers: Readonly<Record<string, string | number>>): Handler =>
+  (request, response) => {
+    response.writeHead(200, headers);
+    if (request.method === 'HEAD') return void response.end();
+    let at = 0;
+    const timer = setInterval(() => {
+      response.write(bytes.subarray(at, ++at));
+      if (at >= bytes.length) clearInterval(timer);
+    }, 100);
+    response.on('close', () => clearInterval(timer));
+  };
+
+const hurried = { idleTimeout: 400, retries: 0 };
+
+test('a manifest, a config, a token and a list that drip have a deadline', async (t) => {
+  const manifest = await startOddServer(t, drip(index.bytes, { 'content-type': ociIndex }));
+  const { registry } = testClient(t, hurried);
+  const name = { registry: manifest.host, repository: 'a' };
+  const slow = { code: 'network', message: /sends its answer too slowly/ };
+  await assert.rejects(registry.resolve({ ...name, tag: '1' }), slow);
+
+  const blob = await startOddServer(t, drip(config.bytes, { 'content-length': config.bytes.length }));
+  const at = { registry: blob.host, repository: 'a' };
+  const source = { fetch: registry.fetch.bind(registry) };
+  const begun = performance.now();
+  await assert.rejects(readContent(source, at, config.descriptor), slow);
+  assert.ok(performance.now() - begun < 20_000);
+
+  const list = await startOddServer(t, drip(Buffer.alloc(2000, ' '), {}));
+  await assert.rejects(async () => {
+    for await (const tag of registry.tags({ registry: list.host, repository: 'a' })) assert.fail(tag);
+  }, slow);
+
+  const token = await startOddServer(t, drip(Buffer.alloc(2000, ' '), {}));
+  const wants = await startOddServer(t, (_request, response) =>
+    response
+      .writeHead(401, { 'www-authenticate': `Bearer realm="http://${token.host}/t",service="s"` })
+      .end(),
+  );
+  await assert.rejects(registry.resolve({ registry: wants.host, repository: 'a', tag: '1' }), slow);
+
+  const refusing = await startOddServer(t, (request, response, url) => {
+    const dripped = drip(Buffer.alloc(2000, ' '), {});
+    response.statusCode = 403;
+    const writeHead = response.writeHead.bind(response);
+    response.writeHead = (() => writeHead(403)) as typeof response.writeHead;
+    dripped(request, response, url);
+  });
+  await assert.rejects(registry.fetch({ registry: refusing.host, repository: 'a' }, config.descriptor), {
+    code: 'denied',
+  });
+});
+
+test('a slow network that brings a little all the time is waited for', async (t) => {
+  const slow = await startOddServer(t, (request, response) => {
+    response.writeHead(200, { 'content-type': ociIndex });
+    if (request.method === 'HEAD') return void response.end();
+    const padded = Buffer.concat([index.bytes, Buffer.alloc(3000, ' ')]);
+    let at = 0;
+    const timer = setInterval(() => {
+      response.write(padded.subarray(at, (at += 500)));
+      if (at < padded.length) return;
+      clearInterval(timer);
+      response.end();
+    }, 150);
+    response.on('close', () => clearInterval(timer));
+  });
+  const { registry } = testClient(t, hurried);
+  await registry.resolve({ registry: slow.host, repository: 'a', tag: '1' });
+});
+
+test('after a while of silence it says what is waited for, once for a host', async (t) => {
+  const told: string[] = [];
+  const silent = await startOddServer(t, () => undefined);
+  const registry = new Registry({ retries: 0 }, { silence: (text) => void told.push(text) });
+  t.after(() => registry.close());
+  const stop = new AbortController();
+  const name = { registry: silent.host, repository: 'a' };
+  const asked = ['1', '2', '3'].map((tag) => registry.resolve({ ...name, tag }, { signal: stop.signal }));
+  const deadline = performance.now() + 20_000;
+  while (told.length === 0 && performance.now() < deadline) await new Promise((done) => setTimeout(done, 50));
+  stop.abort();
+  for (const result of await Promise.allSettled(asked)) assert.equal(result.status, 'rejected');
+  assert.equal(told.length, 1);
+  assert.match(told[0] ?? '', new RegExp(`^waiting for an answer of ${silent.host} for 5 s: resolve`));
+});
+
+test('silence: nothing is said of what is answered in time, and a long wait before a retry is', async () => {
+  const told: string[] = [];
+  const silence = new Silence((text) => void told.push(text), 30);
+  silence.begin('quick.test', 'resolve quick').end();
+  const waiting = silence.begin('busy.test', 'resolve busy', 120_000);
+  const short = silence.begin('short.test', 'resolve short', 10);
+  const deadline = performance.now() + 5000;
+  while (told.length === 0 && performance.now() < deadline) await new Promise((done) => setTimeout(done, 5));
+  waiting.end();
+  short.end();
+  assert.deepEqual(told, ['waiting 120 s before busy.test is asked again: resolve busy']);
+});
+
+test('secrets: of many tokens the latest are hidden, of passwords all', () => {
+  const secrets = new Secrets();
+  secrets.add('pa55word');
+  for (let at = 0; at < 20_000; at++) secrets.addToken(`token-${at}-token`);
+  assert.ok(secrets.size < 4000, `${secrets.size} texts`);
+  assert.equal(secrets.scrub('pa55word token-19999-token'), '*** ***');
+});
+
+test('a token that is refused is scrubbed from what the registry answers', async (t) => {
+  const token = 'very-secret-token';
+  const server = await startOddServer(t, (request, response, url) => {
+    if (url.pathname === '/t') return sendJson(response, 200, { token });
+    if (request.headers.authorization === undefined) {
+      response.writeHead(401, {
+        'www-authenticate': `Bearer realm="http://${request.headers.host ?? ''}/t",service="s"`,
+      });
+      return void response.end();
+    }
+    sendJson(response, 403, { errors: [{ code: 'DENIED', message: `no: ${token}` }] });
+  });
+  const { registry } = testClient(t);
+  await assert.rejects(registry.resolve({ registry: server.host, repository: 'a', tag: '1' }), (error) => {
+    assert.ok(error instanceof Error && !error.message.includes(token));
+    return true;
+  });
+});

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { request, type IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { digestOf } from '../../src/oci/digest.js';
+import { serve, type Serving } from '../../src/serve/serve.js';
+import { writeBundle } from '../bundle/write-bundle.js';
+import { multiPlatform, singlePlatform } from '../support/image-sets.js';
+import { temp } from '../support/temp.js';
+
+const limit = { timeout: 60_000 };
+
+/** A bundle with one large layer, served, and where that layer is. */
+async function large(
+  t: TestContext,
+  options: { stallTimeout?: number } = {},
+): Promise<{ serving: Serving; path: string; url: string; digest: string; size: number }> {
+  const image = singlePlatform('linux/amd64', { name: 'large', bigBytes: 24_000_000 });
+  const path = join(temp(t), 'site.tar');
+  await writeBundle(path, [{ reference: 'docker.io/acme/large:1', image }]);
+  const serving = await serve({ bundle: path }, { port: 0, ...options });
+  t.after(() => serving.close());
+  const [blob] = [...image.blobs.values()].sort((left, right) => right.size - left.size);
+  assert.ok(blob !== undefined);
+  const url = `${serving.url}/v2/acme/large/blobs/${blob.digest}`;
+  return { serving, path, url, digest: blob.digest, size: blob.size };
+}
+
+/** Begins a download and reads nothing of its body yet. */
+async function begin(url: string): Promise<IncomingMessage> {
+  const asked = request(url, { agent: false }).end();
+  const [response] = (await once(asked, 'response')) as [IncomingMessage];
+  return response;
+}
+
+async function readAll(response: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}
+
+test(
+  'draining ends no download that runs, and lets a pull that has begun fetch its other layers',
+  limit,
+  async (t) => {
+    const { serving, url, digest } = await large(t);
+    const response = await begin(url);
+    const drained = serving.drain();
+    const fresh = await fetch(`${serving.url}/v2/acme/large/manifests/1`);
+    assert.equal(fresh.status, 503, 'a pull that begins now');
+    assert.equal(fresh.headers.get('retry-after'), '5');
+    assert.equal(digestOf(await readAll(response)), digest);
+    assert.equal(digestOf(await readAll(await begin(url))), digest, 'the next layer of the same pull');
+    await drained;
+    await assert.rejects(fetch(`${serving.url}/v2/`));
+  },
+);
+
+test('draining ends at once where nothing is under way', limit, async (t) => {
+  const { serving } = await large(t);
+  const before = performance.now();
+  await serving.drain();
+  assert.ok(performance.now() - before < 1500);
+});
+
+test(
+  'a client that drips is dropped, on reading and on sending, and one that pauses for a moment is not',
+  limit,
+  async (t) => {
+    const { serving, url, digest } = await large(t, { stallTimeout: 700 });
+    const port = Number(new URL(serving.url).port);
+    // Takes a byte now and then: never silent, and far below 1 KiB/s.
+    const reader = connect(port, '127.0.0.1');
+    reader.on('error', () => undefined);
+    reader.write(`GET ${new URL(url).pathname} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    reader.pause();
+    const reading = setInterval(() => reader.read(1), 50);
+    // Sends a byte of its request's body now and then.
+    const sender = connect(port, '127.0.0.1');
+    sender.on('error', () => undefined);
+    sender.write('POST /v2/acme/large/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n');
+    const sending = setInterval(() => sender.write('x'), 50);
+    t.after(() => {
+      clearInterval(reading);
+      clearInterval(sending);
+      reader.destroy();
+      sender.destroy();
+    });
+    sender.resume();
+    await once(sender, 'close');
+    const slow = await begin(url);
+    await new Promise((done) => setTimeout(done, 300));
+    assert.equal(digestOf(await readAll(slow)), digest);
+    // Draining waits for every request under way: the reader that drips is gone too.
+    await serving.drain();
+  },
+);
+
+test('a client that takes nothing is dropped, and one that reads is not', limit, async (t) => {
+  const { serving, url, size } = await large(t, { stallTimeout: 500 });
+  const stalled = await begin(url);
+  assert.equal((await readAll(await begin(url))).length, size);
+  // A paused client does not see the end; the server has no request left once it gave this one up.
+  await serving.drain();
+  await assert.rejects(readAll(stalled));
+});
+
+test('a bundle that is replaced while it is served ends serving and its downloads', limit, async (t) => {
+  const { serving, path, url } = await large(t);
+  const response = await begin(url);
+  await writeFile(path, 'another file');
+  await assert.rejects(serving.broken, /another file took its place, or its content changed; stopped/);
+  await assert.rejects(readAll(response));
+  await assert.rejects(fetch(`${serving.url}/v2/`));
+});
+
+test('as a mirror of one registry it never answers with the image of another', async (t) => {
+  const image = multiPlatform({ name: 'hub' });
+  const path = join(temp(t), 'site.tar');
+  await writeBundle(path, [
+    { reference: 'docker.io/acme/web:1', image },
+    { reference: 'quay.io:8443/acme/api:1', image },
+  ]);
+  const serving = await serve({ bundle: path }, { port: 0 });
+  t.after(() => serving.close());
+  const cases: [string, number][] = [
+    ['acme/web/manifests/1?ns=quay.io', 404],
+    [`acme/web/manifests/${image.root.digest}?ns=quay.io`, 404],
+    ['acme/web/tags/list?ns=quay.io', 404],
+    ['docker.io/acme/web/manifests/1?ns=quay.io', 404],
+    ['acme/web/manifests/1?ns=docker.io', 200],
+    ['acme/web/manifests/1?ns=registry-1.docker.io', 200],
+    ['docker.io/acme/web/manifests/1?ns=docker.io', 200],
+    ['acme/api/manifests/1?ns=quay.io:8443', 200],
+    ['acme/api/manifests/1?ns=quay.io', 404],
+    [`acme/web/manifests/1?ns=${serving.host}:${serving.port}`, 200],
+    ['acme/web/manifests/1', 200],
+  ];
+  for (const [asked, status] of cases)
+    for (const method of ['GET', 'HEAD'])
+      assert.equal(
+        (await fetch(`${serving.url}/v2/${asked}`, { method })).status,
+        status,
+        `${method} ${asked}`,
+      );
+});
