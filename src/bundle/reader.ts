@@ -8,7 +8,7 @@ import type { FetchOptions, Source } from '../oci/source.js';
 import { Catalog, type BundleBlob, type BundleCounts, type BundleImage } from './format/catalog.js';
 import { BundleFile } from './format/file.js';
 import { damagedHint, readHead, type Head } from './format/head.js';
-import { endLength } from '../tar/tar.js';
+import { endLength } from '../tar/header.js';
 
 /** @throws AirliftError `damaged` where anything but the two blocks of zeros stands behind the last blob */
 async function refuseTail(file: BundleFile, size: number, want: number): Promise<void> {

@@ -1,4 +1,125 @@
-/** What a tar header is for. `meta` headers tell something about the entry that follows. */
+/** Bytes of a tar block: a header takes whole blocks, content is padded to them (POSIX.1-2017 pax, "ustar Interchange Format"). */
+export const blockSize = 512;
+
+/** Bytes of the mark that ends an archive: two blocks of zeros. */
+export const endLength = 2 * blockSize;
+
+/** The largest number that eleven octal digits hold; larger sizes are encoded in base 256, as GNU tar does. */
+const maxOctal = 8 ** 11 - 1;
+
+/** Returns the bytes that a content of `size` bytes takes in the archive. */
+export function paddedLength(size: number): number {
+  return Math.ceil(size / blockSize) * blockSize;
+}
+
+/** Reports whether a modification time (seconds since 1970) fits into eleven octal digits, which every tar reader understands. */
+export function isTarTime(mtime: number): boolean {
+  return Number.isSafeInteger(mtime) && mtime >= 0 && mtime <= maxOctal;
+}
+
+const notAscii = /[^ -~]/;
+
+// Encoding. The bytes of a bundle must never change, so headers are encoded here and not by a library.
+
+/** Splits an ASCII name at a slash so that it fits ustar's name (100 bytes) and prefix (155 bytes). */
+function splitName(name: string): { name: string; prefix: string } | undefined {
+  if (notAscii.test(name)) return undefined;
+  if (name.length <= 100) return { name, prefix: '' };
+  for (let slash = name.indexOf('/'); slash >= 0; slash = name.indexOf('/', slash + 1)) {
+    const rest = name.length - slash - 1;
+    if (slash > 0 && slash <= 155 && rest > 0 && rest <= 100)
+      return { prefix: name.slice(0, slash), name: name.slice(slash + 1) };
+  }
+  return undefined;
+}
+
+/** Returns the bytes of an entry's header: one block, or at least three where the name needs a pax record. */
+export function headerLength(name: string): number {
+  return splitName(name) === undefined
+    ? 2 * blockSize + paddedLength(encodePaxRecord('path', name).length)
+    : blockSize;
+}
+
+/** Encodes a pax record, `<length> <key>=<value>\n`, whose length counts its own digits. */
+export function encodePaxRecord(key: string, value: string): Buffer {
+  const rest = Buffer.byteLength(` ${key}=${value}\n`);
+  let length = rest + String(rest).length;
+  if (rest + String(length).length !== length) length = rest + String(length).length;
+  return Buffer.from(`${length} ${key}=${value}\n`);
+}
+
+function writeNumber(block: Buffer, at: number, length: number, value: number): void {
+  if (value <= 8 ** (length - 1) - 1) {
+    block.write(`${value.toString(8).padStart(length - 1, '0')}\0`, at, 'latin1');
+    return;
+  }
+  let rest = BigInt(value);
+  for (let index = at + length - 1; index > at; index--) {
+    block[index] = Number(rest & 0xffn);
+    rest >>= 8n;
+  }
+  block[at] = 0x80;
+}
+
+/** Sums the bytes of a header block, with spaces in place of the checksum itself. Some old writers summed signed bytes. */
+function sumsOf(block: Uint8Array): { unsigned: number; signed: number } {
+  let unsigned = 0;
+  let signed = 0;
+  for (let at = 0; at < blockSize; at++) {
+    const byte = at >= 148 && at < 156 ? 0x20 : (block[at] ?? 0);
+    unsigned += byte;
+    signed += byte > 127 ? byte - 256 : byte;
+  }
+  return { unsigned, signed };
+}
+
+interface BlockFields {
+  readonly name: string;
+  readonly prefix?: string;
+  readonly type: '0' | 'x';
+  readonly size: number;
+  readonly mtime: number;
+}
+
+function writeBlock(block: Buffer, { name, prefix = '', type, size, mtime }: BlockFields): void {
+  block.write(name, 0, 100, 'latin1');
+  writeNumber(block, 100, 8, 0o644);
+  writeNumber(block, 108, 8, 0);
+  writeNumber(block, 116, 8, 0);
+  writeNumber(block, 124, 12, size);
+  writeNumber(block, 136, 12, mtime);
+  block.write(type, 156, 'latin1');
+  block.write('ustar\x0000', 257, 'latin1');
+  writeNumber(block, 329, 8, 0);
+  writeNumber(block, 337, 8, 0);
+  block.write(prefix, 345, 155, 'latin1');
+  block.write(`${sumsOf(block).unsigned.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
+}
+
+/**
+ * Encodes the header of a regular file, mode 0644, owner and group 0: `headerLength(name)` bytes.
+ * @param size bytes of the content
+ * @param mtime whole seconds since 1970
+ */
+export function encodeHeader(name: string, size: number, mtime: number): Buffer {
+  const blocks = Buffer.alloc(headerLength(name));
+  const split = splitName(name);
+  if (split !== undefined) {
+    writeBlock(blocks, { ...split, type: '0', size, mtime });
+    return blocks;
+  }
+  const record = encodePaxRecord('path', name);
+  const ascii = name.replaceAll(new RegExp(notAscii, 'gu'), '_');
+  const base = ascii.slice(ascii.lastIndexOf('/') + 1);
+  writeBlock(blocks, { name: `PaxHeaders/${base}`, type: 'x', size: record.length, mtime });
+  blocks.set(record, blockSize);
+  writeBlock(blocks.subarray(blocks.length - blockSize), { name: ascii, type: '0', size, mtime });
+  return blocks;
+}
+
+// Decoding.
+
+/** The kind of a header. A `pax`, `pax-global`, `gnu-name` or `gnu-link` header describes the entry that follows it. */
 export type TarKind =
   | 'file'
   | 'hardlink'
@@ -12,30 +133,32 @@ export type TarKind =
   | 'sparse';
 
 /**
- * The fields of one header block as they stand there (POSIX pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format").
- * A pax header or a GNU long name before the block can replace name, link name and size, so `interpret` decides what they mean.
+ * The raw fields of one header block (POSIX pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format"). A pax header or
+ * a GNU long name before the block can override name, link name and size: `interpret` applies them.
  */
 export interface TarHeader {
   readonly kind: TarKind;
-  /** Whether the type flag is that of tar before POSIX, which has no flag of its own for directories. */
-  readonly isOldFormat: boolean;
+  /** The type flag; `\0` for a file in the format before POSIX, which has no flag for directories. */
+  readonly flag: string;
+  /** Whether the block has the magic of ustar or GNU tar. */
+  readonly hasMagic: boolean;
   readonly name: string;
   readonly linkName: string;
-  /** The size field; undefined where it holds no number. */
+  /** The size field; undefined where it is not a number. */
   readonly size: number | undefined;
   readonly mode: number;
-  /** Whether blocks with more of a sparse file's map follow (GNU tar manual, "Storing Sparse Files"). */
+  /** Whether more blocks of a sparse file's map follow (GNU tar manual, "Storing Sparse Files"). */
   readonly isExtended: boolean;
 }
 
-/** What headers say about the entry that follows them. */
+/** Fields that headers before an entry override. */
 export interface TarOverrides {
   readonly name?: string | undefined;
   readonly linkName?: string | undefined;
   readonly size?: number | undefined;
 }
 
-/** An entry, its fields interpreted. */
+/** The fields of an entry, overrides applied. */
 export interface TarFields {
   readonly kind: TarKind;
   readonly name: string;
@@ -44,9 +167,6 @@ export interface TarFields {
   readonly size: number;
   readonly mode: number;
 }
-
-/** The size of a block: headers take one, content is padded to it. */
-export const tarBlock = 512;
 
 const kinds: Readonly<Record<string, TarKind>> = {
   '\0': 'file',
@@ -65,18 +185,17 @@ const kinds: Readonly<Record<string, TarKind>> = {
   S: 'sparse',
 };
 
-/** Kinds whose headers may state a size that is not followed by content. */
+/** Kinds whose headers may state a size although no content follows. */
 const headerOnly: ReadonlySet<TarKind> = new Set(['hardlink', 'symlink', 'directory', 'special']);
 
-function text(block: Buffer, start: number, length: number): string {
-  const field = block.subarray(start, start + length);
+/** Decodes text up to the first NUL byte. */
+export function decodeText(field: Buffer): string {
   const end = field.indexOf(0);
-  return field.toString('utf8', 0, end < 0 ? length : end);
+  return field.toString('utf8', 0, end < 0 ? field.byteLength : end);
 }
 
-/** A number in octal, or in base 256 where its first bit is set; undefined where it is neither or too large. */
-function number(block: Buffer, start: number, length: number): number | undefined {
-  const field = block.subarray(start, start + length);
+/** Decodes octal digits, or base 256 where the first bit is set; undefined where it is neither or exceeds a safe integer. */
+function decodeNumber(field: Buffer): number | undefined {
   const first = field[0] as number;
   if ((first & 0x80) !== 0) {
     if ((first & 0x40) !== 0) return undefined;
@@ -89,45 +208,40 @@ function number(block: Buffer, start: number, length: number): number | undefine
   return /^[0-7]{1,17}$/.test(digits) ? Number.parseInt(digits, 8) : undefined;
 }
 
-/** Whether the block's checksum is right: the sum of its bytes, its own field taken as spaces. Some old writers took bytes as signed. */
-function sumsUp(block: Buffer): boolean {
-  const want = number(block, 148, 8);
-  let unsigned = 0;
-  let signed = 0;
-  for (let at = 0; at < tarBlock; at++) {
-    const byte = at >= 148 && at < 156 ? 32 : (block[at] as number);
-    unsigned += byte;
-    signed += byte > 127 ? byte - 256 : byte;
-  }
-  return want === unsigned || want === signed;
-}
-
-/** Whether a block is all zeros, as the end of an archive is. */
+/** Reports whether a block is all zeros, as the end of an archive is. */
 export function isZeroBlock(block: Buffer): boolean {
   return block.every((byte) => byte === 0);
 }
 
-/** Reads a header block; undefined where it is none. */
-export function parseTarHeader(block: Buffer): TarHeader | undefined {
-  if (block.byteLength < tarBlock || !sumsUp(block)) return undefined;
-  const name = text(block, 0, 100);
-  // GNU's own format has other fields in the place of the prefix.
-  const prefix = block.toString('latin1', 257, 263) === 'ustar\0' ? text(block, 345, 155) : '';
+/**
+ * Decodes a header block, leniently: old formats without magic and signed checksums count.
+ * @returns undefined where the block is too short or its checksum is wrong
+ */
+export function decodeHeader(block: Buffer): TarHeader | undefined {
+  if (block.byteLength < blockSize) return undefined;
+  const checksum = decodeNumber(block.subarray(148, 156));
+  const sums = sumsOf(block);
+  if (checksum !== sums.unsigned && checksum !== sums.signed) return undefined;
+  const magic = block.toString('latin1', 257, 263);
+  const name = decodeText(block.subarray(0, 100));
+  // GNU's own format has other fields in place of the prefix.
+  const prefix = magic === 'ustar\0' ? decodeText(block.subarray(345, 500)) : '';
   const flag = String.fromCharCode(block[156] as number);
   return {
     kind: kinds[flag] ?? 'file',
-    isOldFormat: flag === '\0',
+    flag,
+    hasMagic: magic.startsWith('ustar'),
     name: prefix === '' ? name : `${prefix}/${name}`,
-    linkName: text(block, 157, 100),
-    size: number(block, 124, 12),
-    mode: number(block, 100, 8) ?? 0,
+    linkName: decodeText(block.subarray(157, 257)),
+    size: decodeNumber(block.subarray(124, 136)),
+    mode: decodeNumber(block.subarray(100, 108)) ?? 0,
     isExtended: flag === 'S' && block[482] !== 0,
   };
 }
 
 /**
- * Interprets the fields of a header after their overrides: a long name is cut off in the name field, perhaps behind a `/`, and
- * says nothing of the entry's kind.
+ * Applies overrides to a header. The name field of an entry with a long name is cut off, perhaps after a `/`, so only the full
+ * name tells whether the entry is a directory.
  * @returns undefined where the entry has no valid size
  */
 export function interpret(header: TarHeader, overrides: TarOverrides): TarFields | undefined {
@@ -135,15 +249,15 @@ export function interpret(header: TarHeader, overrides: TarOverrides): TarFields
   const linkName = overrides.linkName ?? header.linkName;
   const isDirectory = header.kind === 'file' && name.endsWith('/');
   const kind = isDirectory ? 'directory' : header.kind;
-  // Go, GNU tar and bsdtar read content behind a file whose name ends in "/"; of the old format Go and Python read none.
-  const hasContent = isDirectory ? !header.isOldFormat : !headerOnly.has(kind);
-  const stated = header.kind === 'file' ? (overrides.size ?? header.size) : header.size;
-  if (stated === undefined) return undefined;
-  return { kind, name, linkName, size: hasContent ? stated : 0, mode: header.mode };
+  // Go, GNU tar and bsdtar read content behind a file whose name ends in "/"; in the old format, Go and Python read none.
+  const hasContent = isDirectory ? header.flag !== '\0' : !headerOnly.has(kind);
+  const size = header.kind === 'file' ? (overrides.size ?? header.size) : header.size;
+  if (size === undefined) return undefined;
+  return { kind, name, linkName, size: hasContent ? size : 0, mode: header.mode };
 }
 
-/** The records of a pax header, `length key=value\n` each; undefined where it is malformed. */
-export function parsePax(bytes: Buffer): Map<string, string> | undefined {
+/** Decodes the records of a pax header, `length key=value\n` each; undefined where they are malformed. */
+export function decodePax(bytes: Buffer): Map<string, string> | undefined {
   const records = new Map<string, string>();
   for (let at = 0; at < bytes.byteLength;) {
     if (bytes[at] === 0) break;

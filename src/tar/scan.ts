@@ -1,75 +1,68 @@
 import { AirliftError } from '../errors.js';
 import type { ByteCursor } from '../io/byte-cursor.js';
 import {
+  blockSize,
+  decodeHeader,
+  decodePax,
+  decodeText,
   interpret,
   isZeroBlock,
-  parsePax,
-  parseTarHeader,
-  tarBlock,
+  paddedLength,
   type TarFields,
   type TarHeader,
 } from './header.js';
 
-/** One entry of a tar archive, before its content is passed over. */
+/** An entry of a tar archive, before its content is skipped. */
 export interface TarEntry {
-  /** As the archive has it: not yet checked, not yet normalised. */
+  /** The name as in the archive: neither checked nor normalised. */
   readonly name: string;
   readonly kind: 'file' | 'hardlink' | 'symlink' | 'directory' | 'special';
-  /** Where a link points, as the archive has it. */
+  /** The target of a link, as in the archive. */
   readonly linkName: string;
   readonly mode: number;
-  /** Byte at which the content begins. */
+  /** Position of the content's first byte. */
   readonly offset: number;
   /** Bytes of content. */
   readonly size: number;
-  /** The first bytes of the content, at most `length`. May be called once, before the next entry is asked for. */
+  /** Reads the first bytes of the content, at most `length`. May be called once, before the scan advances. */
   head(length: number): Promise<Buffer>;
 }
 
 /** The most bytes of a long name or of a pax header. */
 const maxMeta = 1024 * 1024;
 
-/** What headers said about the entry that follows them. */
-interface Told {
+/** Overrides for the next entry. */
+interface Overrides {
   name?: string | undefined;
   linkName?: string | undefined;
   size?: number | undefined;
   /** Whether the file is stored without its holes. */
-  sparse?: boolean;
+  isSparse?: boolean;
 }
 
-function untilNul(bytes: Buffer): string {
-  const end = bytes.indexOf(0);
-  return bytes.toString('utf8', 0, end < 0 ? bytes.byteLength : end);
-}
-
-function padding(size: number): number {
-  return (tarBlock - (size % tarBlock)) % tarBlock;
-}
-
-/** Goes through one archive; what a header tells about the next entry is kept between two. */
+/** Scans one archive; keeps the overrides for the next entry between two headers. */
 class Scan {
-  #told: Told = {};
+  #overrides: Overrides = {};
 
   constructor(
     private readonly cursor: ByteCursor,
     private readonly what: string,
-    private readonly passesSparse: boolean,
+    private readonly skipsSparse: boolean,
   ) {}
 
-  /** The next header that is not about another one; undefined at the end, which `marked` tells from the end of the bytes. */
-  async next(): Promise<{ header?: TarFields; marked: boolean }> {
+  /** Reads the header of the next entry; undefined at the end, with or without the mark that ends an archive. */
+  async next(): Promise<{ header?: TarFields; isMarked: boolean }> {
     for (;;) {
       const at = this.cursor.position;
-      const block = await this.cursor.read(tarBlock);
-      if (block.byteLength === 0) return { marked: false };
-      if (block.byteLength === tarBlock && isZeroBlock(block)) return { marked: true };
-      const header = parseTarHeader(block);
+      const block = await this.cursor.read(blockSize);
+      if (block.byteLength === 0) return { isMarked: false };
+      if (block.byteLength === blockSize && isZeroBlock(block)) return { isMarked: true };
+      const header = decodeHeader(block);
       if (header === undefined) throw this.#badBlock(block, at);
-      if (await this.#tell(header, at)) continue;
+      if (await this.#readOverride(header, at)) continue;
       const fields = this.#apply(header, at);
-      for (let more = header.isExtended; more;) more = (await this.cursor.read(tarBlock))[504] === 1;
-      return { header: fields, marked: false };
+      for (let more = header.isExtended; more;) more = (await this.cursor.read(blockSize))[504] === 1;
+      return { header: fields, isMarked: false };
     }
   }
 
@@ -83,7 +76,7 @@ class Scan {
     await cursor.skip(size - (cursor.position - offset));
     if (cursor.position < offset + size)
       throw this.#damaged(`truncated at byte ${cursor.position} inside ${JSON.stringify(name)}`);
-    await cursor.skip(padding(size));
+    await cursor.skip(paddedLength(size) - size);
   }
 
   #damaged(happened: string): AirliftError {
@@ -92,52 +85,52 @@ class Scan {
 
   #badBlock(block: Buffer, at: number): AirliftError {
     if (at === 0) return new AirliftError('input', `read ${this.what}: not a tar archive`);
-    if (block.byteLength < tarBlock) return this.#damaged(`truncated at byte ${this.cursor.position}`);
+    if (block.byteLength < blockSize) return this.#damaged(`truncated at byte ${this.cursor.position}`);
     return this.#damaged(`broken tar header at byte ${at}`);
   }
 
-  /** Takes in a header that is about the next one; false where it is not one of these. */
-  async #tell(header: TarHeader, at: number): Promise<boolean> {
+  /** Reads what a header overrides in the next entry; returns false where the header is an entry's own. */
+  async #readOverride(header: TarHeader, at: number): Promise<boolean> {
     const { kind, size } = header;
     if (kind !== 'pax' && kind !== 'pax-global' && kind !== 'gnu-name' && kind !== 'gnu-link') return false;
     if (size === undefined) throw this.#damaged(`broken tar header at byte ${at}`);
     if (size > maxMeta) throw this.#damaged(`header of ${size} bytes at byte ${at}; want at most ${maxMeta}`);
     const bytes = await this.cursor.read(size);
     if (bytes.byteLength < size) throw this.#damaged(`truncated at byte ${this.cursor.position}`);
-    await this.cursor.skip(padding(size));
-    if (kind === 'gnu-name') this.#told.name = untilNul(bytes);
-    else if (kind === 'gnu-link') this.#told.linkName = untilNul(bytes);
-    else if (kind === 'pax') this.#tellPax(bytes, at);
+    await this.cursor.skip(paddedLength(size) - size);
+    if (kind === 'gnu-name') this.#overrides.name = decodeText(bytes);
+    else if (kind === 'gnu-link') this.#overrides.linkName = decodeText(bytes);
+    else if (kind === 'pax') this.#overridePax(bytes, at);
     return true;
   }
 
-  #tellPax(bytes: Buffer, at: number): void {
-    const records = parsePax(bytes);
-    // An empty value takes a record back (POSIX pax, "pax Extended Header"): the header's own field counts.
+  #overridePax(bytes: Buffer, at: number): void {
+    const records = decodePax(bytes);
+    // An empty value revokes a record (POSIX pax, "pax Extended Header"): the header's own field counts.
     const record = (key: string): string | undefined => {
       const value = records?.get(key);
       return value === '' ? undefined : value;
     };
     const size = record('size');
-    const badSize = size !== undefined && !(/^\d{1,16}$/.test(size) && Number.isSafeInteger(Number(size)));
-    if (records === undefined || badSize) throw this.#damaged(`broken pax header at byte ${at}`);
-    this.#told.name = record('path') ?? this.#told.name;
-    this.#told.linkName = record('linkpath') ?? this.#told.linkName;
-    if (size !== undefined) this.#told.size = Number(size);
-    this.#told.sparse = [...records.keys()].some((key) => key.startsWith('GNU.sparse.'));
+    const isBadSize = size !== undefined && !(/^\d{1,16}$/.test(size) && Number.isSafeInteger(Number(size)));
+    if (records === undefined || isBadSize) throw this.#damaged(`broken pax header at byte ${at}`);
+    this.#overrides.name = record('path') ?? this.#overrides.name;
+    this.#overrides.linkName = record('linkpath') ?? this.#overrides.linkName;
+    if (size !== undefined) this.#overrides.size = Number(size);
+    this.#overrides.isSparse = [...records.keys()].some((key) => key.startsWith('GNU.sparse.'));
   }
 
   #apply(header: TarHeader, at: number): TarFields {
-    const told = this.#told;
-    this.#told = {};
-    const isSparse = header.kind === 'sparse' || told.sparse === true;
-    if (isSparse && !this.passesSparse) {
-      const name = JSON.stringify(told.name ?? header.name);
+    const overrides = this.#overrides;
+    this.#overrides = {};
+    const isSparse = header.kind === 'sparse' || overrides.isSparse === true;
+    if (isSparse && !this.skipsSparse) {
+      const name = JSON.stringify(overrides.name ?? header.name);
       throw new AirliftError('unsupported', `read ${this.what}: ${name} is a sparse file`, {
-        hint: 'pack the archive again without tar --sparse',
+        hint: 'create the archive again without tar --sparse',
       });
     }
-    const fields = interpret(header, told);
+    const fields = interpret(header, overrides);
     if (fields === undefined || !Number.isSafeInteger(this.cursor.position + fields.size))
       throw this.#damaged(`broken tar header at byte ${at}`);
     return isSparse ? { ...fields, kind: 'special' } : fields;
@@ -145,23 +138,26 @@ class Scan {
 }
 
 /**
- * Goes through a tar archive: ustar, pax, GNU long names and large sizes. Returns whether the mark that ends an archive was
- * there; some writers leave it out, and so does a cut between two entries.
- * @param what names the archive, for messages
- * @param passesSparse passes over sparse files as over devices, whose content is not what is stored
+ * Scans a tar archive: ustar, pax, GNU long names and large sizes. Returns whether the archive has its end mark; some writers omit
+ * it, and an archive that was cut between two entries lacks it too.
+ *
+ * This is not tar-stream, because that library reads content in order, while an archive in a file must be indexed by seeking past
+ * its contents, and content has a position that is read again later.
+ * @param what names the archive in messages
+ * @param skipsSparse whether to skip sparse files like devices, because their stored content is not their content
  * @throws AirliftError `input` where it is not a tar archive, `damaged` where it is broken or truncated, `unsupported` where it
- *   holds sparse files (without `passesSparse`) or more than `maxEntries`
+ *   holds sparse files (without `skipsSparse`) or more than `maxEntries`
  */
 export async function* scanTar(
   cursor: ByteCursor,
   what: string,
   maxEntries: number,
-  passesSparse = false,
+  skipsSparse = false,
 ): AsyncGenerator<TarEntry, boolean> {
-  const scan = new Scan(cursor, what, passesSparse);
+  const scan = new Scan(cursor, what, skipsSparse);
   for (let entries = 0; ; entries++) {
-    const { header, marked } = await scan.next();
-    if (header === undefined) return marked;
+    const { header, isMarked } = await scan.next();
+    if (header === undefined) return isMarked;
     if (entries === maxEntries)
       throw new AirliftError('unsupported', `read ${what}: more than ${maxEntries} entries`);
     yield* scan.entry(header);

@@ -7,7 +7,16 @@ import { extract } from 'tar-stream';
 import { EntryReader } from '../../src/bundle/format/entry-reader.js';
 import { BundleFile } from '../../src/bundle/format/file.js';
 import { blobPath } from '../../src/bundle/format/format.js';
-import { decodeBlock, encodeHeader, endLength, headerLength, paddedLength } from '../../src/tar/tar.js';
+import {
+  decodeHeader,
+  decodePax,
+  encodeHeader,
+  encodePaxRecord,
+  endLength,
+  headerLength,
+  paddedLength,
+} from '../../src/tar/header.js';
+import { digestOf } from '../../src/oci/digest.js';
 import { testDigest } from '../support/content.js';
 import { needs, run } from '../support/peers.js';
 import { tarHeader } from '../support/tar.js';
@@ -24,6 +33,7 @@ const names = [
   `${'x'.repeat(120)}/${'y'.repeat(120)}/${'z'.repeat(120)}`,
   blobPath(testDigest('x', 'sha512')),
   'ends/with/' + 'l'.repeat(150),
+  'größe/图片',
 ];
 
 function archiveOf(entries: readonly { name: string; content: Buffer }[]): Buffer {
@@ -132,15 +142,65 @@ test('what is encoded is as long as it says', () => {
   for (const name of names) assert.equal(encodeHeader(name, 1, mtime).length, headerLength(name));
 });
 
+test('the bytes of headers never change', () => {
+  const digests = {
+    a39560028d112f79b7e4754c1b1853d4b31d916e765014a4bf90aa65ff7d99df: encodeHeader(
+      `blobs/sha256/${'a'.repeat(64)}`,
+      12345,
+      mtime,
+    ),
+    '8f1a61566955c455ff9297e579832d1448561fc3b29efefc426f50e98e4a460f': encodeHeader(
+      `${'d'.repeat(60)}/${'n'.repeat(100)}`,
+      1,
+      mtime,
+    ),
+    '9faf7146379322cb571894dd6542e3de974035642a1f1b03fbbe2415ee91605d': encodeHeader(
+      `blobs/sha512/${'0'.repeat(128)}`,
+      7,
+      0,
+    ),
+    '59e31ea9b14cb496f1cb30fc834e1642253ea79c8f05b09744e619eb164136d0': encodeHeader(
+      'big',
+      9 * GiB + 5,
+      mtime,
+    ),
+    '85ddb46ab32dc7b40c3f1df1db8f7e18fd4edbac5d04fee1615c7d0ac42a7f2d': encodeHeader('y'.repeat(989), 1, 0),
+    fb1fcd5fb94e62c89df69a5319e899eb79eef747d6372ed6b3e03542c09c2e69: encodeHeader('y'.repeat(990), 1, 0),
+  };
+  for (const [want, header] of Object.entries(digests)) assert.equal(digestOf(header), `sha256:${want}`);
+});
+
+test('a pax record counts its own digits, also where they become more', () => {
+  for (let length = 0; length < 1100; length++) {
+    const value = 'é'.repeat(length % 7) + 'v'.repeat(length);
+    const record = encodePaxRecord('k', value);
+    assert.equal(Number.parseInt(record.toString(), 10), record.length);
+    assert.deepEqual([...(decodePax(record) ?? [])], [['k', value]]);
+  }
+  assert.deepEqual(
+    [4, 5, 93, 94].map((length) => encodePaxRecord('k', 'v'.repeat(length)).toString().split(' ')[0]),
+    ['9', '11', '99', '101'],
+  );
+});
+
 test('a block with any byte changed is no header', () => {
   const good = encodeHeader('blobs/sha256/aa', 100, mtime);
-  assert.deepEqual(decodeBlock(good), { name: 'blobs/sha256/aa', size: 100, type: '0' });
+  assert.deepEqual(decodeHeader(good), {
+    kind: 'file',
+    flag: '0',
+    hasMagic: true,
+    name: 'blobs/sha256/aa',
+    linkName: '',
+    size: 100,
+    mode: 0o644,
+    isExtended: false,
+  });
   for (let at = 0; at < good.length; at++) {
     // The sum itself may be written in more than one way.
     if (at >= 148 && at < 156) continue;
     const bad = Buffer.from(good);
     bad[at] = (bad[at] ?? 0) ^ 0x10;
-    assert.equal(decodeBlock(bad), undefined, `byte ${at}`);
+    assert.equal(decodeHeader(bad), undefined, `byte ${at}`);
   }
 });
 

@@ -4,7 +4,7 @@ import { isDigest, type Digest } from '../../oci/digest.js';
 import { maxManifestSize } from '../../oci/manifest.js';
 import { formatReference, parseReference } from '../../oci/reference.js';
 import { blobPath } from './format.js';
-import { headerLength, paddedLength } from '../../tar/tar.js';
+import { headerLength, paddedLength } from '../../tar/header.js';
 
 /** Rows that can't be, by what is wrong with them. SQLite holds any type in any column, and checks no foreign-made file. */
 const impossible: readonly (readonly [happened: string, sql: string])[] = [

@@ -1,5 +1,12 @@
 import type { BundleFile } from './file.js';
-import { blockSize, decodeBlock, decodePax, paddedLength } from '../../tar/tar.js';
+import {
+  blockSize,
+  decodeHeader,
+  decodePax,
+  decodeText,
+  isZeroBlock,
+  paddedLength,
+} from '../../tar/header.js';
 
 /** An entry of an archive, as a plain tar reader sees it. */
 export interface TarEntry {
@@ -47,18 +54,20 @@ export class EntryReader {
     for (let next = position; ;) {
       const bytes = await this.bytes(next, blockSize);
       if (bytes.length < blockSize) return 'cut';
-      if (bytes.every((byte) => byte === 0)) return next === position ? 'end' : 'damaged';
-      const block = decodeBlock(bytes);
-      if (block === undefined) return 'damaged';
+      if (isZeroBlock(bytes)) return next === position ? 'end' : 'damaged';
+      const block = decodeHeader(bytes);
+      // Every header of a bundle has the magic and its own size; without either, the block is content.
+      if (block?.hasMagic !== true || block.size === undefined) return 'damaged';
+      const { flag } = block;
       const contentPosition = next + blockSize;
-      if (!'xgLK'.includes(block.type)) {
+      if (!'xgLK'.includes(flag)) {
         const size = pax.has('size') ? Number(pax.get('size')) : block.size;
         if (!Number.isSafeInteger(size) || size < 0) return 'damaged';
         const name = pax.get('path') ?? longName ?? block.name;
         return {
           name,
           size,
-          type: block.type,
+          type: flag === '\0' ? '0' : flag,
           position,
           contentPosition,
           end: contentPosition + paddedLength(size),
@@ -67,8 +76,8 @@ export class EntryReader {
       if (block.size > maxExtension) return 'damaged';
       const content = await this.bytes(contentPosition, block.size);
       if (content.length < block.size) return 'cut';
-      if (block.type === 'L') longName = content.toString('utf8').replace(/\0.*$/s, '');
-      if (block.type === 'x') {
+      if (flag === 'L') longName = decodeText(content);
+      if (flag === 'x') {
         const records = decodePax(content);
         if (records === undefined) return 'damaged';
         pax = records;

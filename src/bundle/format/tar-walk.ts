@@ -1,6 +1,6 @@
 import type { EntryReader, TarEntry } from './entry-reader.js';
 import { entryNames } from './format.js';
-import { blockSize } from '../../tar/tar.js';
+import { blockSize } from '../../tar/header.js';
 
 /** What a walk over an archive meets: an entry, or the byte where a header is damaged, where zeros end it, where the file ends. */
 export type Step =

@@ -3,7 +3,7 @@ import { AirliftError } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
 import { blobPath } from '../format/format.js';
 import type { Journal } from './journal.js';
-import { headerLength } from '../../tar/tar.js';
+import { headerLength } from '../../tar/header.js';
 
 const nestedIndexes = (tree: string): string =>
   `SELECT child FROM ${tree} CROSS JOIN edges ON parent = ${tree}.id AND role = 'manifest'

@@ -5,7 +5,7 @@ import type { Evidence } from './findings.js';
 import { blobPath, entryNames } from '../format/format.js';
 import type { Head } from '../format/head.js';
 import { survey } from '../format/tar-walk.js';
-import { encodeHeader, endLength, paddedLength } from '../../tar/tar.js';
+import { encodeHeader, endLength, paddedLength } from '../../tar/header.js';
 
 const orderedHead = Object.values(entryNames);
 

@@ -6,7 +6,7 @@ import type { Evidence } from './findings.js';
 import { digestOfPath, entryNames, headLimits } from '../format/format.js';
 import { readHead, type Head } from '../format/head.js';
 import { survey } from '../format/tar-walk.js';
-import { headerLength } from '../../tar/tar.js';
+import { headerLength } from '../../tar/header.js';
 
 /** How far a damaged head is searched for what follows it (bytes). */
 const searchLimit = 64 * 1024 * 1024;

@@ -4,7 +4,7 @@ import type { Digest } from '../../oci/digest.js';
 import { entryNames, layoutContent } from '../format/format.js';
 import { blobLines, indexJson, sumsLines, type IndexRow } from '../format/head-content.js';
 import type { Journal } from '../journal/journal.js';
-import { encodeHeader, headerLength, paddedLength } from '../../tar/tar.js';
+import { encodeHeader, headerLength, paddedLength } from '../../tar/header.js';
 
 /** An entry before the first blob. Its content is made as often as it is asked for, so that it is never held whole. */
 export interface HeadEntry {

@@ -16,7 +16,7 @@ import { moveWritten } from './move-blobs.js';
 import { pendingFigures } from '../journal/pending.js';
 import { checkPlan, digestOfPlacement, placeBlobs, placedBytes } from '../journal/placement.js';
 import { prunePlan } from '../journal/prune.js';
-import { encodeHeader, endLength, paddedLength } from '../../tar/tar.js';
+import { encodeHeader, endLength, paddedLength } from '../../tar/header.js';
 import { writtenPrefix } from './written-prefix.js';
 
 /** The figures of a laid-out bundle. */

@@ -31,7 +31,7 @@ import type { BundleOptions } from './options.js';
 import { pendingBlobs, pendingFigures, type PendingBlob } from '../journal/pending.js';
 import type { BlobNode, EdgeRole, LeftOut, ManifestNode } from '../format/planned.js';
 import { takeUp, type TakenUp } from './resume.js';
-import { isTarTime } from '../../tar/tar.js';
+import { isTarTime } from '../../tar/header.js';
 
 export type { BundleOptions } from './options.js';
 export type { Failure, LostBlob } from '../journal/failures.js';
