@@ -179,8 +179,8 @@ test('a digest that one registry lacks is planned from another that has it, what
   const blobs: string[] = [];
   const sink = {
     has: () => false,
-    blob: ({ descriptor }: { descriptor: { digest: string } }) => void blobs.push(descriptor.digest),
-    manifest: () => undefined,
+    addBlob: ({ descriptor }: { descriptor: { digest: string } }) => void blobs.push(descriptor.digest),
+    addManifest: () => undefined,
   };
   const planner = new Planner(registry, sink, { platforms: [{ os: 'linux', architecture: 'amd64' }] });
   const results = await Promise.allSettled(

@@ -368,14 +368,14 @@ describe('verify', () => {
     const path = join(dir, 'lost.tar');
     const writer = await BundleWriter.open(path, options);
     const platform = { os: 'linux', architecture: 'amd64' };
-    writer.addManifest({ descriptor: image.root, bytes: bytesOf(content), platform });
     const reference = parseReference('registry.example/lost:1');
     for (const [digest, { size }] of image.blobs) {
       if (digest === lost.descriptor.digest) continue;
       const descriptor = { digest, size, mediaType: 'application/vnd.oci.image.config.v1+json' };
       const bytes = bytesOf(image.blobs.get(digest) ?? assert.fail());
       writer.addBlob({ descriptor, role: 'config', repository: reference, bytes });
-      writer.addEdge(image.root.digest, digest, 'config', 0);
+      const edges = [{ child: digest, role: 'config', position: 0 }] as const;
+      writer.addManifest({ descriptor: image.root, bytes: bytesOf(content), manifest: {}, edges, platform });
     }
     writer.addImage({ reference, root: image.root });
     await writer.layOut();

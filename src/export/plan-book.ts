@@ -1,4 +1,3 @@
-import { writerSink } from './bundle-sink.js';
 import type { BundleWriter } from '../bundle/write/writer.js';
 import type { PlanBook } from './plan-images.js';
 import type { FailedImage } from '../failed-images.js';
@@ -6,6 +5,7 @@ import { subjectOfTag } from '../oci/companion-tag.js';
 import type { Digest } from '../oci/digest.js';
 import type { LockedImage } from '../lists/lock.js';
 import { formatReference } from '../oci/reference.js';
+import type { PlanSink } from '../plan/graph.js';
 import type { PlannedImage } from '../plan/planner.js';
 
 /** What a lock says of an image: what its name pointed at, and what was taken along; nothing else is, another time. */
@@ -15,10 +15,10 @@ function lockedOf({ reference, root, original, platforms, referrers = [] }: Plan
 
 /** A bundle's journal as the book of a plan, with what it takes to plan the same again. */
 export class WriterBook implements PlanBook {
-  readonly sink;
+  constructor(private readonly writer: BundleWriter) {}
 
-  constructor(private readonly writer: BundleWriter) {
-    this.sink = writerSink(writer);
+  get sink(): PlanSink {
+    return this.writer;
   }
 
   addImages(at: number, images: readonly PlannedImage[]): void {

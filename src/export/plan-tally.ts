@@ -38,17 +38,17 @@ export class PlanTally implements PlanSink {
     return this.#nodes.has(digest);
   }
 
-  blob({ repository, descriptor, bytes }: BlobNode): void {
+  addBlob({ repository, descriptor, bytes }: BlobNode): void {
     this.#nodes.set(descriptor.digest, { size: descriptor.size, children: none });
     if (bytes !== undefined) return;
     this.#toFetch.set(repository.registry, (this.#toFetch.get(repository.registry) ?? 0) + 1);
   }
 
-  leftOut(): void {
+  leaveOut(): void {
     this.#leftOut++;
   }
 
-  manifest({ descriptor, edges, platform }: ManifestNode): void {
+  addManifest({ descriptor, edges, platform }: ManifestNode): void {
     this.#nodes.set(descriptor.digest, {
       size: descriptor.size,
       platform: platform === undefined ? undefined : formatPlatform(platform),

@@ -1,5 +1,4 @@
 import { checkInterrupted } from '../errors.js';
-import { writerSink } from '../export/bundle-sink.js';
 import { BundleFile } from '../bundle/format/file.js';
 import { sumsDigest } from '../bundle/format/sums-digest.js';
 import { BundleWriter } from '../bundle/write/writer.js';
@@ -61,17 +60,16 @@ function fingerprintOf({ images }: Inputs): string {
 }
 
 async function plan(inputs: Inputs, writer: BundleWriter, options: BundleArchivesOptions): Promise<void> {
-  const sink = writerSink(writer);
-  const held: PlanSink = {
-    ...sink,
-    blob: (node) => {
-      const { descriptor, role } = node;
-      if (isForeignLayer(descriptor.mediaType) && !inputs.hasForeign(descriptor.digest))
-        writer.leaveOut(descriptor, role, 'foreign');
-      else sink.blob(node);
+  const sink: PlanSink = {
+    has: (digest) => writer.has(digest),
+    addBlob: (node) => {
+      const { digest, mediaType } = node.descriptor;
+      if (isForeignLayer(mediaType) && !inputs.hasForeign(digest)) writer.leaveOut(node);
+      else writer.addBlob(node);
     },
+    addManifest: (node) => writer.addManifest(node),
   };
-  const planner = new Planner(inputs.source, held, { referrers: true, signal: options.signal });
+  const planner = new Planner(inputs.source, sink, { referrers: true, signal: options.signal });
   for (const image of inputs.images) {
     checkInterrupted(options.signal, 'write bundle');
     await planner.planImage(image);

@@ -35,15 +35,18 @@ export interface BlobNode {
   readonly bytes: Buffer | undefined;
 }
 
-/** Takes the plan: every digest once, children before parents. */
+/** Receives the plan: every digest once, children before parents. */
 export interface PlanSink {
-  /** Whether it has this blob. */
+  /** Reports whether the blob was added. */
   has(digest: Digest): boolean;
-  blob(node: BlobNode): void;
-  /** A blob that a manifest names and that is not carried: a foreign layer that was chosen to be kept as it is. */
-  leftOut?(node: BlobNode): void;
-  /** A publisher's index may come twice: beside its filtered copy, where its edges lead to what is not carried, and whole. */
-  manifest(node: ManifestNode): void;
+  addBlob(node: BlobNode): void;
+  /** Records a blob that a manifest names but that is not carried: a foreign layer of which only the descriptor is kept. */
+  leaveOut?(node: BlobNode): void;
+  /**
+   * Adds a manifest or index. A publisher's index may be added twice: beside its filtered copy, where its edges lead to children that
+   * are not carried, and again when another image needs all of it.
+   */
+  addManifest(node: ManifestNode): void;
 }
 
 /** The edges from a manifest or index to what it names. */

@@ -242,7 +242,7 @@ export class Planner {
     for (const child of below) await this.#addOriginal(repository, child, depth + 1);
     // Not noted as added: another image may take all of it, and its children then have to be walked.
     this.#originals.add(descriptor.digest);
-    this.sink.manifest({
+    this.sink.addManifest({
       repository,
       descriptor: loaded.descriptor,
       bytes,
@@ -318,7 +318,7 @@ export class Planner {
     const told = at.parent === undefined ? undefined : descriptor.platform;
     const own =
       told ?? (config === undefined ? undefined : platformOfConfig(config, `config of ${descriptor.digest}`));
-    this.sink.manifest({
+    this.sink.addManifest({
       repository,
       descriptor: loaded.descriptor,
       bytes,
@@ -338,7 +338,7 @@ export class Planner {
   #addBlob(repository: Repository, descriptor: Descriptor, role: BlobRole, bytes: Buffer | undefined): void {
     const node = { repository, descriptor, role, bytes: bytes ?? inlineContent(descriptor) };
     if (this.options.foreignLayers === 'keep' && isForeignLayer(descriptor.mediaType))
-      this.sink.leftOut?.(node);
-    else if (!this.sink.has(descriptor.digest)) this.sink.blob(node);
+      this.sink.leaveOut?.(node);
+    else if (!this.sink.has(descriptor.digest)) this.sink.addBlob(node);
   }
 }

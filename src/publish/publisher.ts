@@ -346,13 +346,13 @@ export class Publisher {
     const { signal, hasForeign, referrers = true, warn, lenient } = this.options;
     const sink = {
       has: (digest: Digest) => seen.has(digest),
-      blob: (node: BlobNode) => {
+      addBlob: (node: BlobNode) => {
         if (isForeignLayer(node.descriptor.mediaType) && hasForeign?.(node.descriptor.digest) === false)
           return;
         seen.add(node.descriptor.digest);
         plan.blobs.push(node);
       },
-      manifest: (node: ManifestNode) => {
+      addManifest: (node: ManifestNode) => {
         seen.add(node.descriptor.digest);
         plan.manifests.push(node);
       },

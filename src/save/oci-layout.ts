@@ -69,8 +69,8 @@ export async function saveOciLayout(
   let manifests: ManifestNode[] = [];
   const sink = {
     has: (digest: Digest) => writer.has(digest) || blobs.some((node) => node.descriptor.digest === digest),
-    blob: (node: BlobNode) => void blobs.push(node),
-    manifest: (node: ManifestNode) => void manifests.push(node),
+    addBlob: (node: BlobNode) => void blobs.push(node),
+    addManifest: (node: ManifestNode) => void manifests.push(node),
   };
   const warn = (text: string): void => job.warn(text);
   const source = new KnownRoot(job.source);

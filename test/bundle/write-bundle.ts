@@ -6,6 +6,7 @@ import type { Digest } from '../../src/oci/digest.js';
 import { parseManifest } from '../../src/oci/manifest.js';
 import { parsePlatform, type Platform } from '../../src/oci/platform.js';
 import { parseReference, type Repository } from '../../src/oci/reference.js';
+import { edgesOf } from '../../src/plan/graph.js';
 import { bytesOf, type Content } from '../support/content.js';
 import { assortment, companionsOf, singlePlatform, type NamedImage } from '../support/image-sets.js';
 import type { TestImage } from '../support/images.js';
@@ -42,7 +43,12 @@ export function everyKind(): Cargo[] {
   ];
 }
 
-function planImage(writer: BundleWriter, image: TestImage, repository: Repository): void {
+function planImage(
+  writer: BundleWriter,
+  image: TestImage,
+  repository: Repository,
+  original?: TestImage,
+): void {
   const platforms = new Map<Digest, Platform>();
   const parsed = [...image.manifests.values()].map((content) => ({
     content,
@@ -60,14 +66,13 @@ function planImage(writer: BundleWriter, image: TestImage, repository: Repositor
       descriptor: { digest, size, mediaType },
       bytes: bytesOf(content),
       platform: manifest.kind === 'index' ? undefined : (platforms.get(digest) ?? own),
-      artifactType: manifest.artifactType,
-      subject: manifest.subject?.digest,
+      manifest,
+      edges:
+        original === undefined || digest !== image.root.digest
+          ? edgesOf(manifest)
+          : [...edgesOf(manifest), { child: original.root.digest, role: 'original', position: 0 }],
     });
-    if (manifest.subject !== undefined) writer.addEdge(digest, manifest.subject.digest, 'subject', 0);
-    if (manifest.kind === 'index') {
-      manifest.manifests.forEach((child, at) => writer.addEdge(digest, child.digest, 'manifest', at));
-      continue;
-    }
+    if (manifest.kind === 'index') continue;
     const { config, layers } = manifest;
     if (config !== undefined) {
       writer.addBlob({
@@ -76,13 +81,12 @@ function planImage(writer: BundleWriter, image: TestImage, repository: Repositor
         repository,
         bytes: contentOf(image, config.digest),
       });
-      writer.addEdge(digest, config.digest, 'config', 0);
     }
-    layers.forEach((layer, at) => {
-      if (image.blobs.has(layer.digest)) writer.addBlob({ descriptor: layer, role: 'layer', repository });
-      else writer.leaveOut(layer, 'layer', 'foreign');
-      writer.addEdge(digest, layer.digest, 'layer', at);
-    });
+    for (const layer of layers) {
+      const node = { descriptor: layer, role: 'layer', repository } as const;
+      if (image.blobs.has(layer.digest)) writer.addBlob(node);
+      else writer.leaveOut(node);
+    }
   }
 }
 
@@ -95,11 +99,8 @@ function contentOf(image: TestImage, digest: Digest): Buffer | undefined {
 export function plan(writer: BundleWriter, cargo: readonly Cargo[]): void {
   for (const { reference, image, original, companionOf } of cargo) {
     const named = parseReference(reference ?? 'registry.example/unnamed');
-    planImage(writer, image, named);
-    if (original !== undefined) {
-      planImage(writer, { ...original, manifests: indexOnly(original) }, named);
-      writer.addEdge(image.root.digest, original.root.digest, 'original', 0);
-    }
+    planImage(writer, image, named, original);
+    if (original !== undefined) planImage(writer, { ...original, manifests: indexOnly(original) }, named);
     if (reference === undefined) continue;
     writer.addImage({ reference: named, root: image.root, original: original?.root }, { companionOf });
   }

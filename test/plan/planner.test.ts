@@ -50,13 +50,13 @@ class Sink {
     return this.#seen.has(digest);
   }
 
-  blob(node: BlobNode): void {
+  addBlob(node: BlobNode): void {
     assert.ok(!this.#seen.has(node.descriptor.digest), 'each blob once');
     this.#seen.add(node.descriptor.digest);
     this.blobs.push(node);
   }
 
-  manifest(node: ManifestNode): void {
+  addManifest(node: ManifestNode): void {
     assert.ok(!this.#seen.has(node.descriptor.digest), 'each manifest once');
     this.#seen.add(node.descriptor.digest);
     this.manifests.push(node);
@@ -209,8 +209,8 @@ test('an index that one image takes filtered and another whole is walked whole',
   const blobs = new Set<Digest>();
   const planner = new Planner(source, {
     has: (digest) => blobs.has(digest),
-    blob: (node) => void blobs.add(node.descriptor.digest),
-    manifest: (node) => void manifests.add(node.descriptor.digest),
+    addBlob: (node) => void blobs.add(node.descriptor.digest),
+    addManifest: (node) => void manifests.add(node.descriptor.digest),
   });
   await planner.plan({ ...named('one'), platforms: platforms('linux/arm64') });
   await planner.plan(named('two'));

@@ -15,23 +15,34 @@ export type EdgeRole = 'manifest' | 'config' | 'layer' | 'subject' | 'original';
 /** Why a blob of the plan is not in the bundle: the site has it already (delta), or its publisher forbids to carry it. */
 export type LeftOut = 'base' | 'foreign';
 
+/** An edge of the plan: a manifest or index names `child` as its `position`th child of that role, from 0. */
+export interface PlannedEdge {
+  readonly child: Digest;
+  readonly role: EdgeRole;
+  readonly position: number;
+}
+
 /** A manifest or index of the plan. */
-export interface ManifestNode {
+export interface PlannedManifest {
   readonly descriptor: Descriptor;
-  /** As they came; kept in the journal until written. */
+  /** The registry's bytes; the journal keeps them until they are written to the file. */
   readonly bytes: Uint8Array;
+  readonly manifest: {
+    readonly artifactType?: string | undefined;
+    readonly subject?: { readonly digest: Digest } | undefined;
+  };
+  /** Edges to its children, which may be added before or after it. */
+  readonly edges: readonly PlannedEdge[];
   readonly platform?: Platform | undefined;
-  readonly artifactType?: string | undefined;
-  readonly subject?: Digest | undefined;
 }
 
 /** A config or layer of the plan. */
-export interface BlobNode {
+export interface PlannedBlob {
   readonly descriptor: Descriptor;
   readonly role: 'config' | 'layer';
-  /** Where a transfer may fetch it from. */
+  /** The repository to download it from. */
   readonly repository: Repository;
-  /** The content, where it was fetched already. */
+  /** The content, if planning has already fetched it. */
   readonly bytes?: Uint8Array | undefined;
 }
 

@@ -10,7 +10,7 @@ import { formatReference } from '../../oci/reference.js';
 import type { Image } from '../../oci/source.js';
 import { connect, empty } from './journal-database.js';
 import type { JournalStatements } from './journal-statements.js';
-import type { BlobKind, BlobNode, EdgeRole, LeftOut, ManifestNode, Mark } from '../format/planned.js';
+import type { BlobKind, LeftOut, Mark, PlannedBlob, PlannedManifest } from '../format/planned.js';
 
 const kindOrder: readonly BlobKind[] = ['index', 'manifest', 'config', 'layer'];
 
@@ -206,9 +206,8 @@ export class Journal {
     return id;
   }
 
-  /** Takes a manifest or index into the plan; a second time it only adds what the first did not know. */
-  addManifest(node: ManifestNode): void {
-    const { descriptor, platform, bytes } = node;
+  /** Adds a manifest or index with its edges. Adding it a second time only completes what the first call did not know. */
+  addManifest({ descriptor, platform, bytes, manifest, edges }: PlannedManifest): void {
     this.#added();
     const id = this.#describe(descriptor, isIndex(descriptor.mediaType) ? 'index' : 'manifest');
     this.#hold(id, descriptor, bytes);
@@ -216,10 +215,12 @@ export class Journal {
     this.#statements.insertManifest.run(
       id,
       descriptor.mediaType,
-      node.artifactType ?? null,
-      node.subject ?? null,
+      manifest.artifactType ?? null,
+      manifest.subject?.digest ?? null,
     );
     if (platform !== undefined) this.addPlatform(id, platform);
+    for (const { child, role, position } of edges)
+      this.#statements.insertEdge.run(id, role, position, this.#idOf(child));
   }
 
   /** Notes a platform that something says a manifest is for. Which of several is kept does not depend on their order. */
@@ -254,7 +255,7 @@ export class Journal {
   }
 
   /** Takes a config or layer into the plan; where it may be fetched from is what was said first. */
-  addBlob(blob: BlobNode): void {
+  addBlob(blob: PlannedBlob): void {
     this.#added();
     const id = this.#describe(blob.descriptor, blob.role);
     const { registry, repository } = blob.repository;
@@ -270,7 +271,7 @@ export class Journal {
   }
 
   /** Records a blob that the plan names but the bundle does not carry, unless another image has it carried. */
-  leaveOut(descriptor: Descriptor, role: 'config' | 'layer', reason: LeftOut): void {
+  leaveOut({ descriptor, role }: Pick<PlannedBlob, 'descriptor' | 'role'>, reason: LeftOut): void {
     this.#added();
     const id = this.#describe(descriptor, role);
     this.#statements.leaveOut.run(reason, descriptor.mediaType, id);
@@ -284,11 +285,6 @@ export class Journal {
       )
       .pluck()
       .all() as string[];
-  }
-
-  addEdge(parent: Digest, child: Digest, role: EdgeRole, position: number): void {
-    this.#added();
-    this.#statements.insertEdge.run(this.#idOf(parent), role, position, this.#idOf(child));
   }
 
   /** @throws AirliftError `conflict` where the reference was added with another root */

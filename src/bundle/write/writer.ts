@@ -1,6 +1,5 @@
 import { rename, rm } from 'node:fs/promises';
 import { AirliftError } from '../../errors.js';
-import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Image } from '../../oci/source.js';
 import { checkWritten } from '../verify/check-front.js';
@@ -29,7 +28,7 @@ import {
 } from './output-name.js';
 import type { BundleOptions } from './options.js';
 import { pendingBlobs, pendingFigures, type PendingBlob } from '../journal/pending.js';
-import type { BlobNode, EdgeRole, LeftOut, ManifestNode } from '../format/planned.js';
+import type { LeftOut, PlannedBlob, PlannedManifest } from '../format/planned.js';
 import { takeUp, type TakenUp } from './resume.js';
 import { isTarTime } from '../../tar/header.js';
 
@@ -150,26 +149,18 @@ export class BundleWriter {
   }
 
   /** @throws AirliftError `size-mismatch`, `conflict` where two descriptors disagree on the size, `no-space`, `io` */
-  addManifest(node: ManifestNode): void {
+  addManifest(node: PlannedManifest): void {
     this.#plan(() => this.#journal.addManifest(node));
   }
 
   /** @throws AirliftError `conflict` where two descriptors disagree on the size, `no-space`, `io` */
-  addBlob(blob: BlobNode): void {
+  addBlob(blob: PlannedBlob): void {
     this.#plan(() => this.#journal.addBlob(blob));
   }
 
-  /** Records a blob that the plan names but the bundle does not carry. */
-  leaveOut(descriptor: Descriptor, role: 'config' | 'layer', reason: LeftOut): void {
-    this.#plan(() => this.#journal.leaveOut(descriptor, role, reason));
-  }
-
-  /**
-   * Ties a child to its parent; both may be added before or after.
-   * @param position which of the parent's children of this role, from 0
-   */
-  addEdge(parent: Digest, child: Digest, role: EdgeRole, position: number): void {
-    this.#plan(() => this.#journal.addEdge(parent, child, role, position));
+  /** Records a blob that the plan names but that the bundle does not carry. */
+  leaveOut(blob: Pick<PlannedBlob, 'descriptor' | 'role'>, reason: LeftOut = 'foreign'): void {
+    this.#plan(() => this.#journal.leaveOut(blob, reason));
   }
 
   /** Notes an image that is not in the bundle because it failed; it is carried by the journal from run to run. */

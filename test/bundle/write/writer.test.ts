@@ -183,8 +183,8 @@ test('a plan that names what it does not have is not laid out', async (t) => {
   const writer = await BundleWriter.open(join(temp(t), 'a.tar'), options);
   t.after(() => writer.discard());
   writer.addImage({ reference: parseReference('registry.example/x:1'), root: image.root });
-  writer.addManifest({ descriptor: image.root, bytes });
-  writer.addEdge(image.root.digest, missing, 'layer', 0);
+  const edges = [{ child: missing, role: 'layer', position: 0 }] as const;
+  writer.addManifest({ descriptor: image.root, bytes, manifest: {}, edges });
   await assert.rejects(writer.layOut(), refusal('input', new RegExp(missing)));
 });
 
@@ -269,12 +269,13 @@ test('content that is not what its descriptor says is refused when it is planned
   t.after(() => writer.discard());
   const bytes = bytesOf(image.manifests.get(image.root.digest) ?? inMemory(Buffer.alloc(0)));
   const changed = Buffer.from(bytes).fill('x', 3, 4);
+  const node = { descriptor: image.root, manifest: {}, edges: [] };
   assert.throws(
-    () => writer.addManifest({ descriptor: image.root, bytes: bytes.subarray(1) }),
+    () => writer.addManifest({ ...node, bytes: bytes.subarray(1) }),
     refusal('size-mismatch', /got \d+ bytes, want \d+/),
   );
   assert.throws(
-    () => writer.addManifest({ descriptor: image.root, bytes: changed }),
+    () => writer.addManifest({ ...node, bytes: changed }),
     refusal('digest-mismatch', new RegExp(`want ${image.root.digest}`)),
   );
 });
