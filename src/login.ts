@@ -2,8 +2,8 @@ import { AirliftError, isAirliftError } from './errors.js';
 import { quoted } from './oci/quoted.js';
 import { isRegistry, isRepositoryPath } from './oci/reference.js';
 import { readAuthFile, type AuthFileContent } from './registry/auth/auth-file.js';
-import type { Credentials } from './registry/auth/credential.js';
 import { removeLogin, saveLogin, type LoginPlace } from './registry/auth/login.js';
+import type { Credentials } from './registry/config/options.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 
 export interface LoginOptions {

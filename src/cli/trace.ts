@@ -1,6 +1,5 @@
 import { printable } from '../oci/printable.js';
-import type { RegistryHooks } from '../registry/config/options.js';
-import type { RequestTrace } from '../registry/http/trace.js';
+import type { RegistryHooks, RequestTrace } from '../registry/config/options.js';
 import { printNote, printNotes } from './print.js';
 
 /** One exchange as lines for people: method, URL, status, time; then the headers. */

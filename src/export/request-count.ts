@@ -1,6 +1,5 @@
-import type { RegistryHooks } from '../registry/config/options.js';
-import { parseRateLimit } from '../registry/http/rate-limit.js';
-import type { RequestTrace } from '../registry/http/trace.js';
+import type { RegistryHooks, RequestTrace } from '../registry/config/options.js';
+import { parseRateLimit } from '../registry/http/limits.js';
 
 /** What one registry was asked. */
 export interface AskedRegistry {

@@ -1,6 +1,17 @@
 import { interruption } from '../errors.js';
 
 /**
+ * Returns the milliseconds to wait before retry number `attempt` (the first is 1): exponential, with jitter between half the wait and
+ * all of it.
+ * @param first milliseconds of the first wait
+ * @param longest milliseconds that no wait exceeds; default: 30 seconds
+ */
+export function backoff(attempt: number, first: number, longest = 30_000): number {
+  const ceiling = Math.min(longest, first * 2 ** (attempt - 1));
+  return Math.round(ceiling / 2 + (Math.random() * ceiling) / 2);
+}
+
+/**
  * Waits; an abort of one of the signals ends it at once, and nothing is left that keeps the process alive.
  * @param doing what the wait is a part of, for the message
  * @throws AirliftError `interrupted`

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from './descriptor.js';
-import { pause } from './pause.js';
+import { backoff, pause } from './pause.js';
 import { Verifier } from './digest.js';
 import { maxManifestSize, parseManifest, type Index, type Manifest } from './manifest.js';
 import type { Repository } from './reference.js';
@@ -13,6 +13,7 @@ export type Fetches = Pick<Source, 'fetch' | 'distrust'>;
 /** How often content is read again that breaks off, and milliseconds of the first wait before that. */
 const rereads = 4;
 const firstWait = 200;
+const longestWait = 3200;
 
 /**
  * Reads small content (a manifest, a config) whole and verifies it. What breaks off in the middle is read again a few times,
@@ -47,7 +48,7 @@ export async function readContent(
       if (!isElsewhere && (attempt > rereads || !(isWrong || isBroken))) throw error;
       if (isElsewhere) wrong = 0;
     }
-    await pause(firstWait * 2 ** Math.min(attempt - 1, rereads), `read ${descriptor.digest}`, signal);
+    await pause(backoff(attempt, firstWait, longestWait), `read ${descriptor.digest}`, signal);
   }
 }
 

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { AirliftError } from '../errors.js';
 import { isDigest, type Digest } from './digest.js';
 import { quoted } from './quoted.js';
@@ -38,6 +39,13 @@ export function isTag(text: string): boolean {
 export function isRegistry(text: string): boolean {
   // What no URL can hold cannot be reached: ports beyond 65535, addresses out of range.
   return domain.test(text) && URL.canParse(`https://${text}`);
+}
+
+/** Whether a host, with or without a port, is this machine: `localhost`, 127.0.0.0/8 or `::1`. */
+export function isLoopback(host: string): boolean {
+  if (host === '::1') return true;
+  const name = host.replace(/:\d+$/, '').toLowerCase();
+  return name === 'localhost' || name === '[::1]' || (isIP(name) === 4 && name.startsWith('127.'));
 }
 
 /** Whether `text` is a valid repository path (without registry). */

@@ -1,9 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { isIP, type AddressInfo } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AirliftError, isAirliftError, messageOf } from '../errors.js';
 import { isDigest } from '../oci/digest.js';
-import { isRepositoryPath } from '../oci/reference.js';
+import { isLoopback, isRepositoryPath } from '../oci/reference.js';
 import type { Call, ServerOptions } from './call.js';
 import { listReferrers, listRepositories, listTags } from './lists.js';
 import { deleteManifest, pushManifest } from './manifests.js';
@@ -105,10 +105,6 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
       await Promise.all(underWay);
     },
   };
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 
 async function listen(server: Server, host: string, port: number, allowRemote: boolean): Promise<Listening> {

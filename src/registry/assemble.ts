@@ -11,7 +11,7 @@ import { Guesses } from './api/guesses.js';
 import { Manifests } from './api/manifests.js';
 import type { RegistryHooks, RegistryOptions } from './config/options.js';
 import { proxyFinder } from './http/proxy.js';
-import { RateBudgetKeeper } from './http/rate-budget.js';
+import { RateBudgetKeeper } from './http/limits.js';
 import { Reading } from './api/reading.js';
 import { ReferrersFallback } from './api/referrers-fallback.js';
 import { TlsBook } from './config/tls.js';
@@ -98,7 +98,9 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
   });
   const client = new RegistryClient(exchange, new Authenticator(exchange, store), warn);
   const budget =
-    options.rateBudget === undefined ? undefined : new RateBudgetKeeper(exchange, options.rateBudget, warn);
+    options.rateBudget === undefined
+      ? undefined
+      : new RateBudgetKeeper(exchange.rateLimits, options.rateBudget, warn, closing.signal);
   const book = new EndpointBook({
     plainHttp: options.plainHttp,
     rules: options.mirrors ?? [],

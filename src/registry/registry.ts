@@ -17,7 +17,7 @@ import type { Patience } from './api/guesses.js';
 import { ManifestCache } from './api/manifest-cache.js';
 import type { ManifestCall } from './api/manifests.js';
 import type { RegistryHooks, RegistryOptions } from './config/options.js';
-import type { RateLimit } from './http/rate-limit.js';
+import type { RateLimit } from './http/limits.js';
 import { assemble, type RegistryParts } from './assemble.js';
 import { listReferrers } from './api/referrers.js';
 import { ServedContent } from './api/served-content.js';
@@ -33,10 +33,10 @@ export type {
   RateBudget,
   RegistryHooks,
   RegistryOptions,
+  RequestTrace,
   TlsOptions,
 } from './config/options.js';
-export type { RateLimit } from './http/rate-limit.js';
-export type { RequestTrace } from './http/trace.js';
+export type { RateLimit } from './http/limits.js';
 
 interface Signalled {
   readonly signal?: AbortSignal | undefined;

@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { AirliftError, interruption, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { Verifier } from '../oci/digest.js';
-import { pause } from '../oci/pause.js';
+import { backoff, pause } from '../oci/pause.js';
 import type { Fetches } from '../oci/read.js';
 import { formatRepository, type Repository } from '../oci/reference.js';
 import { isOutage } from '../plan/outages.js';
@@ -10,8 +10,6 @@ import { verifyWritten, type Written } from './resume-check.js';
 
 /** Bytes gathered before they are written: fewer, larger writes cost half the time of one per network chunk. */
 const writeSize = 256 * 1024;
-/** The most milliseconds before a broken stream is taken up again. */
-const longestWait = 30_000;
 
 /** Where a blob's content goes: a place of its own, written front to back. */
 export interface Place {
@@ -127,8 +125,7 @@ class Transfer {
       this.#failures = 0;
       return;
     }
-    const wait = Math.min(longestWait, retryDelay * 2 ** (this.#failures - 1));
-    await pause(wait * (0.5 + Math.random() / 2), 'transfer', signal);
+    await pause(backoff(this.#failures, retryDelay), 'transfer', signal);
   }
 
   /** Makes ready to fetch all of it once more, or throws where the server had it wrong before. */

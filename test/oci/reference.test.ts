@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isAirliftError } from '../../src/errors.js';
-import { formatReference, parseReference } from '../../src/oci/reference.js';
+import { isLoopback, formatReference, parseReference } from '../../src/oci/reference.js';
 
 const hex = 'a'.repeat(64);
 
@@ -57,4 +57,27 @@ test('an upper case path gets a hint', () => {
     () => parseReference('ghcr.io/Acme/api'),
     (error) => isAirliftError(error, 'usage') && error.hint === 'repository paths are lower case',
   );
+});
+
+test('hosts of the loopback network are found, with and without a port', () => {
+  for (const host of [
+    'localhost',
+    'LOCALHOST:5000',
+    '127.0.0.1',
+    '127.9.8.7:1',
+    '[::1]:5000',
+    '[::1]',
+    '::1',
+  ])
+    assert.equal(isLoopback(host), true, host);
+  for (const host of [
+    'localhost.evil.test',
+    '127.0.0.1.evil.test',
+    '10.0.0.1',
+    '[::2]',
+    '1127.0.0.1',
+    '127.999.0.1',
+    '',
+  ])
+    assert.equal(isLoopback(host), false, host);
 });

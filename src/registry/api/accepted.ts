@@ -1,7 +1,6 @@
 import type { Digest } from '../../oci/digest.js';
 import { formatRepository, type Repository } from '../../oci/reference.js';
-import { pause } from '../../oci/pause.js';
-import { backoff } from '../http/backoff.js';
+import { backoff, pause } from '../../oci/pause.js';
 
 /** The most that is remembered; the oldest is forgotten first. */
 const maxRemembered = 20_000;
@@ -77,7 +76,7 @@ export class Accepted {
   async settle<T>({ registry }: Repository, call: SettleCall<T>, time = this.time): Promise<T> {
     const end = Date.now() + time * (this.#late.has(registry) ? smallShare : 1);
     for (let attempt = 1; ; attempt++) {
-      const wait = Math.min(longestWait, backoff(attempt, this.firstWait));
+      const wait = backoff(attempt, this.firstWait, longestWait);
       const mayPass = (outcome: Outcome<T>): boolean => {
         if (!call.mayPass(outcome)) return false;
         const isLeft = Date.now() + wait <= end;

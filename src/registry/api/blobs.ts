@@ -6,7 +6,8 @@ import type { Call, RegistryClient } from './client.js';
 import { addressOf, type Endpoint } from '../config/endpoint.js';
 import { repositoryScope } from '../auth/scope.js';
 import { redactUrl } from '../http/trace.js';
-import { headerOf, lengthOf, type WireAnswer } from '../http/wire.js';
+import { headerOf, lengthOf } from '../http/headers.js';
+import type { WireAnswer } from '../http/wire.js';
 
 export interface BlobCall {
   readonly endpoint: Endpoint;

@@ -1,11 +1,12 @@
 import type { AirliftError } from '../../errors.js';
 import { discard, refusal } from '../http/answers.js';
 import type { Authenticator, Wish } from '../auth/authenticator.js';
-import { parseChallenges } from '../auth/challenge.js';
+import { parseChallenges } from '../http/headers.js';
 import type { Endpoint } from '../config/endpoint.js';
 import type { Exchange } from '../http/exchange.js';
 import type { Scopes } from '../auth/scope.js';
-import { headerOf, type SentContent, type WireAnswer, type WireRequest } from '../http/wire.js';
+import { headerOf } from '../http/headers.js';
+import type { SentContent, WireAnswer, WireRequest } from '../http/wire.js';
 
 /** A request to a registry. */
 export interface Call {

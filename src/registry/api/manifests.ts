@@ -2,16 +2,16 @@ import { AirliftError, isAirliftError } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest, type Digest } from '../../oci/digest.js';
 import { isNo } from '../../oci/guess.js';
-import { manifestTypeOf, maxManifestSize } from '../../oci/manifest.js';
+import { manifestTypeOf, maxManifestSize, parseManifest } from '../../oci/manifest.js';
 import { isManifest, isSchema1, manifestAccept } from '../../oci/media-types.js';
 import { discard, isHtml, readBody } from '../http/answers.js';
 import type { BlobCall } from './blobs.js';
 import type { Call, RegistryClient } from './client.js';
 import { addressOf, type Endpoint } from '../config/endpoint.js';
-import { hasLayerUrls, withLayerUrlsHint } from './layer-urls.js';
-import type { RateBudgetKeeper } from '../http/rate-budget.js';
+import type { RateBudgetKeeper } from '../http/limits.js';
 import { repositoryScope } from '../auth/scope.js';
-import { headerOf, lengthOf, type WireAnswer } from '../http/wire.js';
+import { headerOf, lengthOf } from '../http/headers.js';
+import type { WireAnswer } from '../http/wire.js';
 
 /** Whether a web page answers in a registry's place: what names the digest of its content is a registry, whatever label it gives. */
 function isPage(answer: WireAnswer): boolean {
@@ -219,4 +219,32 @@ export function checkHeld(answer: WireAnswer, digest: Digest, doing: string): vo
     'digest-mismatch',
     `${doing}: the registry holds something else now; got ${held}, want ${digest}`,
   );
+}
+
+/** Statuses by which registries refuse a manifest for what is in it; distribution 2.8 answers 500 to layers with `urls`. */
+const refusals: ReadonlySet<number> = new Set([400, 403, 422, 500]);
+
+/** Whether a manifest has layers that are to be fetched elsewhere (image-spec, descriptor.md, `urls`). */
+function hasLayerUrls(bytes: Uint8Array): boolean {
+  // Most manifests have none: those are not parsed.
+  if (!Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes('"urls"')) return false;
+  try {
+    const manifest = parseManifest(bytes, undefined, 'manifest');
+    return manifest.kind === 'manifest' && manifest.layers.some(({ urls = [] }) => urls.length > 0);
+  } catch {
+    return false;
+  }
+}
+
+/** Adds what helps where a registry refuses a manifest that has layers with `urls` (distribution, "validation"). */
+function withLayerUrlsHint(error: unknown): unknown {
+  if (!(error instanceof AirliftError) || !refusals.has(error.status ?? 0)) return error;
+  return new AirliftError(error.code, `${error.message}; the manifest has layers with urls`, {
+    status: error.status,
+    reason: error.reason,
+    cause: error,
+    hint:
+      'docker-registry refuses layers with urls, as Windows images have, by default: start it with ' +
+      `REGISTRY_VALIDATION_MANIFESTS_URLS_ALLOW='[".*"]', or leave that platform out by --platform of export or copy`,
+  });
 }

@@ -1,8 +1,9 @@
 import { AirliftError } from '../../errors.js';
 import { readBody } from '../http/answers.js';
 import type { Call, RegistryClient } from './client.js';
-import { parseLinks } from './link-header.js';
-import { headerOf, type WireAnswer } from '../http/wire.js';
+import { parseLinks } from '../http/headers.js';
+import { headerOf } from '../http/headers.js';
+import type { WireAnswer } from '../http/wire.js';
 
 const maxPage = 8 * 1024 * 1024;
 const maxPages = 10_000;

@@ -3,7 +3,7 @@ import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
 import { isObject } from '../../oci/descriptor.js';
 import { parseJson } from '../../oci/json.js';
 import { oneLine } from '../../oci/printable.js';
-import type { Credentials } from './credential.js';
+import type { Credentials } from '../config/options.js';
 
 const maxOutput = 1024 * 1024;
 const timeout = 60_000;

@@ -2,7 +2,7 @@ import { AirliftError, isAirliftError, messageOf } from '../../errors.js';
 import { isObject } from '../../oci/descriptor.js';
 import { dockerHubNames } from '../../oci/reference.js';
 import { readAuthFile, type AuthFileContent } from './auth-file.js';
-import type { Credentials } from './credential.js';
+import type { Credentials } from '../config/options.js';
 import { getFromHelper } from './credential-helper.js';
 import type { ExplicitCredentials, HostSettings } from '../config/options.js';
 

@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import { isObject } from '../../oci/descriptor.js';
 import { readAuthFile, writeAuthFile, type AuthFileContent } from './auth-file.js';
 import { eraseFromHelper, storeInHelper } from './credential-helper.js';
-import type { Credentials } from './credential.js';
+import type { Credentials } from '../config/options.js';
 import { candidateKeys, dockerHubKey, normaliseKey, ownHelper, sharedHelper } from './credentials.js';
 
 /** Where credentials were put, or taken from: an auth file, or a helper that it names. */

@@ -1,5 +1,5 @@
 import { AirliftError } from '../../errors.js';
-import { dockerHubNames, formatRepository, type Repository } from '../../oci/reference.js';
+import { dockerHubNames, formatRepository, isLoopback, type Repository } from '../../oci/reference.js';
 import { matchRule, repositoryAt, splitLocation } from './mirror-rules.js';
 import type { MirrorRule } from './options.js';
 import type { TlsBook } from './tls.js';
@@ -26,12 +26,6 @@ export type Wanted = 'digest' | 'tag' | 'list';
 
 /** Docker Hub is named `docker.io` and served from here. */
 const dockerHub = 'registry-1.docker.io';
-
-/** Whether a host is this machine. */
-export function isLoopback(host: string): boolean {
-  const name = host.replace(/:\d+$/, '').toLowerCase();
-  return name === 'localhost' || name === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(name);
-}
 
 /**
  * An address in the distribution API: `/v2/<repository>/<path>` (distribution-spec, "Endpoints"). Mirrors are told for whom they

@@ -1,5 +1,3 @@
-import type { RequestTrace } from '../http/trace.js';
-
 /** A user name and password, or an OAuth2 refresh token, given otherwise than by an auth file. */
 export interface ExplicitCredentials {
   readonly username: string;
@@ -7,6 +5,11 @@ export interface ExplicitCredentials {
   /** The registry, as references name it, that they are for; they are for every registry where none is named. */
   readonly registry?: string | undefined;
 }
+
+/** What proves a user's identity: a password, or an OAuth2 refresh token ("identity token"). */
+export type Credentials =
+  | { readonly kind: 'password'; readonly username: string; readonly password: string }
+  | { readonly kind: 'identity-token'; readonly token: string };
 
 /** Which certificates are trusted and shown. Files are PEM. */
 export interface TlsOptions {
@@ -118,6 +121,22 @@ export interface RegistryOptions extends TlsOptions {
   readonly chunkSize?: number | undefined;
   /** Directory that keeps the addresses of uploads under way, for another run to go on with them; none unless told. */
   readonly uploadsDirectory?: string | undefined;
+}
+
+/** One HTTP exchange as it may be shown to people: secrets are redacted. */
+export interface RequestTrace {
+  readonly method: string;
+  readonly url: string;
+  /** The registry, as references name it, that the exchange was made for; its mirrors and storage hosts stand in `url`. */
+  readonly registry: string;
+  /** Missing where no answer came. */
+  readonly status?: number | undefined;
+  /** What went wrong where no answer came. */
+  readonly error?: string | undefined;
+  readonly requestHeaders: Readonly<Record<string, string>>;
+  readonly responseHeaders: Readonly<Record<string, string>>;
+  /** From sending the request to the end of the answer's headers. */
+  readonly milliseconds: number;
 }
 
 /** What a caller may listen to. */

@@ -3,7 +3,8 @@ import { AirliftError } from '../../errors.js';
 import { isObject } from '../../oci/descriptor.js';
 import { parseJson } from '../../oci/json.js';
 import { oneLine } from '../../oci/printable.js';
-import { headerOf, lengthOf, type WireAnswer } from './wire.js';
+import { headerOf, lengthOf, type HasHeaders } from './headers.js';
+import type { WireAnswer } from './wire.js';
 
 const maxErrorSize = 64 * 1024;
 const cheapToRead = 256 * 1024;
@@ -81,7 +82,7 @@ export function parseFault(bytes: Uint8Array): RegistryFault | undefined {
 }
 
 /** Whether an answer is a web page. */
-export function isHtml(answer: Pick<WireAnswer, 'headers'>): boolean {
+export function isHtml(answer: HasHeaders): boolean {
   return /^text\/html\b/i.test(headerOf(answer, 'content-type') ?? '');
 }
 
@@ -174,4 +175,9 @@ export async function refusal(answer: WireAnswer, context: RefusalContext): Prom
     context.scrub(`${context.doing}: ${happened} (${status}${ownCode}${pageNote})${message}`),
     { status, reason: fault?.code, hint: hintFor(answer, context, html, page) },
   );
+}
+
+/** Whether a registry that answers with `status` may answer better a moment later (408, 5xx: RFC 9110 section 15; 429: RFC 6585). */
+export function isPassing(status: number): boolean {
+  return status === 408 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
 }

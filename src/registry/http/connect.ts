@@ -1,7 +1,7 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { buildConnector } from 'undici';
-import { certificateFault } from './certificate.js';
+import { certificateFault } from './faults.js';
 import { openTunnel, type Proxy } from './proxy.js';
 import type { TlsSettings } from '../config/tls.js';
 

@@ -1,9 +1,9 @@
 import { request as httpRequest } from 'node:http';
-import type { Socket } from 'node:net';
+import { BlockList, isIP, type Socket } from 'node:net';
 import { AirliftError, messageOf } from '../../errors.js';
-import { isDirect } from './no-proxy.js';
 import type { ProxyOptions } from '../config/options.js';
-import { basicAuthorization } from '../auth/basic.js';
+import { isLoopback } from '../../oci/reference.js';
+import { basicAuthorization } from './headers.js';
 
 /** A forward proxy. */
 export interface Proxy {
@@ -41,6 +41,42 @@ function parseProxy(text: string, what: string): Proxy {
     authorization: username === '' ? undefined : basicAuthorization(username, password),
     password,
   };
+}
+
+function matchesAddress(pattern: string, host: string): boolean {
+  const version = isIP(host);
+  if (version === 0) return false;
+  const [network = '', bits] = pattern.split('/');
+  const own = isIP(network);
+  if (own !== version) return false;
+  if (bits === undefined) return network === host;
+  const prefix = Number(bits);
+  if (!/^\d{1,3}$/.test(bits) || prefix > (own === 4 ? 32 : 128)) return false;
+  const list = new BlockList();
+  list.addSubnet(network, prefix, own === 4 ? 'ipv4' : 'ipv6');
+  return list.check(host, version === 4 ? 'ipv4' : 'ipv6');
+}
+
+/**
+ * Whether a host is reached without proxy, by the rules of curl, Go and docker for `NO_PROXY`: `*`, names (with their
+ * subdomains; with a leading dot the subdomains alone), addresses, networks (`10.0.0.0/8`), each with an optional port.
+ * Loopback hosts are never reached by proxy.
+ */
+export function isDirect(url: URL, noProxy: string): boolean {
+  if (isLoopback(url.host)) return true;
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1').toLowerCase();
+  const port = url.port === '' ? (url.protocol === 'https:' ? '443' : '80') : url.port;
+  for (const entry of noProxy.toLowerCase().split(/[\s,]+/)) {
+    if (entry === '') continue;
+    if (entry === '*') return true;
+    const match = /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(entry);
+    const pattern = (match?.[1] ?? entry).replace(/^\[(.*)\]$/, '$1').replace(/^\*\./, '.');
+    if (match?.[2] !== undefined && match[2] !== port) continue;
+    if (matchesAddress(pattern, host)) return true;
+    if (pattern.startsWith('.') ? host.endsWith(pattern) : host === pattern || host.endsWith(`.${pattern}`))
+      return true;
+  }
+  return false;
 }
 
 /**

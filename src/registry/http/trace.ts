@@ -1,19 +1,3 @@
-/** One HTTP exchange as it may be shown to people: secrets are redacted. */
-export interface RequestTrace {
-  readonly method: string;
-  readonly url: string;
-  /** The registry, as references name it, that the exchange was made for; its mirrors and storage hosts stand in `url`. */
-  readonly registry: string;
-  /** Missing where no answer came. */
-  readonly status?: number | undefined;
-  /** What went wrong where no answer came. */
-  readonly error?: string | undefined;
-  readonly requestHeaders: Readonly<Record<string, string>>;
-  readonly responseHeaders: Readonly<Record<string, string>>;
-  /** From sending the request to the end of the answer's headers. */
-  readonly milliseconds: number;
-}
-
 const hidden = '***';
 
 /** Query parameters whose values are no secrets. All others (signatures, session state, tokens) are hidden. */

@@ -4,6 +4,7 @@ import { Agent, type Dispatcher } from 'undici';
 import { AirliftError, interruption } from '../../errors.js';
 import { connector, type ConnectSettings } from './connect.js';
 import { faultOf } from './faults.js';
+import { lengthOf, type HasHeaders } from './headers.js';
 import { passwordWanted, type Proxy } from './proxy.js';
 
 /** Content to send, which can be opened again should the request have to be repeated. */
@@ -28,27 +29,14 @@ export interface WireRequest {
 }
 
 /** An answer: its headers are complete, its body is still to be read or given up. */
-export interface WireAnswer {
+export interface WireAnswer extends HasHeaders {
   readonly url: URL;
   readonly status: number;
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly body: Readable;
 }
 
 export interface WireSettings extends ConnectSettings {
   readonly idleTimeout: number;
-}
-
-/** The value of a header; several of one name are joined as RFC 9110 section 5.3 says. */
-export function headerOf(answer: Pick<WireAnswer, 'headers'>, name: string): string | undefined {
-  const value = answer.headers[name];
-  return Array.isArray(value) ? value.join(', ') : value;
-}
-
-/** `Content-Length` (RFC 9110 section 8.6) as a number, where there is a valid one. */
-export function lengthOf(answer: Pick<WireAnswer, 'headers'>): number | undefined {
-  const text = headerOf(answer, 'content-length') ?? '';
-  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
 function proxyHeaders(proxy: Proxy | undefined, url: URL): Record<string, string> {

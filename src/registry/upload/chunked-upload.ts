@@ -1,10 +1,8 @@
 import { AirliftError, isAirliftError } from '../../errors.js';
-import { pause } from '../../oci/pause.js';
-import { discard } from '../http/answers.js';
-import { backoff, isPassing } from '../http/backoff.js';
+import { backoff, pause } from '../../oci/pause.js';
+import { discard, isPassing } from '../http/answers.js';
 import type { RegistryClient } from '../api/client.js';
-import { lastChunk } from './last-chunk.js';
-import { PiecewiseContent } from './sent-content.js';
+import { lastChunk, PiecewiseContent } from './sent-content.js';
 import {
   askReached,
   locationOf,
@@ -14,7 +12,8 @@ import {
   type UploadCall,
   type UploadSession,
 } from './upload-session.js';
-import { headerOf, type WireAnswer } from '../http/wire.js';
+import { headerOf } from '../http/headers.js';
+import type { WireAnswer } from '../http/wire.js';
 
 /** Below this a registry that still finds chunks too large is not served any further. */
 const smallestChunk = 256 * 1024;

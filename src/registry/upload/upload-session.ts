@@ -7,7 +7,8 @@ import { discard } from '../http/answers.js';
 import type { Call, RegistryClient } from '../api/client.js';
 import { addressOf, type Endpoint } from '../config/endpoint.js';
 import { mergeScopes, repositoryScope } from '../auth/scope.js';
-import { headerOf, type WireAnswer } from '../http/wire.js';
+import { headerOf } from '../http/headers.js';
+import type { WireAnswer } from '../http/wire.js';
 
 /** A blob to upload. */
 export interface UploadCall {

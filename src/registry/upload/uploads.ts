@@ -1,15 +1,13 @@
 import { AirliftError, isAirliftError } from '../../errors.js';
 import { verdictOf } from '../../oci/guess.js';
-import { pause } from '../../oci/pause.js';
+import { backoff, pause } from '../../oci/pause.js';
 import type { Pushed } from '../../oci/target.js';
-import { discard } from '../http/answers.js';
+import { discard, isPassing } from '../http/answers.js';
 import type { Blobs } from '../api/blobs.js';
-import { backoff, isPassing } from '../http/backoff.js';
 import { ChunkedUpload } from './chunked-upload.js';
 import type { Call, RegistryClient } from '../api/client.js';
-import { lastChunk } from './last-chunk.js';
 import { checkHeld } from '../api/manifests.js';
-import { wholeContent } from './sent-content.js';
+import { lastChunk, wholeContent } from './sent-content.js';
 import type { UploadMemory } from './upload-memory.js';
 import {
   askReached,

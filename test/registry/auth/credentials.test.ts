@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { it, type TestContext } from 'node:test';
-import type { Credentials } from '../../../src/registry/auth/credential.js';
+import type { Credentials } from '../../../src/registry/config/options.js';
 import { candidateKeys, CredentialStore, normaliseKey } from '../../../src/registry/auth/credentials.js';
 import { temp } from '../../support/temp.js';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { describe, it, type TestContext } from 'node:test';
-import { isDirect } from '../../../src/registry/http/no-proxy.js';
+import { isDirect } from '../../../src/registry/http/proxy.js';
 import { issueCertificate, makeAuthority } from '../../support/certificates.js';
 import { startForwardProxy, type ForwardProxy } from '../../support/forward-proxy.js';
 import { needs } from '../../support/peers.js';

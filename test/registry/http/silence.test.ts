@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Registry } from '../../../src/registry/registry.js';
-import { Silence } from '../../../src/registry/http/silence.js';
+import { Silence } from '../../../src/registry/http/exchange.js';
 import { Secrets } from '../../../src/registry/http/trace.js';
 import { readContent } from '../../../src/oci/read.js';
 import { ociIndex } from '../../../src/oci/media-types.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { parseChallenges } from '../../../src/registry/auth/challenge.js';
+import { parseChallenges, parseLinks, parseRetryAfter } from '../../../src/registry/http/headers.js';
 
 function read(header: string): [string, Record<string, string>][] {
   return parseChallenges(header).map(({ scheme, parameters }) => [scheme, { ...parameters }]);
@@ -46,4 +46,17 @@ it('ends at what can not be read', () => {
 it('knows no names from the prototype', () => {
   const [challenge] = parseChallenges('Bearer __proto__="x", constructor="y"');
   assert.equal(challenge?.parameters['toString'], undefined);
+});
+
+it('reads Retry-After in seconds and as a date', () => {
+  const now = Date.parse('2026-01-01T00:00:00Z');
+  assert.equal(parseRetryAfter('7', now), 7000);
+  assert.equal(parseRetryAfter('Thu, 01 Jan 2026 00:01:30 GMT', now), 90_000);
+  assert.equal(parseRetryAfter('Thu, 01 Jan 2015 00:00:00 GMT', now), 0);
+  for (const bad of [undefined, '', '-1', '1e3', '99999999999', 'soon'])
+    assert.equal(parseRetryAfter(bad, now), undefined);
+});
+
+it('reads a Link header in time linear in its length', () => {
+  assert.equal(parseLinks(`<a>${'; x'.repeat(20_000)}; rel="next`), undefined);
 });
