@@ -25,6 +25,11 @@ const ranks: readonly (readonly string[])[] = [
   ['cli'],
 ];
 
+/** Within a folder, the same for its sub-folders and the files that lie in the folder itself. */
+const innerRanks: Readonly<Record<string, readonly (readonly string[])[]>> = {
+  registry: [['config'], ['http'], ['auth'], ['api'], ['upload'], ['assemble'], ['registry']],
+};
+
 /** Each third-party library and the one part that may import it. */
 const libraries: Readonly<Record<string, string>> = {
   'better-sqlite3': 'bundle',
@@ -46,10 +51,29 @@ function partOf(file: string): string {
   return first.replace(/\.[jt]s$/, '');
 }
 
-function rankOf(part: string): number {
-  const rank = ranks.findIndex((parts) => parts.includes(part));
-  assert.notEqual(rank, -1, `src/${part} has no rank: add it to ranks and to docs/architecture.md`);
+/** The sub-folder of `src/PART/` that holds a file, or the name of a file that lies in `src/PART/` itself. */
+function innerPartOf(file: string): string {
+  const [, second = ''] = relative(src, file).split(sep);
+  return second.replace(/\.[jt]s$/, '');
+}
+
+function rankOf(part: string, table = ranks, folder = 'src'): number {
+  const rank = table.findIndex((parts) => parts.includes(part));
+  assert.notEqual(
+    rank,
+    -1,
+    `${folder}/${part} has no rank: add it to ${folder === 'src' ? 'ranks' : 'innerRanks'} and to docs/architecture.md`,
+  );
   return rank;
+}
+
+/** Why a file of one part must not import another file of it, if so. */
+function innerProblemOf(part: string, file: string, imported: string): string | undefined {
+  const table = innerRanks[part];
+  const [from, to] = [innerPartOf(file), innerPartOf(imported)];
+  if (table === undefined || from === to) return undefined;
+  const [low, high] = [rankOf(to, table, `src/${part}`), rankOf(from, table, `src/${part}`)];
+  return low < high ? undefined : `${part}/${from} may not import ${part}/${to}`;
 }
 
 /** The specifiers a file imports, types too. */
@@ -72,8 +96,12 @@ function problemOf(file: string, specifier: string): string | undefined {
   const part = partOf(file);
   if (specifier.startsWith('node:')) return undefined;
   if (specifier.startsWith('.')) {
-    const other = partOf(join(dirname(file), specifier));
-    if (other === part) return undefined;
+    const imported = join(dirname(file), specifier);
+    const other = partOf(imported);
+    if (other === part) {
+      const problem = innerProblemOf(part, file, imported);
+      return problem === undefined ? undefined : `${where}: ${problem}`;
+    }
     return rankOf(other) < rankOf(part) ? undefined : `${where}: ${part} may not import ${other}`;
   }
   const library = specifier.startsWith('@')
@@ -103,6 +131,11 @@ test('the import rule catches what it forbids', () => {
   assert.match(problemOf(join(src, 'oci', 'x.ts'), '../plan/y.js') ?? '', /oci may not import plan/);
   assert.match(problemOf(join(src, 'copy.ts'), './cli/x.js') ?? '', /copy may not import cli/);
   assert.match(problemOf(join(src, 'cli', 'x.ts'), 'undici') ?? '', /undici belongs to registry/);
+  assert.match(
+    problemOf(join(src, 'registry', 'http', 'x.ts'), '../auth/y.js') ?? '',
+    /registry\/http may not import registry\/auth/,
+  );
+  assert.equal(problemOf(join(src, 'registry', 'auth', 'x.ts'), '../http/y.js'), undefined);
   assert.equal(problemOf(join(src, 'export', 'x.ts'), '../plan/y.js'), undefined);
 });
 
