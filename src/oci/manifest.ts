@@ -1,6 +1,7 @@
 import { AirliftError, isAirliftError } from '../errors.js';
 import { isObject, parseAnnotations, parseDescriptor, type Descriptor } from './descriptor.js';
 import { documentLimits, parseJson, type JsonLimits } from './json.js';
+import { isDigest, type Digest } from './digest.js';
 import * as mediaTypes from './media-types.js';
 import { parsePlatform, type Platform } from './platform.js';
 
@@ -213,4 +214,19 @@ export function platformOfConfig(bytes: Uint8Array, what: string): Platform | un
   const json = parseJsonObject(bytes, what);
   const platform = parsePlatform(json, what);
   return platform.os === '' || platform.architecture === '' ? undefined : platform;
+}
+
+/**
+ * Returns the digests of an image's uncompressed layers, lowest first (OCI image-spec, config.md, `rootfs.diff_ids`). A config
+ * without layers may leave the list out.
+ * @param what names the config in messages
+ * @throws AirliftError `input` where the config has no valid list
+ */
+export function diffIdsOf(config: Uint8Array, what: string): Digest[] {
+  const { rootfs } = parseJsonObject(config, what);
+  if (isObject(rootfs)) {
+    const list = rootfs['diff_ids'] ?? [];
+    if (Array.isArray(list) && list.every(isDigest)) return list;
+  }
+  throw new AirliftError('input', `parse ${what}: no valid rootfs.diff_ids`);
 }

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { extract } from 'tar-stream';
 import { EntryReader } from '../../src/bundle/format/entry-reader.js';
 import { BundleFile } from '../../src/bundle/format/file.js';
-import { blobPath } from '../../src/bundle/format/format.js';
+import { blobPath } from '../../src/oci/image-layout.js';
 import {
   decodeHeader,
   decodePax,

@@ -1,5 +1,6 @@
 import type { Descriptor } from '../../oci/descriptor.js';
-import { digestOf, isDigest, type Digest } from '../../oci/digest.js';
+import { digestOf, type Digest } from '../../oci/digest.js';
+import { digestOfPath } from '../../oci/image-layout.js';
 import { maxManifestSize, parseManifest } from '../../oci/manifest.js';
 import type { ByteRange } from '../../io/byte-range.js';
 import { readWhole, type Members } from './members.js';
@@ -53,8 +54,8 @@ export class BlobView implements Members {
   }
 
   async find(path: string): Promise<ByteRange | undefined> {
-    const digest = /^blobs\/([^/]+\/[^/]+)$/.exec(path)?.[1]?.replace('/', ':');
-    return digest !== undefined && isDigest(digest) ? this.content(digest) : undefined;
+    const digest = digestOfPath(path);
+    return digest === undefined ? undefined : this.content(digest);
   }
 
   async *below(): AsyncGenerator<string> {

@@ -1,9 +1,9 @@
 import type { Readable } from 'node:stream';
 import { AirliftError } from '../../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from '../../oci/descriptor.js';
-import { digestOf, isDigest, type Digest } from '../../oci/digest.js';
+import { digestOf, type Digest } from '../../oci/digest.js';
 import { listLimits, parseJson } from '../../oci/json.js';
-import { parseJsonObject, refuseMore } from '../../oci/manifest.js';
+import { diffIdsOf, refuseMore } from '../../oci/manifest.js';
 import {
   dockerConfig,
   dockerManifest,
@@ -80,15 +80,6 @@ export async function readManifestJson(members: Members): Promise<ManifestJson |
   refuseMore(list, what, maxListed);
   if (isImgpkg(list)) return { by: 'imgpkg', list };
   return { by: 'docker', images: list.map((item, at) => savedImage(item, `${what} item ${at}`)) };
-}
-
-/** What a config says of the layers. */
-function diffIdsOf(config: Buffer, what: string): Digest[] {
-  const { rootfs } = parseJsonObject(config, what);
-  const list = isObject(rootfs) ? rootfs['diff_ids'] : undefined;
-  if (list === null || (isObject(rootfs) && list === undefined)) return [];
-  if (Array.isArray(list) && list.every(isDigest)) return list;
-  throw new AirliftError('input', `parse ${what}: no valid rootfs.diff_ids`);
 }
 
 export interface DockerArchiveOptions {

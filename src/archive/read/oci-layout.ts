@@ -2,7 +2,8 @@ import type { Readable } from 'node:stream';
 import { AirliftError } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { listLimits } from '../../oci/json.js';
-import { algorithmOf, digestOf, hexOf, isDigest, type Digest } from '../../oci/digest.js';
+import { algorithmOf, digestOf, isDigest, type Digest } from '../../oci/digest.js';
+import { blobPath } from '../../oci/image-layout.js';
 import { childrenOf, type Json } from '../../oci/index-child.js';
 import {
   maxManifestSize,
@@ -32,11 +33,6 @@ import { readMember, readWhole, type Members } from './members.js';
 const maxDepth = 8;
 /** The most layers of a signature that are looked into for what it signs: a layer is one signature, and all sign the same. */
 const maxPayloads = 16;
-
-/** Where a layout keeps a blob (image-spec, image-layout.md, "Blobs"). */
-export function blobPath(digest: Digest): string {
-  return `blobs/${algorithmOf(digest)}/${hexOf(digest)}`;
-}
 
 /**
  * The entries of `index.json`; undefined where the archive has none.

@@ -1,5 +1,6 @@
 import { AirliftError } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
+import { blobPath } from '../../oci/image-layout.js';
 import { maxManifestSize, parseManifest } from '../../oci/manifest.js';
 import { isIndex, isManifest, ociLayer } from '../../oci/media-types.js';
 import { isTag } from '../../oci/reference.js';
@@ -13,7 +14,7 @@ import { LayerStore, type ManifestFormat } from './layer-store.js';
 import { LayoutWithSaved } from './layout-with-saved.js';
 import { readMember, type Members } from './members.js';
 import { findNested, severalInside, type Nested } from './nested.js';
-import { blobPath, OciLayout, readLayoutIndex } from './oci-layout.js';
+import { OciLayout, readLayoutIndex } from './oci-layout.js';
 import { registryTree } from './registry-tree.js';
 import { skopeoTree } from './skopeo-tree.js';
 

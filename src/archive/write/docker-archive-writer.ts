@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { pipeline } from 'node:stream/promises';
 import { AirliftError } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
-import { algorithmOf, digestOf, hexOf, isDigest, type Digest } from '../../oci/digest.js';
-import { parseJsonObject } from '../../oci/manifest.js';
+import { algorithmOf, digestOf, hexOf, type Digest } from '../../oci/digest.js';
+import { diffIdsOf } from '../../oci/manifest.js';
 import { formatReference, type Reference } from '../../oci/reference.js';
 import { verified } from '../../oci/verified.js';
 import { decompress } from '../compression/decompress.js';
@@ -30,19 +30,14 @@ interface SavedImage {
   readonly Layers: readonly string[];
 }
 
-/** The digests of the uncompressed layers, lowest first (OCI image-spec, config.md, `rootfs.diff_ids`). */
-function diffIdsOf(config: Buffer, name: string, layers: number): Digest[] {
-  const { rootfs } = parseJsonObject(config, `config of ${name}`);
-  const ids = (rootfs as { diff_ids?: unknown } | undefined)?.diff_ids;
-  if (!Array.isArray(ids) || !ids.every(isDigest))
-    throw new AirliftError('input', `save ${name}: its config names no diff_ids`);
-  if (ids.length !== layers) {
-    throw new AirliftError(
-      'input',
-      `save ${name}: config and manifest contradict each other; got ${layers} layers, want ${ids.length} as diff_ids`,
-    );
-  }
-  return ids;
+/** Returns the diff_ids of a config, one for each layer of the manifest. */
+function matchingDiffIds(config: Buffer, name: string, layers: number): Digest[] {
+  const diffIds = diffIdsOf(config, `config of ${name}`);
+  if (diffIds.length === layers) return diffIds;
+  throw new AirliftError(
+    'input',
+    `save ${name}: the layers of manifest and config differ; got ${layers} in the manifest, want ${diffIds.length} as rootfs.diff_ids lists`,
+  );
 }
 
 /**
@@ -66,7 +61,7 @@ export class DockerArchiveWriter {
    */
   async addImage({ reference, config, layers }: ImageToWrite): Promise<void> {
     const name = formatReference(reference);
-    const diffIds = diffIdsOf(config, name, layers.length);
+    const diffIds = matchingDiffIds(config, name, layers.length);
     const Config = `${hexOf(digestOf(config))}.json`;
     if (!this.#entries.has(Config)) await this.to.add(Config, config.byteLength, contentOf(config));
     this.#entries.add(Config);

@@ -1,14 +1,11 @@
 import type { Descriptor } from '../../oci/descriptor.js';
-import { algorithmOf, hexOf, type Digest } from '../../oci/digest.js';
+import type { Digest } from '../../oci/digest.js';
+import { blobPath, layoutContent } from '../../oci/image-layout.js';
 import { platformFields } from '../../oci/index-child.js';
 import { ociIndex } from '../../oci/media-types.js';
 import { formatReference, type Reference } from '../../oci/reference.js';
 import { verified } from '../../oci/verified.js';
 import { contentOf, type EntryWriter } from '../io/entry-writer.js';
-
-function blobPath(digest: Digest): string {
-  return `blobs/${algorithmOf(digest)}/${hexOf(digest)}`;
-}
 
 /**
  * Writes an OCI image layout (image-spec, image-layout.md). `index.json` comes last, so that any number of images is written in
@@ -23,8 +20,7 @@ export class OciLayoutWriter {
   private constructor(private readonly to: EntryWriter) {}
 
   static async begin(to: EntryWriter): Promise<OciLayoutWriter> {
-    const layout = '{"imageLayoutVersion":"1.0.0"}';
-    await to.add('oci-layout', layout.length, contentOf(layout));
+    await to.add('oci-layout', layoutContent.length, contentOf(layoutContent));
     return new OciLayoutWriter(to);
   }
 

@@ -3,7 +3,7 @@ import { AirliftError, isAirliftError } from '../../errors.js';
 import { isDigest, type Digest } from '../../oci/digest.js';
 import { maxManifestSize } from '../../oci/manifest.js';
 import { formatReference, parseReference } from '../../oci/reference.js';
-import { blobPath } from './format.js';
+import { blobPath } from '../../oci/image-layout.js';
 import { headerLength, paddedLength } from '../../tar/header.js';
 
 /** Rows that can't be, by what is wrong with them. SQLite holds any type in any column, and checks no foreign-made file. */

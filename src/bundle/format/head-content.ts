@@ -1,6 +1,6 @@
 import { algorithmOf, hexOf, type DigestAlgorithm, type Digest } from '../../oci/digest.js';
 import { ociIndex } from '../../oci/media-types.js';
-import { blobPath } from './format.js';
+import { blobPath } from '../../oci/image-layout.js';
 
 /**
  * What `index.json` and the lists of digests hold, to the byte, for a catalog's rows: they are written by this and checked by this.

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { AirliftError } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
-import { blobPath } from '../format/format.js';
+import { blobPath } from '../../oci/image-layout.js';
 import type { Journal } from './journal.js';
 import { headerLength } from '../../tar/header.js';
 

@@ -1,6 +1,6 @@
 import type { EntryReader } from '../format/entry-reader.js';
 import type { Evidence } from './findings.js';
-import { digestOfPath } from '../format/format.js';
+import { digestOfPath } from '../../oci/image-layout.js';
 import type { Head } from '../format/head.js';
 import { survey } from '../format/tar-walk.js';
 

@@ -3,7 +3,8 @@ import type { Digest } from '../../oci/digest.js';
 import { isUnknown, type Platform } from '../../oci/platform.js';
 import { platformOf, type Catalog } from '../format/catalog.js';
 import { platformKey, type Evidence } from './findings.js';
-import { entryNames, layoutContent } from '../format/format.js';
+import { entryNames } from '../format/format.js';
+import { layoutContent } from '../../oci/image-layout.js';
 import { blobLines, indexJson, sumsLines } from '../format/head-content.js';
 import type { HeadDigests } from '../format/head-digests.js';
 

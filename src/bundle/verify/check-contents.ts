@@ -1,7 +1,7 @@
 import { algorithmOf, hexOf, type Digest } from '../../oci/digest.js';
 import type { BundleFile } from '../format/file.js';
 import type { Evidence } from './findings.js';
-import { blobPath } from '../format/format.js';
+import { blobPath } from '../../oci/image-layout.js';
 import { hashRanges, type HashTask } from './hash-pool.js';
 
 /** How far checking got. */

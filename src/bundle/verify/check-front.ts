@@ -6,7 +6,7 @@ import { checkGraph } from './check-graph.js';
 import { checkIndexFile, takeCatalogGraph } from './check-images.js';
 import { checkSums } from './check-sums.js';
 import { Evidence } from './findings.js';
-import { blobPath } from '../format/format.js';
+import { blobPath } from '../../oci/image-layout.js';
 import { damagedHint } from '../format/head.js';
 import { HeadDigests } from '../format/head-digests.js';
 import { BundleReader } from '../reader.js';

@@ -13,7 +13,7 @@ import { formatPlatform } from '../../oci/platform.js';
 import type { Evidence } from './findings.js';
 import type { BundleFile } from '../format/file.js';
 import type { EdgeRole } from '../format/planned.js';
-import { blobPath } from '../format/format.js';
+import { blobPath } from '../../oci/image-layout.js';
 
 interface ManifestRow {
   readonly id: number;

@@ -1,7 +1,8 @@
 import { isDigest } from '../../oci/digest.js';
 import type { TarEntry } from '../format/entry-reader.js';
 import type { Evidence, ProblemKind } from './findings.js';
-import { digestOfPath, entryNames } from '../format/format.js';
+import { entryNames } from '../format/format.js';
+import { digestOfPath } from '../../oci/image-layout.js';
 import type { HeadDigests } from '../format/head-digests.js';
 import { readSums } from '../format/sums.js';
 

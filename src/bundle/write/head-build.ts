@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { Digest } from '../../oci/digest.js';
-import { entryNames, layoutContent } from '../format/format.js';
+import { entryNames } from '../format/format.js';
+import { layoutContent } from '../../oci/image-layout.js';
 import { blobLines, indexJson, sumsLines, type IndexRow } from '../format/head-content.js';
 import type { Journal } from '../journal/journal.js';
 import { encodeHeader, headerLength, paddedLength } from '../../tar/header.js';

@@ -7,7 +7,7 @@ import { algorithmOf, digestOf, type Digest } from '../../oci/digest.js';
 import { buildCatalog } from './catalog-build.js';
 import { checkDiskSpace } from './disk-space.js';
 import type { BundleFile } from '../format/file.js';
-import { blobPath } from '../format/format.js';
+import { blobPath } from '../../oci/image-layout.js';
 import { GatheringWriter } from './gathering-writer.js';
 import { composeHead, headBytes, headLength, type HeadEntry } from './head-build.js';
 import type { Journal } from '../journal/journal.js';
