@@ -1,8 +1,8 @@
 import type { Archive, ArchiveImage } from '../archive/read/archive.js';
 import { familiarName } from '../archive/read/image-names.js';
-import type { NameRules } from '../archive/read/name-rules.js';
+import type { NameRules } from './name-rules.js';
 import { AirliftError } from '../errors.js';
-import type { Part } from './merge-group.js';
+import type { Part } from './merge-image.js';
 import { isCompanionTag, subjectOfTag } from '../oci/companion-tag.js';
 import type { Digest } from '../oci/digest.js';
 import { isIndex } from '../oci/media-types.js';

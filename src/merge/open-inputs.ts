@@ -1,10 +1,9 @@
 import { stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { Archive } from '../archive/read/archive.js';
-import type { Compression } from '../archive/compression/compression.js';
-import { openLayerMemory } from '../archive/read/layer-memory.js';
-import type { ManifestFormat } from '../archive/read/layer-store.js';
-import { NameRules } from '../archive/read/name-rules.js';
+import type { Compression } from '../archive/compression/decompress.js';
+import { openLayerMemory, type ManifestFormat } from '../archive/read/layer-store.js';
+import { NameRules } from './name-rules.js';
 import { openArchive } from '../archive/read/open.js';
 import { openChecked, orDamage } from '../bundle/verify/check-front.js';
 import { BundleFile } from '../bundle/format/file.js';

@@ -1,5 +1,5 @@
 import { DockerArchiveWriter } from '../archive/write/docker-archive-writer.js';
-import type { EntryWriter } from '../archive/io/entry-writer.js';
+import type { EntryWriter } from '../archive/write/entry-writer.js';
 import { AirliftError } from '../errors.js';
 import { isImageConfig } from '../oci/media-types.js';
 import { formatPlatform, matchPlatform, type Platform } from '../oci/platform.js';

@@ -1,5 +1,4 @@
-import type { EntryWriter } from '../archive/io/entry-writer.js';
-import { contentOf } from '../archive/io/entry-writer.js';
+import { type EntryWriter, contentOf } from '../archive/write/entry-writer.js';
 import { OciLayoutWriter } from '../archive/write/oci-layout-writer.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';

@@ -1,5 +1,5 @@
 import { AirliftError } from '../errors.js';
-import type { ByteCursor } from '../io/byte-cursor.js';
+import type { ByteCursor } from '../io/byte-range.js';
 import {
   blockSize,
   decodeHeader,
@@ -26,6 +26,20 @@ export interface TarEntry {
   readonly size: number;
   /** Reads the first bytes of the content, at most `length`. May be called once, before the scan advances. */
   head(length: number): Promise<Buffer>;
+}
+
+/**
+ * A path in its plain form: no empty parts, no `.`, no `/` in front.
+ * @returns undefined where `..` leads out
+ */
+export function plainPath(path: string, from: readonly string[] = []): string | undefined {
+  const parts = [...from];
+  for (const part of path.split('/')) {
+    if (part === '' || part === '.') continue;
+    if (part !== '..') parts.push(part);
+    else if (parts.pop() === undefined) return undefined;
+  }
+  return parts.join('/');
 }
 
 /** The most bytes of a long name or of a pax header. */

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite, test, type TestContext } from 'node:test';
 import type { Archive } from '../../src/archive/read/archive.js';
-import { NameRules } from '../../src/archive/read/name-rules.js';
+import { NameRules } from '../../src/merge/name-rules.js';
 import { openArchive } from '../../src/archive/read/open.js';
 import { mergeArchives, type Merged } from '../../src/merge/merge-archives.js';
 import type { MergedEvent } from '../../src/merge/merge-names.js';

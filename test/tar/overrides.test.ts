@@ -3,7 +3,7 @@ import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { suite, test } from 'node:test';
 import { scanTar } from '../../src/tar/scan.js';
-import { RangeCursor } from '../../src/io/byte-cursor.js';
+import { RangeCursor } from '../../src/io/byte-range.js';
 import { openArchive } from '../../src/archive/read/open.js';
 import { readMember } from '../../src/archive/read/members.js';
 import { openMembers } from '../../src/archive/read/open-members.js';

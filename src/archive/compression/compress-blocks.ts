@@ -1,5 +1,13 @@
 import { availableParallelism } from 'node:os';
 
+/** How hard to compress, and how much at a time. */
+export interface CompressionOptions {
+  /** 1 (fast) to 9 (small), as gzip and zstd count. Part of what decides the bytes. */
+  readonly level?: number | undefined;
+  /** Blocks compressed at a time; decides memory and speed, never the bytes. Default: two a thread. */
+  readonly concurrency?: number | undefined;
+}
+
 export interface BlockOptions {
   /** Bytes of content in a block. Part of what decides the output: it must not depend on how the content arrives. */
   readonly size: number;

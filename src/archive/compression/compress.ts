@@ -1,9 +1,126 @@
+import { createHash } from 'node:crypto';
+import { open, rm, type FileHandle } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
-import { AirliftError } from '../../errors.js';
-import { writeCompressed, type CompressedLayer, type Encoder } from './compressed-output.js';
-import type { Compression } from './compression.js';
-import { gzipMembers } from './gzip-writer.js';
+import { pipeline } from 'node:stream/promises';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
+import { compressBlocks, compressionThreads, type CompressionOptions } from './compress-blocks.js';
+import type { Compression } from './decompress.js';
 import { zstdFrames, type ZstdOptions } from './zstd-writer.js';
+import { onFile } from '../io/output-file.js';
+import { AirliftError, isAirliftError } from '../../errors.js';
+import type { Digest } from '../../oci/digest.js';
+
+/** A layer that was written compressed, and what it was before. */
+export interface CompressedLayer {
+  /** Digest of the bytes written. */
+  readonly digest: Digest;
+  /** Bytes written. */
+  readonly size: number;
+  /** Digest of the content before compression (OCI image-spec, config.md, `rootfs.diff_ids`). */
+  readonly diffId: Digest;
+  /** Bytes of the content before compression. */
+  readonly uncompressedSize: number;
+}
+
+/** Turns content into compressed content as it passes, holding a bounded part of it. */
+export type Encoder = (source: AsyncIterable<Buffer>) => AsyncIterable<Buffer>;
+
+/** Counts and digests what passes. */
+class Meter {
+  readonly #hash = createHash('sha256');
+  size = 0;
+
+  async *through(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const chunk of source) {
+      this.size += chunk.byteLength;
+      this.#hash.update(chunk);
+      yield chunk;
+    }
+  }
+
+  end(): Digest {
+    return `sha256:${this.#hash.digest('hex')}` as Digest;
+  }
+}
+
+async function writeFile(path: string, file: FileHandle, chunks: AsyncIterable<Buffer>): Promise<void> {
+  for await (const chunk of chunks) await onFile(path, file.writeFile(chunk));
+}
+
+/**
+ * Writes `source` through `encode` to `to`, and digests both sides on the way.
+ * @param to a stream, which is ended, or the path of a file that does not exist yet and is removed again where anything fails
+ * @throws AirliftError `io` or `no-space` where the file can't be written, `interrupted` where `signal` is aborted; and
+ *   whatever `source` fails with
+ */
+export async function writeCompressed(
+  source: Readable,
+  to: Writable | string,
+  encode: Encoder,
+  signal?: AbortSignal,
+): Promise<CompressedLayer> {
+  const plain = new Meter();
+  const packed = new Meter();
+  const encoded = (chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> =>
+    packed.through(encode(plain.through(chunks)));
+  try {
+    if (typeof to === 'string') {
+      const file = await onFile(to, open(to, 'wx'));
+      try {
+        await pipeline(source, encoded, (chunks) => writeFile(to, file, chunks), { signal });
+        await onFile(to, file.close());
+      } catch (error) {
+        await file.close().catch(() => undefined);
+        await rm(to, { force: true });
+        throw error;
+      }
+    } else {
+      await pipeline(source, encoded, to, { signal });
+    }
+  } catch (error) {
+    source.destroy();
+    if (signal?.aborted !== true) throw error;
+    if (isAirliftError(signal.reason)) throw signal.reason;
+    throw new AirliftError('interrupted', 'compress layer: interrupted', { cause: error });
+  }
+  return {
+    digest: packed.end(),
+    size: packed.size,
+    diffId: plain.end(),
+    uncompressedSize: plain.size,
+  };
+}
+
+const compressBlock = promisify(gzip);
+
+/** Bytes of content in one gzip member: 1 MiB costs 0.2 % in size against one member, and is enough for a thread to work on. */
+const blockSize = 1024 * 1024;
+
+/**
+ * Measured on 300 MB of executables and libraries: level 4 leaves 38.1 % at 76 MB/s a core, level 6 leaves 37.0 % at 42 MB/s,
+ * level 1 leaves 40.3 % at 98 MB/s. Level 4 gives nearly all of the size for half of the time.
+ */
+const defaultLevel = 4;
+
+/** One gzip member (RFC 1952) whose header says nothing of this machine: no time, operating system unknown. */
+async function member(block: Buffer, level: number): Promise<Buffer> {
+  const roomy = block.byteLength + (block.byteLength >> 10) + 128;
+  const bytes = await compressBlock(block, { level, chunkSize: roomy });
+  bytes[9] = 255;
+  return bytes;
+}
+
+/**
+ * Compresses content as gzip members of 1 MiB of content each, on several cores: zlib's thread pool takes several at a time,
+ * and they come out in order. The bytes depend on the content, the level and the zlib inside Node, on nothing else.
+ */
+export function gzipMembers(
+  source: AsyncIterable<Buffer>,
+  { level = defaultLevel, concurrency = 2 * compressionThreads }: CompressionOptions = {},
+): AsyncGenerator<Buffer> {
+  return compressBlocks(source, { size: blockSize, concurrency }, (block) => member(block, level));
+}
 
 /** Hands content on as it is. */
 function unchanged(source: AsyncIterable<Buffer>): AsyncIterable<Buffer> {

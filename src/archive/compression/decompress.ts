@@ -1,8 +1,129 @@
 import { Readable } from 'node:stream';
-import { AirliftError } from '../../errors.js';
-import { magicLength, tellFormat, type Compression, type ForeignFormat } from './compression.js';
-import { gunzip } from './gzip-reader.js';
+import { createGunzip, type Gunzip } from 'node:zlib';
 import { unzstd } from './zstd-reader.js';
+import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
+
+/** How content is compressed, as far as airlift reads it. */
+export type Compression = 'gzip' | 'zstd' | 'none';
+
+/** A format that is known by its first bytes but not read, and what turns it into one that is. */
+export interface ForeignFormat {
+  readonly name: string;
+  /** The command that unpacks it to standard output, without the file's name; missing where there is no such command. */
+  readonly command?: string;
+}
+
+/** As many first bytes as it takes to tell any format here. */
+export const magicLength = 10;
+
+const foreign: readonly (readonly [magic: string, format: ForeignFormat])[] = [
+  ['425a68', { name: 'bzip2', command: 'bzip2 -dc' }],
+  ['fd377a585a00', { name: 'xz', command: 'xz -dc' }],
+  ['04224d18', { name: 'lz4', command: 'lz4 -dc' }],
+  ['02214c18', { name: 'lz4 (legacy frames)', command: 'lz4 -dc' }],
+  ['4c5a4950', { name: 'lzip', command: 'lzip -dc' }],
+  ['894c5a4f000d0a1a0a', { name: 'lzop', command: 'lzop -dc' }],
+  ['1f9d', { name: 'compress (.Z)', command: 'gzip -dc' }],
+  ['1fa0', { name: 'compress (.Z)', command: 'gzip -dc' }],
+  ['5d0000', { name: 'lzma', command: 'xz --format=lzma -dc' }],
+  ['504b0304', { name: 'zip', command: 'unzip -p' }],
+  ['377abcaf271c', { name: '7z', command: '7z x -so' }],
+  ['526172211a07', { name: 'rar' }],
+  ['68737173', { name: 'squashfs' }],
+  ['514649fb', { name: 'qcow2' }],
+  ['7f454c46', { name: 'ELF (a program)' }],
+];
+
+/** Tells the compression, or a format that is not read, by the first bytes (at least `magicLength` where there are as many). */
+export function tellFormat(head: Uint8Array): Compression | ForeignFormat {
+  const hex = Buffer.from(head.buffer, head.byteOffset, Math.min(head.byteLength, magicLength)).toString(
+    'hex',
+  );
+  if (hex.startsWith('1f8b')) return 'gzip';
+  if (hex.startsWith('28b52ffd') || /^5.2a4d18/.test(hex)) return 'zstd';
+  for (const [magic, format] of foreign) if (hex.startsWith(magic)) return format;
+  return 'none';
+}
+
+/** Three times the speed of the default of 16 KiB. */
+const chunkSize = 1024 * 1024;
+
+function gzipError(error: unknown, taken: number, what: string): unknown {
+  const code = systemCodeOf(error);
+  if (code === undefined || !code.startsWith('Z_')) return error;
+  const truncated = code === 'Z_BUF_ERROR';
+  const happened = truncated
+    ? `truncated after ${taken} bytes of gzip`
+    : `corrupt before byte ${taken} of gzip: ${messageOf(error)}`;
+  return new AirliftError('damaged', `decompress ${what}: ${happened}`, {
+    cause: error,
+    hint: truncated
+      ? 'the file is not whole: copy or download it again'
+      : 'the file is damaged: copy or download it again',
+  });
+}
+
+/** Writes to the engine and waits until it took the chunk, or is closed. */
+class Feeder {
+  #wake: () => void = () => undefined;
+  #taken = 0;
+
+  constructor(
+    private readonly engine: Gunzip,
+    private readonly what: string,
+  ) {
+    engine.once('close', () => this.#wake());
+  }
+
+  get taken(): number {
+    return this.#taken;
+  }
+
+  async feed(input: AsyncIterable<Uint8Array>): Promise<void> {
+    for await (const chunk of input) {
+      const before = this.#taken;
+      this.#taken += chunk.byteLength;
+      // Once the engine has met zeros after a member it takes nothing more.
+      if (this.engine.bytesWritten === before) await this.#write(chunk);
+      if (this.engine.destroyed && this.engine.errored !== null) return;
+      const rest = Math.min(chunk.byteLength, this.#taken - this.engine.bytesWritten);
+      if (!chunk.subarray(chunk.byteLength - rest).every((byte) => byte === 0)) {
+        throw new AirliftError(
+          'damaged',
+          `decompress ${this.what}: something other than gzip follows ${this.engine.bytesWritten} bytes of gzip`,
+          { hint: 'the file is damaged: copy or download it again' },
+        );
+      }
+    }
+    this.engine.end();
+  }
+
+  async #write(chunk: Uint8Array): Promise<void> {
+    if (this.engine.destroyed) return;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      this.engine.write(chunk, () => resolve());
+    });
+  }
+}
+
+/**
+ * Unpacks gzip (RFC 1952) of any number of members. Zeros may follow them, as on tapes; anything else may not.
+ * @param what names the content, for messages
+ * @throws AirliftError `damaged` where the input is truncated or corrupt
+ */
+export async function* gunzip(input: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<Buffer> {
+  const engine = createGunzip({ chunkSize });
+  const feeder = new Feeder(engine, what);
+  feeder.feed(input).catch((error: unknown) => engine.destroy(error as Error));
+  try {
+    for await (const chunk of engine as AsyncIterable<Buffer>) yield chunk;
+  } catch (error) {
+    throw gzipError(error, feeder.taken, what);
+  } finally {
+    engine.destroy();
+  }
+}
 
 /** Content with its compression taken off. */
 export interface Decompressed {

@@ -1,6 +1,96 @@
-import { compressBlocks, compressionThreads } from './compress-blocks.js';
-import type { CompressionOptions } from './gzip-writer.js';
-import { nodeEncoder, portableEncoder } from './zstd-encoders.js';
+import * as zlib from 'node:zlib';
+import { Worker } from 'node:worker_threads';
+import { compressBlocks, compressionThreads, type CompressionOptions } from './compress-blocks.js';
+import type { ZstdJob, ZstdJobResult } from './zstd-encoder-worker.js';
+import { AirliftError } from '../../errors.js';
+
+/** Makes one zstd frame (RFC 8878) of a block. */
+export type FrameEncoder = (block: Buffer<ArrayBuffer>, level: number) => Promise<Buffer>;
+
+/** What Node has for zstd from 22.15 on. */
+interface NodeZstd {
+  zstdCompress(
+    content: Uint8Array,
+    options: { params: Record<number, number> },
+    done: (error: Error | null, compressed: Buffer) => void,
+  ): void;
+}
+
+/** `ZSTD_c_compressionLevel` and `ZSTD_c_checksumFlag` of zstd.h. */
+const parameters = { level: 100, checksum: 201 };
+
+function hasZstd(module: object): module is NodeZstd {
+  return 'zstdCompress' in module;
+}
+
+function nodeEncoderOf(module: object): FrameEncoder | undefined {
+  if (!hasZstd(module)) return undefined;
+  return (block, level) =>
+    new Promise((resolve, reject) => {
+      const params = { [parameters.level]: level, [parameters.checksum]: 1 };
+      module.zstdCompress(block, { params }, (error, frame) =>
+        error === null ? resolve(frame) : reject(error),
+      );
+    });
+}
+
+/** Node's own encoder, with a checksum in each frame; undefined where this Node has none. */
+export const nodeEncoder: FrameEncoder | undefined = nodeEncoderOf(zlib);
+
+/** A worker thread with zstd-codec in it, which compresses one block at a time. */
+class EncoderThread {
+  readonly #worker = new Worker(new URL('./zstd-encoder-worker.js', import.meta.url));
+  #settle: ((result: ZstdJobResult) => void) | undefined;
+  #hasEnded = false;
+
+  constructor() {
+    this.#worker.on('message', (result: ZstdJobResult) => this.#settle?.(result));
+    this.#worker.on('error', (error) => this.#end(error.message));
+    this.#worker.on('exit', () => this.#end('its thread ended'));
+  }
+
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
+  #end(how: string): void {
+    this.#hasEnded = true;
+    this.#settle?.({ failed: how });
+  }
+
+  async compress(job: ZstdJob): Promise<Buffer> {
+    if (this.#hasEnded) throw new AirliftError('io', 'compress zstd: its thread ended');
+    const done = new Promise<ZstdJobResult>((resolve) => (this.#settle = resolve));
+    this.#worker.ref();
+    this.#worker.postMessage(job, [job.block.buffer]);
+    const result = await done;
+    // A thread without work does not keep the process.
+    this.#worker.unref();
+    if ('failed' in result) throw new AirliftError('io', `compress zstd: ${result.failed}`);
+    return Buffer.from(result.frame.buffer);
+  }
+}
+
+const idle: EncoderThread[] = [];
+const waiting: (() => void)[] = [];
+let busy = 0;
+
+/**
+ * zstd-codec's encoder, in threads that are kept for the next block. The same block and level give the same frame on every
+ * version of Node. It takes the block's memory away.
+ */
+export async function portableEncoder(block: Buffer<ArrayBuffer>, level: number): Promise<Buffer> {
+  while (busy >= compressionThreads) await new Promise<void>((resolve) => waiting.push(resolve));
+  busy++;
+  const thread = idle.pop() ?? new EncoderThread();
+  try {
+    return await thread.compress({ block, level });
+  } finally {
+    busy--;
+    if (!thread.hasEnded) idle.push(thread);
+    waiting.shift()?.();
+  }
+}
 
 /**
  * Bytes of content in one frame, and so the largest window a reader needs. Against one frame, 4 MiB cost 1.7 % in size at

@@ -1,5 +1,23 @@
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
-import { onFile } from '../compression/compressed-output.js';
+import { AirliftError, isOutOfSpace, messageOf } from '../../errors.js';
+
+/** The error of a file that could not be written. */
+function writeFailed(path: string, cause: unknown): AirliftError {
+  const full = isOutOfSpace(cause);
+  return new AirliftError(full ? 'no-space' : 'io', `write ${path}: ${messageOf(cause)}`, { cause });
+}
+
+/**
+ * Runs a file operation and names the file where it fails.
+ * @throws AirliftError `io`, `no-space`
+ */
+export async function onFile<T>(path: string, operation: Promise<T>): Promise<T> {
+  try {
+    return await operation;
+  } catch (error) {
+    throw writeFailed(path, error);
+  }
+}
 
 /** A file that has its name only once it is whole: until then it is `NAME.partial`. */
 export class OutputFile {

@@ -1,10 +1,7 @@
 import { elfHeaderLength, parseElfHeader, type ElfHeader } from './elf.js';
-import { RangeCursor, StreamCursor, type ByteCursor } from '../../io/byte-cursor.js';
-import type { ByteRange } from '../../io/byte-range.js';
-import { magicLength } from '../compression/compression.js';
-import { decompress, tellCompression } from '../compression/decompress.js';
-import { plainPath } from '../read/tar-members.js';
-import { scanTar, type TarEntry } from '../../tar/scan.js';
+import { RangeCursor, StreamCursor, type ByteCursor, type ByteRange } from '../../io/byte-range.js';
+import { magicLength, decompress, tellCompression } from '../compression/decompress.js';
+import { plainPath, scanTar, type TarEntry } from '../../tar/scan.js';
 
 /** A file of a layer, as far as it matters for what the image runs. */
 export type LayerFile =

@@ -2,18 +2,43 @@ import { platformFieldsOfConfig } from '../../oci/index-child.js';
 import { attestationSubject, platformOfConfig } from '../../oci/manifest.js';
 import { isUnknown, type Platform } from '../../oci/platform.js';
 import type { Digest } from '../../oci/digest.js';
-import type { FoundChild } from '../read/archive.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import type { ByteRange } from '../../io/byte-range.js';
 import { readLayerFiles, type LayerFiles } from './layer-files.js';
-import type { NameRules } from '../read/name-rules.js';
-import { agreedArchitecture, decidePlatform, type PlatformFinding } from './decide-platform.js';
-import { platformOfFileName, type NamedPlatform } from './platform-name.js';
+import {
+  agreedArchitecture,
+  decidePlatform,
+  type PlatformFinding,
+  platformOfFileName,
+  type NamedPlatform,
+} from './decide-platform.js';
 import { programEvidence, type ProgramEvidence } from './program.js';
+
+/** A layer whose files can be read; layers are ordered lowest first. */
+export interface FoundLayer {
+  readonly digest: Digest;
+  /** Opens its tar, compressed or not; undefined where the archive does not hold it. */
+  readonly open: () => Promise<ByteRange | undefined>;
+}
+
+/** A manifest whose platform is to be found. */
+export interface PlatformSubject {
+  readonly descriptor: Descriptor;
+  /** Its config if it is an image that a machine runs; else undefined. */
+  readonly configBytes: Buffer | undefined;
+  readonly layers: readonly FoundLayer[];
+}
+
+/** Rules that find a platform in the names of an image. */
+export interface PlatformNameRules {
+  platformOf(names: readonly string[]): NamedPlatform | undefined;
+}
 
 export interface FindPlatformOptions {
   /** What `--arch` says of the archive. */
   readonly platform?: Platform | undefined;
   /** Rules that take architectures out of names, which tell the platform then. */
-  readonly nameRules?: NameRules | undefined;
+  readonly nameRules?: PlatformNameRules | undefined;
   /** `false` takes what the archive says of its images for true. */
   readonly checkPrograms?: boolean | undefined;
 }
@@ -41,7 +66,7 @@ export class PlatformFinder {
    * @returns undefined where the child is no image to run, or nothing at all says what it runs on
    */
   async find(
-    child: FoundChild,
+    child: PlatformSubject,
     entryPlatform: Platform | undefined,
     isAlone: boolean,
     names: readonly string[],
@@ -65,7 +90,7 @@ export class PlatformFinder {
   }
 
   async #evidence(
-    child: FoundChild,
+    child: PlatformSubject,
     config: Buffer,
     os: string | undefined,
     claimed: string | undefined,
@@ -74,7 +99,7 @@ export class PlatformFinder {
     return programEvidence(config, child.layers.length, (at) => this.#filesOf(child, at), claimed);
   }
 
-  #filesOf(child: FoundChild, at: number): Promise<LayerFiles> {
+  #filesOf(child: PlatformSubject, at: number): Promise<LayerFiles> {
     const layer = child.layers[at];
     if (layer === undefined) throw new RangeError(`no layer ${at}`);
     let reading = this.#layers.get(layer.digest);

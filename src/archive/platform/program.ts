@@ -1,9 +1,8 @@
 import { isObject } from '../../oci/descriptor.js';
 import { parseJsonObject } from '../../oci/manifest.js';
-import { armVariant } from './elf.js';
+import { armVariant, isEmulator, runsOn } from './elf.js';
 import type { LayerFile, LayerFiles } from './layer-files.js';
-import { isEmulator, runsOn } from './runs-on.js';
-import { plainPath } from '../read/tar-members.js';
+import { plainPath } from '../../tar/scan.js';
 
 /** What an image's programs say they are made for. */
 export interface ProgramEvidence {

@@ -3,7 +3,7 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Json } from '../../oci/index-child.js';
 import type { Source } from '../../oci/source.js';
-import type { ByteRange } from '../../io/byte-range.js';
+import type { PlatformSubject } from '../platform/platform-finder.js';
 import type { PlatformFinding } from '../platform/decide-platform.js';
 
 /** What an archive is, told by what is in it. */
@@ -65,18 +65,7 @@ export interface FoundImage extends Omit<ArchiveImage, 'children' | 'file'> {
 }
 
 /** A child as a reader of one shape finds it. */
-export interface FoundChild extends Omit<ArchiveChild, 'platform' | 'isRunnable'> {
-  /** Its config where it is an image to run: what it runs, and on what. */
-  readonly configBytes: Buffer | undefined;
-  readonly layers: readonly FoundLayer[];
-}
-
-/** A layer that can be looked into, lowest first. */
-export interface FoundLayer {
-  readonly digest: Digest;
-  /** Its tar, perhaps compressed. */
-  readonly open: () => Promise<ByteRange | undefined>;
-}
+export interface FoundChild extends Omit<ArchiveChild, 'platform' | 'isRunnable'>, PlatformSubject {}
 
 /** Reads the images of archives of one shape. */
 export interface ShapeReader {

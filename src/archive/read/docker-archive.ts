@@ -12,10 +12,10 @@ import {
   ociManifest,
 } from '../../oci/media-types.js';
 import { readableOf } from '../../oci/readable.js';
-import type { FoundChild, FoundImage, FoundLayer, ShapeReader } from './archive.js';
-import { namesOfRepoTags } from './image-names.js';
+import type { FoundLayer } from '../platform/platform-finder.js';
+import type { FoundChild, FoundImage, ShapeReader } from './archive.js';
+import { namesOfRepoTags, companionOfNames } from './image-names.js';
 import { isImgpkg } from './imgpkg.js';
-import { companionOfNames } from './layout-roles.js';
 import type { LayerStore, ManifestFormat } from './layer-store.js';
 import { findMember, readMember, readWhole, type Members } from './members.js';
 

@@ -1,10 +1,8 @@
 import { dirname, join } from 'node:path';
 import { AirliftError, isAirliftError } from '../../errors.js';
 import { listLimits, parseJson } from '../../oci/json.js';
-import { RangeCursor, StreamCursor, type ByteCursor } from '../../io/byte-cursor.js';
-import type { ByteRange } from '../../io/byte-range.js';
-import { magicLength } from '../compression/compression.js';
-import { decompress, tellCompression } from '../compression/decompress.js';
+import { RangeCursor, StreamCursor, type ByteCursor, type ByteRange } from '../../io/byte-range.js';
+import { magicLength, decompress, tellCompression } from '../compression/decompress.js';
 import { DirectoryMembers } from './directory-members.js';
 import { readMember, type Members } from './members.js';
 import { scanTar } from '../../tar/scan.js';

@@ -18,15 +18,15 @@ import { describesImage, mayRun } from '../../oci/runnable.js';
 import type { FoundChild, FoundImage, ShapeReader } from './archive.js';
 import type { ByteRange } from '../../io/byte-range.js';
 import { maxConfigSize, maxListed, maxListSize } from './docker-archive.js';
-import { nameOfAnnotations } from './image-names.js';
 import {
+  nameOfAnnotations,
   companionNames,
   companionOfNames,
   maxPayloadSize,
   roleOf,
   subjectsOfPayload,
   type LayoutEntry,
-} from './layout-roles.js';
+} from './image-names.js';
 import { readMember, readWhole, type Members } from './members.js';
 
 /** How deep indexes may be nested. */

@@ -1,15 +1,114 @@
 import { createReadStream } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../../errors.js';
-import { magicLength } from '../compression/compression.js';
-import { tellCompression } from '../compression/decompress.js';
+import { pipeline } from 'node:stream/promises';
+import { decompress, magicLength, tellCompression } from '../compression/decompress.js';
+import { FrameSplitter } from '../compression/zstd-frames.js';
+import { Scratch } from '../io/scratch.js';
 import { DirectoryMembers } from './directory-members.js';
 import type { Members } from './members.js';
-import { withPartsHint } from './parts.js';
-import { Scratch } from '../io/scratch.js';
-import { leastUnpacked, spool } from './spool.js';
+import { word } from './nested.js';
 import { TarMembers } from './tar-members.js';
+import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../../errors.js';
+import type { FileRange } from '../../io/byte-range.js';
+import { formatBytes } from '../../oci/bytes.js';
+
+/** Content that unpacks to more than this, and to more than `bombRatio` times its size, is taken for a bomb. */
+const bombFloor = 1024 * 1024 * 1024;
+/** Image archives shrink to between a half and a tenth; whole disks of zeros inside of them are rare. */
+const bombRatio = 500;
+
+/** Counts what goes in and what comes out, and stops where the two are too far apart. */
+class Proportion {
+  #in = 0;
+  #out = 0;
+
+  constructor(private readonly what: string) {}
+
+  async *entering(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of input) {
+      this.#in += chunk.byteLength;
+      yield chunk;
+    }
+  }
+
+  async *leaving(output: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of output) {
+      this.#out += chunk.byteLength;
+      if (this.#out > bombFloor && this.#out > this.#in * bombRatio) {
+        throw new AirliftError(
+          'damaged',
+          `decompress ${this.what}: ${formatBytes(this.#in)} unpack to more than ${formatBytes(this.#out)}: taken for a bomb`,
+          { hint: 'if it is meant to be like that, unpack it first and give the .tar' },
+        );
+      }
+      yield chunk;
+    }
+  }
+}
+
+/** The least that content unpacks to, as far as its first bytes say; its own size where they do not. */
+export function leastUnpacked(head: Uint8Array, size: number): number {
+  const frames = new FrameSplitter();
+  try {
+    frames.split(head);
+  } catch {
+    return size;
+  }
+  return Math.max(size, frames.contentSize ?? 0);
+}
+
+/**
+ * Takes the compression off a stream and stores what comes out in a scratch file.
+ * @param what names the content, for messages
+ * @throws AirliftError `no-space` where it does not fit, `damaged` where the input is broken or a bomb, `unsupported` where its
+ *   compression is not read, `interrupted` where `signal` is aborted
+ */
+export async function spool(
+  input: Readable,
+  scratch: Scratch,
+  what: string,
+  signal?: AbortSignal,
+): Promise<FileRange> {
+  const proportion = new Proportion(what);
+  try {
+    const { content } = await decompress(proportion.entering(input), what);
+    const { stream, range } = scratch.append(what);
+    await pipeline(content, (chunks: AsyncIterable<Uint8Array>) => proportion.leaving(chunks), stream, {
+      signal,
+    });
+    return range();
+  } catch (error) {
+    input.destroy();
+    if (signal?.aborted !== true) throw error;
+    if (isAirliftError(signal.reason)) throw signal.reason;
+    throw new AirliftError('interrupted', `read ${what}: interrupted`, { cause: error });
+  }
+}
+
+/** The first byte of a file; undefined where it cannot be read. */
+async function firstByte(path: string): Promise<string | undefined> {
+  try {
+    const file = await open(path);
+    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, 0).finally(() => file.close());
+    return buffer.toString('latin1');
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * An error about a file that is a part of an archive (`NAME.part001`), with the command that joins the parts. Zarf's part 000 is no part
+ * of the archive but describes the others, in JSON.
+ */
+export async function withPartsHint(path: string, error: unknown): Promise<unknown> {
+  const [, whole] = /^(.+)\.part\d{2,4}$/.exec(path) ?? [];
+  if (whole === undefined || !isAirliftError(error, 'input', 'damaged')) return error;
+  const isZarf = (await firstByte(`${whole}.part000`)) === '{';
+  const parts = isZarf ? `$(ls ${word(whole)}.part* | grep -v 'part000$')` : `${word(whole)}.part*`;
+  const hint = `the file is one part of several: cat ${parts} > ${word(whole)} && airlift import ${word(whole)} --to SITE`;
+  return new AirliftError(error.code, error.message, { cause: error.cause, hint });
+}
 
 export interface OpenMembersOptions {
   /** Where compressed archives and streams are unpacked to; the system's temporary directory by default. */

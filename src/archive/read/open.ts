@@ -14,12 +14,10 @@ import type {
   FoundImage,
   ShapeReader,
 } from './archive.js';
-import { PlatformFinder } from '../platform/platform-finder.js';
-import type { Compression } from '../compression/compression.js';
-import type { LayerMemory } from './layer-memory.js';
-import type { ManifestFormat } from './layer-store.js';
+import { PlatformFinder, type PlatformNameRules } from '../platform/platform-finder.js';
+import type { Compression } from '../compression/decompress.js';
+import type { LayerMemory, ManifestFormat } from './layer-store.js';
 import type { Members } from './members.js';
-import type { NameRules } from './name-rules.js';
 import { openMembers } from './open-members.js';
 import { readerFor } from './shape.js';
 
@@ -35,7 +33,7 @@ export interface OpenOptions {
   /** Remembers what layers became, so that those a registry has already need not be compressed again. */
   readonly layerMemory?: LayerMemory | undefined;
   /** Rules that take architectures out of names, which tell the platform then. */
-  readonly nameRules?: NameRules | undefined;
+  readonly nameRules?: PlatformNameRules | undefined;
   /** `false` takes what archives say of their images' platforms for true, without a look at their programs. */
   readonly checkPrograms?: boolean | undefined;
   /** What is read where the path is `-`. */

@@ -1,9 +1,8 @@
 import type { FileHandle } from 'node:fs/promises';
 import { AirliftError, checkInterrupted } from '../../errors.js';
-import { RangeCursor } from '../../io/byte-cursor.js';
-import { FileRange, type ByteRange } from '../../io/byte-range.js';
+import { RangeCursor, FileRange, type ByteRange } from '../../io/byte-range.js';
 import { maxMembers, type Members } from './members.js';
-import { scanTar, type TarEntry } from '../../tar/scan.js';
+import { plainPath, scanTar, type TarEntry } from '../../tar/scan.js';
 
 /** A file or link of the archive, by its place or by the path it points at, and the entry that had the same name before it. */
 type Node = ({ offset: number; size: number } | { target: string | undefined }) & {
@@ -15,20 +14,6 @@ const maxLinks = 40;
 const comparedChunk = 1024 * 1024;
 /** The most characters that all paths of an archive may have together: they are held in memory. */
 const maxPathCharacters = 256 * 1024 * 1024;
-
-/**
- * A path in its plain form: no empty parts, no `.`, no `/` in front.
- * @returns undefined where `..` leads out
- */
-export function plainPath(path: string, from: readonly string[] = []): string | undefined {
-  const parts = [...from];
-  for (const part of path.split('/')) {
-    if (part === '' || part === '.') continue;
-    if (part !== '..') parts.push(part);
-    else if (parts.pop() === undefined) return undefined;
-  }
-  return parts.join('/');
-}
 
 async function isSame(a: ByteRange | undefined, b: ByteRange | undefined): Promise<boolean> {
   if (a === undefined || b === undefined) return a === b;

@@ -1,9 +1,8 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeDirectory } from '../../io/directories.js';
-import { onFile } from '../compression/compressed-output.js';
-import type { EntryWriter } from '../io/entry-writer.js';
-import { partialName } from '../io/output-file.js';
+import { onFile, partialName } from '../io/output-file.js';
+import type { EntryWriter } from './entry-writer.js';
 
 /** A directory that has its name only once it is whole: until then it is `NAME.partial`. */
 export class DirectoryWriter implements EntryWriter {

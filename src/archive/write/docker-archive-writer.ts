@@ -7,7 +7,7 @@ import { diffIdsOf } from '../../oci/manifest.js';
 import { formatReference, type Reference } from '../../oci/reference.js';
 import { verified } from '../../oci/verified.js';
 import { decompress } from '../compression/decompress.js';
-import { contentOf, type EntryWriter } from '../io/entry-writer.js';
+import { contentOf, type EntryWriter } from './entry-writer.js';
 import { Scratch } from '../io/scratch.js';
 
 /** A layer of an image to write. */

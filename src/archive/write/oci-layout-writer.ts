@@ -5,7 +5,7 @@ import { platformFields } from '../../oci/index-child.js';
 import { ociIndex } from '../../oci/media-types.js';
 import { formatReference, type Reference } from '../../oci/reference.js';
 import { verified } from '../../oci/verified.js';
-import { contentOf, type EntryWriter } from '../io/entry-writer.js';
+import { contentOf, type EntryWriter } from './entry-writer.js';
 
 /**
  * Writes an OCI image layout (image-spec, image-layout.md). `index.json` comes last, so that any number of images is written in

@@ -3,8 +3,8 @@ import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { pack, type Pack } from 'tar-stream';
 import { AirliftError, isAirliftError, messageOf } from '../../errors.js';
-import type { Encoder } from '../compression/compressed-output.js';
-import type { EntryWriter } from '../io/entry-writer.js';
+import type { Encoder } from '../compression/compress.js';
+import type { EntryWriter } from './entry-writer.js';
 import { OutputFile } from '../io/output-file.js';
 
 /** Where the bytes of an archive go. */

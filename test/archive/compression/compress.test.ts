@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { compressLayer, encoderOf } from '../../../src/archive/compression/compress.js';
-import type { Compression } from '../../../src/archive/compression/compression.js';
+import type { Compression } from '../../../src/archive/compression/decompress.js';
 import { isAirliftError } from '../../../src/errors.js';
 import { startContainerd } from '../../support/containerd.js';
 import { inMemory, noise, testDigest } from '../../support/content.js';

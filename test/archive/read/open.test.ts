@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { suite, test, type TestContext } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import type { Archive, ArchiveImage } from '../../../src/archive/read/archive.js';
-import { openLayerMemory } from '../../../src/archive/read/layer-memory.js';
+import { openLayerMemory } from '../../../src/archive/read/layer-store.js';
 import { openArchive, type OpenOptions } from '../../../src/archive/read/open.js';
 import { isAirliftError } from '../../../src/errors.js';
 import { testDigest } from '../../support/content.js';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { encoderOf } from '../../../src/archive/compression/compress.js';
 import { DirectoryWriter } from '../../../src/archive/write/directory-writer.js';
-import { contentOf } from '../../../src/archive/io/entry-writer.js';
+import { contentOf } from '../../../src/archive/write/entry-writer.js';
 import { TarWriter } from '../../../src/archive/write/tar-writer.js';
 import { isAirliftError } from '../../../src/errors.js';
 import { needs, run } from '../../support/peers.js';

@@ -1,9 +1,13 @@
-import { AirliftError, isAirliftError } from '../../errors.js';
-import { formatReference, isTag, parseReference, type Reference } from '../../oci/reference.js';
-import { formatPlatform, samePlatform } from '../../oci/platform.js';
-import { quoted } from '../../oci/quoted.js';
-import { familiarName } from './image-names.js';
-import { architecturePattern, platformOfFileName, type NamedPlatform } from '../platform/platform-name.js';
+import { AirliftError, isAirliftError } from '../errors.js';
+import { formatReference, isTag, parseReference, type Reference } from '../oci/reference.js';
+import { formatPlatform, samePlatform } from '../oci/platform.js';
+import { quoted } from '../oci/quoted.js';
+import { familiarName } from '../archive/read/image-names.js';
+import {
+  architecturePattern,
+  platformOfFileName,
+  type NamedPlatform,
+} from '../archive/platform/decide-platform.js';
 
 /** Takes the architecture out of image names, so that images that differ in it alone get one name. */
 export interface NameRule {
