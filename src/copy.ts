@@ -142,7 +142,7 @@ class Copying {
   }
 
   #failure(): AirliftError {
-    return failureOf('copy', this.#failed, this.options.images.length, '--keep-going copies the others');
+    return failureOf('copy', this.#failed, this.options.images.length, '`keepGoing` copies the others');
   }
 
   #taggedOf(image: Image): Descriptor {
@@ -271,7 +271,7 @@ class Copying {
         'conflict',
         `copy ${formatReference(companion.reference)}: ${key} was given to another; got ${before}, want ${companion.root.digest}`,
         {
-          hint: 'keep their registries apart with --keep-registry, or give one of them another path with --rename',
+          hint: 'keep their registries apart with `keepRegistry`, or give one of them another path with `rules`',
         },
       );
     }

@@ -86,7 +86,7 @@ export async function login(options: LoginOptions): Promise<LoginPlace> {
   const file = (await firstThatExists(options.authFiles)) ?? options.newAuthFile;
   if (file === undefined)
     throw new AirliftError('io', `log in to ${name}: no place to keep the login, no home directory`, {
-      hint: 'name a file with --authfile',
+      hint: 'name a file with `authFiles`',
     });
   return saveLogin(file, name, credentials);
 }

@@ -287,7 +287,7 @@ test('what an index names and its registry does not have is told, or left out wi
     (error) =>
       isAirliftError(error, 'not-found') &&
       error.message.includes(`index ${index.root.digest} names it for linux/arm64`) &&
-      error.hint?.includes('--skip-missing-platforms') === true,
+      error.hint?.includes('`skipMissingPlatforms`') === true,
   );
   await copy([name], target, { platforms: platforms('linux/amd64') });
   const warnings: string[] = [];

@@ -370,7 +370,7 @@ describe('registries with quirks', () => {
       await assert.rejects(importing(unsignedBundle, registry.host, { onExistingTag }), {
         code: 'exists',
         message: /acme\/plain:1: the tag is taken.*\(412\)$/,
-        hint: /^--on-existing-tag overwrite/,
+        hint: /^`onExistingTag: 'overwrite'`/,
       });
     await importing(unsignedBundle, registry.host, { onExistingTag: 'overwrite' });
     await isWhole(registry.plain, 'acme/plain', '1', plain);
@@ -384,7 +384,7 @@ describe('registries with quirks', () => {
     await pushImage(registry.plain, 'acme/plain', '1', singlePlatform('linux/arm64', { name: 'other' }));
     await assert.rejects(importing(unsignedBundle, registry.host), {
       status: 412,
-      hint: /--on-existing-tag skip/,
+      hint: /`onExistingTag: 'skip'`/,
     });
     await importing(unsignedBundle, registry.host, { onExistingTag: 'skip' });
   });

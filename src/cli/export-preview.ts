@@ -2,6 +2,7 @@ import { previewExport, type ExportPreview } from '../index.js';
 import { exitCodes } from './exit-codes.js';
 import type { OutputArguments } from './flags.js';
 import { count, formatBytes, formatTable } from './format.js';
+import { failuresWithFlags } from './hints.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine, printLines } from './print.js';
 import { progressView } from './progress.js';
@@ -51,7 +52,7 @@ export async function runPreview(options: PreviewOptions, args: OutputArguments)
       previewExport({ ...options, onEvent: view.onEvent, signal }),
     );
     view.stop();
-    if (args.json) printJson(preview);
+    if (args.json) printJson({ ...preview, failed: failuresWithFlags(preview.failed) });
     else printPreview(preview);
     if (preview.failed.length > 0) process.exitCode = exitCodes.someFailed;
   } finally {

@@ -8,6 +8,7 @@ import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flag
 import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';
 import { formatBytes, formatDuration } from './format.js';
 import { relaxHeap } from './heap.js';
+import { failuresWithFlags } from './hints.js';
 import { interruptible } from './interrupt.js';
 import { imagesOf, imageFlags, readLists, referencesPositional, registriesIn } from './images.js';
 import { printJson, printLine } from './print.js';
@@ -126,8 +127,10 @@ async function run(args: Arguments): Promise<void> {
       }),
     );
     view.stop();
-    if (args.json) printJson({ event: 'done', ...summary, milliseconds: Date.now() - started });
-    else await printSummary(summary, Date.now() - started);
+    const milliseconds = Date.now() - started;
+    if (args.json)
+      printJson({ event: 'done', ...summary, failed: failuresWithFlags(summary.failed), milliseconds });
+    else await printSummary(summary, milliseconds);
     if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
   } finally {
     view.stop();

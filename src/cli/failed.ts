@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import type { Options } from 'yargs';
 import { AirliftError, messageOf } from '../errors.js';
 import { formatRerun, type ListedReference, type OnEvent } from '../index.js';
+import { withFlags } from './hints.js';
 import { formatReference } from '../oci/reference.js';
 
 export const failedFlag = {
@@ -42,7 +43,7 @@ export class FailedList {
     if (this.path === undefined) return;
     const failed = this.images.flatMap((listed) => {
       const reason = this.#reasons.get(formatReference(listed.reference));
-      return reason === undefined ? [] : [{ listed, reason }];
+      return reason === undefined ? [] : [{ listed, reason: withFlags(reason) }];
     });
     const title = `${failed.length} of ${this.images.length} images failed; try them again with --images`;
     try {

@@ -18,6 +18,7 @@ import {
 import { formatReference } from '../oci/reference.js';
 import type { RegistryOptions } from '../registry/config/options.js';
 import { formatTable } from './format.js';
+import { withFlags } from './hints.js';
 import { printJson, printLines, printNote } from './print.js';
 
 /** Flags of the commands that give images names at a site. */
@@ -183,5 +184,5 @@ export async function emitNames(
   await writeNodeFiles(directory, files, authority);
   if (authority !== undefined)
     notes.push(`every node needs ${join(directory, 'ca.crt')} as ${reaching.caFile}`);
-  for (const note of notes) printNote(note);
+  for (const note of notes) printNote(withFlags(note));
 }

@@ -1,5 +1,6 @@
 import { isAirliftError, messageOf, systemCodeOf, toPlainError } from '../errors.js';
 import { printable, printableJson } from '../oci/printable.js';
+import { errorWithFlags } from './hints.js';
 import { standardError, standardOutput } from './output.js';
 
 /** Writes a line for people or scripts to standard output. */
@@ -45,7 +46,8 @@ export function formatError(error: unknown): string {
 }
 
 /** Prints why a run failed: for people on standard error, with `--json` as one JSON line on standard output as well. */
-export function printError(error: unknown, json: boolean): void {
+export function printError(thrown: unknown, json: boolean): void {
+  const error = errorWithFlags(thrown);
   if (json) printJson({ event: 'error', ...toPlainError(error) });
   printNotes(formatError(error));
 }

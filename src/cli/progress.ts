@@ -2,6 +2,7 @@ import type { OnEvent, ProgressEvent } from '../progress.js';
 import type { OutputArguments } from './flags.js';
 import { showBars, type Bar } from './bars.js';
 import { count, formatBytes, printable } from './format.js';
+import { eventWithFlags } from './hints.js';
 import { Meter } from './meter.js';
 import { printJson, printNote, printNotes } from './print.js';
 import { countImages } from './signatures.js';
@@ -132,8 +133,7 @@ function hasBars(): boolean {
   return process.stderr.isTTY === true && process.env['TERM'] !== 'dumb';
 }
 
-/** Chooses how progress is shown: NDJSON with `--json`, bars on a terminal, lines in a log, nothing with `--quiet`. */
-export function progressView(args: Pick<OutputArguments, 'json' | 'quiet'>): ProgressView {
+function chooseView(args: Pick<OutputArguments, 'json' | 'quiet'>): ProgressView {
   if (args.json) return jsonView();
   if (args.quiet)
     return {
@@ -141,6 +141,12 @@ export function progressView(args: Pick<OutputArguments, 'json' | 'quiet'>): Pro
       stop: () => undefined,
     };
   return hasBars() ? barView() : lineView();
+}
+
+/** Shows progress as NDJSON with `--json`, as bars on a terminal, as lines in a log; with `--quiet`, shows only warnings. */
+export function progressView(args: Pick<OutputArguments, 'json' | 'quiet'>): ProgressView {
+  const view = chooseView(args);
+  return { onEvent: (event) => view.onEvent(eventWithFlags(event)), stop: () => view.stop() };
 }
 
 /** How far checking has come. */

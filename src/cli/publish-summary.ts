@@ -3,6 +3,7 @@ import type { CopySummary, ImportSummary } from '../index.js';
 import type { ImportedImage } from '../import/import.js';
 import { exitCodes } from './exit-codes.js';
 import type { OutputArguments } from './flags.js';
+import { failuresWithFlags } from './hints.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { countNames } from './signatures.js';
 import { printJson, printLine } from './print.js';
@@ -13,7 +14,7 @@ type PublishSummary = Omit<CopySummary, 'copied'> | Omit<ImportSummary, 'publish
 
 /** Names every image that failed, with the reason and what helps. */
 export function printFailed(failed: readonly FailedImage[]): void {
-  linesOfFailures(failed).forEach(printLine);
+  linesOfFailures(failuresWithFlags(failed)).forEach(printLine);
 }
 
 /** What was done, for people: each name whole, whatever progress has shown. */
@@ -56,7 +57,8 @@ export function showPublished(
   started: number,
 ): void {
   const milliseconds = Date.now() - started;
-  if (args.json) printJson({ event: 'done', ...summary, milliseconds });
+  if (args.json)
+    printJson({ event: 'done', ...summary, failed: failuresWithFlags(summary.failed), milliseconds });
   else printPublished(done, summary, results, milliseconds);
   if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
 }

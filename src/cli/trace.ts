@@ -1,5 +1,6 @@
 import { printable } from '../oci/printable.js';
 import type { RegistryHooks, RequestTrace } from '../registry/config/options.js';
+import { withFlags } from './hints.js';
 import { printNote, printNotes } from './print.js';
 
 /** One exchange as lines for people: method, URL, status, time; then the headers. */
@@ -17,7 +18,7 @@ const told = new Set<string>();
 function printOnce(text: string): void {
   if (told.has(text)) return;
   told.add(text);
-  printNote(text);
+  printNote(withFlags(text));
 }
 
 /** Prints a warning, each once. */
@@ -32,7 +33,7 @@ export function hooksOf(args: {
 }): RegistryHooks {
   return {
     warn: warnOnce,
-    ...(args.quiet === true ? {} : { note: printOnce, silence: printNote }),
+    ...(args.quiet === true ? {} : { note: printOnce, silence: (text) => printNote(withFlags(text)) }),
     ...(args.traceRequests ? { trace: (trace) => printNotes(formatTrace(trace)) } : {}),
   };
 }

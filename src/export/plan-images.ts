@@ -24,7 +24,7 @@ export interface PlanImagesOptions extends PlanOptions {
 /** An image of a list, and its place there. */
 export type ListEntry = readonly [at: number, request: PlanRequest];
 
-export const keepGoingHint = '--keep-going exports the others';
+export const keepGoingHint = '`keepGoing` exports the others';
 
 /** What an export says of planning. */
 export function planOptionsOf(options: PlanImagesOptions): PlanImagesOptions {

@@ -82,7 +82,7 @@ export function appendToIndex(options: AppendOptions): Promise<IndexSummary> {
   return onIndex(options, async (target) => {
     if (isEmpty && artifactType === undefined && subject === undefined) {
       throw new AirliftError('usage', `append to index ${target.name}: nothing to add`, {
-        hint: 'name images to add, or a field of the index with --annotation KEY=VALUE',
+        hint: 'name images to add, or a field of the index with `annotations` KEY=VALUE',
       });
     }
     const draft = IndexDraft.of(await target.existing());

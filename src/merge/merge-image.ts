@@ -241,7 +241,7 @@ function artifactConflict(name: string, artifact: Held, groups: readonly Group[]
     {
       hint: isOneFile
         ? `get ${artifact.file} again with a name of its own for each`
-        : `leave one of the files out, or import ${artifact.file} by itself with --rename`,
+        : `leave one of the files out, or import ${artifact.file} by itself with \`rules\``,
     },
   );
 }
@@ -256,7 +256,7 @@ function refuseConflicts(name: string, groups: readonly Group[], dropped: Readon
       if (entry === undefined && !isRunnable) throw artifactConflict(name, held, groups);
       if (platform === undefined && entry === undefined) {
         throw new AirliftError('input', `merge ${name}: what ${held.from} holds says no platform`, {
-          hint: `say one with --arch ${held.file}=linux/arm64, or leave it out`,
+          hint: `say one with \`archives.platforms\` ${held.file}=linux/arm64, or leave it out`,
         });
       }
       const { place } = indexChild(held);
@@ -274,7 +274,7 @@ function refuseConflicts(name: string, groups: readonly Group[], dropped: Readon
             hint:
               other.file === held.file
                 ? `${held.file} holds several images under one name: save each with a name of its own, as docker save NAME:TAG does`
-                : 'leave one of the archives out, or say what each is for with --arch FILE=PLATFORM',
+                : 'leave one of the archives out, or say what each is for with `archives.platforms` FILE=PLATFORM',
           },
         );
       }

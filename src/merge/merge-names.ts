@@ -46,7 +46,7 @@ function namesOf({ names, tag, companionOf, file }: ArchiveImage, given: string 
   if (names.length > 0) return names.map(parseReference);
   if (given === undefined) {
     throw new AirliftError('usage', `merge ${file}: an image in it has no name`, {
-      hint: 'give it one with --name REPOSITORY:TAG',
+      hint: 'give it one with `archives.name` REPOSITORY:TAG',
     });
   }
   const reference = parseReference(given);
@@ -102,7 +102,7 @@ function tellWrongName({ image, archive, reference }: Named, options: MergeNames
   const what = `${familiarName(formatReference(reference))} in ${archive.file}: the image's name says ${formatPlatform(told)}, it holds ${got}`;
   if (strictPlatforms !== true) return warn?.(what);
   throw new AirliftError('conflict', `merge ${what}`, {
-    hint: 'leave the archive out, or leave out --strict-platforms',
+    hint: 'leave the archive out, or leave out `archives.strictPlatforms`',
   });
 }
 

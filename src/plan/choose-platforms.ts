@@ -128,8 +128,8 @@ function reportMissing(
   }
   throw new AirliftError('platform-missing', message, {
     hint: isNone
-      ? 'choose among these platforms with --platform'
-      : '--skip-missing-platforms carries the others',
+      ? 'choose among these platforms with `platforms`'
+      : '`skipMissingPlatforms` carries the others',
   });
 }
 
@@ -145,7 +145,7 @@ export function sparseError(error: unknown, parent: Descriptor, child: Descripto
     {
       cause: error,
       status: error.status,
-      hint: 'choose other platforms with --platform, or leave out what is missing with --skip-missing-platforms',
+      hint: 'choose other platforms with `platforms`, or leave out what is missing with `skipMissingPlatforms`',
     },
   );
 }

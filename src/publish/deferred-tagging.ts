@@ -20,8 +20,8 @@ export interface AtomicOptions {
  */
 export function checkAtomic(verb: string, { atomic, keepGoing }: AtomicOptions): void {
   if (atomic !== true || keepGoing !== true) return;
-  throw new AirliftError('usage', `${verb}: --atomic and --keep-going contradict each other`, {
-    hint: 'with --atomic no tag changes where one image fails, with --keep-going the others do',
+  throw new AirliftError('usage', `${verb}: \`atomic\` and \`keepGoing\` contradict each other`, {
+    hint: 'with `atomic` no tag changes where one image fails, with `keepGoing` the others do',
   });
 }
 

@@ -126,7 +126,7 @@ export async function mergeWithTag(merge: TagMerge): Promise<ComposedIndex> {
     throw new AirliftError(
       'conflict',
       `publish ${from}: can't be merged with what is there; got an artifact, want images`,
-      { hint: '--on-existing-tag overwrite replaces it' },
+      { hint: "`onExistingTag: 'overwrite'` replaces it" },
     );
   }
   const heldDigests = new Set(held.map(({ descriptor }) => descriptor.digest));

@@ -43,7 +43,7 @@ function withKeptTagHint(error: unknown): unknown {
   if (!isAirliftError(error) || error.hint !== undefined || !isNo(error.status ?? 500)) return error;
   return new AirliftError(error.code, error.message, {
     ...{ status: error.status, reason: error.reason, cause: error },
-    hint: 'the registry may keep tags from changing: --on-existing-tag skip leaves what is there',
+    hint: "the registry may keep tags from changing: `onExistingTag: 'skip'` leaves what is there",
   });
 }
 
@@ -206,7 +206,7 @@ export class Publisher {
     throw new AirliftError(
       'exists',
       `publish ${formatReference(name)}: tag is taken; got ${there.digest}, want ${tagged.digest}`,
-      { hint: '--on-existing-tag overwrite replaces it, skip keeps it, merge adds to it' },
+      { hint: "`onExistingTag: 'overwrite'` replaces it, skip keeps it, merge adds to it" },
     );
   }
 
@@ -299,7 +299,7 @@ export class Publisher {
       throw new AirliftError(
         'not-found',
         `publish ${formatReference(name)}: ${child.digest} (${platformName(child)}) is not there`,
-        { hint: 'leave out --index-only to send it' },
+        { hint: 'leave out `indexOnly` to send it' },
       );
     }
     return { root, original: undefined, manifests: new Set([tagged.digest]) };
@@ -335,7 +335,7 @@ export class Publisher {
       throw new AirliftError(
         'exists',
         `publish ${formatReference(name)}: the tag is taken, and the registry does not show by what (${error.status})`,
-        { cause: error, status: error.status, hint: '--on-existing-tag overwrite replaces it' },
+        { cause: error, status: error.status, hint: "`onExistingTag: 'overwrite'` replaces it" },
       );
     }
   }
@@ -385,7 +385,11 @@ export class Publisher {
       throw new AirliftError(
         'registry',
         `publish ${formatRepository(name)}: ${name.registry} takes no index whose other platforms are missing`,
-        { cause: error, status: error.status, hint: '--index filtered publishes an index of what is there' },
+        {
+          cause: error,
+          status: error.status,
+          hint: "`originalIndex: 'filtered'` publishes an index of what is there",
+        },
       );
     }
   }

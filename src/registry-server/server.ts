@@ -111,7 +111,7 @@ async function listen(server: Server, host: string, port: number, allowRemote: b
   const address = host.includes(':') ? `[${host}]` : host;
   if (!allowRemote && !isLoopback(host)) {
     throw new AirliftError('usage', `listen on ${address}:${port}: not a loopback address`, {
-      hint: 'it asks for no credentials: whoever reaches it may do everything. Pass --allow-remote only on a network you trust',
+      hint: 'it asks for no credentials: whoever reaches it may do everything. Pass `allowRemote` only on a network you trust',
     });
   }
   await new Promise<void>((done, fail) => {

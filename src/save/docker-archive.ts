@@ -29,7 +29,7 @@ function chosen(
   throw new AirliftError(
     'usage',
     `save ${name}: a docker-archive holds one platform of an image; got ${list}`,
-    { hint: 'choose one with --platform' },
+    { hint: 'choose one with `platforms`' },
   );
 }
 
@@ -38,7 +38,7 @@ function missing(name: string, images: readonly RunnableImage[], platform: Platf
   return new AirliftError(
     'platform-missing',
     `save ${name}: platform missing; got ${list}, want ${formatPlatform(platform)}`,
-    { hint: '--skip-missing-platforms saves the other images' },
+    { hint: '`skipMissingPlatforms` saves the other images' },
   );
 }
 

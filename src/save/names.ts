@@ -3,7 +3,7 @@ import type { Digest } from '../oci/digest.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 
 function bad(tag: string, happened: string, hint?: string): never {
-  throw new AirliftError('usage', `save --tag ${tag}: ${happened}`, { hint });
+  throw new AirliftError('usage', `save \`tags\` ${tag}: ${happened}`, { hint });
 }
 
 function newName(text: string): Reference {
@@ -34,7 +34,7 @@ export class SaveNames {
       const at = tag.indexOf('=');
       if (at < 0) {
         if (images !== 1 || this.#only !== undefined)
-          bad(tag, `a name alone is for one image; got ${images}`, 'write --tag OLD=NEW for each of them');
+          bad(tag, `a name alone is for one image; got ${images}`, 'write `tags` OLD=NEW for each of them');
         this.#only = newName(tag);
       } else {
         const old = formatReference(parseReference(tag.slice(0, at)));
@@ -65,7 +65,7 @@ export class SaveNames {
       throw new AirliftError(
         'conflict',
         `save ${text}: two images of one name; got ${other.old} and ${old}`,
-        { hint: 'give one of them another name with --tag OLD=NEW, or choose with --image' },
+        { hint: 'give one of them another name with `tags` OLD=NEW, or choose with `images`' },
       );
     }
     this.#taken.set(text, { old, digest });

@@ -31,7 +31,7 @@ export async function nodePlatforms(job: SaveJob): Promise<Platform[]> {
     'platform-missing',
     `save: no image for Linux nodes; got ${listOf(all)}, want linux/…`,
     {
-      hint: other === undefined ? undefined : `--platform '${other}' saves for nodes of that platform`,
+      hint: other === undefined ? undefined : `\`platforms\` '${other}' saves for nodes of that platform`,
     },
   );
 }
@@ -59,7 +59,7 @@ export async function checkPlatforms(job: SaveJob, platforms: readonly Platform[
     'platform-missing',
     `save: no image for the platform; got ${listOf(all)}, want ${want}`,
     {
-      hint: 'choose among these platforms with --platform',
+      hint: 'choose among these platforms with `platforms`',
     },
   );
 }
@@ -78,7 +78,7 @@ export async function checkEach(job: SaveJob, platforms: readonly Platform[]): P
     throw new AirliftError(
       'platform-missing',
       `save ${formatReference(image.reference)}: platform missing; got ${got}, want ${formatPlatform(want)}`,
-      { hint: '--skip-missing-platforms saves the other images' },
+      { hint: '`skipMissingPlatforms` saves the other images' },
     );
   }
 }
@@ -106,7 +106,7 @@ export function platformsByName(platforms: readonly Platform[]): Map<string, Pla
         'conflict',
         `save: two platforms for one file ${name}; got ${other} and ${mine}`,
         {
-          hint: 'save one of them at a time with --platform',
+          hint: 'save one of them at a time with `platforms`',
         },
       );
     byName.set(name, platform);

@@ -113,7 +113,7 @@ function warnOfDockerTypes(job: SaveJob, names: readonly string[], images: numbe
   job.warn(
     images === 1
       ? `${list}: older skopeo and podman do not find an image of Docker's media type by its name; leave the name out: oci-archive:FILE or oci:DIRECTORY`
-      : `${list}: older skopeo and podman do not find images of Docker's media types among others; save each alone with --image, or with --format docker-archive`,
+      : `${list}: older skopeo and podman do not find images of Docker's media types among others; save each alone with \`images\`, or with \`format: 'docker-archive'\``,
   );
 }
 
@@ -143,7 +143,7 @@ export async function saveForNode(
     const name = { ...named, digest: undefined };
     if (name.tag === undefined) {
       job.warn(
-        `${formatReference(named)} left out of ${formatPlatform(platform)}: nodes take names with tags only; give it one with --tag OLD=NEW`,
+        `${formatReference(named)} left out of ${formatPlatform(platform)}: nodes take names with tags only; give it one with \`tags\` OLD=NEW`,
       );
       continue;
     }

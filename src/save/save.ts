@@ -85,7 +85,7 @@ async function checkFree(path: string, options: SaveOptions): Promise<void> {
   if (there === undefined || isReplaced) return;
   if (options.format !== 'oci-layout') await refuseDirectory(path, '-o', 'images.tar');
   throw new AirliftError('exists', `write ${path}: it is there already`, {
-    hint: there === 'other' && options.format !== 'oci-layout' ? '--force replaces it' : 'remove it first',
+    hint: there === 'other' && options.format !== 'oci-layout' ? '`force` replaces it' : 'remove it first',
   });
 }
 

@@ -26,7 +26,7 @@ export function parseTable(text: string, file: string): SiteName[] {
       const happened = cause instanceof AirliftError ? cause.message : 'not a name';
       throw new AirliftError('usage', `read ${file}:${at + 2}: ${happened}; want source, site and digest`, {
         cause,
-        hint: 'give --emit another directory',
+        hint: 'give `earlier` another directory',
       });
     }
   });
@@ -48,7 +48,7 @@ export function joinNames(
     throw new AirliftError(
       'usage',
       `emit names: ${file} holds names at ${elsewhere.site.registry}; got names at ${site.registry}`,
-      { hint: 'give --emit another directory: one is for one registry' },
+      { hint: 'give `earlier` another directory: one is for one registry' },
     );
   const targets = new Map(
     names.map(({ source, site: { repository } }) => [formatRepository(source), repository]),
@@ -84,7 +84,7 @@ export function joinNames(
       `emit names: ${conflicts.length} would take a tag from a name in ${file}`,
       {
         lines: conflicts.slice(0, 50),
-        hint: 'keep their registries apart with --keep-registry, or give one of them another path with --rename',
+        hint: 'keep their registries apart with `keepRegistry`, or give one of them another path with `rules`',
       },
     );
   return { names: [...kept, ...names], notes: [...moved] };

@@ -75,7 +75,7 @@ export function emitHostsToml(
     const others = renamed.length > 1 ? ` (and ${renamed.length - 1} more)` : '';
     notes.push(
       `containerd's hosts.toml cannot rename ${source} to ${targets.get(source)}${others}: on its nodes every name of ` +
-        `${registry} fails, so that none reaches another image; ask for the names in names.tsv, or leave out --rename`,
+        `${registry} fails, so that none reaches another image; ask for the names in names.tsv, or leave out \`rules\``,
     );
   }
   return { files, notes };

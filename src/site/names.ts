@@ -120,7 +120,7 @@ function throwAll(
 
 /** A name as the error about a conflict prints it. */
 function described({ source, madeFrom }: NamedImage): string {
-  const made = madeFrom === undefined ? '' : `, made by --arch-tags from ${formatReference(madeFrom)}`;
+  const made = madeFrom === undefined ? '' : `, made by \`archTags\` from ${formatReference(madeFrom)}`;
   return `${formatReference(source)}${made}`;
 }
 
@@ -174,8 +174,8 @@ export function mapNames(site: Site, images: Iterable<NamedImage>): SiteName[] {
     `name images at ${site.registry}: ${conflicts.length} would take a tag from another`,
     conflicts,
     hasMade
-      ? 'leave out --arch-tags, or give one of the images another path with --rename'
-      : 'keep their registries apart with --keep-registry, or give one of them another path with --rename',
+      ? 'leave out `archTags`, or give one of the images another path with `rules`'
+      : 'keep their registries apart with `keepRegistry`, or give one of them another path with `rules`',
   );
   // A made name that an input has as well, for the same image, is listed once.
   const isOwn = ({ site: { repository, tag = '' }, madeFrom }: SiteName): boolean =>

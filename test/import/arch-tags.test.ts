@@ -55,7 +55,7 @@ suite('names that --arch-tags makes', () => {
     await failsWith(
       importImages({ ...options, archTags: true }),
       'conflict',
-      /team\/app:1\.0-arm64 would be docker\.io\/team\/app:1\.0-arm64, made by --arch-tags from docker\.io\/team\/app:1\.0 \(sha256:/,
+      /team\/app:1\.0-arm64 would be docker\.io\/team\/app:1\.0-arm64, made by `archTags` from docker\.io\/team\/app:1\.0 \(sha256:/,
     );
     assert.deepEqual(await tagsOf(host, 'team/app'), []);
     const dry = await airlift(['import', path, '--to', host, '--arch-tags', '--dry-run'], { codes: [1] });

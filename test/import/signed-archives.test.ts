@@ -360,7 +360,7 @@ suite('what is no image to run', { timeout: 120_000 }, () => {
     await assert.rejects(imported(t, inputs), (error) => {
       assert.ok(isAirliftError(error, 'conflict'), String(error));
       assert.match(error.message, /is no image to run, so nothing else can have its name/);
-      assert.match(error.hint ?? '', /^leave one of the files out, or import \S+ by itself with --rename$/);
+      assert.match(error.hint ?? '', /^leave one of the files out, or import \S+ by itself with `rules`$/);
       return true;
     });
   });

@@ -195,14 +195,14 @@ suite('merging archives that have one image each', () => {
       merge(t, inputs),
       'conflict',
       /^merge rancher\/app:1: two different images for linux\/arm64; got sha256:\w+ of (one|two)\.tar and sha256:\w+ of (one|two)\.tar$/,
-      /--arch/,
+      /`archives\.platforms`/,
     );
     const [one, two] = inputs as [Input, Input];
     const apart = await merge(t, [one, [two[0], two[1], { platform: parsePlatformFlag('linux/arm/v6') }]]);
     const { manifests } = await only(apart);
     assert.deepEqual(platformsOf(manifests), ['linux/arm/v6', 'linux/arm64']);
     assert.deepEqual(apart.warnings, [
-      'rancher/app:1 in two.tar: --arch says linux/arm/v6, config says linux/arm64, executables are arm64; published as linux/arm/v6',
+      'rancher/app:1 in two.tar: `archives.platforms` says linux/arm/v6, config says linux/arm64, executables are arm64; published as linux/arm/v6',
     ]);
   });
 
@@ -239,7 +239,7 @@ suite('merging archives that have one image each', () => {
       merge(t, inputs, { strictPlatforms: true }),
       'conflict',
       /^merge rancher\/also:3\.1 in k3s-airgap-images-arm\.tar: config says linux\/amd64, executables are arm$/,
-      /--arch .*-arm\.tar=linux\/arm\/v7/,
+      /`archives\.platforms` .*-arm\.tar=linux\/arm\/v7/,
     );
   });
 
@@ -254,7 +254,12 @@ suite('merging archives that have one image each', () => {
 
   test('names: given, from a tag, or missing', async (t) => {
     const nameless: Input = ['a.tar', savedMembers('docker-20', [{ tags: [], image: app('linux/amd64') }])];
-    await assertFails(merge(t, [nameless]), 'usage', /^merge a\.tar: an image in it has no name$/, /--name/);
+    await assertFails(
+      merge(t, [nameless]),
+      'usage',
+      /^merge a\.tar: an image in it has no name$/,
+      /`archives\.name`/,
+    );
     const names = async (inputs: Input[], name: string): Promise<string[]> =>
       (await merge(t, inputs, { name })).images.map(({ reference }) => formatReference(reference));
     assert.deepEqual(await names([nameless], 'team/app:1.0'), ['docker.io/team/app:1.0']);
@@ -298,7 +303,7 @@ suite('merging archives that have one image each', () => {
       ]),
       'conflict',
       /^merge example\.test\/chart:1: sha256:\w{64} is no image to run, so nothing else can have its name; got sha256:\w{64} of [ab]\.tar and sha256:\w{64} of [ab]\.tar, want one of them$/,
-      /^leave one of the files out, or import \S+ by itself with --rename$/,
+      /^leave one of the files out, or import \S+ by itself with `rules`$/,
     );
   });
 });

@@ -182,7 +182,7 @@ test(
       (error) =>
         isAirliftError(error, 'registry') &&
         error.message.includes('takes no index whose other platforms are missing') &&
-        error.hint?.includes('--index filtered') === true,
+        error.hint?.includes("`originalIndex: 'filtered'`") === true,
     );
     const auto = await app.publishWith(web, ['linux/amd64'], {});
     assert.notEqual(auto.digest, web.root.digest);

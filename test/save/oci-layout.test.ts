@@ -44,7 +44,7 @@ describe('saving OCI archives and layouts', { skip: needs('docker-registry', 'ta
       const { events } = await site.save(t, { format });
       const warnings = events.flatMap((event) => (event.event === 'warning' ? [event.message] : []));
       const told = warnings.find((message) => message.includes('older skopeo and podman'));
-      assert.match(told ?? '', /save each alone with --image, or with --format docker-archive/);
+      assert.match(told ?? '', /save each alone with `images`, or with `format: 'docker-archive'`/);
       for (const image of site.images)
         assert.equal(told?.includes(site.referenceOf(image)), dockers.includes(image), image.repository);
     }

@@ -217,9 +217,9 @@ test('hosts.toml has a folder a registry, a path where there is one, and notes w
   });
   assert.deepEqual(filesOf(sites['renamed'] as Site).notes, [
     "containerd's hosts.toml cannot rename docker.io/library/nginx to site.example:5000/p/mirror/nginx (and 1 more): on its " +
-      'nodes every name of docker.io fails, so that none reaches another image; ask for the names in names.tsv, or leave out --rename',
+      'nodes every name of docker.io fails, so that none reaches another image; ask for the names in names.tsv, or leave out `rules`',
     "containerd's hosts.toml cannot rename ghcr.io/acme/api.server to site.example:5000/p/acme/server: on its " +
-      'nodes every name of ghcr.io fails, so that none reaches another image; ask for the names in names.tsv, or leave out --rename',
+      'nodes every name of ghcr.io fails, so that none reaches another image; ask for the names in names.tsv, or leave out `rules`',
   ]);
 });
 

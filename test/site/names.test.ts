@@ -90,7 +90,7 @@ test('tags that would stand for two digests are all told before anything is push
         '  site:5000/library/redis:7 would be ghcr.io/.* and quay.io/.*$',
       ].join('\n'),
     ),
-    hint: /--keep-registry/,
+    hint: /`keepRegistry`/,
   });
   assert.equal(mapNames({ ...site, keepRegistry: true }, images).length, images.length);
 });

@@ -10,7 +10,7 @@ import { FileRange } from '../../io/byte-range.js';
 /** What is left on the disk of the temporary directory for others, in bytes. */
 const reserve = 64 * 1024 * 1024;
 
-const spaceHint = 'name a directory with more space with --tmp-dir';
+const spaceHint = 'name a directory with more space with `tmpDir`';
 
 /** What is left of chunks once the first `bytes` are taken off. */
 function without(chunks: readonly Buffer[], bytes: number): Buffer[] {
@@ -54,7 +54,7 @@ export class Scratch {
       await file?.close();
       throw new AirliftError('io', `make a temporary file in ${directory}: ${messageOf(cause)}`, {
         cause,
-        hint: 'name another directory with --tmp-dir',
+        hint: 'name another directory with `tmpDir`',
       });
     }
   }

@@ -90,6 +90,9 @@ function same(a: Platform, b: Platform): boolean {
   return a.os === b.os && a.architecture === b.architecture && a.variant === b.variant;
 }
 
+/** How messages name a platform that the caller gives. */
+const callerOption = '`archives.platforms`';
+
 interface Claim {
   readonly who: string;
   readonly platform: Platform;
@@ -104,7 +107,7 @@ function claimsInOrder(claims: PlatformClaims): Claim[] {
     const says = `${who} says ${formatPlatform(platform)}`;
     list.push({ who, platform, fields: fields ?? platformFields(platform), says });
   };
-  add('--arch', claims.flag);
+  add(callerOption, claims.flag);
   add('index entry', claims.entry);
   add('config', claims.config?.platform, claims.config?.fields);
   for (const [who, named] of [
@@ -132,7 +135,7 @@ function withNamedVariant(claim: Claim, { imageName, fileName }: PlatformClaims)
 
 /** The architecture that all claims name, where there are several and `--arch` is none of them. */
 function agreed([first, ...others]: readonly Claim[]): string | undefined {
-  const architecture = first?.who === '--arch' ? undefined : first?.platform.architecture;
+  const architecture = first?.who === callerOption ? undefined : first?.platform.architecture;
   const isSame = others.every(({ platform }) => platform.architecture === architecture);
   return others.length > 0 && isSame ? architecture : undefined;
 }
@@ -149,7 +152,7 @@ export function agreedArchitecture(claims: PlatformClaims): string | undefined {
  */
 function chosen(list: readonly Claim[], program: ProgramEvidence | undefined): Claim | undefined {
   const [first] = list;
-  if (first === undefined || first.who === '--arch' || program === undefined) return first;
+  if (first === undefined || first.who === callerOption || program === undefined) return first;
   const architecture = agreed(list);
   const { isStarted, others } = program;
   if (architecture !== undefined && (!isStarted || (others !== undefined && runsOn(architecture, others))))

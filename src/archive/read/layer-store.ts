@@ -100,7 +100,7 @@ function mediaTypeOf(compression: Compression, format: ManifestFormat, what: str
     'unsupported',
     `read ${what}: Docker manifests can't hold layers compressed with zstd`,
     {
-      hint: 'use --manifest-format oci',
+      hint: "use `archives.manifestFormat: 'oci'`",
     },
   );
 }

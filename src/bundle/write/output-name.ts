@@ -64,7 +64,7 @@ export function openJournal(path: string): Journal {
 
 /** Refuses to go on with what an interrupted run was asked for in other words. */
 export function refuseOther(path: string, planned: string, asked: string, canRefresh: boolean): never {
-  const refresh = canRefresh ? 'add --refresh to plan anew and keep the blobs that still fit, ' : '';
+  const refresh = canRefresh ? 'add `refresh` to plan anew and keep the blobs that still fit, ' : '';
   throw new AirliftError(
     'conflict',
     `write ${path}: an unfinished export of something else is there; got ${asked}, want ${planned}`,
@@ -83,7 +83,7 @@ export async function refuseExisting(path: string): Promise<void> {
     throw ioError(`open ${path}`, error);
   }
   throw new AirliftError('exists', `write ${path}: it exists already`, {
-    hint: '--force replaces it; or choose another name',
+    hint: '`force` replaces it; or choose another name',
   });
 }
 

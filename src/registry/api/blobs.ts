@@ -132,7 +132,7 @@ export class Blobs {
       {
         cause: last,
         status: last?.status,
-        hint: '--foreign-layers keep carries the image without the content of such layers',
+        hint: "`foreignLayers: 'keep'` carries the image without the content of such layers",
       },
     );
   }

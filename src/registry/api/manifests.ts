@@ -245,6 +245,6 @@ function withLayerUrlsHint(error: unknown): unknown {
     cause: error,
     hint:
       'docker-registry refuses layers with urls, as Windows images have, by default: start it with ' +
-      `REGISTRY_VALIDATION_MANIFESTS_URLS_ALLOW='[".*"]', or leave that platform out by --platform of export or copy`,
+      `REGISTRY_VALIDATION_MANIFESTS_URLS_ALLOW='[".*"]', or leave that platform out by \`platforms\` of export or copy`,
   });
 }

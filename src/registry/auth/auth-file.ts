@@ -9,7 +9,7 @@ import { parseJson } from '../../oci/json.js';
 /** The content of docker's `config.json` or containers' `auth.json` (containers-auth.json(5)). */
 export type AuthFileContent = Record<string, unknown>;
 
-const otherFile = 'name another file with --authfile';
+const otherFile = 'name another file with `authFiles`';
 
 /**
  * Reads an auth file.

@@ -63,7 +63,7 @@ export function repositoryAt(mirror: Mirror, path: string, rest: string, name: R
  * @throws AirliftError `usage`
  */
 export function parseMirrorFlag(text: string): MirrorRule {
-  const origin = '--mirror';
+  const origin = '`mirrors`';
   const bad = (): never => {
     throw new AirliftError('usage', `parse mirror ${quoted(text)}: not registry=mirror`, {
       hint: 'write it like docker.io=mirror.corp:5000',

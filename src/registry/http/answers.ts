@@ -124,7 +124,7 @@ function loginHint(answer: WireAnswer, context: RefusalContext): string {
   if (answer.url.origin !== origin) {
     const where = `it leads to ${answer.url.origin}, and credentials are not sent to another host`;
     const isSameInTls = answer.url.protocol === 'https:' && answer.url.hostname === new URL(origin).hostname;
-    return isSameInTls && origin.startsWith('http:') ? `${where}: pass --no-plain-http` : where;
+    return isSameInTls && origin.startsWith('http:') ? `${where}: pass \`plainHttp: false\`` : where;
   }
   return registry === 'docker.io'
     ? 'check the name, which Docker Hub may not have; for a private repository: airlift login docker.io'
@@ -138,9 +138,10 @@ function hintFor(
   page: string,
 ): string | undefined {
   const { status } = answer;
-  if (/HTTP request (?:was sent )?to (?:an )?HTTPS/i.test(page)) return 'it speaks TLS: pass --no-plain-http';
+  if (/HTTP request (?:was sent )?to (?:an )?HTTPS/i.test(page))
+    return 'it speaks TLS: pass `plainHttp: false`';
   if (status === 413)
-    return 'pass a smaller --chunk-size, or raise the body limit of the proxy in front of it (nginx: client_max_body_size 0)';
+    return 'pass a smaller `chunkSize`, or raise the body limit of the proxy in front of it (nginx: client_max_body_size 0)';
   if (html && status !== 401 && status < 500) return proxyHint;
   if (status === 401) return loginHint(answer, context);
   if (status === 429)

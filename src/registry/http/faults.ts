@@ -79,13 +79,13 @@ export function faultOf(error: unknown, doing: string, url: URL): AirliftError {
   if (url.protocol === 'https:' && isNotTls(error)) {
     return new AirliftError('tls', `${doing}: ${host} does not speak TLS`, {
       cause: error,
-      hint: 'if it is a registry without TLS, pass --plain-http',
+      hint: 'if it is a registry without TLS, pass `plainHttp: true`',
     });
   }
   if (/CERTIFICATE_REQUIRED|ALERT_BAD_CERTIFICATE|HANDSHAKE_FAILURE|ALERT_UNKNOWN_CA/.test(code)) {
     return new AirliftError('tls', `${doing}: ${host} does not accept the client certificate, or wants one`, {
       cause: error,
-      hint: `put client.cert and client.key into /etc/docker/certs.d/${host}, or pass --cert-dir`,
+      hint: `put client.cert and client.key into /etc/docker/certs.d/${host}, or pass \`certDir\``,
     });
   }
   if (isBrokenTls(error)) {
@@ -101,7 +101,7 @@ export function faultOf(error: unknown, doing: string, url: URL): AirliftError {
   if (code.startsWith('HPE_')) {
     return new AirliftError('network', `${doing}: ${host} does not answer in HTTP`, {
       cause: error,
-      hint: url.protocol === 'http:' ? 'if it speaks TLS, pass --no-plain-http' : undefined,
+      hint: url.protocol === 'http:' ? 'if it speaks TLS, pass `plainHttp: false`' : undefined,
     });
   }
   const happened = happenings[code]?.(host) ?? `connection to ${host} failed: ${messageOf(error)}`;
@@ -131,7 +131,7 @@ function namesOf(certificate: DetailedPeerCertificate | undefined): string {
   return (certificate?.subjectaltname ?? 'none').replaceAll(/(?:DNS|IP Address):/g, '').slice(0, 400);
 }
 
-const skipHint = 'to go on without checking, pass --insecure-skip-tls-verify';
+const skipHint = 'to go on without checking, pass `insecureSkipTlsVerify`';
 
 /**
  * What is wrong with the certificate of a connection that was not authorized (its time and its path, RFC 5280 section 6; its
@@ -182,7 +182,7 @@ export function certificateFault(socket: TLSSocket, host: string): AirliftError 
     `certificate ${subject} of ${host}, issued by ${issuer} for ${namesOf(own)}, ${happened}; sha256 fingerprint ${own?.fingerprint256 ?? 'unknown'}`,
     {
       hint: isUnknown
-        ? `pass the certificate of ${authority} as a PEM file: --ca-file FILE, or put it at /etc/docker/certs.d/${host}/ca.crt`
+        ? `pass the certificate of ${authority} as a PEM file: \`caFile\` FILE, or put it at /etc/docker/certs.d/${host}/ca.crt`
         : skipHint,
     },
   );

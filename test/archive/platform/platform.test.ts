@@ -274,7 +274,7 @@ suite('which claim holds', () => {
       'x-arm64.tar',
       'linux/s390x',
       'linux/s390x',
-      '--arch says linux/s390x, config says linux/amd64, file name says arm64, executables are arm',
+      '`archives.platforms` says linux/s390x, config says linux/amd64, file name says arm64, executables are arm',
     ],
     [
       '--arch, for the variant',

@@ -162,7 +162,7 @@ suite('archives of images without manifests', () => {
     const crane = saved('crane', [{ ...image, tags: ['example.test/app:i-was-a-digest'] }]);
     assert.deepEqual((await imagesOf(await opened(t, crane, { warn })))[0]?.names, []);
     assert.deepEqual(warnings, [
-      'app:i-was-a-digest: was pulled by digest and has no name; give it one with --name',
+      'app:i-was-a-digest: was pulled by digest and has no name; give it one with `archives.name`',
     ]);
     const docker = saved('docker-20', [{ ...image, tags: [] }]);
     assert.deepEqual((await imagesOf(await opened(t, docker, { warn })))[0]?.names, []);

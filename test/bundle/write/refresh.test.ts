@@ -58,7 +58,7 @@ test('planned anew, a bundle keeps the blobs that both plans have', async (t) =>
   await leaveFirst(path);
   await assert.rejects(endSecond(path, false), (error) => {
     assert.ok(isAirliftError(error, 'conflict'));
-    assert.match(error.hint ?? '', /--refresh/);
+    assert.match(error.hint ?? '', /`refresh`/);
     return true;
   });
   const fetched = await endSecond(path, true);

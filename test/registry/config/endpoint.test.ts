@@ -94,7 +94,7 @@ it('reads the --mirror flag, and says what is wrong with it', () => {
   assert.deepEqual(parseMirrorFlag('*=https://m.test:5000'), {
     prefix: '*',
     mirrors: [{ location: 'm.test:5000', scheme: 'https' }],
-    origin: '--mirror',
+    origin: '`mirrors`',
   });
   for (const bad of [
     '',

@@ -81,7 +81,7 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
         `^resolve ${server.host}/a:b: certificate "srv" of ${server.host}, issued by "airlift test authority" for ` +
           '127\\.0\\.0\\.1, localhost, comes from an authority that is not trusted here, "airlift test authority"; sha256 fingerprint [0-9A-F:]{95}$',
       ),
-      hint: `pass the certificate of "airlift test authority" as a PEM file: --ca-file FILE, or put it at /etc/docker/certs.d/${server.host}/ca.crt`,
+      hint: `pass the certificate of "airlift test authority" as a PEM file: \`caFile\` FILE, or put it at /etc/docker/certs.d/${server.host}/ca.crt`,
     });
     assert.deepEqual(server.seen, []);
   });
@@ -150,7 +150,7 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
     const server = await startDockerRegistry({ tls: true });
     t.after(() => server.stop());
     await assert.rejects(ask(t, server.host, { plainHttp: true }), {
-      hint: 'it speaks TLS: pass --no-plain-http',
+      hint: 'it speaks TLS: pass `plainHttp: false`',
     });
   });
 

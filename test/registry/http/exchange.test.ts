@@ -174,7 +174,7 @@ it('tells TLS from plain HTTP', async (t) => {
   await assert.rejects(registry.resolve({ registry: server.host, repository: 'a', tag: 'b' }), {
     code: 'tls',
     message: `resolve ${server.host}/a:b: ${server.host} does not speak TLS`,
-    hint: 'if it is a registry without TLS, pass --plain-http',
+    hint: 'if it is a registry without TLS, pass `plainHttp: true`',
   });
 });
 

@@ -1,0 +1,123 @@
+import { AirliftError, type PlainError } from '../errors.js';
+import type {
+  ArchiveOptions,
+  CopyOptions,
+  ExportOptions,
+  FailedImage,
+  ImportOptions,
+  ProgressEvent,
+  RegistryOptions,
+  SaveOptions,
+  ServeOptions,
+  Site,
+} from '../index.js';
+import type { CreateIndexOptions } from '../image-index/edit.js';
+import type { IndexSource } from '../image-index/sources.js';
+
+/** The options that the library's texts may name: those of its functions, and `archives.` before what concerns archives. */
+type LibraryOption =
+  | `archives.${keyof ArchiveOptions}`
+  | keyof ExportOptions
+  | keyof ImportOptions
+  | keyof CopyOptions
+  | keyof SaveOptions
+  | keyof ServeOptions
+  | keyof Site
+  | keyof RegistryOptions
+  | keyof CreateIndexOptions
+  | keyof IndexSource
+  // A function and an argument of `emitNodeFiles`, which are flags of commands.
+  | 'siteNames'
+  | 'earlier';
+
+/** The flag for each option that a text of the library names. */
+export const flagOf = {
+  'archives.manifestFormat': '--manifest-format',
+  'archives.mergeNames': '--merge-names',
+  'archives.name': '--name',
+  'archives.platforms': '--arch',
+  'archives.strictPlatforms': '--strict-platforms',
+  allowRemote: '--allow-remote',
+  annotations: '--annotation',
+  archTags: '--arch-tags',
+  atomic: '--atomic',
+  authFiles: '--authfile',
+  caFile: '--ca-file',
+  certDir: '--cert-dir',
+  chunkSize: '--chunk-size',
+  earlier: '--emit',
+  force: '--force',
+  foreignLayers: '--foreign-layers',
+  format: '--format',
+  images: '--image',
+  indexOnly: '--index-only',
+  insecureSkipTlsVerify: '--insecure-skip-tls-verify',
+  keepGoing: '--keep-going',
+  keepRegistry: '--keep-registry',
+  mirrors: '--mirror',
+  onExistingTag: '--on-existing-tag',
+  originalIndex: '--index',
+  plainHttp: '--plain-http',
+  platform: '--platform',
+  platforms: '--platform',
+  refresh: '--refresh',
+  rules: '--rename',
+  siteNames: '--dry-run',
+  skipMissingPlatforms: '--skip-missing-platforms',
+  tags: '--tag',
+  tmpDir: '--tmp-dir',
+} as const satisfies Partial<Record<LibraryOption, `--${string}`>>;
+
+/** An option in backticks, alone or with a value: `force`, `plainHttp: false`, `onExistingTag: 'skip'`. */
+export const optionInText = /`([\w.]+)(?:: (?:(true|false)|'([\w-]+)'))?`/g;
+
+function isOption(name: string): name is keyof typeof flagOf {
+  return Object.hasOwn(flagOf, name);
+}
+
+/** Replaces the options in a text of the library by the flags that set them; other text stays as it is. */
+export function withFlags(text: string): string {
+  return text.replace(optionInText, (all: string, name: string, claim?: string, value?: string) => {
+    if (!isOption(name)) return all;
+    const flag = flagOf[name];
+    if (claim === 'false') return flag.replace('--', '--no-');
+    return value === undefined ? flag : `${flag} ${value}`;
+  });
+}
+
+/** Replaces the options in the texts of an error by flags. */
+export function errorWithFlags<T>(error: T): T | AirliftError {
+  if (!(error instanceof AirliftError)) return error;
+  const { code, status, reason, cause, hint } = error;
+  const [message = '', ...lines] = error.lines.map(withFlags);
+  return new AirliftError(code, message, {
+    ...{ lines, status, reason, cause },
+    hint: hint === undefined ? undefined : withFlags(hint),
+  });
+}
+
+function plainErrorWithFlags(error: PlainError): PlainError {
+  const { message, hint } = error;
+  return {
+    ...error,
+    message: withFlags(message),
+    ...(hint === undefined ? {} : { hint: withFlags(hint) }),
+  };
+}
+
+/** Replaces the options in the reasons of failures by flags. */
+export function failuresWithFlags(failed: readonly FailedImage[]): FailedImage[] {
+  return failed.map(({ image, error }) => ({ image, error: plainErrorWithFlags(error) }));
+}
+
+/** Replaces the options in the texts of an event by flags. */
+export function eventWithFlags(event: ProgressEvent): ProgressEvent {
+  if (event.event === 'warning') return { ...event, message: withFlags(event.message) };
+  if (event.event !== 'image-failed') return event;
+  const { message, hint } = event;
+  return {
+    ...event,
+    message: withFlags(message),
+    ...(hint === undefined ? {} : { hint: withFlags(hint) }),
+  };
+}
