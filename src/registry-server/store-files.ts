@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { open, readFile, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeDirectory } from '../io/directories.js';
-import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { AirliftError, isOutOfSpace, messageOf, systemCodeOf } from '../errors.js';
 
 /** Files that are smaller are checked against their digest when read, larger ones are synced before they get their name. */
 export const smallFileSize = 64 * 1024;
@@ -10,8 +10,8 @@ export const smallFileSize = 64 * 1024;
 /** Turns what the operating system says into an AirliftError: `no-space` or `io`. */
 export function storeError(attempted: string, error: unknown): AirliftError {
   if (error instanceof AirliftError) return error;
-  const full = ['ENOSPC', 'EDQUOT'].includes(systemCodeOf(error) ?? '');
-  return new AirliftError(full ? 'no-space' : 'io', `${attempted}: ${messageOf(error)}`, { cause: error });
+  const code = isOutOfSpace(error) ? 'no-space' : 'io';
+  return new AirliftError(code, `${attempted}: ${messageOf(error)}`, { cause: error });
 }
 
 /** Whether a file system call failed because there is no such file. */

@@ -8,11 +8,20 @@ import { DirectoryStore } from '../../src/registry-server/store.js';
 
 const self = fileURLToPath(import.meta.url);
 
-/** Starts one on a store's directory. */
-export async function startServerProcess(directory: string): Promise<{ url: string; kill(): Promise<void> }> {
-  const child: ChildProcess = spawn(process.execPath, [self, directory], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+/**
+ * Starts a registry on a store's directory.
+ * @param largestFile limits the size of its files, in blocks of 512 or 1024 bytes (`ulimit -f`)
+ */
+export async function startServerProcess(
+  directory: string,
+  largestFile?: number,
+): Promise<{ url: string; kill(): Promise<void> }> {
+  const limit = largestFile === undefined ? '' : `ulimit -f ${largestFile}; `;
+  const child: ChildProcess = spawn(
+    '/bin/sh',
+    ['-c', `${limit}exec "$0" "$@"`, process.execPath, self, directory],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
   if (child.stdout === null) throw new Error('no output to read the address from');
   const [url] = (await once(createInterface(child.stdout), 'line')) as [string];
   const kill = async (): Promise<void> => {

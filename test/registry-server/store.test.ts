@@ -116,3 +116,17 @@ test('uploads that were left off a week ago are removed when the store is opened
   assert.deepEqual(await filesIn(directory), []);
   await assert.rejects(DirectoryStore.open(join(incoming, 'young')), (error) => isAirliftError(error, 'io'));
 });
+
+test('a blob that is larger than the filesystem allows is refused as no space (507)', async (t) => {
+  const directory = join(await temporaryFolder(t), 'store');
+  const running = await startServerProcess(directory, 1000);
+  t.after(running.kill);
+  const bytes = randomBytes(3_000_000);
+  const ask = asker(running.url);
+  const begun = await ask('POST', 'acme/api/blobs/uploads/');
+  const target = `${begun.headers.get('location') ?? ''}?digest=${digestOf(bytes)}`;
+  const answer = await ask('PUT', target, { headers: { 'Content-Length': `${bytes.length}` }, body: bytes });
+  assert.equal(answer.status, 507);
+  assert.match(await answer.text(), /EFBIG/);
+  assert.equal((await ask('HEAD', `acme/api/blobs/${digestOf(bytes)}`)).status, 404);
+});
