@@ -104,6 +104,39 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** How many problems an error lists; it counts the others. */
+export const maxProblemsShown = 50;
+
+/**
+ * Returns the first `most` lines, followed by `and N more` when there are more.
+ * @param total the number of lines, when `lines` holds only the first of them
+ */
+export function firstLines(lines: readonly string[], most: number, total = lines.length): string[] {
+  const shown = lines.slice(0, most);
+  return total > shown.length ? [...shown, `and ${total - shown.length} more`] : shown;
+}
+
+/** Returns the first `most` names on one line: `a, b and 3 more`. */
+export function firstNames(names: readonly string[], most: number): string {
+  const shown = names.slice(0, most).join(', ');
+  return names.length > most ? `${shown} and ${names.length - most} more` : shown;
+}
+
+/**
+ * Returns the `usage` error for an input with several problems: it counts them and lists the first.
+ * @param total the number of problems, when `problems` holds only the first of them
+ */
+export function problemsError(
+  doing: string,
+  problems: readonly string[],
+  total = problems.length,
+): AirliftError {
+  const count = total === 1 ? '1 problem' : `${total} problems`;
+  return new AirliftError('usage', `${doing}: ${count}`, {
+    lines: firstLines(problems, maxProblemsShown, total),
+  });
+}
+
 /** The system's error code (`ENOENT`, `ECONNRESET`, …) of anything that was thrown, where it has one. */
 export function systemCodeOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;

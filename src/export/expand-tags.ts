@@ -1,4 +1,4 @@
-import { AirliftError } from '../errors.js';
+import { AirliftError, firstLines, maxProblemsShown } from '../errors.js';
 import { maxReferences } from '../lists/collector.js';
 import { placeOf, type ImageList, type ListedReference, type Place } from '../lists/listed.js';
 import { parseTagPattern, selectTags } from '../lists/tags.js';
@@ -6,7 +6,6 @@ import { formatReference, formatRepository, type Repository } from '../oci/refer
 import { forEachOf } from '../concurrency.js';
 
 const lookups = 8;
-const maxProblemsShown = 50;
 
 export interface ExpandOptions {
   /** Put in the place of the tag of every reference that names neither tag nor digest: `semver:…`, `regex:…` or `all`. */
@@ -70,9 +69,8 @@ export async function expandTags(list: ImageList, options: ExpandOptions): Promi
   });
   const problems = misses.filter((miss) => miss !== undefined);
   if (problems.length > 0) {
-    const rest = problems.length - maxProblemsShown;
-    const shown = rest > 0 ? [...problems.slice(0, maxProblemsShown), `and ${rest} more`] : problems;
-    throw new AirliftError('not-found', 'choose tags: nothing fits', { lines: shown });
+    const lines = firstLines(problems, maxProblemsShown);
+    throw new AirliftError('not-found', 'choose tags: nothing fits', { lines });
   }
   const unique = new Map<string, ListedReference>();
   for (const listed of found.flat()) {

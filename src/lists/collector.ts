@@ -1,4 +1,4 @@
-import { AirliftError, isAirliftError } from '../errors.js';
+import { AirliftError, isAirliftError, maxProblemsShown, problemsError } from '../errors.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
 import {
   formatReference,
@@ -12,8 +12,6 @@ import type { ImageList, ListedPattern, ListedReference, ListFormat, ListNote } 
 
 /** The most references that lists may name together. */
 export const maxReferences = 100_000;
-/** The most problems that are told one by one; the rest is counted. */
-export const maxProblemsShown = 50;
 const maxNotes = 1000;
 
 /** What a list may say about a reference beside its name. */
@@ -138,12 +136,7 @@ export class Collector {
    * @throws AirliftError `usage` that tells every problem of every list with its file and line
    */
   result(): ImageList {
-    if (this.#problemCount > 0) {
-      const rest = this.#problemCount - this.#problems.length;
-      const lines = rest > 0 ? [...this.#problems, `and ${rest} more`] : this.#problems;
-      const count = this.#problemCount === 1 ? '1 problem' : `${this.#problemCount} problems`;
-      throw new AirliftError('usage', `read images: ${count}`, { lines });
-    }
+    if (this.#problemCount > 0) throw problemsError('read images', this.#problems, this.#problemCount);
     return {
       lists: this.#lists,
       references: [...this.#references.values()],

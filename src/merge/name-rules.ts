@@ -1,4 +1,4 @@
-import { AirliftError, isAirliftError } from '../errors.js';
+import { AirliftError, firstNames, isAirliftError } from '../errors.js';
 import { formatReference, isTag, parseReference, type Reference } from '../oci/reference.js';
 import { formatPlatform, samePlatform } from '../oci/platform.js';
 import { quoted } from '../oci/quoted.js';
@@ -47,7 +47,7 @@ const groups: ReadonlyMap<string, string> = new Map([
 ]);
 
 function fail(text: string, happened: string): never {
-  throw new AirliftError('usage', `parse \`archives.mergeNames\` ${quoted(text)}: ${happened}`, {
+  throw new AirliftError('usage', `parse --merge-names ${quoted(text)}: ${happened}`, {
     hint: "write it like '*:{tag}-{arch}=*:{tag}'; * is a part of the repository",
   });
 }
@@ -117,7 +117,7 @@ function renamed(text: string, old: string, name: string): Reference {
   }
   throw new AirliftError(
     'usage',
-    `\`archives.mergeNames\` ${quoted(text)}: makes ${quoted(name)} of ${old}, which is no name`,
+    `--merge-names ${quoted(text)}: makes ${quoted(name)} of ${old}, which is no name`,
   );
 }
 
@@ -182,8 +182,8 @@ export class NameRules {
     for (const text of this.#unused) {
       throw new AirliftError(
         'usage',
-        `\`archives.mergeNames\` ${quoted(text)}: ${text === 'auto' ? 'no two names differ in an architecture alone' : 'fits no name'}; got ${listOf(references)}`,
-        { hint: 'leave it out, or correct it: `siteNames` prints the names' },
+        `--merge-names ${quoted(text)}: ${text === 'auto' ? 'no two names differ in an architecture alone' : 'fits no name'}; got ${listOf(references)}`,
+        { hint: 'leave it out, or correct it: --dry-run prints the names' },
       );
     }
     return names;
@@ -201,9 +201,8 @@ export class NameRules {
 const maxNamesShown = 10;
 
 function listOf(references: readonly Reference[]): string {
-  const shown = references
-    .slice(0, maxNamesShown)
-    .map((reference) => familiarName(formatReference(reference)));
-  const more = references.length - shown.length;
-  return `${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+  return firstNames(
+    references.map((reference) => familiarName(formatReference(reference))),
+    maxNamesShown,
+  );
 }

@@ -1,4 +1,4 @@
-import { AirliftError, isAirliftError, messageOf } from '../errors.js';
+import { AirliftError, firstNames, isAirliftError, messageOf } from '../errors.js';
 import { mergeWithTag } from './merge-existing-tag.js';
 import type { ComposedIndex } from '../oci/compose.js';
 import type { Descriptor } from '../oci/descriptor.js';
@@ -129,11 +129,9 @@ export class Publisher {
   tellUnread(): void {
     const [first] = this.#unread.values();
     if (first === undefined) return;
-    const names = this.unread;
-    const more = names.length > shownNames ? `, and ${names.length - shownNames} more` : '';
     this.options.warn?.(
       `pushed, but not read back, because the registry accepted it and does not show it (Harbor, for one, until it has scanned an ` +
-        `image): ${names.slice(0, shownNames).join(', ')}${more}; it said: ${first}`,
+        `image): ${firstNames(this.unread, shownNames)}; it said: ${first}`,
     );
   }
 

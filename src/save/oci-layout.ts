@@ -1,5 +1,6 @@
 import { type EntryWriter, contentOf } from '../archive/write/entry-writer.js';
 import { OciLayoutWriter } from '../archive/write/oci-layout-writer.js';
+import { firstNames } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { dockerManifest, dockerManifestList, isForeignLayer, isImageConfig } from '../oci/media-types.js';
@@ -108,8 +109,7 @@ const maxNamesShown = 10;
 
 function warnOfDockerTypes(job: SaveJob, names: readonly string[], images: number): void {
   if (names.length === 0) return;
-  const more = names.length > maxNamesShown ? ` and ${names.length - maxNamesShown} more` : '';
-  const list = `${names.slice(0, maxNamesShown).join(', ')}${more}`;
+  const list = firstNames(names, maxNamesShown);
   job.warn(
     images === 1
       ? `${list}: older skopeo and podman do not find an image of Docker's media type by its name; leave the name out: oci-archive:FILE or oci:DIRECTORY`

@@ -1,5 +1,5 @@
 import { quoted } from '../oci/quoted.js';
-import { AirliftError, isAirliftError } from '../errors.js';
+import { AirliftError, firstLines, isAirliftError, maxProblemsShown } from '../errors.js';
 import type { Digest } from '../oci/digest.js';
 import {
   formatReference,
@@ -39,8 +39,6 @@ export interface NamedImage {
 export interface SiteName extends NamedImage {
   readonly site: Reference;
 }
-
-const maxProblemsShown = 50;
 
 /**
  * Reads where to publish: `HOST[:PORT][/PATH]`.
@@ -113,9 +111,7 @@ function throwAll(
   hint?: string,
 ): void {
   if (problems.length === 0) return;
-  const rest = problems.length - maxProblemsShown;
-  const shown = rest > 0 ? [...problems.slice(0, maxProblemsShown), `and ${rest} more`] : problems;
-  throw new AirliftError(code, what, { hint, lines: shown });
+  throw new AirliftError(code, what, { hint, lines: firstLines(problems, maxProblemsShown) });
 }
 
 /** A name as the error about a conflict prints it. */
@@ -192,11 +188,9 @@ export function mergedRepositories(names: readonly SiteName[]): string[] {
     sources.set(target, registries.set(source.registry, formatRepository(source)));
   }
   const merged = [...sources].filter(([, registries]) => registries.size > 1);
-  const shown = merged
-    .slice(0, maxProblemsShown)
-    .map(
-      ([target, registries]) =>
-        `${[...registries.values()].join(' and ')} become one repository, ${target}: whoever asks for one can get a tag of the other`,
-    );
-  return merged.length > shown.length ? [...shown, `and ${merged.length - shown.length} more`] : shown;
+  const lines = merged.map(
+    ([target, registries]) =>
+      `${[...registries.values()].join(' and ')} become one repository, ${target}: whoever asks for one can get a tag of the other`,
+  );
+  return firstLines(lines, maxProblemsShown);
 }

@@ -1,5 +1,5 @@
 import { quoted } from '../oci/quoted.js';
-import { AirliftError, isAirliftError } from '../errors.js';
+import { AirliftError, isAirliftError, maxProblemsShown, problemsError } from '../errors.js';
 import { dockerHubNames, formatRepository, isRegistry, type Repository } from '../oci/reference.js';
 
 /** Gives repositories that fit a pattern another path at the site. */
@@ -12,7 +12,6 @@ export interface RenameRule {
 
 const maxRuleLength = 600;
 const maxMapLength = 4 * 1024 * 1024;
-const maxProblemsShown = 50;
 
 function fail(text: string, happened: string): never {
   throw new AirliftError('usage', `parse rename rule ${quoted(text)}: ${happened}`, {
@@ -133,10 +132,6 @@ export function parseNameMap(text: string, file: string): RenameRule[] {
         if (++count <= maxProblemsShown) problems.push(`${file}:${at + 1}: ${error.message}`);
       }
     });
-  if (count > problems.length) problems.push(`and ${count - problems.length} more`);
-  if (count > 0)
-    throw new AirliftError('usage', `read ${file}: ${count === 1 ? '1 problem' : `${count} problems`}`, {
-      lines: problems,
-    });
+  if (count > 0) throw problemsError(`read ${file}`, problems, count);
   return rules;
 }

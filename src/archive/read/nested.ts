@@ -1,5 +1,5 @@
 import { dirname, join } from 'node:path';
-import { AirliftError, isAirliftError } from '../../errors.js';
+import { AirliftError, firstNames, isAirliftError } from '../../errors.js';
 import { listLimits, parseJson } from '../../oci/json.js';
 import { RangeCursor, StreamCursor, type ByteCursor, type ByteRange } from '../../io/byte-range.js';
 import { magicLength, decompress, tellCompression } from '../compression/decompress.js';
@@ -124,11 +124,10 @@ export async function findNested(members: Members, signal?: AbortSignal): Promis
 const maxNamed = 5;
 
 function listed(paths: readonly string[]): string {
-  const named = paths
-    .slice(0, maxNamed)
-    .map((path) => JSON.stringify(path))
-    .join(', ');
-  return paths.length > maxNamed ? `${named} and ${paths.length - maxNamed} more` : named;
+  return firstNames(
+    paths.map((path) => JSON.stringify(path)),
+    maxNamed,
+  );
 }
 
 /** A word of a command, quoted where a shell would take it apart. */

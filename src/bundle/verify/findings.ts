@@ -1,4 +1,5 @@
 import type Database from 'better-sqlite3';
+import { firstLines } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Index, Manifest } from '../../oci/manifest.js';
 import type { Platform } from '../../oci/platform.js';
@@ -204,7 +205,7 @@ export class Evidence {
     const [first, ...others] = rows.map(({ thing, detail }) => `${thing}: ${detail}`);
     if (first === undefined) return undefined;
     const count = this.database.prepare('SELECT count(*) FROM problems').pluck().get() as number;
-    return count > most ? [first, ...others, `and ${count - most} more`] : [first, ...others];
+    return [first, ...firstLines(others, most - 1, count - 1)];
   }
 
   #brokenBy(blob: number): BrokenImage[] {

@@ -1,4 +1,4 @@
-import { AirliftError } from '../../errors.js';
+import { AirliftError, firstNames } from '../../errors.js';
 import { listLimits } from '../../oci/json.js';
 import { parseJsonObject } from '../../oci/manifest.js';
 import { isTag } from '../../oci/reference.js';
@@ -43,7 +43,6 @@ export async function* listTags(
       else skipped.push(JSON.stringify(tag)?.slice(0, 160) ?? 'undefined');
     }
   }
-  const shown = skipped.slice(0, maxShown).join(', ');
-  const rest = skipped.length > maxShown ? ` and ${skipped.length - maxShown} more` : '';
-  if (skipped.length > 0) client.warn(`${doing}: skipped what is no valid tag: ${shown}${rest}`);
+  if (skipped.length > 0)
+    client.warn(`${doing}: skipped what is no valid tag: ${firstNames(skipped, maxShown)}`);
 }
