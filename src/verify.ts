@@ -7,11 +7,10 @@ import { checkGraph } from './bundle/verify/check-graph.js';
 import { checkHead } from './bundle/verify/check-head.js';
 import { checkIndexFile, takeCatalogGraph } from './bundle/verify/check-images.js';
 import { checkSums } from './bundle/verify/check-sums.js';
-import { HeadDigests } from './bundle/format/head-digests.js';
 import { EntryReader } from './bundle/format/entry-reader.js';
 import { Evidence, type Problem } from './bundle/verify/findings.js';
 import { BundleFile } from './bundle/format/file.js';
-import { sumsDigestOf } from './bundle/format/sums-digest.js';
+import { HeadDigests } from './bundle/format/sums.js';
 import type { Digest } from './oci/digest.js';
 
 export interface VerifyOptions {
@@ -75,7 +74,7 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
     }
     const problems = [...evidence.problems()];
     const { size } = await file.stat();
-    const sums = await sumsDigestOf(headDigests);
+    const sums = await headDigests.ofSums();
     return { bundle: path, size, ok: problems.length === 0, ...evidence.figures(), sums, problems };
   } finally {
     evidence.close();

@@ -9,7 +9,7 @@ import { exportImages } from '../src/export/export.js';
 import { importImages } from '../src/import/import.js';
 import { openInputs } from '../src/merge/open-inputs.js';
 import { verify } from '../src/verify.js';
-import { Marks } from '../src/bundle/journal/progress-marks.js';
+import { MarkBatcher } from '../src/bundle/journal/progress.js';
 import { digestOf } from '../src/oci/digest.js';
 import { smallImage } from './registry/content.js';
 import { serveContent } from './registry/content-server.js';
@@ -138,13 +138,9 @@ test('verify refuses a wrong number of jobs, and a wrong option of import leaves
 
 test('a last flush of marks that failed is told by what failed, not by what is missing', async () => {
   const full = Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
-  const journal = {
-    path: 'a.tar.partial.journal',
-    mark: () => {
-      throw full;
-    },
-  };
-  const marks = new Marks(journal as never);
+  const marks = new MarkBatcher('a.tar.partial.journal', () => {
+    throw full;
+  });
   marks.complete(digestOf(Buffer.from('blob')));
   const deadline = performance.now() + 5000;
   let failure: unknown;

@@ -1,11 +1,38 @@
 import { Worker } from 'node:worker_threads';
-import type { DownloadWorkerData, FromWorker, ToWorker } from './download-protocol.js';
-import { AirliftError, fromPlainError, messageOf } from '../errors.js';
-import type { RegistryHooks } from '../registry/registry.js';
 import { Slots } from '../concurrency.js';
+import { AirliftError, fromPlainError, messageOf, type PlainError } from '../errors.js';
+import type { RegistryHooks, RegistryOptions, RequestTrace } from '../registry/registry.js';
 import type { TransferTask } from '../transfer/transfer.js';
 
-/** Told of the bytes of a blob that are written, and their digest. */
+/** Start-up data of a download worker. */
+export interface DownloadWorkerData {
+  /** The file that blobs are written to. */
+  readonly path: string;
+  readonly registry: RegistryOptions;
+  readonly retries: number;
+  readonly isTraced: boolean;
+}
+
+export type ToWorker =
+  | { readonly type: 'start'; readonly id: number; readonly task: TransferTask; readonly position: number }
+  | { readonly type: 'abort' }
+  | { readonly type: 'close' };
+
+export type FromWorker =
+  /** The first `bytes` of the blob are written; `checkpoint` is their digest. */
+  | {
+      readonly type: 'progress';
+      readonly id: number;
+      readonly bytes: number;
+      readonly checkpoint: Uint8Array;
+    }
+  /** `received` counts the bytes that came over the network. */
+  | { readonly type: 'done'; readonly id: number; readonly received: number }
+  | { readonly type: 'failed'; readonly id: number; readonly error: PlainError }
+  | { readonly type: 'trace'; readonly trace: RequestTrace }
+  | { readonly type: 'warning' | 'note' | 'silence'; readonly text: string };
+
+/** Called with the number of bytes of a blob that are written, and with their digest. */
 type OnProgress = (bytes: number, checkpoint: Uint8Array) => void;
 
 interface Pending {
@@ -16,7 +43,7 @@ interface Pending {
 
 interface Lane {
   readonly worker: Worker;
-  /** Blobs this worker is busy with. */
+  /** Downloads that this worker is running. */
   readonly pending: Map<number, Pending>;
   /** Resolves when the thread has ended. */
   readonly ended: Promise<void>;
@@ -24,12 +51,12 @@ interface Lane {
 
 export interface DownloadPoolOptions extends DownloadWorkerData {
   readonly workers: number;
-  /** Transfers at a time, over all workers. */
+  /** Concurrent downloads of all workers together. */
   readonly concurrency: number;
   readonly hooks: RegistryHooks;
 }
 
-/** Spreads downloads over worker threads. */
+/** Distributes downloads over worker threads. */
 export class DownloadPool {
   readonly #lanes: Lane[] = [];
   readonly #slots: Slots;
@@ -44,7 +71,7 @@ export class DownloadPool {
   #startLane(): Lane {
     const { path, registry, retries, isTraced } = this.options;
     const workerData: DownloadWorkerData = { path, registry, retries, isTraced };
-    // What a worker makes lives for milliseconds; a large young generation would only be memory that is never used.
+    // A worker's objects live for milliseconds: a larger young generation would only hold memory that is never used.
     const resourceLimits = { maxYoungGenerationSizeMb: 4 };
     const worker = new Worker(new URL('./download-worker.js', import.meta.url), {
       workerData,
@@ -98,16 +125,16 @@ export class DownloadPool {
     try {
       pending?.onProgress(bytes, checkpoint);
     } catch (error) {
-      // What nobody can note has failed, and so will all else.
+      // If progress cannot be recorded for one blob, it cannot be recorded for the others either.
       pending?.reject(error as Error);
       this.abort();
     }
   }
 
   /**
-   * Brings one blob to its position in the file.
-   * @returns bytes that came over the network
-   * @throws AirliftError what `transferBlob` and `onProgress` throw
+   * Downloads one blob to its position in the file.
+   * @returns bytes received over the network
+   * @throws AirliftError as `transferBlob` and `onProgress` do
    */
   async download(task: TransferTask, position: number, onProgress: OnProgress): Promise<number> {
     return this.#slots.run(async () => {
@@ -125,12 +152,12 @@ export class DownloadPool {
     lane.worker.postMessage(message);
   }
 
-  /** Lets every transfer end after the chunk it is writing; they fail with `interrupted`. */
+  /** Stops every download after the chunk that it is writing; they fail with `interrupted`. */
   abort(): void {
     for (const lane of this.#lanes) this.#post(lane, { type: 'abort' });
   }
 
-  /** Ends the workers, after what they are busy with. */
+  /** Waits for running downloads, then ends the workers. */
   async close(): Promise<void> {
     this.#isClosing = true;
     for (const lane of this.#lanes) this.#post(lane, { type: 'close' });

@@ -1,37 +1,37 @@
-/** The second half of an export: the blobs of a laid-out bundle are fetched. */
+/** The second half of an export: downloads the blobs of a laid-out bundle. */
 import { availableParallelism } from 'node:os';
 import type { BundleWriter, LostBlob, PendingBlob } from '../bundle/write/writer.js';
-import { DownloadPool } from './download-pool.js';
+import { forEachOf } from '../concurrency.js';
 import { checkInterrupted, isAirliftError, toPlainError, type AirliftError } from '../errors.js';
 import { formatRepository, parseReference, type Repository } from '../oci/reference.js';
 import { isOutage, Outages } from '../plan/outages.js';
 import type { OnEvent } from '../progress.js';
 import type { RegistryHooks, RegistryOptions } from '../registry/registry.js';
-import { forEachOf } from '../concurrency.js';
+import { DownloadPool } from './download-pool.js';
 
 export interface DownloadOptions {
   readonly registry: RegistryOptions;
   readonly hooks: RegistryHooks;
   readonly concurrency: number;
-  /** Fetch what can be fetched where some blobs can't. */
+  /** Download the other blobs if some fail. */
   readonly keepGoing: boolean;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What became of the blobs that were to be fetched. */
+/** The result of downloading the pending blobs. */
 export interface Downloaded {
-  /** Bytes that came over the network. */
+  /** Bytes received over the network. */
   readonly fetched: number;
-  /** Bytes that an interrupted run had left and that were right. */
+  /** Bytes of an interrupted run that proved right. */
   readonly resumed: number;
   readonly lost: readonly LostBlob[];
 }
 
 /**
- * Fetches every blob that is pending.
- * @throws AirliftError what `transferBlob` throws at the first blob that fails; with `keepGoing` only in the end, and only where
- *   a failure may pass; `no-space`, `io`, `interrupted`
+ * Downloads every pending blob.
+ * @throws AirliftError as `transferBlob` does, at the first blob that fails; with `keepGoing` only at the end, and only for a failure that
+ *   may pass; `no-space`, `io`, `interrupted`
  */
 export async function downloadBlobs(writer: BundleWriter, options: DownloadOptions): Promise<Downloaded> {
   const { registry, hooks, concurrency, onEvent, signal } = options;
@@ -51,7 +51,7 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
   let outage: AirliftError | undefined;
   let fetched = 0;
   let resumed = 0;
-  const fetchFrom = async (blob: PendingBlob): Promise<void> => {
+  const download = async (blob: PendingBlob): Promise<void> => {
     checkInterrupted(signal, 'download');
     const { position, ...task } = blob;
     const { digest, size } = blob.descriptor;
@@ -70,7 +70,7 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
     const { registry } = blob.repository;
     outages.check(registry);
     try {
-      await fetchFrom(blob);
+      await download(blob);
       outages.succeeded(registry);
     } catch (error) {
       if (isAirliftError(error) && isOutage(error)) outages.failed(registry, error);
@@ -81,14 +81,14 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
     await forEachOf(writer.pending(), concurrency, async (blob) => {
       const { descriptor, repository } = blob;
       try {
-        await fetchAnywhere(writer, blob, attempt);
+        await downloadFromAny(writer, blob, attempt);
       } catch (error) {
         if (options.keepGoing && isLoss(error)) {
           lost.push({ repository, descriptor, error: toPlainError(error) });
         } else if (options.keepGoing && isAirliftError(error) && isOutage(error)) {
           outage ??= error;
         } else {
-          // The others end where they are, and note it.
+          // The other downloads stop and report how far they got.
           pool.abort();
           throw error;
         }
@@ -103,10 +103,10 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
 }
 
 /**
- * Fetches a blob from its repository, else from the repositories of the other images that share it.
- * @throws AirliftError what the first repository answered, where none gives it
+ * Downloads a blob from its repository or, if that fails, from the repositories of other images that share it.
+ * @throws AirliftError the failure of the first repository, if all of them fail
  */
-async function fetchAnywhere(
+async function downloadFromAny(
   writer: BundleWriter,
   blob: PendingBlob,
   attempt: (blob: PendingBlob) => Promise<void>,
@@ -116,16 +116,16 @@ async function fetchAnywhere(
   } catch (error) {
     if (!isLoss(error) && !isOutage(error)) throw error;
     const others = new Map(
-      writer.imagesOf(blob.descriptor.digest).map((image) => {
+      writer.imagesWith(blob.descriptor.digest).map((image) => {
         const { registry, repository } = parseReference(image);
         return [formatRepository({ registry, repository }), { registry, repository }];
       }),
     );
     others.delete(formatRepository(blob.repository));
     const { registry } = blob.repository;
-    // A registry that is down is down for all of its repositories.
-    const isAsked = (other: Repository): boolean => isLoss(error) || other.registry !== registry;
-    for (const repository of [...others.values()].filter(isAsked).slice(0, mostRepositories)) {
+    // If a registry is down, all of its repositories are.
+    const isCandidate = (other: Repository): boolean => isLoss(error) || other.registry !== registry;
+    for (const repository of [...others.values()].filter(isCandidate).slice(0, maxOtherRepositories)) {
       try {
         await attempt({ ...blob, repository });
         return;
@@ -137,13 +137,13 @@ async function fetchAnywhere(
   }
 }
 
-/** How many other repositories are asked for a blob: enough for a few that lost it, too few to wait for hundreds. */
-const mostRepositories = 4;
+/** Number of other repositories to try for a blob: enough for a few that lost it, too few to wait for hundreds. */
+const maxOtherRepositories = 4;
 
-/** Statuses of a registry, or of what stands before it, that is down for a while. */
+/** Statuses of a registry that is temporarily down, or of a proxy in front of it. */
 const down: ReadonlySet<number> = new Set([502, 503, 504]);
 
-/** Whether a blob can't be had from its registry, however often it is asked for. */
+/** Reports whether the registry cannot deliver the blob, however often it is asked. */
 function isLoss(error: unknown): error is AirliftError {
   if (isAirliftError(error, 'registry')) return !down.has(error.status ?? 0);
   return isAirliftError(error, 'not-found', 'unauthorized', 'denied', 'digest-mismatch', 'size-mismatch');

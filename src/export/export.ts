@@ -1,11 +1,7 @@
-import { sumsDigest } from '../bundle/format/sums-digest.js';
+import { open, rename, rm } from 'node:fs/promises';
+import { sumsDigest } from '../bundle/format/sums.js';
 import { BundleWriter } from '../bundle/write/writer.js';
-import { AirliftError, fromPlainError, isAirliftError } from '../errors.js';
-import { downloadBlobs, type Downloaded } from './download.js';
-import { planFailedImages } from './retry-failed.js';
-import { lockedImages, WriterBook } from './plan-book.js';
-import { writeLock } from './write-lock.js';
-import { planImages, planOptionsOf, tellFailed } from './plan-images.js';
+import { AirliftError, fromPlainError, isAirliftError, messageOf } from '../errors.js';
 import type { FailedImage } from '../failed-images.js';
 import { formatLock } from '../lists/lock.js';
 import { digestOf, type Digest } from '../oci/digest.js';
@@ -15,6 +11,10 @@ import { isOutage } from '../plan/outages.js';
 import type { PlanRequest } from '../plan/planner.js';
 import type { OnEvent } from '../progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
+import { downloadBlobs, type Downloaded } from './download.js';
+import { lockedImages } from './plan-book.js';
+import { planBundle, planOptionsOf, reportFailed } from './plan-images.js';
+import { planFailedImages } from './retry-failed.js';
 
 export type { FailedImage } from '../failed-images.js';
 
@@ -22,25 +22,25 @@ export interface ExportOptions {
   readonly images: readonly PlanRequest[];
   /** Path of the bundle. */
   readonly output: string;
-  /** Platforms to carry; undefined carries all. */
+  /** Platforms to include; default: all. */
   readonly platforms?: readonly Platform[] | undefined;
   readonly skipMissingPlatforms?: boolean | undefined;
-  /** Carry signatures and other referrers. */
+  /** Include signatures and other referrers; default: true. */
   readonly referrers?: boolean | undefined;
   readonly foreignLayers?: 'keep' | 'include' | undefined;
-  /** The time written into the bundle (SOURCE_DATE_EPOCH for a reproducible one). */
+  /** Time recorded in the bundle (SOURCE_DATE_EPOCH for a reproducible one). */
   readonly created: Date;
   readonly registry: RegistryOptions;
   readonly hooks?: RegistryHooks | undefined;
-  /** Transfers at a time; 8 unless told. */
+  /** Concurrent downloads; default: 8. */
   readonly concurrency?: number | undefined;
-  /** Carry what can be carried when some images fail. */
+  /** Export the other images if some fail. */
   readonly keepGoing?: boolean | undefined;
-  /** Replace a bundle that is already there. */
+  /** Replace an existing bundle. */
   readonly force?: boolean | undefined;
-  /** Look all images up anew where an interrupted run has pinned them; what it fetched and is still wanted is kept. */
+  /** Resolve all images again even if an interrupted run has pinned them; downloaded blobs that are still needed are kept. */
   readonly refresh?: boolean | undefined;
-  /** File that gets what was looked up: as a list of images it takes the same again. */
+  /** Path of a file to write the resolved images to; as a list of images it exports the same content again. */
   readonly lock?: string | undefined;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -53,12 +53,12 @@ export interface ExportSummary {
   readonly images: number;
   readonly platforms: readonly string[];
   readonly blobs: number;
-  /** Bytes of blobs fetched in this run. */
+  /** Bytes downloaded in this run. */
   readonly fetchedBytes: number;
-  /** Bytes that an interrupted run had left. */
+  /** Bytes taken over from an interrupted run. */
   readonly resumedBytes: number;
   readonly failed: readonly FailedImage[];
-  /** The digest of the bundle's `SHA256SUMS`: whoever gets the bundle compares it with what `verify` prints. */
+  /** Digest of the bundle's `SHA256SUMS`. The recipient of the bundle compares it with the output of `verify`. */
   readonly sums: Digest;
 }
 
@@ -67,54 +67,72 @@ function formatRequest({ reference, platforms, pinned, referrers }: PlanRequest)
   return (referrers === undefined ? parts : [...parts, 'with', ...[...referrers].sort()]).join(' ');
 }
 
-/** What was asked for, in a form that is the same for the same command, whatever the order of its images. */
+/** Describes the requested content: the same command gives the same text, whatever the order of its images. */
 function fingerprintOf(options: ExportOptions): string {
-  const asked = {
+  const requested = {
     images: options.images.map(formatRequest).sort(),
     platforms: options.platforms?.map(formatPlatform).sort() ?? 'all',
     skipMissingPlatforms: options.skipMissingPlatforms ?? false,
     referrers: options.referrers ?? true,
     foreignLayers: options.foreignLayers ?? 'include',
   };
-  const platforms = Array.isArray(asked.platforms) ? asked.platforms.join(', ') : 'all platforms';
-  const digest = digestOf(Buffer.from(JSON.stringify(asked)));
+  const platforms = Array.isArray(requested.platforms) ? requested.platforms.join(', ') : 'all platforms';
+  const digest = digestOf(Buffer.from(JSON.stringify(requested)));
   return `${options.images.length} images for ${platforms} (${digest.slice(0, 19)}…)`;
 }
 
-const goOnHint = 'run the same command again: it goes on where it was';
+const resumeHint = 'run the same command again to resume';
 
-/** The error as it is told: what was stopped, or may pass, can be gone on with. */
-function explained(error: unknown, options: ExportOptions): unknown {
+/** Adds the hint to run the command again to interruptions and transient errors. */
+function withResumeHint(error: unknown, options: ExportOptions): unknown {
   if (options.signal?.aborted === true || isAirliftError(error, 'interrupted'))
     return new AirliftError('interrupted', `export to ${options.output}: interrupted`, {
       cause: error,
-      hint: goOnHint,
+      hint: resumeHint,
     });
   if (!isOutage(error) || !isAirliftError(error) || error.hint !== undefined) return error;
   return new AirliftError(error.code, error.message, {
-    hint: goOnHint,
+    hint: resumeHint,
     cause: error.cause,
     status: error.status,
   });
 }
 
-/** Plans all images, or what failed of them in an interrupted run whose plan holds. */
+/** Plans all images, or retries the failed images of an interrupted run whose plan holds. */
 async function plan(writer: BundleWriter, options: ExportOptions): Promise<void> {
   const registry = new Registry(options.registry, options.hooks);
   const planOptions = planOptionsOf(options);
   try {
-    if (writer.state === 'planning') await planImages(new WriterBook(writer), registry, planOptions);
+    if (writer.state === 'planning') await planBundle(writer, registry, planOptions);
     else await planFailedImages(writer, registry, planOptions);
   } finally {
     await registry.close();
   }
 }
 
-async function saveLock(writer: BundleWriter, { lock }: ExportOptions): Promise<void> {
-  if (lock !== undefined) await writeLock(lock, formatLock(lockedImages(writer)));
+/**
+ * Writes the lock, completely or not at all: the list of an export is often the lock that it replaces.
+ * @throws AirliftError `io`
+ */
+async function writeLock(writer: BundleWriter, { lock }: ExportOptions): Promise<void> {
+  if (lock === undefined) return;
+  const temporary = `${lock}.new`;
+  try {
+    const file = await open(temporary, 'w');
+    try {
+      await file.writeFile(formatLock(lockedImages(writer)));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, lock);
+  } catch (cause) {
+    await rm(temporary, { force: true });
+    throw new AirliftError('io', `write lock ${lock}: ${messageOf(cause)}`, { cause });
+  }
 }
 
-/** The error where every image that was asked for has lost a blob. */
+/** Returns the error of an export in which every image of the list has lost a blob. */
 function lossOf(lost: Downloaded['lost'], images: number): AirliftError {
   const [first] = lost;
   if (first !== undefined && images === 1) return fromPlainError(first.error);
@@ -125,7 +143,7 @@ function lossOf(lost: Downloaded['lost'], images: number): AirliftError {
   );
 }
 
-/** Lays the bundle out and fetches all blobs. Images whose blobs can't be had leave it where that was asked for. */
+/** Lays the bundle out and downloads all blobs. With `keepGoing`, images that lose a blob are removed and the rest is laid out again. */
 async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<Downloaded, 'lost'>> {
   const { onEvent } = options;
   let fetched = 0;
@@ -153,15 +171,15 @@ async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<
     if (downloaded.lost.length === 0) return { fetched, resumed };
     const dropped = new Set(writer.dropImages(downloaded.lost));
     if (dropped.size === 0) throw lossOf(downloaded.lost, options.images.length);
-    await saveLock(writer, options);
-    for (const failure of writer.failures()) if (dropped.has(failure.image)) tellFailed(failure, onEvent);
+    await writeLock(writer, options);
+    for (const failure of writer.failures()) if (dropped.has(failure.image)) reportFailed(failure, onEvent);
   }
 }
 
 /**
- * Exports images from registries into a bundle. Interrupted, it leaves what it has beside the output, and the same call goes
- * on from there, with the same plan.
- * @throws AirliftError what resolving, transferring and writing throw; nothing is left under the output's name then
+ * Exports images from registries into a bundle. If it is interrupted, it leaves its work beside the output, and the same call resumes
+ * with the same plan.
+ * @throws AirliftError as resolving, downloading and writing do; then the output's name is not taken
  */
 export async function exportImages(options: ExportOptions): Promise<ExportSummary> {
   let writer: BundleWriter | undefined;
@@ -174,7 +192,7 @@ export async function exportImages(options: ExportOptions): Promise<ExportSummar
       signal: options.signal,
     });
     await plan(writer, options);
-    await saveLock(writer, options);
+    await writeLock(writer, options);
     const { fetched, resumed } = await fill(writer, options);
     const { size = 0, images = 0, blobs = 0 } = writer.summary ?? {};
     const summary = {
@@ -190,7 +208,7 @@ export async function exportImages(options: ExportOptions): Promise<ExportSummar
     await writer.finish();
     return { ...summary, sums: await sumsDigest(options.output) };
   } catch (error) {
-    throw explained(error, options);
+    throw withResumeHint(error, options);
   } finally {
     await writer?.close();
   }

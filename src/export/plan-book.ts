@@ -1,54 +1,73 @@
-import type { BundleWriter } from '../bundle/write/writer.js';
-import type { PlanBook } from './plan-images.js';
-import type { FailedImage } from '../failed-images.js';
+import type { BundleWriter, Failure } from '../bundle/write/writer.js';
+import type { LockedImage } from '../lists/lock.js';
 import { subjectOfTag } from '../oci/companion-tag.js';
 import type { Digest } from '../oci/digest.js';
-import type { LockedImage } from '../lists/lock.js';
 import { formatReference } from '../oci/reference.js';
 import type { PlanSink } from '../plan/graph.js';
 import type { PlannedImage } from '../plan/planner.js';
 
-/** What a lock says of an image: what its name pointed at, and what was taken along; nothing else is, another time. */
-function lockedOf({ reference, root, original, platforms, referrers = [] }: PlannedImage): LockedImage {
+/** Where a plan goes. Positions are those of the list of images. */
+export interface PlanBookOptions {
+  /** Receives the graphs of the images. */
+  readonly sink: PlanSink;
+  /** Records a planned image: the image of the list first, then the signatures under tags that come with it. */
+  readonly addImages: (position: number, images: readonly PlannedImage[]) => void;
+  /** Returns content that an interrupted run fetched. */
+  readonly fetched?: ((digest: Digest) => Buffer | undefined) | undefined;
+}
+
+/** The result of planning a list of images: passes on what succeeds, and collects what fails. */
+export class PlanBook {
+  readonly #failures = new Map<string, Failure>();
+
+  constructor(private readonly options: PlanBookOptions) {}
+
+  /** The book of a bundle that is being planned; the images go to the bundle's journal. */
+  static of(writer: BundleWriter): PlanBook {
+    return new PlanBook({
+      sink: writer,
+      addImages: (position, images) => {
+        for (const [at, image] of images.entries()) {
+          // A signature that the list itself names counts as an image.
+          const companionOf = at === 0 ? undefined : subjectOfTag(image.reference.tag);
+          writer.addImage(image, { companionOf });
+          writer.forgetFailure(formatReference(image.reference));
+        }
+        writer.addNote(position, JSON.stringify(images.map(lockedImage)));
+      },
+      fetched: (digest) => writer.content(digest),
+    });
+  }
+
+  get sink(): PlanSink {
+    return this.options.sink;
+  }
+
+  addImages(position: number, images: readonly PlannedImage[]): void {
+    this.options.addImages(position, images);
+  }
+
+  addFailure(failure: Failure): void {
+    this.#failures.set(failure.image, failure);
+  }
+
+  /** Lists the failures by position. */
+  failures(): Failure[] {
+    return [...this.#failures.values()].sort((a, b) => a.position - b.position);
+  }
+
+  /** Returns content that an interrupted run fetched. */
+  fetched(digest: Digest): Buffer | undefined {
+    return this.options.fetched?.(digest);
+  }
+}
+
+/** The lock entry of an image: the digest that its name resolved to, and the platforms and referrers that were included. */
+function lockedImage({ reference, root, original, platforms, referrers = [] }: PlannedImage): LockedImage {
   return { reference, digest: (original ?? root).digest, platforms, referrers };
 }
 
-/** A bundle's journal as the book of a plan, with what it takes to plan the same again. */
-export class WriterBook implements PlanBook {
-  constructor(private readonly writer: BundleWriter) {}
-
-  get sink(): PlanSink {
-    return this.writer;
-  }
-
-  addImages(at: number, images: readonly PlannedImage[]): void {
-    for (const [position, image] of images.entries()) {
-      // A signature that was asked for by its own name counts as an image.
-      const companionOf = position === 0 ? undefined : subjectOfTag(image.reference.tag);
-      this.writer.addImage(image, { companionOf });
-      this.writer.forgetFailure(formatReference(image.reference));
-    }
-    this.writer.note(at, JSON.stringify(images.map(lockedOf)));
-  }
-
-  addFailure(position: number, failed: FailedImage): void {
-    this.writer.addFailure({ ...failed, position });
-  }
-
-  failures(): readonly FailedImage[] {
-    return this.writer.failures();
-  }
-
-  kept(digest: Digest): Buffer | undefined {
-    return this.writer.content(digest);
-  }
-
-  discard(): Promise<void> {
-    return this.writer.discardPlan();
-  }
-}
-
-/** What a bundle was planned from, in the order of the list; without what was dropped since. */
+/** Lists the lock entries of a bundle's images in the order of the list. */
 export function lockedImages(writer: BundleWriter): LockedImage[] {
   const noted = [...writer.notes()].flatMap((note) => JSON.parse(note) as LockedImage[]);
   return noted.filter(({ reference }) => writer.hasImage(formatReference(reference)));

@@ -1,18 +1,24 @@
-/** The first half of an export: images are looked up and planned. */
+/** The first half of an export: resolves and plans images. */
 import { setMaxListeners } from 'node:events';
-import { checkInterrupted, fromPlainError, isAirliftError, toPlainError } from '../errors.js';
+import type { BundleWriter } from '../bundle/write/writer.js';
+import { abortSoon, forEachOf } from '../concurrency.js';
+import {
+  checkInterrupted,
+  fromPlainError,
+  isAirliftError,
+  toPlainError,
+  type AirliftError,
+} from '../errors.js';
 import { failureOf, type FailedImage } from '../failed-images.js';
-import type { PlanSink } from '../plan/graph.js';
-import type { Digest } from '../oci/digest.js';
 import { readableOf } from '../oci/readable.js';
 import { formatReference } from '../oci/reference.js';
 import type { Source } from '../oci/source.js';
 import { isOutage, Outages } from '../plan/outages.js';
-import { Planner, type PlannedImage, type PlanOptions, type PlanRequest } from '../plan/planner.js';
+import { Planner, type PlanOptions, type PlanRequest } from '../plan/planner.js';
 import type { OnEvent } from '../progress.js';
-import { abortSoon, forEachOf } from '../concurrency.js';
+import { PlanBook } from './plan-book.js';
 
-/** Manifests looked up at a time: enough to hide a slow network, few enough for a registry's limits. */
+/** Images planned at a time: enough to hide a slow network, few enough for the rate limits of registries. */
 const planConcurrency = 8;
 
 export interface PlanImagesOptions extends PlanOptions {
@@ -21,12 +27,12 @@ export interface PlanImagesOptions extends PlanOptions {
   readonly onEvent?: OnEvent | undefined;
 }
 
-/** An image of a list, and its place there. */
-export type ListEntry = readonly [at: number, request: PlanRequest];
+/** An image of a list and its position there. */
+export type ListEntry = readonly [position: number, request: PlanRequest];
 
 export const keepGoingHint = '`keepGoing` exports the others';
 
-/** What an export says of planning. */
+/** Returns the planning options of an export, with its defaults. */
 export function planOptionsOf(options: PlanImagesOptions): PlanImagesOptions {
   const { images, platforms, skipMissingPlatforms, referrers, foreignLayers, keepGoing } = options;
   const { onEvent, signal } = options;
@@ -38,53 +44,55 @@ export function planOptionsOf(options: PlanImagesOptions): PlanImagesOptions {
   };
 }
 
-/** Takes a plan, image by image. Positions are those of the list. */
-export interface PlanBook {
-  readonly sink: PlanSink;
-  /** The image that was asked for, behind it the signatures under tags. */
-  addImages(at: number, images: readonly PlannedImage[]): void;
-  addFailure(at: number, failed: FailedImage): void;
-  /** In the order of the list. */
-  failures(): readonly FailedImage[];
-  /** Content that was fetched before. */
-  kept?(digest: Digest): Buffer | undefined;
-  /** Forgets a plan that can't be carried out. */
-  discard?(): Promise<void>;
-}
-
 /**
- * Resolves every image and enters the plan into a book. What fails is noted there; every image is looked up even so, that all
- * that is wrong with a list is told at once.
- * @throws AirliftError where images failed and `keepGoing` is not set or none is left; at once where a registry can't be
- *   reached and `keepGoing` is not set; `interrupted`
+ * Plans a bundle from every image of a list, and records the images that fail. A failing image does not stop the others, so that one run
+ * reports everything that is wrong with a list.
+ * @throws AirliftError if images failed and `keepGoing` is not set or no image is left; at once if a registry is unreachable and
+ *   `keepGoing` is not set; `no-space`, `io`, `interrupted`
  */
-export async function planImages(book: PlanBook, source: Source, options: PlanImagesOptions): Promise<void> {
-  const { images, keepGoing } = options;
-  await lookUp(book, source, options, images.entries());
-  const failed = book.failures();
-  if (failed.length > 0 && (keepGoing !== true || failed.length === images.length)) {
-    if (!failed.some(({ error }) => isOutage(fromPlainError(error)))) await book.discard?.();
-    throw failureOf('export', failed, images.length, keepGoingHint);
+export async function planBundle(
+  writer: BundleWriter,
+  source: Source,
+  options: PlanImagesOptions,
+): Promise<void> {
+  const book = PlanBook.of(writer);
+  await planEntries(book, source, options, options.images.entries());
+  const failures = book.failures();
+  const error = planError(failures, options);
+  if (error !== undefined) {
+    // After an outage another run can use what this one fetched.
+    if (!failures.some((failure) => isOutage(fromPlainError(failure.error)))) await writer.discardPlan();
+    throw error;
   }
+  for (const failure of failures) writer.addFailure(failure);
+}
+
+/** Returns the error of a plan that cannot be carried out because images failed. */
+export function planError(
+  failed: readonly FailedImage[],
+  { images, keepGoing }: PlanImagesOptions,
+): AirliftError | undefined {
+  if (failed.length === 0 || (keepGoing === true && failed.length < images.length)) return undefined;
+  return failureOf('export', failed, images.length, keepGoingHint);
 }
 
 /**
- * Looks up some images of a list and enters them into a book, or that they failed.
- * @throws AirliftError at once where a registry can't be reached and `keepGoing` is not set; `no-space`, `io`, `interrupted`
+ * Resolves and plans some images of a list.
+ * @throws AirliftError at once if a registry is unreachable and `keepGoing` is not set; `no-space`, `io`, `interrupted`
  */
-export async function lookUp(
+export async function planEntries(
   book: PlanBook,
   source: Source,
   options: PlanImagesOptions,
   entries: Iterable<ListEntry>,
 ): Promise<void> {
   const { images, keepGoing, onEvent, signal } = options;
-  // A failure that ends the run ends what is looked up beside it too.
+  // A failure that ends the run also ends the plans beside it.
   const run = new AbortController();
   setMaxListeners(0, run.signal);
   const stop = (): void => run.abort(signal?.reason);
   signal?.addEventListener('abort', stop, { once: true });
-  const planner = new Planner(withKept(source, book), book.sink, {
+  const planner = new Planner(withFetched(source, book), book.sink, {
     ...options,
     lenient: true,
     signal: run.signal,
@@ -92,13 +100,13 @@ export async function lookUp(
   let soon: NodeJS.Timeout | undefined;
   const outages = new Outages();
   let resolved = 0;
-  const work = async ([at, request]: ListEntry): Promise<void> => {
+  const plan = async ([position, request]: ListEntry): Promise<void> => {
     const image = nameOf(request);
     const { registry } = request.reference;
     try {
       checkInterrupted(signal, 'plan');
       outages.check(registry);
-      book.addImages(at, await planner.plan(request));
+      book.addImages(position, await planner.plan(request));
       outages.succeeded(registry);
       onEvent?.({ event: 'resolved', image, position: ++resolved, images: images.length });
     } catch (error) {
@@ -109,12 +117,12 @@ export async function lookUp(
         throw error;
       }
       const failed = { image, error: toPlainError(error) };
-      book.addFailure(at, failed);
-      tellFailed(failed, onEvent);
+      book.addFailure({ ...failed, position });
+      reportFailed(failed, onEvent);
     }
   };
   try {
-    await forEachOf(entries, planConcurrency, work);
+    await forEachOf(entries, planConcurrency, plan);
   } finally {
     clearTimeout(soon);
     signal?.removeEventListener('abort', stop);
@@ -125,20 +133,21 @@ export function nameOf({ reference }: PlanRequest): string {
   return formatReference(reference);
 }
 
-export function tellFailed({ image, error }: FailedImage, onEvent: OnEvent | undefined): void {
+/** Emits the event of a failed image. */
+export function reportFailed({ image, error }: FailedImage, onEvent: OnEvent | undefined): void {
   onEvent?.({ event: 'image-failed', image, message: error.message, hint: error.hint });
 }
 
-/** The registries, and before them what an interrupted run fetched of manifests and configs. */
-function withKept(source: Source, book: PlanBook): Source {
+/** Returns a source that serves manifests and configs of an interrupted run before it asks the registries. */
+function withFetched(source: Source, book: PlanBook): Source {
   return {
     resolve: (reference, options) => source.resolve(reference, options),
     referrers: (repository, digest, options) => source.referrers(repository, digest, options),
     distrust: async (repository, descriptor) => (await source.distrust?.(repository, descriptor)) === true,
     fetch: async (repository, descriptor, options) => {
-      const kept = book.kept?.(descriptor.digest);
-      if (kept === undefined) return source.fetch(repository, descriptor, options);
-      return readableOf(kept, options?.offset);
+      const fetched = book.fetched(descriptor.digest);
+      if (fetched === undefined) return source.fetch(repository, descriptor, options);
+      return readableOf(fetched, options?.offset);
     },
   };
 }

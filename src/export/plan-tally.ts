@@ -1,19 +1,19 @@
 import { subjectOfTag } from '../oci/companion-tag.js';
-import type { BlobNode, ManifestNode, PlanSink } from '../plan/graph.js';
 import type { Digest } from '../oci/digest.js';
 import { formatPlatform } from '../oci/platform.js';
 import { formatReference } from '../oci/reference.js';
+import type { BlobNode, ManifestNode, PlanSink } from '../plan/graph.js';
 import type { PlannedImage } from '../plan/planner.js';
 
-/** What one image comes to. */
+/** Platforms and size of one image. */
 export interface TalliedImage {
   readonly image: string;
   readonly digest: Digest;
   /** Sorted. */
   readonly platforms: readonly string[];
-  /** Bytes of all that belongs to it. */
+  /** Bytes of all blobs that belong to it. */
   readonly bytes: number;
-  /** Bytes of that which no image before it in the list has. */
+  /** Bytes of these blobs that belong to no earlier image of the list. */
   readonly newBytes: number;
   /** The digest that a signature under a tag belongs to. */
   readonly companionOf?: Digest | undefined;
@@ -27,11 +27,11 @@ interface Node {
 
 const none: readonly Digest[] = [];
 
-/** A plan that is only counted. Memory holds a digest and a number for each blob. */
+/** A plan that is only counted. It holds a digest and a number for each blob in memory. */
 export class PlanTally implements PlanSink {
   readonly #nodes = new Map<Digest, Node>();
-  /** Blobs whose content planning did not read, by the registry that they come from. */
-  readonly #toFetch = new Map<string, number>();
+  /** Numbers of blobs that planning did not fetch, by registry. */
+  readonly #toDownload = new Map<string, number>();
   #leftOut = 0;
 
   has(digest: Digest): boolean {
@@ -41,7 +41,7 @@ export class PlanTally implements PlanSink {
   addBlob({ repository, descriptor, bytes }: BlobNode): void {
     this.#nodes.set(descriptor.digest, { size: descriptor.size, children: none });
     if (bytes !== undefined) return;
-    this.#toFetch.set(repository.registry, (this.#toFetch.get(repository.registry) ?? 0) + 1);
+    this.#toDownload.set(repository.registry, this.blobsToDownload(repository.registry) + 1);
   }
 
   leaveOut(): void {
@@ -66,25 +66,25 @@ export class PlanTally implements PlanSink {
     return bytes;
   }
 
-  /** Foreign layers of which only the descriptors are taken. */
+  /** Number of foreign layers of which only the descriptors are included. */
   get foreign(): number {
     return this.#leftOut;
   }
 
-  /** How many blobs would be fetched from a registry. */
-  toFetch(registry: string): number {
-    return this.#toFetch.get(registry) ?? 0;
+  /** Number of blobs that an export would download from a registry after planning. */
+  blobsToDownload(registry: string): number {
+    return this.#toDownload.get(registry) ?? 0;
   }
 
-  /** What each image comes to, in this order: who comes first is the one that content is new for. */
+  /** Yields the tally of each image, in this order: shared content is new for the first image that needs it. */
   *images(planned: Iterable<PlannedImage>): Generator<TalliedImage> {
     const counted = new Set<Digest>();
     for (const image of planned) {
       const platforms = new Set<string>();
       const own = new Set<Digest>([image.root.digest, ...(image.referrers ?? [])]);
-      // A set grows while it is walked.
+      // The loop also visits the digests that it adds to the set.
       for (const digest of own) for (const child of this.#nodes.get(digest)?.children ?? none) own.add(child);
-      // Of the publisher's index beside a filtered one only its own bytes are taken.
+      // The publisher's index beside a filtered one is included without its children.
       if (image.original !== undefined) own.add(image.original.digest);
       let bytes = 0;
       let newBytes = 0;

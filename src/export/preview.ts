@@ -1,76 +1,66 @@
-import type { ExportOptions } from './export.js';
-import { planImages, planOptionsOf, type PlanBook } from './plan-images.js';
 import type { FailedImage } from '../failed-images.js';
 import type { PlannedImage } from '../plan/planner.js';
-import { PlanTally, type TalliedImage } from './plan-tally.js';
 import { Registry } from '../registry/registry.js';
-import { RequestTally, type AskedRegistry } from './request-count.js';
+import type { ExportOptions } from './export.js';
+import { PlanBook } from './plan-book.js';
+import { planEntries, planError, planOptionsOf } from './plan-images.js';
+import { PlanTally, type TalliedImage } from './plan-tally.js';
+import { RequestCounter, type RequestCount } from './request-count.js';
 
-/** What an export asks of one registry. */
-export interface RequestCost extends Readonly<AskedRegistry> {
-  /** Blobs to be fetched once everything is looked up. */
+/** Requests that an export sends to one registry. */
+export interface RequestCost extends Readonly<RequestCount> {
+  /** Blobs to download once all images are resolved. */
   readonly blobs: number;
 }
 
 export interface ExportPreview {
-  /** In the order of the list, signatures under tags behind the image they belong to. */
+  /** In the order of the list; signatures under tags follow the image they belong to. */
   readonly images: readonly TalliedImage[];
   readonly failed: readonly FailedImage[];
   /** Manifests, configs and layers, each once. */
   readonly blobs: number;
-  /** Bytes of these. */
+  /** Bytes of these blobs. */
   readonly bytes: number;
-  /** Foreign layers of which only the descriptors would be taken. */
+  /** Foreign layers of which only the descriptors would be included. */
   readonly foreign: number;
-  /** Each registry's part. Looking up is the same for a preview and an export: both cost it. */
+  /** Requests by registry. Resolving costs the same in a preview and in an export: each of them sends these requests. */
   readonly requests: readonly RequestCost[];
 }
 
-/** Keeps what was planned in the order of the list. */
-class Preview implements PlanBook {
-  readonly sink = new PlanTally();
-  readonly #planned = new Map<number, readonly PlannedImage[]>();
-  readonly #failed = new Map<number, FailedImage>();
-
-  addImages(at: number, images: readonly PlannedImage[]): void {
-    this.#planned.set(at, images);
-  }
-
-  addFailure(at: number, failed: FailedImage): void {
-    this.#failed.set(at, failed);
-  }
-
-  failures(): FailedImage[] {
-    return [...this.#failed].sort(([a], [b]) => a - b).map(([, failed]) => failed);
-  }
-
-  get planned(): PlannedImage[] {
-    const images = [...this.#planned].sort(([a], [b]) => a - b).flatMap(([, planned]) => planned);
-    // A signature is listed once, however many tags its image has.
-    return [...new Map(images.map((image) => [JSON.stringify(image.reference), image])).values()];
-  }
-}
-
 /**
- * Looks up what an export would take, as the export does, and writes nothing.
- * @throws AirliftError what looking up throws; without `keepGoing` where any image failed
+ * Resolves what an export would include, as the export does, and writes nothing.
+ * @throws AirliftError as planning does; if any image failed and `keepGoing` is not set
  */
 export async function previewExport(
   options: Omit<ExportOptions, 'output' | 'created'>,
 ): Promise<ExportPreview> {
-  const requests = new RequestTally();
+  const requests = new RequestCounter();
   const registry = new Registry(options.registry, requests.hooks(options.hooks));
-  const preview = new Preview();
+  const tally = new PlanTally();
+  const planned = new Map<number, readonly PlannedImage[]>();
+  const book = new PlanBook({
+    sink: tally,
+    addImages: (position, images) => planned.set(position, images),
+  });
+  const planOptions = planOptionsOf(options);
   try {
-    await planImages(preview, registry, planOptionsOf(options));
+    await planEntries(book, registry, planOptions, options.images.entries());
   } finally {
     await registry.close();
   }
-  const { sink } = preview;
+  const failed = book.failures();
+  const error = planError(failed, planOptions);
+  if (error !== undefined) throw error;
   return {
-    images: [...sink.images(preview.planned)],
-    failed: preview.failures(),
-    ...{ blobs: sink.blobs, bytes: sink.bytes, foreign: sink.foreign },
-    requests: requests.asked.map((asked) => ({ ...asked, blobs: sink.toFetch(asked.registry) })),
+    images: [...tally.images(inOrder(planned))],
+    failed: failed.map(({ image, error }) => ({ image, error })),
+    ...{ blobs: tally.blobs, bytes: tally.bytes, foreign: tally.foreign },
+    requests: requests.counts.map((count) => ({ ...count, blobs: tally.blobsToDownload(count.registry) })),
   };
+}
+
+/** Returns the images in the order of the list. A signature is listed once, however many tags its image has. */
+function inOrder(planned: ReadonlyMap<number, readonly PlannedImage[]>): Iterable<PlannedImage> {
+  const images = [...planned].sort(([a], [b]) => a - b).flatMap(([, group]) => group);
+  return new Map(images.map((image) => [JSON.stringify(image.reference), image])).values();
 }

@@ -1,24 +1,25 @@
 import type { RegistryHooks, RequestTrace } from '../registry/config/options.js';
 import { parseRateLimit } from '../registry/http/limits.js';
 
-/** What one registry was asked. */
-export interface AskedRegistry {
-  /** As references name it; its mirrors are counted with it. */
+/** Request counts for one registry. */
+export interface RequestCount {
+  /** The registry's name in references; requests to its mirrors are included. */
   readonly registry: string;
-  /** Manifests fetched: what registries with a download limit count. */
+  /** Manifests fetched: what registries with a pull limit count. */
   manifests: number;
-  /** All other requests: lookups by HEAD, configs, referrers, tokens. */
+  /** All other requests: HEAD requests for manifests, configs, referrers, tokens. */
   others: number;
-  /** What is left of its limit, where it told. */
+  /** Pulls left, if the registry reports them. */
   remaining?: number | undefined;
+  /** Pulls allowed, if the registry reports them. */
   limit?: number | undefined;
 }
 
-/** Counts requests, registry by registry. */
-export class RequestTally {
-  readonly #asked = new Map<string, AskedRegistry>();
+/** Counts requests by registry. */
+export class RequestCounter {
+  readonly #counts = new Map<string, RequestCount>();
 
-  /** Hooks that count, and pass on. */
+  /** Returns hooks that count requests and then call `next`. */
   hooks(next: RegistryHooks = {}): RegistryHooks {
     return {
       ...next,
@@ -29,16 +30,17 @@ export class RequestTally {
     };
   }
 
-  get asked(): readonly AskedRegistry[] {
-    return [...this.#asked.values()].sort((a, b) => (a.registry < b.registry ? -1 : 1));
+  /** Sorted by registry. */
+  get counts(): readonly RequestCount[] {
+    return [...this.#counts.values()].sort((a, b) => (a.registry < b.registry ? -1 : 1));
   }
 
   #count({ registry, method, url, responseHeaders }: RequestTrace): void {
-    let asked = this.#asked.get(registry);
-    if (asked === undefined) this.#asked.set(registry, (asked = { registry, manifests: 0, others: 0 }));
-    if (method === 'GET' && url.includes('/manifests/')) asked.manifests++;
-    else asked.others++;
-    asked.remaining = parseRateLimit(responseHeaders['ratelimit-remaining'])?.count ?? asked.remaining;
-    asked.limit = parseRateLimit(responseHeaders['ratelimit-limit'])?.count ?? asked.limit;
+    let count = this.#counts.get(registry);
+    if (count === undefined) this.#counts.set(registry, (count = { registry, manifests: 0, others: 0 }));
+    if (method === 'GET' && url.includes('/manifests/')) count.manifests++;
+    else count.others++;
+    count.remaining = parseRateLimit(responseHeaders['ratelimit-remaining'])?.count ?? count.remaining;
+    count.limit = parseRateLimit(responseHeaders['ratelimit-limit'])?.count ?? count.limit;
   }
 }

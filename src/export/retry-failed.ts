@@ -1,49 +1,21 @@
-/** A rerun of an export looks up what an interrupted run had to leave out. */
+/** A rerun of an export retries the images that an interrupted run had to leave out. */
 import type { BundleWriter, Failure } from '../bundle/write/writer.js';
-import { WriterBook } from './plan-book.js';
+import { failureOf } from '../failed-images.js';
+import type { Source } from '../oci/source.js';
+import { PlanBook } from './plan-book.js';
 import {
   keepGoingHint,
-  lookUp,
   nameOf,
-  tellFailed,
+  planEntries,
+  reportFailed,
   type ListEntry,
-  type PlanBook,
   type PlanImagesOptions,
 } from './plan-images.js';
-import { failureOf, type FailedImage } from '../failed-images.js';
-import type { Source } from '../oci/source.js';
-import type { PlannedImage } from '../plan/planner.js';
-
-/** Keeps failures to itself until it is known whether the plan changes at all. */
-class SecondBook implements PlanBook {
-  readonly again: Failure[] = [];
-  readonly #book: WriterBook;
-
-  constructor(private readonly writer: BundleWriter) {
-    this.#book = new WriterBook(writer);
-  }
-
-  get sink(): PlanBook['sink'] {
-    return this.#book.sink;
-  }
-
-  addImages(at: number, images: readonly PlannedImage[]): void {
-    this.#book.addImages(at, images);
-  }
-
-  addFailure(position: number, failed: FailedImage): void {
-    this.again.push({ ...failed, position });
-  }
-
-  failures(): readonly FailedImage[] {
-    return this.writer.failures();
-  }
-}
 
 /**
- * Looks up once more the images that an interrupted run had to leave out of a plan that it laid out. Those that can be had now
- * join the plan, as a whole or not at all; the others are noted again.
- * @throws AirliftError where images fail again and `keepGoing` is not set; `interrupted`
+ * Retries the images that failed in an interrupted run and are missing from its layout. Images that succeed now join the plan; the change
+ * takes effect as a whole or not at all. The others are recorded as failed again.
+ * @throws AirliftError if images fail again and `keepGoing` is not set; `interrupted`
  */
 export async function planFailedImages(
   writer: BundleWriter,
@@ -53,28 +25,28 @@ export async function planFailedImages(
   const before = new Map(writer.failures().map((failure) => [failure.image, failure]));
   const entries = [...options.images.entries()].filter(([, request]) => before.has(nameOf(request)));
   if (entries.length === 0) return;
-  const book = new SecondBook(writer);
+  const book = PlanBook.of(writer);
   const promising: ListEntry[] = [];
   for (const entry of entries) {
     const failure = before.get(nameOf(entry[1]));
-    if (failure?.lost === undefined || (await isThere(source, failure.lost, options.signal))) {
+    if (failure?.lost === undefined || (await isAvailable(source, failure.lost, options.signal))) {
       promising.push(entry);
       continue;
     }
-    tellFailed(failure, options.onEvent);
-    book.again.push(failure);
+    reportFailed(failure, options.onEvent);
+    book.addFailure(failure);
   }
   writer.extend();
-  await lookUp(book, source, options, promising);
-  const { again } = book;
-  if (again.length > 0 && options.keepGoing !== true)
-    throw failureOf('export', again, options.images.length, keepGoingHint);
-  if (again.length === entries.length) writer.takeBack();
-  for (const failure of again) writer.addFailure(failure);
+  await planEntries(book, source, options, promising);
+  const failures = book.failures();
+  if (failures.length > 0 && options.keepGoing !== true)
+    throw failureOf('export', failures, options.images.length, keepGoingHint);
+  if (failures.length === entries.length) writer.revertExtension();
+  for (const failure of failures) writer.addFailure(failure);
 }
 
-/** Whether a blob that could not be had can be had now, as far as the begin of an answer tells. */
-async function isThere(
+/** Reports whether a lost blob is available now, as far as the start of the registry's answer shows. */
+async function isAvailable(
   source: Source,
   { repository, descriptor }: NonNullable<Failure['lost']>,
   signal: AbortSignal | undefined,

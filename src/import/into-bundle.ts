@@ -1,6 +1,6 @@
 import { checkInterrupted } from '../errors.js';
 import { BundleFile } from '../bundle/format/file.js';
-import { sumsDigest } from '../bundle/format/sums-digest.js';
+import { sumsDigest } from '../bundle/format/sums.js';
 import { BundleWriter } from '../bundle/write/writer.js';
 import { openInputs, type HeldImage, type InputOptions, type Inputs } from '../merge/open-inputs.js';
 import { subjectOfTag } from '../oci/companion-tag.js';

@@ -118,7 +118,7 @@ test('a registry that is gone ends the run even under --keep-going, and nothing 
   proxy.down();
   const { code, stderr } = await run.ended;
   assert.equal(code, 1);
-  assert.match(stderr, /hint: run the same command again: it goes on where it was/);
+  assert.match(stderr, /hint: run the same command again to resume/);
   proxy.up();
   proxy.heal();
   await airlift(['export', ...args], { env });

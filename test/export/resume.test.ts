@@ -233,7 +233,7 @@ describe('an export that is stopped goes on where it was', () => {
     const { code, stderr } = await run.ended;
     proxy.up();
     assert.equal(code, 1);
-    assert.match(stderr, /connection .*\n {2}hint: run the same command again: it goes on where it was/);
+    assert.match(stderr, /connection .*\n {2}hint: run the same command again to resume/);
     await goOn(output, want);
   });
 

@@ -4,9 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { BundleWriter } from '../../src/bundle/write/writer.js';
 import { planFailedImages } from '../../src/export/retry-failed.js';
-import { WriterBook } from '../../src/export/plan-book.js';
 import { downloadBlobs } from '../../src/export/download.js';
-import { planImages, planOptionsOf } from '../../src/export/plan-images.js';
+import { planBundle, planOptionsOf } from '../../src/export/plan-images.js';
 import { parseReference } from '../../src/oci/reference.js';
 import { Registry } from '../../src/registry/registry.js';
 import { env, startGround } from '../support/exporting.js';
@@ -34,7 +33,7 @@ test('an image that was dropped joins the plan again once its blob is there, and
   const rest = { registry: {}, hooks: {}, concurrency: 2, keepGoing: true };
 
   const first = await BundleWriter.open(output, opened);
-  await planImages(new WriterBook(first), registry, options);
+  await planBundle(first, registry, options);
   await first.layOut();
   const blob = [...large.blobs.values()].find(({ size }) => size > 800_000);
   ground.proxy.use({ fault: failing(404), path: new RegExp(`blobs/${blob?.digest}`) });

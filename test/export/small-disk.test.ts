@@ -32,7 +32,7 @@ test(
     assert.equal(code, 1);
     assert.match(
       stderr,
-      /site\.tar.*: no space left on the device.*\n {2}hint: free some space and run the same command again: it goes on where it was/,
+      /site\.tar.*: no space left on the device.*\n {2}hint: free some space and run the same command again to resume/,
     );
     assert.ok(!existsSync(output));
 

@@ -11,11 +11,10 @@ import {
   writev,
   writevSync,
 } from 'node:fs';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { AirliftError } from '../../errors.js';
 import { ioError } from './io-error.js';
-import { PositionedStream, type StreamOptions } from './positioned-stream.js';
 
 const calls = {
   close: promisify(close),
@@ -182,4 +181,49 @@ function without(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
     count = Math.max(0, count - buffer.byteLength);
   }
   return rest;
+}
+
+/** Default number of bytes per read. */
+const defaultChunkSize = 1024 * 1024;
+
+export interface StreamOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Bytes per read; default: 1 MiB. Use less if many streams are open at once. */
+  readonly chunkSize?: number | undefined;
+}
+
+/**
+ * Streams a range of an open file and leaves the file open (Node's own file stream closes the descriptor when it is destroyed). Ends early
+ * if the file does.
+ */
+class PositionedStream extends Readable {
+  readonly #chunkSize: number;
+
+  constructor(
+    private readonly path: string,
+    private readonly descriptor: number,
+    private position: number,
+    private rest: number,
+    { signal, chunkSize = defaultChunkSize }: StreamOptions = {},
+  ) {
+    super({ highWaterMark: Math.min(chunkSize, Math.max(1, rest)), signal });
+    this.#chunkSize = chunkSize;
+  }
+
+  override _read(): void {
+    if (this.rest <= 0) {
+      this.push(null);
+      return;
+    }
+    const buffer = Buffer.allocUnsafeSlow(Math.min(this.#chunkSize, this.rest));
+    read(this.descriptor, buffer, 0, buffer.length, this.position, (error, count) => {
+      if (error !== null) {
+        this.destroy(ioError(`read ${this.path}`, error));
+        return;
+      }
+      this.position += count;
+      this.rest = count === 0 ? 0 : this.rest - count;
+      this.push(count === 0 ? null : buffer.subarray(0, count));
+    });
+  }
 }

@@ -13,7 +13,7 @@ const hints: Readonly<Record<string, string>> = {
   ENOTDIR: 'a part of the path is a file: name another directory',
 };
 
-export const noSpaceHint = 'free some space and run the same command again: it goes on where it was';
+export const noSpaceHint = 'free some space and run the same command again to resume';
 
 /**
  * An error of the operating system as an AirliftError: `no-space` where the disk or quota is full, else `io`.

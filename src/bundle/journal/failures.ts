@@ -1,23 +1,23 @@
+import type Database from 'better-sqlite3';
 import type { PlainError } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Repository } from '../../oci/reference.js';
-import type { Journal } from './journal.js';
 
-/** A blob that can't be had, with what its registry answered. */
+/** A blob that failed to download, with the error of its registry. */
 export interface LostBlob {
   readonly repository: Repository;
   readonly descriptor: Descriptor;
   readonly error: PlainError;
 }
 
-/** An image that is not in the bundle because it failed. */
+/** An image that is missing from the bundle because it failed. */
 export interface Failure {
   readonly image: string;
-  /** Orders the list of failures. */
+  /** The image's position in the list of images; failures are sorted by it. */
   readonly position: number;
   readonly error: PlainError;
-  /** Of an image that was planned: the blob that could not be had. */
+  /** The blob that failed to download, if planning the image succeeded. */
   readonly lost?: Pick<LostBlob, 'repository' | 'descriptor'> | undefined;
 }
 
@@ -28,58 +28,71 @@ interface FailureRow {
   readonly lost: string | null;
 }
 
-/** Notes a failed image, in the place of what was noted of it before. */
-export function noteFailure(journal: Journal, { image, position, error, lost }: Failure): void {
-  journal.statements.noteFailure.run(
-    image,
-    position,
-    JSON.stringify(error),
-    lost === undefined ? null : JSON.stringify(lost),
-  );
-}
-
-/** An image that failed before is part of the plan now. */
-export function forgetFailure(journal: Journal, image: string): void {
-  journal.statements.forgetFailure.run(image);
-}
-
-export function listFailures(journal: Journal): Failure[] {
-  const rows = journal.database
-    .prepare('SELECT image, position, error, lost FROM failures ORDER BY position, image')
-    .all() as FailureRow[];
-  return rows.map(({ image, position, error, lost }) => ({
-    image,
-    position,
-    error: JSON.parse(error) as PlainError,
-    lost: lost === null ? undefined : (JSON.parse(lost) as Failure['lost']),
-  }));
-}
-
-/** What names a blob, what names that, and what a referrer among them refers to. */
-const dropping = `WITH RECURSIVE up (id) AS (
+/** The images of the plan that need a blob: as content, as a referrer, or as what a referrer of theirs names. */
+const imagesWithBlob = `WITH RECURSIVE up (id) AS (
     SELECT id FROM blobs WHERE digest = ?
     UNION SELECT parent FROM up CROSS JOIN edges ON child = up.id AND role NOT IN ('subject', 'original')
     UNION SELECT child FROM up CROSS JOIN edges ON parent = up.id AND role = 'subject'
   )
   SELECT reference FROM images WHERE root IN up ORDER BY reference`;
 
-/** The images of a plan that a blob belongs to, itself or by a referrer. */
-export function imagesOf(journal: Journal, digest: Digest): string[] {
-  return journal.database.prepare(dropping).pluck().all(digest) as string[];
-}
+/** The journal's table of failed images. It outlives the run, so that the next one retries them. */
+export class Failures {
+  readonly #statements;
 
-/**
- * Takes the images out of a plan that a blob belongs to, itself or by a referrer, and notes them as failed.
- * @returns their references
- */
-export function dropImagesOf(journal: Journal, { repository, descriptor, error }: LostBlob): string[] {
-  const { database } = journal;
-  const images = imagesOf(journal, descriptor.digest);
-  const last = database.prepare('SELECT coalesce(max(position), 0) FROM failures').pluck().get() as number;
-  const drop = database.prepare('DELETE FROM images WHERE reference = ?');
-  for (const [at, image] of images.entries()) {
-    noteFailure(journal, { image, position: last + 1 + at, error, lost: { repository, descriptor } });
-    drop.run(image);
+  constructor(database: Database.Database) {
+    this.#statements = {
+      record: database.prepare(
+        'INSERT OR REPLACE INTO failures (image, position, error, lost) VALUES (?, ?, ?, ?)',
+      ),
+      forget: database.prepare('DELETE FROM failures WHERE image = ?'),
+      list: database.prepare('SELECT image, position, error, lost FROM failures ORDER BY position, image'),
+      lastPosition: database.prepare('SELECT coalesce(max(position), 0) FROM failures').pluck(),
+      imagesWithBlob: database.prepare(imagesWithBlob).pluck(),
+      dropImage: database.prepare('DELETE FROM images WHERE reference = ?'),
+    };
   }
-  return images;
+
+  /** Records a failed image; replaces an earlier failure of the same image. */
+  record({ image, position, error, lost }: Failure): void {
+    this.#statements.record.run(
+      image,
+      position,
+      JSON.stringify(error),
+      lost === undefined ? null : JSON.stringify(lost),
+    );
+  }
+
+  /** Removes the failure of an image that has been planned since. */
+  forget(image: string): void {
+    this.#statements.forget.run(image);
+  }
+
+  list(): Failure[] {
+    return (this.#statements.list.all() as FailureRow[]).map(({ image, position, error, lost }) => ({
+      image,
+      position,
+      error: JSON.parse(error) as PlainError,
+      lost: lost === null ? undefined : (JSON.parse(lost) as Failure['lost']),
+    }));
+  }
+
+  /** Lists the images of the plan that need a blob, themselves or through a referrer. */
+  imagesWith(digest: Digest): string[] {
+    return this.#statements.imagesWithBlob.all(digest) as string[];
+  }
+
+  /**
+   * Removes the images that need a lost blob from the plan and records them as failed.
+   * @returns their references
+   */
+  dropImagesWith({ repository, descriptor, error }: LostBlob): string[] {
+    const images = this.imagesWith(descriptor.digest);
+    const last = this.#statements.lastPosition.get() as number;
+    for (const [at, image] of images.entries()) {
+      this.record({ image, position: last + 1 + at, error, lost: { repository, descriptor } });
+      this.#statements.dropImage.run(image);
+    }
+    return images;
+  }
 }

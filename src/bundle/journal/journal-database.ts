@@ -3,12 +3,15 @@ import { dirname } from 'node:path';
 import type Database from 'better-sqlite3';
 import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../../errors.js';
 import { ioError, noSpaceHint } from '../format/io-error.js';
-import { journalSchema, journalVersion } from './journal-schema.js';
-import { prepareJournal, type JournalStatements } from './journal-statements.js';
 import { openDatabase } from '../format/sqlite.js';
+import { journalSchema, journalVersion } from './journal-schema.js';
 
-/** Opens the database, takes its lock, and makes the tables where there are none. */
-export function connect(path: string): [Database.Database, JournalStatements] {
+/**
+ * Opens the database, locks it, and creates its tables if it is new.
+ * @param prepare runs on the open database; if it throws, the database is closed
+ * @throws AirliftError `busy`, `damaged` if it is no journal of this version, `no-space`, `io`
+ */
+export function connect<Tables>(path: string, prepare: (database: Database.Database) => Tables): Tables {
   let database: Database.Database | undefined;
   try {
     database = openDatabase(path, { timeout: 0 });
@@ -16,24 +19,24 @@ export function connect(path: string): [Database.Database, JournalStatements] {
     database.pragma('journal_mode = WAL');
     database.pragma('synchronous = NORMAL');
     database.pragma('cache_size = -8000');
-    // The lock is taken with the first transaction, and held from then on.
+    // The first transaction takes the lock, which is held from then on.
     database.exec('BEGIN IMMEDIATE; COMMIT');
     if (database.pragma('user_version', { simple: true }) !== journalVersion) {
       if (database.prepare('SELECT count(*) FROM sqlite_schema').pluck().get() !== 0)
         throw new AirliftError('damaged', `open ${path}: not a journal of this version`);
       database.exec(`BEGIN; ${journalSchema} PRAGMA user_version = ${journalVersion}; COMMIT`);
     }
-    return [database, prepareJournal(database)];
+    return prepare(database);
   } catch (error) {
     database?.close();
-    // Where the directory is missing, better-sqlite3 throws a TypeError of its own.
+    // If the directory is missing, better-sqlite3 throws a TypeError of its own.
     if (systemCodeOf(error) === 'SQLITE_CANTOPEN' || error instanceof TypeError)
       throw cannotWrite(path, error);
     throw journalError(`open ${path}`, error);
   }
 }
 
-/** SQLite says only that it cannot open a file; the system says why. */
+/** Finds out from the system why SQLite, which does not say, cannot open a file. */
 function cannotWrite(path: string, cause: unknown): AirliftError {
   try {
     closeSync(openSync(path, 'a'));
@@ -43,8 +46,11 @@ function cannotWrite(path: string, cause: unknown): AirliftError {
   return new AirliftError('io', `open ${path}: ${messageOf(cause)}`, { cause });
 }
 
-/** Takes everything out of a journal without letting go of its lock. Gives false where it is too damaged for that. */
-export function empty(database: Database.Database): boolean {
+/**
+ * Empties a journal without releasing its lock.
+ * @returns false if the database is too damaged to be emptied
+ */
+export function emptyDatabase(database: Database.Database): boolean {
   try {
     if (database.inTransaction) database.exec('ROLLBACK');
     if (database.pragma('integrity_check(1)', { simple: true }) !== 'ok') return false;
@@ -61,7 +67,7 @@ export function empty(database: Database.Database): boolean {
   }
 }
 
-/** Turns what SQLite throws into an AirliftError. */
+/** Converts what SQLite throws to an AirliftError. */
 export function journalError(attempted: string, cause: unknown): AirliftError {
   if (cause instanceof AirliftError) return cause;
   const code = systemCodeOf(cause) ?? '';
@@ -73,7 +79,7 @@ export function journalError(attempted: string, cause: unknown): AirliftError {
       cause,
       hint: noSpaceHint,
     });
-  // A broken schema shows as an error in SQL that is right.
+  // The SQL is right, so that errors in it come from a damaged schema or damaged rows.
   const isDamage = /^SQLITE_(NOTADB|CORRUPT|ERROR|CONSTRAINT|MISMATCH)/.test(code);
   return new AirliftError(isDamage ? 'damaged' : 'io', `${attempted}: ${text}`, { cause });
 }

@@ -8,17 +8,24 @@ import { isIndex } from '../../oci/media-types.js';
 import { formatPlatform, type Platform } from '../../oci/platform.js';
 import { formatReference } from '../../oci/reference.js';
 import type { Image } from '../../oci/source.js';
-import { connect, empty } from './journal-database.js';
-import type { JournalStatements } from './journal-statements.js';
-import type { BlobKind, LeftOut, Mark, PlannedBlob, PlannedManifest } from '../format/planned.js';
+import type { BlobKind, LeftOut, PlannedBlob, PlannedManifest } from '../format/planned.js';
+import { Failures } from './failures.js';
+import { connect, emptyDatabase } from './journal-database.js';
+import { Moves } from './moves.js';
+import { Placement } from './placement.js';
+import { Progress, type Mark, type PendingBlob } from './progress.js';
+import { prunePlan } from './prune.js';
+
+/** Values that the journal keeps by name. */
+type MetaName = 'state' | 'plan' | 'fingerprint' | 'created' | 'start' | 'size' | 'head';
 
 const kindOrder: readonly BlobKind[] = ['index', 'manifest', 'config', 'layer'];
 
-/** Milliseconds, or adds, between two commits while planning: a process that is killed loses what came after the last. */
+/** Milliseconds, and additions, between two commits while planning: a killed process loses what came after the last commit. */
 const commitInterval = 200;
 const commitEvery = 5000;
 
-/** All rows of a plan, in a fixed order. Contents are hashed when they are used. */
+/** All rows of a plan, in a fixed order. Contents are not among them: they are hashed when they are used. */
 const planRows = [
   "SELECT name, value FROM meta WHERE name IN ('fingerprint', 'created') ORDER BY name",
   `SELECT id, digest, size, kind, media_type, registry, repository, urls, left_out,
@@ -29,34 +36,25 @@ const planRows = [
 ] as const;
 
 /**
- * The journal beside a bundle that is being written: SQLite, so that the plan need not be held in memory and survives the
- * process. One connection holds it exclusively while the process lives; the operating system lets go of it with the process.
+ * The journal beside a bundle that is being written: an SQLite database, so that the plan needs no memory and survives the process. One
+ * connection locks it exclusively as long as the process lives; the operating system releases the lock when the process ends.
  *
- * Durability: only `seal` waits for the disk. Whatever else is lost with the power is planned or marked again; marks are
- * hints, never proofs.
+ * Durability: only `seal` waits for the disk. Whatever else a power loss destroys is planned or recorded again; marks are hints, never
+ * proofs. All of the journal's SQL is in this folder.
  */
 export class Journal {
   #adds = 0;
-  #isHeld = false;
+  #isChanging = false;
   #committed = performance.now();
-  #database: Database.Database;
-  #statements: JournalStatements;
+  #tables: Tables;
 
   private constructor(readonly path: string) {
-    [this.#database, this.#statements] = connect(path);
-  }
-
-  get statements(): JournalStatements {
-    return this.#statements;
-  }
-
-  get database(): Database.Database {
-    return this.#database;
+    this.#tables = openTables(path);
   }
 
   /**
-   * Opens the journal, or makes an empty one where there is none or it can't be read.
-   * @throws AirliftError `busy` where another process holds it, `io`
+   * Opens the journal. Creates an empty one if it does not exist or is unreadable.
+   * @throws AirliftError `busy` if another process holds it, `io`
    */
   static open(path: string): Journal {
     try {
@@ -68,30 +66,55 @@ export class Journal {
     }
   }
 
-  /** Forgets everything. The lock is let go for a moment only where the file is damaged and has to be replaced. */
+  /** Removes the journal's files. The journal must be closed. */
+  static remove(path: string): void {
+    for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(path + suffix, { force: true });
+  }
+
+  get failures(): Failures {
+    return this.#tables.failures;
+  }
+
+  get progress(): Progress {
+    return this.#tables.progress;
+  }
+
+  get placement(): Placement {
+    return this.#tables.placement;
+  }
+
+  get moves(): Moves {
+    return this.#tables.moves;
+  }
+
+  get #database(): Database.Database {
+    return this.#tables.database;
+  }
+
+  get #statements(): Statements {
+    return this.#tables.statements;
+  }
+
+  /** Empties the journal. Releases the lock for a moment only if the file is damaged and has to be replaced. */
   restart(): void {
-    if (empty(this.#database)) return;
+    if (emptyDatabase(this.#database)) return;
     this.#database.close();
     Journal.remove(this.path);
-    [this.#database, this.#statements] = connect(this.path);
+    this.#tables = openTables(this.path);
   }
 
   /**
-   * Forgets the plan, and keeps what planning it again need not fetch again: the contents of manifests and configs, each
-   * hashed anew. Marks stay, at the positions where their bytes are.
+   * Discards the plan but keeps the contents of manifests and configs, after checking their digests, so that planning again need not
+   * download them. Marks stay too, with the positions of their bytes.
    */
   replan(): void {
-    const { database } = this;
     const damaged: number[] = [];
-    const contents = database.prepare(
-      'SELECT blob, digest, bytes FROM contents LEFT JOIN blobs ON blobs.id = contents.blob',
-    );
     type ContentRow = { blob: number; digest: Digest | null; bytes: Buffer };
-    for (const { blob, digest, bytes } of contents.iterate() as Iterable<ContentRow>)
+    for (const { blob, digest, bytes } of this.#statements.contents.iterate() as Iterable<ContentRow>)
       if (digest === null || digestOf(bytes, algorithmOf(digest)) !== digest) damaged.push(blob);
-    database.transaction(() => {
+    this.#database.transaction(() => {
       for (const blob of damaged) this.#statements.dropContent.run(blob);
-      database.exec(`
+      this.#database.exec(`
         DELETE FROM marks WHERE blob IN (SELECT blob FROM moving);
         DELETE FROM moving; DELETE FROM meta; DELETE FROM manifests; DELETE FROM edges; DELETE FROM images; DELETE FROM failures; DELETE FROM notes;
         DROP INDEX IF EXISTS blobs_by_ordinal; DROP INDEX IF EXISTS blobs_by_size; DROP INDEX IF EXISTS edges_up;
@@ -101,91 +124,64 @@ export class Journal {
     })();
   }
 
-  /** The content of a manifest or config that was fetched already, by this run or an interrupted one. */
-  content(digest: Digest): Buffer | undefined {
-    return this.#statements.content.get(digest) as Buffer | undefined;
-  }
-
-  /** Whether SQLite finds nothing wrong with it. */
+  /** Reports whether SQLite finds the database intact. */
   isIntact(): boolean {
-    return this.database.pragma('integrity_check(1)', { simple: true }) === 'ok';
+    return this.#database.pragma('integrity_check(1)', { simple: true }) === 'ok';
   }
 
-  /** Whether it knows of bytes that the file holds. */
-  get hasMarks(): boolean {
-    return this.database.prepare('SELECT EXISTS (SELECT 1 FROM marks WHERE have > 0)').pluck().get() === 1;
-  }
-
-  /** Images that were asked for; signatures that only belong to one do not count. */
-  get imagesAskedFor(): number {
-    return this.database
-      .prepare('SELECT count(*) FROM images WHERE companion_of IS NULL')
-      .pluck()
-      .get() as number;
-  }
-
-  /** Whether anything was fetched that another run of the same command need not fetch again. */
-  get isWorthKeeping(): boolean {
-    return this.database.prepare('SELECT EXISTS (SELECT 1 FROM contents)').pluck().get() === 1;
-  }
-
-  /** Removes the journal's files. The journal must be closed. */
-  static remove(path: string): void {
-    for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(path + suffix, { force: true });
-  }
-
-  get(name: string): unknown {
+  get(name: MetaName): unknown {
     return this.#statements.getMeta.get(name);
   }
 
-  set(name: string, value: string | number): void {
+  set(name: MetaName, value: string | number): void {
     this.#statements.setMeta.run(name, value);
   }
 
-  /** Begins the transaction that planning collects its rows in. */
-  begin(): void {
-    if (!this.database.inTransaction) this.database.exec('BEGIN');
+  /** Position of the first blob's header in the laid-out file, from which offsets count. */
+  get start(): number {
+    return Number(this.get('start'));
   }
 
   commit(): void {
-    if (this.#isHeld) return;
-    if (this.database.inTransaction) this.database.exec('COMMIT');
+    if (this.#isChanging) return;
+    if (this.#database.inTransaction) this.#database.exec('COMMIT');
     this.#adds = 0;
     this.#committed = performance.now();
   }
 
-  /** Begins a change of a laid-out plan, which is made as a whole by `settle`, or not at all. */
-  hold(): void {
+  /** Begins to change a laid-out plan. The change takes effect as a whole, by `commitChange`, or not at all. */
+  beginChange(): void {
     this.commit();
-    this.database.exec('BEGIN');
-    this.#isHeld = true;
+    this.#database.exec('BEGIN');
+    this.#isChanging = true;
   }
 
-  /** A change was begun that is not made yet. */
-  get isHeld(): boolean {
-    return this.#isHeld;
+  /** True between `beginChange` and `commitChange` or `rollBackChange`. */
+  get isChanging(): boolean {
+    return this.#isChanging;
   }
 
-  /** Makes the change. From here on, whatever happens, the plan is the changed one, which is to be laid out again. */
-  settle(): void {
+  /** Commits the change. From here on the changed plan holds, and has to be laid out again, in this run or the next. */
+  commitChange(): void {
     this.set('state', 'changed');
     this.set('plan', this.planDigest());
-    this.#isHeld = false;
+    this.#isChanging = false;
     this.commit();
   }
 
-  /** Takes the change back. */
-  rollBack(): void {
-    this.#isHeld = false;
-    if (this.database.inTransaction) this.database.exec('ROLLBACK');
+  rollBackChange(): void {
+    this.#isChanging = false;
+    if (this.#database.inTransaction) this.#database.exec('ROLLBACK');
   }
 
-  #added(): void {
+  /** Counts an addition to the plan. Commits from time to time and keeps a transaction open. */
+  #countAdd(): void {
     this.#adds++;
     if (this.#adds >= commitEvery || performance.now() - this.#committed > commitInterval) this.commit();
-    this.begin();
+    if (!this.#database.inTransaction) this.#database.exec('BEGIN');
   }
 
+  /** Returns the id of a blob; inserts a row for it if it has none. */
   #idOf(digest: Digest): number {
     const { blobId, insertBlob } = this.#statements;
     const found = blobId.get(digest) as number | undefined;
@@ -206,11 +202,11 @@ export class Journal {
     return id;
   }
 
-  /** Adds a manifest or index with its edges. Adding it a second time only completes what the first call did not know. */
+  /** Adds a manifest or index with its edges. Adding it again only completes what the first call did not know. */
   addManifest({ descriptor, platform, bytes, manifest, edges }: PlannedManifest): void {
-    this.#added();
+    this.#countAdd();
     const id = this.#describe(descriptor, isIndex(descriptor.mediaType) ? 'index' : 'manifest');
-    this.#hold(id, descriptor, bytes);
+    this.#storeContent(id, descriptor, bytes);
     this.#statements.carry.run(id);
     this.#statements.insertManifest.run(
       id,
@@ -218,16 +214,16 @@ export class Journal {
       manifest.artifactType ?? null,
       manifest.subject?.digest ?? null,
     );
-    if (platform !== undefined) this.addPlatform(id, platform);
+    if (platform !== undefined) this.#addPlatform(id, platform);
     for (const { child, role, position } of edges)
       this.#statements.insertEdge.run(id, role, position, this.#idOf(child));
   }
 
-  /** Notes a platform that something says a manifest is for. Which of several is kept does not depend on their order. */
-  addPlatform(id: number, platform: Platform): void {
+  /** Records a platform of a manifest. If several are stated, which one is kept does not depend on their order. */
+  #addPlatform(manifest: number, platform: Platform): void {
     if (platform.os === '' || platform.architecture === '') return;
     this.#statements.setPlatform.run({
-      id,
+      id: manifest,
       platform: formatPlatform(platform),
       os: platform.os,
       architecture: platform.architecture,
@@ -237,8 +233,8 @@ export class Journal {
     });
   }
 
-  /** Keeps the content of a blob until it is written. */
-  #hold(id: number, { digest, size }: Descriptor, bytes: Uint8Array): void {
+  /** Stores the content of a blob until it is written to the file. */
+  #storeContent(id: number, { digest, size }: Descriptor, bytes: Uint8Array): void {
     if (bytes.byteLength !== size) {
       throw new AirliftError(
         'size-mismatch',
@@ -254,9 +250,9 @@ export class Journal {
     this.#statements.insertContent.run(id, bytes);
   }
 
-  /** Takes a config or layer into the plan; where it may be fetched from is what was said first. */
+  /** Adds a config or layer. It is downloaded from the repository that the first call names. */
   addBlob(blob: PlannedBlob): void {
-    this.#added();
+    this.#countAdd();
     const id = this.#describe(blob.descriptor, blob.role);
     const { registry, repository } = blob.repository;
     const { mediaType, urls } = blob.descriptor;
@@ -267,29 +263,19 @@ export class Journal {
       urls === undefined ? null : JSON.stringify(urls),
       id,
     );
-    if (blob.bytes !== undefined) this.#hold(id, blob.descriptor, blob.bytes);
+    if (blob.bytes !== undefined) this.#storeContent(id, blob.descriptor, blob.bytes);
   }
 
-  /** Records a blob that the plan names but the bundle does not carry, unless another image has it carried. */
+  /** Records a blob that the plan names but that the bundle does not carry, unless another image needs it carried. */
   leaveOut({ descriptor, role }: Pick<PlannedBlob, 'descriptor' | 'role'>, reason: LeftOut): void {
-    this.#added();
+    this.#countAdd();
     const id = this.#describe(descriptor, role);
     this.#statements.leaveOut.run(reason, descriptor.mediaType, id);
   }
 
-  /** The platforms of the plan's images, sorted; attestations have none. */
-  platforms(): string[] {
-    return this.database
-      .prepare(
-        "SELECT DISTINCT platform FROM manifests WHERE platform IS NOT NULL AND os <> 'unknown' ORDER BY platform",
-      )
-      .pluck()
-      .all() as string[];
-  }
-
-  /** @throws AirliftError `conflict` where the reference was added with another root */
+  /** @throws AirliftError `conflict` if the reference was added with another root */
   addImage(image: Image, companionOf: Digest | undefined): void {
-    this.#added();
+    this.#countAdd();
     const reference = formatReference(image.reference);
     const root = this.#idOf(image.root.digest);
     const original = image.original === undefined ? null : this.#idOf(image.original.digest);
@@ -306,62 +292,176 @@ export class Journal {
     );
   }
 
-  has(digest: Digest): boolean {
-    return this.#statements.knownBlob.get(digest) !== undefined;
-  }
-
-  /** Writes marks of a laid-out bundle. */
-  mark(marks: Iterable<Mark>): void {
-    const { mark, dropCheckpoints, insertCheckpoint } = this.#statements;
-    this.database.transaction(() => {
-      const start = Number(this.get('start'));
-      for (const { digest, have, checkpoint, done, isFirst } of marks) {
-        mark.run(start, have, done ? 1 : 0, digest);
-        // A blob that was begun anew has none of its old bytes any more.
-        if (isFirst === true) dropCheckpoints.run(digest, have);
-        if (checkpoint !== undefined) insertCheckpoint.run(have, checkpoint, digest);
-      }
-    })();
-  }
-
-  /** Computes a digest over a plan that is still to be laid out. A journal whose plan has another digest is damaged. */
-  planDigest(): string {
-    const hash = createHash('sha256');
-    for (const sql of planRows) {
-      for (const row of this.database.prepare(sql).raw().iterate()) hash.update(`${JSON.stringify(row)}\n`);
-    }
-    return hash.digest('hex');
-  }
-
-  note(position: number, text: string): void {
-    this.#added();
-    this.#statements.note.run(position, text);
-  }
-
-  notes(): Iterable<string> {
-    return this.database
-      .prepare('SELECT text FROM notes ORDER BY position')
-      .pluck()
-      .iterate() as Iterable<string>;
-  }
-
   hasImage(reference: string): boolean {
     return this.#statements.imageRoot.get(reference) !== undefined;
   }
 
-  /** Waits until everything so far is on the disk. */
-  seal(): void {
-    this.commit();
-    this.database.pragma('wal_checkpoint(TRUNCATE)');
+  /** Number of images, signatures under tags included. */
+  get imageCount(): number {
+    return this.#statements.imageCount.get() as number;
   }
 
-  /** A change that was begun and not made is forgotten. */
+  /** Number of images of the list; signatures that came with an image do not count. */
+  get listedImageCount(): number {
+    return this.#statements.listedImageCount.get() as number;
+  }
+
+  /** Yields the references of all images, sorted. */
+  references(): Iterable<string> {
+    return this.#statements.references.iterate() as Iterable<string>;
+  }
+
+  /** Lists the platforms of the plan's images, sorted; attestations have none. */
+  platforms(): string[] {
+    return this.#statements.platforms.all() as string[];
+  }
+
+  /** Records a text about the image at this position of the list; replaces the text that the position had before. */
+  addNote(position: number, text: string): void {
+    this.#countAdd();
+    this.#statements.addNote.run(position, text);
+  }
+
+  /** Yields the notes by position. */
+  notes(): Iterable<string> {
+    return this.#statements.notes.iterate() as Iterable<string>;
+  }
+
+  /** Returns the content of a manifest or config that this run or an interrupted one has fetched. */
+  content(digest: Digest): Buffer | undefined {
+    return this.#statements.content.get(digest) as Buffer | undefined;
+  }
+
+  /** Reports whether it holds content that another run of the same command need not fetch again. */
+  get hasContents(): boolean {
+    return this.#statements.hasContents.get() === 1;
+  }
+
+  /** Reports whether the blob is in the plan and carried. */
+  has(digest: Digest): boolean {
+    return this.#statements.knownBlob.get(digest) !== undefined;
+  }
+
+  /** Removes everything that belongs to no image from the plan. */
+  prune(): void {
+    prunePlan(this.#database, this.#isChanging, (manifest, platform) =>
+      this.#addPlatform(manifest, platform),
+    );
+  }
+
+  /** Yields the blobs of the laid-out plan that this run has not finished, largest first. */
+  pending(): Iterable<PendingBlob> {
+    return this.progress.pending(this.start);
+  }
+
+  recordMarks(marks: Iterable<Mark>): void {
+    this.progress.record(marks, this.start);
+  }
+
+  /** Computes a digest over a plan that is not laid out yet. A journal whose plan has another digest is damaged. */
+  planDigest(): string {
+    const hash = createHash('sha256');
+    for (const rows of this.#statements.plan)
+      for (const row of rows.iterate()) hash.update(`${JSON.stringify(row)}\n`);
+    return hash.digest('hex');
+  }
+
+  /** Computes a digest over a laid-out plan. A journal whose placement has another digest is damaged. */
+  placementDigest(): string {
+    const names = ['fingerprint', 'created', 'start', 'size', 'head'] as const;
+    return this.placement.digest(names.map((name) => this.get(name)));
+  }
+
+  /** Commits, and returns when everything is on the disk. */
+  seal(): void {
+    this.commit();
+    this.#database.pragma('wal_checkpoint(TRUNCATE)');
+  }
+
+  /** Closes the journal. Rolls a change back that is not committed. */
   close(): void {
     try {
-      if (this.#isHeld) this.rollBack();
+      if (this.#isChanging) this.rollBackChange();
       this.commit();
     } finally {
-      this.database.close();
+      this.#database.close();
     }
   }
+}
+
+type Statements = ReturnType<typeof prepare>;
+type Tables = ReturnType<typeof openTables>;
+
+/** Opens the database and prepares everything that asks it. */
+function openTables(path: string) {
+  return connect(path, (database) => ({
+    database,
+    statements: prepare(database),
+    failures: new Failures(database),
+    progress: new Progress(database),
+    placement: new Placement(database),
+    moves: new Moves(database),
+  }));
+}
+
+function prepare(database: Database.Database) {
+  return {
+    getMeta: database.prepare('SELECT value FROM meta WHERE name = ?').pluck(),
+    setMeta: database.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)'),
+    plan: planRows.map((sql) => database.prepare(sql).raw()),
+    blobId: database.prepare('SELECT id FROM blobs WHERE digest = ?').pluck(),
+    knownBlob: database
+      .prepare('SELECT 1 FROM blobs WHERE digest = ? AND size IS NOT NULL AND left_out IS NULL')
+      .pluck(),
+    insertBlob: database.prepare('INSERT INTO blobs (digest) VALUES (?)'),
+    blobRow: database.prepare('SELECT size, kind FROM blobs WHERE id = ?'),
+    describeBlob: database.prepare('UPDATE blobs SET size = ?, kind = ? WHERE id = ?'),
+    placeBlob: database.prepare(
+      `UPDATE blobs SET registry = ?, repository = ?, media_type = ?, urls = ?, left_out = NULL
+      WHERE id = ? AND registry IS NULL`,
+    ),
+    leaveOut: database.prepare(
+      `UPDATE blobs SET left_out = ?, media_type = ? WHERE id = ? AND registry IS NULL
+      AND NOT EXISTS (SELECT 1 FROM manifests WHERE blob = id)`,
+    ),
+    carry: database.prepare('UPDATE blobs SET left_out = NULL WHERE id = ?'),
+    contents: database.prepare(
+      'SELECT blob, digest, bytes FROM contents LEFT JOIN blobs ON blobs.id = contents.blob',
+    ),
+    content: database
+      .prepare('SELECT bytes FROM contents JOIN blobs ON blobs.id = contents.blob WHERE digest = ?')
+      .pluck(),
+    hasContents: database.prepare('SELECT EXISTS (SELECT 1 FROM contents)').pluck(),
+    insertContent: database.prepare('INSERT OR IGNORE INTO contents (blob, bytes) VALUES (?, ?)'),
+    dropContent: database.prepare('DELETE FROM contents WHERE blob = ?'),
+    // If two descriptors of a manifest differ, the least media type wins: the order of additions must not matter.
+    insertManifest: database.prepare(
+      `INSERT INTO manifests (blob, media_type, artifact_type, subject) VALUES (?, ?, ?, ?)
+      ON CONFLICT (blob) DO UPDATE SET media_type = min(media_type, excluded.media_type)`,
+    ),
+    setPlatform: database.prepare(
+      `UPDATE manifests SET platform = @platform, os = @os, architecture = @architecture, variant = @variant,
+        os_version = @osVersion, os_features = @osFeatures
+      WHERE blob = @id AND (platform IS NULL OR @platform < platform)`,
+    ),
+    platforms: database
+      .prepare(
+        "SELECT DISTINCT platform FROM manifests WHERE platform IS NOT NULL AND os <> 'unknown' ORDER BY platform",
+      )
+      .pluck(),
+    insertEdge: database.prepare(
+      'INSERT OR IGNORE INTO edges (parent, role, position, child) VALUES (?, ?, ?, ?)',
+    ),
+    // A signature that the list names stays, whatever becomes of the image it signs.
+    insertImage: database.prepare(
+      `INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)
+      ON CONFLICT (reference) DO UPDATE SET companion_of = NULL WHERE excluded.companion_of IS NULL`,
+    ),
+    imageRoot: database.prepare('SELECT root FROM images WHERE reference = ?').pluck(),
+    imageCount: database.prepare('SELECT count(*) FROM images').pluck(),
+    listedImageCount: database.prepare('SELECT count(*) FROM images WHERE companion_of IS NULL').pluck(),
+    references: database.prepare('SELECT reference FROM images ORDER BY reference').pluck(),
+    addNote: database.prepare('INSERT OR REPLACE INTO notes VALUES (?, ?)'),
+    notes: database.prepare('SELECT text FROM notes ORDER BY position').pluck(),
+  };
 }

@@ -1,13 +1,10 @@
+import type Database from 'better-sqlite3';
 import { parseManifest, platformOfConfig } from '../../oci/manifest.js';
 import { isImageConfig } from '../../oci/media-types.js';
 import { isUnknown, type Platform } from '../../oci/platform.js';
-import type { Journal } from './journal.js';
 import { bytesOnly } from './placement.js';
 
-/**
- * The blobs that images of the plan reach, the referrers of those, and the signatures that are tagged for them. `edges_up`
- * finds what refers to a blob.
- */
+/** The blobs that images of the plan reach, their referrers, and the signatures that are tagged for them. */
 const reached = `
   WITH RECURSIVE reached (id) AS (
     SELECT root FROM images WHERE companion_of IS NULL
@@ -19,12 +16,15 @@ const reached = `
       CROSS JOIN images ON images.companion_of = blobs.digest
   )`;
 
+/** Records the platform that an index or config states for a manifest. */
+type AddPlatform = (manifest: number, platform: Platform) => void;
+
 /**
- * Takes out of the plan what belongs to no image: what was found of an image before it failed, and what an earlier plan had
- * and this one has not. What is left is described as the images that are left describe it: verify compares it with them.
+ * Removes from the plan everything that belongs to no image: what planning found of an image before the image failed, and the leftovers
+ * of an earlier plan. What remains gets the description that the remaining images give it, for `verify` compares the two.
+ * @param isChanging the plan was laid out before and has changed since
  */
-export function prunePlan(journal: Journal): void {
-  const { database } = journal;
+export function prunePlan(database: Database.Database, isChanging: boolean, addPlatform: AddPlatform): void {
   database.transaction(() => {
     database.exec(`
       CREATE INDEX IF NOT EXISTS edges_up ON edges (child) WHERE role = 'subject';
@@ -42,13 +42,21 @@ export function prunePlan(journal: Journal): void {
       UPDATE blobs SET kind = 'layer' WHERE kind = 'config' AND id NOT IN (SELECT child FROM edges WHERE role = 'config');
     `);
     const hasFailures = database.prepare('SELECT EXISTS (SELECT 1 FROM failures)').pluck().get() === 1;
-    if (hasFailures || journal.isHeld) settlePlatforms(journal);
+    if (hasFailures || isChanging) resetPlatforms(database, addPlatform);
   })();
 }
 
-/** Gives the manifests the platforms that the indexes and configs of the plan say. An image that left may have said another. */
-function settlePlatforms(journal: Journal): void {
-  const { database } = journal;
+interface Content {
+  readonly digest: string;
+  readonly mediaType: string;
+  readonly bytes: Buffer;
+}
+
+/**
+ * Sets the platforms of all manifests again, by the indexes and configs that are left: an image that was removed may have stated
+ * others.
+ */
+function resetPlatforms(database: Database.Database, addPlatform: AddPlatform): void {
   const ids = (sql: string): number[] => database.prepare(sql).pluck().all() as number[];
   const contentOf = database.prepare(
     `SELECT digest, manifests.media_type AS mediaType, bytes FROM blobs JOIN contents ON contents.blob = id
@@ -59,13 +67,13 @@ function settlePlatforms(journal: Journal): void {
       WHERE parent = ? AND role = 'config'`,
   );
   const idOf = database.prepare('SELECT id FROM blobs WHERE digest = ?').pluck();
-  const add = (id: number, platform: Platform | undefined): void => {
-    if (platform !== undefined && !isUnknown(platform)) journal.addPlatform(id, platform);
+  const add = (manifest: number, platform: Platform | undefined): void => {
+    if (platform !== undefined && !isUnknown(platform)) addPlatform(manifest, platform);
   };
-  const addOwn = (id: number): void => {
-    const config = configOf.get(id) as Content | undefined;
+  const addFromConfig = (manifest: number): void => {
+    const config = configOf.get(manifest) as Content | undefined;
     if (config !== undefined && isImageConfig(config.mediaType))
-      add(id, platformOfConfig(config.bytes, `config ${config.digest}`));
+      add(manifest, platformOfConfig(config.bytes, `config ${config.digest}`));
   };
   database.exec(`UPDATE manifests SET platform = NULL, os = NULL, architecture = NULL, variant = NULL, os_version = NULL,
     os_features = NULL`);
@@ -74,22 +82,16 @@ function settlePlatforms(journal: Journal): void {
   )) {
     const content = contentOf.get(index) as Content | undefined;
     if (content === undefined) continue;
-    const manifest = parseManifest(content.bytes, content.mediaType, `manifest ${content.digest}`);
-    if (manifest.kind !== 'index') continue;
-    for (const { digest, platform } of manifest.manifests) {
-      const id = idOf.get(digest) as number | undefined;
-      if (id === undefined) continue;
-      if (platform === undefined) addOwn(id);
-      else add(id, platform);
+    const parsed = parseManifest(content.bytes, content.mediaType, `manifest ${content.digest}`);
+    if (parsed.kind !== 'index') continue;
+    for (const { digest, platform } of parsed.manifests) {
+      const manifest = idOf.get(digest) as number | undefined;
+      if (manifest === undefined) continue;
+      if (platform === undefined) addFromConfig(manifest);
+      else add(manifest, platform);
     }
   }
-  // What no index names is for what its config says.
+  // The platform of a manifest that no index names is that of its config.
   for (const id of ids("SELECT root FROM images UNION SELECT parent FROM edges WHERE role = 'subject'"))
-    addOwn(id);
-}
-
-interface Content {
-  readonly digest: string;
-  readonly mediaType: string;
-  readonly bytes: Buffer;
+    addFromConfig(id);
 }

@@ -6,7 +6,7 @@ import { platformKey, type Evidence } from './findings.js';
 import { entryNames } from '../format/format.js';
 import { layoutContent } from '../../oci/image-layout.js';
 import { blobLines, indexJson, sumsLines } from '../format/head-content.js';
-import type { HeadDigests } from '../format/head-digests.js';
+import type { HeadDigests } from '../format/sums.js';
 
 /** How many blobs are named for each thing that is wrong with them. */
 const maxReported = 200;

@@ -8,7 +8,7 @@ import { checkSums } from './check-sums.js';
 import { Evidence } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
 import { damagedHint } from '../format/head.js';
-import { HeadDigests } from '../format/head-digests.js';
+import { HeadDigests } from '../format/sums.js';
 import { BundleReader } from '../reader.js';
 
 /** Problems that one error names: one in its message, the others on lines of their own. */

@@ -1,10 +1,9 @@
 import { isDigest } from '../../oci/digest.js';
 import type { TarEntry } from '../format/entry-reader.js';
 import type { Evidence, ProblemKind } from './findings.js';
-import { entryNames } from '../format/format.js';
 import { digestOfPath } from '../../oci/image-layout.js';
-import type { HeadDigests } from '../format/head-digests.js';
-import { readSums } from '../format/sums.js';
+import { entryNames } from '../format/format.js';
+import { readSums, type HeadDigests } from '../format/sums.js';
 
 const kinds: Readonly<Record<string, ProblemKind>> = {
   [entryNames.layout]: 'layout',

@@ -1,54 +1,37 @@
 import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { AirliftError } from '../../errors.js';
-import { parseReference } from '../../oci/reference.js';
 import { isCompanionTag } from '../../oci/companion-tag.js';
-import { algorithmOf, digestOf, type Digest } from '../../oci/digest.js';
-import { buildCatalog } from './catalog-build.js';
-import { checkDiskSpace } from './disk-space.js';
+import { algorithmOf, digestOf } from '../../oci/digest.js';
+import { parseReference } from '../../oci/reference.js';
+import { encodeHeader, endLength, paddedLength } from '../../tar/header.js';
 import type { BundleFile } from '../format/file.js';
 import { blobPath } from '../../oci/image-layout.js';
-import { GatheringWriter } from './gathering-writer.js';
-import { composeHead, headBytes, headLength, type HeadEntry } from './head-build.js';
 import type { Journal } from '../journal/journal.js';
-import { clipMarks } from '../journal/progress-marks.js';
+import { buildCatalog } from './catalog-build.js';
+import { checkDiskSpace } from './disk-space.js';
+import { composeHead, headBytes, headLength, type HeadEntry } from './head-build.js';
 import { moveWritten } from './move-blobs.js';
-import { pendingFigures } from '../journal/pending.js';
-import { checkPlan, digestOfPlacement, placeBlobs, placedBytes } from '../journal/placement.js';
-import { prunePlan } from '../journal/prune.js';
-import { encodeHeader, endLength, paddedLength } from '../../tar/header.js';
-import { writtenPrefix } from './written-prefix.js';
 
-/** The figures of a laid-out bundle. */
+/** Totals of a laid-out bundle. */
 export interface LayoutSummary {
   /** Bytes of the whole file. */
   readonly size: number;
   readonly images: number;
-  /** How many of these are signatures and the like under cosign's tags. */
+  /** Images under cosign's tags: signatures, attestations, SBOMs. */
   readonly signatures: number;
   /** Blobs in the bundle: manifests, configs and layers. */
   readonly blobs: number;
   readonly blobBytes: number;
-  /** Blobs whose content is still to come, or to be checked again. */
+  /** Blobs whose content still has to be downloaded, or checked again. */
   readonly pendingBlobs: number;
-  /** Bytes of them that are not on the disk yet. */
+  /** Bytes of the pending blobs that are not written yet. */
   readonly pendingBytes: number;
-  /** Bytes of them that an earlier run wrote. */
+  /** Bytes of the pending blobs that an earlier run wrote. */
   readonly writtenBytes: number;
 }
 
-/** Rows taken from the journal at a time, so that timers and signals get their turn. */
-const pageRows = 1000;
-
-interface PlacedRow {
-  readonly ordinal: number;
-  readonly digest: Digest;
-  readonly size: number;
-  readonly offset: number;
-  readonly bytes: Buffer | null;
-}
-
-/** Gives everything in a bundle its place, and writes all that is known before the first layer arrives. */
+/** Sets the place of everything in a bundle, and writes all that is known before the first layer arrives. */
 export class Layout {
   constructor(
     private readonly journal: Journal,
@@ -56,78 +39,74 @@ export class Layout {
   ) {}
 
   /**
-   * Lays the collected plan out, seals it in the journal, and makes the file.
+   * Lays out the plan, seals it in the journal, and writes the head of the file.
    * @param isSalvage the file may hold bytes of an earlier run whose journal is lost
-   * @throws AirliftError `input` where the plan is not whole, `no-space` with both figures, `interrupted`, `io`
+   * @throws AirliftError `input` if the plan is incomplete, `no-space` with both figures, `interrupted`, `io`
    */
   async layOut(isSalvage: boolean, signal?: AbortSignal): Promise<LayoutSummary> {
-    this.journal.commit();
-    prunePlan(this.journal);
-    checkPlan(this.journal);
-    if (this.journal.imagesAskedFor === 0)
-      throw new AirliftError('input', `lay out bundle: no image to carry`);
-    if (this.journal.isHeld) this.journal.settle();
-    placeBlobs(this.journal);
+    const { journal } = this;
+    journal.commit();
+    journal.prune();
+    journal.placement.checkPlan();
+    if (journal.listedImageCount === 0) throw new AirliftError('input', `lay out bundle: no image to carry`);
+    if (journal.isChanging) journal.commitChange();
+    journal.placement.placeBlobs();
     await this.#withHead(async (head) => {
       const start = headLength(head);
-      const size = start + placedBytes(this.journal).length + endLength;
+      const size = start + journal.placement.totals().length + endLength;
       if (!Number.isSafeInteger(size))
-        throw new AirliftError('unsupported', `lay out bundle: more than 8 PiB; got ${size} bytes`);
-      this.journal.set('start', start);
-      this.journal.set('size', size);
-      this.journal.set('head', this.#digestOf(head));
-      this.journal.set('plan', digestOfPlacement(this.journal));
-      this.journal.set('state', 'laid-out');
-      this.journal.seal();
-      await moveWritten(this.journal, this.file, signal);
-      if (!(await this.#makeFile(head)))
-        throw new AirliftError('damaged', `read ${this.journal.path}: what was planned changed on the disk`, {
+        throw new AirliftError('unsupported', `lay out bundle: larger than 8 PiB; got ${size} bytes`);
+      journal.set('start', start);
+      journal.set('size', size);
+      journal.set('head', this.#digestOf(head));
+      journal.set('plan', journal.placementDigest());
+      journal.set('state', 'laid-out');
+      journal.seal();
+      await moveWritten(journal, this.file, signal);
+      if (!(await this.#writeKnown(head)))
+        throw new AirliftError('damaged', `read ${journal.path}: the plan has changed on the disk`, {
           hint: 'check the disk, and run the same command again',
         });
     });
-    if (isSalvage) await this.#findWritten();
+    if (isSalvage) await this.#markWritten();
     return this.summary();
   }
 
   /**
-   * Takes up a sound plan that an interrupted run laid out, and writes again whatever of the file is known. Gives undefined
-   * where what the journal holds beside the plan is damaged: then everything is to be planned anew.
-   * @param fileSize bytes of the file, behind which no mark can be right
+   * Resumes a sound plan that an interrupted run laid out, and rewrites everything in the file that is known.
+   * @param fileSize bytes of the file; marks beyond them are wrong
+   * @returns undefined if other parts of the journal are damaged, so that planning has to start over
    * @throws AirliftError `no-space`, `interrupted`, `io`
    */
   async restore(fileSize: number, signal?: AbortSignal): Promise<LayoutSummary | undefined> {
-    clipMarks(this.journal, fileSize);
+    this.journal.progress.clip(fileSize);
     await moveWritten(this.journal, this.file, signal);
     if (await this.hasHead()) {
-      return (await this.#makeFile(undefined)) ? this.summary() : undefined;
+      return (await this.#writeKnown(undefined)) ? this.summary() : undefined;
     }
     return await this.#withHead(async (head) => {
       const isSame = this.#digestOf(head) === this.journal.get('head');
-      return isSame && (await this.#makeFile(head)) ? this.summary() : undefined;
+      return isSame && (await this.#writeKnown(head)) ? this.summary() : undefined;
     });
   }
 
   /**
-   * Lays a plan out that an interrupted run changed.
+   * Lays out a plan that an interrupted run changed.
    * @throws AirliftError as `layOut`
    */
-  async layOutAgain(fileSize: number, signal?: AbortSignal): Promise<LayoutSummary> {
-    clipMarks(this.journal, fileSize);
+  async layOutChanged(fileSize: number, signal?: AbortSignal): Promise<LayoutSummary> {
+    this.journal.progress.clip(fileSize);
     return this.layOut(false, signal);
   }
 
-  /** Whether the file begins with the head of this plan. */
+  /** Reports whether the file begins with the head of this plan. */
   async hasHead(): Promise<boolean> {
     return (await this.#digestOnDisk()) === this.journal.get('head');
   }
 
-  /** Writes what stands behind the last blob. */
+  /** Writes the end-of-archive blocks behind the last blob. */
   writeEnd(): void {
     this.file.writevSync([Buffer.alloc(endLength)], this.#size - endLength);
-  }
-
-  get #start(): number {
-    return Number(this.journal.get('start'));
   }
 
   get #size(): number {
@@ -138,28 +117,23 @@ export class Layout {
     return Number(this.journal.get('created'));
   }
 
-  /** The figures of what is laid out. */
+  /** Totals of the laid-out plan. */
   summary(): LayoutSummary {
-    const { contents, count } = placedBytes(this.journal);
-    const { blobs, bytes, written } = pendingFigures(this.journal);
+    const { contents, count } = this.journal.placement.totals();
+    const { blobs, bytes, written } = this.journal.progress.totals();
+    let signatures = 0;
+    for (const reference of this.journal.references())
+      if (isCompanionTag(parseReference(reference).tag)) signatures++;
     return {
       size: this.#size,
-      images: this.journal.database.prepare('SELECT count(*) FROM images').pluck().get() as number,
-      signatures: this.#signatures(),
+      images: this.journal.imageCount,
+      signatures,
       blobs: count,
       blobBytes: contents,
       pendingBlobs: blobs,
       pendingBytes: bytes,
       writtenBytes: written,
     };
-  }
-
-  #signatures(): number {
-    const references = this.journal.database.prepare('SELECT reference FROM images').pluck();
-    let count = 0;
-    for (const reference of references.iterate() as Iterable<string>)
-      if (isCompanionTag(parseReference(reference).tag)) count++;
-    return count;
   }
 
   async #withHead<Result>(use: (head: HeadEntry[]) => Promise<Result>): Promise<Result> {
@@ -181,15 +155,16 @@ export class Layout {
 
   async #digestOnDisk(): Promise<string> {
     const hash = createHash('sha256');
-    for await (const chunk of this.file.stream(0, this.#start)) hash.update(chunk as Buffer);
+    for await (const chunk of this.file.stream(0, this.journal.start)) hash.update(chunk as Buffer);
     return hash.digest('hex');
   }
 
   /**
-   * Makes the file as long as it will be and writes the head (where one is given), every header and padding, and the contents
-   * that the journal holds. Gives false where the journal turns out to be damaged.
+   * Sets the file to its final length and writes the head (if given), every header and padding, and the contents that the journal
+   * holds.
+   * @returns false if the journal proves damaged
    */
-  async #makeFile(head: HeadEntry[] | undefined): Promise<boolean> {
+  async #writeKnown(head: HeadEntry[] | undefined): Promise<boolean> {
     const { size, allocated } = await this.file.stat();
     await checkDiskSpace(this.file.path, this.#size - allocated);
     if (size !== this.#size) await this.file.resize(this.#size);
@@ -199,20 +174,15 @@ export class Layout {
       writer.put(chunk, position);
       position += chunk.byteLength;
     }
-    const isWhole = await this.#writePlaced(writer);
+    const isWhole = await this.#writeBlobs(writer);
     writer.flush();
     return isWhole;
   }
 
-  async #writePlaced(writer: GatheringWriter): Promise<boolean> {
-    const page = this.journal.database.prepare(
-      `SELECT ordinal, digest, size, "offset", bytes FROM blobs LEFT JOIN contents ON contents.blob = blobs.id
-      WHERE ordinal > ? AND "offset" IS NOT NULL ORDER BY ordinal LIMIT ${pageRows}`,
-    );
-    const start = this.#start;
-    for (let after = 0; ;) {
-      const rows = page.all(after) as PlacedRow[];
-      for (const { ordinal, digest, size, offset, bytes } of rows) {
+  async #writeBlobs(writer: GatheringWriter): Promise<boolean> {
+    const { start } = this.journal;
+    for (const page of this.journal.placement.contentPages()) {
+      for (const { digest, size, offset, bytes } of page) {
         const header = encodeHeader(blobPath(digest), size, this.#created);
         writer.put(header, start + offset - header.length);
         if (bytes !== null) {
@@ -220,33 +190,70 @@ export class Layout {
           writer.put(bytes, start + offset);
         }
         writer.put(Buffer.alloc(paddedLength(size) - size), start + offset + size);
-        after = ordinal;
       }
-      if (rows.length < pageRows) return true;
       await new Promise(setImmediate);
     }
+    return true;
   }
 
-  /** Marks what an earlier run seems to have written, by looking at the file alone. */
-  async #findWritten(): Promise<void> {
-    const page = this.journal.database.prepare(
-      `SELECT ordinal, digest, size, "offset", NULL AS bytes FROM blobs WHERE ordinal > ? AND "offset" IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM contents WHERE blob = blobs.id) ORDER BY ordinal LIMIT ${pageRows}`,
-    );
-    const start = this.#start;
-    for (let after = 0; ;) {
-      const rows = page.all(after) as PlacedRow[];
-      const marks = rows
+  /** Marks what an earlier run seems to have written, judging by the file alone. */
+  async #markWritten(): Promise<void> {
+    const { start } = this.journal;
+    for (const page of this.journal.placement.pagesWithoutContent()) {
+      const marks = page
         .map(({ digest, size, offset }) => ({
           digest,
           have: writtenPrefix(this.file, start + offset, size),
           done: false,
         }))
         .filter(({ have }) => have > 0);
-      this.journal.mark(marks);
-      after = rows.at(-1)?.ordinal ?? 0;
-      if (rows.length < pageRows) return;
+      this.journal.recordMarks(marks);
       await new Promise(setImmediate);
     }
   }
+}
+
+/** Bytes that are gathered before they are written, and bytes read at a time. */
+const chunkSize = 1024 * 1024;
+const zeros = Buffer.alloc(chunkSize);
+
+/** Writes many small pieces; adjacent ones in one system call. */
+class GatheringWriter {
+  #pieces: Uint8Array[] = [];
+  #begin = 0;
+  #end = 0;
+
+  constructor(private readonly file: BundleFile) {}
+
+  /** Queues `bytes` for `position`. The caller must not change them until they are flushed. */
+  put(bytes: Uint8Array, position: number): void {
+    if (position !== this.#end || this.#end - this.#begin >= chunkSize) {
+      this.flush();
+      this.#begin = position;
+    }
+    this.#pieces.push(bytes);
+    this.#end = position + bytes.byteLength;
+  }
+
+  flush(): void {
+    if (this.#pieces.length > 0) this.file.writevSync(this.#pieces, this.#begin);
+    this.#pieces = [];
+    this.#begin = this.#end;
+  }
+}
+
+/** Returns the length of a region up to its last byte that is not zero. Holes of a sparse file read as zeros. */
+function writtenPrefix(file: BundleFile, position: number, length: number): number {
+  const chunk = Buffer.allocUnsafe(chunkSize);
+  for (let end = length; end > 0;) {
+    const begin = Math.max(0, end - chunkSize);
+    const count = file.readSync(chunk.subarray(0, end - begin), position + begin);
+    if (chunk.compare(zeros, 0, count, 0, count) !== 0) {
+      let last = count;
+      while (chunk[last - 1] === 0) last--;
+      return begin + last;
+    }
+    end = begin;
+  }
+  return 0;
 }

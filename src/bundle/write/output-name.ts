@@ -20,8 +20,8 @@ export function hasJournal(path: string): boolean {
   return existsSync(journalPath(path));
 }
 
-/** Takes the note away that `openJournal` left, and what a run that was killed may have left beside it. */
-export function tidy(path: string): void {
+/** Removes the owner note that `openJournal` wrote, and the temporary catalog of a killed run. */
+export function removeNotes(path: string): void {
   rmSync(ownerPath(path), { force: true });
   rmSync(`${path}.partial.catalog`, { force: true });
 }

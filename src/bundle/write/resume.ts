@@ -3,35 +3,52 @@ import { BundleFile } from '../format/file.js';
 import { journalError } from '../journal/journal-database.js';
 import type { Journal } from '../journal/journal.js';
 import { Layout, type LayoutSummary } from './layout.js';
-import { clipMarks } from '../journal/progress-marks.js';
-import type { BundleOptions } from './options.js';
 import { refuseExisting, refuseOther } from './output-name.js';
-import { digestOfPlacement } from '../journal/placement.js';
 
-export interface TakeUpOptions extends Omit<BundleOptions, 'created'> {
+/** Options for starting or resuming a bundle. */
+export interface BundleOptions {
+  /** Modification time of every entry, and `created` in the catalog; fractions of a second are dropped. */
+  readonly created: Date;
+  /** Identifies the requested content: the same command gives the same text, whenever it runs. */
+  readonly fingerprint: string;
+  /** Replace an existing file of the final name once the new bundle is complete. */
+  readonly replace?: boolean | undefined;
+  /**
+   * Plan again even if an interrupted run left a plan, and keep the blobs of that run that the new plan needs. Undefined if the caller
+   * does not offer this choice.
+   */
+  readonly refresh?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ResumeOptions extends Omit<BundleOptions, 'created'> {
   /** Seconds since 1970. */
   readonly created: number;
 }
 
-/** A bundle to go on with, or to begin. */
-export interface TakenUp {
+/** A new or resumed bundle. */
+export interface ResumedBundle {
   readonly file: BundleFile;
   readonly layout: Layout;
-  /** What an earlier run laid out, where its plan holds. */
+  /** The layout of an earlier run, if its plan still holds. */
   readonly summary: LayoutSummary | undefined;
-  /** An earlier run ended right after it gave the bundle its name: there is nothing left to do. */
+  /** An earlier run ended right after it renamed the complete bundle to its final name. */
   readonly isNamed: boolean;
-  /** The file holds bytes of which the journal knows nothing. */
+  /** The file holds bytes that the journal has no record of. */
   readonly isSalvage: boolean;
 }
 
 /**
- * Finds out how far an earlier run of the same command came, and makes the journal ready to go on from there. A journal that
- * is damaged is begun anew; what the file holds is looked for then.
- * @throws AirliftError `exists` where the final name is taken, `conflict` where the earlier run was asked for something
- *   else, `no-space` where that one no longer fits, `interrupted`, `io`
+ * Determines how far an earlier run of the same command got, and prepares the journal to resume from there. A damaged journal is
+ * emptied; `isSalvage` then tells the caller to search the file for what is written.
+ * @throws AirliftError `exists` if the final name is taken, `conflict` if the earlier run was for other content, `no-space` if the plan
+ *   no longer fits the disk, `interrupted`, `io`
  */
-export async function takeUp(journal: Journal, path: string, options: TakeUpOptions): Promise<TakenUp> {
+export async function resumeBundle(
+  journal: Journal,
+  path: string,
+  options: ResumeOptions,
+): Promise<ResumedBundle> {
   const { fingerprint, replace, refresh, signal } = options;
   if (!isSound(journal)) journal.restart();
   const state = journal.get('state');
@@ -50,13 +67,13 @@ export async function takeUp(journal: Journal, path: string, options: TakeUpOpti
     const { size } = await file.stat();
     const summary = isLaidOut && refresh !== true ? await restore(layout, state, size, signal) : undefined;
     if (summary === undefined) {
-      // A plan that was laid out and does not hold any more is not to be trusted in any part.
+      // If a laid-out plan no longer holds, no part of the journal is trusted.
       forgetPlan(journal, !isLaidOut || refresh === true);
-      clipMarks(journal, size);
+      journal.progress.clip(size);
       journal.set('fingerprint', fingerprint);
       journal.set('created', options.created);
     }
-    return { file, layout, summary, isNamed: false, isSalvage: size > 0 && !journal.hasMarks };
+    return { file, layout, summary, isNamed: false, isSalvage: size > 0 && !journal.progress.hasBytes };
   } catch (error) {
     await file.close();
     throw error;
@@ -64,10 +81,10 @@ export async function takeUp(journal: Journal, path: string, options: TakeUpOpti
 }
 
 /**
- * The whole bundle that an earlier run gave its name before it was stopped, or undefined where there is none. Its head has the
- * digest of every entry, and no file gets its name before all of it is on the disk.
+ * Finds the complete bundle that an earlier run renamed to its final name before it was stopped. It is recognized by its head, which
+ * covers every entry by digest; a file gets its name only after all of it is on the disk.
  */
-async function findNamed(path: string, journal: Journal): Promise<TakenUp | undefined> {
+async function findNamed(path: string, journal: Journal): Promise<ResumedBundle | undefined> {
   const sizeOf = async (name: string): Promise<number | undefined> =>
     (await stat(name).catch(() => undefined))?.size;
   if ((await sizeOf(path)) !== Number(journal.get('size')) || (await sizeOf(`${path}.partial`)) !== undefined)
@@ -85,7 +102,7 @@ async function findNamed(path: string, journal: Journal): Promise<TakenUp | unde
   return undefined;
 }
 
-/** Takes a plan up that an earlier run laid out, or changed and did not lay out again. */
+/** Resumes a plan that an earlier run laid out, or that it changed but did not lay out again. */
 async function restore(
   layout: Layout,
   state: 'laid-out' | 'changed',
@@ -93,7 +110,9 @@ async function restore(
   signal: AbortSignal | undefined,
 ): Promise<LayoutSummary | undefined> {
   try {
-    return state === 'changed' ? await layout.layOutAgain(size, signal) : await layout.restore(size, signal);
+    return state === 'changed'
+      ? await layout.layOutChanged(size, signal)
+      : await layout.restore(size, signal);
   } catch (cause) {
     const error = journalError('read the journal', cause);
     if (error.code === 'damaged') return undefined;
@@ -101,7 +120,7 @@ async function restore(
   }
 }
 
-/** Makes the journal ready for a new plan; what was fetched for an earlier one stays where the journal is trusted. */
+/** Prepares the journal for a new plan. A trusted journal keeps the contents that were fetched for an earlier plan. */
 function forgetPlan(journal: Journal, isTrusted: boolean): void {
   try {
     if (isTrusted) return journal.replan();
@@ -112,13 +131,13 @@ function forgetPlan(journal: Journal, isTrusted: boolean): void {
   journal.restart();
 }
 
-/** Whether all of a journal is as it was written, as far as that can be told. */
+/** Reports whether the journal is unchanged since it was written, as far as its digests show. */
 function isSound(journal: Journal): boolean {
   try {
     if (!journal.isIntact()) return false;
     const state = journal.get('state');
     if (state === 'changed') return journal.planDigest() === journal.get('plan');
-    return state !== 'laid-out' || digestOfPlacement(journal) === journal.get('plan');
+    return state !== 'laid-out' || journal.placementDigest() === journal.get('plan');
   } catch (cause) {
     const error = journalError('read the journal', cause);
     if (error.code === 'damaged') return false;

@@ -2,62 +2,55 @@ import { rename, rm } from 'node:fs/promises';
 import { AirliftError } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Image } from '../../oci/source.js';
-import { checkWritten } from '../verify/check-front.js';
-import {
-  dropImagesOf,
-  forgetFailure,
-  imagesOf,
-  listFailures,
-  noteFailure,
-  type Failure,
-  type LostBlob,
-} from '../journal/failures.js';
+import { isTarTime } from '../../tar/header.js';
 import type { BundleFile } from '../format/file.js';
 import { ioError } from '../format/io-error.js';
+import type { LeftOut, PlannedBlob, PlannedManifest } from '../format/planned.js';
+import type { Failure, LostBlob } from '../journal/failures.js';
 import { journalError } from '../journal/journal-database.js';
 import { Journal } from '../journal/journal.js';
+import { MarkBatcher, type PendingBlob } from '../journal/progress.js';
+import { checkWritten } from '../verify/check-front.js';
 import type { Layout, LayoutSummary } from './layout.js';
-import { Marks } from '../journal/progress-marks.js';
 import {
   hasJournal,
   openJournal,
   refuseDirectory,
   refuseExisting,
+  removeNotes,
   syncDirectory,
-  tidy,
 } from './output-name.js';
-import type { BundleOptions } from './options.js';
-import { pendingBlobs, pendingFigures, type PendingBlob } from '../journal/pending.js';
-import type { LeftOut, PlannedBlob, PlannedManifest } from '../format/planned.js';
-import { takeUp, type TakenUp } from './resume.js';
-import { isTarTime } from '../../tar/header.js';
+import { resumeBundle, type BundleOptions, type ResumedBundle } from './resume.js';
 
-export type { BundleOptions } from './options.js';
+export type { BundleOptions } from './resume.js';
 export type { Failure, LostBlob } from '../journal/failures.js';
-export type { Checkpoint, PendingBlob } from '../journal/pending.js';
+export type { Checkpoint, PendingBlob } from '../journal/progress.js';
 
-/** What is known of an image beside its graph. */
+/** Facts about an image beside its graph. */
 export interface ImageInfo {
-  /** The manifest that a tag like cosign's `sha256-….sig` belongs to, for images that nobody asked for by name. */
+  /**
+   * The manifest that a tag like cosign's `sha256-….sig` belongs to. Undefined for images of the list, even if they are such
+   * signatures.
+   */
   readonly companionOf?: Digest | undefined;
 }
 
 /**
- * Writes a bundle: takes the plan, lays the file out, hands out the blobs that are to be fetched, and gives the file its
- * name when all of them are there. Until then it is `NAME.partial` beside `NAME.partial.journal`.
+ * Writes a bundle: collects the plan, lays the file out, lists the blobs to download, and gives the file its name once all blobs are
+ * complete. Until then the file is `NAME.partial` beside `NAME.partial.journal`. It is a sink for planners.
  *
- * What is on the disk when: docs/bundle-format.md, "While a bundle is written".
+ * What is on the disk at which time: docs/bundle-format.md, "While a bundle is written".
  */
 export class BundleWriter {
   readonly #journal: Journal;
   readonly #file: BundleFile;
   readonly #layout: Layout;
-  readonly #marks: Marks;
-  /** An earlier run ended right after it gave the bundle its name. */
+  readonly #marks: MarkBatcher;
+  /** An earlier run ended right after it renamed the bundle to its final name. */
   readonly #isNamed: boolean;
   #isSalvage: boolean;
   #summary: LayoutSummary | undefined;
-  /** What was laid out before the plan was changed. */
+  /** The layout before the plan was extended. */
   #before: LayoutSummary | undefined;
   #isClosed = false;
 
@@ -65,28 +58,28 @@ export class BundleWriter {
     /** The final name. */
     readonly path: string,
     journal: Journal,
-    taken: TakenUp,
+    resumed: ResumedBundle,
     private readonly options: BundleOptions,
   ) {
     this.#journal = journal;
-    this.#marks = new Marks(journal);
-    this.#file = taken.file;
-    this.#layout = taken.layout;
-    this.#summary = taken.summary;
-    this.#isNamed = taken.isNamed;
-    this.#isSalvage = taken.isSalvage;
+    this.#marks = new MarkBatcher(journal.path, (marks) => journal.recordMarks(marks));
+    this.#file = resumed.file;
+    this.#layout = resumed.layout;
+    this.#summary = resumed.summary;
+    this.#isNamed = resumed.isNamed;
+    this.#isSalvage = resumed.isSalvage;
   }
 
   /**
-   * Begins a bundle or takes up an interrupted one.
-   * @throws AirliftError `exists` where the final name is taken, `busy` where another run writes it, `conflict` where an
-   * interrupted run was asked for something else, `no-space` where that one no longer fits, `interrupted`, `io`
+   * Starts a bundle, or resumes an interrupted one.
+   * @throws AirliftError `exists` if the final name is taken, `busy` if another run is writing it, `conflict` if an interrupted run was
+   *   for other content, `no-space` if the plan of that run no longer fits the disk, `interrupted`, `io`
    */
   static async open(path: string, options: BundleOptions): Promise<BundleWriter> {
     await refuseDirectory(path, '-o', 'site.tar');
     const seconds = Math.floor(options.created.getTime() / 1000);
     if (!isTarTime(seconds)) {
-      throw new AirliftError('usage', `write ${path}: ${seconds} is no time that tar can hold`, {
+      throw new AirliftError('usage', `write ${path}: tar cannot store the time ${seconds}`, {
         hint: 'check SOURCE_DATE_EPOCH: seconds since 1970, not negative',
       });
     }
@@ -94,12 +87,12 @@ export class BundleWriter {
     const isNew = !hasJournal(path);
     const journal = openJournal(path);
     try {
-      const taken = await takeUp(journal, path, { ...options, created: seconds });
-      return new BundleWriter(path, journal, taken, options);
+      const resumed = await resumeBundle(journal, path, { ...options, created: seconds });
+      return new BundleWriter(path, journal, resumed, options);
     } catch (error) {
       journal.close();
       if (isNew) Journal.remove(journal.path);
-      tidy(path);
+      removeNotes(path);
       throw journalError(`open ${journal.path}`, error);
     }
   }
@@ -109,22 +102,27 @@ export class BundleWriter {
     return this.#file.path;
   }
 
-  /** The time that the bundle bears: that of the run which planned it. */
+  /** The time recorded in the bundle: that of the run which planned it. */
   get created(): Date {
     return new Date(Number(this.#journal.get('created')) * 1000);
   }
 
-  /** `laid-out`: an interrupted run was asked for the same and laid it out; its plan holds, go on with `pending()`. */
+  /** `laid-out`: the plan is complete, possibly by an interrupted run of the same command; `pending()` lists what is missing. */
   get state(): 'planning' | 'laid-out' {
     return this.#summary === undefined ? 'planning' : 'laid-out';
   }
 
-  /** Keeps what the planner wants to know of an image of its list later, in the place of what it said before. */
-  note(position: number, text: string): void {
-    this.#plan(() => this.#journal.note(position, text));
+  /** Totals of the layout; undefined while planning. */
+  get summary(): LayoutSummary | undefined {
+    return this.#summary;
   }
 
-  /** What was noted, by position. */
+  /** Records a text of the planner about an image of its list; replaces the text that the position had before. */
+  addNote(position: number, text: string): void {
+    this.#plan(() => this.#journal.addNote(position, text));
+  }
+
+  /** Yields the notes by position. */
   notes(): Iterable<string> {
     return this.#journal.notes();
   }
@@ -133,94 +131,89 @@ export class BundleWriter {
     return this.#journal.hasImage(reference);
   }
 
-  /** The platforms of the images in the plan, `os/architecture[/variant]`, sorted. */
+  /** Lists the platforms of the images in the plan, `os/architecture[/variant]`, sorted. */
   platforms(): string[] {
     return this.#journal.platforms();
   }
 
-  /** What was laid out. */
-  get summary(): LayoutSummary | undefined {
-    return this.#summary;
-  }
-
-  /** @throws AirliftError `conflict` where the reference was added with another root, `no-space`, `io` */
+  /** @throws AirliftError `conflict` if the reference was added with another root, `no-space`, `io` */
   addImage(image: Image, info: ImageInfo = {}): void {
     this.#plan(() => this.#journal.addImage(image, info.companionOf));
   }
 
-  /** @throws AirliftError `size-mismatch`, `conflict` where two descriptors disagree on the size, `no-space`, `io` */
+  /** @throws AirliftError `size-mismatch`, `conflict` if two descriptors disagree on the size, `no-space`, `io` */
   addManifest(node: PlannedManifest): void {
     this.#plan(() => this.#journal.addManifest(node));
   }
 
-  /** @throws AirliftError `conflict` where two descriptors disagree on the size, `no-space`, `io` */
-  addBlob(blob: PlannedBlob): void {
-    this.#plan(() => this.#journal.addBlob(blob));
+  /** @throws AirliftError `conflict` if two descriptors disagree on the size, `no-space`, `io` */
+  addBlob(node: PlannedBlob): void {
+    this.#plan(() => this.#journal.addBlob(node));
   }
 
   /** Records a blob that the plan names but that the bundle does not carry. */
-  leaveOut(blob: Pick<PlannedBlob, 'descriptor' | 'role'>, reason: LeftOut = 'foreign'): void {
-    this.#plan(() => this.#journal.leaveOut(blob, reason));
+  leaveOut(node: Pick<PlannedBlob, 'descriptor' | 'role'>, reason: LeftOut = 'foreign'): void {
+    this.#plan(() => this.#journal.leaveOut(node, reason));
   }
 
-  /** Notes an image that is not in the bundle because it failed; it is carried by the journal from run to run. */
-  addFailure(failure: Failure): void {
-    this.#write(() => noteFailure(this.#journal, failure));
+  /** Reports whether the plan carries the blob. */
+  has(digest: Digest): boolean {
+    return this.#journal.has(digest);
   }
 
-  /** An image that failed in an earlier run was planned. */
-  forgetFailure(image: string): void {
-    this.#write(() => forgetFailure(this.#journal, image));
-  }
-
-  /** The images that failed, in this run or in the interrupted one that planned. */
-  failures(): Failure[] {
-    return listFailures(this.#journal);
-  }
-
-  /**
-   * Begins to plan more images for a bundle that is laid out, until `layOut` or `takeBack`. A run that ends before leaves the
-   * plan as it was.
-   */
-  extend(): void {
-    this.#marks.flush();
-    this.#journal.hold();
-    this.#before = this.#summary;
-    this.#summary = undefined;
-  }
-
-  /** Takes back what was planned since `extend`. */
-  takeBack(): void {
-    this.#journal.rollBack();
-    this.#summary = this.#before;
-  }
-
-  /**
-   * Takes out of the laid-out bundle the images that blobs belong to which can't be had. `layOut` is to be called again; what
-   * is written of the others is kept.
-   * @returns their references, or undefined where no image that was asked for would be left: then nothing is changed
-   */
-  dropImages(lost: readonly LostBlob[]): string[] | undefined {
-    this.extend();
-    const dropped = lost.flatMap((blob) => dropImagesOf(this.#journal, blob));
-    if (this.#journal.imagesAskedFor > 0) return dropped;
-    this.takeBack();
-    return undefined;
-  }
-
-  /** The images of the plan that a blob belongs to. */
-  imagesOf(digest: Digest): string[] {
-    return imagesOf(this.#journal, digest);
-  }
-
-  /** The content of a manifest or config, where an interrupted run fetched it while planning. */
+  /** Returns the content of a manifest or config that an interrupted run fetched while planning. */
   content(digest: Digest): Buffer | undefined {
     return this.#journal.content(digest);
   }
 
-  /** Whether the content is part of the plan already. */
-  has(digest: Digest): boolean {
-    return this.#journal.has(digest);
+  /** Records an image that failed, for this run and for the next one, which retries it. */
+  addFailure(failure: Failure): void {
+    this.#write(() => this.#journal.failures.record(failure));
+  }
+
+  /** Removes the failure of an image that is planned now. */
+  forgetFailure(image: string): void {
+    this.#write(() => this.#journal.failures.forget(image));
+  }
+
+  /** Lists the images that failed, in this run or in the interrupted run that planned the bundle. */
+  failures(): Failure[] {
+    return this.#journal.failures.list();
+  }
+
+  /** Lists the images of the plan that need a blob. */
+  imagesWith(digest: Digest): string[] {
+    return this.#journal.failures.imagesWith(digest);
+  }
+
+  /**
+   * Reopens the plan of a laid-out bundle for more images, until `layOut` or `revertExtension`. If the run ends before, the plan stays
+   * as it was.
+   */
+  extend(): void {
+    this.#marks.flush();
+    this.#journal.beginChange();
+    this.#before = this.#summary;
+    this.#summary = undefined;
+  }
+
+  /** Discards what was planned since `extend`. */
+  revertExtension(): void {
+    this.#journal.rollBackChange();
+    this.#summary = this.#before;
+  }
+
+  /**
+   * Removes the images that need lost blobs from a laid-out bundle. The caller calls `layOut` next; what is written of the other images
+   * is kept.
+   * @returns the references of the removed images, or undefined if no image of the list would be left: then nothing has changed
+   */
+  dropImages(lost: readonly LostBlob[]): string[] | undefined {
+    this.extend();
+    const dropped = lost.flatMap((blob) => this.#journal.failures.dropImagesWith(blob));
+    if (this.#journal.listedImageCount > 0) return dropped;
+    this.revertExtension();
+    return undefined;
   }
 
   #plan(add: () => void): void {
@@ -238,8 +231,8 @@ export class BundleWriter {
   }
 
   /**
-   * Ends planning: every offset, the catalog and the digests are fixed, and all that is known is written.
-   * @throws AirliftError `input` where the plan is not whole, `no-space` with both figures, `interrupted`, `io`
+   * Ends planning: fixes every offset, the catalog and the digests, and writes all that is known.
+   * @throws AirliftError `input` if the plan is incomplete, `no-space` with both figures, `interrupted`, `io`
    */
   async layOut(): Promise<LayoutSummary> {
     try {
@@ -252,39 +245,39 @@ export class BundleWriter {
     }
   }
 
-  /** The blobs that this run has not finished yet, largest first; those that an earlier run finished too, to be checked. */
+  /** Yields the blobs that this run has not finished, largest first; blobs that an earlier run finished are checked again. */
   pending(): Iterable<PendingBlob> {
     this.#marks.flush();
-    return pendingBlobs(this.#journal);
+    return this.#journal.pending();
   }
 
   /**
-   * The first `have` bytes of a blob are written.
-   * @param checkpoint their digest, by the blob's own algorithm: what the next run compares them with
+   * Records that the first `have` bytes of a blob are written.
+   * @param checkpoint their digest in the blob's own algorithm, which the next run compares
    * @throws AirliftError `no-space`, `io`
    */
   progress(digest: Digest, have: number, checkpoint?: Uint8Array): void {
     this.#marks.progress(digest, have, checkpoint);
   }
 
-  /** All of a blob is written, and its digest was found right. */
+  /** Records that a blob is written completely and that its digest is right. */
   complete(digest: Digest): void {
     this.#marks.complete(digest);
   }
 
   /**
-   * Ends a bundle whose blobs are all complete: waits for the disk, checks the head and all manifests as `verify` does, then gives
+   * Finishes a bundle whose blobs are all complete: waits for the disk, checks the head and all manifests as `verify` does, and gives
    * the file its final name.
-   * @throws AirliftError `partial` where blobs are missing, `damaged` where `verify` would refuse the file, `exists` where the final
-   * name was taken meanwhile, `interrupted`, `io`
+   * @throws AirliftError `partial` if blobs are missing, `damaged` if `verify` would reject the file, `exists` if the final name has
+   *   been taken in the meantime, `interrupted`, `io`
    */
   async finish(): Promise<void> {
     this.#marks.flush();
-    const { blobs } = pendingFigures(this.#journal);
+    const { blobs } = this.#journal.progress.totals();
     if (this.#summary === undefined || blobs > 0) {
       throw new AirliftError(
         'partial',
-        `finish ${this.path}: not whole; got ${(this.#summary?.blobs ?? 0) - blobs} blobs, want ${this.#summary?.blobs ?? 'a plan'}`,
+        `finish ${this.path}: incomplete; got ${(this.#summary?.blobs ?? 0) - blobs} blobs, want ${this.#summary?.blobs ?? 'a plan'}`,
       );
     }
     if (!this.#isNamed) await this.#nameFile();
@@ -305,7 +298,7 @@ export class BundleWriter {
     await syncDirectory(this.path);
   }
 
-  /** Stops here, where it was not finished or discarded; what is written stays for another run of the same command. */
+  /** Stops, unless the bundle is finished or discarded; what is written stays for the next run of the same command. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     if (this.#summary === undefined) return await this.#closePlan();
@@ -316,22 +309,22 @@ export class BundleWriter {
     }
   }
 
-  /** Gives a plan up that can't be made; blobs that an earlier run wrote stay. */
+  /** Discards a plan that cannot be carried out; blobs that an earlier run wrote stay. */
   async discardPlan(): Promise<void> {
     if ((await this.#file.stat()).size === 0) await this.discard();
   }
 
-  /** Keeps what planning fetched, where that is anything. */
+  /** Keeps what planning fetched, if anything. */
   async #closePlan(): Promise<void> {
     if ((await this.#file.stat()).size > 0) return await this.#release();
-    if (!this.#journal.isWorthKeeping) return await this.discard();
+    if (!this.#journal.hasContents) return await this.discard();
     await rm(this.partialPath, { force: true });
     await this.#release();
   }
 
-  /** Gives the bundle up and removes what was written. */
+  /** Abandons the bundle and removes what was written. */
   async discard(): Promise<void> {
-    // While the journal is held, nobody else can have begun to write the file anew.
+    // The journal's lock guarantees that no other run has started to write the file.
     await rm(this.partialPath, { force: true });
     await this.#release();
     Journal.remove(this.#journal.path);
@@ -343,6 +336,6 @@ export class BundleWriter {
     this.#marks.stop();
     await this.#file.close();
     this.#write(() => this.#journal.close());
-    tidy(this.path);
+    removeNotes(this.path);
   }
 }

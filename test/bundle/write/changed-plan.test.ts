@@ -3,7 +3,7 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } fr
 import { join } from 'node:path';
 import { test } from 'node:test';
 import Database from 'better-sqlite3';
-import { dropImagesOf, type LostBlob } from '../../../src/bundle/journal/failures.js';
+import type { LostBlob } from '../../../src/bundle/journal/failures.js';
 import { Journal } from '../../../src/bundle/journal/journal.js';
 import { BundleWriter } from '../../../src/bundle/write/writer.js';
 import { isAirliftError } from '../../../src/errors.js';
@@ -106,9 +106,9 @@ test('no image is dropped where none would be left', async (t) => {
 async function leaveChanged(path: string): Promise<void> {
   await leave(path);
   const journal = Journal.open(`${path}.partial.journal`);
-  journal.hold();
-  dropImagesOf(journal, lostBlob());
-  journal.settle();
+  journal.beginChange();
+  journal.failures.dropImagesWith(lostBlob());
+  journal.commitChange();
   journal.close();
 }
 
@@ -150,7 +150,7 @@ test('more images join a laid-out bundle, or what was planned of them is taken b
   await fill(first, good, { limit: 1 });
   first.extend();
   plan(first, all.slice(2));
-  first.takeBack();
+  first.revertExtension();
   assert.equal(first.state, 'laid-out');
   await first.close();
   const second = await BundleWriter.open(path, options);

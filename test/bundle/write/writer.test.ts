@@ -109,14 +109,14 @@ test('a time that tar can not hold is refused', async (t) => {
     await assert.rejects(BundleWriter.open(path, { ...options, created }), refusal('usage', /time/));
 });
 
-test('a bundle that is not whole gets no name', async (t) => {
+test('an incomplete bundle does not get its final name', async (t) => {
   const dir = temp(t);
   const writer = await BundleWriter.open(join(dir, 'a.tar'), options);
-  await assert.rejects(writer.finish(), refusal('partial', /not whole/));
+  await assert.rejects(writer.finish(), refusal('partial', /incomplete/));
   plan(writer, small);
   const { pendingBlobs } = await writer.layOut();
   await fill(writer, small, { limit: pendingBlobs - 1 });
-  await assert.rejects(writer.finish(), refusal('partial', /not whole; got \d+ blobs, want \d+/));
+  await assert.rejects(writer.finish(), refusal('partial', /incomplete; got \d+ blobs, want \d+/));
   await writer.close();
   assert.deepEqual(readdirSync(dir).sort(), ['a.tar.partial', 'a.tar.partial.journal']);
 });
