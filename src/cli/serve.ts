@@ -2,6 +2,7 @@ import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yar
 import { AirliftError } from '../errors.js';
 import { serve, type ServeSource, type Serving } from '../serve/serve.js';
 import { interruptible } from './interrupt.js';
+import { warnOnce } from './trace.js';
 import { printJson, printLine, printNote } from './print.js';
 
 const flags = {
@@ -97,6 +98,7 @@ async function run(args: Arguments): Promise<void> {
     onRequest: args.traceRequests
       ? ({ method, target, status, bytes }) => printNote(`${method} ${target} ${status} ${bytes} bytes`)
       : undefined,
+    onError: ({ message }) => warnOnce(message),
   });
   try {
     if (args.json) {

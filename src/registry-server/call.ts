@@ -1,5 +1,20 @@
 import type { IncomingMessage } from 'node:http';
+import type { AirliftError } from '../errors.js';
 import type { ContentStore, PushStore } from './store-content.js';
+
+/** How much clients may hold open at a time. */
+export interface ServerLimits {
+  /** Requests being answered; more get 503. Default: 4,096. */
+  readonly requests: number;
+  /** Requests of one address being answered; more get 503. Default: 2,048. */
+  readonly requestsOfClient: number;
+  /** Idle connections; more close the longest idle one. Default: 2,048. */
+  readonly idle: number;
+  /** Idle connections of one address; more close the longest idle one. Default: 1,024. */
+  readonly idleOfClient: number;
+  /** Milliseconds after which an idle connection is closed. Default: 65 seconds. */
+  readonly idleTimeout: number;
+}
 
 /** What a registry server allows. */
 export interface ServerOptions {
@@ -7,8 +22,15 @@ export interface ServerOptions {
   readonly allowSparse?: boolean | undefined;
   /** Whether it may listen on an address that other machines reach. There is no authentication. Default no. */
   readonly allowRemote?: boolean | undefined;
-  /** Milliseconds after which a client that takes no byte of an answer is dropped. Default 2 minutes. */
+  /**
+   * Milliseconds over which a client must send or accept at least 1 KiB/s on average while the server waits for it; a slower one is
+   * dropped. Default: 2 minutes.
+   */
   readonly stallTimeout?: number | undefined;
+  /** Bounds on what clients may hold open at a time. */
+  readonly limits?: Partial<ServerLimits> | undefined;
+  /** Receives each error that kept a request from being answered in full, other than a client that went away. */
+  readonly onError?: ((error: AirliftError) => void) | undefined;
   /** Told of every request once it has been answered. */
   readonly onRequest?: ((entry: RequestEntry) => void) | undefined;
 }

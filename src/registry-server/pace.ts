@@ -1,26 +1,31 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
-/** Bytes a second, on average over the time it is watched, that a client has to send or to take. */
+/** Bytes per second, on average over the period, that a client has to send or to accept. */
 const slowestPace = 1024;
 
+/** Looks per period: a slow client is dropped at most one look later than after a full period. */
+const looks = 8;
+
 /**
- * Drops a client that is slower than 1 KiB/s on average over each `period` while the server waits for it: one that drips its request,
- * or takes its answer by a few bytes at a time. Time that the server itself needs does not count.
+ * Drops a client that is slower than 1 KiB/s on average over the last `period` while the server waits for it: one that drips its
+ * request, or accepts its answer a few bytes at a time. Time that the server itself needs does not count.
  * @param period milliseconds
  */
 export function watchPace(request: IncomingMessage, response: ServerResponse, period: number): void {
   const { socket } = request;
-  let before = socket.bytesRead + socket.bytesWritten;
-  let wasWaiting = false;
+  /** Bytes that the connection had transferred at each of the last looks, while the server waited without a break. */
+  let waiting: number[] = [];
   const timer = setInterval(() => {
-    const now = socket.bytesRead + socket.bytesWritten;
     const waitsForBody = !request.complete && request.readableLength === 0;
-    const isWaiting = response.writableNeedDrain || waitsForBody;
-    // Two looks in a row: the server may have begun to wait just now.
-    if (isWaiting && wasWaiting && now - before < (slowestPace * period) / 1000) socket.destroy();
-    before = now;
-    wasWaiting = isWaiting;
-  }, period);
+    if (!response.writableNeedDrain && !waitsForBody) {
+      waiting = [];
+      return;
+    }
+    const now = socket.bytesRead + socket.bytesWritten;
+    const [first = now] = waiting;
+    if (waiting.length === looks && now - first < (slowestPace * period) / 1000) socket.destroy();
+    waiting = [...waiting.slice(-looks + 1), now];
+  }, period / looks);
   timer.unref();
   // A request that is refused at once may still be sent.
   const stop = (): void => {

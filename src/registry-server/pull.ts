@@ -1,9 +1,11 @@
-import { isDigest, type Digest } from '../oci/digest.js';
+import type { Readable } from 'node:stream';
+import { isDigest, Verifier, type Digest } from '../oci/digest.js';
 import { isTag } from '../oci/reference.js';
 import type { Call } from './call.js';
+import { CheckedStream } from './checked-stream.js';
 import { requestedRange } from './range.js';
 import { refuse, type Reply } from './reply.js';
-import type { ContentStore } from './store-content.js';
+import type { ContentStore, StoredBlob } from './store-content.js';
 
 /** The digest that a tag or digest names, undefined where the repository has no such tag. */
 export async function digestOfReference(
@@ -52,12 +54,24 @@ export async function pullBlob(call: Call, repository: string, text: string): Pr
     });
   }
   if (range === undefined) {
-    return { status: 200, headers: full, body: blob.size === 0 ? undefined : await blob.read(0, blob.size) };
+    return { status: 200, headers: full, body: await contentOf(blob, text, 0, blob.size) };
   }
   const part = {
     ...full,
     'Content-Length': range.end - range.start,
     'Content-Range': `bytes ${range.start}-${range.end - 1}/${blob.size}`,
   };
-  return { status: 206, headers: part, body: await blob.read(range.start, range.end) };
+  return { status: 206, headers: part, body: await contentOf(blob, text, range.start, range.end) };
+}
+
+/** Reads a blob or a part of it. A client that asks for all of a large blob receives all of it only where its digest is right. */
+async function contentOf(
+  { size, content }: StoredBlob,
+  digest: Digest,
+  start: number,
+  end: number,
+): Promise<Uint8Array | Readable> {
+  if (content instanceof Uint8Array) return content.subarray(start, end);
+  const isWhole = start === 0 && end === size;
+  return new CheckedStream(await content(), start, end, isWhole ? new Verifier(digest, size) : undefined);
 }

@@ -1,13 +1,15 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AirliftError, isAirliftError, messageOf } from '../errors.js';
 import { isDigest } from '../oci/digest.js';
 import { isLoopback, isRepositoryPath } from '../oci/reference.js';
-import type { Call, ServerOptions } from './call.js';
+import type { Call, ServerLimits, ServerOptions } from './call.js';
+import { IdleConnections } from './idle-connections.js';
 import { listReferrers, listRepositories, listTags } from './lists.js';
 import { deleteManifest, pushManifest } from './manifests.js';
 import { watchPace } from './pace.js';
+import { OpenPulls } from './open-pulls.js';
 import { pullBlob, pullManifest } from './pull.js';
 import { json, refuse, send, type Reply } from './reply.js';
 import { parseTarget, type Route } from './route.js';
@@ -21,20 +23,23 @@ import {
 } from './uploads.js';
 import type { ContentStore } from './store-content.js';
 
-export type { ServerOptions, RequestEntry } from './call.js';
+export type { RequestEntry, ServerLimits, ServerOptions } from './call.js';
 export type { ContentStore } from './store-content.js';
 
 /** Milliseconds without a byte after which a connection is given up: long, since a large upload is synced before its answer. */
 const idleTimeout = 10 * 60 * 1000;
 /** Milliseconds after which a client that takes no byte of an answer is dropped: longer than a node's slow disk takes a breath. */
 const stallTimeout = 2 * 60 * 1000;
-/** Milliseconds that a connection waits for its next request. */
-const keepAliveTimeout = 65 * 1000;
-/** Milliseconds without a request after which draining ends: a client that pulls asks for its next layer within that. */
+/** Milliseconds without a request after which draining ends, where no client is expected to ask for another layer. */
 const quietTime = 2000;
-/** Requests under way at a time, all together and of one client; containerd makes three to ten a pull. */
-const mostUnderWay = 4096;
-const mostOfClient = 2048;
+/** containerd makes three to ten requests at a time for a pull. */
+const defaultLimits: ServerLimits = {
+  requests: 4096,
+  requestsOfClient: 2048,
+  idle: 2048,
+  idleOfClient: 1024,
+  idleTimeout: 65 * 1000,
+};
 /** Bytes of a refused request's body that are read, so that its client sees the answer, before the connection is cut. */
 const drainLimit = 16 * 1024 * 1024;
 
@@ -54,8 +59,9 @@ export interface RegistryServer {
    */
   listen(host: string, port: number): Promise<Listening>;
   /**
-   * Lets what has begun come to its end: requests under way, and the layers of pulls whose manifest was taken. New pulls by tag and
-   * new uploads are refused with 503. Ends two seconds after the last request, at once where there was none, and stops listening.
+   * Lets clients finish: answers requests under way and those for the other layers of a pull. Refuses new pulls by tag and new
+   * uploads with 503. Stops listening two seconds after the last request, and ten seconds after the last request of a client that
+   * has not fetched all layers of a manifest; at once where nobody has asked for anything.
    */
   drain(): Promise<void>;
   /** Stops listening, ends every connection, and waits until the store is no longer in use. */
@@ -69,38 +75,50 @@ export interface RegistryServer {
 export function createRegistryServer(store: ContentStore, options: ServerOptions = {}): RegistryServer {
   const underWay = new Set<Promise<void>>();
   const clients = new Map<string, number>();
+  const limits = { ...defaultLimits, ...options.limits };
+  const idle = new IdleConnections(limits);
+  const pulls = new OpenPulls();
   let isDraining = false;
   let lastEnd = -Infinity;
   const server = createServer((request, response) => {
-    const client = request.socket.remoteAddress ?? '';
+    const { socket } = request;
+    idle.remove(socket);
+    const client = socket.remoteAddress ?? '';
     const count = (clients.get(client) ?? 0) + 1;
     clients.set(client, count);
-    const isBusy = underWay.size >= mostUnderWay || count > mostOfClient;
-    const handled = handle(store, options, request, response, { isBusy, isDraining });
+    const isBusy = underWay.size >= limits.requests || count > limits.requestsOfClient;
+    const handled = handle(store, options, request, response, { client, pulls, isBusy, isDraining });
     underWay.add(handled);
     void handled.finally(() => {
       underWay.delete(handled);
+      idle.add(socket);
       lastEnd = performance.now();
       const left = (clients.get(client) ?? 1) - 1;
       if (left > 0) clients.set(client, left);
       else clients.delete(client);
     });
   });
+  server.on('connection', (socket: Socket) => {
+    idle.add(socket);
+    socket.once('close', () => idle.remove(socket));
+  });
   server.requestTimeout = 0;
   server.timeout = idleTimeout;
-  server.keepAliveTimeout = keepAliveTimeout;
+  server.keepAliveTimeout = limits.idleTimeout;
   return {
     listen: async (host, port) => await listen(server, host, port, options.allowRemote === true),
     drain: async () => {
       isDraining = true;
-      const quietFor = (): number => performance.now() - lastEnd;
-      while (underWay.size > 0 || quietFor() < quietTime) {
+      const timeLeft = (): number => Math.max(0, lastEnd + quietTime - performance.now(), pulls.timeLeft());
+      while (underWay.size > 0 || timeLeft() > 0) {
         await Promise.all(underWay);
-        await sleep(Math.min(quietTime, Math.max(0, quietTime - quietFor())));
+        // A client may fetch its last layer meanwhile.
+        await sleep(Math.min(quietTime, timeLeft()));
       }
       server.close();
     },
     close: async () => {
+      idle.stop();
       await close(server);
       await Promise.all(underWay);
     },
@@ -133,12 +151,28 @@ async function close(server: Server): Promise<void> {
   });
 }
 
+/** What the server knows when a request comes. */
+interface RequestState {
+  /** Address of the client. */
+  readonly client: string;
+  readonly pulls: OpenPulls;
+  readonly isBusy: boolean;
+  readonly isDraining: boolean;
+}
+
+function recordPull(pulls: OpenPulls, client: string, route: Route, { status, body }: Reply): void {
+  if (route.kind === 'manifest' && status === 200 && body instanceof Uint8Array)
+    pulls.manifestSent(client, body);
+  if (route.kind === 'blob' && (status === 200 || status === 206) && isDigest(route.digest))
+    pulls.blobSent(client, route.digest);
+}
+
 async function handle(
   store: ContentStore,
   options: ServerOptions,
   request: IncomingMessage,
   response: ServerResponse,
-  state: { readonly isBusy: boolean; readonly isDraining: boolean },
+  { client, pulls, isBusy, isDraining }: RequestState,
 ): Promise<void> {
   const { method = 'GET', url: target = '/' } = request;
   const period = options.stallTimeout ?? stallTimeout;
@@ -146,24 +180,27 @@ async function handle(
   response.setHeader('Docker-Distribution-API-Version', 'registry/2.0');
   // A client that goes away shows itself where the stream is read or written; without a listener it would end the process.
   request.on('error', () => undefined);
+  const parsed = parseTarget(target);
   let reply: Reply;
   try {
-    const parsed = parseTarget(target);
     reply =
       'refusal' in parsed
         ? parsed.refusal
-        : state.isBusy || (state.isDraining && isBeginning(method, parsed.route))
-          ? unavailable(state.isBusy)
+        : isBusy || (isDraining && isBeginning(method, parsed.route))
+          ? unavailable(isBusy)
           : await answer({ method, request, query: parsed.query, store, options }, parsed.route);
   } catch (error) {
+    if (error instanceof AirliftError) options.onError?.(error);
     reply = failure(error);
   }
   try {
     if (!request.complete) drain(request);
     else request.socket.setTimeout(period);
     const bytes = await send(response, reply, method === 'HEAD');
+    if (method === 'GET' && 'route' in parsed) recordPull(pulls, client, parsed.route, reply);
     options.onRequest?.({ method, target, status: reply.status, bytes });
-  } catch {
+  } catch (error) {
+    if (error instanceof AirliftError) options.onError?.(error);
     response.destroy();
   }
 }

@@ -15,12 +15,21 @@ export interface StoredManifest {
   readonly bytes: Uint8Array;
 }
 
+/** Content that is open to be read a chunk at a time. */
+export interface OpenContent {
+  /** Reads `length` bytes from `position` on; fewer at the end. */
+  read(position: number, length: number): Promise<Buffer>;
+  /** Throws once the content may have changed since it was opened. */
+  check?(): Promise<void>;
+  close(): Promise<void>;
+}
+
 /** A blob that a repository holds. */
 export interface StoredBlob {
   /** Bytes of the whole blob. */
   readonly size: number;
-  /** Its bytes from `start` up to, not including, `end`; a stream where they are many. */
-  read(start: number, end: number): Promise<Uint8Array | Readable>;
+  /** A small blob's bytes, whose digest is checked; how to open a large one. */
+  readonly content: Uint8Array | (() => Promise<OpenContent>);
 }
 
 /** A manifest to keep, checked by the server against its digest and its children. */

@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs';
 import { access, constants, open, readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -9,6 +8,7 @@ import { parseJson } from '../oci/json.js';
 import { maxManifestSize } from '../oci/manifest.js';
 import type {
   ContentStore,
+  OpenContent,
   Page,
   PushedManifest,
   PushStore,
@@ -20,9 +20,6 @@ import { ifPresent, readText, removeFile, smallFileSize, touch, writeWhole } fro
 import { digestOfFileName, StoreLayout } from './store-layout.js';
 import { listRepositories, namesIn, takePage } from './store-listing.js';
 import { Uploads } from './store-uploads.js';
-
-/** Bytes read at a time from a large blob. */
-const readSize = 512 * 1024;
 
 /** Refuses a store, or a place to make it in, that takes no files: a push would be the first to find out. */
 async function refuseReadOnly(directory: string): Promise<void> {
@@ -106,11 +103,10 @@ export class DirectoryStore implements ContentStore {
     if (file === undefined) return undefined;
     try {
       const { size } = await file.stat();
-      if (size >= smallFileSize)
-        return { size, read: (start, end) => Promise.resolve(part(path, start, end)) };
+      if (size >= smallFileSize) return { size, content: () => openFile(path) };
       const bytes = await file.readFile();
       if (digestOf(bytes, algorithmOf(digest)) !== digest) return undefined;
-      return { size, read: (start, end) => Promise.resolve(bytes.subarray(start, end)) };
+      return { size, content: bytes };
     } finally {
       await file.close();
     }
@@ -216,8 +212,15 @@ class DirectoryPush implements PushStore {
   }
 }
 
-function part(path: string, start: number, end: number): Readable {
-  return createReadStream(path, { start, end: end - 1, highWaterMark: readSize });
+async function openFile(path: string): Promise<OpenContent> {
+  const file = await open(path);
+  return {
+    read: async (position, length) => {
+      const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(length), 0, length, position);
+      return buffer.subarray(0, bytesRead);
+    },
+    close: () => file.close(),
+  };
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream';
 import type { BundleReader } from '../bundle/reader.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
@@ -10,14 +9,17 @@ import {
   type Reference,
 } from '../oci/reference.js';
 import type { Image } from '../oci/source.js';
-import type { ContentStore, Page, StoredBlob, StoredManifest } from '../registry-server/store-content.js';
+import type {
+  ContentStore,
+  OpenContent,
+  Page,
+  StoredBlob,
+  StoredManifest,
+} from '../registry-server/store-content.js';
 import { takePage } from '../registry-server/store-listing.js';
 
 /** Blobs that are smaller are read whole, and so checked before they are served. */
 const smallBlob = 64 * 1024;
-
-/** Bytes read at a time for one client: what a client that reads slowly holds in memory is a few times as much. */
-const streamChunk = 64 * 1024;
 
 /** What a tag points at, and whose it is: undefined where images of several registries want it. */
 interface Tagged {
@@ -34,7 +36,11 @@ export class BundleStore implements ContentStore {
   readonly #repositories = new Map<string, Map<string, Tagged>>();
   readonly #ambiguous = new Set<string>();
 
-  constructor(reader: BundleReader) {
+  /** @param checkSource throws once the bundle's file may have changed */
+  constructor(
+    reader: BundleReader,
+    private readonly checkSource: () => Promise<void>,
+  ) {
     this.#reader = reader;
     for (const image of reader.images()) this.#addFullName(image);
     for (const image of reader.images()) this.#addShortName(image);
@@ -113,12 +119,14 @@ export class BundleStore implements ContentStore {
     const { size, kind } = blob;
     if (kind === 'index' || kind === 'manifest') return undefined;
     if (size >= smallBlob) {
-      const read = (start: number, end: number): Promise<Readable> =>
-        Promise.resolve(reader.file.stream(position + start, end - start, { chunkSize: streamChunk }));
-      return { size, read };
+      const content: OpenContent = {
+        read: (start, length) => reader.file.read(position + start, length),
+        check: this.checkSource,
+        close: () => Promise.resolve(),
+      };
+      return { size, content: () => Promise.resolve(content) };
     }
-    const bytes = await reader.read(digest);
-    return { size, read: (start, end) => Promise.resolve(bytes.subarray(start, end)) };
+    return { size, content: await reader.read(digest) };
   }
 
   async *referrers(

@@ -1,9 +1,9 @@
-import { stat } from 'node:fs/promises';
 import { openChecked } from '../bundle/verify/check-front.js';
-import { AirliftError } from '../errors.js';
+import type { AirliftError } from '../errors.js';
 import { createRegistryServer, type ContentStore, type ServerOptions } from '../registry-server/server.js';
 import { DirectoryStore } from '../registry-server/store.js';
 import { BundleStore } from './bundle-store.js';
+import { FileGuard } from './file-guard.js';
 
 /** What to serve: a directory that takes pushes too, or a bundle to pull from. */
 export type ServeSource =
@@ -34,13 +34,12 @@ export interface Serving {
   /** An image that is there, `repository:tag`, as something to try; undefined where there is none with a tag. */
   readonly example: string | undefined;
   /**
-   * Rejects when it cannot go on: the bundle's file was replaced or changed while it was served. Every connection has been ended
-   * then. Pending as long as all is well.
+   * Rejects once the bundle's file was replaced, removed or changed; every connection is ended by then. Stays pending otherwise.
    */
   readonly broken: Promise<never>;
   /** Stops listening and waits until the downloads and uploads under way are done. */
   drain(): Promise<void>;
-  /** Stops listening and ends every connection. What was being uploaded can be gone on with later. */
+  /** Stops listening and ends every connection. Uploads under way can be resumed later. A second call does nothing more. */
   close(): Promise<void>;
 }
 
@@ -52,22 +51,15 @@ export interface Serving {
  */
 export async function serve(source: ServeSource, options: ServeOptions = {}): Promise<Serving> {
   const { host = '127.0.0.1', port = 5000, ...registry } = options;
-  const opened = await open(source);
-  const server = createRegistryServer(opened.store, registry);
   let fail: (error: AirliftError) => void = () => undefined;
   const broken = new Promise<never>((_, reject) => (fail = reject));
   broken.catch(() => undefined);
-  const watch =
-    source.bundle === undefined
-      ? undefined
-      : await watchFile(source.bundle, (error) => {
-          void server.close().then(() => fail(error));
-        });
-  const close = async (): Promise<void> => {
-    clearInterval(watch);
-    await server.close();
-    await opened.close();
-  };
+  const opened = await open(source, (error) => {
+    void server.close().then(() => fail(error));
+  });
+  const server = createRegistryServer(opened.store, registry);
+  let closed: Promise<void> | undefined;
+  const close = (): Promise<void> => (closed ??= server.close().then(() => opened.close()));
   try {
     const listening = await server.listen(host, port);
     return {
@@ -84,50 +76,25 @@ export async function serve(source: ServeSource, options: ServeOptions = {}): Pr
   }
 }
 
-/** Milliseconds between looks at the served file. */
-const watchInterval = 500;
-
-/** Looks whether a file is still the one that was opened. A file that was removed goes on to be read. */
-async function watchFile(path: string, onChange: (error: AirliftError) => void): Promise<NodeJS.Timeout> {
-  const identity = async (): Promise<string> => {
-    const { dev, ino, size, mtimeNs } = await stat(path, { bigint: true });
-    return [dev, ino, size, mtimeNs].join(' ');
-  };
-  const first = await identity();
-  const timer = setInterval(() => {
-    void identity().then(
-      (now) => {
-        if (now === first) return;
-        clearInterval(timer);
-        onChange(
-          new AirliftError(
-            'io',
-            `serve ${path}: another file took its place, or its content changed; stopped`,
-            {
-              hint: `airlift serve ${path}`,
-            },
-          ),
-        );
-      },
-      () => undefined,
-    );
-  }, watchInterval);
-  return timer;
-}
-
 interface OpenedSource {
   readonly store: ContentStore;
   readonly ambiguous: readonly string[];
   close(): Promise<void>;
 }
 
-async function open(source: ServeSource): Promise<OpenedSource> {
+/** @param onChange receives the error to end with once the bundle's file is replaced, removed or written to */
+async function open(source: ServeSource, onChange: (error: AirliftError) => void): Promise<OpenedSource> {
   if (source.store !== undefined) {
     return { store: await DirectoryStore.open(source.store), ambiguous: [], close: () => Promise.resolve() };
   }
   const reader = await openChecked(source.bundle);
-  const store = new BundleStore(reader);
-  return { store, ambiguous: store.ambiguous, close: () => reader.close() };
+  const guard = new FileGuard(reader.file, source.bundle, onChange);
+  const store = new BundleStore(reader, () => guard.check());
+  const close = async (): Promise<void> => {
+    guard.stop();
+    await reader.close();
+  };
+  return { store, ambiguous: store.ambiguous, close };
 }
 
 async function exampleOf(store: ContentStore): Promise<string | undefined> {

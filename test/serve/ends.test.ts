@@ -70,7 +70,7 @@ test(
   'a client that drips is dropped, on reading and on sending, and one that pauses for a moment is not',
   limit,
   async (t) => {
-    const { serving, url, digest } = await large(t, { stallTimeout: 700 });
+    const { serving, url, digest } = await large(t, { stallTimeout: 1600 });
     const port = Number(new URL(serving.url).port);
     // Takes a byte now and then: never silent, and far below 1 KiB/s.
     const reader = connect(port, '127.0.0.1');
@@ -112,7 +112,7 @@ test('a bundle that is replaced while it is served ends serving and its download
   const { serving, path, url } = await large(t);
   const response = await begin(url);
   await writeFile(path, 'another file');
-  await assert.rejects(serving.broken, /another file took its place, or its content changed; stopped/);
+  await assert.rejects(serving.broken, /its content changed; stopped/);
   await assert.rejects(readAll(response));
   await assert.rejects(fetch(`${serving.url}/v2/`));
 });

@@ -10,6 +10,7 @@ import {
   stat,
   writev,
   writevSync,
+  type BigIntStats,
 } from 'node:fs';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
@@ -19,6 +20,9 @@ import { ioError } from './io-error.js';
 const calls = {
   close: promisify(close),
   fstat: promisify(fstat),
+  fstatExact: promisify((descriptor: number, done: (error: Error | null, stats: BigIntStats) => void) =>
+    fstat(descriptor, { bigint: true }, done),
+  ),
   fsync: promisify(fsync),
   ftruncate: promisify(ftruncate),
   open: promisify(open),
@@ -36,6 +40,11 @@ const flags = {
   create: constants.O_RDWR | constants.O_CREAT | noFollow,
 } as const;
 
+/** Identifies a file and the state of its content: another file has another identity, and so has this one after a write. */
+export function fileIdentity({ dev, ino, size, mtimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs].join(' ');
+}
+
 /**
  * The bytes of a bundle, read and written by position. Everything that touches them goes through here, so that a bundle
  * may later be a set of volumes. Worker threads open their own by path.
@@ -48,6 +57,8 @@ export class BundleFile {
     /** Its path, or what messages call it. */
     readonly path: string,
     descriptor: number,
+    /** The identity of the file when it was opened, see {@link fileIdentity}. */
+    readonly identity: string,
   ) {
     this.#descriptor = descriptor;
   }
@@ -62,7 +73,8 @@ export class BundleFile {
       // Opening a pipe would wait for whoever writes to it.
       if (mode !== 'create' && !(await calls.stat(path)).isFile())
         throw new AirliftError('io', `open ${name}: not a regular file`);
-      return new BundleFile(name, await calls.open(path, flags[mode]));
+      const descriptor = await calls.open(path, flags[mode]);
+      return new BundleFile(name, descriptor, fileIdentity(await calls.fstatExact(descriptor)));
     } catch (error) {
       throw error instanceof AirliftError ? error : ioError(`open ${name}`, error);
     }
@@ -72,6 +84,11 @@ export class BundleFile {
   async stat(): Promise<{ size: number; allocated: number }> {
     const { size, blocks } = await calls.fstat(this.#descriptor);
     return { size, allocated: blocks * 512 };
+  }
+
+  /** Whether nobody has written to the file since it was opened. */
+  async isUnchanged(): Promise<boolean> {
+    return fileIdentity(await calls.fstatExact(this.#descriptor)) === this.identity;
   }
 
   /**
