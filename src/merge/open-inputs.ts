@@ -1,12 +1,19 @@
 import { stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { Archive } from '../archive/read/archive.js';
-import type { Compression } from '../archive/compression/decompress.js';
+import {
+  magicLength,
+  tellFormat,
+  type Compression,
+  type ForeignFormat,
+} from '../archive/compression/decompress.js';
+import type { Members } from '../archive/read/members.js';
 import { openLayerMemory, type ManifestFormat } from '../archive/read/layer-store.js';
 import { NameRules } from './name-rules.js';
 import { openArchive } from '../archive/read/open.js';
 import { openChecked, orDamage } from '../bundle/verify/check-front.js';
 import { BundleFile } from '../bundle/format/file.js';
+import { entryNames } from '../bundle/format/format.js';
 import { looksLikeBundle } from '../bundle/format/head.js';
 import type { BundleReader } from '../bundle/reader.js';
 import { AirliftError, isAirliftError } from '../errors.js';
@@ -77,6 +84,48 @@ async function isBundle(path: string): Promise<boolean> {
     if (isAirliftError(error, 'io')) return false;
     throw error;
   }
+}
+
+/** Reads how a file is compressed; `none` for a directory or a file that cannot be read. */
+async function compressionOf(path: string): Promise<Compression | ForeignFormat> {
+  try {
+    const file = await BundleFile.open(path, 'r');
+    return tellFormat(await file.read(0, magicLength).finally(() => file.close()));
+  } catch (error) {
+    if (isAirliftError(error, 'io')) return 'none';
+    throw error;
+  }
+}
+
+/**
+ * Looks whether an archive that is no bundle was made from one. Its sums do not cover the archive, and only a bundle's catalog tells
+ * which signatures and other referrers belong to an image, so reading it as an archive would lose them.
+ * @throws AirliftError `input` where it is a compressed bundle
+ */
+async function warnOfRepackedBundle(
+  path: string,
+  members: Pick<Members, 'file' | 'find'>,
+  piped: Piped | undefined,
+  warn: (text: string) => void,
+): Promise<void> {
+  if ((await members.find(entryNames.catalog)) === undefined) return;
+  const { file } = members;
+  const compression = path === '-' && piped !== undefined ? piped.compression : await compressionOf(path);
+  if (compression === 'none') {
+    warn(
+      `${file} was unpacked from an airlift bundle or packed again: it is read as an OCI layout, without the checks of a bundle and ` +
+        'without signatures and other referrers that have no tag; use the bundle itself where you can',
+    );
+    return;
+  }
+  const program = compression === 'zstd' ? 'zstd' : 'gzip';
+  const whole = path.replace(/\.(gz|tgz|zst|zstd)$/, (suffix) => (suffix === '.tgz' ? '.tar' : ''));
+  throw new AirliftError('input', `open ${file}: a bundle that was compressed with ${program}`, {
+    hint:
+      path === '-'
+        ? `decompress it first: ${program} -dc FILE | airlift import -`
+        : `decompress it first: ${program} -dc ${path} > ${whole === path ? `${path}.tar` : whole}`,
+  });
 }
 
 /** A bundle among archives: its signatures and other referrers are found by its catalog. */
@@ -156,7 +205,16 @@ async function openAll(
       const reader =
         path === '-' ? piped?.bundle : (await isBundle(path)) ? await openChecked(path, signal) : undefined;
       try {
-        const archive = await openArchive(path, { ...reading, ...known, stdin: piped?.stream, warn, signal });
+        const archive = await openArchive(path, {
+          ...reading,
+          ...known,
+          stdin: piped?.stream,
+          checkMembers: async (members) => {
+            if (reader === undefined) await warnOfRepackedBundle(path, members, piped, warn);
+          },
+          warn,
+          signal,
+        });
         open.push(reader === undefined ? archive : bundleAsArchive(reader, archive));
       } catch (error) {
         await reader?.close();

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { addAbortSignal, Readable } from 'node:stream';
+import { tellFormat, type Compression, type ForeignFormat } from '../archive/compression/decompress.js';
 import { openChecked } from '../bundle/verify/check-front.js';
 import { BundleFile } from '../bundle/format/file.js';
 import { entryNames } from '../bundle/format/format.js';
@@ -20,6 +21,8 @@ export interface Piped {
   readonly stream: Readable;
   /** Its head and manifests are found right. */
   readonly bundle?: BundleReader | undefined;
+  /** How the stream is compressed. */
+  readonly compression: Compression | ForeignFormat;
 }
 
 export interface PipedOptions {
@@ -62,14 +65,14 @@ export async function openPiped(
   });
   const stream = Readable.from(again(head, chunks), { objectMode: false });
   if (!head.subarray(0, nameLength).toString('latin1').startsWith(`${entryNames.layout}\0`))
-    return { stream };
+    return { stream, compression: tellFormat(head) };
   const hint = 'name a directory with more space with `tmpDir`';
   return withStoredStream(stream, { folder: tmpDir, name: streamName, hint, signal }, async (path) => {
     const file = await BundleFile.open(path, 'r', streamName);
     const isBundle = await looksLikeBundle(file).finally(() => file.close());
     const bundle = isBundle ? await openChecked(path, signal, streamName) : undefined;
     // What is open is read on without its name.
-    return { stream: await opened(path), bundle };
+    return { stream: await opened(path), bundle, compression: 'none' };
   });
 }
 

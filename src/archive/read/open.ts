@@ -38,6 +38,8 @@ export interface OpenOptions {
   readonly checkPrograms?: boolean | undefined;
   /** What is read where the path is `-`. */
   readonly stdin?: Readable | undefined;
+  /** Checks the list of files before any of them is read as an image. What it throws ends opening. Default: no check. */
+  readonly checkMembers?: ((members: Pick<Members, 'file' | 'find'>) => Promise<void>) | undefined;
   readonly warn?: ((text: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -141,6 +143,7 @@ class OpenArchive implements Archive {
 export async function openArchive(path: string, options: OpenOptions = {}): Promise<Archive> {
   const members = await openMembers(path, options);
   try {
+    await options.checkMembers?.(members);
     const { shape, reader } = await readerFor(members, options);
     return new OpenArchive(shape, members, reader, options);
   } catch (error) {
