@@ -90,5 +90,5 @@ test('an export beyond the largest file that is allowed says so and what to do',
   const args = ['-c', command, process.execPath, airliftPath, 'export', `${host}/acme/large:1`, '-o', output];
   const { stderr } = await run('/bin/sh', args, { codes: [1], env: stateEnv });
   assert.match(stderr, /EFBIG/);
-  assert.match(stderr, /^ {2}hint: the filesystem takes no file of this size/m);
+  assert.match(stderr, /^ {2}hint: the filesystem does not allow files of this size/m);
 });

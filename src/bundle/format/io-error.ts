@@ -1,36 +1,35 @@
-import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
+import { AirliftError, isOutOfSpace, messageOf, systemCodeOf } from '../../errors.js';
 
-/** EFBIG: the filesystem, or `ulimit -f`, takes no larger file. */
-const fileTooLargeHint =
-  'the filesystem takes no file of this size (FAT32 ends at 4 GiB; ulimit -f shows a limit of the shell): write to another one, such as exFAT or ext4, or export fewer images at a time';
+export const noSpaceHint = 'free some space and run the same command again to resume';
 
 const hints: Readonly<Record<string, string>> = {
   EACCES: 'check the permissions of the file and of its directory',
   EPERM: 'check the permissions of the file and of its directory',
   EROFS: 'the filesystem is mounted read-only',
-  EFBIG: fileTooLargeHint,
-  ENOENT: 'make the directory first, or name another',
-  ENOTDIR: 'a part of the path is a file: name another directory',
+  EFBIG:
+    'the filesystem does not allow files of this size (FAT32: at most 4 GiB; ulimit -f shows the limit of the shell): write to another filesystem, such as exFAT or ext4, or export fewer images at a time',
+  ENOENT: 'create the directory first, or choose another one',
+  ENOTDIR: 'a part of the path is a file: choose another directory',
+  ENOSPC: noSpaceHint,
+  EDQUOT: noSpaceHint,
 };
 
-export const noSpaceHint = 'free some space and run the same command again to resume';
-
 /**
- * An error of the operating system as an AirliftError: `no-space` where the disk or quota is full, else `io`.
- * @param attempted what was tried and on what, e.g. `write site.tar.partial`
+ * Converts an error of the operating system to an AirliftError: `no-space` if it refused to store more (`isOutOfSpace`), else `io`.
+ * @param attempted the action and its object, for example `write site.tar.partial`
  */
 export function ioError(attempted: string, cause: unknown): AirliftError {
   const code = systemCodeOf(cause) ?? '';
-  if (code === 'ENOSPC' || code === 'EDQUOT')
-    return new AirliftError('no-space', `${attempted}: no space left on the device (${code})`, {
-      cause,
-      hint: noSpaceHint,
-    });
-  const text = messageOf(cause)
-    .replace(/^E[A-Z0-9]+: /, '')
-    .replace(/, [a-z]+( '.*')?$/s, '');
-  return new AirliftError('io', `${attempted}: ${text}${code === '' ? '' : ` (${code})`}`, {
-    cause,
-    hint: hints[code],
-  });
+  const isFull = code === 'ENOSPC' || code === 'EDQUOT';
+  // Node's message reads `ENOENT: no such file or directory, open 'a.tar'`.
+  const text = isFull
+    ? 'no space left on the device'
+    : messageOf(cause)
+        .replace(/^E[A-Z0-9]+: /, '')
+        .replace(/, [a-z]+( '.*')?$/s, '');
+  return new AirliftError(
+    isOutOfSpace(cause) ? 'no-space' : 'io',
+    `${attempted}: ${text}${code === '' ? '' : ` (${code})`}`,
+    { cause, hint: hints[code] },
+  );
 }
