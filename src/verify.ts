@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { surveyArchive } from './bundle/verify/check-archive.js';
+import { findBlobsByName } from './bundle/verify/check-archive.js';
 import { checkCatalogRows, checkHeadContent } from './bundle/verify/check-catalog.js';
 import { checkContents, type CheckProgress } from './bundle/verify/check-contents.js';
 import { EntryCheck } from './bundle/verify/check-entries.js';
@@ -8,7 +8,7 @@ import { checkHead } from './bundle/verify/check-head.js';
 import { checkIndexFile, takeCatalogGraph } from './bundle/verify/check-images.js';
 import { checkSums } from './bundle/verify/check-sums.js';
 import { EntryReader } from './bundle/format/entry-reader.js';
-import { Evidence, type Problem } from './bundle/verify/findings.js';
+import { Findings, type Problem } from './bundle/verify/findings.js';
 import { BundleFile } from './bundle/format/file.js';
 import { HeadDigests } from './bundle/format/sums.js';
 import type { Digest } from './oci/digest.js';
@@ -48,36 +48,36 @@ export interface VerifyReport {
  */
 export async function verify(path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
   const file = await BundleFile.open(path, 'r');
-  const evidence = new Evidence();
+  const findings = new Findings();
   try {
     const reader = new EntryReader(file);
-    const checked = await checkHead(reader, evidence);
+    const checked = await checkHead(reader, findings);
     const { catalog, ...head } = checked;
     const headDigests = new HeadDigests(file, head);
     try {
-      if (catalog === undefined) await surveyArchive(reader, head, evidence);
+      if (catalog === undefined) await findBlobsByName(reader, head, findings);
       else {
-        await new EntryCheck(reader, head, catalog, evidence).check();
-        takeCatalogGraph(catalog, evidence);
+        await new EntryCheck(reader, head, catalog, findings).check();
+        takeCatalogGraph(catalog, findings);
       }
-      await checkSums(headDigests, evidence);
-      await checkIndexFile(file, head.entries.get('index.json'), catalog, evidence);
+      await checkSums(headDigests, findings);
+      await checkIndexFile(file, head.entries.get('index.json'), catalog, findings);
       const jobs = options.jobs ?? Math.min(2, availableParallelism());
-      await checkContents(file, evidence, { jobs, onProgress: options.onProgress, signal: options.signal });
-      await checkGraph(file, evidence, catalog !== undefined);
+      await checkContents(file, findings, { jobs, onProgress: options.onProgress, signal: options.signal });
+      await checkGraph(file, findings, catalog !== undefined);
       if (catalog !== undefined) {
-        checkCatalogRows(catalog, evidence);
-        await checkHeadContent(headDigests, catalog, evidence);
+        checkCatalogRows(catalog, findings);
+        await checkHeadContent(headDigests, catalog, findings);
       }
     } finally {
       catalog?.close();
     }
-    const problems = [...evidence.problems()];
+    const problems = [...findings.problems()];
     const { size } = await file.stat();
     const sums = await headDigests.ofSums();
-    return { bundle: path, size, ok: problems.length === 0, ...evidence.figures(), sums, problems };
+    return { bundle: path, size, ok: problems.length === 0, ...findings.figures(), sums, problems };
   } finally {
-    evidence.close();
+    findings.close();
     await file.close();
   }
 }

@@ -96,7 +96,7 @@ test('a file that is cut off is found out at once', async (t) => {
   truncateSync(path, size - 2000);
   await assert.rejects(inspect(path), (error) => {
     assert.ok(isAirliftError(error, 'damaged'));
-    assert.match(error.message, new RegExp(`cut off; got ${size - 2000} bytes, want ${size}`));
+    assert.match(error.message, new RegExp(`truncated; got ${size - 2000} bytes, want ${size}`));
     return true;
   });
 });

@@ -10,20 +10,20 @@ import { BundleFile } from './format/file.js';
 import { damagedHint, readHead, type Head } from './format/head.js';
 import { endLength } from '../tar/header.js';
 
-/** @throws AirliftError `damaged` where anything but the two blocks of zeros stands behind the last blob */
-async function refuseTail(file: BundleFile, size: number, want: number): Promise<void> {
+/** @throws AirliftError `damaged` unless exactly the two zero blocks follow the last blob */
+async function checkTail(file: BundleFile, size: number, want: number): Promise<void> {
   const end = await file.read(want - endLength, endLength);
   const happened =
     size > want
-      ? `bytes behind its end; got ${size} bytes, want ${want}`
+      ? `data after the end of the archive; got ${size} bytes, want ${want}`
       : end.every((byte) => byte === 0)
         ? undefined
-        : 'the blocks that end it are not zeros';
+        : 'the end-of-archive blocks are not zeros';
   if (happened !== undefined)
     throw new AirliftError('damaged', `open ${file.path}: ${happened}`, { hint: damagedHint });
 }
 
-/** Reads a bundle by its catalog. What `fetch` gives is to be checked by whoever reads it, as from any Source. */
+/** Reads a bundle by its catalog. As with any Source, the caller verifies what `fetch` returns. */
 export class BundleReader implements Source {
   private constructor(
     readonly file: BundleFile,
@@ -34,10 +34,10 @@ export class BundleReader implements Source {
   ) {}
 
   /**
-   * Opens a bundle. Only the head of the file is read; its catalog is checked in full.
-   * @throws AirliftError `input` where it is no bundle, `damaged` where its head is damaged or the file cut off,
-   * `unsupported` where a newer airlift wrote it, `io`
-   * @param name what messages call it, where its path says nothing to the user
+   * Opens a bundle. Reads only the head of the file, and checks its catalog completely.
+   * @param name its name in messages, if its path means nothing to the user
+   * @throws AirliftError `input` if it is not a bundle, `damaged` if its head is damaged or the file is truncated, `unsupported` if a newer
+   *   airlift wrote it, `io`
    */
   static async open(path: string, name?: string): Promise<BundleReader> {
     const file = await BundleFile.open(path, 'r', name);
@@ -48,11 +48,11 @@ export class BundleReader implements Source {
       const { size } = await file.stat();
       const want = head.start + catalog.blobsLength + endLength;
       if (size < want) {
-        throw new AirliftError('damaged', `open ${file.path}: cut off; got ${size} bytes, want ${want}`, {
+        throw new AirliftError('damaged', `open ${file.path}: truncated; got ${size} bytes, want ${want}`, {
           hint: damagedHint,
         });
       }
-      await refuseTail(file, size, want);
+      await checkTail(file, size, want);
       return new BundleReader(file, head, catalog, size);
     } catch (error) {
       catalog?.close();
@@ -73,17 +73,17 @@ export class BundleReader implements Source {
     return this.catalog.counts();
   }
 
-  /** The images, sorted by reference. */
+  /** Yields the images, sorted by reference. */
   images(): Iterable<BundleImage> {
     return this.catalog.images();
   }
 
-  /** All blobs in the order of the file. */
+  /** Yields all blobs in file order. */
   blobs(): Iterable<BundleBlob> {
     return this.catalog.blobs();
   }
 
-  /** Byte of the file at which a blob's content begins, where the bundle carries it. */
+  /** Returns the position of a blob's content in the file; undefined if the bundle does not carry it. */
   position(digest: Digest): number | undefined {
     const offset = this.catalog.blob(digest)?.offset;
     return offset === undefined ? undefined : this.head.start + offset;
@@ -95,7 +95,7 @@ export class BundleReader implements Source {
       image?.root ?? (reference.digest === undefined ? undefined : this.catalog.manifest(reference.digest));
     if (root !== undefined) return root;
     throw new AirliftError('not-found', `resolve ${formatReference(reference)}: not in ${this.path}`, {
-      hint: `airlift inspect ${this.path} lists the images`,
+      hint: `run airlift inspect ${this.path} to list the images`,
     });
   }
 
@@ -104,7 +104,7 @@ export class BundleReader implements Source {
     descriptor: Descriptor,
     options: FetchOptions = {},
   ): Promise<Readable> {
-    // A stream that is aborted from the start fails before anybody listens to it.
+    // A stream that is created with an aborted signal would fail before the caller can listen.
     checkInterrupted(options.signal, 'read bundle');
     const { position, size } = this.#place(descriptor.digest);
     const offset = Math.min(options.offset ?? 0, size);
@@ -112,15 +112,15 @@ export class BundleReader implements Source {
   }
 
   /**
-   * The bytes of a manifest, index or other small blob, checked.
-   * @throws AirliftError `not-found`, `digest-mismatch`, `unsupported` where it is larger than a manifest may be
+   * Reads a manifest, index or other small blob, and verifies its digest.
+   * @throws AirliftError `not-found`, `digest-mismatch`, `unsupported` if it is larger than the limit for manifests
    */
   async read(digest: Digest): Promise<Buffer> {
     const { position, size } = this.#place(digest);
     if (size > maxManifestSize) {
       throw new AirliftError(
         'unsupported',
-        `read blob ${digest}: too large to hold; got ${size} bytes, want at most ${maxManifestSize}`,
+        `read blob ${digest}: too large; got ${size} bytes, want at most ${maxManifestSize}`,
       );
     }
     const bytes = await this.file.read(position, size);
@@ -135,7 +135,7 @@ export class BundleReader implements Source {
     );
   }
 
-  /** What is wrong with the content of a blob that the bundle carries; undefined where nothing is. */
+  /** Verifies the content of a blob that the bundle carries, and describes its damage; undefined if it is intact. */
   async damageOf(name: string): Promise<string | undefined> {
     const blob = isDigest(name) ? this.catalog.blob(name) : undefined;
     if (blob?.offset === undefined) return undefined;

@@ -86,7 +86,7 @@ describe('a damaged bundle', () => {
       ];
       for (const args of runs) {
         const { stderr } = await airlift(args, { codes: [4] });
-        assert.match(stderr, /hint: airlift verify/);
+        assert.match(stderr, /hint: run airlift verify/);
         assert.doesNotMatch(stderr, /^\s+at /m);
       }
       assert.deepEqual(readdirSync(out), []);
@@ -160,7 +160,7 @@ test('a directory where a bundle or an archive is to be written is refused at on
     const { stderr } = await airlift(args, { codes: [2] });
     assert.match(
       stderr,
-      /a directory; want a file\n {2}hint: name a file in it: (-o|--lock|--failed) .*\/(site|images|failed)\./,
+      /is a directory; want a file\n {2}hint: choose a file in it: (-o|--lock|--failed) .*\/(site|images|failed)\./,
     );
   }
   assert.equal(ground.proxy.log.find('GET', /./).length, 0, 'no request was sent');

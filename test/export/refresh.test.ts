@@ -66,7 +66,7 @@ test('another list is refused with a hint, and taken with --refresh: blobs of bo
   await ground.push('more', singlePlatform('linux/arm64', { name: 'more', bigBytes: 1_000_000 }));
   const longer = [...ground.names('more'), ...args];
   const refused = await airlift(['export', ...longer, '-o', output], { env, codes: [1] });
-  assert.match(refused.stderr, /unfinished export of something else.*\n {2}hint: .*--refresh/);
+  assert.match(refused.stderr, /interrupted export of other content.*\n {2}hint: .*--refresh/);
   await airlift(['export', ...longer, '-o', output, '--refresh'], { env });
   const again = ground.proxy.log.sentAgain();
   assert.ok(again <= transfers * perTransfer, `sent again: ${again}`);

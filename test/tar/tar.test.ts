@@ -119,12 +119,12 @@ test(
     const reader = new EntryReader(bundle);
     let next = 0;
     for (const [at, size] of sizes.entries()) {
-      const entry = await reader.at(next);
+      const entry = await reader.readEntry(next);
       assert.ok(typeof entry === 'object');
       assert.deepEqual([entry.name, entry.size], [`big${at}`, size]);
       next = entry.end;
     }
-    assert.equal(await reader.at(next), 'end');
+    assert.equal(await reader.readEntry(next), 'end');
   },
 );
 
@@ -213,7 +213,7 @@ test('archives of GNU tar are read in all its formats', { skip: needs('tar') }, 
     const path = join(dir, `${format}.tar`);
     await run('tar', ['cf', path, '-C', dir, `--format=${format}`, name]);
     const file = await BundleFile.open(path, 'r');
-    const entry = await new EntryReader(file).at(0);
+    const entry = await new EntryReader(file).readEntry(0);
     assert.ok(typeof entry === 'object', format);
     assert.deepEqual([entry.name, entry.size], [name, 12], format);
     assert.equal((await file.read(entry.contentPosition, entry.size)).toString(), 'some content');

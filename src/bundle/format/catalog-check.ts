@@ -6,10 +6,10 @@ import { formatReference, parseReference } from '../../oci/reference.js';
 import { blobPath } from '../../oci/image-layout.js';
 import { headerLength, paddedLength } from '../../tar/header.js';
 
-/** Rows that can't be, by what is wrong with them. SQLite holds any type in any column, and checks no foreign-made file. */
+/** Queries for invalid rows, each with its error. SQLite stores any type in any column and does not check constraints of existing files. */
 const impossible: readonly (readonly [happened: string, sql: string])[] = [
   [
-    'a blob has no whole number as id',
+    'a blob has a size or kind of the wrong type',
     "SELECT 1 FROM blobs WHERE typeof(size) <> 'integer' OR typeof(kind) <> 'text'",
   ],
   [
@@ -18,19 +18,19 @@ const impossible: readonly (readonly [happened: string, sql: string])[] = [
       OR typeof(coalesce(left_out, '')) <> 'text'`,
   ],
   [
-    'it says of the bundle what it does not know',
+    'it has properties that this format version does not define',
     "SELECT 1 FROM about WHERE name <> 'created' OR typeof(value) <> 'text' UNION ALL SELECT 1 FROM volumes",
   ],
   [
-    'a blob is of unknown kind',
+    'a blob has an unknown kind, or its offset contradicts left_out',
     "SELECT 1 FROM blobs WHERE kind NOT IN ('index', 'manifest', 'config', 'layer') OR (left_out IS NULL) = (content_offset IS NULL)",
   ],
   [
-    'a manifest is not among the blobs',
+    'a row of manifests has no manifest or index among the blobs',
     "SELECT 1 FROM manifests LEFT JOIN blobs ON id = blob WHERE kind IS NULL OR kind NOT IN ('index', 'manifest')",
   ],
   [
-    'a blob is no manifest but is said to be',
+    'a manifest or index has no row in manifests',
     "SELECT 1 FROM blobs WHERE kind IN ('index', 'manifest') AND id NOT IN (SELECT blob FROM manifests)",
   ],
   [
@@ -48,34 +48,34 @@ const impossible: readonly (readonly [happened: string, sql: string])[] = [
       OR EXISTS (SELECT 1 FROM json_each(coalesce(os_features, '[]')) WHERE json_each.type <> 'text')`,
   ],
   [
-    'an edge leads from or to nothing',
+    'an edge is malformed or leads to a missing row',
     `SELECT 1 FROM edges LEFT JOIN manifests ON manifests.blob = parent LEFT JOIN blobs ON blobs.id = child
       WHERE manifests.blob IS NULL OR blobs.id IS NULL OR typeof(position) <> 'integer'
       OR role NOT IN ('manifest', 'config', 'layer', 'subject', 'referrer', 'original')`,
   ],
   [
-    'an image has no root',
+    'an image is malformed or has no root',
     `SELECT 1 FROM images LEFT JOIN manifests AS root ON root.blob = root LEFT JOIN manifests AS other ON other.blob = original
       WHERE root.blob IS NULL OR (original IS NOT NULL AND other.blob IS NULL) OR typeof(images.media_type) <> 'text'
       OR typeof(coalesce(images.artifact_type, '')) <> 'text' OR typeof(coalesce(companion_of, '')) <> 'text'`,
   ],
   [
-    'an image is described otherwise than its manifest',
+    'an image contradicts its manifest',
     `SELECT 1 FROM images JOIN manifests ON manifests.blob = root
       WHERE images.media_type <> manifests.media_type OR (images.artifact_type IS NOT NULL AND images.artifact_type IS NOT manifests.artifact_type)`,
   ],
 ];
 
 /**
- * Checks every row of a catalog that came from outside: types, digests, references, edges, and that the blobs stand one behind
- * the other without a gap. After that the rows may be used as they are.
- * @param what names the bundle, for messages
- * @returns bytes from the first blob's header to the end of the last one
+ * Checks every row of an untrusted catalog: types, digests, references, edges, and that the blobs are adjacent. After that the rows can be
+ * used without further checks.
+ * @param bundle name of the bundle in messages
+ * @returns bytes from the first blob's header to the end of the last blob
  * @throws AirliftError `damaged`
  */
-export function checkCatalog(database: Database.Database, what: string): number {
+export function checkCatalog(database: Database.Database, bundle: string): number {
   const fail = (happened: string): never => {
-    throw new AirliftError('damaged', `read the catalog of ${what}: ${happened}`);
+    throw new AirliftError('damaged', `read the catalog of ${bundle}: ${happened}`);
   };
   for (const [happened, sql] of impossible)
     if (database.prepare(`${sql} LIMIT 1`).get() !== undefined) fail(happened);
@@ -93,14 +93,14 @@ export function checkCatalog(database: Database.Database, what: string): number 
     const want = end + headerLength(blobPath(digest as Digest));
     if (offset !== want) fail(`blob ${digest} is out of place; got offset ${offset}, want ${want}`);
     end = want + paddedLength(size);
-    if (!Number.isSafeInteger(end)) fail(`blob ${digest} ends beyond every file`);
+    if (!Number.isSafeInteger(end)) fail(`blob ${digest} ends beyond the largest possible file`);
   }
   const digests =
     'SELECT companion_of FROM images WHERE companion_of IS NOT NULL UNION SELECT subject FROM manifests WHERE subject IS NOT NULL';
   for (const digest of database.prepare(digests).pluck().iterate())
-    if (!isDigest(digest)) fail(`${JSON.stringify(digest).slice(0, 200)} is no digest`);
+    if (!isDigest(digest)) fail(`${JSON.stringify(digest).slice(0, 200)} is not a digest`);
   for (const text of database.prepare('SELECT reference FROM images').pluck().iterate())
-    if (!isFullReference(text)) fail(`image ${JSON.stringify(text).slice(0, 300)} is no full reference`);
+    if (!isFullReference(text)) fail(`image ${JSON.stringify(text).slice(0, 300)} is not a full reference`);
   return end;
 }
 

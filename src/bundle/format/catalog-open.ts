@@ -12,19 +12,20 @@ import { ioError } from './io-error.js';
 import { applicationId, formatVersion, headLimits } from './format.js';
 import { openDatabase } from './sqlite.js';
 
-/** A catalog up to this size is opened from memory, a larger one from a temporary file. */
+/** The largest catalog that is opened in memory (bytes); a larger one is copied to a temporary file. */
 const memoryLimit = 16 * 1024 * 1024;
 
 const schema = new Set([...catalogTables, ...catalogIndexes, ...catalogViews]);
 
 /**
- * Opens the catalog's database and checks that it is one: whatever stands in it came from outside.
- * @throws AirliftError `damaged`, `unsupported` where a newer airlift wrote it, `no-space` or `io` in the temporary directory
+ * Opens the catalog's database, which is untrusted, and checks its header, schema and integrity.
+ * @param maxInMemory the largest catalog to open in memory (bytes)
+ * @throws AirliftError `damaged`, `unsupported` if a newer airlift wrote it, `no-space` or `io` in the temporary directory
  */
 export async function openCatalogDatabase(
   file: BundleFile,
   entry: TarEntry,
-  mostInMemory = memoryLimit,
+  maxInMemory = memoryLimit,
 ): Promise<Database.Database> {
   const attempted = `open the catalog of ${file.path}`;
   if (entry.size > headLimits.catalog)
@@ -34,8 +35,8 @@ export async function openCatalogDatabase(
     );
   let database: Database.Database | undefined;
   try {
-    database = await load(file, entry, mostInMemory);
-    // A hostile schema runs no functions, and nothing is ever written.
+    database = await load(file, entry, maxInMemory);
+    // A hostile schema must not run functions or write anything.
     database.pragma('trusted_schema = OFF');
     database.pragma('query_only = ON');
     database.pragma('cell_size_check = ON');
@@ -50,17 +51,17 @@ export async function openCatalogDatabase(
     if (version !== formatVersion) {
       throw new AirliftError(
         'unsupported',
-        `${attempted}: format version not known; got ${version}, want ${formatVersion}`,
+        `${attempted}: unknown format version; got ${version}, want ${formatVersion}`,
         {
           hint:
             version > formatVersion
-              ? 'a newer airlift wrote this bundle: use that or a newer one'
+              ? 'use the airlift version that wrote this bundle, or a newer one'
               : undefined,
         },
       );
     }
     checkSchema(database, attempted);
-    // Indexes are compared with their tables, too: a query may be answered from either.
+    // The integrity check also compares indexes with their tables: SQLite may answer a query from either.
     const check = database.pragma('integrity_check(1)', { simple: true });
     if (check !== 'ok') throw new AirliftError('damaged', `${attempted}: ${String(check)}`);
     return database;
@@ -71,13 +72,13 @@ export async function openCatalogDatabase(
   }
 }
 
-async function load(file: BundleFile, entry: TarEntry, mostInMemory: number): Promise<Database.Database> {
-  if (entry.size <= mostInMemory) {
+async function load(file: BundleFile, entry: TarEntry, maxInMemory: number): Promise<Database.Database> {
+  if (entry.size <= maxInMemory) {
     const bytes = await file.read(entry.contentPosition, entry.size);
-    checkBegin(bytes, entry);
+    checkHeader(bytes, entry);
     return openDatabase(bytes);
   }
-  checkBegin(await file.read(entry.contentPosition, 100), { size: 100 });
+  checkHeader(await file.read(entry.contentPosition, 100), { size: 100 });
   const directory = await temporaryDirectory(file.path);
   try {
     const path = join(directory, 'catalog.db');
@@ -90,7 +91,7 @@ async function load(file: BundleFile, entry: TarEntry, mostInMemory: number): Pr
       throw ioError(`copy the catalog of ${file.path} to ${path}`, error);
     }
     const database = openDatabase(path, { readonly: true });
-    // SQLite opens the file at the first use; from then on its name is not needed where the system lets it go.
+    // SQLite opens the file at the first use. From then on, systems that allow it can remove the file's name.
     database.pragma('schema_version');
     return database;
   } finally {
@@ -98,7 +99,7 @@ async function load(file: BundleFile, entry: TarEntry, mostInMemory: number): Pr
   }
 }
 
-/** @throws AirliftError `no-space` or `io`: the bundle is not to blame */
+/** @throws AirliftError `no-space` or `io`, not `damaged`: the bundle is not the cause */
 async function temporaryDirectory(bundle: string): Promise<string> {
   try {
     return await mkdtemp(join(tmpdir(), 'airlift-'));
@@ -106,13 +107,13 @@ async function temporaryDirectory(bundle: string): Promise<string> {
     const { code, message } = ioError(`copy the catalog of ${bundle} into ${tmpdir()}`, cause);
     throw new AirliftError(code, message, {
       cause,
-      hint: 'set TMPDIR to a directory that can be written and has room for the catalog',
+      hint: 'set TMPDIR to a writable directory with room for the catalog',
     });
   }
 }
 
-/** SQLite's begin, in rollback-journal mode: a database in WAL mode can't be read without writing beside it. */
-function checkBegin(bytes: Buffer, want: { size: number }): void {
+/** Checks the header of the database: it must be in rollback-journal mode, since reading in WAL mode writes files beside the database. */
+function checkHeader(bytes: Buffer, want: { size: number }): void {
   if (bytes.length < Math.max(100, want.size)) throw new Error('cut off');
   if (bytes.toString('latin1', 0, 16) !== 'SQLite format 3\0') throw new Error('not an SQLite database');
   if (bytes[18] !== 1 || bytes[19] !== 1) throw new Error('not in rollback-journal mode');
@@ -128,13 +129,13 @@ function checkSchema(database: Database.Database, attempted: string): void {
     if (typeof sql !== 'string' || !schema.has(sql))
       throw new AirliftError(
         'damaged',
-        `${attempted}: its schema is not that of format version ${formatVersion}`,
+        `${attempted}: its schema differs from format version ${formatVersion}`,
       );
     count++;
   }
   if (count !== schema.size)
     throw new AirliftError(
       'damaged',
-      `${attempted}: its schema is not whole; got ${count} parts, want ${schema.size}`,
+      `${attempted}: its schema is incomplete; got ${count} parts, want ${schema.size}`,
     );
 }

@@ -1,6 +1,6 @@
 /**
- * The catalog's schema, format version 1. It is part of the bundle's format (docs/bundle-format.md): readers compare a
- * catalog's schema with this text, so any change needs a new format version.
+ * The catalog's tables, format version 1. The schema is part of the bundle's format (docs/bundle-format.md): readers compare a catalog's
+ * schema with this text, so every change needs a new format version.
  */
 export const catalogTables = [
   `CREATE TABLE about (
@@ -48,7 +48,7 @@ export const catalogTables = [
 )`,
 ];
 
-/** Made after the rows, which packs their pages. */
+/** Indexes, created after the rows are inserted, which packs their pages. */
 export const catalogIndexes = [
   'CREATE UNIQUE INDEX blobs_by_digest ON blobs (digest)',
   'CREATE INDEX edges_by_child ON edges (child)',
@@ -56,7 +56,7 @@ export const catalogIndexes = [
   'CREATE INDEX manifests_by_subject ON manifests (subject) WHERE subject IS NOT NULL',
 ];
 
-/** What auditors ask for, so that they need not know the tables. */
+/** Views for auditors, who need not know the tables. */
 export const catalogViews = [
   `CREATE VIEW entries AS
   SELECT 'blobs/' || replace(digest, ':', '/') AS path, size, kind, digest, content_offset, left_out

@@ -16,9 +16,9 @@ import { readSums, sha256Of } from './sums.js';
 
 /** An image of a bundle. */
 export interface BundleImage extends Image {
-  /** The platforms it runs on, those of attestations left out. */
+  /** The platforms it runs on; attestations do not count. */
   readonly platforms: readonly Platform[];
-  /** The manifest that a tag like cosign's `sha256-….sig` belongs to, for images that nobody asked for by name. */
+  /** The manifest that this image belongs to, if its tag is one of cosign's, such as `sha256-….sig`. */
   readonly companionOf?: Digest | undefined;
 }
 
@@ -27,13 +27,13 @@ export interface BundleBlob {
   readonly digest: Digest;
   readonly size: number;
   readonly kind: BlobKind;
-  /** Where its content begins, counted from the first blob's header; missing where it is left out. */
+  /** Where its content begins, counted from the first blob's header; undefined if it is left out. */
   readonly offset?: number | undefined;
-  /** Why the bundle does not carry it. */
+  /** The reason why the bundle does not carry it. */
   readonly leftOut?: string | undefined;
 }
 
-/** Figures of a bundle. */
+/** Totals of a bundle. */
 export interface BundleCounts {
   readonly images: number;
   /** Manifests and indexes. */
@@ -88,13 +88,13 @@ function descriptorOf(row: ManifestRow): Descriptor {
   };
 }
 
-/** A bundle's catalog, its rows checked. */
+/** The catalog of a bundle, with checked rows. */
 export class Catalog {
   readonly #statements: ReturnType<typeof prepare>;
 
   private constructor(
     readonly database: Database.Database,
-    /** Bytes from the first blob's header to the end of the last one. */
+    /** Bytes from the first blob's header to the end of the last blob. */
     readonly blobsLength: number,
   ) {
     this.#statements = prepare(database);
@@ -102,7 +102,7 @@ export class Catalog {
 
   /**
    * Opens the catalog of a bundle and checks it against SHA256SUMS, its schema and its rows.
-   * @throws AirliftError `damaged`, `unsupported` where a newer airlift wrote it, `io`
+   * @throws AirliftError `damaged`, `unsupported` if a newer airlift wrote it, `io`
    */
   static async open(file: BundleFile, head: Head): Promise<Catalog> {
     const entry = head.entries.get(entryNames.catalog);
@@ -134,7 +134,7 @@ export class Catalog {
     }
   }
 
-  /** When the bundle was made, as its maker says. */
+  /** The creation time that the bundle states. */
   get created(): Date {
     const text = this.#statements.about.get('created');
     const time = typeof text === 'string' ? Date.parse(text) : Number.NaN;
@@ -145,12 +145,12 @@ export class Catalog {
     return this.#statements.counts.get() as BundleCounts;
   }
 
-  /** The images, sorted by reference. */
+  /** Yields the images, sorted by reference. */
   *images(): Iterable<BundleImage> {
     for (const row of this.#statements.images.iterate() as Iterable<ImageRow>) yield this.#imageOf(row);
   }
 
-  /** The configs and layers that are carried: how many, and their bytes. */
+  /** Counts the configs and layers that the bundle carries. */
   content(): { readonly blobs: number; readonly bytes: number } {
     return this.#statements.content.get() as ReturnType<Catalog['content']>;
   }
@@ -172,23 +172,23 @@ export class Catalog {
     };
   }
 
-  /** All manifests and indexes. */
+  /** Yields all manifests and indexes. */
   *manifests(): Iterable<Descriptor> {
     for (const row of this.#statements.manifests.iterate() as Iterable<ManifestRow>)
       yield { ...descriptorOf(row), platform: platformOf(row) };
   }
 
-  /** The images as `index.json` shows them, in its order. */
+  /** Yields the rows of `index.json`. */
   indexRows(): Iterable<IndexRow> {
     return this.#statements.images.iterate() as Iterable<ImageRow>;
   }
 
-  /** All manifests and indexes as the catalog describes them, by their place in `blobs()`, from 1. */
+  /** Yields all manifests and indexes as the catalog describes them. `id` is the position in `blobs()`, from 1. */
   manifestRows(): Iterable<ManifestRow & { readonly id: number; readonly subject: Digest | null }> {
     return this.#statements.manifests.iterate() as ReturnType<Catalog['manifestRows']>;
   }
 
-  /** All edges, parent and child by their place in `blobs()`, from 1. */
+  /** Yields all edges. Parent and child are positions in `blobs()`, from 1. */
   edges(): Iterable<{
     readonly parent: number;
     readonly child: number;
@@ -198,7 +198,7 @@ export class Catalog {
     return this.#statements.edges.iterate() as ReturnType<Catalog['edges']>;
   }
 
-  /** The manifests and indexes that refer to a digest. */
+  /** Lists the manifests and indexes whose subject is a digest. */
   referrers(digest: Digest): Descriptor[] {
     return (this.#statements.referrers.all(digest) as ManifestRow[]).map(descriptorOf);
   }
@@ -213,7 +213,7 @@ export class Catalog {
     return row === undefined ? undefined : blobOf(row);
   }
 
-  /** All blobs in the order of the file, those left out last. */
+  /** Yields all blobs in file order; blobs left out come last. */
   *blobs(): Iterable<BundleBlob> {
     for (const row of this.#statements.blobs.iterate() as Iterable<BlobRow>) yield blobOf(row);
   }
@@ -235,7 +235,7 @@ function blobOf(row: BlobRow): BundleBlob {
   return { ...row, offset: row.offset ?? undefined, leftOut: row.leftOut ?? undefined };
 }
 
-// CROSS JOIN keeps SQLite from walking all manifests to find the few of one image.
+// CROSS JOIN fixes the join order: SQLite would otherwise scan all manifests to find the few of one image.
 function prepare(database: Database.Database) {
   const manifests = `SELECT blob AS id, digest, size, kind, media_type AS mediaType, artifact_type AS artifactType, subject, ${platformColumns}
     FROM manifests JOIN blobs ON blobs.id = manifests.blob`;

@@ -8,24 +8,24 @@ import {
   paddedLength,
 } from '../../tar/header.js';
 
-/** An entry of an archive, as a plain tar reader sees it. */
+/** An entry of an archive as a plain tar reader sees it. */
 export interface TarEntry {
   readonly name: string;
   /** Bytes of its content. */
   readonly size: number;
-  /** `0` for a regular file; other letters as tar has them. */
+  /** Type flag of the tar header: `0` for a regular file. */
   readonly type: string;
-  /** Byte at which its first header block begins. */
+  /** Position of its first header block. */
   readonly position: number;
   readonly contentPosition: number;
-  /** Byte behind its padding: where the next header is due. */
+  /** Position behind its padding, where the next header is expected. */
   readonly end: number;
 }
 
-/** Bytes read ahead: many headers of small entries come with one read. */
+/** Bytes read ahead, so that one read covers the headers of many small entries. */
 const windowSize = 256 * 1024;
 
-/** The most bytes of pax records or of a long name before one entry. */
+/** The most bytes of pax records, or of a long name, before one entry. */
 const maxExtension = 64 * 1024;
 
 /** Reads the headers of an archive by position. */
@@ -35,8 +35,8 @@ export class EntryReader {
 
   constructor(readonly file: BundleFile) {}
 
-  /** Bytes of the file; fewer where it ends. They are valid until the next call. */
-  async bytes(position: number, length: number): Promise<Buffer> {
+  /** Reads bytes of the file; fewer if it ends before. They are valid until the next call. */
+  async read(position: number, length: number): Promise<Buffer> {
     const at = position - this.#begin;
     if (at >= 0 && at + length <= this.#window.length) return this.#window.subarray(at, at + length);
     this.#window = await this.file.read(position, Math.max(length, windowSize));
@@ -45,14 +45,14 @@ export class EntryReader {
   }
 
   /**
-   * The entry whose first header block is at `position`, with its pax records and long name applied. `end` where a block of
-   * zeros ends the archive, `cut` where the file ends, `damaged` where there is no header.
+   * Reads the entry whose first header block is at `position`, and applies its pax records and long name.
+   * @returns `end` if a zero block ends the archive here, `cut` if the file ends, `damaged` if the block is no header
    */
-  async at(position: number): Promise<TarEntry | 'end' | 'cut' | 'damaged'> {
+  async readEntry(position: number): Promise<TarEntry | 'end' | 'cut' | 'damaged'> {
     let pax: ReadonlyMap<string, string> = new Map<string, string>();
     let longName: string | undefined;
     for (let next = position; ;) {
-      const bytes = await this.bytes(next, blockSize);
+      const bytes = await this.read(next, blockSize);
       if (bytes.length < blockSize) return 'cut';
       if (isZeroBlock(bytes)) return next === position ? 'end' : 'damaged';
       const block = decodeHeader(bytes);
@@ -74,7 +74,7 @@ export class EntryReader {
         };
       }
       if (block.size > maxExtension) return 'damaged';
-      const content = await this.bytes(contentPosition, block.size);
+      const content = await this.read(contentPosition, block.size);
       if (content.length < block.size) return 'cut';
       if (flag === 'L') longName = decodeText(content);
       if (flag === 'x') {

@@ -31,7 +31,7 @@ const calls = {
   writev: promisify(writev),
 } as const;
 
-/** Keeps a link that somebody put in a file's place from leading a write elsewhere; not known to Windows. */
+/** Prevents a symbolic link in the file's place from redirecting a write; does not exist on Windows. */
 export const noFollow = (constants.O_NOFOLLOW as number | undefined) ?? 0;
 
 const flags = {
@@ -46,15 +46,15 @@ export function fileIdentity({ dev, ino, size, mtimeNs }: BigIntStats): string {
 }
 
 /**
- * The bytes of a bundle, read and written by position. Everything that touches them goes through here, so that a bundle
- * may later be a set of volumes. Worker threads open their own by path.
+ * The file of a bundle, read and written by position. All access to a bundle's bytes goes through this class, so that a bundle can later
+ * be a set of volumes. Each worker thread opens its own by path.
  */
 export class BundleFile {
-  // A plain descriptor: a worker that is terminated gives it back without ado.
+  // A plain descriptor, not a FileHandle: a worker that is terminated needs no cleanup for it.
   readonly #descriptor: number;
 
   private constructor(
-    /** Its path, or what messages call it. */
+    /** Its path, or its name in messages. */
     readonly path: string,
     descriptor: number,
     /** The identity of the file when it was opened, see {@link fileIdentity}. */
@@ -64,13 +64,13 @@ export class BundleFile {
   }
 
   /**
-   * Opens the file: `r` to read, `r+` to read and write what exists, `create` to make it where it does not.
-   * @param name what messages call it
+   * Opens the file: `r` for reading, `r+` for reading and writing, `create` like `r+` but creates a missing file.
+   * @param name its name in messages
    * @throws AirliftError `io`
    */
   static async open(path: string, mode: keyof typeof flags, name = path): Promise<BundleFile> {
     try {
-      // Opening a pipe would wait for whoever writes to it.
+      // Opening a pipe would block until another process opens it for writing.
       if (mode !== 'create' && !(await calls.stat(path)).isFile())
         throw new AirliftError('io', `open ${name}: not a regular file`);
       const descriptor = await calls.open(path, flags[mode]);
@@ -80,7 +80,7 @@ export class BundleFile {
     }
   }
 
-  /** Bytes of the file, and bytes that it takes on the disk (less where it has holes). */
+  /** Returns the bytes of the file, and the bytes that it occupies on the disk (less if it has holes). */
   async stat(): Promise<{ size: number; allocated: number }> {
     const { size, blocks } = await calls.fstat(this.#descriptor);
     return { size, allocated: blocks * 512 };
@@ -92,7 +92,7 @@ export class BundleFile {
   }
 
   /**
-   * Writes all of `buffers`, one after the other, from `position` on.
+   * Writes all `buffers`, one after the other, at `position`.
    * @throws AirliftError `no-space`, `io`
    */
   async writev(buffers: readonly Uint8Array[], position: number): Promise<void> {
@@ -108,7 +108,7 @@ export class BundleFile {
     }
   }
 
-  /** As writev, but blocks the thread: for workers that do nothing else meanwhile, and for many small writes. */
+  /** Like `writev`, but blocks the thread: for many small writes. */
   writevSync(buffers: readonly Uint8Array[], position: number): void {
     let rest = buffers.filter((buffer) => buffer.byteLength > 0);
     try {
@@ -123,7 +123,7 @@ export class BundleFile {
   }
 
   /**
-   * Reads `length` bytes from `position` on; fewer where the file ends before.
+   * Reads `length` bytes at `position`; fewer if the file ends before.
    * @throws AirliftError `io`
    */
   async read(position: number, length: number): Promise<Buffer> {
@@ -147,7 +147,7 @@ export class BundleFile {
     return buffer.subarray(0, done);
   }
 
-  /** Fills `buffer` from `position` on, blocking the thread, and says how many bytes there were. */
+  /** Reads into `buffer` at `position`, blocking the thread, and returns the number of bytes read; fewer than asked at the end of the file. */
   readSync(buffer: Uint8Array, position: number): number {
     let done = 0;
     try {
@@ -162,26 +162,26 @@ export class BundleFile {
     return done;
   }
 
-  /** Streams `length` bytes from `position` on in big chunks; ends early where the file does. */
+  /** Streams `length` bytes at `position` in large chunks; ends early if the file does. */
   stream(position: number, length: number, options?: StreamOptions): Readable {
     return new PositionedStream(this.path, this.#descriptor, position, length, options);
   }
 
-  /** Makes the file `size` bytes long; what is new is a hole. */
+  /** Sets the file's size; an extension is a hole. */
   async resize(size: number): Promise<void> {
     try {
       await calls.ftruncate(this.#descriptor, size);
     } catch (error) {
-      throw ioError(`make ${this.path} ${size} bytes long`, error);
+      throw ioError(`resize ${this.path} to ${size} bytes`, error);
     }
   }
 
-  /** Returns when everything written is on the disk. */
+  /** Waits until everything written is on the disk. */
   async sync(): Promise<void> {
     try {
       await calls.fsync(this.#descriptor);
     } catch (error) {
-      throw ioError(`write ${this.path} to the disk`, error);
+      throw ioError(`sync ${this.path}`, error);
     }
   }
 
@@ -190,7 +190,7 @@ export class BundleFile {
   }
 }
 
-/** What is left of `buffers` after `count` bytes of them were written. */
+/** Returns what remains of `buffers` after `count` bytes of them are written. */
 function without(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
   const rest = [];
   for (const buffer of buffers) {

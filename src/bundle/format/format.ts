@@ -1,10 +1,10 @@
-/** Version of the bundle's format, kept in the catalog's `user_version`. Readers refuse a newer one. */
+/** Version of the bundle's format, stored in the catalog's `user_version`. Readers reject other versions. */
 export const formatVersion = 1;
 
-/** The catalog's `application_id`: "arlf" in ASCII, so that `file` and sqlite3 can tell it from other databases. */
+/** The catalog's `application_id`: "arlf" in ASCII, by which `file` and sqlite3 tell it from other databases. */
 export const applicationId = 0x61726c66;
 
-/** Names of the entries before the first blob, in the order in which they stand. */
+/** Names of the entries before the first blob, in file order. */
 export const entryNames = {
   layout: 'oci-layout',
   index: 'index.json',
@@ -14,7 +14,7 @@ export const entryNames = {
   signature: 'airlift/SHA256SUMS.minisig',
 } as const;
 
-/** The most bytes a reader takes of each entry before the first blob; a bundle of a million images stays below. */
+/** The most entries before the first blob, and the most bytes that a reader accepts of each; a bundle of a million images stays below. */
 export const headLimits = {
   entries: 64,
   layout: 4096,

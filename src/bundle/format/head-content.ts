@@ -2,11 +2,9 @@ import { algorithmOf, hexOf, type DigestAlgorithm, type Digest } from '../../oci
 import { ociIndex } from '../../oci/media-types.js';
 import { blobPath } from '../../oci/image-layout.js';
 
-/**
- * What `index.json` and the lists of digests hold, to the byte, for a catalog's rows: they are written by this and checked by this.
- */
+/** The exact bytes of `index.json` and of the lists of digests for the rows of a catalog, for writing them and for verifying them. */
 
-/** An image as `index.json` shows it. */
+/** The row of an image in `index.json`. */
 export interface IndexRow {
   readonly reference: string;
   readonly mediaType: string;
@@ -21,7 +19,7 @@ export interface IndexRow {
   readonly osFeatures: string | null;
 }
 
-/** An image's entry: its root's descriptor, named in the ways of the OCI layout and of containerd. */
+/** Formats an image's entry: the descriptor of its root, with the name annotations of the OCI layout and of containerd. */
 function indexEntry(row: IndexRow): string {
   const isSingle = row.kind === 'manifest' && row.os !== null;
   return JSON.stringify({
@@ -45,7 +43,7 @@ function indexEntry(row: IndexRow): string {
   });
 }
 
-/** The text of `index.json`, in pieces. */
+/** Yields the text of `index.json` in pieces. */
 export function* indexJson(rows: Iterable<IndexRow>): Iterable<string> {
   yield `{"schemaVersion":2,"mediaType":"${ociIndex}","manifests":[`;
   let comma = '';
@@ -56,13 +54,13 @@ export function* indexJson(rows: Iterable<IndexRow>): Iterable<string> {
   yield '\n]}\n';
 }
 
-/** The lines of a list of digests for the blobs that one algorithm names, in the order of the file. */
+/** Yields the lines for the blobs whose digests use one algorithm, in file order. */
 export function* blobLines(digests: Iterable<Digest>, algorithm: DigestAlgorithm): Iterable<string> {
   for (const digest of digests)
     if (algorithmOf(digest) === algorithm) yield `${hexOf(digest)}  ${blobPath(digest)}\n`;
 }
 
-/** The lines of `SHA256SUMS`: the entries of the head before it, then blobs. */
+/** Yields the lines of `SHA256SUMS`: first the other entries of the head, then the blobs. */
 export function* sumsLines(
   entries: Iterable<{ readonly sha256: string; readonly name: string }>,
   digests: Iterable<Digest>,

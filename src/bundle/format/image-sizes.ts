@@ -2,16 +2,16 @@ import { formatPlatform } from '../../oci/platform.js';
 import type { Digest } from '../../oci/digest.js';
 import { platformOf, type Catalog, type ManifestRow } from './catalog.js';
 
-/** One platform's manifest of an image. */
+/** The manifest of one platform of an image. */
 export interface PlatformSize {
   /** `os/architecture[/variant]`. */
   readonly platform: string;
   readonly digest: Digest;
-  /** Bytes of its manifest, config and layers, each blob once, as they are in the bundle or left out of it. */
+  /** Bytes of its manifest, config and layers, each blob once, including blobs that the bundle leaves out. */
   readonly size: number;
 }
 
-/** Asks a catalog how large its images are. */
+/** Computes the sizes of images from a catalog. */
 export class ImageSizes {
   readonly #platforms;
   readonly #image;
@@ -40,7 +40,7 @@ export class ImageSizes {
       .pluck();
   }
 
-  /** The platforms of an image with their sizes. */
+  /** Lists the platforms of an image with their sizes. */
   platforms(reference: string): PlatformSize[] {
     const rows = this.#platforms.all(reference) as (ManifestRow & { size: number })[];
     return rows.map((row) => {
@@ -53,7 +53,7 @@ export class ImageSizes {
     });
   }
 
-  /** Bytes of all that belongs to an image, each blob once: all platforms, indexes, attestations, referrers. */
+  /** Returns the bytes of everything that belongs to an image, each blob once: platforms, indexes, attestations, referrers. */
   image(reference: string): number {
     return this.#image.get({ reference }) as number;
   }

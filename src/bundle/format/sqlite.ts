@@ -2,9 +2,11 @@ import Database from 'better-sqlite3';
 import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
 
 /**
- * Every object of better-sqlite3 that was made. From Node 24.19 on a process aborts when one of its version 12 is collected
- * while no JavaScript runs (its base class asks for the environment then, and there is none): none is ever let go. They are
- * small once their database is closed; whoever asks the same again and again prepares it once.
+ * Every object of better-sqlite3 that was created, so that none is ever garbage-collected. From Node 24.19 on, a process aborts if an object
+ * of better-sqlite3 12 is collected while no JavaScript runs, because its base class then asks for an environment that does not exist. The
+ * objects are small once their database is closed; code that repeats a statement prepares it once.
+ *
+ * This workaround goes when airlift drops Node 20 (end of life: April 2026): version 12 is the last that runs on it, 13 needs Node 22.
  */
 const kept: unknown[] = [];
 
@@ -19,17 +21,17 @@ function keepIterators(statement: Database.Statement): Database.Statement {
   return statement;
 }
 
-function connected(source: string | Buffer, options: Database.Options | undefined): Database.Database {
+function connect(source: string | Buffer, options: Database.Options | undefined): Database.Database {
   try {
     return new Database(source, options);
   } catch (cause) {
-    // better-sqlite3 looks for its native part at the first use.
+    // better-sqlite3 loads its native part at the first use.
     const isLoading = systemCodeOf(cause) === 'ERR_DLOPEN_FAILED' || /bindings file/.test(messageOf(cause));
     if (!isLoading) throw cause;
     throw new AirliftError(
       'unsupported',
-      `load better-sqlite3: its native part is missing or of another version of Node.js; got ${messageOf(cause).split('\n')[0]}`,
-      { cause, hint: 'npm rebuild better-sqlite3, with the Node.js that runs airlift' },
+      `load better-sqlite3: its native part is missing or built for another version of Node.js; got ${messageOf(cause).split('\n')[0]}`,
+      { cause, hint: 'run npm rebuild better-sqlite3 with the Node.js that runs airlift' },
     );
   }
 }
@@ -40,7 +42,7 @@ function connected(source: string | Buffer, options: Database.Options | undefine
  * @throws SqliteError
  */
 export function openDatabase(source: string | Buffer, options?: Database.Options): Database.Database {
-  const database = keep(connected(source, options));
+  const database = keep(connect(source, options));
   const prepare = database.prepare.bind(database) as (sql: string) => Database.Statement;
   const prepareKept = (sql: string): Database.Statement => keepIterators(keep(prepare(sql)));
   const pragma = (sql: string, { simple = false }: Database.PragmaOptions = {}): unknown => {

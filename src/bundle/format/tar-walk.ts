@@ -2,36 +2,36 @@ import type { EntryReader, TarEntry } from './entry-reader.js';
 import { entryNames } from './format.js';
 import { blockSize } from '../../tar/header.js';
 
-/** What a walk over an archive meets: an entry, or the byte where a header is damaged, where zeros end it, where the file ends. */
+/** A step of a walk: an entry, or the position of a damaged header, of the zeros that end the archive, or of the end of the file. */
 export type Step =
-  | { readonly what: 'entry'; readonly entry: TarEntry }
-  | { readonly what: 'damaged' | 'end' | 'cut'; readonly position: number };
+  | { readonly kind: 'entry'; readonly entry: TarEntry }
+  | { readonly kind: 'damaged' | 'end' | 'cut'; readonly position: number };
 
 const known: ReadonlySet<string> = new Set(Object.values(entryNames));
 
-/** Whether a header that was found by searching is one of a bundle's, and not part of a layer's own tar. */
-function isOurs(entry: TarEntry): boolean {
+/** Reports whether a header that the search found belongs to the bundle, and not to the tar inside a layer. */
+function isBundleEntry(entry: TarEntry): boolean {
   return known.has(entry.name) || /^blobs\/sha(256|512)\/[0-9a-f]+$/.test(entry.name);
 }
 
 /**
- * Walks an archive from a header on, as a plain tar reader does, and past damage: where a header is damaged it searches for
- * the next one that a bundle may have.
- * @param searchLimit bytes that it searches at most after each damage
+ * Walks an archive from the header at `from`, as a plain tar reader does, but continues behind damage: it searches for the next header that
+ * a bundle may have.
+ * @param searchLimit the most bytes to search after each damaged header
  */
-export async function* survey(
+export async function* walkTar(
   reader: EntryReader,
   from: number,
   searchLimit = Number.MAX_SAFE_INTEGER,
 ): AsyncIterable<Step> {
   for (let position = from; ;) {
-    const entry = await reader.at(position);
+    const entry = await reader.readEntry(position);
     if (typeof entry === 'object') {
-      yield { what: 'entry', entry };
+      yield { kind: 'entry', entry };
       position = entry.end;
       continue;
     }
-    yield { what: entry, position };
+    yield { kind: entry, position };
     if (entry !== 'damaged') return;
     const next = await search(reader, position + blockSize, searchLimit);
     if (next === undefined) return;
@@ -41,12 +41,12 @@ export async function* survey(
 
 async function search(reader: EntryReader, from: number, limit: number): Promise<number | undefined> {
   for (let position = from; position - from < limit; position += blockSize) {
-    const block = await reader.bytes(position, blockSize);
+    const block = await reader.read(position, blockSize);
     if (block.length < blockSize) return undefined;
-    // Cheaper than trying every block as a header.
+    // Comparing the magic first is cheaper than decoding every block.
     if (block.toString('latin1', 257, 262) !== 'ustar') continue;
-    const entry = await reader.at(position);
-    if (typeof entry === 'object' && isOurs(entry)) return position;
+    const entry = await reader.readEntry(position);
+    if (typeof entry === 'object' && isBundleEntry(entry)) return position;
   }
   return undefined;
 }

@@ -1,13 +1,15 @@
 /**
- * The journal's tables. It holds the whole plan of a bundle, from the first manifest on, and how far each blob is.
+ * The journal's tables: the whole plan of a bundle, from the first manifest on, and the progress of each blob.
  *
- * Blobs are named by `id` inside; a row that edges name before it was added has no size yet. `ordinal` and `offset` are set
- * when the bundle is laid out. `contents` holds the bytes of manifests and configs, apart from the rows that are scanned.
- *
- * `marks` says how many bytes of a blob stand from a byte of the file on, which is not the blob's place where it was planned
- * anew since; `done` holds for the run that set it: the next one checks again. `checkpoints` holds digests of a blob's first
- * bytes, by which a run finds out how many of them are right. `moving` is the one blob that is on its way to its new place,
- * `failures` are the images that failed, `notes` what the planner wants to be told of each image.
+ * - `meta`: single values by name: the state, the digest of the plan, the figures of the layout
+ * - `blobs`: one row a blob; the other tables refer to its `id`. A blob that an edge names before it is added has no size. `ordinal` and
+ *   `offset` are set by the layout.
+ * - `contents`: bytes of manifests and configs, kept apart from the rows that are scanned
+ * - `marks`: the blob's first `have` bytes are in the file at `position`. That is not the blob's place if the plan has changed since.
+ *   `done` counts only in the run that set it: the next run checks again.
+ * - `checkpoints`: digests of a blob's first bytes, by which a run finds out how many of them are right
+ * - `moving`: the one blob that is being moved to its new place
+ * - `failures`: images that failed · `notes`: texts of the planner about the images of its list
  */
 export const journalSchema = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL) WITHOUT ROWID;
@@ -74,5 +76,5 @@ CREATE TABLE checkpoints (
 CREATE TABLE moving (blob INTEGER PRIMARY KEY, moved INTEGER NOT NULL, position INTEGER NOT NULL, chunk BLOB NOT NULL);
 `;
 
-/** Version of the journal's tables; a journal of another version is planned anew. */
+/** Version of the journal's tables. A journal of another version is discarded and planning starts over. */
 export const journalVersion = 2;

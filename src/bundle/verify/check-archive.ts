@@ -1,33 +1,33 @@
 import type { EntryReader } from '../format/entry-reader.js';
-import type { Evidence } from './findings.js';
+import type { Findings } from './findings.js';
 import { digestOfPath } from '../../oci/image-layout.js';
 import type { Head } from '../format/head.js';
-import { survey } from '../format/tar-walk.js';
+import { walkTar } from '../format/tar-walk.js';
 
 /** Finds the blobs of a bundle without a catalog: by the names that the archive itself gives them. */
-export async function surveyArchive(reader: EntryReader, head: Head, evidence: Evidence): Promise<void> {
-  const isPlaced = evidence.database.prepare('SELECT 1 FROM blobs WHERE digest = ? AND position IS NOT NULL');
+export async function findBlobsByName(reader: EntryReader, head: Head, findings: Findings): Promise<void> {
+  const isPlaced = findings.database.prepare('SELECT 1 FROM blobs WHERE digest = ? AND position IS NOT NULL');
   const { size: fileSize } = await reader.file.stat();
-  for await (const step of survey(reader, head.start)) {
-    if (step.what === 'damaged') evidence.report('header', `byte ${step.position}`, 'no tar header');
-    if (step.what === 'cut')
-      evidence.report('missing', 'end of archive', `the file is cut off at byte ${step.position}`);
-    if (step.what !== 'entry') continue;
+  for await (const step of walkTar(reader, head.start)) {
+    if (step.kind === 'damaged') findings.report('header', `byte ${step.position}`, 'no tar header');
+    if (step.kind === 'cut')
+      findings.report('missing', 'end of archive', `the file is cut off at byte ${step.position}`);
+    if (step.kind !== 'entry') continue;
     const { name, size, contentPosition } = step.entry;
     const digest = digestOfPath(name);
     if (digest === undefined || isPlaced.get(digest) !== undefined) {
-      evidence.report(
+      findings.report(
         'extra',
         name,
         digest === undefined ? 'an entry that no bundle has' : 'the archive has it twice',
       );
       continue;
     }
-    evidence.describe(digest, { size });
-    if (contentPosition + size <= fileSize) evidence.place(digest, contentPosition);
+    findings.describe(digest, { size });
+    if (contentPosition + size <= fileSize) findings.place(digest, contentPosition);
     else {
       const got = Math.max(0, fileSize - contentPosition);
-      evidence.report('missing', name, `the file is cut off; got ${got} bytes of it, want ${size}`, digest);
+      findings.report('missing', name, `the file is cut off; got ${got} bytes of it, want ${size}`, digest);
     }
   }
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Digest } from '../../oci/digest.js';
 import { isUnknown, type Platform } from '../../oci/platform.js';
 import { platformOf, type Catalog } from '../format/catalog.js';
-import { platformKey, type Evidence } from './findings.js';
+import { platformKey, type Findings } from './findings.js';
 import { entryNames } from '../format/format.js';
 import { layoutContent } from '../../oci/image-layout.js';
 import { blobLines, indexJson, sumsLines } from '../format/head-content.js';
@@ -15,12 +15,12 @@ const maxReported = 200;
  * Compares the catalog, row by row, with the manifests that it describes, which are proven by their digests. What it says beyond
  * them would be believed at the site: a referrer without a subject, for one, is never published.
  */
-export function checkCatalogRows(catalog: Catalog, evidence: Evidence): void {
-  compareManifests(catalog, evidence);
+export function checkCatalogRows(catalog: Catalog, findings: Findings): void {
+  compareManifests(catalog, findings);
   for (const [detail, sql] of contradictions) {
-    const digests = evidence.database.prepare(`${sql} LIMIT ${maxReported}`).pluck().all() as Digest[];
+    const digests = findings.database.prepare(`${sql} LIMIT ${maxReported}`).pluck().all() as Digest[];
     for (const digest of digests)
-      evidence.report('catalog', entryNames.catalog, `${digest} ${detail}`, digest);
+      findings.report('catalog', entryNames.catalog, `${digest} ${detail}`, digest);
   }
 }
 
@@ -31,19 +31,19 @@ interface Facts {
   readonly subject: string | null;
 }
 
-function compareManifests(catalog: Catalog, evidence: Evidence): void {
-  const factsOf = evidence.database.prepare(
+function compareManifests(catalog: Catalog, findings: Findings): void {
+  const factsOf = findings.database.prepare(
     'SELECT kind, media_type AS mediaType, artifact_type AS artifactType, subject FROM facts WHERE blob = ?',
   );
-  const platformsOf = evidence.database.prepare('SELECT platform FROM platforms WHERE blob = ?').pluck();
+  const platformsOf = findings.database.prepare('SELECT platform FROM platforms WHERE blob = ?').pluck();
   for (const row of catalog.manifestRows()) {
-    const id = evidence.idOf(row.digest);
+    const id = findings.idOf(row.digest);
     const facts = factsOf.get(id) as Facts | undefined;
     // One whose content is damaged or missing was reported as that.
     if (facts === undefined) continue;
     for (const field of ['kind', 'mediaType', 'artifactType', 'subject'] as const)
       if (row[field] !== facts[field])
-        evidence.report(
+        findings.report(
           'catalog',
           entryNames.catalog,
           `${fieldNames[field]} of ${row.digest} is not its manifest's; got ${row[field] ?? 'none'}, want ${facts[field] ?? 'none'}`,
@@ -51,7 +51,7 @@ function compareManifests(catalog: Catalog, evidence: Evidence): void {
         );
     const known = platformsOf.all(id) as string[];
     if (!isPlatformOf(platformOf(row), known))
-      evidence.report(
+      findings.report(
         'catalog',
         entryNames.catalog,
         `platform of ${row.digest} is none that its index or config names`,
@@ -82,28 +82,28 @@ const contradictions: readonly (readonly [detail: string, sql: string])[] = [
   [
     'is config or layer by the catalog, and the other by the manifests that name it',
     `SELECT digest FROM blobs WHERE kind IN ('config', 'layer')
-      AND EXISTS (SELECT 1 FROM edges WHERE child = blobs.id AND said_by = 'manifest' AND role <> 'subject')
+      AND EXISTS (SELECT 1 FROM edges WHERE child = blobs.id AND source = 'manifest' AND role <> 'subject')
       AND NOT EXISTS (SELECT 1 FROM edges JOIN blobs AS parent ON parent.id = edges.parent
-        WHERE child = blobs.id AND said_by = 'catalog' AND role <> 'subject' AND parent.parsed = 0)
-      AND (kind = 'config') <> EXISTS (SELECT 1 FROM edges WHERE child = blobs.id AND said_by = 'manifest' AND role = 'config')`,
+        WHERE child = blobs.id AND source = 'catalog' AND role <> 'subject' AND parent.parsed = 0)
+      AND (kind = 'config') <> EXISTS (SELECT 1 FROM edges WHERE child = blobs.id AND source = 'manifest' AND role = 'config')`,
   ],
   [
     'is said to refer to an image that it does not name, or not said to',
     `SELECT child.digest FROM edges JOIN blobs AS child ON child.id = edges.child
       WHERE role = 'referrer' AND NOT EXISTS (SELECT 1 FROM edges AS back
-        WHERE back.parent = edges.child AND back.child = edges.parent AND back.role = 'subject' AND back.said_by = 'catalog')
+        WHERE back.parent = edges.child AND back.child = edges.parent AND back.role = 'subject' AND back.source = 'catalog')
     UNION SELECT parent.digest FROM edges JOIN blobs AS parent ON parent.id = edges.parent
-      WHERE role = 'subject' AND said_by = 'catalog' AND NOT EXISTS (SELECT 1 FROM edges AS back
+      WHERE role = 'subject' AND source = 'catalog' AND NOT EXISTS (SELECT 1 FROM edges AS back
         WHERE back.parent = edges.child AND back.child = edges.parent AND back.role = 'referrer')`,
   ],
   [
     'was not filtered out of the index that the catalog names as its original',
     `WITH RECURSIVE cut (image, id) AS (
         SELECT id, root FROM images WHERE original IS NOT NULL
-        UNION SELECT image, child FROM cut CROSS JOIN edges ON parent = cut.id AND role = 'manifest' AND said_by = 'manifest'
+        UNION SELECT image, child FROM cut CROSS JOIN edges ON parent = cut.id AND role = 'manifest' AND source = 'manifest'
       ), whole (image, id) AS (
         SELECT id, original FROM images WHERE original IS NOT NULL
-        UNION SELECT image, child FROM whole CROSS JOIN edges ON parent = whole.id AND role = 'manifest' AND said_by = 'manifest'
+        UNION SELECT image, child FROM whole CROSS JOIN edges ON parent = whole.id AND role = 'manifest' AND source = 'manifest'
       )
       SELECT root.digest FROM images JOIN blobs AS root ON root.id = images.root
         JOIN blobs AS other ON other.id = images.original
@@ -140,7 +140,7 @@ function digestOfText(parts: Iterable<string>): string {
 export async function checkHeadContent(
   headDigests: HeadDigests,
   catalog: Catalog,
-  evidence: Evidence,
+  findings: Findings,
 ): Promise<void> {
   const { head } = headDigests;
   const digests = function* (): Iterable<Digest> {
@@ -160,9 +160,9 @@ export async function checkHeadContent(
     want.push([entryNames.sha512sums, 'sums', digestOfText(blobLines(digests(), 'sha512'))]);
   for (const [name, kind, hex] of want) {
     const entry = head.entries.get(name);
-    if (entry === undefined || evidence.hasProblem(kind)) continue;
+    if (entry === undefined || findings.hasProblem(kind)) continue;
     const got = await headDigests.sha256Of(name, entry);
     if (got !== hex)
-      evidence.report(kind, name, `is not what the catalog makes it; got sha256:${got}, want sha256:${hex}`);
+      findings.report(kind, name, `is not what the catalog makes it; got sha256:${got}, want sha256:${hex}`);
   }
 }

@@ -1,6 +1,6 @@
 import { algorithmOf, hexOf, type Digest } from '../../oci/digest.js';
 import type { BundleFile } from '../format/file.js';
-import type { Evidence } from './findings.js';
+import type { Findings } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
 import { hashRanges, type HashTask } from './hash-pool.js';
 
@@ -29,8 +29,8 @@ interface FoundRow {
 /** Rows taken at a time: results are written between two pages. */
 const pageRows = 500;
 
-function* foundBlobs(evidence: Evidence): Iterable<FoundRow> {
-  const page = evidence.database.prepare(
+function* foundBlobs(findings: Findings): Iterable<FoundRow> {
+  const page = findings.database.prepare(
     `SELECT id, digest, size, position FROM blobs WHERE id > ? AND position IS NOT NULL ORDER BY id LIMIT ${pageRows}`,
   );
   for (let after = 0; ;) {
@@ -47,16 +47,16 @@ function* foundBlobs(evidence: Evidence): Iterable<FoundRow> {
  */
 export async function checkContents(
   file: BundleFile,
-  evidence: Evidence,
+  findings: Findings,
   options: ContentCheckOptions,
 ): Promise<void> {
-  const [totalBlobs, totalBytes] = evidence.database
+  const [totalBlobs, totalBytes] = findings.database
     .prepare('SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE position IS NOT NULL')
     .raw()
     .get() as [number, number];
   const hashing = new Map<number, FoundRow>();
   function* tasks(): Iterable<HashTask> {
-    for (const row of foundBlobs(evidence)) {
+    for (const row of foundBlobs(findings)) {
       hashing.set(row.id, row);
       yield { id: row.id, position: row.position, size: row.size, algorithm: algorithmOf(row.digest) };
     }
@@ -82,10 +82,10 @@ export async function checkContents(
       ahead = Math.max(0, ahead - size);
       tell();
       if (got < size)
-        evidence.report('missing', blobPath(digest), `cut off; got ${got} bytes of it, want ${size}`, digest);
-      else if (hex === hexOf(digest)) evidence.approve(id);
+        findings.report('missing', blobPath(digest), `cut off; got ${got} bytes of it, want ${size}`, digest);
+      else if (hex === hexOf(digest)) findings.approve(id);
       else {
-        evidence.report(
+        findings.report(
           'digest',
           blobPath(digest),
           `digest mismatch after ${size} bytes; got ${algorithmOf(digest)}:${hex}, want ${digest}`,

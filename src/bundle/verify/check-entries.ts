@@ -1,11 +1,11 @@
 import type { Digest } from '../../oci/digest.js';
 import type { BundleBlob, Catalog } from '../format/catalog.js';
 import type { EntryReader, TarEntry } from '../format/entry-reader.js';
-import type { Evidence } from './findings.js';
+import type { Findings } from './findings.js';
 import { entryNames } from '../format/format.js';
 import { blobPath } from '../../oci/image-layout.js';
 import type { Head } from '../format/head.js';
-import { survey } from '../format/tar-walk.js';
+import { walkTar } from '../format/tar-walk.js';
 import { encodeHeader, endLength, paddedLength } from '../../tar/header.js';
 
 const orderedHead = Object.values(entryNames);
@@ -23,7 +23,7 @@ export class EntryCheck {
     private readonly reader: EntryReader,
     private readonly head: Head,
     private readonly catalog: Catalog,
-    private readonly evidence: Evidence,
+    private readonly findings: Findings,
   ) {
     this.#mtime = Math.floor(catalog.created.getTime() / 1000);
     this.#size = reader.file.stat().then(({ size }) => size);
@@ -32,7 +32,7 @@ export class EntryCheck {
   async check(): Promise<void> {
     await this.#checkHead();
     for (const blob of this.catalog.blobs()) {
-      this.evidence.describe(blob.digest, {
+      this.findings.describe(blob.digest, {
         size: blob.size,
         kind: blob.kind,
         leftOut: blob.offset === undefined,
@@ -43,10 +43,10 @@ export class EntryCheck {
     }
     if (this.#foundByName === undefined) await this.#checkEnd();
     else
-      for (const name of this.#foundByName.keys()) this.evidence.report('extra', name, 'not in the catalog');
+      for (const name of this.#foundByName.keys()) this.findings.report('extra', name, 'not in the catalog');
     if (this.#rewritten > 0) {
       const detail = `${this.#rewritten} are not as they were written: the archive was packed anew`;
-      this.evidence.report('header', 'tar headers', detail);
+      this.findings.report('header', 'tar headers', detail);
     }
   }
 
@@ -54,11 +54,11 @@ export class EntryCheck {
     let next = 0;
     for (const entry of this.head.entries.values()) {
       const at = orderedHead.indexOf(entry.name as (typeof orderedHead)[number]);
-      if (at < 0) this.evidence.report('extra', entry.name, 'an entry that no bundle has');
-      else if (at < next) this.evidence.report('moved', entry.name, 'stands out of order');
+      if (at < 0) this.findings.report('extra', entry.name, 'an entry that no bundle has');
+      else if (at < next) this.findings.report('moved', entry.name, 'stands out of order');
       next = Math.max(next, at);
       const want = encodeHeader(entry.name, entry.size, this.#mtime);
-      const got = await this.reader.bytes(entry.position, want.length);
+      const got = await this.reader.read(entry.position, want.length);
       if (at >= 0 && !got.equals(want)) this.#rewritten++;
       await this.#checkPadding(entry.name, entry.contentPosition + entry.size, undefined);
     }
@@ -68,14 +68,14 @@ export class EntryCheck {
     const path = blobPath(blob.digest);
     const want = encodeHeader(path, blob.size, this.#mtime);
     const begin = position - want.length;
-    const got = await this.reader.bytes(begin, want.length);
+    const got = await this.reader.read(begin, want.length);
     if (got.equals(want)) {
       await this.#place(blob, position);
       return;
     }
-    const entry = await this.reader.at(begin);
+    const entry = await this.reader.readEntry(begin);
     if (typeof entry === 'object' && (entry.name !== path || entry.size !== blob.size)) {
-      this.evidence.report(
+      this.findings.report(
         'moved',
         path,
         `byte ${begin} holds ${JSON.stringify(entry.name.slice(0, 200))} instead: the archive was packed anew, from here on the catalog's offsets are wrong`,
@@ -85,7 +85,7 @@ export class EntryCheck {
     }
     if (typeof entry === 'object') this.#rewritten++;
     else if (begin + want.length <= (await this.#size))
-      this.evidence.report('header', path, `the tar header at byte ${begin} is damaged`, blob.digest);
+      this.findings.report('header', path, `the tar header at byte ${begin} is damaged`, blob.digest);
     await this.#place(blob, position);
   }
 
@@ -95,7 +95,7 @@ export class EntryCheck {
     const path = blobPath(blob.digest);
     if (position + blob.size > size) {
       const got = Math.max(0, size - position);
-      this.evidence.report(
+      this.findings.report(
         'missing',
         path,
         `the file is cut off; got ${got} bytes of it, want ${blob.size}`,
@@ -103,26 +103,26 @@ export class EntryCheck {
       );
       return;
     }
-    this.evidence.place(blob.digest, position);
+    this.findings.place(blob.digest, position);
     await this.#checkPadding(path, position + blob.size, blob.digest);
   }
 
   async #checkPadding(name: string, position: number, blob: Digest | undefined): Promise<void> {
     const length = paddedLength(position) - position;
-    const padding = length === 0 ? undefined : await this.reader.bytes(position, length);
+    const padding = length === 0 ? undefined : await this.reader.read(position, length);
     if (padding?.every((byte) => byte === 0) === false)
-      this.evidence.report('header', name, `the padding behind it is not zero at byte ${position}`, blob);
+      this.findings.report('header', name, `the padding behind it is not zero at byte ${position}`, blob);
   }
 
   async #findByName(from: number): Promise<Map<string, TarEntry>> {
     const found = new Map<string, TarEntry>();
-    for await (const step of survey(this.reader, from)) {
-      if (step.what !== 'entry') {
-        if (step.what === 'damaged') this.evidence.report('header', `byte ${step.position}`, 'no tar header');
+    for await (const step of walkTar(this.reader, from)) {
+      if (step.kind !== 'entry') {
+        if (step.kind === 'damaged') this.findings.report('header', `byte ${step.position}`, 'no tar header');
         continue;
       }
       const { name } = step.entry;
-      if (found.has(name)) this.evidence.report('extra', name, 'the archive has it twice');
+      if (found.has(name)) this.findings.report('extra', name, 'the archive has it twice');
       else found.set(name, step.entry);
     }
     return found;
@@ -132,11 +132,11 @@ export class EntryCheck {
     const path = blobPath(blob.digest);
     const entry = found.get(path);
     found.delete(path);
-    if (entry?.size === blob.size) this.evidence.place(blob.digest, entry.contentPosition);
+    if (entry?.size === blob.size) this.findings.place(blob.digest, entry.contentPosition);
     else if (entry === undefined)
-      this.evidence.report('missing', path, 'the archive does not have it', blob.digest);
+      this.findings.report('missing', path, 'the archive does not have it', blob.digest);
     else {
-      this.evidence.report(
+      this.findings.report(
         'digest',
         path,
         `size mismatch; got ${entry.size} bytes, want ${blob.size}`,
@@ -148,28 +148,28 @@ export class EntryCheck {
   async #checkEnd(): Promise<void> {
     const end = this.head.start + this.catalog.blobsLength;
     const size = await this.#size;
-    for await (const step of survey(this.reader, end, 1024 * 1024)) {
-      if (step.what === 'entry') {
-        this.evidence.report('extra', step.entry.name, 'stands behind the last blob');
-      } else if (step.what === 'damaged') {
-        this.evidence.report(
+    for await (const step of walkTar(this.reader, end, 1024 * 1024)) {
+      if (step.kind === 'entry') {
+        this.findings.report('extra', step.entry.name, 'stands behind the last blob');
+      } else if (step.kind === 'damaged') {
+        this.findings.report(
           'header',
           `byte ${step.position}`,
           'neither a tar header nor the end of the archive',
         );
       }
     }
-    const zeros = await this.reader.bytes(end, Math.min(endLength, Math.max(0, size - end)));
-    if (!zeros.every((byte) => byte === 0) && !this.evidence.hasProblem('header'))
-      this.evidence.report('header', 'end of archive', 'the blocks that end it are not zeros');
+    const zeros = await this.reader.read(end, Math.min(endLength, Math.max(0, size - end)));
+    if (!zeros.every((byte) => byte === 0) && !this.findings.hasProblem('header'))
+      this.findings.report('header', 'end of archive', 'the blocks that end it are not zeros');
     if (size < end + endLength)
-      this.evidence.report(
+      this.findings.report(
         'missing',
         'end of archive',
         `the file is cut off; got ${size} bytes, want ${end + endLength}`,
       );
     else if (size > end + endLength)
-      this.evidence.report(
+      this.findings.report(
         'extra',
         'end of archive',
         `bytes behind it; got ${size}, want ${end + endLength}`,

@@ -5,7 +5,7 @@ import { checkCatalogRows, checkHeadContent } from './check-catalog.js';
 import { checkGraph } from './check-graph.js';
 import { checkIndexFile, takeCatalogGraph } from './check-images.js';
 import { checkSums } from './check-sums.js';
-import { Evidence } from './findings.js';
+import { Findings } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
 import { damagedHint } from '../format/head.js';
 import { HeadDigests } from '../format/sums.js';
@@ -52,25 +52,25 @@ export async function checkWritten(path: string, signal?: AbortSignal): Promise<
 async function problemsOf(
   reader: BundleReader,
   signal: AbortSignal | undefined,
-): Promise<ReturnType<Evidence['problemLines']>> {
+): Promise<ReturnType<Findings['problemLines']>> {
   const { catalog, file, head } = reader;
-  const evidence = new Evidence();
+  const findings = new Findings();
   try {
     for (const { digest, size, kind, offset } of reader.blobs()) {
-      evidence.describe(digest, { size, kind, leftOut: offset === undefined });
-      if (offset !== undefined) evidence.place(digest, head.start + offset);
+      findings.describe(digest, { size, kind, leftOut: offset === undefined });
+      if (offset !== undefined) findings.place(digest, head.start + offset);
     }
-    takeCatalogGraph(catalog, evidence);
+    takeCatalogGraph(catalog, findings);
     const headDigests = new HeadDigests(file, head);
-    await checkSums(headDigests, evidence);
-    await checkIndexFile(file, head.entries.get('index.json'), catalog, evidence);
-    await checkDocuments(reader, evidence, signal);
-    await checkGraph(file, evidence, true);
-    checkCatalogRows(catalog, evidence);
-    await checkHeadContent(headDigests, catalog, evidence);
-    return evidence.problemLines(maxShown);
+    await checkSums(headDigests, findings);
+    await checkIndexFile(file, head.entries.get('index.json'), catalog, findings);
+    await checkDocuments(reader, findings, signal);
+    await checkGraph(file, findings, true);
+    checkCatalogRows(catalog, findings);
+    await checkHeadContent(headDigests, catalog, findings);
+    return findings.problemLines(maxShown);
   } finally {
-    evidence.close();
+    findings.close();
   }
 }
 
@@ -92,15 +92,15 @@ export async function openChecked(path: string, signal?: AbortSignal, name?: str
 /** Hashes every manifest, index and config: they stand side by side at the beginning of the file. */
 async function checkDocuments(
   reader: BundleReader,
-  evidence: Evidence,
+  findings: Findings,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   for (const { digest, size, kind, offset } of reader.blobs()) {
     checkInterrupted(signal, `read ${reader.path}`);
     if (kind === 'layer' || offset === undefined || size > maxManifestSize) continue;
     const got = digestOf(await reader.file.read(reader.head.start + offset, size), algorithmOf(digest));
-    if (got === digest) evidence.approve(evidence.idOf(digest));
-    else evidence.report('digest', blobPath(digest), `digest mismatch; got ${got}, want ${digest}`, digest);
+    if (got === digest) findings.approve(findings.idOf(digest));
+    else findings.report('digest', blobPath(digest), `digest mismatch; got ${got}, want ${digest}`, digest);
   }
 }
 

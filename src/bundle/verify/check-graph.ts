@@ -10,7 +10,7 @@ import {
 } from '../../oci/manifest.js';
 import { isForeignLayer, isImageConfig, isIndex, isManifest } from '../../oci/media-types.js';
 import { formatPlatform } from '../../oci/platform.js';
-import type { Evidence } from './findings.js';
+import type { Findings } from './findings.js';
 import type { BundleFile } from '../format/file.js';
 import type { EdgeRole } from '../format/planned.js';
 import { blobPath } from '../../oci/image-layout.js';
@@ -30,12 +30,12 @@ const pageRows = 200;
  * Reads every manifest whose content is right, follows what it names, and reports what is missing or contradicts the catalog.
  * @param hasCatalog the catalog's edges are known, so that both can be compared
  */
-export async function checkGraph(file: BundleFile, evidence: Evidence, hasCatalog: boolean): Promise<void> {
-  const page = evidence.database.prepare(
+export async function checkGraph(file: BundleFile, findings: Findings, hasCatalog: boolean): Promise<void> {
+  const page = findings.database.prepare(
     `SELECT id, digest, size, position, media_type AS mediaType FROM blobs
     WHERE id > ? AND state = 'ok' AND parsed = 0 AND media_type IS NOT NULL ORDER BY id LIMIT ${pageRows}`,
   );
-  const markParsed = evidence.database.prepare('UPDATE blobs SET parsed = 1 WHERE id = ?');
+  const markParsed = findings.database.prepare('UPDATE blobs SET parsed = 1 WHERE id = ?');
   // Children become known while their parents are read, so there are as many rounds as the graph is deep.
   for (let found = true; found;) {
     found = false;
@@ -45,19 +45,19 @@ export async function checkGraph(file: BundleFile, evidence: Evidence, hasCatalo
         markParsed.run(row.id);
         found = true;
         after = row.id;
-        if (isManifest(row.mediaType)) await readManifest(file, evidence, row);
+        if (isManifest(row.mediaType)) await readManifest(file, findings, row);
       }
       if (rows.length < pageRows) break;
     }
   }
-  reportMissing(evidence);
-  if (hasCatalog) reportContradictions(evidence);
+  reportMissing(findings);
+  if (hasCatalog) reportContradictions(findings);
 }
 
-async function readManifest(file: BundleFile, evidence: Evidence, row: ManifestRow): Promise<void> {
+async function readManifest(file: BundleFile, findings: Findings, row: ManifestRow): Promise<void> {
   const path = blobPath(row.digest);
   if (row.size > maxManifestSize) {
-    evidence.report(
+    findings.report(
       'manifest',
       path,
       `too large; got ${row.size} bytes, want at most ${maxManifestSize}`,
@@ -74,18 +74,18 @@ async function readManifest(file: BundleFile, evidence: Evidence, row: ManifestR
     );
   } catch (error) {
     if (!isAirliftError(error, 'input', 'unsupported')) throw error;
-    evidence.report('manifest', path, error.message, row.digest);
+    findings.report('manifest', path, error.message, row.digest);
     return;
   }
-  evidence.addFacts(row.id, manifest);
+  findings.addFacts(row.id, manifest);
   const name = (role: EdgeRole, child: Descriptor, position: number): void => {
-    nameChild(evidence, row, { role, position }, child);
+    nameChild(findings, row, { role, position }, child);
   };
   if (manifest.kind === 'index') manifest.manifests.forEach((child, at) => name('manifest', child, at));
   else {
     if (manifest.config !== undefined) {
       name('config', manifest.config, 0);
-      await readConfig(file, evidence, row, manifest.config);
+      await readConfig(file, findings, row, manifest.config);
     }
     manifest.layers.forEach((child, at) => name('layer', child, at));
   }
@@ -95,23 +95,23 @@ async function readManifest(file: BundleFile, evidence: Evidence, row: ManifestR
 /** Notes the platform that an image's config names. */
 async function readConfig(
   file: BundleFile,
-  evidence: Evidence,
+  findings: Findings,
   row: ManifestRow,
   { mediaType, digest, size }: Descriptor,
 ): Promise<void> {
-  const position = evidence.positionOf(digest);
+  const position = findings.positionOf(digest);
   if (position === undefined || !isImageConfig(mediaType) || size > maxManifestSize) return;
   try {
     const platform = platformOfConfig(await file.read(position, size), `config ${digest}`);
-    if (platform !== undefined) evidence.addPlatform(row.id, platform);
+    if (platform !== undefined) findings.addPlatform(row.id, platform);
   } catch (error) {
     if (!isAirliftError(error, 'input')) throw error;
-    evidence.report('manifest', blobPath(digest), error.message, digest);
+    findings.report('manifest', blobPath(digest), error.message, digest);
   }
 }
 
 function nameChild(
-  evidence: Evidence,
+  findings: Findings,
   parent: ManifestRow,
   { role, position }: { readonly role: EdgeRole; readonly position: number },
   child: Descriptor,
@@ -120,7 +120,7 @@ function nameChild(
   const leaf = role === 'config' ? 'config' : 'layer';
   const kind =
     isBelow && isManifest(child.mediaType) ? (isIndex(child.mediaType) ? 'index' : 'manifest') : leaf;
-  const id = evidence.describe(child.digest, {
+  const id = findings.describe(child.digest, {
     size: role === 'subject' ? undefined : child.size,
     kind: role === 'subject' ? undefined : kind,
     mediaType: isBelow ? child.mediaType : undefined,
@@ -129,18 +129,18 @@ function nameChild(
   });
   const isOptional =
     role === 'subject' || (role === 'layer' && isForeignLayer(child.mediaType) && child.urls !== undefined);
-  evidence.addEdge(parent.id, id, { role, position, saidBy: 'manifest', isOptional });
-  if (role === 'manifest' && child.platform !== undefined) evidence.addPlatform(id, child.platform);
-  if (evidence.isLeftOut(id) && role !== 'subject' && !(role === 'layer' && isForeignLayer(child.mediaType)))
-    evidence.report(
+  findings.addEdge(parent.id, id, { role, position, source: 'manifest', isOptional });
+  if (role === 'manifest' && child.platform !== undefined) findings.addPlatform(id, child.platform);
+  if (findings.isLeftOut(id) && role !== 'subject' && !(role === 'layer' && isForeignLayer(child.mediaType)))
+    findings.report(
       'missing',
       blobPath(child.digest),
       `left out, though ${parent.digest} needs it as ${role}`,
       child.digest,
     );
-  const size = evidence.sizeOf(id);
+  const size = findings.sizeOf(id);
   if (role !== 'subject' && size !== undefined && size !== child.size) {
-    evidence.report(
+    findings.report(
       'edge',
       blobPath(parent.digest),
       `names ${child.digest} with another size; got ${child.size} bytes, want ${size}`,
@@ -155,30 +155,30 @@ const needed = `WITH RECURSIVE needed (id) AS (
   UNION SELECT child FROM needed CROSS JOIN edges ON parent = needed.id AND role NOT IN ('original', 'subject')
 )`;
 
-function reportMissing(evidence: Evidence): void {
-  const rows = evidence.database
+function reportMissing(findings: Findings): void {
+  const rows = findings.database
     .prepare(
       `${needed} SELECT child.digest, parent.digest AS parent, min(edges.role) AS role
-      FROM needed CROSS JOIN edges ON edges.parent = needed.id AND optional = 0 AND role <> 'subject' AND said_by = 'manifest'
+      FROM needed CROSS JOIN edges ON edges.parent = needed.id AND optional = 0 AND role <> 'subject' AND source = 'manifest'
         CROSS JOIN blobs AS child ON child.id = edges.child CROSS JOIN blobs AS parent ON parent.id = edges.parent
       WHERE child.position IS NULL AND child.left_out = 0 AND child.state IS NULL GROUP BY child.id ORDER BY child.id`,
     )
     .all() as { digest: Digest; parent: Digest; role: string }[];
   for (const { digest, parent, role } of rows)
-    evidence.report(
+    findings.report(
       'missing',
       blobPath(digest),
       `not in the bundle, though ${parent} names it as ${role}`,
       digest,
     );
-  const roots = evidence.database
+  const roots = findings.database
     .prepare(
       'SELECT DISTINCT digest FROM images JOIN blobs ON blobs.id = images.root WHERE position IS NULL AND state IS NULL',
     )
     .pluck()
     .all() as Digest[];
   for (const digest of roots)
-    evidence.report(
+    findings.report(
       'missing',
       blobPath(digest),
       'not in the bundle, though it is the root of an image',
@@ -186,28 +186,28 @@ function reportMissing(evidence: Evidence): void {
     );
 }
 
-function reportContradictions(evidence: Evidence): void {
+function reportContradictions(findings: Findings): void {
   const both = `SELECT parent.digest AS parent, child.digest AS child, edges.role FROM edges
     JOIN blobs AS parent ON parent.id = edges.parent AND parent.parsed = 1 AND parent.state = 'ok'
     JOIN blobs AS child ON child.id = edges.child
-    WHERE edges.role IN ('manifest', 'config', 'layer', 'subject') AND edges.said_by = @by AND NOT EXISTS (
+    WHERE edges.role IN ('manifest', 'config', 'layer', 'subject') AND edges.source = @by AND NOT EXISTS (
       SELECT 1 FROM edges AS other WHERE other.parent = edges.parent AND other.child = edges.child
-        AND other.role = edges.role AND other.position = edges.position AND other.said_by <> edges.said_by)`;
+        AND other.role = edges.role AND other.position = edges.position AND other.source <> edges.source)`;
   const rows = (by: string, more: string): { parent: Digest; child: Digest; role: string }[] =>
-    evidence.database.prepare(`${both} ${more}`).all({ by }) as {
+    findings.database.prepare(`${both} ${more}`).all({ by }) as {
       parent: Digest;
       child: Digest;
       role: string;
     }[];
   for (const { parent, child, role } of rows('catalog', ''))
-    evidence.report(
+    findings.report(
       'edge',
       blobPath(parent),
       `the catalog says that it names ${child} as ${role}, it does not`,
       parent,
     );
   for (const { parent, child, role } of rows('manifest', 'AND child.position IS NOT NULL'))
-    evidence.report(
+    findings.report(
       'edge',
       blobPath(parent),
       `names ${child} as ${role}, the catalog does not say so`,

@@ -2,11 +2,11 @@ import { AirliftError, isAirliftError, messageOf } from '../../errors.js';
 import { parseJsonObject } from '../../oci/manifest.js';
 import { Catalog } from '../format/catalog.js';
 import type { EntryReader, TarEntry } from '../format/entry-reader.js';
-import type { Evidence } from './findings.js';
+import type { Findings } from './findings.js';
 import { entryNames, headLimits } from '../format/format.js';
 import { digestOfPath } from '../../oci/image-layout.js';
 import { readHead, type Head } from '../format/head.js';
-import { survey } from '../format/tar-walk.js';
+import { walkTar } from '../format/tar-walk.js';
 import { headerLength } from '../../tar/header.js';
 
 /** How far a damaged head is searched for what follows it (bytes). */
@@ -22,13 +22,13 @@ export interface CheckedHead extends Head {
  * Reads the head, past damage where there is some, and opens the catalog where it is whole.
  * @throws AirliftError `input` where the file is no bundle, `unsupported` where a newer airlift wrote it, `io`
  */
-export async function checkHead(reader: EntryReader, evidence: Evidence): Promise<CheckedHead> {
-  let head: SurveyedHead;
+export async function checkHead(reader: EntryReader, findings: Findings): Promise<CheckedHead> {
+  let head: DamagedHead;
   try {
     head = await readHead(reader.file);
   } catch (error) {
     if (!isAirliftError(error, 'damaged')) throw error;
-    head = await surveyHead(reader, error);
+    head = await readDamagedHead(reader, error);
   }
   for (const name of [entryNames.layout, entryNames.index, entryNames.catalog, entryNames.sha256sums]) {
     if (head.entries.has(name)) continue;
@@ -37,29 +37,29 @@ export async function checkHead(reader: EntryReader, evidence: Evidence): Promis
       [entryNames.index]: 'index',
       [entryNames.catalog]: 'catalog',
     } as const;
-    evidence.report(kind[name as keyof typeof kind] ?? 'sums', name, 'missing');
+    findings.report(kind[name as keyof typeof kind] ?? 'sums', name, 'missing');
   }
-  await checkLayoutFile(reader, head.entries.get(entryNames.layout), evidence);
-  const catalog = await openCatalog(reader, head, evidence);
+  await checkLayoutFile(reader, head.entries.get(entryNames.layout), findings);
+  const catalog = await openCatalog(reader, head, findings);
   const start = catalog === undefined ? head.start : startBy(catalog, head);
   // What is damaged from there on is found again, and by name, when blobs are checked against the catalog.
   for (const { position, happened } of head.damages ?? [])
-    if (position < start) evidence.report('header', `byte ${position}`, happened);
+    if (position < start) findings.report('header', `byte ${position}`, happened);
   return { entries: head.entries, start, catalog };
 }
 
-interface SurveyedHead extends Head {
+interface DamagedHead extends Head {
   readonly firstBlob?: TarEntry | undefined;
   readonly damages?: readonly { readonly position: number; readonly happened: string }[];
 }
 
-async function surveyHead(reader: EntryReader, error: AirliftError): Promise<SurveyedHead> {
+async function readDamagedHead(reader: EntryReader, error: AirliftError): Promise<DamagedHead> {
   const entries = new Map<string, TarEntry>();
   const damages: { position: number; happened: string }[] = [];
   let start = 0;
   let firstBlob: TarEntry | undefined;
-  for await (const step of survey(reader, 0, searchLimit)) {
-    if (step.what === 'entry') {
+  for await (const step of walkTar(reader, 0, searchLimit)) {
+    if (step.kind === 'entry') {
       const { entry } = step;
       if (entry.name.startsWith('blobs/')) firstBlob = entry;
       if (firstBlob !== undefined || entries.size >= headLimits.entries) break;
@@ -69,7 +69,7 @@ async function surveyHead(reader: EntryReader, error: AirliftError): Promise<Sur
       start = entry.end;
       continue;
     }
-    const happened = { damaged: 'no tar header', end: 'the archive ends', cut: 'the file ends' }[step.what];
+    const happened = { damaged: 'no tar header', end: 'the archive ends', cut: 'the file ends' }[step.kind];
     damages.push({ position: step.position, happened: `${happened} where an entry is due` });
   }
   if (entries.size === 0 && firstBlob === undefined)
@@ -78,7 +78,7 @@ async function surveyHead(reader: EntryReader, error: AirliftError): Promise<Sur
 }
 
 /** Where offsets count from: told by the first blob that was found, for the header of the very first may be damaged. */
-function startBy(catalog: Catalog, head: SurveyedHead): number {
+function startBy(catalog: Catalog, head: DamagedHead): number {
   const digest = head.firstBlob === undefined ? undefined : digestOfPath(head.firstBlob.name);
   const offset = digest === undefined ? undefined : catalog.blob(digest)?.offset;
   if (head.firstBlob === undefined || offset === undefined) return head.start;
@@ -88,14 +88,14 @@ function startBy(catalog: Catalog, head: SurveyedHead): number {
 async function openCatalog(
   reader: EntryReader,
   head: Head,
-  evidence: Evidence,
+  findings: Findings,
 ): Promise<Catalog | undefined> {
   if (!head.entries.has(entryNames.catalog) || !head.entries.has(entryNames.sha256sums)) return undefined;
   try {
     return await Catalog.open(reader.file, head);
   } catch (error) {
     if (!isAirliftError(error, 'damaged')) throw error;
-    evidence.report('catalog', entryNames.catalog, error.message.replace(/^.*?: /, ''));
+    findings.report('catalog', entryNames.catalog, error.message.replace(/^.*?: /, ''));
     return undefined;
   }
 }
@@ -103,19 +103,19 @@ async function openCatalog(
 async function checkLayoutFile(
   reader: EntryReader,
   entry: TarEntry | undefined,
-  evidence: Evidence,
+  findings: Findings,
 ): Promise<void> {
   if (entry === undefined) return;
   try {
-    const bytes = await reader.bytes(entry.contentPosition, Math.min(entry.size, headLimits.layout));
+    const bytes = await reader.read(entry.contentPosition, Math.min(entry.size, headLimits.layout));
     const version = parseJsonObject(bytes, entryNames.layout)['imageLayoutVersion'];
     if (version === '1.0.0') return;
-    evidence.report(
+    findings.report(
       'layout',
       entryNames.layout,
       `unknown version; got ${JSON.stringify(version)}, want "1.0.0"`,
     );
   } catch (error) {
-    evidence.report('layout', entryNames.layout, messageOf(error));
+    findings.report('layout', entryNames.layout, messageOf(error));
   }
 }

@@ -8,7 +8,7 @@ import { formatReference } from '../../oci/reference.js';
 import { subjectOfTag } from '../../oci/companion-tag.js';
 import type { Catalog } from '../format/catalog.js';
 import type { TarEntry } from '../format/entry-reader.js';
-import type { Evidence } from './findings.js';
+import type { Findings } from './findings.js';
 import type { BundleFile } from '../format/file.js';
 import { entryNames } from '../format/format.js';
 
@@ -19,27 +19,27 @@ function platformText(platform: Platform | undefined): string | undefined {
   return platform === undefined ? undefined : formatPlatform(platform);
 }
 
-/** Takes the catalog's images, manifests and edges over as evidence. Its blobs must be known already. */
-export function takeCatalogGraph(catalog: Catalog, evidence: Evidence): void {
+/** Takes the catalog's images, manifests and edges over as findings. Its blobs must be known already. */
+export function takeCatalogGraph(catalog: Catalog, findings: Findings): void {
   const ids: number[] = [0];
-  for (const { digest } of catalog.blobs()) ids.push(evidence.idOf(digest));
+  for (const { digest } of catalog.blobs()) ids.push(findings.idOf(digest));
   const at = (ordinal: number): number => ids[ordinal] ?? 0;
   for (const { digest, mediaType, platform } of catalog.manifests())
-    evidence.describe(digest, { mediaType, platform: platformText(platform) });
+    findings.describe(digest, { mediaType, platform: platformText(platform) });
   for (const { parent, child, role, position } of catalog.edges())
-    evidence.addEdge(at(parent), at(child), { role, position, saidBy: 'catalog' });
+    findings.addEdge(at(parent), at(child), { role, position, source: 'catalog' });
   for (const { reference, root, original, companionOf } of catalog.images()) {
     const subject = subjectOfTag(reference.tag);
     const want = subject === undefined || catalog.manifest(subject) === undefined ? undefined : subject;
     if (companionOf !== want)
-      evidence.report(
+      findings.report(
         'catalog',
         entryNames.catalog,
         `${formatReference(reference)} belongs to another manifest; got ${companionOf ?? 'none'}, want ${want ?? 'none'}`,
         root.digest,
       );
-    const other = original === undefined ? undefined : evidence.idOf(original.digest);
-    evidence.addImage(formatReference(reference), evidence.idOf(root.digest), other);
+    const other = original === undefined ? undefined : findings.idOf(original.digest);
+    findings.addImage(formatReference(reference), findings.idOf(root.digest), other);
   }
 }
 
@@ -48,7 +48,7 @@ export async function checkIndexFile(
   file: BundleFile,
   entry: TarEntry | undefined,
   catalog: Catalog | undefined,
-  evidence: Evidence,
+  findings: Findings,
 ): Promise<void> {
   if (entry === undefined) return;
   const roots = new Map<string, Descriptor>();
@@ -58,16 +58,16 @@ export async function checkIndexFile(
         descriptor.annotations?.['org.opencontainers.image.ref.name'] ??
         descriptor.annotations?.['io.containerd.image.name'] ??
         descriptor.digest;
-      if (roots.has(name)) evidence.report('index', entryNames.index, `has ${JSON.stringify(name)} twice`);
+      if (roots.has(name)) findings.report('index', entryNames.index, `has ${JSON.stringify(name)} twice`);
       roots.set(name, descriptor);
     }
   } catch (error) {
     if (!isAirliftError(error, 'input')) throw error;
-    evidence.report('index', entryNames.index, error.message);
+    findings.report('index', entryNames.index, error.message);
     return;
   }
-  if (catalog === undefined) takeRoots(roots, evidence);
-  else compareRoots(roots, catalog, evidence);
+  if (catalog === undefined) takeRoots(roots, findings);
+  else compareRoots(roots, catalog, findings);
 }
 
 async function readIndexFile(file: BundleFile, entry: TarEntry): Promise<Descriptor[]> {
@@ -78,17 +78,17 @@ async function readIndexFile(file: BundleFile, entry: TarEntry): Promise<Descrip
   );
 }
 
-function takeRoots(roots: ReadonlyMap<string, Descriptor>, evidence: Evidence): void {
+function takeRoots(roots: ReadonlyMap<string, Descriptor>, findings: Findings): void {
   for (const [name, { digest, mediaType, platform, size }] of roots) {
     const kind = isIndex(mediaType) ? 'index' : isManifest(mediaType) ? 'manifest' : undefined;
-    const id = evidence.describe(digest, { mediaType, size, kind, platform: platformText(platform) });
-    evidence.addImage(name, id, undefined);
+    const id = findings.describe(digest, { mediaType, size, kind, platform: platformText(platform) });
+    findings.addImage(name, id, undefined);
   }
 }
 
-function compareRoots(roots: Map<string, Descriptor>, catalog: Catalog, evidence: Evidence): void {
+function compareRoots(roots: Map<string, Descriptor>, catalog: Catalog, findings: Findings): void {
   const report = (detail: string, digest: Digest): void => {
-    evidence.report('index', entryNames.index, detail, digest);
+    findings.report('index', entryNames.index, detail, digest);
   };
   for (const { reference, root } of catalog.images()) {
     const name = formatReference(reference);
@@ -103,5 +103,5 @@ function compareRoots(roots: Map<string, Descriptor>, catalog: Catalog, evidence
   }
   for (const [name, { digest }] of roots)
     if (isDigest(digest))
-      evidence.report('index', entryNames.index, `names ${JSON.stringify(name)}, which the catalog does not`);
+      findings.report('index', entryNames.index, `names ${JSON.stringify(name)}, which the catalog does not`);
 }

@@ -1,6 +1,6 @@
 import { isDigest } from '../../oci/digest.js';
 import type { TarEntry } from '../format/entry-reader.js';
-import type { Evidence, ProblemKind } from './findings.js';
+import type { Findings, ProblemKind } from './findings.js';
 import { digestOfPath } from '../../oci/image-layout.js';
 import { entryNames } from '../format/format.js';
 import { readSums, type HeadDigests } from '../format/sums.js';
@@ -15,35 +15,35 @@ const kinds: Readonly<Record<string, ProblemKind>> = {
  * Checks the lists of digests: that each line is right, and that every entry has one.
  * @param digests of the head's entries: whatever else checks these entries shares it
  */
-export async function checkSums(digests: HeadDigests, evidence: Evidence): Promise<void> {
+export async function checkSums(digests: HeadDigests, findings: Findings): Promise<void> {
   const { head } = digests;
   const listed = new Set<string>();
   for (const name of [entryNames.sha256sums, entryNames.sha512sums]) {
     const entry = head.entries.get(name);
-    if (entry !== undefined) await checkList(digests, entry, listed, evidence);
+    if (entry !== undefined) await checkList(digests, entry, listed, findings);
   }
   if (!head.entries.has(entryNames.sha256sums)) return;
   for (const name of head.entries.keys()) {
     if (name !== entryNames.sha256sums && name !== entryNames.signature && !listed.has(name))
-      evidence.report('sums', entryNames.sha256sums, `does not list ${name}`);
+      findings.report('sums', entryNames.sha256sums, `does not list ${name}`);
   }
-  const unlisted = evidence.database
+  const unlisted = findings.database
     .prepare(
       'SELECT digest FROM blobs WHERE listed = 0 AND left_out = 0 AND (position IS NOT NULL OR state IS NOT NULL)',
     )
     .pluck()
     .all() as string[];
-  for (const digest of unlisted) evidence.report('sums', entryNames.sha256sums, `does not list ${digest}`);
+  for (const digest of unlisted) findings.report('sums', entryNames.sha256sums, `does not list ${digest}`);
 }
 
 async function checkList(
   digests: HeadDigests,
   list: TarEntry,
   listed: Set<string>,
-  evidence: Evidence,
+  findings: Findings,
 ): Promise<void> {
   const { file, head } = digests;
-  const markListed = evidence.database.prepare(
+  const markListed = findings.database.prepare(
     'UPDATE blobs SET listed = 1 WHERE digest = ? AND (position IS NOT NULL OR state IS NOT NULL)',
   );
   const hexLength = list.name === entryNames.sha512sums ? 128 : 64;
@@ -51,28 +51,28 @@ async function checkList(
   for await (const line of readSums(file, list)) {
     number++;
     if (line === undefined) {
-      evidence.report('sums', list.name, `line ${number} is malformed`);
+      findings.report('sums', list.name, `line ${number} is malformed`);
       continue;
     }
     const { name, hex } = line;
     if (hex.length !== hexLength) {
-      evidence.report('sums', list.name, `line ${number} has ${hex.length} hex digits, want ${hexLength}`);
+      findings.report('sums', list.name, `line ${number} has ${hex.length} hex digits, want ${hexLength}`);
       continue;
     }
     const digest = digestOfPath(name);
     if (digest !== undefined) {
       if (!digest.endsWith(`:${hex}`))
-        evidence.report('sums', list.name, `line ${number} has the wrong digest for ${name}`);
+        findings.report('sums', list.name, `line ${number} has the wrong digest for ${name}`);
       else if (markListed.run(digest).changes === 0)
-        evidence.report('missing', name, `${list.name} lists it, the archive does not have it`, digest);
+        findings.report('missing', name, `${list.name} lists it, the archive does not have it`, digest);
       continue;
     }
     const entry = head.entries.get(name);
     if (listed.has(name))
-      evidence.report('sums', list.name, `line ${number} lists ${JSON.stringify(name)} again`);
+      findings.report('sums', list.name, `line ${number} lists ${JSON.stringify(name)} again`);
     listed.add(name);
     if (entry === undefined) {
-      evidence.report(
+      findings.report(
         'sums',
         list.name,
         `line ${number} lists ${JSON.stringify(name)}, which the archive does not have`,
@@ -82,6 +82,6 @@ async function checkList(
     const got = await digests.sha256Of(name, entry);
     // The catalog was checked when it was opened.
     if (got !== hex && isDigest(`sha256:${hex}`) && name !== entryNames.catalog)
-      evidence.report(kinds[name] ?? 'sums', name, `digest mismatch; got sha256:${got}, want sha256:${hex}`);
+      findings.report(kinds[name] ?? 'sums', name, `digest mismatch; got sha256:${got}, want sha256:${hex}`);
   }
 }

@@ -63,7 +63,7 @@ CREATE TABLE blobs (
   state TEXT
 );
 CREATE TABLE edges (parent INTEGER NOT NULL, child INTEGER NOT NULL, role TEXT NOT NULL, position INTEGER NOT NULL,
-  optional INTEGER NOT NULL, said_by TEXT NOT NULL, PRIMARY KEY (parent, child, role, position, said_by)) WITHOUT ROWID;
+  optional INTEGER NOT NULL, source TEXT NOT NULL, PRIMARY KEY (parent, child, role, position, source)) WITHOUT ROWID;
 CREATE TABLE facts (blob INTEGER PRIMARY KEY, kind TEXT NOT NULL, media_type TEXT NOT NULL, artifact_type TEXT, subject TEXT);
 CREATE TABLE platforms (blob INTEGER NOT NULL, platform TEXT NOT NULL, PRIMARY KEY (blob, platform)) WITHOUT ROWID;
 CREATE INDEX edges_by_child ON edges (child);
@@ -77,7 +77,7 @@ CREATE TABLE problems (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, thing TEXT NO
  * All that is found out about a bundle while it is checked, in a temporary database: a bundle of any size is checked in the
  * same memory.
  */
-export class Evidence {
+export class Findings {
   readonly database: Database.Database;
   readonly #statements: ReturnType<typeof prepare>;
 
@@ -137,7 +137,7 @@ export class Evidence {
 
   /** Images, those of them that are signatures under cosign's tags, blobs that were found, and blobs left out. */
   figures(): { images: number; signatures: number; blobs: number; blobBytes: number; leftOut: number } {
-    return this.#statements.figures.get() as ReturnType<Evidence['figures']>;
+    return this.#statements.figures.get() as ReturnType<Findings['figures']>;
   }
 
   /** A blob's content is what its digest says. */
@@ -152,12 +152,12 @@ export class Evidence {
     edge: {
       readonly role: string;
       readonly position: number;
-      readonly saidBy: 'catalog' | 'manifest';
+      readonly source: 'catalog' | 'manifest';
       readonly isOptional?: boolean;
     },
   ): void {
-    const { role, position, saidBy, isOptional = false } = edge;
-    this.#statements.addEdge.run(parent, child, role, position, isOptional ? 1 : 0, saidBy);
+    const { role, position, source, isOptional = false } = edge;
+    this.#statements.addEdge.run(parent, child, role, position, isOptional ? 1 : 0, source);
   }
 
   /** Notes what the content of a manifest or index says of it. */
@@ -245,7 +245,7 @@ function prepare(database: Database.Database) {
     ),
     settle: database.prepare('UPDATE blobs SET state = ? WHERE id = ?'),
     addEdge: database.prepare(
-      'INSERT OR IGNORE INTO edges (parent, child, role, position, optional, said_by) VALUES (?, ?, ?, ?, ?, ?)',
+      'INSERT OR IGNORE INTO edges (parent, child, role, position, optional, source) VALUES (?, ?, ?, ?, ?, ?)',
     ),
     addFacts: database.prepare('INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?, ?)'),
     addPlatform: database.prepare('INSERT OR IGNORE INTO platforms VALUES (?, ?)'),

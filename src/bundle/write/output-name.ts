@@ -15,7 +15,7 @@ function journalPath(path: string): string {
   return `${path}.partial.journal`;
 }
 
-/** Whether an earlier run left a journal. */
+/** Reports whether an earlier run left a journal. */
 export function hasJournal(path: string): boolean {
   return existsSync(journalPath(path));
 }
@@ -26,7 +26,7 @@ export function removeNotes(path: string): void {
   rmSync(`${path}.partial.catalog`, { force: true });
 }
 
-function leaveNote(path: string): void {
+function writeOwnerNote(path: string): void {
   const note = `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`;
   try {
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | noFollow;
@@ -34,15 +34,18 @@ function leaveNote(path: string): void {
     writeSync(file, note);
     closeSync(file);
   } catch {
-    // It is only a courtesy: the lock holds without it.
+    // The note only improves an error message: the lock does not depend on it.
   }
 }
 
-/** Opens the journal, which locks it, and leaves a note of who has it for whoever is refused. */
+/**
+ * Opens and locks the journal, and writes a note that names this process for the error of other runs.
+ * @throws AirliftError `busy` if another run holds the lock, `no-space`, `io`
+ */
 export function openJournal(path: string): Journal {
   try {
     const journal = Journal.open(journalPath(path));
-    leaveNote(path);
+    writeOwnerNote(path);
     return journal;
   } catch (error) {
     if (!isAirliftError(error, 'busy')) throw error;
@@ -53,7 +56,7 @@ export function openJournal(path: string): Journal {
           .slice(0, 200)
           .replace(/[^ -~]/g, '') || owner;
     } catch {
-      // Then it stays unnamed.
+      // The note is missing or unreadable.
     }
     throw new AirliftError('busy', `write ${path}: ${owner} is writing it`, {
       cause: error,
@@ -62,19 +65,19 @@ export function openJournal(path: string): Journal {
   }
 }
 
-/** Refuses to go on with what an interrupted run was asked for in other words. */
-export function refuseOther(path: string, planned: string, asked: string, canRefresh: boolean): never {
-  const refresh = canRefresh ? 'add `refresh` to plan anew and keep the blobs that still fit, ' : '';
+/** Rejects a request that differs from that of the interrupted run. */
+export function refuseOther(path: string, planned: string, requested: string, canRefresh: boolean): never {
+  const refresh = canRefresh ? 'add `refresh` to plan again and keep the blobs that are still needed, ' : '';
   throw new AirliftError(
     'conflict',
-    `write ${path}: an unfinished export of something else is there; got ${asked}, want ${planned}`,
+    `write ${path}: an interrupted export of other content exists; got ${requested}, want ${planned}`,
     {
       hint: `run the earlier command again to finish it, ${refresh}or remove ${path}.partial and ${journalPath(path)} to start over`,
     },
   );
 }
 
-/** Refuses a name that is taken, be it by a link that leads nowhere. */
+/** Rejects a name that is taken, even by a broken link. */
 export async function refuseExisting(path: string): Promise<void> {
   try {
     await lstat(path);
@@ -82,15 +85,15 @@ export async function refuseExisting(path: string): Promise<void> {
     if (systemCodeOf(error) === 'ENOENT') return;
     throw ioError(`open ${path}`, error);
   }
-  throw new AirliftError('exists', `write ${path}: it exists already`, {
-    hint: '`force` replaces it; or choose another name',
+  throw new AirliftError('exists', `write ${path}: already exists`, {
+    hint: 'choose another name, or add `force` to replace it',
   });
 }
 
 /**
- * Refuses a directory where a file is to be written, before anything is fetched for it.
- * @param flag the flag that named it, for the hint
- * @throws AirliftError `usage` that names a file to use
+ * Rejects a directory as the path of an output file, before any download starts.
+ * @param flag the flag that gave the path, for the hint
+ * @throws AirliftError `usage` with the name of a possible file
  */
 export async function refuseDirectory(path: string, flag: string, example: string): Promise<void> {
   const isDirectory =
@@ -100,17 +103,17 @@ export async function refuseDirectory(path: string, flag: string, example: strin
       () => false,
     ));
   if (!isDirectory) return;
-  throw new AirliftError('usage', `write ${path}: a directory; want a file`, {
-    hint: `name a file in it: ${flag} ${join(path, example)}`,
+  throw new AirliftError('usage', `write ${path}: is a directory; want a file`, {
+    hint: `choose a file in it: ${flag} ${join(path, example)}`,
   });
 }
 
-/** Waits until a new or renamed entry of a directory is on the disk, where the system can. */
+/** Waits until a new or renamed entry of a directory is on the disk, if the system supports it. */
 export async function syncDirectory(path: string): Promise<void> {
   try {
     const directory = await open(dirname(path), 'r');
     await directory.sync().finally(() => directory.close());
   } catch {
-    // Some filesystems and Windows have no sync of directories.
+    // Windows and some filesystems cannot sync directories.
   }
 }

@@ -83,7 +83,7 @@ test('a filtered index has the original beside it', async (t) => {
 test('a name that is taken is refused, and replaced where that was asked for', async (t) => {
   const path = join(temp(t), 'a.tar');
   writeFileSync(path, 'mine');
-  await assert.rejects(BundleWriter.open(path, options), refusal('exists', /a\.tar: it exists already/));
+  await assert.rejects(BundleWriter.open(path, options), refusal('exists', /a\.tar: already exists/));
   assert.equal(readFileSync(path, 'utf8'), 'mine');
   await writeBundle(path, small, { replace: true });
   assert.equal(readFileSync(path).toString('latin1', 0, 10), 'oci-layout');
@@ -92,7 +92,7 @@ test('a name that is taken is refused, and replaced where that was asked for', a
 test('a dangling symbolic link is a name that is taken', async (t) => {
   const path = join(temp(t), 'a.tar');
   symlinkSync('/nowhere/else', path);
-  await assert.rejects(BundleWriter.open(path, options), refusal('exists', /exists already/));
+  await assert.rejects(BundleWriter.open(path, options), refusal('exists', /already exists/));
 });
 
 test('a directory that is not there is an error that names it', async (t) => {
