@@ -47,7 +47,7 @@ const groups: ReadonlyMap<string, string> = new Map([
 ]);
 
 function fail(text: string, happened: string): never {
-  throw new AirliftError('usage', `parse --merge-names ${quoted(text)}: ${happened}`, {
+  throw new AirliftError('usage', `parse \`archives.mergeNames\` ${quoted(text)}: ${happened}`, {
     hint: "write it like '*:{tag}-{arch}=*:{tag}'; * is a part of the repository",
   });
 }
@@ -117,7 +117,7 @@ function renamed(text: string, old: string, name: string): Reference {
   }
   throw new AirliftError(
     'usage',
-    `--merge-names ${quoted(text)}: makes ${quoted(name)} of ${old}, which is no name`,
+    `\`archives.mergeNames\` ${quoted(text)}: makes ${quoted(name)} of ${old}, which is no name`,
   );
 }
 
@@ -182,8 +182,8 @@ export class NameRules {
     for (const text of this.#unused) {
       throw new AirliftError(
         'usage',
-        `--merge-names ${quoted(text)}: ${text === 'auto' ? 'no two names differ in an architecture alone' : 'fits no name'}; got ${listOf(references)}`,
-        { hint: 'leave it out, or correct it: --dry-run prints the names' },
+        `\`archives.mergeNames\` ${quoted(text)}: ${text === 'auto' ? 'no two names differ in an architecture alone' : 'fits no name'}; got ${listOf(references)}`,
+        { hint: 'leave it out, or correct it: `siteNames` prints the names' },
       );
     }
     return names;
