@@ -12,9 +12,13 @@ function fail(error, hint) {
   process.exit(1);
 }
 
+const args = process.argv.slice(2);
 let main;
+let parser;
 try {
-  ({ main } = await import('../dist/src/cli/main.js'));
+  const cli = await import('../dist/src/cli/main.js');
+  main = cli.main;
+  parser = await cli.parser(args);
 } catch (error) {
   fail(
     error,
@@ -26,7 +30,7 @@ process.on('SIGXFSZ', () => undefined);
 process.on('uncaughtException', (error) =>
   fail(error, 'this is a fault of airlift itself; AIRLIFT_DEBUG=1 shows where it happened'),
 );
-const code = await main(process.argv.slice(2));
+const code = await main(args, parser);
 // Whoever pressed Ctrl-C does not wait for what is still being looked up or closed.
 if (code === 130) process.exit(code);
 process.exitCode = code;

@@ -17,3 +17,9 @@ export const commandNames = [
   'login',
   'logout',
 ] as const;
+
+/** How a command is typed, and what the list of commands says of it. */
+export interface CommandHead {
+  readonly usage: string;
+  readonly describe: string;
+}

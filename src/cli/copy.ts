@@ -1,5 +1,6 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { copyImages, copyNames, refuseDirectory, type CopyOptions } from '../index.js';
+import type { CommandHead } from './command-names.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
 import { argumentsOfEnd, flagsOfEnd, hasEnd } from './source-dest-flags.js';
 import { exitCodes } from './exit-codes.js';
@@ -111,10 +112,10 @@ async function run(args: Arguments): Promise<void> {
 }
 
 /** `airlift copy [references..]` */
-export function addCopy(parser: Argv): Argv {
+export function addCopy(parser: Argv, { usage, describe }: CommandHead): Argv {
   return parser.command(
-    'copy [references..]',
-    'copy images from registries to another registry, without a bundle between',
+    usage,
+    describe,
     (yargs) =>
       ownFlagsFirst(yargs.positional('references', referencesPositional))
         .options(flags)

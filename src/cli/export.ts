@@ -1,6 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { exportImages, inspect, refuseDirectory, type ExportSummary } from '../index.js';
+import type { CommandHead } from './command-names.js';
 import { creationTime } from './environment.js';
 import { exitCodes } from './exit-codes.js';
 import { runPreview } from './export-preview.js';
@@ -138,10 +139,10 @@ async function run(args: Arguments): Promise<void> {
 }
 
 /** `airlift export [references..]` */
-export function addExport(parser: Argv): Argv {
+export function addExport(parser: Argv, { usage, describe }: CommandHead): Argv {
   return parser.command(
-    'export [references..]',
-    'pull images from registries into one bundle',
+    usage,
+    describe,
     (yargs) =>
       ownFlagsFirst(yargs.positional('references', referencesPositional))
         .options(flags)

@@ -2,6 +2,7 @@ import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yar
 import { AirliftError } from '../errors.js';
 import { importImages, isCompanionTag, siteNames } from '../index.js';
 import { parseReference } from '../oci/reference.js';
+import type { CommandHead } from './command-names.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
 import { outputFlags, positive } from './flags.js';
@@ -119,10 +120,10 @@ async function publish(args: Arguments, target: string): Promise<void> {
 }
 
 /** `airlift import <inputs..>` */
-export function addImport(parser: Argv): Argv {
+export function addImport(parser: Argv, { usage, describe }: CommandHead): Argv {
   return parser.command(
-    'import <inputs..>',
-    'republish the images of a bundle, or of archives of images, to a registry',
+    usage,
+    describe,
     (yargs) =>
       ownFlagsFirst(
         yargs.positional('inputs', {

@@ -4,6 +4,7 @@ import { isDigest } from '../oci/digest.js';
 import { parsePlatformFlag } from '../oci/platform.js';
 import { parseReference } from '../oci/reference.js';
 import type { IndexFieldOptions, IndexOptions, IndexSummary } from '../image-index/tagged-index.js';
+import type { CommandHead } from './command-names.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
 import { outputFlags } from './flags.js';
 import { fieldFlags, formatFlag, keyValues, sourceFlags, sourcesOf } from './index-flags.js';
@@ -180,9 +181,9 @@ function addMerge(parser: Argv): Argv {
 }
 
 /** `airlift index create|append|remove|merge|inspect` */
-export function addIndex(parser: Argv): Argv {
+export function addIndex(parser: Argv, { usage, describe }: CommandHead): Argv {
   const commands = [addCreate, addAppend, addRemove, addMerge, addIndexInspect];
-  return parser.command('index', 'put image indexes together, and alter them', (yargs) =>
+  return parser.command(usage, describe, (yargs) =>
     commands
       .reduce((all, add) => add(all), yargs)
       .demandCommand(1, 'name one of create, append, remove, merge and inspect'),

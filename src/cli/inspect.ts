@@ -1,5 +1,6 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { inspect, type Inspection } from '../index.js';
+import type { CommandHead } from './command-names.js';
 import { standardInputName, withBundle } from './bundle-input.js';
 import { dash } from './stdin-dash.js';
 import { count, formatBytes, formatTable } from './format.js';
@@ -45,10 +46,10 @@ async function run(args: Arguments): Promise<void> {
 }
 
 /** `airlift inspect <bundle>` */
-export function addInspect(parser: Argv): Argv {
+export function addInspect(parser: Argv, { usage, describe }: CommandHead): Argv {
   return parser.command(
-    'inspect <bundle>',
-    'show what a bundle says it holds',
+    usage,
+    describe,
     (yargs) =>
       yargs
         .positional('bundle', {

@@ -3,6 +3,7 @@ import { listImages } from '../list-images.js';
 import { placeOf, type ImageList, type ListedReference } from '../lists/listed.js';
 import { formatPlatform } from '../oci/platform.js';
 import { formatReference, formatRepository } from '../oci/reference.js';
+import type { CommandHead } from './command-names.js';
 import { showDashes } from './stdin-dash.js';
 import { noImages } from './images.js';
 import { printJson, printLine, printNote } from './print.js';
@@ -69,10 +70,10 @@ async function run(args: Arguments): Promise<void> {
 }
 
 /** `airlift list-images <lists..>` */
-export function addListImages(parser: Argv): Argv {
+export function addListImages(parser: Argv, { usage, describe }: CommandHead): Argv {
   return parser.command(
-    'list-images <lists..>',
-    'print the images that lists of any kind name',
+    usage,
+    describe,
     (yargs) =>
       yargs
         .positional('lists', {

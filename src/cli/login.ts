@@ -1,5 +1,6 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { login, logout, parseLoginName } from '../index.js';
+import type { CommandHead } from './command-names.js';
 import { ownFlagsFirst, registryOptionsOf, reachingFlags, type RegistryArguments } from './registry-flags.js';
 import { authFilesOf, dockerAuthFileOf } from './environment.js';
 import { interruptible } from './interrupt.js';
@@ -72,10 +73,10 @@ const registryPositional = {
 } as const;
 
 /** `airlift login [registry]` */
-export function addLogin(parser: Argv): Argv {
+export function addLogin(parser: Argv, { usage, describe }: CommandHead): Argv {
   return parser.command(
-    'login [registry]',
-    'keep a user name and password for a registry',
+    usage,
+    describe,
     (yargs) =>
       ownFlagsFirst(yargs.positional('registry', registryPositional))
         .options(loginFlags)
@@ -85,10 +86,10 @@ export function addLogin(parser: Argv): Argv {
 }
 
 /** `airlift logout [registry]` */
-export function addLogout(parser: Argv): Argv {
+export function addLogout(parser: Argv, { usage, describe }: CommandHead): Argv {
   return parser.command(
-    'logout [registry]',
-    'forget the user name and password for a registry',
+    usage,
+    describe,
     (yargs) => yargs.positional('registry', registryPositional).options(logoutFlags),
     (args) => runLogout(args),
   );

@@ -1,49 +1,96 @@
 import { readFileSync } from 'node:fs';
 import yargs, { type Argv } from 'yargs';
 import { isAirliftError, systemCodeOf } from '../errors.js';
+import type { CommandHead } from './command-names.js';
 import { exitCodeOf, exitCodes } from './exit-codes.js';
-import { addCopy } from './copy.js';
-import { addExport } from './export.js';
-import { addInspect } from './inspect.js';
-import { addVerify } from './verify.js';
-import { addImport } from './import.js';
 import { dash, hideDashes } from './stdin-dash.js';
-import { addIndex } from './index-command.js';
-import { addListImages } from './list-images.js';
-import { addLogin, addLogout } from './login.js';
 import { standardError, standardOutput } from './output.js';
 import { printError, printNote } from './print.js';
 import { usageError } from './usage-error.js';
 import { checkedValues } from './values.js';
-import { addSave } from './save.js';
-import { addServe } from './serve.js';
 
 function version(): string {
   const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }
 
-const commands = [
-  addExport,
-  addInspect,
-  addVerify,
-  addImport,
-  addCopy,
-  addSave,
-  addServe,
-  addIndex,
-  addListImages,
-  addLogin,
-  addLogout,
+interface Command extends CommandHead {
+  /** Loads the function that adds the command with its flags to a parser. */
+  readonly load: () => Promise<(parser: Argv, head: CommandHead) => Argv>;
+}
+
+const commands: readonly Command[] = [
+  {
+    usage: 'export [references..]',
+    describe: 'pull images from registries into one bundle',
+    load: async () => (await import('./export.js')).addExport,
+  },
+  {
+    usage: 'inspect <bundle>',
+    describe: 'show what a bundle says it holds',
+    load: async () => (await import('./inspect.js')).addInspect,
+  },
+  {
+    usage: 'verify <bundle>',
+    describe: 'prove that nothing in a bundle was lost or changed',
+    load: async () => (await import('./verify.js')).addVerify,
+  },
+  {
+    usage: 'import <inputs..>',
+    describe: 'republish the images of a bundle, or of archives of images, to a registry',
+    load: async () => (await import('./import.js')).addImport,
+  },
+  {
+    usage: 'copy [references..]',
+    describe: 'copy images from registries to another registry, without a bundle between',
+    load: async () => (await import('./copy.js')).addCopy,
+  },
+  {
+    usage: 'save <sources..>',
+    describe: 'write images in a form that docker, podman, skopeo or k3s load',
+    load: async () => (await import('./save.js')).addSave,
+  },
+  {
+    usage: 'serve [bundle]',
+    describe: 'serve a bundle, or a directory, as a registry on loopback',
+    load: async () => (await import('./serve.js')).addServe,
+  },
+  {
+    usage: 'index',
+    describe: 'put image indexes together, and alter them',
+    load: async () => (await import('./index-command.js')).addIndex,
+  },
+  {
+    usage: 'list-images <lists..>',
+    describe: 'print the images that lists of any kind name',
+    load: async () => (await import('./list-images.js')).addListImages,
+  },
+  {
+    usage: 'login [registry]',
+    describe: 'keep a user name and password for a registry',
+    load: async () => (await import('./login.js')).addLogin,
+  },
+  {
+    usage: 'logout [registry]',
+    describe: 'forget the user name and password for a registry',
+    load: async () => (await import('./login.js')).addLogout,
+  },
 ];
 
-/** The parser with every command, as `main` runs it and the documentation is checked against it. */
-export function parser(args: readonly string[]): Argv {
+/**
+ * Builds the parser for a command line. Loads only the commands that `args` name: loading the library takes several times as long
+ * as `--version` and `--help` take.
+ */
+export async function parser(args: readonly string[]): Promise<Argv> {
   const base = checkedValues(yargs(hideDashes(args)))
     .scriptName('airlift')
     .usage('$0 <command>\n\nCarry multi-platform container images into places the network can’t reach.');
-  return commands
-    .reduce((all, add) => add(all), base)
+  for (const { load, ...head } of commands) {
+    const [name = ''] = head.usage.split(' ');
+    if (args.includes(name)) (await load())(base, head);
+    else base.command(head.usage, head.describe);
+  }
+  return base
     .demandCommand(1, 'name a command')
     .strict()
     .version(version())
@@ -90,13 +137,19 @@ function isReaderGone(error: unknown): boolean {
   return standardOutput.lost === 'EPIPE' && codes.includes('EPIPE');
 }
 
-/** Runs one command line. The exit code is the result; nothing is thrown. */
-export async function main(args: readonly string[]): Promise<number> {
+/**
+ * Runs one command line and returns the exit code; throws nothing.
+ * @param built the parser for `args`, where the caller has built it already
+ */
+export async function main(args: readonly string[], built?: Argv): Promise<number> {
+  return run(args, built ?? (await parser(args)));
+}
+
+async function run(args: readonly string[], built: Argv): Promise<number> {
   const json = args.includes('--json');
   process.exitCode = exitCodes.done;
   let code: number;
   let isPrinting = false;
-  const built = parser(args);
   try {
     const parsed = await built
       .fail((message: string | null, error: Error | undefined) => {

@@ -4,6 +4,7 @@ import { AirliftError } from '../errors.js';
 import { parseReference } from '../oci/reference.js';
 import { imagesToSave, saveImages, type SaveOptions, type SaveSummary } from '../save/save.js';
 import type { SaveFrom } from '../save/source.js';
+import type { CommandHead } from './command-names.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import { showDashes } from './stdin-dash.js';
@@ -145,10 +146,10 @@ async function run(args: Arguments): Promise<void> {
 }
 
 /** `airlift save <sources..>` */
-export function addSave(parser: Argv): Argv {
+export function addSave(parser: Argv, { usage, describe }: CommandHead): Argv {
   return parser.command(
-    'save <sources..>',
-    'write images in a form that docker, podman, skopeo or k3s load',
+    usage,
+    describe,
     (yargs) =>
       ownFlagsFirst(
         yargs.positional('sources', {

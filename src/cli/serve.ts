@@ -1,6 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { serve, type ServeSource, type Serving } from '../serve/serve.js';
+import type { CommandHead } from './command-names.js';
 import { interruptible } from './interrupt.js';
 import { warnOnce } from './trace.js';
 import { printJson, printLine, printNote } from './print.js';
@@ -118,10 +119,10 @@ async function run(args: Arguments): Promise<void> {
 }
 
 /** `airlift serve [bundle]` */
-export function addServe(parser: Argv): Argv {
+export function addServe(parser: Argv, { usage, describe }: CommandHead): Argv {
   return parser.command(
-    'serve [bundle]',
-    'serve a bundle, or a directory, as a registry on loopback',
+    usage,
+    describe,
     (yargs) =>
       yargs
         .positional('bundle', { type: 'string', describe: 'bundle to serve, to pull from only' })

@@ -1,5 +1,6 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { verify, type VerifyReport } from '../index.js';
+import type { CommandHead } from './command-names.js';
 import { standardInputName, withBundle } from './bundle-input.js';
 import { dash } from './stdin-dash.js';
 import { exitCodes } from './exit-codes.js';
@@ -60,10 +61,10 @@ async function run(args: Arguments): Promise<void> {
 }
 
 /** `airlift verify <bundle>` */
-export function addVerify(parser: Argv): Argv {
+export function addVerify(parser: Argv, { usage, describe }: CommandHead): Argv {
   return parser.command(
-    'verify <bundle>',
-    'prove that nothing in a bundle was lost or changed',
+    usage,
+    describe,
     (yargs) =>
       yargs
         .positional('bundle', {

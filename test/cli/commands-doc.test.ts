@@ -10,7 +10,8 @@ const path = fileURLToPath(new URL('../../../docs/commands.md', import.meta.url)
 /** What `airlift … --help` prints. */
 async function help(args: readonly string[]): Promise<string> {
   let text = '';
-  await parser([]).parseAsync([...args, '--help'], {}, (_error, _args, output) => void (text = output));
+  const built = await parser(args);
+  await built.parseAsync([...args, '--help'], {}, (_error, _args, output) => void (text = output));
   return text.trimEnd();
 }
 

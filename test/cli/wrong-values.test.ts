@@ -38,7 +38,7 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
 /** The flags of a command as yargs knows them when it refuses one that there is not. */
 async function flagsOf(command: string): Promise<string[]> {
   const words = [...command.split(' '), ...(bases[command as keyof typeof bases] ?? []), '--no-such-flag'];
-  const built = parser(words);
+  const built = await parser(words);
   let names: string[] = [];
   const seen = new Error('seen');
   // yargs throws at once what it finds before it begins to wait.
