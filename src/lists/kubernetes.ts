@@ -1,49 +1,70 @@
 import { AirliftError } from '../errors.js';
 import type { Collector } from './collector.js';
-import { entriesOf, itemsOf, textOf, valueOf, type YamlMap, type YamlNode } from './yaml.js';
+import { hasVariable, readImageObject } from './image-object.js';
+import { readNewImage } from './kustomize.js';
+import {
+  entriesOf,
+  itemsOf,
+  textOf,
+  valueOf,
+  yamlDocuments,
+  type YamlMap,
+  type YamlNode,
+  type YamlScalar,
+} from './yaml.js';
 
 /** The lists of containers in a pod spec (Kubernetes API, core/v1 PodSpec). */
 const containerKeys = ['initContainers', 'containers', 'ephemeralContainers'] as const;
 
-/** Where the resources of API groups keep containers beside pod specs: lists of them, and single ones. */
-const groups: readonly {
+interface ApiGroup {
   readonly group: string;
-  readonly lists: readonly string[];
-  readonly single: readonly string[];
-}[] = [
-  // Argo Workflows: templates of Workflow, CronWorkflow, WorkflowTemplate; sources and sinks of Argo Events.
-  { group: 'argoproj.io/', lists: ['sidecars'], single: ['container', 'script'] },
+  /** Keys of lists of containers. */
+  readonly lists?: readonly string[];
+  /** Keys of single containers. */
+  readonly single?: readonly string[];
+  /** Where a resource holds the values of a Helm chart as YAML text: the end of the path. */
+  readonly valuesText?: RegExp;
+}
+
+/** API groups whose resources hold images outside pod specs. */
+const groups: readonly ApiGroup[] = [
+  // Argo Workflows: templates of Workflow, CronWorkflow, WorkflowTemplate. Argo Events: sources and sinks. Argo CD: Applications.
+  {
+    group: 'argoproj.io/',
+    lists: ['sidecars'],
+    single: ['container', 'script'],
+    valuesText: /\bhelm\.values$/,
+  },
   // Tekton: Task, TaskRun, Pipeline, PipelineRun, StepAction.
   { group: 'tekton.dev/', lists: ['steps', 'sidecars'], single: ['stepTemplate'] },
+  // k3s and RKE2: HelmChart, HelmChartConfig.
+  { group: 'helm.cattle.io/', valuesText: /^spec\.valuesContent$/ },
 ];
 
-/** A variable that the site fills in: Argo's `{{…}}`, Tekton's `$(…)`. */
-const variable = /\{\{|\$\(/;
-
-/** Aliases let a small file stand for an endless tree: how much of it is walked, and how deep. */
+/** Aliases let a small file describe an endless tree: limits for the number of visited nodes and the depth. */
 const maxVisited = 5_000_000;
 const maxWalkDepth = 400;
 
-/** Whether a document is a Kubernetes resource, a list of them among others. */
+/** Reports whether a document is a Kubernetes resource, or a list of resources. */
 export function isKubernetes(document: YamlNode): boolean {
   return (
     textOf(valueOf(document, 'apiVersion')) !== undefined && textOf(valueOf(document, 'kind')) !== undefined
   );
 }
 
-/** A container's image, or a note why there is none to take. */
+/** Reads the image of a container, or notes why the container has none. */
 function readContainer(container: YamlNode, into: Collector): void {
   if (container.kind !== 'map') return;
   const name = textOf(valueOf(container, 'name'))?.slice(0, 80) ?? 'without a name';
   const image = valueOf(container, 'image');
   const text = textOf(image);
   if (text === 'auto') {
-    // Istio's injector puts its proxy in the place of this word (gateways, custom sidecars).
-    into.note(container.line, `container ${name}: its image, "auto", is filled in by Istio at the site`);
-  } else if (text !== undefined && variable.test(text)) {
+    // Istio's injector replaces this word by its proxy (gateways, custom sidecars).
+    into.note(container.line, `container ${name}: its image "auto" is replaced by Istio at the site`);
+  } else if (text !== undefined && /\{\{|\$\(/.test(text)) {
     into.note(
       image?.line ?? container.line,
-      `container ${name}: its image, ${JSON.stringify(text.slice(0, 160))}, holds a variable; list the images that it stands for`,
+      `container ${name}: its image ${JSON.stringify(text.slice(0, 160))} contains a variable; add the images it stands for to a text list`,
     );
   } else if (text !== undefined) {
     into.reference(text, image?.line ?? container.line);
@@ -54,7 +75,7 @@ function readContainer(container: YamlNode, into: Collector): void {
   }
 }
 
-/** A list is one of containers when all of its items are maps and one of them names an image or could. */
+/** Reports whether a node is a list of maps of which at least one has an `image`. */
 function isContainerList(node: YamlNode | undefined): boolean {
   const items = itemsOf(node);
   return (
@@ -68,24 +89,81 @@ function hasImage(node: YamlNode): boolean {
   return node.kind === 'map' && textOf(valueOf(node, 'image')) !== undefined;
 }
 
-/** The images that an Argo CD Application has kustomize put in: `[OLD=]NEW[:TAG][@DIGEST]`. */
-function readKustomizeImages(resource: YamlMap, into: Collector): void {
-  if (textOf(valueOf(resource, 'apiVersion'))?.startsWith('argoproj.io/') !== true) return;
+/** Reads the images that an Argo CD Application passes to kustomize: `[OLD=]NEW[:TAG][@DIGEST]`. */
+function readArgoImages(source: YamlNode | undefined, into: Collector): void {
+  for (const image of itemsOf(valueOf(valueOf(source, 'kustomize'), 'images'))) {
+    const text = textOf(image);
+    const name = text?.slice(text.indexOf('=') + 1);
+    if (name === undefined) continue;
+    if (/[:@][^/]+$/.test(name)) into.reference(name, image.line);
+    else into.note(image.line, `${name} has no tag here; the resources that use it name the tag`);
+  }
+}
+
+/** Reads `images` of a Flux resource, whose variables Flux replaces at the site. */
+function readFluxImages(images: YamlNode | undefined, into: Collector): void {
+  for (const image of itemsOf(images)) {
+    const text = entriesOf(image).map(([, value]) => textOf(value) ?? '');
+    const variable = text.find(hasVariable);
+    if (variable === undefined) readNewImage(image, into);
+    else
+      into.note(
+        image.line,
+        `${JSON.stringify(variable.slice(0, 160))} contains a variable; add the images it stands for to a text list`,
+      );
+  }
+}
+
+/** The sources of an Argo CD Application, or of the template of an ApplicationSet. */
+function argoSources(resource: YamlMap): readonly (YamlNode | undefined)[] {
   const spec = valueOf(resource, 'spec');
-  const template = valueOf(valueOf(spec, 'template'), 'spec');
-  for (const application of [spec, template])
-    for (const source of [valueOf(application, 'source'), ...itemsOf(valueOf(application, 'sources'))])
-      for (const image of itemsOf(valueOf(valueOf(source, 'kustomize'), 'images'))) {
-        const text = textOf(image);
-        const name = text?.slice(text.indexOf('=') + 1);
-        if (name === undefined) continue;
-        if (/[:@][^/]+$/.test(name)) into.reference(name, image.line);
-        else into.note(image.line, `${name} has no tag: the resources that it is put into name it`);
+  return [spec, valueOf(valueOf(spec, 'template'), 'spec')].flatMap((application) => [
+    valueOf(application, 'source'),
+    ...itemsOf(valueOf(application, 'sources')),
+  ]);
+}
+
+/** Notes that a resource installs a chart, whose own images are not in the file. */
+function noteChart(resource: YamlMap, into: Collector): void {
+  const name = textOf(valueOf(valueOf(resource, 'metadata'), 'name'))?.slice(0, 80) ?? 'without a name';
+  const kind = textOf(valueOf(resource, 'kind'))?.slice(0, 80) ?? '';
+  into.note(
+    resource.line,
+    `${kind} ${name} installs a chart: only images in its values are read; give airlift the output of "helm template" for the others`,
+  );
+}
+
+/** Reads what a resource of Argo CD, Flux, k3s or RKE2 sets in kustomizations and charts, other than Helm values. */
+function readDeployment(resource: YamlMap, into: Collector): void {
+  const version = textOf(valueOf(resource, 'apiVersion')) ?? '';
+  const kind = textOf(valueOf(resource, 'kind'));
+  const spec = valueOf(resource, 'spec');
+  if (version.startsWith('argoproj.io/')) {
+    const sources = argoSources(resource);
+    for (const source of sources) readArgoImages(source, into);
+    if (sources.some((source) => valueOf(source, 'chart') ?? valueOf(source, 'helm')))
+      noteChart(resource, into);
+    for (const source of sources)
+      for (const parameter of itemsOf(valueOf(valueOf(source, 'helm'), 'parameters'))) {
+        const name = textOf(valueOf(parameter, 'name'))?.slice(0, 80);
+        if (name !== undefined && /image|repository|registry|tag|digest/i.test(name))
+          into.note(parameter.line, `the Helm parameter ${name} is not applied to the values`);
       }
+  } else if (version.startsWith('kustomize.toolkit.fluxcd.io/')) {
+    readFluxImages(valueOf(spec, 'images'), into);
+  } else if (version.startsWith('helm.toolkit.fluxcd.io/') && kind === 'HelmRelease') {
+    noteChart(resource, into);
+    for (const renderer of itemsOf(valueOf(spec, 'postRenderers')))
+      readFluxImages(valueOf(valueOf(renderer, 'kustomize'), 'images'), into);
+  } else if (version.startsWith('helm.cattle.io/')) {
+    noteChart(resource, into);
+  }
 }
 
 class Walk {
   #visited = 0;
+  /** Values that were read already: an alias may repeat one text many times. */
+  readonly #readTexts = new Set<YamlScalar>();
 
   constructor(readonly into: Collector) {}
 
@@ -95,7 +173,7 @@ class Walk {
     }
   }
 
-  /** Reads a pod spec's containers and image volumes; everything else in it is left to `walk`. */
+  /** Reads the containers and image volumes of a pod spec; `walk` reads the rest. */
   #podSpec(spec: YamlMap): void {
     for (const key of containerKeys) {
       const list = valueOf(spec, key);
@@ -109,29 +187,34 @@ class Walk {
     }
   }
 
-  /** @param group the API group of the resource that the node is part of, where it keeps containers in ways of its own */
-  walk(node: YamlNode, path: string, depth: number, group?: (typeof groups)[number]): void {
+  /** @param group the API group of the resource that contains the node, if it holds images outside pod specs */
+  walk(node: YamlNode, path: string, depth: number, group?: ApiGroup): void {
     this.#visit(node, depth);
-    if (node.kind === 'scalar') return;
+    if (node.kind === 'scalar') {
+      if (group?.valuesText?.test(path) === true) this.#valuesText(node, path, depth);
+      return;
+    }
     if (node.kind === 'list') {
       for (const item of node.items) this.walk(item, path, depth + 1, group);
       return;
     }
-    const resource = isKubernetes(node);
-    if (resource && textOf(valueOf(node, 'kind')) === 'CustomResourceDefinition') return;
-    const version = resource ? (textOf(valueOf(node, 'apiVersion')) ?? '') : undefined;
+    const isResource = isKubernetes(node);
+    if (isResource && textOf(valueOf(node, 'kind')) === 'CustomResourceDefinition') return;
+    const version = isResource ? (textOf(valueOf(node, 'apiVersion')) ?? '') : undefined;
     const own = version === undefined ? group : groups.find((each) => version.startsWith(each.group));
-    if (resource) readKustomizeImages(node, this.into);
-    const podSpec = containerKeys.some((key) => isContainerList(valueOf(node, key)));
-    if (podSpec) this.#podSpec(node);
+    if (isResource) readDeployment(node, this.into);
+    const isPodSpec = containerKeys.some((key) => isContainerList(valueOf(node, key)));
+    if (isPodSpec) this.#podSpec(node);
+    readImageObject(node, path, this.into);
     const isStepAction = textOf(valueOf(node, 'kind')) === 'StepAction' && own?.group === 'tekton.dev/';
     for (const [key, value] of entriesOf(node)) {
-      if (resource && (key === 'metadata' || key === 'status')) continue;
-      if (podSpec && (containerKeys as readonly string[]).includes(key)) continue;
+      if (isResource && (key === 'metadata' || key === 'status')) continue;
+      if (isPodSpec && (containerKeys as readonly string[]).includes(key)) continue;
       const here = path === '' ? key : `${path}.${key}`;
-      if (key === 'image') this.#imageElsewhere(value, here);
-      else if (own?.single.includes(key) === true && hasImage(value)) readContainer(value, this.into);
-      else if (own?.lists.includes(key) === true && isContainerList(value))
+      if (key === 'image' && value.kind === 'scalar') this.#imageElsewhere(value, here);
+      else if (key === 'global') this.#globalRegistry(value, here, depth, own);
+      else if (own?.single?.includes(key) === true && hasImage(value)) readContainer(value, this.into);
+      else if (own?.lists?.includes(key) === true && isContainerList(value))
         for (const step of itemsOf(value))
           if (hasImage(step)) readContainer(step, this.into);
           else this.walk(step, here, depth + 1);
@@ -140,18 +223,49 @@ class Walk {
     }
   }
 
-  /** An `image` that is not a container's: only its operator knows whether it is one to pull, so that it is told, not taken. */
-  #imageElsewhere(value: YamlNode, path: string): void {
+  /** Reads Helm values that a resource holds as YAML text. Templates often are not valid YAML, which is no mistake of the list. */
+  #valuesText(node: YamlScalar, path: string, depth: number): void {
+    if (this.#readTexts.has(node)) return;
+    this.#readTexts.add(node);
+    let mistakes = 0;
+    const mistake = (line: number, message: string): void => {
+      if (mistakes++ === 0) this.into.note(line, `${path.slice(-80)} is not read: ${message}`);
+    };
+    const remark = (line: number, message: string): void => this.into.note(line, message);
+    // Only a block has one line of the file for each line of text.
+    const lineOf = (line: number): number => (node.isBlock ? node.line + line : node.line);
+    for (const document of yamlDocuments(node.text, this.into.file, { mistake, remark }, lineOf))
+      this.walk(document, path, depth + 1);
+  }
+
+  /** Walks `global`, with a note if it sets a registry: many charts use that one in place of each image's own. */
+  #globalRegistry(value: YamlNode, path: string, depth: number, group?: ApiGroup): void {
+    const registry = valueOf(value, 'imageRegistry');
+    const text = textOf(registry);
+    if (registry !== undefined && text !== undefined)
+      this.into.note(
+        registry.line,
+        `${path.slice(-80)}.imageRegistry ${JSON.stringify(text.slice(0, 160))} is not applied to the images of the values`,
+      );
+    this.walk(value, path, depth + 1, group);
+  }
+
+  /** Notes an `image` outside pod specs: only the operator of the resource knows whether it is an image to pull. */
+  #imageElsewhere(value: YamlScalar, path: string): void {
     const text = textOf(value);
     if (text === undefined || text.length > 300 || !/^[\w.-]+(?:[/:@][\w.-]+)+$/.test(text)) return;
-    this.into.note(value.line, `${path.slice(-80)} is not in a pod spec, so that ${text} was not taken`);
+    this.into.note(
+      value.line,
+      `${text} is not used, because ${path.slice(-80)} is not in a pod spec; add it to a text list if the site needs it`,
+    );
   }
 }
 
 /**
- * Takes every image that the pod specs of a resource name: of any kind, built in or custom, wherever a list of containers
- * stands in it (Kubernetes API, core/v1 PodSpec, Container, ImageVolumeSource).
- * @throws AirliftError `usage` where aliases expand too far
+ * Reads every image of a resource of any kind, built-in or custom: in pod specs, wherever a list of containers is
+ * (Kubernetes API, core/v1 PodSpec, Container, ImageVolumeSource), in image objects as in Helm values, and in the lists of
+ * images of Flux and Argo CD.
+ * @throws AirliftError `usage` if aliases expand too far
  */
 export function readKubernetes(document: YamlNode, into: Collector): void {
   new Walk(into).walk(document, '', 0);

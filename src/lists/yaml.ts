@@ -24,6 +24,8 @@ export interface YamlScalar {
   readonly kind: 'scalar';
   readonly line: number;
   readonly text: string;
+  /** Whether the text is a block (`|` or `>`), which begins in the line after the node's. */
+  readonly isBlock: boolean;
 }
 
 export interface YamlList {
@@ -189,7 +191,12 @@ class Converter {
         entries: merged.length === 0 ? unique : [...unique, ...withoutKeysOf(unique, merged)],
       };
     }
-    return { kind: 'scalar', line, text: isScalar(node) && typeof node.value === 'string' ? node.value : '' };
+    return {
+      kind: 'scalar',
+      line,
+      text: isScalar(node) && typeof node.value === 'string' ? node.value : '',
+      isBlock: isScalar(node) && (node.type === 'BLOCK_LITERAL' || node.type === 'BLOCK_FOLDED'),
+    };
   }
 
   /** The last entry of each key, as kubectl and helm read a map that has a key twice. */
@@ -243,10 +250,16 @@ function rangeOfDocument(text: string, at: number): readonly [start: number, end
 /**
  * Reads a stream of YAML (1.2) documents, JSON among them, one at a time. Quoted text whose lines are indented too little is read
  * all the same, as go-yaml and so kubectl do. Documents with mistakes are reported and left out.
- * @param file names the stream in errors
- * @throws AirliftError `usage` where a document is too large or nested too deep, or merge keys expand too far
+ * @param file the stream's name in errors
+ * @param lineOf converts a line of the text (counted from 1) to the line of the file that contains it
+ * @throws AirliftError `usage` if a document is too large or nested too deep, or merge keys expand too far
  */
-export function* yamlDocuments(text: string, file: string, onLine: YamlRemarks): Generator<YamlNode> {
+export function* yamlDocuments(
+  text: string,
+  file: string,
+  onLine: YamlRemarks,
+  lineOf = (line: number): number => line,
+): Generator<YamlNode> {
   checkLength(text, file);
   let mistakes = 0;
   const remarks: YamlRemarks = {
@@ -258,6 +271,7 @@ export function* yamlDocuments(text: string, file: string, onLine: YamlRemarks):
   yield* readStream(text, {
     file,
     firstLine: 1,
+    lineOf,
     remarks,
     merged: { keys: 0 },
     repairs: { left: maxRepairs },
@@ -268,15 +282,17 @@ interface Reading {
   readonly file: string;
   /** The line of the file at which the text begins. */
   readonly firstLine: number;
+  readonly lineOf: (line: number) => number;
   readonly remarks: YamlRemarks;
   readonly merged: { keys: number };
   readonly repairs: { left: number };
 }
 
 function* readStream(text: string, reading: Reading): Generator<YamlNode> {
-  const { file, firstLine, remarks, merged, repairs } = reading;
+  const { file, firstLine, lineOf, remarks, merged, repairs } = reading;
   const counter = new LineCounter();
-  const lineAt = (offset: number): number => firstLine - 1 + Math.max(1, counter.linePos(offset).line);
+  const lineInText = (offset: number): number => firstLine - 1 + Math.max(1, counter.linePos(offset).line);
+  const lineAt = (offset: number): number => lineOf(lineInText(offset));
   /** The end of what was read again with quoted text indented anew. */
   let repaired = 0;
   function* take(document: Document.Parsed): Generator<YamlNode> {
@@ -287,7 +303,7 @@ function* readStream(text: string, reading: Reading): Generator<YamlNode> {
       const [start, end] = rangeOfDocument(text, at);
       const indented = `${text.slice(start, next + 1)}${' '.repeat(maxDepth)}${text.slice(next + 1, end)}`;
       repaired = end;
-      yield* readStream(indented, { ...reading, firstLine: lineAt(start) });
+      yield* readStream(indented, { ...reading, firstLine: lineInText(start) });
       return;
     }
     for (const error of document.errors) remarks.mistake(lineAt(error.pos[0]), `not YAML: ${error.message}`);

@@ -17,7 +17,7 @@ export function readZarf(document: YamlNode, into: Collector): void {
       else if (text.includes('###ZARF_'))
         into.note(
           image.line,
-          `component ${name}: ${JSON.stringify(text.slice(0, 160))} holds a variable; list the images that it stands for`,
+          `component ${name}: ${JSON.stringify(text.slice(0, 160))} contains a variable; add the images it stands for to a text list`,
         );
       else into.reference(text, image.line);
     }

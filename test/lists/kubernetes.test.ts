@@ -110,7 +110,7 @@ spec:
 `;
   assert.deepEqual(taken(text), ['6 docker.io/a/rollout:1', '21 ghcr.io/acme/hello:3']);
   assert.deepEqual(notes(text), [
-    '11 spec.image is not in a pod spec, so that quay.io/prometheus/prometheus:v2.50.0 was not taken',
+    '11 quay.io/prometheus/prometheus:v2.50.0 is not used, because spec.image is not in a pod spec; add it to a text list if the site needs it',
   ]);
 });
 
@@ -140,7 +140,7 @@ spec:
   assert.deepEqual(taken(text), ['11 docker.io/a/b:1']);
   assert.deepEqual(notes(text), [
     '5 container one names no image',
-    '7 container proxy: its image, "auto", is filled in by Istio at the site',
+    '7 container proxy: its image "auto" is replaced by Istio at the site',
     '9 container two names no image',
   ]);
 });

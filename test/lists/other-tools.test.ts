@@ -63,7 +63,7 @@ components:
 `);
   assert.deepEqual(images, ['ghcr.io/acme/app:1', 'library/nginx:1.25']);
   assert.deepEqual(formats, ['zarf']);
-  assert.match(notes.join('\n'), /5 component one: .*holds a variable/);
+  assert.match(notes.join('\n'), /5 component one: .*contains a variable/);
   assert.match(notes.join('\n'), /component two is imported/);
 });
 
@@ -80,7 +80,7 @@ images:
     assert.deepEqual(images, ['registry.test/mirror/nginx:1.20', `library/redis@sha256:${'2'.repeat(64)}`]);
     assert.deepEqual(formats, ['kustomize']);
     assert.match(notes.join('\n'), /registry\.test\/app has no tag here/);
-    assert.match(notes.join('\n'), /the files under resources are not read/);
+    assert.match(notes.join('\n'), /does not read the files under resources/);
   }
 });
 
@@ -109,7 +109,7 @@ spec:
     'acme/set:1',
     'acme/side:1',
   ]);
-  assert.match(workflow.notes.join('\n'), /14 container without a name: its image, .* holds a variable/);
+  assert.match(workflow.notes.join('\n'), /14 container without a name: its image .* contains a variable/);
   const application = read(`apiVersion: argoproj.io/v1alpha1
 kind: Application
 metadata: {name: a}
@@ -145,7 +145,7 @@ metadata: {name: s}
 spec: {image: "acme/action:1", script: x}
 `);
   assert.deepEqual([...images].sort(), ['acme/action:1', 'acme/sidecar:1', 'acme/step:1', 'acme/template:1']);
-  assert.match(notes.join('\n'), /12 container b: its image, "\$\(params\.image\)", holds a variable/);
+  assert.match(notes.join('\n'), /12 container b: its image "\$\(params\.image\)" contains a variable/);
 });
 
 test('a list that names no image is never passed over in silence', () => {
