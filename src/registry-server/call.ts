@@ -16,11 +16,11 @@ export interface ServerLimits {
   readonly idleTimeout: number;
 }
 
-/** What a registry server allows. */
+/** Options of a registry server. */
 export interface ServerOptions {
-  /** Whether an index is taken whose children are not all there. Blobs of a manifest must be there in any case. Default no. */
+  /** Accept an index with missing children. A manifest with missing blobs is always refused. Default: false. */
   readonly allowSparse?: boolean | undefined;
-  /** Whether it may listen on an address that other machines reach. There is no authentication. Default no. */
+  /** Listen on addresses that other machines reach. The server has no authentication. Default: false. */
   readonly allowRemote?: boolean | undefined;
   /**
    * Milliseconds over which a client must send or accept at least 1 KiB/s on average while the server waits for it; a slower one is
@@ -31,7 +31,7 @@ export interface ServerOptions {
   readonly limits?: Partial<ServerLimits> | undefined;
   /** Receives each error that kept a request from being answered in full, other than a client that went away. */
   readonly onError?: ((error: AirliftError) => void) | undefined;
-  /** Told of every request once it has been answered. */
+  /** Receives every request after it was answered. */
   readonly onRequest?: ((entry: RequestEntry) => void) | undefined;
 }
 
@@ -41,11 +41,11 @@ export interface RequestEntry {
   /** Path and query. */
   readonly target: string;
   readonly status: number;
-  /** Bytes of the answer's body. */
+  /** Bytes of the response body that were sent. */
   readonly bytes: number;
 }
 
-/** A request on its way through the server. */
+/** A request being answered, with what its handler needs. */
 export interface Call {
   readonly method: string;
   readonly request: IncomingMessage;
@@ -54,7 +54,7 @@ export interface Call {
   readonly options: ServerOptions;
 }
 
-/** A request that writes, to a store that takes it. */
+/** A request that writes, and the store to write to. */
 export interface PushCall extends Call {
   readonly push: PushStore;
 }

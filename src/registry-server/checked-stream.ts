@@ -3,15 +3,16 @@ import { AirliftError } from '../errors.js';
 import type { Verifier } from '../oci/digest.js';
 import type { OpenContent } from './store-content.js';
 
-/** Bytes read at a time for one client: a client that stalls holds about three times as much in memory. */
+/** Bytes per read. A stalled client holds about three chunks in memory. */
 const chunkSize = 64 * 1024;
 
 /**
- * Streams a part of a blob and checks it on the way. With a verifier, which wants the whole blob, the last chunk is held back until
- * the digest is right: no client receives all of the promised bytes of wrong content. Fails with what reading and checking throw.
+ * Streams a range of a blob and checks it on the way. With a verifier (for the whole blob) it holds back the last chunk until the digest is
+ * verified: no client receives wrong content completely. Fails with the errors of reading and checking.
  */
 export class CheckedStream extends Readable {
   #held: Buffer | undefined;
+  #reading = Promise.resolve();
 
   constructor(
     private readonly content: OpenContent,
@@ -19,25 +20,28 @@ export class CheckedStream extends Readable {
     private readonly end: number,
     private readonly verifier: Verifier | undefined,
   ) {
-    // One chunk: nothing is read ahead for a client that stalls.
+    // One chunk: reading ahead would only cost memory for stalled clients.
     super({ highWaterMark: 1 });
   }
 
   override _read(): void {
-    this.#next().then(
-      (chunk) => this.push(chunk),
-      (error: unknown) => this.destroy(error as Error),
+    this.#reading = this.#next().then(
+      (chunk) => void this.push(chunk),
+      (error: unknown) => void this.destroy(error as Error),
     );
   }
 
+  /** Closes the content after the read that is under way: the descriptor may be reused by then. */
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.content.close().then(
-      () => done(error),
-      (closing: unknown) => done(error ?? (closing as Error)),
-    );
+    this.#reading
+      .then(() => this.content.close())
+      .then(
+        () => done(error),
+        (closing: unknown) => done(error ?? (closing as Error)),
+      );
   }
 
-  /** Reads until there is a chunk to pass on; null at the end. */
+  /** Returns the next chunk to send; null at the end. */
   async #next(): Promise<Buffer | null> {
     while (this.position < this.end) {
       const chunk = await this.content.read(this.position, Math.min(chunkSize, this.end - this.position));

@@ -6,20 +6,20 @@ import type { Call } from './call.js';
 import { json, refuse, type Reply } from './reply.js';
 import type { Page } from './store-content.js';
 
-/** Entries of a page where the client names no number, and the most it gets. */
+/** Default and largest number of entries of a page. */
 const defaultLimit = 1000;
 const largestLimit = 10_000;
-/** The most bytes of referrers' descriptors in one answer, and some more: clients bound it as they bound a manifest. */
+/** Approximate limit in bytes for one list of referrers: clients bound it as they bound a manifest. */
 const referrersBytes = maxManifestSize / 2;
 
-/** The page that `n` and `last` ask for, undefined where `n` is not a number. */
+/** Reads the page from the parameters `n` and `last`; undefined if `n` is not a number. */
 function requestedPage(query: URLSearchParams): Page | undefined {
   const n = query.get('n') ?? String(defaultLimit);
   if (!/^\d{1,9}$/.test(n)) return undefined;
   return { after: query.get('last') ?? undefined, limit: Math.min(Number(n), largestLimit) };
 }
 
-/** Cuts a list that was asked for with one entry more than the page has, and links to the rest (RFC 8288 section 3). */
+/** Cuts a list to `limit` entries and links to the next page (RFC 8288, section 3). The list has one entry more if there is a next page. */
 function cut(
   path: string,
   found: string[],
@@ -33,7 +33,7 @@ function cut(
 
 const badNumber = (): Reply => refuse(400, 'PAGINATION_NUMBER_INVALID', 'n is not a number');
 
-/** Answers the repository list, sorted, in pages. */
+/** Answers GET of the repository list, sorted, in pages. */
 export async function listRepositories(call: Call): Promise<Reply> {
   const page = requestedPage(call.query);
   if (page === undefined) return badNumber();
@@ -42,7 +42,7 @@ export async function listRepositories(call: Call): Promise<Reply> {
   return json(200, { repositories: names }, headers);
 }
 
-/** Answers the tags of a repository (distribution-spec, "Listing Tags"). */
+/** Answers GET of the tags of a repository (distribution-spec, "Listing Tags"). */
 export async function listTags(call: Call, repository: string): Promise<Reply> {
   const page = requestedPage(call.query);
   if (page === undefined) return badNumber();
@@ -52,7 +52,7 @@ export async function listTags(call: Call, repository: string): Promise<Reply> {
   return json(200, { name: repository, tags: names }, headers);
 }
 
-/** Answers what refers to a digest (distribution-spec, "Listing Referrers"), filtered by `artifactType` where asked. */
+/** Answers GET of the referrers of a digest (distribution-spec, "Listing Referrers"), optionally filtered by `artifactType`. */
 export async function listReferrers(call: Call, repository: string, text: string): Promise<Reply> {
   if (!isDigest(text)) return refuse(400, 'DIGEST_INVALID', 'not a sha256 or sha512 digest');
   const artifactType = call.query.get('artifactType') ?? undefined;

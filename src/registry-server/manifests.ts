@@ -10,7 +10,7 @@ import { digestOfReference } from './pull.js';
 import { refuse, type Reply } from './reply.js';
 import type { PushedManifest } from './store-content.js';
 
-/** Answers PUT of a manifest by tag, or by digest with or without `tag` parameters (distribution-spec, "Pushing Manifests"). */
+/** Answers PUT of a manifest by tag, or by digest with optional `tag` parameters (distribution-spec, "Pushing Manifests"). */
 export async function pushManifest(call: PushCall, repository: string, reference: string): Promise<Reply> {
   const byDigest = isDigest(reference);
   const tags = byDigest ? call.query.getAll('tag') : [reference];
@@ -28,7 +28,7 @@ export async function pushManifest(call: PushCall, repository: string, reference
     return refuse(
       400,
       'MANIFEST_BLOB_UNKNOWN',
-      `the manifest names ${missing}, which ${repository} does not hold`,
+      `the manifest names ${missing}, which is missing in ${repository}`,
     );
   const { mediaType, subject } = parsed;
   const descriptor = { mediaType, digest, size: bytes.length, ...shownInReferrers(parsed) };
@@ -61,7 +61,7 @@ export async function deleteManifest(call: PushCall, repository: string, referen
   return (await call.push.deleteManifest(repository, manifest.digest, subject)) ? { status: 202 } : unknown;
 }
 
-/** The body, undefined where it is larger than a manifest may be. */
+/** Reads the body; undefined if it is larger than a manifest may be. */
 async function readManifest(request: IncomingMessage): Promise<Buffer | undefined> {
   if (Number(request.headers['content-length'] ?? 0) > maxManifestSize) return undefined;
   const chunks: Buffer[] = [];
@@ -95,7 +95,7 @@ function parse(bytes: Uint8Array, mediaType: string | undefined): Manifest | Ind
   }
 }
 
-/** The first blob or child that a manifest names and the repository does not hold. */
+/** Returns the first blob or child that the manifest names and the repository lacks. */
 async function missingContent(
   call: PushCall,
   repository: string,
@@ -121,7 +121,7 @@ async function holdsBlob(call: PushCall, repository: string, digest: Descriptor[
   return (await call.store.blob(repository, digest)) !== undefined;
 }
 
-/** What the list of referrers shows of a manifest; the type of its config stands for an artifact type it does not name. */
+/** The fields of a manifest for its descriptor in a list of referrers. Without an artifact type, the config's media type takes its place. */
 function shownInReferrers(parsed: Manifest | Index): Pick<Descriptor, 'artifactType' | 'annotations'> {
   const config = parsed.kind === 'manifest' ? parsed.config?.mediaType : undefined;
   return { artifactType: parsed.artifactType ?? config, annotations: parsed.annotations };

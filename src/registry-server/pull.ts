@@ -7,7 +7,7 @@ import { requestedRange } from './range.js';
 import { refuse, type Reply } from './reply.js';
 import type { ContentStore, StoredBlob } from './store-content.js';
 
-/** The digest that a tag or digest names, undefined where the repository has no such tag. */
+/** Resolves a tag or digest to a digest; undefined if the repository has no such tag. */
 export async function digestOfReference(
   store: ContentStore,
   repository: string,
@@ -32,7 +32,7 @@ export async function pullManifest(call: Call, repository: string, reference: st
   return { status: 200, headers, body: manifest.bytes };
 }
 
-/** Answers GET and HEAD of a blob (distribution-spec, "Pulling blobs"), a part of it where `Range` asks for one. */
+/** Answers GET and HEAD of a blob or a range of it (distribution-spec, "Pulling blobs"). */
 export async function pullBlob(call: Call, repository: string, text: string): Promise<Reply> {
   if (!isDigest(text)) return refuse(400, 'DIGEST_INVALID', 'not a sha256 or sha512 digest');
   const blob = await call.store.blob(repository, text);
@@ -64,7 +64,7 @@ export async function pullBlob(call: Call, repository: string, text: string): Pr
   return { status: 206, headers: part, body: await contentOf(blob, text, range.start, range.end) };
 }
 
-/** Reads a blob or a part of it. A client that asks for all of a large blob receives all of it only where its digest is right. */
+/** Reads a blob or a range of it. A large blob is sent completely only if its digest is right. */
 async function contentOf(
   { size, content }: StoredBlob,
   digest: Digest,

@@ -1,14 +1,15 @@
 import type { IncomingHttpHeaders } from 'node:http';
 
-/** Bytes from `start` up to, not including, `end`. */
+/** Bytes from `start` (inclusive) to `end` (exclusive). */
 export interface ByteRange {
   readonly start: number;
   readonly end: number;
 }
 
 /**
- * The part of `size` bytes that a GET asks for (RFC 9110, section 14.2): `undefined` where it asks for all, or for something
- * that may be answered with all, such as several ranges; `'unsatisfiable'` where there are no such bytes.
+ * Reads the byte range that a GET requests (RFC 9110, section 14.2).
+ * @returns undefined for the whole content, also where the server may send it instead, as for several ranges; `'unsatisfiable'` for a
+ * range outside the content
  * @param etag the content's entity tag, for `If-Range`
  */
 export function requestedRange(
@@ -31,8 +32,9 @@ export function requestedRange(
 }
 
 /**
- * The `Content-Range` of an uploaded chunk (distribution-spec, "Pushing a blob in chunks"): `<first>-<last>`, also with the
- * unit that some clients put in front; `'malformed'` where it is anything else.
+ * Reads the `Content-Range` of an uploaded chunk (distribution-spec, "Pushing a blob in chunks"): `<first>-<last>`, optionally preceded
+ * by the unit, which some clients send.
+ * @returns `'malformed'` for any other form
  */
 export function chunkRange(headers: IncomingHttpHeaders): ByteRange | 'malformed' | undefined {
   const text = headers['content-range'];

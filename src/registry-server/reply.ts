@@ -1,12 +1,13 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 
-/** What a request is answered with. */
+/** The answer to a request. */
 export interface Reply {
   readonly status: number;
   readonly headers?: OutgoingHttpHeaders | undefined;
-  /** A stream needs a `Content-Length` among the headers. */
+  /** With a stream, the headers must contain `Content-Length`. */
   readonly body?: Uint8Array | Readable | undefined;
 }
 
@@ -27,7 +28,7 @@ export type RefusalCode =
   | 'UNKNOWN'
   | 'UNSUPPORTED';
 
-/** A reply that carries JSON. */
+/** Builds a reply with a JSON body. */
 export function json(
   status: number,
   value: unknown,
@@ -41,7 +42,7 @@ export function json(
   };
 }
 
-/** A reply that says no, in the form of the distribution-spec, "Error Codes". */
+/** Builds an error reply in the form of the distribution-spec, "Error Codes". */
 export function refuse(
   status: number,
   code: RefusalCode,
@@ -51,10 +52,14 @@ export function refuse(
   return json(status, { errors: [{ code, message }] }, headers);
 }
 
-/** Answers that have no body and say no length. */
+/** Statuses whose replies have neither a body nor a `Content-Length`. */
 const bodiless: ReadonlySet<number> = new Set([204, 304]);
 
-/** Sends a reply, without its body where `head` says that only the headers are wanted. Gives the bytes of body sent. */
+/**
+ * Sends a reply.
+ * @param head send the headers only
+ * @returns the number of body bytes sent
+ */
 export async function send(response: ServerResponse, reply: Reply, head: boolean): Promise<number> {
   const { status, headers = {}, body } = reply;
   if (response.destroyed) {
@@ -66,8 +71,13 @@ export async function send(response: ServerResponse, reply: Reply, head: boolean
     if (!head) {
       let sent = 0;
       body.on('data', (chunk: Buffer) => (sent += chunk.length));
-      await pipeline(body, response);
-      // The client would wait for the rest of content that was cut under it.
+      try {
+        await pipeline(body, response);
+      } finally {
+        // The store may be closed once the answer has ended.
+        if (!body.closed) await once(body, 'close');
+      }
+      // The content was shorter than promised: the client must not wait for the rest.
       if (sent < Number(headers['Content-Length'])) response.destroy();
       return sent;
     }

@@ -1,7 +1,7 @@
 import { isRepositoryPath } from '../oci/reference.js';
 import { refuse, type Reply } from './reply.js';
 
-/** What a request's path names (distribution-spec, "Endpoints"). */
+/** The endpoint that a request path names (distribution-spec, "Endpoints"). */
 export type Route =
   | { readonly kind: 'base' }
   | { readonly kind: 'catalog' }
@@ -14,7 +14,7 @@ export type Route =
 
 const uploadId = /^[A-Za-z0-9-]{1,64}$/;
 
-/** Repository paths may hold words such as `blobs`: the end of the path decides. */
+/** Splits a path at its end, since a repository path may itself contain words such as `blobs`. */
 function split(path: string): Route | undefined {
   if (path === '/v2/' || path === '/v2') return { kind: 'base' };
   if (path === '/v2/_catalog') return { kind: 'catalog' };
@@ -32,7 +32,7 @@ function split(path: string): Route | undefined {
   return { kind: 'upload', repository, id: uploadId.test(last) ? last : 'unknown' };
 }
 
-/** Reads a request's target. Gives the refusal where it names nothing that a registry has. */
+/** Parses a request target. Returns an error reply if it names no endpoint of a registry. */
 export function parseTarget(target: string): { route: Route; query: URLSearchParams } | { refusal: Reply } {
   const mark = target.indexOf('?');
   const query = new URLSearchParams(mark < 0 ? '' : target.slice(mark + 1));

@@ -26,9 +26,9 @@ import type { ContentStore } from './store-content.js';
 export type { RequestEntry, ServerLimits, ServerOptions } from './call.js';
 export type { ContentStore } from './store-content.js';
 
-/** Milliseconds without a byte after which a connection is given up: long, since a large upload is synced before its answer. */
+/** Milliseconds without a byte after which a connection is closed: long, since a large upload is synced to the disk before its answer. */
 const idleTimeout = 10 * 60 * 1000;
-/** Milliseconds after which a client that takes no byte of an answer is dropped: longer than a node's slow disk takes a breath. */
+/** Milliseconds after which a client that reads nothing is dropped: longer than the pauses of a node with a slow disk. */
 const stallTimeout = 2 * 60 * 1000;
 /** Milliseconds without a request after which draining ends, where no client is expected to ask for another layer. */
 const quietTime = 2000;
@@ -40,7 +40,7 @@ const defaultLimits: ServerLimits = {
   idleOfClient: 1024,
   idleTimeout: 65 * 1000,
 };
-/** Bytes of a refused request's body that are read, so that its client sees the answer, before the connection is cut. */
+/** Bytes of a refused request's body that are read before the connection is closed: the client reads the answer only after sending. */
 const drainLimit = 16 * 1024 * 1024;
 
 /** Where a server listens. */
@@ -51,11 +51,12 @@ export interface Listening {
   readonly url: string;
 }
 
-/** A registry on HTTP. */
+/** A registry server over HTTP. */
 export interface RegistryServer {
   /**
-   * Begins to listen; port 0 takes a free one.
-   * @throws AirliftError `usage` where the address is not loopback and `allowRemote` is not set, `busy` where the port is taken, `io`
+   * Begins to listen.
+   * @param port 0 picks a free one
+   * @throws AirliftError `usage` if the address is not loopback and `allowRemote` is not set, `busy` if the port is in use, `io`
    */
   listen(host: string, port: number): Promise<Listening>;
   /**
@@ -69,8 +70,8 @@ export interface RegistryServer {
 }
 
 /**
- * A registry after the OCI distribution-spec 1.1 (pull, push, content discovery, content management) on what `store` holds.
- * It knows no authentication, and so listens on loopback only, unless told otherwise.
+ * Creates a registry server for the content of `store`, following the OCI distribution-spec 1.1 (pull, push, content discovery, content
+ * management). It has no authentication, so by default it listens on loopback only.
  */
 export function createRegistryServer(store: ContentStore, options: ServerOptions = {}): RegistryServer {
   const underWay = new Set<Promise<void>>();
@@ -129,7 +130,7 @@ async function listen(server: Server, host: string, port: number, allowRemote: b
   const address = host.includes(':') ? `[${host}]` : host;
   if (!allowRemote && !isLoopback(host)) {
     throw new AirliftError('usage', `listen on ${address}:${port}: not a loopback address`, {
-      hint: 'it asks for no credentials: whoever reaches it may do everything. Pass `allowRemote` only on a network you trust',
+      hint: 'the registry has no authentication: anyone who reaches it has full access. On a trusted network, pass `allowRemote`',
     });
   }
   await new Promise<void>((done, fail) => {
@@ -151,7 +152,7 @@ async function close(server: Server): Promise<void> {
   });
 }
 
-/** What the server knows when a request comes. */
+/** The state of the server when a request arrives. */
 interface RequestState {
   /** Address of the client. */
   readonly client: string;
@@ -178,7 +179,7 @@ async function handle(
   const period = options.stallTimeout ?? stallTimeout;
   watchPace(request, response, period);
   response.setHeader('Docker-Distribution-API-Version', 'registry/2.0');
-  // A client that goes away shows itself where the stream is read or written; without a listener it would end the process.
+  // Reading or writing the stream fails when the client disconnects; without a listener this error would end the process.
   request.on('error', () => undefined);
   const parsed = parseTarget(target);
   let reply: Reply;
@@ -205,7 +206,7 @@ async function handle(
   }
 }
 
-/** Whether a request begins a pull or an upload; others belong to one that has begun. */
+/** Whether a request begins a pull or an upload. Others belong to one that has begun. */
 function isBeginning(method: string, route: Route): boolean {
   if (route.kind === 'manifest') return (method === 'GET' || method === 'HEAD') && !isDigest(route.reference);
   return route.kind === 'uploads';
@@ -215,7 +216,7 @@ function unavailable(isBusy: boolean): Reply {
   const reply = refuse(
     503,
     'UNKNOWN',
-    isBusy ? 'too many requests at a time' : 'this registry is about to stop',
+    isBusy ? 'too many concurrent requests' : 'this registry is shutting down',
   );
   return { ...reply, headers: { ...reply.headers, 'Retry-After': '5', Connection: 'close' } };
 }
@@ -235,7 +236,7 @@ function drain(request: IncomingMessage): void {
 
 type Handler = (call: Call) => Promise<Reply>;
 
-/** What each method does with what the path names. Methods that write are there for a store that takes them. */
+/** Returns the handler for each method of an endpoint. Methods that write need a store that accepts pushes. */
 function handlersOf(route: Route, { push }: ContentStore): Partial<Record<string, Handler>> {
   switch (route.kind) {
     case 'base':
@@ -279,20 +280,20 @@ function handlersOf(route: Route, { push }: ContentStore): Partial<Record<string
 }
 
 /**
- * Answers a request. A node that uses the registry as a mirror names the registry it stands for in `ns`: what is kept
- * under that name goes before what is not, so that one mirror can stand for several registries. A store that knows the registry
- * of each of its images answers for that registry alone.
+ * Answers a request. A node that uses the server as a mirror sends the mirrored registry as `ns`. A store that knows the registry of each
+ * image answers for that registry only. With any other store, repositories below the registry's name take precedence, so that one server
+ * can mirror several registries.
  */
 async function answer(call: Call, route: Route): Promise<Reply> {
   const mirrored = call.query.get('ns');
   if (mirrored !== null && 'repository' in route && (call.method === 'GET' || call.method === 'HEAD')) {
     const { store, request } = call;
     if (store.mirror !== undefined) {
-      // A node that calls this very server by its own name asks for what is here under that name.
+      // A node that mirrors this server by its own name requests the repositories as they are named here.
       if (mirrored === request.headers.host) return await answerAs(call, route);
       const held = store.mirror(mirrored, route.repository);
       if (held === undefined)
-        return refuse(404, 'NAME_UNKNOWN', `nothing here is called ${mirrored}/${route.repository}`);
+        return refuse(404, 'NAME_UNKNOWN', `no repository ${mirrored}/${route.repository}`);
       return await answerAs(call, { ...route, repository: held });
     }
     const repository = `${mirrored}/${route.repository}`;

@@ -2,13 +2,13 @@ import type { Readable } from 'node:stream';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest, DigestAlgorithm } from '../oci/digest.js';
 
-/** A part of a sorted list: at most `limit` entries that sort after `after`. */
+/** A page of a sorted list: at most `limit` entries after `after`. */
 export interface Page {
   readonly after: string | undefined;
   readonly limit: number;
 }
 
-/** A manifest or index as it was pushed. */
+/** A manifest or index, byte for byte as it was pushed. */
 export interface StoredManifest {
   readonly digest: Digest;
   readonly mediaType: string;
@@ -28,61 +28,61 @@ export interface OpenContent {
 export interface StoredBlob {
   /** Bytes of the whole blob. */
   readonly size: number;
-  /** A small blob's bytes, whose digest is checked; how to open a large one. */
+  /** The verified bytes of a small blob, or a function that opens a large one. */
   readonly content: Uint8Array | (() => Promise<OpenContent>);
 }
 
-/** A manifest to keep, checked by the server against its digest and its children. */
+/** A manifest to store. The server has verified its digest and that its content exists. */
 export interface PushedManifest extends StoredManifest {
-  /** The digest it refers to, and how it is listed among that one's referrers. */
+  /** Its subject, and its descriptor in the subject's list of referrers. */
   readonly referrer: { readonly subject: Digest; readonly descriptor: Descriptor } | undefined;
 }
 
-/** Where an upload stands. */
+/** The state of an upload. */
 export interface UploadState {
   readonly id: string;
-  /** Bytes held. */
+  /** Bytes received. */
   readonly size: number;
 }
 
 /**
- * What stands behind a registry server: a directory, a bundle. Repository paths, tags and digests have been checked by
- * their grammar before they come here. Lists are sorted by code unit. What is not there is `undefined`, not an error.
+ * The content that a registry server serves: a directory or a bundle. The server has checked the grammar of all repository paths, tags
+ * and digests that it passes. Lists are sorted by code unit. Methods return undefined for missing content.
  */
 export interface ContentStore {
-  /** Repositories that hold a manifest. */
+  /** Lists the repositories that contain a manifest. */
   repositories(page: Page): Promise<string[]>;
-  /** The tags of a repository, `undefined` where there is no such repository. */
+  /** Lists the tags of a repository; undefined if it does not exist. */
   tags(repository: string, page: Page): Promise<string[] | undefined>;
   resolveTag(repository: string, tag: string): Promise<Digest | undefined>;
   manifest(repository: string, digest: Digest): Promise<StoredManifest | undefined>;
   blob(repository: string, digest: Digest): Promise<StoredBlob | undefined>;
   /**
-   * The repository that holds what `registry` calls `repository`, for a store that knows where its images come from; undefined
-   * where it holds none of them. A store without this method is asked for both names.
+   * Returns the repository with the images that `registry` has in `repository`; undefined if the store has none. For a store that knows
+   * the registry of each image; with any other, the server tries the name with and without the registry.
    */
   readonly mirror?: ((registry: string, repository: string) => string | undefined) | undefined;
-  /** What refers to `digest`, in an order that stays, beginning after the one of digest `after`. */
+  /** Lists the referrers of `digest` in a stable order, beginning after the referrer `after`. */
   referrers(repository: string, digest: Digest, after: string | undefined): AsyncIterable<Descriptor>;
-  /** How content gets in; a store without it is read-only. */
+  /** Accepts pushes. A store without it is read-only. */
   readonly push?: PushStore | undefined;
 }
 
-/** The writing half of a store. An upload belongs to one repository and is known by its id there only. */
+/** Accepts pushes for a store. The id of an upload is valid in its repository only. */
 export interface PushStore {
-  /** @param algorithm of the digest that the upload will most likely end with */
+  /** @param algorithm the likely algorithm of the blob's digest */
   startUpload(repository: string, algorithm: DigestAlgorithm): Promise<UploadState>;
-  /** How far an upload is. An append that is under way is broken off first: its client has gone and comes back. */
+  /** Returns the state of an upload. Interrupts an append that is under way: its client has lost the connection and returns. */
   upload(repository: string, id: string): Promise<UploadState | undefined>;
   /**
-   * Adds `body` to an upload. Of a body that breaks off, what arrived is kept. Another append that is under way is
-   * broken off first: its client has gone and comes back.
-   * @param length bytes the body must have; of a body with more or fewer, none are kept
-   * @throws AirliftError `size-mismatch` where it has not, `not-found`, `no-space`
+   * Appends `body` to an upload. If the body breaks off, the bytes that arrived are kept. Interrupts another append that is under way: its
+   * client has lost the connection and returns.
+   * @param length the bytes that the body must have; nothing is kept of a body with more or fewer
+   * @throws AirliftError `size-mismatch` for a body of another length, `not-found`, `no-space`
    */
   append(repository: string, id: string, body: Readable, length?: number): Promise<UploadState>;
   /**
-   * Ends an upload: its content becomes a blob of the repository. Content that is not what `digest` says is dropped.
+   * Ends an upload and adds its content to the repository as a blob. Drops content with another digest.
    * @throws AirliftError `digest-mismatch`, `not-found`
    */
   finishUpload(repository: string, id: string, digest: Digest): Promise<void>;
@@ -91,12 +91,12 @@ export interface PushStore {
    * @throws AirliftError `not-found`
    */
   cancelUpload(repository: string, id: string): Promise<void>;
-  /** Makes a blob of `from` (of any repository where it is not named) one of `repository` too. Gives whether there was one. */
+  /** Adds a blob of the repository `from` to `repository` too. Without `from`, any repository will do. Returns whether the blob was found. */
   mount(repository: string, digest: Digest, from: string | undefined): Promise<boolean>;
-  /** Keeps a manifest and lets `tags` point at it. */
+  /** Stores a manifest and points `tags` to it. */
   putManifest(repository: string, manifest: PushedManifest, tags: readonly string[]): Promise<void>;
   deleteTag(repository: string, tag: string): Promise<boolean>;
-  /** Forgets a manifest, the tags that point at it, and that it refers to `subject`. */
+  /** Removes a manifest, the tags that point to it, and its entry in the referrers of `subject`. */
   deleteManifest(repository: string, digest: Digest, subject: Digest | undefined): Promise<boolean>;
   deleteBlob(repository: string, digest: Digest): Promise<boolean>;
 }

@@ -4,22 +4,22 @@ import { dirname, join } from 'node:path';
 import { makeDirectory } from '../io/directories.js';
 import { AirliftError, isOutOfSpace, messageOf, systemCodeOf } from '../errors.js';
 
-/** Files that are smaller are checked against their digest when read, larger ones are synced before they get their name. */
+/** Smaller files are checked against their digest when they are read; larger ones are synced to the disk before they get their name. */
 export const smallFileSize = 64 * 1024;
 
-/** Turns what the operating system says into an AirliftError: `no-space` or `io`. */
+/** Converts an error of the operating system into an AirliftError: `no-space` or `io`. */
 export function storeError(attempted: string, error: unknown): AirliftError {
   if (error instanceof AirliftError) return error;
   const code = isOutOfSpace(error) ? 'no-space' : 'io';
   return new AirliftError(code, `${attempted}: ${messageOf(error)}`, { cause: error });
 }
 
-/** Whether a file system call failed because there is no such file. */
+/** Whether a filesystem call failed because the file does not exist. */
 export function isMissing(error: unknown): boolean {
   return ['ENOENT', 'ENOTDIR'].includes(systemCodeOf(error) ?? '');
 }
 
-/** What `operation` gives, or undefined where a file that it needs is missing. */
+/** Returns the result of `operation`, or undefined if a file that it needs does not exist. */
 export async function ifPresent<T>(operation: Promise<T>): Promise<T | undefined> {
   try {
     return await operation;
@@ -29,7 +29,7 @@ export async function ifPresent<T>(operation: Promise<T>): Promise<T | undefined
   }
 }
 
-/** Runs `operation`, and again after making `folder` where that was missing: most folders exist, so none is looked for first. */
+/** Runs `operation`; if `folder` is missing, creates it and runs `operation` again. Most folders exist, so checking first would cost more. */
 export async function inFolder<T>(folder: string, operation: () => Promise<T>): Promise<T> {
   try {
     return await operation();
@@ -44,12 +44,12 @@ export async function inFolder<T>(folder: string, operation: () => Promise<T>): 
   }
 }
 
-/** Gives the file `from` the name `to`, in place of what stands there. */
+/** Renames the file `from` to `to` and replaces an existing file. */
 export async function moveInto(from: string, to: string): Promise<void> {
   await inFolder(dirname(to), () => rename(from, to));
 }
 
-/** Writes a small file so that a reader sees all of it or none: under a name in `scratch` first. */
+/** Writes a small file atomically: to `scratch` first, then renamed to its path. */
 export async function writeWhole(scratch: string, path: string, bytes: Uint8Array | string): Promise<void> {
   const temporary = join(scratch, `${randomUUID()}.new`);
   try {
@@ -69,12 +69,12 @@ export async function writeWhole(scratch: string, path: string, bytes: Uint8Arra
   }
 }
 
-/** A small text file's content, or undefined where it is missing. */
+/** Reads a small text file; undefined if it does not exist. */
 export async function readText(path: string): Promise<string | undefined> {
   return await ifPresent(readFile(path, 'utf8'));
 }
 
-/** Makes an empty file whose name alone says something, where it is not there yet. */
+/** Creates an empty file unless it exists: its name alone carries the information. */
 export async function touch(path: string): Promise<void> {
   await inFolder(dirname(path), async () => {
     const file: FileHandle = await open(path, 'a');
@@ -82,7 +82,7 @@ export async function touch(path: string): Promise<void> {
   });
 }
 
-/** Removes a file. Gives whether it was there. */
+/** Removes a file. Returns whether it existed. */
 export async function removeFile(path: string): Promise<boolean> {
   try {
     await rm(path);

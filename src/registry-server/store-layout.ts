@@ -2,15 +2,15 @@ import { join } from 'node:path';
 import { algorithmOf, digestOf, hexOf, isDigest, type Digest } from '../oci/digest.js';
 
 /**
- * Where a DirectoryStore keeps things. No name of a repository's path begins with `_`, so what belongs to a repository
- * can't be mistaken for a repository below it.
+ * The paths of a DirectoryStore. No component of a repository path begins with `_`, so the files of a repository cannot be mistaken for a
+ * repository below it.
  *
- *     blobs/<algorithm>/<hex>                       content, manifests too, once for all repositories
+ *     blobs/<algorithm>/<hex>                       content of blobs and manifests, once for all repositories
  *     incoming/                                     uploads and files being written
  *     repositories/<path>/_blobs/<digest>           empty: the repository holds the blob
  *     repositories/<path>/_manifests/<digest>       the manifest's media type
  *     repositories/<path>/_referrers/<digest>/<digest>   a referrer's descriptor, under its subject
- *     repositories/<path>/_tags/<tag>               the digest it points at
+ *     repositories/<path>/_tags/<tag>               the digest that the tag points to
  *
  * In file names a digest is written `sha256-<hex>`.
  */
@@ -59,7 +59,7 @@ export class StoreLayout {
     return join(this.tags(repository), tag);
   }
 
-  /** An upload's file: its name holds the repository, so that the id is worth nothing in another one. */
+  /** The file of an upload. Its name contains the repository, so that the id is invalid in any other. */
   upload(repository: string, id: string): string {
     return join(this.incoming, `${id}.${hexOf(digestOf(Buffer.from(repository))).slice(0, 16)}`);
   }
@@ -69,7 +69,7 @@ function fileNameOf(digest: Digest): string {
   return `${algorithmOf(digest)}-${hexOf(digest)}`;
 }
 
-/** The digest that a file's name stands for. */
+/** Parses the digest in a file name; undefined for any other name. */
 export function digestOfFileName(name: string): Digest | undefined {
   const digest = name.replace('-', ':');
   return isDigest(digest) ? digest : undefined;

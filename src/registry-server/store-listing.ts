@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Page } from './store-content.js';
 import { ifPresent } from './store-files.js';
 
-/** The first entries of a list that sort after `page.after`, sorted by code unit. */
+/** Returns the first entries after `page.after`, sorted by code unit. */
 export function takePage<T extends string>(names: readonly T[], { after, limit }: Page): T[] {
   const left = after === undefined ? [...names] : names.filter((name) => name > after);
   return left.sort(compare).slice(0, limit);
@@ -13,14 +13,14 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** The names in a folder, none where it is missing. */
+/** Lists the names in a folder; none if it does not exist. */
 export async function namesIn(folder: string): Promise<string[]> {
   return (await ifPresent(readdir(folder))) ?? [];
 }
 
 /**
- * The repositories below a folder in the order of their paths, beginning after `page.after`. Only the folders that the
- * page needs are read, so a page costs about as much as it has entries, however many repositories there are.
+ * Lists the repositories below a folder, ordered by path, beginning after `page.after`. Reads only the folders that the page needs: the
+ * cost depends on the size of the page, not on the number of repositories.
  */
 export async function listRepositories(root: string, page: Page): Promise<string[]> {
   const found: string[] = [];
@@ -28,7 +28,7 @@ export async function listRepositories(root: string, page: Page): Promise<string
   return found;
 }
 
-/** A folder stands twice in the order: as a repository (`a`), and for all below it (`a/`), with `a-b` and `a.b` between. */
+/** A folder has two places in the order: the repository itself (`a`) and everything below it (`a/`), with `a-b` and `a.b` in between. */
 async function walk(
   folder: string,
   names: readonly string[],

@@ -17,38 +17,38 @@ import {
 } from './store-files.js';
 import type { StoreLayout } from './store-layout.js';
 
-/** Bytes gathered before they are written: few large writes instead of one a packet. */
+/** Bytes collected before they are written: a few large writes instead of one per packet. */
 const batchSize = 512 * 1024;
-/** Uploads whose digest so far is remembered. The others are known by their file and hashed again when they end. */
+/** Uploads whose running digest is kept in memory. Any other upload is hashed again from its file when it ends. */
 const rememberedUploads = 4096;
-/** Milliseconds in which a connection that broke is noticed. */
+/** Milliseconds within which a broken connection is noticed. */
 const breakTime = 1000;
-/** Milliseconds after which an upload that nobody went on with is removed. */
+/** Milliseconds after which an abandoned upload is removed. */
 const staleAfter = 7 * 24 * 3600 * 1000;
 
 interface Session {
-  /** The digest so far, where every byte went through it. */
+  /** The running digest; undefined if it has not seen every byte. */
   hash: { readonly algorithm: DigestAlgorithm; readonly running: Hash } | undefined;
-  /** Bytes that are in the file. */
+  /** Bytes in the file. */
   size: number;
-  /** What the newest append reads from. */
+  /** The request body that the latest append reads. */
   body: Readable | undefined;
-  /** Settles when everything begun so far has ended: one thing at a time happens to an upload. */
+  /** Settles when all operations on the upload have ended. They run one at a time. */
   idle: Promise<void>;
   ended: boolean;
 }
 
-/** Blobs on their way in, each a file that gets the blob's name once its digest is known to be right. */
+/** Uploads under way. Each is a file that gets the name of its blob once its digest is verified. */
 export class Uploads {
   readonly #layout: StoreLayout;
-  /** By file. The file comes with the first byte, so an upload may be known here only. */
+  /** Sessions by file. The file is created with the first byte, so an empty upload exists only here. */
   readonly #sessions = new Map<string, Session>();
 
   constructor(layout: StoreLayout) {
     this.#layout = layout;
   }
 
-  /** Removes what was begun long ago and never ended. */
+  /** Removes abandoned uploads. */
   async removeStale(): Promise<void> {
     const oldest = Date.now() - staleAfter;
     for (const name of (await ifPresent(readdir(this.#layout.incoming))) ?? []) {
@@ -67,7 +67,7 @@ export class Uploads {
 
   async state(repository: string, id: string): Promise<UploadState | undefined> {
     const session = await this.#find(this.#layout.upload(repository, id));
-    // Whoever asks means to go on: what arrives of a connection that broke must not come after the answer.
+    // The client asks in order to resume. Bytes that still arrive from the broken connection must not be added after this answer.
     if (session?.body !== undefined) {
       const { body } = session;
       const timer = setTimeout(() => body.destroy(), breakTime);
@@ -108,7 +108,7 @@ export class Uploads {
     });
   }
 
-  /** Does `operation` when what went on with the upload before has ended; an append that is under way is broken off. */
+  /** Runs `operation` after all earlier operations on the upload have ended. Interrupts an append that is under way. */
   async #alone<T>(
     repository: string,
     id: string,
@@ -141,7 +141,7 @@ export class Uploads {
     if (known !== undefined) return known;
     const file = await ifPresent(stat(path));
     if (file === undefined) return undefined;
-    // Another request may have found the file meanwhile: both go on with one session.
+    // Another request may have found the file at the same time: both must use the same session.
     const session = this.#sessions.get(path) ?? newSession(undefined, file.size);
     this.#remember(path, session);
     return session;
@@ -167,7 +167,7 @@ function unknownUpload(id: string): AirliftError {
   return new AirliftError('not-found', `upload ${id}: no such upload`);
 }
 
-/** Adds `body` to the file and the digest, keeping what arrived where it breaks off. */
+/** Appends `body` to the file and the digest. If the body breaks off, the bytes that arrived are kept. */
 async function write(
   path: string,
   session: Session,
@@ -191,7 +191,7 @@ async function write(
   }
 }
 
-/** Copies while the next batch arrives. Gives the error that broke the body off, after writing what came before it. */
+/** Writes one batch while the next arrives. If the body breaks off, writes what arrived before and returns the error. */
 async function copy(
   file: FileHandle,
   session: Session,

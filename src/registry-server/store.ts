@@ -21,7 +21,7 @@ import { digestOfFileName, StoreLayout } from './store-layout.js';
 import { listRepositories, namesIn, takePage } from './store-listing.js';
 import { Uploads } from './store-uploads.js';
 
-/** Refuses a store, or a place to make it in, that takes no files: a push would be the first to find out. */
+/** Throws unless the store, or the directory to create it in, is writable. Otherwise only the first push would fail. */
 async function refuseReadOnly(directory: string): Promise<void> {
   for (let place = resolve(directory); ; place = dirname(place)) {
     try {
@@ -43,8 +43,8 @@ async function refuseReadOnly(directory: string): Promise<void> {
 }
 
 /**
- * A registry's content in a directory (the layout is described at StoreLayout). Every file appears under its name whole or
- * not at all, so that a kill at any instant leaves no half blob; several processes may use one directory.
+ * Keeps the content of a registry in a directory (see StoreLayout for its layout). Files are created atomically, so that a kill at any
+ * moment leaves no partial blob. Several processes may use one directory.
  */
 export class DirectoryStore implements ContentStore {
   readonly push: PushStore;
@@ -56,8 +56,8 @@ export class DirectoryStore implements ContentStore {
   }
 
   /**
-   * Opens a store. The directory is made with the first push; uploads that were left off a week ago are removed.
-   * @throws AirliftError `io` where it is no directory, or cannot be read or written
+   * Opens a store and removes uploads that were abandoned a week ago. The first push creates the directory.
+   * @throws AirliftError `io` if the path is not a directory, or cannot be read or written
    */
   static async open(directory: string): Promise<DirectoryStore> {
     const there = await ifPresent(stat(directory));
@@ -96,7 +96,7 @@ export class DirectoryStore implements ContentStore {
     return await this.content(digest);
   }
 
-  /** Content by its digest alone, whichever repository holds it. */
+  /** Finds content by its digest in any repository. */
   async content(digest: Digest): Promise<StoredBlob | undefined> {
     const path = this.#layout.content(digest);
     const file = await ifPresent(open(path));
@@ -132,7 +132,7 @@ export class DirectoryStore implements ContentStore {
       const value = parseJson(text, `referrer ${digest}`);
       return isObject(value) ? parseDescriptor(value, `referrer ${digest}`) : undefined;
     } catch {
-      // Power was lost before the file reached the disk. The next push of the referrer writes it again.
+      // A power loss before the file reached the disk. The next push of the referrer writes it again.
       return undefined;
     }
   }
@@ -144,7 +144,7 @@ export class DirectoryStore implements ContentStore {
   }
 }
 
-/** The writing half: content first, then the names by which it is found. */
+/** Writes to the directory: content first, then the names that make it visible. */
 class DirectoryPush implements PushStore {
   constructor(
     private readonly store: DirectoryStore,

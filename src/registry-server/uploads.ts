@@ -7,7 +7,7 @@ import { chunkRange } from './range.js';
 import { refuse, type Reply } from './reply.js';
 import type { UploadState } from './store-content.js';
 
-/** Where an upload is and what it holds. An empty one says `0-0`, as other registries do: the form has no way to say "none". */
+/** Headers with the location and size of an upload. An empty one gets `0-0`, as with other registries: the form cannot express "none". */
 function uploadHeaders(repository: string, { id, size }: UploadState): OutgoingHttpHeaders {
   return {
     Location: `/v2/${repository}/blobs/uploads/${id}`,
@@ -24,7 +24,7 @@ function created(repository: string, digest: Digest): Reply {
 const unknownUpload = (): Reply => refuse(404, 'BLOB_UPLOAD_UNKNOWN', 'no such upload');
 const badDigest = (): Reply => refuse(400, 'DIGEST_INVALID', 'not a sha256 or sha512 digest');
 
-/** Answers POST: begins an upload, takes a whole blob, or mounts one (distribution-spec, "Pushing blobs", "Mounting a blob"). */
+/** Answers POST: begins an upload, accepts a whole blob, or mounts one (distribution-spec, "Pushing blobs", "Mounting a blob"). */
 export async function startUpload(call: PushCall, repository: string): Promise<Reply> {
   const { push, query } = call;
   const mount = query.get('mount');
@@ -36,12 +36,12 @@ export async function startUpload(call: PushCall, repository: string): Promise<R
   if (digest !== null && !isDigest(digest)) return badDigest();
   const named = digest === null ? query.get('digest-algorithm') : algorithmOf(digest);
   const upload = await push.startUpload(repository, named === 'sha512' ? named : 'sha256');
-  if (digest !== null) return await takeWhole(call, repository, upload, digest);
+  if (digest !== null) return await receiveWhole(call, repository, upload, digest);
   return { status: 202, headers: uploadHeaders(repository, upload) };
 }
 
-/** A blob in one request: if it breaks off, nobody knows the upload to go on with it. */
-async function takeWhole(
+/** Accepts a blob in one request. If it breaks off, the upload is dropped, since the client does not know its location. */
+async function receiveWhole(
   call: PushCall,
   repository: string,
   upload: UploadState,
@@ -50,7 +50,7 @@ async function takeWhole(
   try {
     await call.push.append(repository, upload.id, call.request);
   } catch (error) {
-    // What broke the upload off matters, not whether there is anything left to drop.
+    // The first error matters, not whether dropping the upload succeeds.
     await call.push.cancelUpload(repository, upload.id).catch(() => undefined);
     throw error;
   }
@@ -68,13 +68,13 @@ async function finish(call: PushCall, repository: string, id: string, digest: Di
   return created(repository, digest);
 }
 
-/** Answers GET: how far an upload is. */
+/** Answers GET of the state of an upload. */
 export async function uploadStatus(call: PushCall, repository: string, id: string): Promise<Reply> {
   const upload = await call.push.upload(repository, id);
   return upload === undefined ? unknownUpload() : { status: 204, headers: uploadHeaders(repository, upload) };
 }
 
-/** Answers DELETE: drops an upload. */
+/** Answers DELETE of an upload. */
 export async function cancelUpload(call: PushCall, repository: string, id: string): Promise<Reply> {
   try {
     await call.push.cancelUpload(repository, id);
@@ -85,26 +85,26 @@ export async function cancelUpload(call: PushCall, repository: string, id: strin
   return { status: 204 };
 }
 
-/** Answers PATCH: takes a chunk, or a stream of unknown length (distribution-spec, "Pushing a blob in chunks"). */
+/** Answers PATCH: appends a chunk, or a stream of unknown length (distribution-spec, "Pushing a blob in chunks"). */
 export async function continueUpload(call: PushCall, repository: string, id: string): Promise<Reply> {
-  const taken = await takeChunk(call, repository, id);
-  return 'status' in taken ? taken : { status: 202, headers: uploadHeaders(repository, taken) };
+  const received = await receiveChunk(call, repository, id);
+  return 'status' in received ? received : { status: 202, headers: uploadHeaders(repository, received) };
 }
 
-/** Answers PUT: takes the last chunk, where there is one, and makes the upload a blob. */
+/** Answers PUT: appends the last chunk, if there is one, and turns the upload into a blob. */
 export async function finishUpload(call: PushCall, repository: string, id: string): Promise<Reply> {
   const digest = call.query.get('digest');
   if (!isDigest(digest)) return badDigest();
   const { headers } = call.request;
   const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
   if (hasBody || headers['content-range'] !== undefined) {
-    const taken = await takeChunk(call, repository, id);
-    if ('status' in taken) return taken;
+    const received = await receiveChunk(call, repository, id);
+    if ('status' in received) return received;
   }
   return await finish(call, repository, id, digest);
 }
 
-async function takeChunk(call: PushCall, repository: string, id: string): Promise<UploadState | Reply> {
+async function receiveChunk(call: PushCall, repository: string, id: string): Promise<UploadState | Reply> {
   const { request, push } = call;
   const range = chunkRange(request.headers);
   const upload = await push.upload(repository, id);
@@ -115,9 +115,13 @@ async function takeChunk(call: PushCall, repository: string, id: string): Promis
   if (range !== undefined && range.start !== upload.size)
     return outOfOrder(`chunk out of order; got first byte ${range.start}, want ${upload.size}`);
   const length = range === undefined ? undefined : range.end - range.start;
-  const told = request.headers['content-length'];
-  if (length !== undefined && told !== undefined && Number(told) !== length)
-    return refuse(400, 'SIZE_INVALID', `Content-Range has ${length} bytes, Content-Length says ${told}`);
+  const contentLength = request.headers['content-length'];
+  if (length !== undefined && contentLength !== undefined && Number(contentLength) !== length)
+    return refuse(
+      400,
+      'SIZE_INVALID',
+      `Content-Range has ${length} bytes, Content-Length is ${contentLength}`,
+    );
   try {
     return await push.append(repository, id, request, length);
   } catch (error) {
@@ -127,7 +131,7 @@ async function takeChunk(call: PushCall, repository: string, id: string): Promis
   }
 }
 
-/** Answers DELETE of a blob: the repository forgets it (distribution-spec, "Deleting Blobs"). */
+/** Answers DELETE of a blob: removes it from the repository (distribution-spec, "Deleting Blobs"). */
 export async function deleteBlob(call: PushCall, repository: string, text: string): Promise<Reply> {
   if (!isDigest(text)) return badDigest();
   if (await call.push.deleteBlob(repository, text)) return { status: 202 };

@@ -18,18 +18,18 @@ import type {
 } from '../registry-server/store-content.js';
 import { takePage } from '../registry-server/store-listing.js';
 
-/** Blobs that are smaller are read whole, and so checked before they are served. */
+/** Smaller blobs are read whole and verified before they are served. */
 const smallBlob = 64 * 1024;
 
-/** What a tag points at, and whose it is: undefined where images of several registries want it. */
+/** The digest that a tag points to, and the image that owns the tag; undefined if images of several registries have it. */
 interface Tagged {
   readonly digest: Digest;
   readonly owner: Reference | undefined;
 }
 
 /**
- * The images of a bundle as a registry has them, to pull from. Each is found under its repository path (`library/busybox`)
- * and with its registry in front (`docker.io/library/busybox`); where both names mean different images, the second does.
+ * Presents the images of a bundle as the read-only content of a registry. Each image has two names: its repository path
+ * (`library/busybox`) and its full name (`docker.io/library/busybox`). If one name means two images, the full name wins.
  */
 export class BundleStore implements ContentStore {
   readonly #reader: BundleReader;
@@ -46,7 +46,7 @@ export class BundleStore implements ContentStore {
     for (const image of reader.images()) this.#addShortName(image);
   }
 
-  /** References whose repository path and tag are those of another registry's image too, so that they are found by their full names only. */
+  /** References that share repository path and tag with an image of another registry. Clients find them by their full names only. */
   get ambiguous(): string[] {
     return [...this.#ambiguous];
   }
@@ -61,7 +61,7 @@ export class BundleStore implements ContentStore {
     const { reference, root } = image;
     const name = formatRepository(reference);
     const tags = this.#tagsOf(name);
-    // `name:tag` comes before `name:tag@digest`, whose tag is but a remark.
+    // `name:tag` wins over `name:tag@digest`, whose tag is informative only.
     if (reference.tag !== undefined && !tags.has(reference.tag))
       tags.set(reference.tag, { digest: root.digest, owner: reference });
   }
@@ -84,7 +84,7 @@ export class BundleStore implements ContentStore {
     return Promise.resolve(takePage([...this.#repositories.keys()].filter(isRepositoryPath), page));
   }
 
-  /** The image of that registry and no other, whatever else has its path. A registry with a port is found by this alone. */
+  /** Returns the repository of exactly this registry, even if other registries have the same path. Only this finds a registry with a port. */
   readonly mirror = (registry: string, repository: string): string | undefined => {
     const host = dockerHubNames.includes(registry) ? 'docker.io' : registry;
     const names = [`${host}/${repository}`, ...(repository.startsWith(`${host}/`) ? [repository] : [])];
@@ -110,7 +110,7 @@ export class BundleStore implements ContentStore {
     return { digest, mediaType, bytes: await this.#reader.read(digest) };
   }
 
-  /** Any repository has any blob: nothing is kept apart in a bundle, whose reader has all of it anyway. */
+  /** Finds a blob in any repository: who can read a bundle can read all of it. */
   async blob(repository: string, digest: Digest): Promise<StoredBlob | undefined> {
     const reader = this.#reader;
     const blob = this.#repositories.has(repository) ? reader.catalog.blob(digest) : undefined;

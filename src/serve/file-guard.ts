@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { fileIdentity, type BundleFile } from '../bundle/format/file.js';
 import { AirliftError, systemCodeOf } from '../errors.js';
 
-/** Milliseconds between two looks at the path of a served file. */
+/** Milliseconds between two checks of the path. */
 const watchInterval = 500;
 
 /**
@@ -14,7 +14,7 @@ export class FileGuard {
 
   /**
    * @param file the open file
-   * @param path where the file lies
+   * @param path the path of the file
    * @param onChange receives an error that says what happened to the file
    */
   constructor(
@@ -26,7 +26,7 @@ export class FileGuard {
   }
 
   /**
-   * Checks that nobody has written to the open file. What was read from it before this call is what was there when it was opened.
+   * Checks that the open file was not written to. All bytes read before this call are the bytes of the file as it was opened.
    * @throws AirliftError `io` once the file has changed
    */
   async check(): Promise<void> {
@@ -38,14 +38,14 @@ export class FileGuard {
     clearInterval(this.#timer);
   }
 
-  /** Looks what lies at the path now. */
+  /** Compares the file at the path with the open one. */
   async #look(): Promise<void> {
     let now: string;
     try {
       now = fileIdentity(await stat(this.path, { bigint: true }));
     } catch (error) {
       const code = systemCodeOf(error);
-      this.#report(code === 'ENOENT' ? 'it was removed' : `it cannot be read any more (${String(code)})`);
+      this.#report(code === 'ENOENT' ? 'it was removed' : `it can no longer be read (${String(code)})`);
       return;
     }
     if (now !== this.file.identity) this.#report('another file took its place, or its content changed');

@@ -5,18 +5,18 @@ import { DirectoryStore } from '../registry-server/store.js';
 import { BundleStore } from './bundle-store.js';
 import { FileGuard } from './file-guard.js';
 
-/** What to serve: a directory that takes pushes too, or a bundle to pull from. */
+/** What to serve: a directory, which also accepts pushes, or a bundle, which is read-only. */
 export type ServeSource =
-  /** Directory of the store; made with the first push. */
+  /** Directory of the store. The first push creates it. */
   | { readonly store: string; readonly bundle?: undefined }
   /** Path of the bundle. */
   | { readonly bundle: string; readonly store?: undefined };
 
-/** Where and how to serve. */
+/** Options of serve. */
 export interface ServeOptions extends ServerOptions {
-  /** Default 127.0.0.1. */
+  /** Address to listen on. Default: 127.0.0.1. */
   readonly host?: string | undefined;
-  /** Default 5000; 0 takes a free one. */
+  /** Port to listen on; 0 picks a free one. Default: 5000. */
   readonly port?: number | undefined;
 }
 
@@ -27,27 +27,27 @@ export interface Serving {
   /** `http://host:port`. */
   readonly url: string;
   /**
-   * References of a bundle that share repository path and tag with one of another registry. They are served under their
-   * full names only.
+   * References of a bundle that share repository path and tag with an image of another registry. They are served under their full
+   * names only.
    */
   readonly ambiguous: readonly string[];
-  /** An image that is there, `repository:tag`, as something to try; undefined where there is none with a tag. */
+  /** An image that can be pulled, as `repository:tag`; undefined if no image has a tag. */
   readonly example: string | undefined;
   /**
-   * Rejects once the bundle's file was replaced, removed or changed; every connection is ended by then. Stays pending otherwise.
+   * Rejects when the bundle's file is replaced, removed or changed, after all connections are closed. Otherwise stays pending.
    */
   readonly broken: Promise<never>;
-  /** Stops listening and waits until the downloads and uploads under way are done. */
+  /** Lets running downloads, uploads and pulls finish, then stops listening. */
   drain(): Promise<void>;
-  /** Stops listening and ends every connection. Uploads under way can be resumed later. A second call does nothing more. */
+  /** Stops listening and closes all connections. Clients can resume running uploads later. A second call has no effect. */
   close(): Promise<void>;
 }
 
 /**
- * Serves a directory or a bundle as an OCI registry. A bundle is read-only; each of its images is found under its
- * repository path (`library/busybox`) and with its registry in front (`docker.io/library/busybox`).
- * @throws AirliftError `usage` for an address that is not loopback without `allowRemote`, `busy` for a port in use, `io`;
- * what opening a bundle throws
+ * Serves a directory or a bundle as an OCI registry. A bundle is read-only. Each of its images has two names: its repository path
+ * (`library/busybox`) and its full name (`docker.io/library/busybox`).
+ * @throws AirliftError `usage` for an address that is not loopback without `allowRemote`, `busy` for a port in use, `io`, and the errors of
+ * opening a bundle
  */
 export async function serve(source: ServeSource, options: ServeOptions = {}): Promise<Serving> {
   const { host = '127.0.0.1', port = 5000, ...registry } = options;
@@ -82,7 +82,7 @@ interface OpenedSource {
   close(): Promise<void>;
 }
 
-/** @param onChange receives the error to end with once the bundle's file is replaced, removed or written to */
+/** @param onChange receives an error when the bundle's file is replaced, removed or written to */
 async function open(source: ServeSource, onChange: (error: AirliftError) => void): Promise<OpenedSource> {
   if (source.store !== undefined) {
     return { store: await DirectoryStore.open(source.store), ambiguous: [], close: () => Promise.resolve() };
@@ -98,7 +98,7 @@ async function open(source: ServeSource, onChange: (error: AirliftError) => void
 }
 
 async function exampleOf(store: ContentStore): Promise<string | undefined> {
-  // The repositories of a bundle's full names may come first; a short one is among the first ten or not worth a search.
+  // Full names may come first in the list. If there is no short one among the first ten, a full name serves as well.
   const names = await store.repositories({ after: undefined, limit: 10 });
   for (const name of names.sort((a, b) => a.split('/').length - b.split('/').length)) {
     const [tag] = (await store.tags(name, { after: undefined, limit: 1 })) ?? [];

@@ -23,7 +23,7 @@ async function start(t: Cleanup): Promise<string> {
 const image = (): ReturnType<typeof multiPlatform> =>
   multiPlatform({ name: 'acme/api', platforms: commonPlatforms });
 
-test('every kind of image goes in and comes out the same', async (t) => {
+test('every kind of image can be pushed and pulled unchanged', async (t) => {
   const host = await start(t);
   for (const { repository, tag, image: each } of Object.values(assortment())) {
     await pushImage(host, repository, tag, each);

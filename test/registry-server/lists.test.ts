@@ -59,7 +59,7 @@ test('tags are listed in order and in pages', async (t) => {
   assert.equal(await errorCode(await registry.ask('GET', 'acme/none/tags/list')), 'NAME_UNKNOWN');
 });
 
-test('repositories are listed in the order of their paths, whatever the folders, and in pages', async (t) => {
+test('repositories are listed in the order of their paths and in pages', async (t) => {
   const registry = await startRegistry(t);
   const names = ['a', 'a-b/c', 'a.b', 'a/b', 'a/b/c', 'a/b0', 'a0', 'b/only/deep', 'library/busybox', 'z'];
   for (const name of [...names].reverse()) {
@@ -95,7 +95,7 @@ async function referrerOf(
   return referrer;
 }
 
-test('referrers are listed with their type and annotations, filtered where asked, and gone when deleted', async (t) => {
+test('referrers are listed with type and annotations, filtered on request, and not after they are deleted', async (t) => {
   const registry = await startRegistry(t);
   const subject = await imageOf(registry, 'acme/api', 'subject');
   const path = `acme/api/referrers/${subject.digest}`;
@@ -139,7 +139,7 @@ test('referrers are listed with their type and annotations, filtered where asked
   assert.equal(await errorCode(await registry.ask('GET', 'acme/api/referrers/latest')), 'DIGEST_INVALID');
 });
 
-test('more referrers than a client takes at once come in pages', async (t) => {
+test('a long list of referrers comes in pages', async (t) => {
   const registry = await startRegistry(t);
   const subject = await imageOf(registry, 'acme/api', 'subject');
   const pushed: string[] = [];

@@ -5,7 +5,7 @@ import { digestOf } from '../../src/oci/digest.js';
 import { ociConfig, ociManifest } from '../../src/oci/media-types.js';
 import { built, errorCode, imageOf, pushBlob, pushManifest, startRegistry } from './fixture.js';
 
-test('a range of a blob, small or large, is what its bytes are there', async (t) => {
+test('a range of a small or large blob has the bytes of that range', async (t) => {
   const registry = await startRegistry(t);
   for (const size of [1000, 300_000]) {
     const bytes = randomBytes(size);
@@ -40,7 +40,7 @@ test('a range of a blob, small or large, is what its bytes are there', async (t)
   }
 });
 
-test('If-Range and If-None-Match are held against the digest', async (t) => {
+test('If-Range and If-None-Match compare with the digest', async (t) => {
   const registry = await startRegistry(t);
   const bytes = randomBytes(100);
   const digest = await pushBlob(registry, 'a', bytes);
@@ -55,7 +55,7 @@ test('If-Range and If-None-Match are held against the digest', async (t) => {
   assert.equal((await ask({ 'If-None-Match': etag })).status, 304);
 });
 
-test('HEAD of a blob says its size and that it has ranges, and has no body', async (t) => {
+test('HEAD of a blob gives its size and Accept-Ranges, and no body', async (t) => {
   const registry = await startRegistry(t);
   for (const size of [0, 10, 100_000]) {
     const digest = await pushBlob(registry, 'a/b', randomBytes(size));
@@ -69,7 +69,7 @@ test('HEAD of a blob says its size and that it has ranges, and has no body', asy
   }
 });
 
-test('a blob belongs to the repositories it was pushed to, a manifest is no blob, and both are unknown elsewhere', async (t) => {
+test('a blob is found only in the repositories it was pushed to, and a manifest is no blob', async (t) => {
   const registry = await startRegistry(t);
   const image = await imageOf(registry, 'here', 'x');
   await pushManifest(registry, 'here', image.digest, image);

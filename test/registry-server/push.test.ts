@@ -32,7 +32,7 @@ function stream(chunks: readonly Uint8Array[]): ReadableStream<Uint8Array> {
   });
 }
 
-test('a blob goes in by POST and PUT, by POST alone, and by PATCH as a stream', async (t) => {
+test('a blob is pushed by POST and PUT, by POST alone, and by PATCH as a stream', async (t) => {
   const registry = await startRegistry(t);
   const [first, second, third] = [randomBytes(100), randomBytes(200_000), randomBytes(2_000_000)];
   const put = await registry.ask('PUT', finishing(await begin(registry), digestOf(first)), { body: first });
@@ -50,14 +50,14 @@ test('a blob goes in by POST and PUT, by POST alone, and by PATCH as a stream', 
   assert.equal((await registry.ask('GET', location)).status, 404);
 });
 
-test('an empty blob is a blob', async (t) => {
+test('an empty blob can be pushed', async (t) => {
   const registry = await startRegistry(t);
   const empty = new Uint8Array();
   assert.equal((await registry.ask('PUT', finishing(await begin(registry), digestOf(empty)))).status, 201);
   await assertHeld(registry, 'acme/api', empty);
 });
 
-test('chunks come in order: another one is refused with what is held, and the upload goes on', async (t) => {
+test('a chunk out of order is refused with the bytes received so far, and the upload can continue', async (t) => {
   const registry = await startRegistry(t);
   const bytes = randomBytes(3000);
   const location = await begin(registry);
@@ -100,7 +100,7 @@ test('chunks come in order: another one is refused with what is held, and the up
   await assertHeld(registry, 'acme/api', bytes);
 });
 
-test('content that is not what its digest says is dropped', async (t) => {
+test('content with another digest is dropped', async (t) => {
   const registry = await startRegistry(t);
   const want = digestOf(Buffer.from('right'));
   const location = await begin(registry);
@@ -115,7 +115,7 @@ test('content that is not what its digest says is dropped', async (t) => {
   assert.equal(await errorCode(none), 'DIGEST_INVALID');
 });
 
-test('a blob is mounted from another repository, from any where none is named, or an upload begins instead', async (t) => {
+test('a blob is mounted from the named repository, or from any; otherwise an upload begins', async (t) => {
   const registry = await startRegistry(t);
   const bytes = randomBytes(50);
   const digest = await pushBlob(registry, 'from/here', bytes);
@@ -151,7 +151,7 @@ test('an upload is cancelled by DELETE and is unknown in other repositories', as
   assert.equal((await registry.ask('DELETE', location)).status, 404);
 });
 
-test('an upload that breaks off is gone on with from what arrived, even while the first request still hangs', async (t) => {
+test('an interrupted upload resumes after the bytes that arrived, even while the first request still hangs', async (t) => {
   const registry = await startRegistry(t);
   const bytes = randomBytes(1_500_000);
   const location = await begin(registry);

@@ -38,7 +38,7 @@ test('what is pushed is pulled byte for byte, by tag and by digest', async (t) =
   assert.deepEqual(Buffer.from(await blob.arrayBuffer()), layer);
 });
 
-test('the base endpoint answers and says which protocol it speaks', async (t) => {
+test('the base endpoint answers with the version of the protocol', async (t) => {
   const registry = await startRegistry(t);
   for (const path of ['/v2/', '/v2']) {
     const response = await registry.ask('GET', path);
@@ -47,7 +47,7 @@ test('the base endpoint answers and says which protocol it speaks', async (t) =>
   }
 });
 
-test('paths that name nothing are refused, and none leads out of the store', async (t) => {
+test('unknown paths are refused, and no path leads out of the store', async (t) => {
   const registry = await startRegistry(t);
   const cases: [string, number, string][] = [
     ['/v2/../../etc/tags/list', 400, 'NAME_INVALID'],
@@ -74,7 +74,7 @@ test('paths that name nothing are refused, and none leads out of the store', asy
   }
 });
 
-test('a method that an endpoint does not have is answered with those it has', async (t) => {
+test('an unsupported method is answered with the supported ones', async (t) => {
   const registry = await startRegistry(t);
   const response = await registry.ask('POST', 'a/manifests/latest', { body: 'x' });
   assert.equal(response.status, 405);
@@ -82,7 +82,7 @@ test('a method that an endpoint does not have is answered with those it has', as
   assert.equal(await errorCode(response), 'UNSUPPORTED');
 });
 
-test('a read-only store is pulled from and refuses every push', async (t) => {
+test('a read-only store serves pulls and refuses every push', async (t) => {
   const writable = await startRegistry(t);
   const image = await imageOf(writable, 'acme/api', 'ro');
   await pushManifest(writable, 'acme/api', 'v1', image);
@@ -113,7 +113,7 @@ test('a read-only store is pulled from and refuses every push', async (t) => {
   assert.equal((await fetch(`${url}/v2/acme/api/manifests/v1`)).status, 200);
 });
 
-test('only loopback addresses are listened on unless told otherwise', async (t) => {
+test('by default only loopback addresses are accepted', async (t) => {
   const store = await DirectoryStore.open(await temporaryFolder(t));
   for (const host of ['0.0.0.0', '::', 'registry.example', '127.example.org']) {
     await assert.rejects(createRegistryServer(store).listen(host, 0), (error) =>

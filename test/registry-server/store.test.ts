@@ -15,7 +15,7 @@ async function filesIn(folder: string): Promise<string[]> {
   return await readdir(folder).catch(() => []);
 }
 
-test('after kill -9 in mid upload no half blob is there, and the upload goes on from what was held', async (t) => {
+test('kill -9 during an upload leaves no partial blob, and the upload resumes', async (t) => {
   const directory = join(await temporaryFolder(t), 'store');
   const bytes = randomBytes(4_000_000);
   const digest = digestOf(bytes);
@@ -78,7 +78,7 @@ test('kill -9 at any instant of a series of pushes leaves whole blobs only, and 
   }
 });
 
-test('what power loss has emptied is not there, and comes back with the next push', async (t) => {
+test('content that a power loss emptied counts as missing, and the next push restores it', async (t) => {
   const registry = await startRegistry(t);
   const image = await imageOf(registry, 'a', 'x');
   await pushManifest(registry, 'a', 'v1', image);
@@ -101,7 +101,7 @@ test('what power loss has emptied is not there, and comes back with the next pus
   }
 });
 
-test('uploads that were left off a week ago are removed when the store is opened, younger ones are not', async (t) => {
+test('opening a store removes uploads that were abandoned a week ago, and keeps younger ones', async (t) => {
   const directory = await temporaryFolder(t);
   const registry = await startRegistry(t);
   await pushBlob(registry, 'a', Buffer.from('x'));

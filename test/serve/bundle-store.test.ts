@@ -57,7 +57,7 @@ test('every kind of image is pulled from a bundle byte for byte, under both of i
   assert.deepEqual((JSON.parse(tags.toString()) as { tags: string[] }).tags, ['1', `${signature}.sig`]);
 });
 
-test('of a filtered image the tag gives the filtered index, and the publisher’s digest its own', async (t) => {
+test('the tag of a filtered image gives the filtered index, and the publisher’s digest gives the publisher’s index', async (t) => {
   const original = multiPlatform({ name: 'web', bigBytes: 200_000 });
   const kept = commonPlatforms
     .slice(0, 2)
@@ -86,7 +86,7 @@ test('of a filtered image the tag gives the filtered index, and the publisher’
   }
 });
 
-test('a bundle takes no pushes and knows no other repositories', async (t) => {
+test('a bundle refuses pushes and unknown repositories', async (t) => {
   const image = singlePlatform('linux/amd64', { name: 'api' });
   const serving = await start(t, [{ reference: 'docker.io/acme/api:1', image }]);
   for (const [method, path] of [
@@ -118,7 +118,7 @@ function namesakes(): { cargo: Cargo[]; hub: TestImage; quay: TestImage } {
   return { cargo, hub, quay };
 }
 
-test('a name that means two images is not served, the full names and mirrors are', async (t) => {
+test('a name that means two images is not served, but its full names and mirrors are', async (t) => {
   const { cargo, hub, quay } = namesakes();
   const serving = await start(t, cargo);
   assert.deepEqual([...serving.ambiguous].sort(), ['docker.io/acme/web:1', 'quay.example/acme/web:1']);

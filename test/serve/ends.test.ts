@@ -43,7 +43,7 @@ async function readAll(response: IncomingMessage): Promise<Buffer> {
 }
 
 test(
-  'draining ends no download that runs, and lets a pull that has begun fetch its other layers',
+  'draining does not cut downloads, and lets a pull that has begun fetch its other layers',
   limit,
   async (t) => {
     const { serving, url, digest } = await large(t);
@@ -59,7 +59,7 @@ test(
   },
 );
 
-test('draining ends at once where nothing is under way', limit, async (t) => {
+test('draining ends at once when nothing is under way', limit, async (t) => {
   const { serving } = await large(t);
   const before = performance.now();
   await serving.drain();
@@ -67,7 +67,7 @@ test('draining ends at once where nothing is under way', limit, async (t) => {
 });
 
 test(
-  'a client that drips is dropped, on reading and on sending, and one that pauses for a moment is not',
+  'a client that reads or sends a few bytes at a time is dropped, and one that pauses for a moment is not',
   limit,
   async (t) => {
     const { serving, url, digest } = await large(t, { stallTimeout: 1600 });
@@ -99,7 +99,7 @@ test(
   },
 );
 
-test('a client that takes nothing is dropped, and one that reads is not', limit, async (t) => {
+test('a client that reads nothing is dropped, and one that reads is not', limit, async (t) => {
   const { serving, url, size } = await large(t, { stallTimeout: 500 });
   const stalled = await begin(url);
   assert.equal((await readAll(await begin(url))).length, size);
@@ -108,7 +108,7 @@ test('a client that takes nothing is dropped, and one that reads is not', limit,
   await assert.rejects(readAll(stalled));
 });
 
-test('a bundle that is replaced while it is served ends serving and its downloads', limit, async (t) => {
+test('overwriting a served bundle ends serving and cuts its downloads', limit, async (t) => {
   const { serving, path, url } = await large(t);
   const response = await begin(url);
   await writeFile(path, 'another file');
@@ -117,7 +117,7 @@ test('a bundle that is replaced while it is served ends serving and its download
   await assert.rejects(fetch(`${serving.url}/v2/`));
 });
 
-test('as a mirror of one registry it never answers with the image of another', async (t) => {
+test('a mirror of one registry never answers with the image of another', async (t) => {
   const image = multiPlatform({ name: 'hub' });
   const path = join(temp(t), 'site.tar');
   await writeBundle(path, [

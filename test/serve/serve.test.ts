@@ -8,7 +8,7 @@ import { pushImage } from '../support/push-image.js';
 import { temp } from '../support/temp.js';
 import { sameContent, walkImage, walkRegistry } from '../support/walk.js';
 
-test('a served directory keeps what was pushed over a restart', async (t) => {
+test('a served directory keeps its content across restarts', async (t) => {
   const store = join(temp(t), 'store');
   const first = await serve({ store }, { port: 0 });
   const { nested } = assortment();
@@ -21,7 +21,7 @@ test('a served directory keeps what was pushed over a restart', async (t) => {
   sameContent(walked.content, await walkImage(nested.image));
 });
 
-test('a port in use and an address that other machines reach are refused', async (t) => {
+test('a port in use and a non-loopback address are refused', async (t) => {
   const store = join(temp(t), 'store');
   const { port, close } = await serve({ store }, { port: 0 });
   t.after(close);
