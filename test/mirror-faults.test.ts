@@ -5,7 +5,7 @@ import { test, type TestContext } from 'node:test';
 import { readContent } from '../src/oci/read.js';
 import { findCompanions } from '../src/plan/referrers.js';
 import type { MirrorRule } from '../src/registry/registry.js';
-import { Reading } from '../src/registry/api/reading.js';
+import { MirrorReader } from '../src/registry/api/mirror-reader.js';
 import { AirliftError } from '../src/errors.js';
 import { SteadySource } from '../src/transfer/resuming-source.js';
 import { transferBlob, type Place } from '../src/transfer/transfer.js';
@@ -137,11 +137,11 @@ test('an endpoint that stays down rests for longer each time, one that came back
   const own = { origin: 'http://own.test', isMirror: false };
   const book = { forReading: () => Promise.resolve([mirror, own]) };
   const tell = { warn: () => undefined, note: () => undefined };
-  const reading = new Reading(book as never, tell, () => now);
+  const reader = new MirrorReader(book as never, tell, () => now);
   let asked = 0;
   let isDown = true;
   const read = (): Promise<string> =>
-    reading.first({ registry: 'r.test', repository: 'a' }, { wanted: 'tag' }, ({ isMirror }) => {
+    reader.readFirst({ registry: 'r.test', repository: 'a' }, { lookup: 'tag' }, ({ isMirror }) => {
       if (!isMirror) return Promise.resolve('own');
       asked++;
       return isDown ? Promise.reject(new AirliftError('network', 'down')) : Promise.resolve('mirror');
@@ -186,7 +186,7 @@ test('the mirror answers what is only guessed at, while the registry is out of r
       for await (const found of client.referrers(name, digest)) assert.fail(`found ${found.digest}`);
     assert.ok(performance.now() - begun < 10_000, `took ${Math.round(performance.now() - begun)} ms`);
   }
-  assert.ok(warnings.some((text) => text.includes('signatures that only it has are left out')));
+  assert.ok(warnings.some((text) => text.includes('signatures that only this registry has are omitted')));
 });
 
 test('a mirror for digests alone: guesses at a registry out of reach cost one short wait', async (t) => {

@@ -1,49 +1,49 @@
 import { isAirliftError } from '../errors.js';
-import { discard } from './http/answers.js';
-import { Accepted } from './api/accepted.js';
-import { Authenticator } from './auth/authenticator.js';
+import { AcceptedContent } from './api/accepted.js';
 import { Blobs } from './api/blobs.js';
 import { RegistryClient } from './api/client.js';
-import { CredentialStore } from './auth/credentials.js';
-import { EndpointBook } from './config/endpoint.js';
-import { Exchange } from './http/exchange.js';
 import { Guesses } from './api/guesses.js';
 import { Manifests } from './api/manifests.js';
-import type { RegistryHooks, RegistryOptions } from './config/options.js';
-import { proxyFinder } from './http/proxy.js';
-import { RateBudgetKeeper } from './http/limits.js';
-import { Reading } from './api/reading.js';
+import { MirrorReader } from './api/mirror-reader.js';
 import { ReferrersFallback } from './api/referrers-fallback.js';
-import { TlsBook } from './config/tls.js';
-import { Secrets } from './http/trace.js';
+import { Authenticator } from './auth/authenticator.js';
+import { CredentialStore } from './auth/credentials.js';
+import { EndpointResolver } from './config/endpoint.js';
+import type { RegistryHooks, RegistryOptions } from './config/options.js';
+import { TlsConfig } from './config/tls.js';
+import { Exchange } from './http/exchange.js';
+import { RateBudgetKeeper } from './http/limits.js';
+import { proxyFinder } from './http/proxy.js';
+import { Secrets } from './http/redact.js';
+import { discard } from './http/responses.js';
+import { Wire } from './http/wire.js';
 import { UploadMemory } from './upload/upload-memory.js';
 import { Uploads } from './upload/uploads.js';
-import { Wire } from './http/wire.js';
 
-/** What a Registry is made of. */
+/** The parts of a Registry. */
 export interface RegistryParts {
   readonly wire: Wire;
   readonly exchange: Exchange;
   readonly client: RegistryClient;
-  readonly book: EndpointBook;
-  readonly reading: Reading;
+  readonly endpoints: EndpointResolver;
+  readonly reader: MirrorReader;
   readonly manifests: Manifests;
   readonly fallback: ReferrersFallback;
   readonly blobs: Blobs;
   readonly uploads: Uploads;
   readonly guesses: Guesses;
-  readonly accepted: Accepted;
+  readonly accepted: AcceptedContent;
 }
 
-async function speaksTls(exchange: Exchange, origin: string, registry: string): Promise<boolean> {
+async function supportsTls(exchange: Exchange, origin: string, registry: string): Promise<boolean> {
   const request = {
     method: 'GET' as const,
     url: new URL(`${origin}/v2/`),
     headers: {},
-    doing: `reach ${new URL(origin).host}`,
+    action: `reach ${new URL(origin).host}`,
     registry,
     once: true,
-    // Where it speaks no TLS, plain HTTP is the alternative.
+    // Plain HTTP is the alternative.
     hasAlternative: true,
   };
   try {
@@ -56,22 +56,22 @@ async function speaksTls(exchange: Exchange, origin: string, registry: string): 
 }
 
 /**
- * Puts the parts of a Registry together.
- * @throws AirliftError `usage` where an option can't be read
+ * Creates the parts of a Registry.
+ * @throws AirliftError `usage` if an option is invalid
  */
 export function assemble(options: RegistryOptions, hooks: RegistryHooks): RegistryParts {
   const warn = (text: string): void => hooks.warn?.(secrets.scrub(text));
   const note = (text: string): void => hooks.note?.(secrets.scrub(text));
   const secrets = new Secrets();
   const hosts = options.hosts ?? {};
-  const tls = new TlsBook(options, hosts);
+  const tls = new TlsConfig(options, hosts);
   const idleTimeout = options.idleTimeout ?? 60_000;
   const closing = new AbortController();
   const wire = new Wire(
     {
       idleTimeout,
       connectTimeout: Math.min(idleTimeout, 30_000),
-      tlsOf: (host) => tls.of(host),
+      tlsOf: (host) => tls.settingsFor(host),
       proxyOf: proxyFinder(options.proxy, (secret) => secrets.add(secret)),
     },
     closing,
@@ -101,11 +101,11 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
     options.rateBudget === undefined
       ? undefined
       : new RateBudgetKeeper(exchange.rateLimits, options.rateBudget, warn, closing.signal);
-  const book = new EndpointBook({
+  const endpoints = new EndpointResolver({
     plainHttp: options.plainHttp,
     rules: options.mirrors ?? [],
     tls,
-    hasTls: (origin, registry) => speaksTls(exchange, origin, registry),
+    supportsTls: (origin, registry) => supportsTls(exchange, origin, registry),
   });
   const manifests = new Manifests(client, budget);
   const blobs = new Blobs(client);
@@ -114,13 +114,13 @@ export function assemble(options: RegistryOptions, hooks: RegistryHooks): Regist
     wire,
     exchange,
     client,
-    book,
-    reading: new Reading(book, { warn, note }),
+    endpoints,
+    reader: new MirrorReader(endpoints, { warn, note }),
     manifests,
     fallback: new ReferrersFallback({ client, manifests, guesses }, warn),
     blobs,
     guesses,
-    accepted: new Accepted(options.settleTime ?? 20_000, options.retryDelay ?? 500),
+    accepted: new AcceptedContent(options.settleTime ?? 20_000, options.retryDelay ?? 500),
     uploads: new Uploads(client, blobs, options.chunkSize, new UploadMemory(options.uploadsDirectory)),
   };
 }

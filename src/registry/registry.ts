@@ -2,27 +2,27 @@ import type { Readable } from 'node:stream';
 import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { verifyStream, type Digest } from '../oci/digest.js';
-import { inlineContent } from '../oci/inline.js';
 import { isWithheld, verdictOf } from '../oci/guess.js';
+import { inlineContent } from '../oci/inline.js';
 import { maxManifestSize, parseManifest } from '../oci/manifest.js';
 import { isForeignLayer, livesUnderManifests } from '../oci/media-types.js';
 import { readableOf } from '../oci/readable.js';
 import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
 import type { ExistsOptions, OpenContent, Pushed, PushOptions, Target } from '../oci/target.js';
-import { readBody } from './http/answers.js';
 import type { Outcome } from './api/accepted.js';
-import { addressOf, type Endpoint } from './config/endpoint.js';
-import type { Patience } from './api/guesses.js';
-import { ManifestCache } from './api/manifest-cache.js';
+import { BoundedMap } from './api/bounded-map.js';
+import type { RetryPolicy } from './api/guesses.js';
 import type { ManifestCall } from './api/manifests.js';
+import { ServedContent } from './api/mirror-reader.js';
+import { listReferrers } from './api/referrers.js';
+import { listTags } from './api/tags.js';
+import { assemble, type RegistryParts } from './assemble.js';
+import { addressOf, type Endpoint } from './config/endpoint.js';
 import type { RegistryHooks, RegistryOptions } from './config/options.js';
 import type { RateLimit } from './http/limits.js';
-import { assemble, type RegistryParts } from './assemble.js';
-import { listReferrers } from './api/referrers.js';
-import { ServedContent } from './api/served-content.js';
-import { listTags } from './api/tags.js';
-import type { WireAnswer } from './http/wire.js';
+import { readBody } from './http/responses.js';
+import type { WireResponse } from './http/wire.js';
 
 export type {
   ExplicitCredentials,
@@ -42,156 +42,160 @@ interface Signalled {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The most manifests to keep between `resolve` and `fetch`. */
+const maxKept = 64;
+
 /**
- * All registries, as Source and Target, by the OCI distribution-spec 1.1. One object serves every host; it holds their
- * connections and tokens. Close it when done.
+ * A Source and Target for all registries, by the OCI distribution-spec 1.1. One object serves every host and holds the connections and
+ * tokens. Close it after use.
  */
 export class Registry implements Source, Target {
   readonly #parts: RegistryParts;
-  /** Manifests that came while resolving and will be asked for next. */
-  readonly #kept = new ManifestCache();
-  /** Which endpoints served which blobs, and which of them served wrong content. */
-  readonly #content = new ServedContent();
+  /** Manifests that `resolve` fetched, by repository and digest. The next `fetch` of each returns it and removes it. */
+  readonly #resolved = new BoundedMap<string, Buffer>(maxKept);
+  /** The endpoints that served each blob, and those that served wrong content. */
+  readonly #served = new ServedContent();
 
-  /** @throws AirliftError `usage` where an option can't be read */
+  /** @throws AirliftError `usage` if an option is invalid */
   constructor(options: RegistryOptions = {}, hooks: RegistryHooks = {}) {
     this.#parts = assemble(options, hooks);
   }
 
-  /** Whether a registry is written to over plain HTTP; where certificates need not be valid, it is asked. */
+  /** Whether requests that write to a registry use plain HTTP. For a registry marked as insecure this tests whether it supports TLS. */
   async usesPlainHttp(registry: string): Promise<boolean> {
-    const { origin } = await this.#parts.book.forWriting({ registry, repository: 'any' });
+    const { origin } = await this.#parts.endpoints.forWriting({ registry, repository: 'any' });
     return origin.startsWith('http:');
   }
 
   /**
-   * What a reference points at: by `HEAD`, which registries do not count, or by `GET` where that does not tell.
-   * @throws AirliftError `not-found`, `unauthorized`, `denied`, `registry`, `rate-limited`, `network`, `tls`;
-   *   `unsupported` for Docker schema 1
+   * Resolves a reference to a descriptor: by `HEAD`, which does not count against a pull quota, or by `GET` if the response to `HEAD` is
+   * incomplete.
+   * @throws AirliftError `not-found`, `unauthorized`, `denied`, `registry`, `rate-limited`, `network`, `tls`; `unsupported` for Docker
+   *   schema 1
    */
   async resolve(reference: Reference, options: FetchOptions = {}): Promise<Descriptor> {
     const name = reference.digest ?? reference.tag;
-    const doing = `resolve ${formatReference(reference)}`;
+    const action = `resolve ${formatReference(reference)}`;
     if (name === undefined)
-      throw new AirliftError('usage', `${doing}: the reference has neither tag nor digest`);
-    const { reading, manifests, guesses, accepted } = this.#parts;
+      throw new AirliftError('usage', `${action}: the reference has neither tag nor digest`);
+    const { reader, manifests, guesses, accepted } = this.#parts;
     const { signal, isGuess } = options;
-    const ask = async (endpoint: Endpoint, patience?: Patience): Promise<Descriptor> => {
-      const call = { endpoint, name, doing, signal, ...patience };
-      const told = await manifests.head(call, isGuess === true);
-      if (told !== undefined) return told;
+    const request = async (endpoint: Endpoint, policy?: RetryPolicy): Promise<Descriptor> => {
+      const call = { endpoint, name, action, signal, ...policy };
+      const head = await manifests.head(call, isGuess === true);
+      if (head !== undefined) return head;
       const { descriptor, bytes } = await manifests.get(call);
-      // A tag that nobody named may hold anything.
-      if (isGuess === true) parseManifest(bytes, descriptor.mediaType, `answer to ${doing}`);
-      this.#kept.put(reference, descriptor.digest, bytes);
+      // A guessed tag may hold anything.
+      if (isGuess === true) parseManifest(bytes, descriptor.mediaType, `response to ${action}`);
+      this.#resolved.set(keyOf(reference, descriptor.digest), bytes);
       return descriptor;
     };
-    const look = (): Promise<Descriptor> =>
-      reading.first(
+    const attempt = (): Promise<Descriptor> =>
+      reader.readFirst(
         reference,
-        { wanted: reference.digest === undefined ? 'tag' : 'digest', isGuess },
+        { lookup: reference.digest === undefined ? 'tag' : 'digest', isGuess },
         (endpoint) =>
           isGuess === true
-            ? guesses.ask(endpoint, addressOf(endpoint, `manifests/${name}`), (patience) =>
-                ask(endpoint, patience),
+            ? guesses.request(endpoint, addressOf(endpoint, `manifests/${name}`), (policy) =>
+                request(endpoint, policy),
               )
-            : ask(endpoint),
+            : request(endpoint),
       );
-    const wanted =
-      reference.digest ?? (isGuess === true ? undefined : accepted.tagOf(reference, reference.tag ?? ''));
-    if (wanted === undefined) return look();
-    // A tag that was just set may lead to what it was before.
-    const isOther = ({ digest }: Descriptor): boolean => reference.digest === undefined && digest !== wanted;
-    return accepted.shown(reference, wanted, {
-      doing,
+    const expected =
+      reference.digest ??
+      (isGuess === true ? undefined : accepted.digestOfTag(reference, reference.tag ?? ''));
+    if (expected === undefined) return attempt();
+    // A registry may still return the old digest of a tag that this run has just set.
+    const isOld = ({ digest }: Descriptor): boolean => reference.digest === undefined && digest !== expected;
+    return accepted.find(reference, expected, {
+      action,
       signal,
-      look,
-      mayPass: ({ value, error }) => (value === undefined ? isMissing(error) : isOther(value)),
+      attempt,
+      mayChange: ({ value, error }) => (value === undefined ? isMissing(error) : isOld(value)),
     });
   }
 
   /**
-   * The content of a descriptor: manifests whole and checked, blobs as they come. A blob's stream that breaks fails with
-   * `network`. What the registry does not hold is looked for under the `urls` of its descriptor, where it has some.
-   * @throws AirliftError as `resolve`; `unsupported` where a blob can't be had from `offset` on; `size-mismatch` where the
-   *   registry announces another length; `digest-mismatch` for a manifest that is not what its digest says
+   * Fetches the content of a descriptor. A manifest is fetched whole and verified; a blob is streamed without verification, and its stream
+   * fails with `network` if the connection breaks. A blob that the registry does not have is fetched from the `urls` of its descriptor.
+   * @throws AirliftError as `resolve`; `unsupported` if the registry cannot resume a blob at `offset`; `size-mismatch` if the registry
+   *   announces another length; `digest-mismatch` for a manifest that does not match its digest
    */
   async fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
     const { offset = 0, signal } = options;
     const inline = inlineContent(descriptor);
     if (inline !== undefined) return readableOf(inline, offset);
     if (livesUnderManifests(descriptor))
-      return readableOf(await this.#manifest(repository, descriptor, signal), offset);
-    const { reading, blobs, accepted } = this.#parts;
-    const doing = `fetch blob ${descriptor.digest} of ${formatRepository(repository)}`;
-    const distrusted = this.#content.distrusted(descriptor.digest);
-    const look = (): Promise<Readable> =>
-      reading.first(repository, { wanted: 'digest', distrusted }, async (endpoint) => {
-        const content = await blobs.fetch({ endpoint, descriptor, doing, signal }, offset);
-        this.#content.served(repository, descriptor.digest, endpoint.origin);
+      return readableOf(await this.#fetchManifest(repository, descriptor, signal), offset);
+    const { reader, blobs, accepted } = this.#parts;
+    const action = `fetch blob ${descriptor.digest} of ${formatRepository(repository)}`;
+    const distrusted = this.#served.distrusted(descriptor.digest);
+    const attempt = (): Promise<Readable> =>
+      reader.readFirst(repository, { lookup: 'digest', distrusted }, async (endpoint) => {
+        const content = await blobs.fetch({ endpoint, descriptor, action, signal }, offset);
+        this.#served.recordServer(repository, descriptor.digest, endpoint.origin);
         return content;
       });
     try {
-      const mayPass = ({ error }: Outcome<Readable>): boolean => isMissing(error);
-      return await accepted.shown(repository, descriptor.digest, { doing, signal, look, mayPass });
+      const mayChange = ({ error }: Outcome<Readable>): boolean => isMissing(error);
+      return await accepted.find(repository, descriptor.digest, { action, signal, attempt, mayChange });
     } catch (error) {
       const mayBeElsewhere = isForeignLayer(descriptor.mediaType) || descriptor.urls !== undefined;
       if (!mayBeElsewhere || !isAirliftError(error, 'not-found')) throw error;
-      return blobs.fetchForeign({ registry: repository.registry, descriptor, doing, signal }, offset);
+      return blobs.fetchForeign({ registry: repository.registry, descriptor, action, signal }, offset);
     }
   }
 
   /**
-   * Notes that the content which `fetch` gave last was wrong or broke off.
-   * @returns whether another endpoint is asked from now on: a mirror was at fault
+   * Reports that the content returned by the last `fetch` was wrong or broke off.
+   * @returns whether the next `fetch` uses another endpoint, which is the case if a mirror was at fault
    */
   async distrust(repository: Repository, descriptor: Descriptor): Promise<boolean> {
-    const endpoints = await this.#parts.reading.book.forReading(repository, 'digest');
-    return this.#content.distrust(repository, descriptor.digest, endpoints);
+    const endpoints = await this.#parts.endpoints.forReading(repository, 'digest');
+    return this.#served.distrust(repository, descriptor.digest, endpoints);
   }
 
   /**
-   * What refers to a digest. The list is empty where nothing does, and where the registry says so in one of the many ways that
-   * count as "not there" (`verdictOf`).
-   * @throws AirliftError where nobody knows: the host is gone, or fails after all retries
+   * Lists the referrers of a digest. Errors that mean "does not exist" (`verdictOf`) lead to an empty list.
+   * @throws AirliftError if it remains unknown whether there are referrers: the host is down, or fails after all retries
    */
   async *referrers(
     repository: Repository,
     digest: Digest,
     options: FetchOptions = {},
   ): AsyncGenerator<Descriptor> {
-    const doing = `list referrers of ${formatRepository(repository)}@${digest}`;
+    const action = `list referrers of ${formatRepository(repository)}@${digest}`;
     yield* this.#list(repository, true, (endpoint) =>
-      listReferrers(this.#parts, { endpoint, digest, doing, signal: options.signal }),
+      listReferrers(this.#parts, { endpoint, digest, action, signal: options.signal }),
     );
   }
 
   /**
-   * The tags of a repository, in the registry's order.
-   * @throws AirliftError `not-found` where there is no such repository
+   * Lists the tags of a repository, in the registry's order.
+   * @throws AirliftError `not-found` if the repository does not exist
    */
   async *tags(repository: Repository, options: Signalled = {}): AsyncGenerator<string> {
-    const doing = `list tags of ${formatRepository(repository)}`;
+    const action = `list tags of ${formatRepository(repository)}`;
     yield* this.#list(repository, false, (endpoint) =>
-      listTags(this.#parts.client, endpoint, doing, options.signal),
+      listTags(this.#parts.client, endpoint, action, options.signal),
     );
   }
 
   /**
-   * Whether the repository holds the content, in full. What it holds and withholds (412, 451) is there; but as a guess that is a
-   * no, so that it is pushed again.
+   * Whether the repository has the content with its full size. Content that the registry withholds (412, 451) exists; for a guess it does
+   * not, so that it is pushed again.
    */
   async exists(
     repository: Repository,
     descriptor: Descriptor,
     options: ExistsOptions = {},
   ): Promise<boolean> {
-    const { book, manifests, blobs, accepted } = this.#parts;
+    const { endpoints, manifests, blobs, accepted } = this.#parts;
     const { signal, isGuess = false } = options;
-    const endpoint = await book.forWriting(repository);
-    const doing = `look for ${descriptor.digest} in ${formatRepository(repository)}`;
-    const call = { endpoint, descriptor, doing, signal };
-    const look = async (): Promise<boolean> => {
+    const endpoint = await endpoints.forWriting(repository);
+    const action = `look for ${descriptor.digest} in ${formatRepository(repository)}`;
+    const call = { endpoint, descriptor, action, signal };
+    const attempt = async (): Promise<boolean> => {
       try {
         return await (livesUnderManifests(descriptor) ? manifests.exists(call) : blobs.exists(call));
       } catch (error) {
@@ -200,17 +204,17 @@ export class Registry implements Source, Target {
         throw error;
       }
     };
-    const mayPass = ({ value }: Outcome<boolean>): boolean => value === false;
-    const isThere = await accepted.shown(repository, descriptor.digest, { doing, signal, look, mayPass });
-    if (isThere) accepted.note(repository, descriptor.digest, 'seen');
-    return isThere;
+    const mayChange = ({ value }: Outcome<boolean>): boolean => value === false;
+    const exists = await accepted.find(repository, descriptor.digest, { action, signal, attempt, mayChange });
+    if (exists) accepted.record(repository, descriptor.digest, 'seen');
+    return exists;
   }
 
   /**
-   * Puts a blob, or a manifest under its digest, there. The content is verified on its way; wrong content never completes. A
-   * manifest with a subject is listed under the fallback tag where the registry does not list referrers itself.
-   * @throws AirliftError `digest-mismatch` or `size-mismatch` where the content is wrong; `unauthorized`, `denied`, `registry`,
-   *   `rate-limited`, `network`, `tls`; what `open` throws
+   * Pushes a blob, or a manifest under its digest. The content is verified while it is sent; wrong content is never completed. A manifest
+   * with a subject is added to the list under the fallback tag if the registry does not maintain lists of referrers itself.
+   * @throws AirliftError `digest-mismatch` or `size-mismatch` if the content is wrong; `unauthorized`, `denied`, `registry`,
+   *   `rate-limited`, `network`, `tls`; the error of `open`
    */
   async push(
     repository: Repository,
@@ -219,10 +223,10 @@ export class Registry implements Source, Target {
     options: PushOptions = {},
   ): Promise<Pushed> {
     const { mountFrom, signal } = options;
-    const endpoint = await this.#parts.book.forWriting(repository);
-    const doing = `push to ${formatRepository(repository)}`;
+    const endpoint = await this.#parts.endpoints.forWriting(repository);
+    const action = `push to ${formatRepository(repository)}`;
     if (livesUnderManifests(descriptor)) {
-      await this.#pushManifest(repository, { endpoint, descriptor, open, doing, signal });
+      await this.#pushManifest(repository, { endpoint, descriptor, open, action, signal });
       return 'uploaded';
     }
     const isSameHost = mountFrom !== undefined && mountFrom.registry === repository.registry;
@@ -231,15 +235,15 @@ export class Registry implements Source, Target {
       descriptor,
       open,
       mountFrom: isSameHost ? mountFrom.repository : undefined,
-      doing: `${doing}: blob ${descriptor.digest}`,
+      action: `${action}: blob ${descriptor.digest}`,
       signal,
     });
-    this.#parts.accepted.note(repository, descriptor.digest, pushed === 'mounted' ? 'mounted' : 'pushed');
+    this.#parts.accepted.record(repository, descriptor.digest, pushed === 'mounted' ? 'mounted' : 'pushed');
     return pushed;
   }
 
   /**
-   * Lets the reference's tag point at a manifest.
+   * Sets the tag of a reference to a manifest.
    * @throws AirliftError as `push`
    */
   async tag(
@@ -248,61 +252,61 @@ export class Registry implements Source, Target {
     open: OpenContent,
     { signal }: Signalled = {},
   ): Promise<void> {
-    const doing = `tag ${formatReference(reference)}`;
+    const action = `tag ${formatReference(reference)}`;
     const { tag } = reference;
-    if (tag === undefined) throw new AirliftError('usage', `${doing}: the reference has no tag`);
-    const bytes = await readManifest(descriptor, open, doing);
-    const endpoint = await this.#parts.book.forWriting(reference);
-    await this.#put(reference, { endpoint, name: tag, doing, signal }, descriptor, bytes);
-    this.#parts.accepted.noteTag(reference, tag, descriptor.digest);
+    if (tag === undefined) throw new AirliftError('usage', `${action}: the reference has no tag`);
+    const bytes = await readManifest(descriptor, open, action);
+    const endpoint = await this.#parts.endpoints.forWriting(reference);
+    await this.#put(reference, { endpoint, name: tag, action, signal }, descriptor, bytes);
+    this.#parts.accepted.recordTag(reference, tag, descriptor.digest);
   }
 
   /**
-   * Puts a manifest. Where the registry says that it lacks a part of it (`MANIFEST_BLOB_UNKNOWN`) although it accepted every one, it
-   * gets a moment to see them.
+   * Puts a manifest. If the registry reports a missing part (`MANIFEST_BLOB_UNKNOWN`) although it has accepted all of them, the request is
+   * retried for the settle time.
    */
   #put(
     repository: Repository,
     call: ManifestCall,
     descriptor: Descriptor,
     bytes: Buffer,
-  ): Promise<WireAnswer['headers']> {
+  ): Promise<WireResponse['headers']> {
     const { manifests, accepted } = this.#parts;
-    const isEarly = (error: unknown): boolean =>
+    const isTooEarly = (error: unknown): boolean =>
       isAirliftError(error) &&
-      (error.status === 404 || missingParts.has(error.reason ?? '')) &&
+      (error.status === 404 || missingPartCodes.has(error.reason ?? '')) &&
       accepted.holds(repository, ...partsOf(bytes, descriptor));
-    return accepted.settle(repository, {
+    return accepted.retry(repository, {
       ...call,
-      look: () => manifests.put(call, descriptor, bytes),
-      mayPass: ({ error }) => error !== undefined && isEarly(error),
+      attempt: () => manifests.put(call, descriptor, bytes),
+      mayChange: ({ error }) => error !== undefined && isTooEarly(error),
     });
   }
 
   /**
-   * Checks that the registry lets one in (distribution-spec, "Determining Support").
-   * @param registry `host[:port]`, with a namespace where credentials are for a part of it only
-   * @throws AirliftError `unauthorized` where the credentials are wrong or missing
+   * Checks that a registry accepts the credentials (distribution-spec, "Determining Support").
+   * @param registry `host[:port]`, followed by a namespace if the credentials are for a part of the registry
+   * @throws AirliftError `unauthorized` if the credentials are wrong or missing
    */
   async checkLogin(registry: string, options: Signalled = {}): Promise<void> {
     const [host = '', ...namespace] = registry.split('/');
-    const { book, client } = this.#parts;
-    const endpoint = await book.forWriting({ registry: host, repository: namespace.join('/') });
+    const { endpoints, client } = this.#parts;
+    const endpoint = await endpoints.forWriting({ registry: host, repository: namespace.join('/') });
     const url = new URL(`${endpoint.origin}/v2/`);
-    const doing = `log in to ${registry}`;
-    const call = { endpoint, method: 'GET' as const, url, scopes: new Map(), doing, signal: options.signal };
-    const answer = await client.send(call);
-    if (answer.status !== 200) throw await client.refusal(answer, call, 'distribution API');
-    await readBody(answer.body, maxManifestSize, doing);
+    const action = `log in to ${registry}`;
+    const call = { endpoint, method: 'GET' as const, url, scopes: new Map(), action, signal: options.signal };
+    const response = await client.send(call);
+    if (response.status !== 200) throw await client.errorFor(response, call, 'distribution API');
+    await readBody(response.body, maxManifestSize, action);
   }
 
-  /** What a registry said last of the manifest downloads that it still allows, where it counts them. */
+  /** Returns the last reported pull quota of a registry; undefined if it has none. */
   async rateLimit(repository: Repository): Promise<RateLimit | undefined> {
-    const { book, exchange } = this.#parts;
-    return exchange.rateLimits.of((await book.forWriting(repository)).origin);
+    const { endpoints, exchange } = this.#parts;
+    return exchange.rateLimits.of((await endpoints.forWriting(repository)).origin);
   }
 
-  /** Ends all connections. What is under way fails. */
+  /** Closes all connections. Requests in flight fail. */
   async close(): Promise<void> {
     await this.#parts.wire.close();
   }
@@ -312,8 +316,8 @@ export class Registry implements Source, Target {
     isGuess: boolean,
     items: (endpoint: Endpoint) => AsyncGenerator<T>,
   ): AsyncGenerator<T> {
-    const read = { wanted: 'list', isGuess } as const;
-    const { first, rest } = await this.#parts.reading.first(repository, read, async (endpoint) => {
+    const read = { lookup: 'list', isGuess } as const;
+    const { first, rest } = await this.#parts.reader.readFirst(repository, read, async (endpoint) => {
       const rest = items(endpoint);
       return { first: await rest.next(), rest };
     });
@@ -328,58 +332,59 @@ export class Registry implements Source, Target {
       endpoint: Endpoint;
       descriptor: Descriptor;
       open: OpenContent;
-      doing: string;
+      action: string;
       signal: AbortSignal | undefined;
     },
   ): Promise<void> {
     const { endpoint, descriptor, open, signal } = call;
     const { fallback, accepted } = this.#parts;
-    const bytes = await readManifest(descriptor, open, call.doing);
-    const doing = `${call.doing}: manifest ${descriptor.digest}`;
-    const manifestCall = { endpoint, name: descriptor.digest, doing, signal };
+    const bytes = await readManifest(descriptor, open, call.action);
+    const action = `${call.action}: manifest ${descriptor.digest}`;
+    const manifestCall = { endpoint, name: descriptor.digest, action, signal };
     const headers = await this.#put(repository, manifestCall, descriptor, bytes);
-    accepted.note(repository, descriptor.digest, 'pushed');
+    accepted.record(repository, descriptor.digest, 'pushed');
     const { subject } = parseManifest(bytes, descriptor.mediaType, `manifest ${descriptor.digest}`);
     if (subject === undefined) return;
-    const referrer = { endpoint, descriptor, bytes, doing, signal };
+    const referrer = { endpoint, descriptor, bytes, action, signal };
     const isClaimed = headers['oci-subject'] !== undefined;
-    if (!isClaimed || !(await fallback.keepsLists(referrer, subject.digest)))
+    if (!isClaimed || !(await fallback.maintainsList(referrer, subject.digest)))
       await fallback.add(referrer, subject.digest);
   }
 
-  async #manifest(
+  async #fetchManifest(
     repository: Repository,
     descriptor: Descriptor,
     signal: AbortSignal | undefined,
   ): Promise<Buffer> {
-    const { reading, manifests, accepted } = this.#parts;
+    const { reader, manifests, accepted } = this.#parts;
     const { digest, size } = descriptor;
-    const doing = `fetch manifest ${formatRepository(repository)}@${digest}`;
-    const look = (): Promise<Buffer> =>
-      reading.first(repository, { wanted: 'digest' }, async (endpoint) => {
-        const fetched = await manifests.get({ endpoint, name: digest, doing, signal });
-        return fetched.bytes;
+    const action = `fetch manifest ${formatRepository(repository)}@${digest}`;
+    const attempt = (): Promise<Buffer> =>
+      reader.readFirst(repository, { lookup: 'digest' }, async (endpoint) => {
+        // The caller parses the manifest: its media type is not needed here.
+        const { bytes } = await manifests.getContent({ endpoint, name: digest, action, signal });
+        return bytes;
       });
-    const mayPass = ({ error }: Outcome<Buffer>): boolean => isMissing(error);
+    const mayChange = ({ error }: Outcome<Buffer>): boolean => isMissing(error);
     const bytes =
-      this.#kept.take(repository, digest) ??
-      (await accepted.shown(repository, digest, { doing, signal, look, mayPass }));
+      this.#resolved.remove(keyOf(repository, digest)) ??
+      (await accepted.find(repository, digest, { action, signal, attempt, mayChange }));
     if (bytes.byteLength === size) return bytes;
     throw new AirliftError(
       'size-mismatch',
-      `${doing}: wrong size; got ${bytes.byteLength} bytes, want ${size}`,
+      `${action}: wrong size; got ${bytes.byteLength} bytes, want ${size}`,
     );
   }
 }
 
-/** The codes of registries that lack a part of a manifest (distribution-spec, "Error Codes"). */
-const missingParts: ReadonlySet<string> = new Set([
+/** Error codes of a registry that misses a part of a manifest (distribution-spec, "Error Codes"). */
+const missingPartCodes: ReadonlySet<string> = new Set([
   'MANIFEST_BLOB_UNKNOWN',
   'BLOB_UNKNOWN',
   'MANIFEST_UNKNOWN',
 ]);
 
-/** What a repository has to hold before it takes a manifest. */
+/** Returns the digests that a repository must have before it accepts a manifest. */
 function partsOf(bytes: Buffer, { mediaType, digest }: Descriptor): Digest[] {
   const manifest = parseManifest(bytes, mediaType, `manifest ${digest}`);
   if (manifest.kind === 'index') return manifest.manifests.map((child) => child.digest);
@@ -387,13 +392,17 @@ function partsOf(bytes: Buffer, { mediaType, digest }: Descriptor): Digest[] {
   return [...(manifest.config === undefined ? [] : [manifest.config]), ...layers].map((part) => part.digest);
 }
 
+function keyOf(repository: Repository, digest: Digest): string {
+  return `${formatRepository(repository)}@${digest}`;
+}
+
 function isMissing(error: unknown): boolean {
   return isAirliftError(error, 'not-found');
 }
 
-async function readManifest(descriptor: Descriptor, open: OpenContent, doing: string): Promise<Buffer> {
+async function readManifest(descriptor: Descriptor, open: OpenContent, action: string): Promise<Buffer> {
   const stream = await open(0);
   const checked = verifyStream(descriptor.digest, descriptor.size);
   stream.on('error', (error) => checked.destroy(error));
-  return readBody(stream.pipe(checked), maxManifestSize, doing);
+  return readBody(stream.pipe(checked), maxManifestSize, action);
 }

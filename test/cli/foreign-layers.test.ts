@@ -160,8 +160,8 @@ describe('layers that are elsewhere', { skip: needs('docker-registry', 'htpasswd
     assert.match(
       nowhere.stderr,
       new RegExp(
-        `${held.descriptor.digest} of \\S+: not in the registry, nor where its descriptor says: fetch http://${storage.host}/gone\\?sig=\\*\\*\\*: blob not found \\(404\\)\\n` +
-          ' {2}hint: --foreign-layers keep carries the image without the content of such layers\\n',
+        `${held.descriptor.digest} of \\S+: not in the registry, nor at the urls of its descriptor: fetch http://${storage.host}/gone\\?sig=\\*\\*\\*: blob not found \\(404\\)\\n` +
+          ' {2}hint: to transfer the image without the content of such layers pass --foreign-layers keep\\n',
       ),
     );
     const wrong = await push(imageAt(dockerForeign, [`http://${storage.host}/wrong`]));
@@ -171,7 +171,7 @@ describe('layers that are elsewhere', { skip: needs('docker-registry', 'htpasswd
     const unknown = await airlift(exporting(other, `${bundle}.3`), { env, codes: [1] });
     assert.match(
       unknown.stderr,
-      /not in the registry, and its descriptor names no http address\n {2}hint: --foreign-layers keep/,
+      /not in the registry, and its descriptor has no HTTP urls\n {2}hint: .*--foreign-layers keep/,
     );
   });
 });

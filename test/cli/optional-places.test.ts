@@ -94,13 +94,13 @@ test(
     for (const file of ['.docker/config.json', '.config/containers/registries.conf'])
       await run('chmod', ['600', join(home, file)]);
     const closed = await run('setpriv', [...asNobody, 'env', `HOME=${home}`, ...command]);
-    assert.match(closed.stderr, /registries\.conf: .*; it is ignored/);
+    assert.match(closed.stderr, /registries\.conf: .*; the file is ignored/);
     const login = [process.execPath, airliftPath, 'login', host, '-u', 'me', '--password-stdin'];
     const refused = await run('setpriv', [...asNobody, 'env', `HOME=${home}`, ...login], {
       codes: [1],
       input: 'secret',
     });
-    assert.match(refused.stderr, /(write|read) auth file .*\n +hint: name another file with --authfile/);
+    assert.match(refused.stderr, /(write|read) auth file .*\n +hint: pass another file: --authfile FILE/);
     const output = join(dir, 'closed');
     mkdirSync(output, { mode: 0o755 });
     const unwritable = await run(

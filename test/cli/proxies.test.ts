@@ -72,19 +72,19 @@ describe('forward proxies', { skip: needs('docker-registry', 'openssl') }, () =>
       [
         `http://u:wr0ng-one@${proxy.host}`,
         ['--plain-http'],
-        /proxy 127\.0\.0\.1:\d+ wants a password \(407\)\n {2}hint: put it into the proxy's address/,
+        /proxy 127\.0\.0\.1:\d+ requires a valid password \(407\)\n {2}hint: put the password into the proxy's address/,
       ],
       [
         `http://u:wr0ng-one@${proxy.host}`,
         [],
-        /proxy 127\.0\.0\.1:\d+ wants a password \(407\)\n {2}hint: put it into the proxy's address/,
+        /proxy 127\.0\.0\.1:\d+ requires a valid password \(407\)\n {2}hint: put the password into the proxy's address/,
       ],
       [
         `http://${written}@${proxy.host}`,
         [],
-        /proxy 127\.0\.0\.1:\d+ refuses to connect \(502\)\n {2}hint: hosts to be reached without it go into NO_PROXY/,
+        /proxy 127\.0\.0\.1:\d+ refused the connection \(502\)\n {2}hint: to reach a host without the proxy, add it to NO_PROXY/,
       ],
-      ['http://u:wr0ng-one@127.0.0.1:1', [], /proxy 127\.0\.0\.1:1 can't be reached/],
+      ['http://u:wr0ng-one@127.0.0.1:1', [], /proxy 127\.0\.0\.1:1 cannot be reached/],
       ['socks5://u:wr0ng-one@127.0.0.1:1', [], /socks5: proxies are not supported/],
     ] as const) {
       const args = [

@@ -76,7 +76,7 @@ test('--rate-budget stop ends the run before a download is refused, and the next
   const stopped = await airlift(exporting(hub.host, output, '--rate-budget', 'stop:2'), { codes: [1] });
   assert.match(
     stopped.stderr,
-    /the rate budget is spent; got 2 of 100 downloads in 0 h left, want more than 2\n {2}hint: run the same command again/,
+    /the pull quota is used up; got 2 of 100 pulls in 0 h left, want more than 2\n {2}hint: run the same command again/,
   );
   assert.equal(hub.refused, 0);
   assert.equal(hub.left, 2);
@@ -93,7 +93,7 @@ test('--rate-budget wait waits until there are more', async (t) => {
   hub.refill = 4;
   const output = join(temp(t), 'site.tar');
   const { stderr } = await airlift(exporting(hub.host, output, '--rate-budget', 'wait'));
-  assert.match(stderr, /warning: http:\S+: waiting for the rate budget; \d+ of 100 downloads/);
+  assert.match(stderr, /warning: http:\S+: waiting for the pull quota; \d+ of 100 pulls/);
   assert.equal(hub.refused, 0);
   assert.equal(hub.downloads.length, downloadsWanted);
 });

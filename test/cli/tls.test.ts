@@ -160,7 +160,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     for (const stderr of await refusals(t, plain.host, ['--no-plain-http'])) {
       assert.match(
         stderr,
-        /: certificate "server" of 127\.0\.0\.1:\d+, issued by "airlift test authority" for 127\.0\.0\.1, localhost, comes from an authority that is not trusted here, "airlift test authority"; sha256 fingerprint [0-9A-F:]{95}\n/,
+        /: certificate "server" of 127\.0\.0\.1:\d+, issued by "airlift test authority" for 127\.0\.0\.1, localhost, is signed by the untrusted authority "airlift test authority"; sha256 fingerprint [0-9A-F:]{95}\n/,
       );
       assert.ok(
         stderr.includes(
@@ -189,7 +189,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     for (const stderr of await refusals(t, strict.host, ['--no-plain-http', '--ca-file', strict.ca ?? '']))
       assert.match(
         stderr,
-        /does not accept the client certificate, or wants one\n {2}hint: put client\.cert and client\.key into \/etc\/docker\/certs\.d\/127\.0\.0\.1:\d+, or pass --cert-dir\n/,
+        /requires a client certificate or rejects the given one\n {2}hint: put client\.cert and client\.key into \/etc\/docker\/certs\.d\/127\.0\.0\.1:\d+, or pass --cert-dir\n/,
       );
   });
 
@@ -197,11 +197,8 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     const open = await startDockerRegistry();
     t.after(() => open.stop());
     for (const stderr of await refusals(t, open.host, ['--no-plain-http']))
-      assert.match(
-        stderr,
-        /does not speak TLS\n {2}hint: if it is a registry without TLS, pass --plain-http\n/,
-      );
+      assert.match(stderr, /does not use TLS\n {2}hint: for a registry without TLS pass --plain-http\n/);
     for (const stderr of await refusals(t, plain.host, ['--plain-http']))
-      assert.match(stderr, /\n {2}hint: it speaks TLS: pass --no-plain-http\n/);
+      assert.match(stderr, /\n {2}hint: the registry requires TLS: pass --no-plain-http\n/);
   });
 });

@@ -48,7 +48,7 @@ test('a stray % in the user or password of a proxy is part of it', async (t) => 
       codes: [1],
       env: { HTTPS_PROXY: proxy, https_proxy: proxy },
     });
-    assert.match(stderr, /proxy 127\.0\.0\.1:1 can't be reached/);
+    assert.match(stderr, /proxy 127\.0\.0\.1:1 cannot be reached/);
     assert.doesNotMatch(stderr, /pass%word|100%/);
   }
   assert.ok(host);

@@ -110,7 +110,7 @@ describe('Registry with docker-registry', { skip: needs('docker-registry') }, ()
     );
   });
 
-  it('finds referrers under the fallback tag, unless it leads to an image or to the subject itself', async () => {
+  it('finds referrers under the fallback tag, unless the request was redirected to an image or to the subject itself', async () => {
     const [image, other] = [smallImage('referrers'), smallImage('other')];
     const subject = image.index.descriptor.digest;
     const listed = async (): Promise<string[]> => {

@@ -1,108 +1,101 @@
 import type { Digest } from '../../oci/digest.js';
-import { formatRepository, type Repository } from '../../oci/reference.js';
 import { backoff, pause } from '../../oci/pause.js';
+import { formatRepository, type Repository } from '../../oci/reference.js';
+import { BoundedMap } from './bounded-map.js';
 
-/** The most that is remembered; the oldest is forgotten first. */
+/** The most digests and tags to remember: more than a large run pushes within the time in which registries settle. */
 const maxRemembered = 20_000;
-/** Milliseconds of the longest wait between two looks. */
+/** The longest wait between two attempts, in milliseconds. */
 const longestWait = 3000;
 
-/** The share of the time for a mounted blob, which can be uploaded instead, and at a registry that used all of it in vain. */
+/** The part of the settle time granted to a mounted blob (it can be uploaded instead) and to a registry that used all of it in vain. */
 const smallShare = 0.1;
 
-/** What came of a look: a value, or what was thrown. */
+/** The outcome of one attempt: a value or an error. */
 export interface Outcome<T> {
   readonly value?: T | undefined;
   readonly error?: unknown;
 }
 
-interface SettleCall<T> {
-  readonly doing: string;
+interface RetriedCall<T> {
+  readonly action: string;
   readonly signal?: AbortSignal | undefined;
-  look(): Promise<T>;
-  /** Whether an outcome is one that a moment may change. */
-  mayPass(outcome: Outcome<T>): boolean;
+  attempt(): Promise<T>;
+  /** Whether a later attempt may have another outcome. */
+  mayChange(outcome: Outcome<T>): boolean;
 }
 
 /**
- * What registries accepted or were seen to hold in this run. Some (ACR, Nexus, OpenShift) answer 404 for a moment after that:
- * what they are known to hold is looked for again, for a bounded time.
+ * Content that registries accepted or showed in this run. Some registries (ACR, Nexus, OpenShift) answer 404 for a moment after a push:
+ * requests for content that a registry is known to hold are retried for a bounded time.
  */
-export class Accepted {
-  /** What is held, with the milliseconds for which it is looked for again. */
-  readonly #held = new Map<string, number>();
-  readonly #tags = new Map<string, Digest>();
-  /** Registries that did not show something in all of the time. */
-  readonly #late = new Set<string>();
+export class AcceptedContent {
+  /** Milliseconds for which requests for known content are retried. */
+  readonly #settleTimes = new BoundedMap<string, number>(maxRemembered);
+  readonly #tags = new BoundedMap<string, Digest>(maxRemembered);
+  /** Registries that did not show accepted content within the whole settle time. */
+  readonly #slowRegistries = new Set<string>();
 
   /**
-   * @param time milliseconds for which something is looked for again
-   * @param firstWait milliseconds of the first wait; it doubles from there
+   * @param settleTime milliseconds for which a request for accepted content is retried
+   * @param firstWait milliseconds of the first wait; each further wait doubles it
    */
   constructor(
-    readonly time: number,
+    readonly settleTime: number,
     readonly firstWait: number,
   ) {}
 
-  /** Notes what a repository holds. A blob that it has shown once is not waited for again. */
-  note(repository: Repository, digest: Digest, how: 'pushed' | 'mounted' | 'seen'): void {
+  /** Records that a repository holds content. A blob that the registry has shown once is not waited for. */
+  record(repository: Repository, digest: Digest, how: 'pushed' | 'mounted' | 'seen'): void {
     const key = keyOf(repository, digest);
-    if (how === 'seen' && this.#held.has(key)) return;
+    if (how === 'seen' && this.#settleTimes.has(key)) return;
     const share = { pushed: 1, mounted: smallShare, seen: 0 }[how];
-    remember(this.#held, key, this.time * share);
+    this.#settleTimes.set(key, this.settleTime * share);
   }
 
-  noteTag(repository: Repository, tag: string, digest: Digest): void {
-    this.note(repository, digest, 'pushed');
-    remember(this.#tags, keyOf(repository, tag), digest);
+  recordTag(repository: Repository, tag: string, digest: Digest): void {
+    this.record(repository, digest, 'pushed');
+    this.#tags.set(keyOf(repository, tag), digest);
   }
 
   holds(repository: Repository, ...digests: readonly Digest[]): boolean {
-    return digests.every((digest) => this.#held.has(keyOf(repository, digest)));
+    return digests.every((digest) => this.#settleTimes.has(keyOf(repository, digest)));
   }
 
-  tagOf(repository: Repository, tag: string): Digest | undefined {
+  /** Returns the digest that this run last gave a tag. */
+  digestOfTag(repository: Repository, tag: string): Digest | undefined {
     return this.#tags.get(keyOf(repository, tag));
   }
 
-  /** Looks for content; again and again, for a bounded time, where it is known to be held. */
-  async shown<T>(repository: Repository, digest: Digest, call: SettleCall<T>): Promise<T> {
-    const time = this.#held.get(keyOf(repository, digest));
-    if (time === undefined) return call.look();
-    return this.settle(repository, call, time);
+  /** Requests content once; for content that the repository is known to hold, retries for its settle time. */
+  async find<T>(repository: Repository, digest: Digest, call: RetriedCall<T>): Promise<T> {
+    const time = this.#settleTimes.get(keyOf(repository, digest));
+    if (time === undefined) return call.attempt();
+    return this.retry(repository, call, time);
   }
 
-  /** Looks again and again until the outcome is lasting or the time is over; the last outcome counts. */
-  async settle<T>({ registry }: Repository, call: SettleCall<T>, time = this.time): Promise<T> {
-    const end = Date.now() + time * (this.#late.has(registry) ? smallShare : 1);
+  /** Retries until the outcome cannot change any more or the time is over, and returns or throws the last outcome. */
+  async retry<T>({ registry }: Repository, call: RetriedCall<T>, time = this.settleTime): Promise<T> {
+    const end = Date.now() + time * (this.#slowRegistries.has(registry) ? smallShare : 1);
     for (let attempt = 1; ; attempt++) {
       const wait = backoff(attempt, this.firstWait, longestWait);
-      const mayPass = (outcome: Outcome<T>): boolean => {
-        if (!call.mayPass(outcome)) return false;
-        const isLeft = Date.now() + wait <= end;
-        if (!isLeft && time === this.time) this.#late.add(registry);
-        return isLeft;
+      const shouldRetry = (outcome: Outcome<T>): boolean => {
+        if (!call.mayChange(outcome)) return false;
+        const isTimeLeft = Date.now() + wait <= end;
+        if (!isTimeLeft && time === this.settleTime) this.#slowRegistries.add(registry);
+        return isTimeLeft;
       };
       try {
-        const value = await call.look();
-        if (!mayPass({ value })) return value;
+        const value = await call.attempt();
+        if (!shouldRetry({ value })) return value;
       } catch (error) {
-        if (!mayPass({ error })) throw error;
+        if (!shouldRetry({ error })) throw error;
       }
-      await pause(wait, call.doing, call.signal);
+      await pause(wait, call.action, call.signal);
     }
   }
 }
 
 function keyOf(repository: Repository, name: string): string {
   return `${formatRepository(repository)} ${name}`;
-}
-
-function remember<T>(known: Map<string, T>, key: string, value: T): void {
-  known.delete(key);
-  for (const oldest of known.keys()) {
-    if (known.size < maxRemembered) break;
-    known.delete(oldest);
-  }
-  known.set(key, value);
 }

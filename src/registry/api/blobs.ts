@@ -1,70 +1,66 @@
 import { Readable } from 'node:stream';
 import { AirliftError } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
-import { discard, isHtml, refusal } from '../http/answers.js';
-import type { Call, RegistryClient } from './client.js';
-import { addressOf, type Endpoint } from '../config/endpoint.js';
 import { repositoryScope } from '../auth/scope.js';
-import { redactUrl } from '../http/trace.js';
+import { addressOf, type Endpoint } from '../config/endpoint.js';
 import { headerOf, lengthOf } from '../http/headers.js';
-import type { WireAnswer } from '../http/wire.js';
+import { redactUrl } from '../http/redact.js';
+import { abandon, discard, isHtml, responseError } from '../http/responses.js';
+import type { WireResponse } from '../http/wire.js';
+import type { Call, RegistryClient } from './client.js';
 
 export interface BlobCall {
   readonly endpoint: Endpoint;
   readonly descriptor: Descriptor;
-  readonly doing: string;
+  readonly action: string;
   readonly signal?: AbortSignal | undefined;
 }
 
-function giveUp(answer: WireAnswer): void {
-  answer.body.on('error', () => undefined).destroy();
-}
-
-/** Asks for all from `offset` on (`Range`, RFC 9110 section 14.2). */
-function rangeOf(offset: number): Record<string, string> {
+/** Returns the headers that request everything from `offset` on (`Range`, RFC 9110 section 14.2). */
+function rangeFrom(offset: number): Record<string, string> {
   return offset === 0 ? {} : { range: `bytes=${offset}-` };
 }
 
 /**
- * The body of an answer, where it is the rest of a blob from `offset` on: 206 or 416 (RFC 9110 sections 15.3.7 and 15.5.17) where a
- * part was asked for, and in no coding (`Content-Encoding`, section 8.4).
+ * Returns the body of a response, after checks that it is the blob from `offset` on: 206 or 416 for a range (RFC 9110 sections 15.3.7 and
+ * 15.5.17), no content coding (`Content-Encoding`, section 8.4), the expected length.
  * @throws AirliftError as `Blobs.fetch`
  */
 async function contentOf(
-  answer: WireAnswer,
+  response: WireResponse,
   size: number,
   offset: number,
-  doing: string,
-  refuse: () => Promise<AirliftError>,
+  action: string,
+  makeError: () => Promise<AirliftError>,
 ): Promise<Readable> {
-  if (offset > 0 && (answer.status === 200 || answer.status === 416)) {
-    giveUp(answer);
-    throw new AirliftError('unsupported', `${doing}: the registry can't begin at byte ${offset}`, {
-      status: answer.status,
+  if (offset > 0 && (response.status === 200 || response.status === 416)) {
+    abandon(response);
+    throw new AirliftError('unsupported', `${action}: the registry cannot resume at byte ${offset}`, {
+      status: response.status,
     });
   }
-  if (answer.status !== (offset === 0 ? 200 : 206)) throw await refuse();
-  if (offset > 0) checkRange(answer, offset, size, doing);
-  const length = lengthOf(answer);
-  const encoding = headerOf(answer, 'content-encoding') ?? 'identity';
+  if (response.status !== (offset === 0 ? 200 : 206)) throw await makeError();
+  if (offset > 0) checkRange(response, offset, size, action);
+  const length = lengthOf(response);
+  const encoding = headerOf(response, 'content-encoding') ?? 'identity';
   if (encoding !== 'identity' && encoding !== '') {
-    giveUp(answer);
+    abandon(response);
     throw new AirliftError(
       'registry',
-      `${doing}: the answer is encoded; got ${encoding.slice(0, 40)}, want identity`,
+      `${action}: the response is encoded; got ${encoding.slice(0, 40)}, want identity`,
     );
   }
   if (length !== undefined && length !== size - offset) {
-    giveUp(answer);
+    abandon(response);
     throw new AirliftError(
       'size-mismatch',
-      `${doing}: wrong length announced; got ${length} bytes, want ${size - offset}`,
+      `${action}: wrong Content-Length; got ${length} bytes, want ${size - offset}`,
     );
   }
-  return answer.body;
+  return response.body;
 }
 
-/** How many of a descriptor's `urls` are tried. */
+/** The most `urls` of a descriptor to try. */
 const maxAddresses = 8;
 
 function addressesOf({ urls = [] }: Descriptor): URL[] {
@@ -85,123 +81,129 @@ export class Blobs {
   constructor(readonly client: RegistryClient) {}
 
   /**
-   * A blob's bytes from `offset` on, as they come. They are not checked here.
-   * @throws AirliftError `not-found`; `size-mismatch` where the registry announces another length than the descriptor;
-   *   `unsupported` where it can't begin at `offset`
+   * Fetches a blob from `offset` on. The content is not verified.
+   * @throws AirliftError `not-found`; `size-mismatch` if the length differs from the descriptor; `unsupported` if the registry cannot
+   *   resume at `offset`
    */
   async fetch(call: BlobCall, offset: number): Promise<Readable> {
-    const { descriptor, doing } = call;
+    const { descriptor, action } = call;
     const { size } = descriptor;
     if (offset > size || offset < 0)
-      throw new AirliftError('usage', `${doing}: can't begin at byte ${offset}; want at most ${size}`);
+      throw new AirliftError('usage', `${action}: offset out of range; got ${offset}, want at most ${size}`);
     if (offset === size && offset > 0) return Readable.from([], { objectMode: false });
-    const request = this.#call('GET', call, rangeOf(offset));
-    const answer = await this.client.send(request);
-    return contentOf(answer, size, offset, doing, () => this.client.refusal(answer, request, 'blob'));
+    const request = this.#call('GET', call, rangeFrom(offset));
+    const response = await this.client.send(request);
+    return contentOf(response, size, offset, action, () => this.client.errorFor(response, request, 'blob'));
   }
 
   /**
-   * A blob from where its descriptor says (image-spec, descriptor.md, `urls`), as foreign layers are. No authorization is sent,
-   * and none that the address may hold.
-   * @throws AirliftError what the last of the addresses gave, `not-found` where there is none to try
+   * Fetches a blob from the `urls` of its descriptor (image-spec, descriptor.md), which foreign layers have. No authorization is sent, and
+   * user names and passwords in the addresses are ignored.
+   * @throws AirliftError the error of the last address; `not-found` if there is no address to try
    */
   async fetchForeign(
     call: Omit<BlobCall, 'endpoint'> & { registry: string },
     offset: number,
   ): Promise<Readable> {
-    const { descriptor, doing, signal, registry } = call;
-    let last: AirliftError | undefined;
+    const { descriptor, action, signal, registry } = call;
+    let lastError: AirliftError | undefined;
     for (const url of addressesOf(descriptor)) {
-      const headers = { 'accept-encoding': 'identity', ...rangeOf(offset) };
-      const fetching = `fetch ${redactUrl(url)}`;
-      const request = { method: 'GET' as const, url, headers, signal, doing: fetching, registry };
+      const headers = { 'accept-encoding': 'identity', ...rangeFrom(offset) };
+      const foreignAction = `fetch ${redactUrl(url)}`;
+      const request = { method: 'GET' as const, url, headers, signal, action: foreignAction, registry };
       try {
-        const answer = await this.client.exchange.send(request);
-        const scrub = (said: string): string => this.client.exchange.secrets.scrub(said);
-        const refuse = (): Promise<AirliftError> =>
-          refusal(answer, { doing: fetching, thing: 'blob', registry, origin: url.origin, scrub });
-        return await contentOf(answer, descriptor.size, offset, doing, refuse);
+        const response = await this.client.exchange.send(request);
+        const makeError = (): Promise<AirliftError> =>
+          responseError(response, {
+            action: foreignAction,
+            thing: 'blob',
+            registry,
+            origin: url.origin,
+            scrub: (text) => this.client.exchange.secrets.scrub(text),
+          });
+        return await contentOf(response, descriptor.size, offset, action, makeError);
       } catch (error) {
         if (!(error instanceof AirliftError) || error.code === 'interrupted') throw error;
-        last = error;
+        lastError = error;
       }
     }
-    throw new AirliftError(
-      last?.code ?? 'not-found',
-      `${doing}: not in the registry, ${last === undefined ? 'and its descriptor names no http address' : `nor where its descriptor says: ${last.message}`}`,
-      {
-        cause: last,
-        status: last?.status,
-        hint: "`foreignLayers: 'keep'` carries the image without the content of such layers",
-      },
-    );
+    const urls =
+      lastError === undefined
+        ? 'and its descriptor has no HTTP urls'
+        : `nor at the urls of its descriptor: ${lastError.message}`;
+    throw new AirliftError(lastError?.code ?? 'not-found', `${action}: not in the registry, ${urls}`, {
+      cause: lastError,
+      status: lastError?.status,
+      hint: "to transfer the image without the content of such layers pass `foreignLayers: 'keep'`",
+    });
   }
 
-  /** Whether a blob is there, in full. A `HEAD` answer without length is believed. */
+  /** Whether a blob exists with its full size. A `HEAD` response without a length counts as yes. */
   async exists(call: BlobCall): Promise<boolean> {
     const request = this.#call('HEAD', call, {});
-    const answer = await this.client.send(request);
-    await discard(answer);
-    const isElsewhere = answer.url.origin !== call.endpoint.origin;
-    if (answer.status === 405 || answer.status === 501 || (isElsewhere && answer.status >= 400))
+    const response = await this.client.send(request);
+    await discard(response);
+    const isRedirected = response.url.origin !== call.endpoint.origin;
+    if (response.status === 405 || response.status === 501 || (isRedirected && response.status >= 400))
       return this.#existsByGet(call);
-    if (answer.status === 404) return false;
-    if (answer.status !== 200) throw await this.client.refusal(answer, request, 'blob');
-    const length = lengthOf(answer);
-    if (isHtml(answer) && length !== call.descriptor.size)
-      throw await this.client.refusal(answer, request, 'blob');
+    if (response.status === 404) return false;
+    if (response.status !== 200) throw await this.client.errorFor(response, request, 'blob');
+    const length = lengthOf(response);
+    if (isHtml(response) && length !== call.descriptor.size)
+      throw await this.client.errorFor(response, request, 'blob');
     return (
       length === undefined ||
       length === call.descriptor.size ||
-      (length === 0 && headerOf(answer, 'docker-content-digest') === undefined)
+      (length === 0 && headerOf(response, 'docker-content-digest') === undefined)
     );
   }
 
-  /** For registries without `HEAD` on blobs, and storage whose addresses are signed for `GET` only. */
+  /** Checks with `GET`, for registries without `HEAD` on blobs and for storage whose addresses are signed only for `GET`. */
   async #existsByGet(call: BlobCall): Promise<boolean> {
     const request = this.#call('GET', call, call.descriptor.size === 0 ? {} : { range: 'bytes=0-0' });
-    const answer = await this.client.send(request);
-    if (answer.status === 404) {
-      await discard(answer);
+    const response = await this.client.send(request);
+    if (response.status === 404) {
+      await discard(response);
       return false;
     }
-    if (answer.status !== 200 && answer.status !== 206)
-      throw await this.client.refusal(answer, request, 'blob');
-    const total = /\/(\d{1,15})$/.exec(headerOf(answer, 'content-range') ?? '')?.[1];
-    const size = answer.status === 206 ? (total === undefined ? undefined : Number(total)) : lengthOf(answer);
-    giveUp(answer);
+    if (response.status !== 200 && response.status !== 206)
+      throw await this.client.errorFor(response, request, 'blob');
+    const total = /\/(\d{1,15})$/.exec(headerOf(response, 'content-range') ?? '')?.[1];
+    const size =
+      response.status === 206 ? (total === undefined ? undefined : Number(total)) : lengthOf(response);
+    abandon(response);
     return size === undefined || size === call.descriptor.size;
   }
 
   #call(method: 'GET' | 'HEAD', call: BlobCall, headers: Record<string, string>): Call {
-    const { endpoint, descriptor, doing, signal } = call;
+    const { endpoint, descriptor, action, signal } = call;
     return {
       endpoint,
       method,
       url: addressOf(endpoint, `blobs/${descriptor.digest}`),
       headers,
       scopes: repositoryScope(endpoint.repository, 'pull'),
-      doing,
+      action,
       signal,
     };
   }
 }
 
-/** Checks the answer to a range request (RFC 9110 section 14.4). */
-function checkRange(answer: WireAnswer, offset: number, size: number, doing: string): void {
-  const range = headerOf(answer, 'content-range') ?? 'none';
+/** Checks the response to a range request (RFC 9110 section 14.4). */
+function checkRange(response: WireResponse, offset: number, size: number, action: string): void {
+  const range = headerOf(response, 'content-range') ?? 'none';
   const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/.exec(range);
   const total = match?.[3] === '*' ? size : Number(match?.[3]);
   if (match !== null && Number(match[1]) === offset && Number(match[2]) === size - 1 && total === size)
     return;
-  giveUp(answer);
+  abandon(response);
   if (match !== null && total !== size)
     throw new AirliftError(
       'size-mismatch',
-      `${doing}: wrong length announced; got ${total} bytes, want ${size}`,
+      `${action}: wrong size in Content-Range; got ${total} bytes, want ${size}`,
     );
   throw new AirliftError(
     'unsupported',
-    `${doing}: the registry gave another range; got ${range.slice(0, 80)}, want bytes ${offset}-${size - 1}/${size}`,
+    `${action}: the registry sent another range; got ${range.slice(0, 80)}, want bytes ${offset}-${size - 1}/${size}`,
   );
 }

@@ -1,12 +1,11 @@
 import type { AirliftError } from '../../errors.js';
-import { discard, refusal } from '../http/answers.js';
-import type { Authenticator, Wish } from '../auth/authenticator.js';
-import { parseChallenges } from '../http/headers.js';
+import type { Authenticator, AuthorizationRequest } from '../auth/authenticator.js';
+import type { Scopes } from '../auth/scope.js';
 import type { Endpoint } from '../config/endpoint.js';
 import type { Exchange } from '../http/exchange.js';
-import type { Scopes } from '../auth/scope.js';
-import { headerOf } from '../http/headers.js';
-import type { SentContent, WireAnswer, WireRequest } from '../http/wire.js';
+import { headerOf, parseChallenges } from '../http/headers.js';
+import { discard, responseError } from '../http/responses.js';
+import type { SentContent, WireRequest, WireResponse } from '../http/wire.js';
 
 /** A request to a registry. */
 export interface Call {
@@ -15,72 +14,76 @@ export interface Call {
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly body?: Uint8Array | SentContent | undefined;
-  /** What a token must allow. */
+  /** Permissions that a token needs for the request. */
   readonly scopes: Scopes;
-  /** What was attempted, for messages. */
-  readonly doing: string;
+  /** The attempted action, for messages. */
+  readonly action: string;
   readonly signal?: AbortSignal | undefined;
-  /** Do not try again after a fault. */
+  /** Never retry. */
   readonly once?: boolean | undefined;
-  /** Ends the retries at an answer that would be retried otherwise. */
-  readonly isFinal?: ((answer: WireAnswer) => boolean) | undefined;
-  /** The answer is small, at most so many bytes: where it breaks off it is asked for again. */
+  /** Returns true for a response that must not be retried, although its status is transient. */
+  readonly isFinal?: ((response: WireResponse) => boolean) | undefined;
+  /** Most bytes of a small response; the request is retried if its body breaks off. */
   readonly whole?: number | undefined;
 }
 
 const userAgent = 'airlift';
-/** A token that has run out, then one whose scope does not do. */
+/** Challenges to answer per request: one for an expired token, one for a token with too small a scope. */
 const maxChallenges = 2;
 
-/** Requests to registries with their authorization: what all parts of the distribution API are made of. */
+/** Sends authorized requests to registries. All parts of the distribution API use it. */
 export class RegistryClient {
   constructor(
     readonly exchange: Exchange,
     readonly authenticator: Authenticator,
-    /** Takes what a person should know of although it stops nothing. */
+    /** Reports problems that do not stop the run. */
     readonly warn: (text: string) => void = () => undefined,
   ) {}
 
   /**
-   * Sends a request, authenticates where the registry asks for it (401, RFC 9110 section 15.5.2; `insufficient_scope`, RFC 6750
-   * section 3.1), and returns the last answer whatever its status.
-   * @throws AirliftError `network`, `tls`, `interrupted`, `rate-limited`, and what the token service answered
+   * Sends a request, authenticates if the registry demands it (401, RFC 9110 section 15.5.2; `insufficient_scope`, RFC 6750 section 3.1),
+   * and returns the last response whatever its status.
+   * @throws AirliftError `network`, `tls`, `interrupted`, `rate-limited`, and errors of the token service
    */
-  async send(call: Call): Promise<WireAnswer> {
-    const { endpoint, scopes, doing, signal, url } = call;
-    const wish: Wish = { endpoint, scopes, doing, signal };
+  async send(call: Call): Promise<WireResponse> {
+    const { endpoint, scopes, action, signal, url } = call;
+    const authorizationRequest: AuthorizationRequest = { endpoint, scopes, action, signal };
     const isOwn = url.origin === endpoint.origin;
-    let authorization = isOwn ? await this.authenticator.authorize(wish) : undefined;
+    let authorization = isOwn ? await this.authenticator.authorize(authorizationRequest) : undefined;
     for (let challenged = 0; ; challenged++) {
-      const answer = await this.exchange.send({
+      const response = await this.exchange.send({
         method: call.method,
         url,
         headers: { 'user-agent': userAgent, 'accept-encoding': 'identity', ...call.headers },
         authorization,
         body: call.body,
         signal,
-        doing,
+        action,
         registry: endpoint.registry,
         once: call.once,
         isFinal: call.isFinal,
         whole: call.whole,
         hasAlternative: endpoint.hasAlternative,
       });
-      if (!isOwn || answer.url.origin !== endpoint.origin || challenged >= maxChallenges) return answer;
-      const challenges = parseChallenges(headerOf(answer, 'www-authenticate') ?? '');
-      const isScope = challenges.some((challenge) => challenge.parameters['error'] === 'insufficient_scope');
-      if (answer.status !== 401 && !(answer.status === 403 && isScope)) return answer;
-      const better = await this.authenticator.answer(wish, challenges, authorization);
-      if (better === undefined) return answer;
-      await discard(answer);
-      authorization = better;
+      if (!isOwn || response.url.origin !== endpoint.origin || challenged >= maxChallenges) return response;
+      const challenges = parseChallenges(headerOf(response, 'www-authenticate') ?? '');
+      const needsScope = challenges.some(({ parameters }) => parameters['error'] === 'insufficient_scope');
+      if (response.status !== 401 && !(response.status === 403 && needsScope)) return response;
+      const next = await this.authenticator.answerChallenge(authorizationRequest, challenges, authorization);
+      if (next === undefined) return response;
+      await discard(response);
+      authorization = next;
     }
   }
 
-  /** The error for an answer that is not what `call` asked for. */
-  refusal(answer: WireAnswer, call: Pick<Call, 'doing' | 'endpoint'>, thing: string): Promise<AirliftError> {
-    return refusal(answer, {
-      doing: call.doing,
+  /** Makes the error for an unsuccessful response to `call`. */
+  errorFor(
+    response: WireResponse,
+    call: Pick<Call, 'action' | 'endpoint'>,
+    thing: string,
+  ): Promise<AirliftError> {
+    return responseError(response, {
+      action: call.action,
       thing,
       registry: call.endpoint.credentialsName,
       origin: call.endpoint.origin,

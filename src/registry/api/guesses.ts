@@ -1,49 +1,48 @@
 import { AirliftError, isAirliftError } from '../../errors.js';
 import { verdictOf } from '../../oci/guess.js';
-import { isHtml } from '../http/answers.js';
 import type { Endpoint } from '../config/endpoint.js';
-import type { WireAnswer } from '../http/wire.js';
+import { isHtml } from '../http/responses.js';
+import type { WireResponse } from '../http/wire.js';
 
-/** How patiently a question is asked that airlift only guesses at. */
-export interface Patience {
-  /** Do not retry: the host did not answer the last such question, after all retries. */
+/** How often to retry a request for guessed content. */
+export interface RetryPolicy {
+  /** Never retry: the host did not respond to the last guess, after all retries. */
   readonly once: boolean;
-  /** Ends the retries at an answer that would be retried otherwise. */
-  isFinal(answer: WireAnswer): boolean;
+  /** Returns true for a response that must not be retried, although its status is transient. */
+  isFinal(response: WireResponse): boolean;
 }
 
 /**
- * Whether a request was redirected to a web page. GHCR sends requests for referrers to a page of GitHub that answers 429 or 422:
- * it says nothing of the registry's load. An error page (5xx) behind a redirect to another registry is that registry's fault.
+ * Whether a request was redirected to a web page. GHCR redirects requests for referrers to a page of GitHub that responds 429 or 422, which
+ * does not mean that the registry is overloaded. An error page (5xx) behind a redirect to another registry is that registry's fault.
  */
-function isPage(answer: WireAnswer, asked: URL): boolean {
-  if (answer.url.href === asked.href || !isHtml(answer)) return false;
-  return answer.status < 500 || !answer.url.pathname.startsWith('/v2/');
+function isWebPage(response: WireResponse, requested: URL): boolean {
+  if (response.url.href === requested.href || !isHtml(response)) return false;
+  return response.status < 500 || !response.url.pathname.startsWith('/v2/');
 }
 
-/** Asks questions whose answer is mostly no, by the one rule for what counts as "not there" (`verdictOf`). */
+/** Requests content that rarely exists, with one rule for which errors mean that it does not exist (`verdictOf`). */
 export class Guesses {
-  /** Hosts that did not answer the last question. */
+  /** Origins that did not respond to the last guess. */
   readonly #silent = new Set<string>();
 
   /**
-   * Asks.
-   * @throws AirliftError `not-found`, with the status where there is one, for everything that counts as not there; what `ask` threw
-   *   where nobody knows
+   * Requests guessed content.
+   * @throws AirliftError `not-found`, with the status if there is one, for every error that means the content does not exist; the error of
+   *   `request` if that remains unknown
    */
-  async ask<T>(endpoint: Endpoint, url: URL, ask: (patience: Patience) => Promise<T>): Promise<T> {
+  async request<T>(endpoint: Endpoint, url: URL, request: (policy: RetryPolicy) => Promise<T>): Promise<T> {
     const { origin } = endpoint;
-    let hasPage = false;
-    const isFinal = (answer: WireAnswer): boolean => (hasPage = isPage(answer, url));
+    let sawWebPage = false;
+    const isFinal = (response: WireResponse): boolean => (sawWebPage = isWebPage(response, url));
     try {
-      const answer = await ask({ once: this.#silent.has(origin), isFinal });
+      const result = await request({ once: this.#silent.has(origin), isFinal });
       this.#silent.delete(origin);
-      return answer;
+      return result;
     } catch (error) {
-      const told = verdictOf(error);
-      // What is no manifest or no list at all is another way to say no.
-      const isOther = hasPage || isAirliftError(error, 'input');
-      const verdict = told === 'unanswered' && isOther ? 'absent' : told;
+      // A web page, or content that is no manifest and no list, also means that the content does not exist.
+      const isOtherContent = sawWebPage || isAirliftError(error, 'input');
+      const verdict = verdictOf(error) === 'unanswered' && isOtherContent ? 'absent' : verdictOf(error);
       if (verdict === 'unanswered') this.#silent.add(origin);
       if (verdict !== 'absent' || !(error instanceof AirliftError)) throw error;
       this.#silent.delete(origin);

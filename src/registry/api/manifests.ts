@@ -4,21 +4,29 @@ import { algorithmOf, digestOf, isDigest, type Digest } from '../../oci/digest.j
 import { isNo } from '../../oci/guess.js';
 import { manifestTypeOf, maxManifestSize, parseManifest } from '../../oci/manifest.js';
 import { isManifest, isSchema1, manifestAccept } from '../../oci/media-types.js';
-import { discard, isHtml, readBody } from '../http/answers.js';
+import { repositoryScope } from '../auth/scope.js';
+import { addressOf, type Endpoint } from '../config/endpoint.js';
+import { headerOf, lengthOf } from '../http/headers.js';
+import type { RateBudgetKeeper } from '../http/limits.js';
+import { abandon, discard, isHtml, readBody } from '../http/responses.js';
+import type { WireResponse } from '../http/wire.js';
 import type { BlobCall } from './blobs.js';
 import type { Call, RegistryClient } from './client.js';
-import { addressOf, type Endpoint } from '../config/endpoint.js';
-import type { RateBudgetKeeper } from '../http/limits.js';
-import { repositoryScope } from '../auth/scope.js';
-import { headerOf, lengthOf } from '../http/headers.js';
-import type { WireAnswer } from '../http/wire.js';
 
-/** Whether a web page answers in a registry's place: what names the digest of its content is a registry, whatever label it gives. */
-function isPage(answer: WireAnswer): boolean {
-  return isHtml(answer) && !isDigest(headerOf(answer, 'docker-content-digest'));
+/** Whether a web page came instead of a manifest. A response that names the digest of its content is from a registry, whatever its type. */
+function isWebPage(response: WireResponse): boolean {
+  return isHtml(response) && !isDigest(headerOf(response, 'docker-content-digest'));
 }
 
-/** A manifest's bytes as they came. */
+/** The exact bytes of a manifest, verified. */
+export interface ManifestContent {
+  readonly digest: Digest;
+  readonly bytes: Buffer;
+  /** The media type that the registry sent. */
+  readonly label: string;
+}
+
+/** A manifest with a descriptor, whose media type is that of the content. */
 export interface FetchedManifest {
   readonly descriptor: Descriptor;
   readonly bytes: Buffer;
@@ -28,7 +36,7 @@ export interface ManifestCall {
   readonly endpoint: Endpoint;
   /** A tag or a digest. */
   readonly name: string;
-  readonly doing: string;
+  readonly action: string;
   readonly signal?: AbortSignal | undefined;
   /** As in `Call`. */
   readonly once?: boolean | undefined;
@@ -37,14 +45,14 @@ export interface ManifestCall {
 
 const accept = manifestAccept.join(', ');
 
-function mediaTypeOf(answer: WireAnswer): string {
-  return (headerOf(answer, 'content-type') ?? '').split(';')[0]?.trim() ?? '';
+function mediaTypeOf(response: WireResponse): string {
+  return (headerOf(response, 'content-type') ?? '').split(';')[0]?.trim() ?? '';
 }
 
 /** Manifests of a repository (distribution-spec, "Pulling manifests", "Pushing Manifests"). */
 export class Manifests {
-  /** Hosts that answer `HEAD` in full. Others may answer it as if nothing were there. */
-  readonly #answerHead = new Set<string>();
+  /** Origins that answer `HEAD` completely. Others may answer 404 to a `HEAD` for a manifest that exists. */
+  readonly #completeHead = new Set<string>();
 
   constructor(
     readonly client: RegistryClient,
@@ -52,95 +60,106 @@ export class Manifests {
   ) {}
 
   /**
-   * What a tag or digest points at, by `HEAD` where the registry answers that in full, else undefined.
-   * @param isGuess a registry that is known to answer `HEAD` is believed where it says no
+   * Resolves a tag or digest by `HEAD`.
+   * @param isGuess trust a 404 from a registry that is known to answer `HEAD` completely
+   * @returns undefined if the response is incomplete, so that `GET` has to decide
    * @throws AirliftError
    */
   async head(call: ManifestCall, isGuess = false): Promise<Descriptor | undefined> {
     const { origin } = call.endpoint;
-    const answer = await this.client.send(this.#call('HEAD', call));
-    await discard(answer);
-    if (answer.status === 401 || answer.status === 429 || answer.status >= 500)
-      throw await this.client.refusal(answer, call, 'manifest');
-    if (isGuess && isNo(answer.status) && answer.status !== 200 && this.#answerHead.has(origin))
-      throw await this.client.refusal(answer, call, 'manifest');
-    const digest = headerOf(answer, 'docker-content-digest');
-    const size = lengthOf(answer);
-    const mediaType = mediaTypeOf(answer);
-    if (answer.status !== 200 || !isDigest(digest) || size === undefined || size === 0) return undefined;
-    // What is labelled in another way is looked at: its content says what it is.
+    const response = await this.client.send(this.#call('HEAD', call));
+    await discard(response);
+    const { status } = response;
+    if (status === 401 || status === 429 || status >= 500)
+      throw await this.client.errorFor(response, call, 'manifest');
+    if (isGuess && isNo(status) && status !== 200 && this.#completeHead.has(origin))
+      throw await this.client.errorFor(response, call, 'manifest');
+    const digest = headerOf(response, 'docker-content-digest');
+    const size = lengthOf(response);
+    const mediaType = mediaTypeOf(response);
+    if (status !== 200 || !isDigest(digest) || size === undefined || size === 0) return undefined;
+    // With another label only the content shows what it is.
     if (!isManifest(mediaType)) return undefined;
-    this.#answerHead.add(origin);
+    this.#completeHead.add(origin);
     if (isDigest(call.name) && algorithmOf(call.name) === algorithmOf(digest) && call.name !== digest)
       return undefined;
     return { mediaType, digest: isDigest(call.name) ? call.name : digest, size };
   }
 
   /**
-   * Fetches a manifest by `GET` and checks its bytes against the digest asked for and the one the registry names.
-   * @throws AirliftError `not-found`; `digest-mismatch` where content and digest differ; `registry` where it is no manifest or
-   *   over 4 MiB; `unsupported` for Docker schema 1
+   * Fetches a manifest and determines its media type by its content.
+   * @throws AirliftError as `getContent`; `input` if the content is not a manifest
    */
   async get(call: ManifestCall): Promise<FetchedManifest> {
-    try {
-      return await this.#get(call);
-    } catch (error) {
-      // A byte may have flipped on the way; twice it is the registry's fault.
-      if (!isAirliftError(error, 'digest-mismatch')) throw error;
-      return this.#get(call);
-    }
-  }
-
-  async #get(call: ManifestCall): Promise<FetchedManifest> {
-    const request: Call = { ...this.#call('GET', call), whole: maxManifestSize };
-    const { doing, endpoint, signal } = call;
-    const refresh = (): Promise<unknown> => this.head(call);
-    const answered = await this.budget?.take({ origin: endpoint.origin, doing, signal, refresh });
-    const answer = await this.client.send(request).finally(answered);
-    if (answer.status !== 200) throw await this.client.refusal(answer, request, 'manifest');
-    if (isPage(answer)) throw await this.client.refusal(answer, request, 'manifest');
-    const length = lengthOf(answer) ?? 0;
-    if (length > maxManifestSize) {
-      answer.body.on('error', () => undefined).destroy();
-      throw new AirliftError(
-        'registry',
-        `${doing}: manifest is too large; got ${length} bytes, want at most ${maxManifestSize}`,
-      );
-    }
-    const bytes = await readBody(answer.body, maxManifestSize, doing);
-    const label = mediaTypeOf(answer);
-    // Of signed schema 1, the digest leaves out the signatures: it is refused by name first, where the label is true.
-    if (isSchema1(label)) manifestTypeOf(bytes, label, `answer to ${doing}`);
-    const named = headerOf(answer, 'docker-content-digest');
-    const wanted = isDigest(call.name) ? call.name : isDigest(named) ? named : undefined;
-    const digest = digestOf(bytes, wanted === undefined ? 'sha256' : algorithmOf(wanted));
-    if (wanted !== undefined && digest !== wanted)
-      throw new AirliftError(
-        'digest-mismatch',
-        `${doing}: manifest is not what its digest says; got ${digest}, want ${wanted}`,
-      );
-    if (isDigest(named) && named !== digest && named !== digestOf(bytes, algorithmOf(named)))
-      throw new AirliftError(
-        'digest-mismatch',
-        `${doing}: the registry names another digest than the manifest has; got ${named}, want ${digest}`,
-      );
-    const mediaType = manifestTypeOf(bytes, label, `answer to ${doing}`);
+    const { digest, bytes, label } = await this.getContent(call);
+    const mediaType = manifestTypeOf(bytes, label, `response to ${call.action}`);
     return { descriptor: { mediaType, digest, size: bytes.byteLength }, bytes };
   }
 
   /**
-   * Whether a manifest is there, in full.
-   * @throws AirliftError where the registry says neither yes nor 404
+   * Fetches the bytes of a manifest and verifies them against the requested digest and the one that the registry names.
+   * @throws AirliftError `not-found`; `digest-mismatch`; `registry` if the manifest is larger than 4 MiB; `unsupported` for Docker schema 1
+   */
+  async getContent(call: ManifestCall): Promise<ManifestContent> {
+    try {
+      return await this.#getContent(call);
+    } catch (error) {
+      // The content may have changed on the way; if it is wrong twice, the registry has it wrong.
+      if (!isAirliftError(error, 'digest-mismatch')) throw error;
+      return this.#getContent(call);
+    }
+  }
+
+  async #getContent(call: ManifestCall): Promise<ManifestContent> {
+    const request: Call = { ...this.#call('GET', call), whole: maxManifestSize };
+    const { action, endpoint, signal } = call;
+    const refresh = (): Promise<unknown> => this.head(call);
+    const settle = await this.budget?.reserve({ origin: endpoint.origin, action, signal, refresh });
+    const response = await this.client.send(request).finally(settle);
+    if (response.status !== 200 || isWebPage(response))
+      throw await this.client.errorFor(response, request, 'manifest');
+    const length = lengthOf(response) ?? 0;
+    if (length > maxManifestSize) {
+      abandon(response);
+      throw new AirliftError(
+        'registry',
+        `${action}: manifest is too large; got ${length} bytes, want at most ${maxManifestSize}`,
+      );
+    }
+    const bytes = await readBody(response.body, maxManifestSize, action);
+    const label = mediaTypeOf(response);
+    // The digest of a signed schema 1 manifest does not cover its signatures: reject it before the digest is compared.
+    if (isSchema1(label)) manifestTypeOf(bytes, label, `response to ${action}`);
+    const named = headerOf(response, 'docker-content-digest');
+    const expected = isDigest(call.name) ? call.name : isDigest(named) ? named : undefined;
+    const digest = digestOf(bytes, expected === undefined ? 'sha256' : algorithmOf(expected));
+    if (expected !== undefined && digest !== expected)
+      throw new AirliftError(
+        'digest-mismatch',
+        `${action}: digest mismatch; got ${digest}, want ${expected}`,
+      );
+    if (isDigest(named) && named !== digest && named !== digestOf(bytes, algorithmOf(named)))
+      throw new AirliftError(
+        'digest-mismatch',
+        `${action}: Docker-Content-Digest does not match the manifest; got ${named}, want ${digest}`,
+      );
+    return { digest, bytes, label };
+  }
+
+  /**
+   * Whether a manifest exists with its full size.
+   * @throws AirliftError if the registry answers neither yes nor 404
    */
   async exists({ descriptor, ...rest }: BlobCall): Promise<boolean> {
     const call = { ...rest, name: descriptor.digest };
-    const answer = await this.client.send(this.#call('HEAD', call));
-    await discard(answer);
-    if (answer.status === 404) return false;
-    if (answer.status === 405 || answer.status === 501) return this.#existsByGet(call);
-    if (answer.status !== 200 || isPage(answer)) throw await this.client.refusal(answer, call, 'manifest');
-    const digest = headerOf(answer, 'docker-content-digest');
-    const size = lengthOf(answer);
+    const response = await this.client.send(this.#call('HEAD', call));
+    await discard(response);
+    if (response.status === 404) return false;
+    if (response.status === 405 || response.status === 501) return this.#existsByGet(call);
+    if (response.status !== 200 || isWebPage(response))
+      throw await this.client.errorFor(response, call, 'manifest');
+    const digest = headerOf(response, 'docker-content-digest');
+    const size = lengthOf(response);
     const isSame =
       !isDigest(digest) ||
       algorithmOf(digest) !== algorithmOf(descriptor.digest) ||
@@ -153,20 +172,20 @@ export class Manifests {
       await this.get(call);
       return true;
     } catch (error) {
-      if (error instanceof AirliftError && error.code === 'not-found') return false;
+      if (isAirliftError(error, 'not-found')) return false;
       throw error;
     }
   }
 
   /**
-   * Puts a manifest under a tag or under its digest.
-   * @returns the registry's answer headers
-   * @throws AirliftError `digest-mismatch` where the registry says that it holds something else now
+   * Pushes a manifest under a tag or under its digest.
+   * @returns the headers of the response
+   * @throws AirliftError `digest-mismatch` if the registry reports another digest
    */
-  async put(call: ManifestCall, descriptor: Descriptor, bytes: Uint8Array): Promise<WireAnswer['headers']> {
+  async put(call: ManifestCall, descriptor: Descriptor, bytes: Uint8Array): Promise<WireResponse['headers']> {
     if (!hasLayerUrls(bytes)) return this.#put(call, descriptor, bytes);
     try {
-      // docker-registry answers 500 to layers with urls, however often: the first such answer is looked at.
+      // docker-registry always answers 500 to layers with urls: the first 500 is inspected instead of retried.
       return await this.#put({ ...call, isFinal: ({ status }) => status === 500 }, descriptor, bytes);
     } catch (error) {
       if (!(error instanceof AirliftError) || error.status !== 500 || error.reason === 'UNKNOWN')
@@ -177,30 +196,34 @@ export class Manifests {
     });
   }
 
-  async #put(call: ManifestCall, descriptor: Descriptor, bytes: Uint8Array): Promise<WireAnswer['headers']> {
+  async #put(
+    call: ManifestCall,
+    descriptor: Descriptor,
+    bytes: Uint8Array,
+  ): Promise<WireResponse['headers']> {
     const request: Call = {
       ...this.#call('PUT', call),
       headers: { 'content-type': descriptor.mediaType },
       body: bytes,
       scopes: repositoryScope(call.endpoint.repository, 'pull', 'push'),
     };
-    const answer = await this.client.send(request);
-    if (answer.status < 200 || answer.status >= 300)
-      throw await this.client.refusal(answer, request, 'manifest');
-    await discard(answer);
-    checkHeld(answer, descriptor.digest, call.doing);
-    return answer.headers;
+    const response = await this.client.send(request);
+    if (response.status < 200 || response.status >= 300)
+      throw await this.client.errorFor(response, request, 'manifest');
+    await discard(response);
+    checkReportedDigest(response, descriptor.digest, call.action);
+    return response.headers;
   }
 
   #call(method: Call['method'], call: ManifestCall): Call {
-    const { endpoint, name, doing, signal, once, isFinal } = call;
+    const { endpoint, name, action, signal, once, isFinal } = call;
     return {
       endpoint,
       method,
       url: addressOf(endpoint, `manifests/${name}`),
       headers: { accept },
       scopes: repositoryScope(endpoint.repository, 'pull'),
-      doing,
+      action,
       signal,
       once,
       isFinal,
@@ -209,24 +232,24 @@ export class Manifests {
 }
 
 /**
- * Checks what a registry says that it holds after an upload.
+ * Checks the digest that a registry reports after an upload.
  * @throws AirliftError `digest-mismatch`
  */
-export function checkHeld(answer: WireAnswer, digest: Digest, doing: string): void {
-  const held = headerOf(answer, 'docker-content-digest');
-  if (!isDigest(held) || algorithmOf(held) !== algorithmOf(digest) || held === digest) return;
+export function checkReportedDigest(response: WireResponse, digest: Digest, action: string): void {
+  const reported = headerOf(response, 'docker-content-digest');
+  if (!isDigest(reported) || algorithmOf(reported) !== algorithmOf(digest) || reported === digest) return;
   throw new AirliftError(
     'digest-mismatch',
-    `${doing}: the registry holds something else now; got ${held}, want ${digest}`,
+    `${action}: the registry stored other content; got ${reported}, want ${digest}`,
   );
 }
 
-/** Statuses by which registries refuse a manifest for what is in it; distribution 2.8 answers 500 to layers with `urls`. */
-const refusals: ReadonlySet<number> = new Set([400, 403, 422, 500]);
+/** Statuses with which registries reject a manifest for its content; distribution 2.8 answers 500 to layers with `urls`. */
+const rejections: ReadonlySet<number> = new Set([400, 403, 422, 500]);
 
-/** Whether a manifest has layers that are to be fetched elsewhere (image-spec, descriptor.md, `urls`). */
+/** Whether a manifest has layers with `urls` (image-spec, descriptor.md). */
 function hasLayerUrls(bytes: Uint8Array): boolean {
-  // Most manifests have none: those are not parsed.
+  // Most manifests have none and are not parsed.
   if (!Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes('"urls"')) return false;
   try {
     const manifest = parseManifest(bytes, undefined, 'manifest');
@@ -236,15 +259,15 @@ function hasLayerUrls(bytes: Uint8Array): boolean {
   }
 }
 
-/** Adds what helps where a registry refuses a manifest that has layers with `urls` (distribution, "validation"). */
+/** Adds a hint to the error of a registry that rejects a manifest with layer `urls` (distribution, "validation"). */
 function withLayerUrlsHint(error: unknown): unknown {
-  if (!(error instanceof AirliftError) || !refusals.has(error.status ?? 0)) return error;
+  if (!(error instanceof AirliftError) || !rejections.has(error.status ?? 0)) return error;
   return new AirliftError(error.code, `${error.message}; the manifest has layers with urls`, {
     status: error.status,
     reason: error.reason,
     cause: error,
     hint:
-      'docker-registry refuses layers with urls, as Windows images have, by default: start it with ' +
+      'docker-registry by default rejects layers with urls, which Windows images have: start it with ' +
       `REGISTRY_VALIDATION_MANIFESTS_URLS_ALLOW='[".*"]', or leave that platform out by \`platforms\` of export or copy`,
   });
 }

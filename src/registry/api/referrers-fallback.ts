@@ -8,7 +8,7 @@ import { addressOf, type Endpoint } from '../config/endpoint.js';
 import type { Manifests } from './manifests.js';
 import { hasReferrersApi, parseReferrers, referrersTag, type ReferrersParts } from './referrers.js';
 
-/** Whether a tag leads to content that is no list, as against no content. */
+/** Whether an error means that a tag exists, but holds something else than a list. */
 function isOtherContent(error: unknown): boolean {
   if (!(error instanceof AirliftError)) return false;
   return (error.code === 'registry' && error.status === undefined) || isAirliftError(error.cause, 'input');
@@ -18,25 +18,25 @@ export interface NewReferrer {
   readonly endpoint: Endpoint;
   readonly descriptor: Descriptor;
   readonly bytes: Uint8Array;
-  readonly doing: string;
+  readonly action: string;
   readonly signal: AbortSignal | undefined;
 }
 
-/** A list to add to: as it came, with the digests of its entries. */
-interface OpenList {
+/** A list to extend: its JSON, and the digests of its entries. */
+interface ExtensibleList {
   readonly json: Record<string, unknown>;
   readonly digests: readonly Digest[];
 }
 
 /**
- * Keeps the list of referrers under the fallback tag, for registries that do not keep it themselves (distribution-spec,
- * "Pushing Manifests with Subject" and "Referrers Tag Schema").
+ * Maintains the list of referrers under the fallback tag, for registries that do not maintain it themselves (distribution-spec, "Pushing
+ * Manifests with Subject" and "Referrers Tag Schema").
  */
 export class ReferrersFallback {
   readonly #queues = new Map<string, Promise<void>>();
   readonly #warned = new Set<string>();
-  /** Whether a host that claims to keep lists has them, by origin. */
-  readonly #keepers = new Map<string, Promise<boolean>>();
+  /** Whether a host that claims to maintain lists has the API, by origin. */
+  readonly #hasApi = new Map<string, Promise<boolean>>();
 
   constructor(
     readonly parts: ReferrersParts,
@@ -44,34 +44,34 @@ export class ReferrersFallback {
   ) {}
 
   /**
-   * Whether a registry that claims to keep the list (`OCI-Subject`) does so. ECR claims it without having the API. It is asked
-   * once; where nobody knows, it is believed.
+   * Whether a registry that claims to maintain the list (`OCI-Subject`) does so: ECR claims it without having the API. Checked once per
+   * origin; if the check fails, the claim is believed.
    */
-  keepsLists({ endpoint, doing, signal }: NewReferrer, subject: Digest): Promise<boolean> {
-    let keeps = this.#keepers.get(endpoint.origin);
-    if (keeps === undefined) {
-      keeps = hasReferrersApi(this.parts, { endpoint, digest: subject, doing, signal }).catch(
+  maintainsList({ endpoint, action, signal }: NewReferrer, subject: Digest): Promise<boolean> {
+    let hasApi = this.#hasApi.get(endpoint.origin);
+    if (hasApi === undefined) {
+      hasApi = hasReferrersApi(this.parts, { endpoint, digest: subject, action, signal }).catch(
         (error: unknown) => {
           if (verdictOf(error) === 'fatal') throw error;
           return true;
         },
       );
-      keeps.catch(() => this.#keepers.delete(endpoint.origin));
-      this.#keepers.set(endpoint.origin, keeps);
+      hasApi.catch(() => this.#hasApi.delete(endpoint.origin));
+      this.#hasApi.set(endpoint.origin, hasApi);
     }
-    return keeps;
+    return hasApi;
   }
 
   /**
-   * Adds a manifest to the list of what refers to `subject`. Additions to one list wait for each other. Where the tag holds
-   * something else, or the registry refuses the list, the manifest stays as it was pushed, by its digest, and a warning says so.
-   * @throws AirliftError where the registry fails
+   * Adds a manifest to the list of referrers of `subject`. Additions to the same list run one after another. If the tag holds something
+   * else, or the registry rejects the list, a warning is given; the manifest itself stays pushed by its digest.
+   * @throws AirliftError if the registry fails
    */
   async add(referrer: NewReferrer, subject: Digest): Promise<void> {
     const { endpoint } = referrer;
     const key = `${endpoint.origin}/${endpoint.repository}@${subject}`;
-    const before = this.#queues.get(key) ?? Promise.resolve();
-    const added = before.catch(() => undefined).then(() => this.#addNow(referrer, subject));
+    const previous = this.#queues.get(key) ?? Promise.resolve();
+    const added = previous.catch(() => undefined).then(() => this.#addNow(referrer, subject));
     this.#queues.set(key, added);
     try {
       await added;
@@ -82,11 +82,11 @@ export class ReferrersFallback {
 
   async #addNow(referrer: NewReferrer, subject: Digest): Promise<void> {
     const { endpoint, descriptor, bytes, signal } = referrer;
-    const doing = `${referrer.doing}: list it among the referrers of ${subject}`;
-    const call = { endpoint, name: referrersTag(subject), doing, signal };
+    const action = `${referrer.action}: add it to the referrers of ${subject}`;
+    const call = { endpoint, name: referrersTag(subject), action, signal };
     const list = await this.#read(call, subject);
     if (list === undefined) {
-      this.#leave(referrer, subject, `the tag ${call.name} holds something else than a list of referrers`);
+      this.#warnUnlisted(referrer, subject, `the tag ${call.name} is not a list of referrers`);
       return;
     }
     if (list.digests.includes(descriptor.digest)) return;
@@ -102,39 +102,40 @@ export class ReferrersFallback {
       await this.parts.manifests.put(call, index, content);
     } catch (error) {
       if (verdictOf(error) !== 'absent' || !(error instanceof AirliftError)) throw error;
-      this.#leave(referrer, subject, `the registry refuses the list of referrers (${error.status ?? 'no'})`);
+      const status = error.status === undefined ? '' : ` (${error.status})`;
+      this.#warnUnlisted(referrer, subject, `the registry rejects the list of referrers${status}`);
     }
   }
 
-  /** The list to add to, a new one where there is none; undefined where the tag is taken by something else. */
-  async #read(call: Parameters<Manifests['get']>[0], subject: Digest): Promise<OpenList | undefined> {
+  /** Reads the list to extend, or starts an empty one; returns undefined if the tag holds something else. */
+  async #read(call: Parameters<Manifests['get']>[0], subject: Digest): Promise<ExtensibleList | undefined> {
     const { endpoint, name } = call;
     try {
       const { guesses, manifests } = this.parts;
-      const { bytes } = await guesses.ask(endpoint, addressOf(endpoint, `manifests/${name}`), () =>
+      const { bytes } = await guesses.request(endpoint, addressOf(endpoint, `manifests/${name}`), () =>
         manifests.get(call),
       );
       const list = parseReferrers(bytes, subject);
-      // A registry may refuse a list with malformed entries, and airlift repairs none: the list stays as it is.
+      // A list with malformed entries stays unchanged: the registry may reject it, and airlift does not repair it.
       if (list === undefined || list.skipped.length > 0) return undefined;
       return { json: list.json, digests: list.entries.map(({ digest }) => digest) };
     } catch (error) {
-      // Content that is not what it claims to be is no list either.
+      // Content that does not match its digest is not a list either.
       if (isAirliftError(error, 'unsupported', 'digest-mismatch') || isOtherContent(error)) return undefined;
       if (!isAirliftError(error, 'not-found')) throw error;
-      // A list that is withheld would be lost.
+      // A new list would replace the one that the registry withholds.
       if (isWithheld(error.status)) return undefined;
     }
     return { json: { schemaVersion: 2, mediaType: ociIndex, manifests: [] }, digests: [] };
   }
 
-  #leave({ endpoint, descriptor }: NewReferrer, subject: Digest, why: string): void {
+  #warnUnlisted({ endpoint, descriptor }: NewReferrer, subject: Digest, reason: string): void {
     const key = `${endpoint.origin}/${endpoint.repository}@${subject}`;
     if (this.#warned.has(key)) return;
     this.#warned.add(key);
     this.warn(
-      `${endpoint.registry}/${endpoint.repository}: ${why}: ${descriptor.digest} is pushed by digest, and tools that list ` +
-        `referrers do not find it at ${subject}`,
+      `${endpoint.registry}/${endpoint.repository}: ${reason}: ${descriptor.digest} is pushed by digest, but tools that list ` +
+        `the referrers of ${subject} do not find it`,
     );
   }
 }

@@ -9,12 +9,12 @@ import { parseJson } from '../../oci/json.js';
 /** The content of docker's `config.json` or containers' `auth.json` (containers-auth.json(5)). */
 export type AuthFileContent = Record<string, unknown>;
 
-const otherFile = 'name another file with `authFiles`';
+const otherFile = 'pass another file with `authFiles`';
 
 /**
  * Reads an auth file.
- * @returns undefined where there is none
- * @throws AirliftError `io` where it can't be read, `input` where it is not a JSON object
+ * @returns undefined if the file does not exist or is empty
+ * @throws AirliftError `io` if it cannot be read, `input` if it is not a JSON object
  */
 export async function readAuthFile(path: string): Promise<AuthFileContent | undefined> {
   let text: string;
@@ -30,13 +30,13 @@ export async function readAuthFile(path: string): Promise<AuthFileContent | unde
     const json = parseJson(text, path);
     if (isObject(json)) return json;
   } catch {
-    // Said below. The parser's own message would quote the file.
+    // Reported below: the parser's message would quote the file.
   }
   throw new AirliftError('input', `parse auth file ${path}: not a JSON object`);
 }
 
 /**
- * Writes an auth file in one step, readable by its owner alone. Where the path is a link, the file it leads to is replaced.
+ * Writes an auth file atomically, readable only by its owner. If the path is a symbolic link, its target is replaced.
  * @throws AirliftError `io`
  */
 export async function writeAuthFile(path: string, content: AuthFileContent): Promise<void> {

@@ -1,43 +1,43 @@
-import { untilAborted } from '../../oci/pause.js';
-import { basicAuthorization, headerOf, type Challenge } from '../http/headers.js';
-import type { Credentials } from '../config/options.js';
-import type { CredentialStore } from './credentials.js';
-import type { Endpoint } from '../config/endpoint.js';
 import { AirliftError } from '../../errors.js';
 import { isObject } from '../../oci/descriptor.js';
-import { parseJson } from '../../oci/json.js';
-import { isLoopback } from '../../oci/reference.js';
-import { readBody, refusal } from '../http/answers.js';
-import type { WireAnswer } from '../http/wire.js';
-import type { Exchange } from '../http/exchange.js';
 import { verdictOf } from '../../oci/guess.js';
+import { parseJson } from '../../oci/json.js';
+import { untilAborted } from '../../oci/pause.js';
+import { isLoopback } from '../../oci/reference.js';
+import type { Endpoint } from '../config/endpoint.js';
+import type { Credentials } from '../config/options.js';
+import type { Exchange } from '../http/exchange.js';
+import { basicAuthorization, headerOf, type Challenge } from '../http/headers.js';
+import { readBody, responseError } from '../http/responses.js';
+import type { WireResponse } from '../http/wire.js';
+import type { CredentialStore } from './credentials.js';
 import { covers, formatScopes, mergeScopes, parseScopes, type Scopes } from './scope.js';
 
-/** What an authorization is wanted for. */
-export interface Wish {
+/** A request that needs an authorization. */
+export interface AuthorizationRequest {
   readonly endpoint: Endpoint;
   readonly scopes: Scopes;
-  readonly doing: string;
+  readonly action: string;
   readonly signal?: AbortSignal | undefined;
 }
 
-interface HeldToken {
+interface CachedToken {
   readonly scopes: Scopes;
   readonly identity: string;
   readonly token: Token;
 }
 
-/** What is known of how a host authenticates. */
+/** How a host authenticates, as far as it is known. */
 interface HostState {
   service: TokenService | undefined;
   isBasic: boolean;
-  readonly held: HeldToken[];
-  /** What the host asked for beyond a wish, by the wish's scopes. */
-  readonly asked: Map<string, Scopes>;
-  readonly underWay: Map<string, Promise<string>>;
+  readonly tokens: CachedToken[];
+  /** Scopes that the host demanded in a challenge, by the scopes of the request. */
+  readonly demandedScopes: Map<string, Scopes>;
+  readonly pendingTokens: Map<string, Promise<string>>;
 }
 
-const maxHeld = 1000;
+const maxCached = 1000;
 
 function keyOf(scopes: Scopes): string {
   return formatScopes(scopes).join(' ');
@@ -49,8 +49,8 @@ function identityOf(credentials: Credentials | undefined): string {
 }
 
 /**
- * Gives requests their `Authorization` (RFC 9110 section 11.6.2): Basic (RFC 7617), or Bearer tokens (RFC 6750 section 2.1), which
- * are kept by host and scope until they expire.
+ * Provides the `Authorization` of requests (RFC 9110 section 11.6.2): Basic (RFC 7617), or Bearer tokens (RFC 6750 section 2.1), which are
+ * cached by host and scope until they expire.
  */
 export class Authenticator {
   readonly #hosts = new Map<string, HostState>();
@@ -61,52 +61,58 @@ export class Authenticator {
     readonly store: CredentialStore,
   ) {}
 
-  /** The authorization to send from the start, or undefined where the host was not heard to want one yet. */
-  async authorize(wish: Wish): Promise<string | undefined> {
-    const state = this.#stateOf(wish.endpoint);
+  /** Returns the authorization to send with the first attempt; undefined until the host has asked for one. */
+  async authorize(request: AuthorizationRequest): Promise<string | undefined> {
+    const state = this.#stateOf(request.endpoint);
     if (state.service === undefined && !state.isBasic) return undefined;
-    const credentials = await this.#credentials(wish.endpoint);
-    if (state.service !== undefined) return this.#bearer(state, state.service, wish, credentials);
+    const credentials = await this.#credentialsFor(request.endpoint);
+    if (state.service !== undefined) return this.#bearer(state, state.service, request, credentials);
     return this.#basic(credentials);
   }
 
   /**
-   * Learns from a host that refused. Of several challenges Bearer goes before Basic.
-   * @param refused the authorization that did not do
-   * @returns another authorization to try, or undefined where there is none
-   * @throws AirliftError where a token can't be had
+   * Responds to the challenges of a host; Bearer takes precedence over Basic.
+   * @param rejected the authorization that the host did not accept
+   * @returns the authorization to retry with, or undefined if there is none
+   * @throws AirliftError if the token service issues no token
    */
-  async answer(
-    wish: Wish,
+  async answerChallenge(
+    request: AuthorizationRequest,
     challenges: readonly Challenge[],
-    refused: string | undefined,
+    rejected: string | undefined,
   ): Promise<string | undefined> {
-    const state = this.#stateOf(wish.endpoint);
+    const state = this.#stateOf(request.endpoint);
     const bearer = challenges.find((challenge) => challenge.scheme === 'bearer');
-    const credentials = await this.#credentials(wish.endpoint);
+    const credentials = await this.#credentialsFor(request.endpoint);
     if (bearer !== undefined) {
-      this.#forget(state, refused);
-      state.service = tokenServiceOf(bearer, wish.endpoint, wish.doing);
-      if (state.asked.size >= maxHeld) state.asked.clear();
-      state.asked.set(keyOf(wish.scopes), parseScopes(bearer.parameters['scope'] ?? ''));
-      return this.#bearer(state, state.service, wish, credentials);
+      this.#dropToken(state, rejected);
+      state.service = tokenServiceOf(bearer, request.endpoint, request.action);
+      if (state.demandedScopes.size >= maxCached) state.demandedScopes.clear();
+      state.demandedScopes.set(keyOf(request.scopes), parseScopes(bearer.parameters['scope'] ?? ''));
+      return this.#bearer(state, state.service, request, credentials);
     }
     if (!challenges.some((challenge) => challenge.scheme === 'basic')) return undefined;
     state.isBasic = true;
     const authorization = this.#basic(credentials);
-    return authorization === refused ? undefined : authorization;
+    return authorization === rejected ? undefined : authorization;
   }
 
   #stateOf(endpoint: Endpoint): HostState {
     let state = this.#hosts.get(endpoint.origin);
     if (state === undefined) {
-      state = { service: undefined, isBasic: false, held: [], asked: new Map(), underWay: new Map() };
+      state = {
+        service: undefined,
+        isBasic: false,
+        tokens: [],
+        demandedScopes: new Map(),
+        pendingTokens: new Map(),
+      };
       this.#hosts.set(endpoint.origin, state);
     }
     return state;
   }
 
-  async #credentials(endpoint: Endpoint): Promise<Credentials | undefined> {
+  async #credentialsFor(endpoint: Endpoint): Promise<Credentials | undefined> {
     const found = await this.store.find(endpoint.credentialsName, endpoint.repository);
     const { secrets } = this.exchange;
     if (found?.kind === 'password') {
@@ -121,68 +127,66 @@ export class Authenticator {
     return basicAuthorization(credentials.username, credentials.password);
   }
 
-  #forget(state: HostState, refused: string | undefined): void {
-    const at = state.held.findIndex((held) => `Bearer ${held.token.text}` === refused);
-    if (at >= 0) state.held.splice(at, 1);
+  #dropToken(state: HostState, rejected: string | undefined): void {
+    const at = state.tokens.findIndex(({ token }) => `Bearer ${token.text}` === rejected);
+    if (at >= 0) state.tokens.splice(at, 1);
   }
 
-  /** A token that covers the wish: one that is held, one that is being fetched, or a new one. */
+  /** Returns a token that covers the request: a cached one, one that is being fetched, or a new one. */
   async #bearer(
     state: HostState,
     service: TokenService,
-    wish: Wish,
+    request: AuthorizationRequest,
     credentials: Credentials | undefined,
   ): Promise<string> {
     const identity = identityOf(credentials);
     const now = Date.now();
-    for (let at = state.held.length - 1; at >= 0; at--)
-      if ((state.held[at]?.token.expires ?? 0) <= now) state.held.splice(at, 1);
-    const mine = state.held.filter((held) => held.identity === identity);
-    const held = mine.find((entry) => covers(entry.scopes, wish.scopes));
-    if (held !== undefined) return `Bearer ${held.token.text}`;
-    // What was granted before for the same repository stays part of the wish, so that one token does for all of it.
-    const before = mine.filter((entry) =>
-      [...entry.scopes.keys()].some((resource) => wish.scopes.has(resource)),
+    for (let at = state.tokens.length - 1; at >= 0; at--)
+      if ((state.tokens[at]?.token.expires ?? 0) <= now) state.tokens.splice(at, 1);
+    const own = state.tokens.filter((cached) => cached.identity === identity);
+    const match = own.find((cached) => covers(cached.scopes, request.scopes));
+    if (match !== undefined) return `Bearer ${match.token.text}`;
+    // Scopes granted earlier for the same repository are requested again, so that one token covers all requests to it.
+    const earlier = own.filter((cached) =>
+      [...cached.scopes.keys()].some((resource) => request.scopes.has(resource)),
     );
-    const asked = state.asked.get(keyOf(wish.scopes)) ?? new Map();
-    const scopes = mergeScopes(wish.scopes, asked, ...before.map((entry) => entry.scopes));
-    const narrow = mergeScopes(wish.scopes, asked);
-    const key = [identity, service.realm.href, keyOf(scopes)].join(' ');
-    let underWay = state.underWay.get(key);
-    if (underWay === undefined) {
+    const demanded = state.demandedScopes.get(keyOf(request.scopes)) ?? new Map();
+    const wide = mergeScopes(request.scopes, demanded, ...earlier.map((cached) => cached.scopes));
+    const narrow = mergeScopes(request.scopes, demanded);
+    const key = [identity, service.realm.href, keyOf(wide)].join(' ');
+    let pending = state.pendingTokens.get(key);
+    if (pending === undefined) {
       const fetch = (scopes: Scopes): Promise<string> =>
-        this.#fetchToken(state, service, { ...wish, scopes, signal: undefined }, credentials);
-      underWay = fetch(scopes)
+        this.#fetchToken(state, service, { ...request, scopes, signal: undefined }, credentials);
+      pending = fetch(wide)
         .catch((error: unknown) => {
-          // A service may refuse scopes over several repositories that it grants one by one.
-          if (keyOf(scopes) === keyOf(narrow) || verdictOf(error) !== 'absent') throw error;
+          // A service may reject scopes for several repositories together although it grants each of them.
+          if (keyOf(wide) === keyOf(narrow) || verdictOf(error) !== 'absent') throw error;
           return fetch(narrow);
         })
-        .finally(() => state.underWay.delete(key));
-      state.underWay.set(key, underWay);
+        .finally(() => state.pendingTokens.delete(key));
+      state.pendingTokens.set(key, pending);
     }
-    return untilAborted(underWay, wish.doing, wish.signal);
+    return untilAborted(pending, request.action, request.signal);
   }
 
   async #fetchToken(
     state: HostState,
     service: TokenService,
-    wish: Wish,
+    request: AuthorizationRequest,
     credentials: Credentials | undefined,
   ): Promise<string> {
     const { exchange } = this;
-    const { endpoint, scopes, doing, signal } = wish;
-    const fresh =
+    const { endpoint, scopes, action, signal } = request;
+    const refreshed =
       credentials?.kind === 'identity-token' ? this.#refreshTokens.get(credentials.token) : undefined;
-    const used: Credentials | undefined =
-      fresh === undefined ? credentials : { kind: 'identity-token', token: fresh };
     const token = await requestToken({
       exchange,
       service,
       scopes,
-      credentials: used,
+      credentials: refreshed === undefined ? credentials : { kind: 'identity-token', token: refreshed },
       endpoint,
-      doing,
+      action,
       signal,
     });
     exchange.secrets.addToken(token.text);
@@ -191,112 +195,118 @@ export class Authenticator {
       if (credentials?.kind === 'identity-token')
         this.#refreshTokens.set(credentials.token, token.refreshToken);
     }
-    if (state.held.length >= maxHeld) state.held.shift();
-    state.held.push({ scopes, identity: identityOf(credentials), token });
+    if (state.tokens.length >= maxCached) state.tokens.shift();
+    state.tokens.push({ scopes, identity: identityOf(credentials), token });
     return `Bearer ${token.text}`;
   }
 }
 
-/** Where tokens come from, as a Bearer challenge names it. */
-export interface TokenService {
+/** The token service named by a Bearer challenge. */
+interface TokenService {
   readonly realm: URL;
   readonly service: string | undefined;
 }
 
-export interface Token {
+interface Token {
   readonly text: string;
-  /** Milliseconds of the epoch after which it is not used any more. */
+  /** Time after which the token is not used any more, in milliseconds of the epoch. */
   readonly expires: number;
-  /** A new refresh token, where the service changed it. */
+  /** A new refresh token, if the service issued one. */
   readonly refreshToken: string | undefined;
 }
 
-const maxAnswer = 1024 * 1024;
+const maxTokenResponse = 1024 * 1024;
 const clientId = 'airlift';
-/** What a token is good for where the service does not say (distribution's token specification). */
+/** Lifetime of a token in seconds if the service does not specify one (distribution's token specification). */
 const defaultLifetime = 60;
 
 /**
- * The token service that a Bearer challenge names.
- * @throws AirliftError `registry` where its address is missing, invalid, or gives up TLS
+ * Returns the token service that a Bearer challenge names.
+ * @throws AirliftError `registry` if its address is missing or invalid, or does not use TLS although the registry does
  */
-export function tokenServiceOf(challenge: Challenge, endpoint: Endpoint, doing: string): TokenService {
+function tokenServiceOf(challenge: Challenge, endpoint: Endpoint, action: string): TokenService {
   const { realm = '', service } = challenge.parameters;
   if (!URL.canParse(realm))
-    throw new AirliftError('registry', `${doing}: the registry asks for a token but does not say from where`);
+    throw new AirliftError(
+      'registry',
+      `${action}: the registry requires a token but does not name a token service`,
+    );
   const url = new URL(realm);
   const isSafe = url.protocol === 'https:' || isLoopback(url.host) || endpoint.origin.startsWith('http:');
   if ((url.protocol !== 'https:' && url.protocol !== 'http:') || !isSafe)
     throw new AirliftError(
       'registry',
-      `${doing}: the registry asks for a token from ${url.protocol}//${url.host}, which is not over TLS`,
+      `${action}: the registry requires a token from ${url.protocol}//${url.host}, which does not use TLS`,
     );
   url.username = '';
   url.password = '';
   return { realm: url, service };
 }
 
-function lifetimeOf(json: Record<string, unknown>, answer: WireAnswer, now: number): number {
-  const told = json['expires_in'];
-  const lifetime = (typeof told === 'number' && told > 0 ? Math.min(told, 86_400) : defaultLifetime) * 1000;
+function expiryOf(json: Record<string, unknown>, response: WireResponse, now: number): number {
+  const seconds = json['expires_in'];
+  const lifetime =
+    (typeof seconds === 'number' && seconds > 0 ? Math.min(seconds, 86_400) : defaultLifetime) * 1000;
   const issued = typeof json['issued_at'] === 'string' ? Date.parse(json['issued_at']) : NaN;
-  // Measured by the service's own clock, so that a wrong clock here or there does no harm.
-  const there = Date.parse(headerOf(answer, 'date') ?? '');
+  // The token's age is measured by the service's own clock: the two clocks may differ.
+  const serverTime = Date.parse(headerOf(response, 'date') ?? '');
   const age =
-    Number.isNaN(issued) || Number.isNaN(there) ? 0 : Math.min(Math.max(there - issued, 0), lifetime);
+    Number.isNaN(issued) || Number.isNaN(serverTime)
+      ? 0
+      : Math.min(Math.max(serverTime - issued, 0), lifetime);
   const left = lifetime - age;
   return now + left - Math.min(10_000, left / 10);
 }
 
-async function parseToken(answer: WireAnswer, doing: string): Promise<Token> {
-  const bytes = await readBody(answer.body, maxAnswer, doing);
+async function parseToken(response: WireResponse, action: string): Promise<Token> {
+  const bytes = await readBody(response.body, maxTokenResponse, action);
   let json: unknown;
   try {
     json = parseJson(bytes, 'token');
   } catch {
-    // Said below. The parser's own message would quote what may be a token.
+    // Reported below: the parser's message would quote what may be a token.
   }
-  if (!isObject(json)) throw new AirliftError('registry', `${doing}: the answer is not a JSON object`);
+  if (!isObject(json)) throw new AirliftError('registry', `${action}: the response is not a JSON object`);
   const { token, access_token: accessToken, refresh_token: refreshToken } = json;
   const text = [token, accessToken].find((value) => typeof value === 'string' && value !== '');
   if (typeof text !== 'string' || !/^[\x21-\x7e]+$/.test(text))
-    throw new AirliftError('registry', `${doing}: the answer holds no token`);
+    throw new AirliftError('registry', `${action}: the response contains no token`);
   return {
     text,
-    expires: lifetimeOf(json, answer, Date.now()),
+    expires: expiryOf(json, response, Date.now()),
     refreshToken: typeof refreshToken === 'string' && refreshToken !== '' ? refreshToken : undefined,
   };
 }
 
-export interface TokenRequest {
+interface TokenRequest {
   readonly exchange: Exchange;
   readonly service: TokenService;
   readonly scopes: Scopes;
   readonly credentials: Credentials | undefined;
   readonly endpoint: Endpoint;
-  readonly doing: string;
+  readonly action: string;
   readonly signal: AbortSignal | undefined;
 }
 
 /**
- * Gets a token (distribution, "Token Authentication Specification"; with an identity token by the OAuth2 form, "OAuth2 Token
+ * Requests a token (distribution, "Token Authentication Specification"; for an identity token the OAuth2 form, "OAuth2 Token
  * Authentication", RFC 6749 section 6).
  * @throws AirliftError `unauthorized`, `denied`, `registry`, `rate-limited`, `network`, `tls`
  */
-export async function requestToken(request: TokenRequest): Promise<Token> {
+async function requestToken(request: TokenRequest): Promise<Token> {
   const { exchange, service, credentials, endpoint, signal } = request;
-  const doing = `${request.doing}: get a token from ${service.realm.host}`;
+  const action = `${request.action}: get a token from ${service.realm.host}`;
   const scopes = formatScopes(request.scopes);
-  const shared = { registry: endpoint.registry, doing, signal, whole: maxAnswer };
+  const shared = { registry: endpoint.registry, action, signal, whole: maxTokenResponse };
   const url = new URL(service.realm);
-  let answer: WireAnswer;
+  let response: WireResponse;
   if (credentials?.kind === 'identity-token') {
     const form = new URLSearchParams({ grant_type: 'refresh_token', client_id: clientId });
     if (service.service !== undefined) form.set('service', service.service);
     if (scopes.length > 0) form.set('scope', scopes.join(' '));
     form.set('refresh_token', credentials.token);
     const headers = { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded' };
-    answer = await exchange.send({
+    response = await exchange.send({
       ...shared,
       method: 'POST',
       url,
@@ -308,7 +318,7 @@ export async function requestToken(request: TokenRequest): Promise<Token> {
     for (const scope of scopes) url.searchParams.append('scope', scope);
     const authorization =
       credentials === undefined ? undefined : basicAuthorization(credentials.username, credentials.password);
-    answer = await exchange.send({
+    response = await exchange.send({
       ...shared,
       method: 'GET',
       url,
@@ -316,14 +326,12 @@ export async function requestToken(request: TokenRequest): Promise<Token> {
       authorization,
     });
   }
-  if (answer.status === 200) return parseToken(answer, doing);
-  const scrub = (text: string): string => exchange.secrets.scrub(text);
-  const { origin } = service.realm;
-  throw await refusal(answer, {
-    doing,
+  if (response.status === 200) return parseToken(response, action);
+  throw await responseError(response, {
+    action,
     thing: 'token service',
     registry: endpoint.credentialsName,
-    origin,
-    scrub,
+    origin: service.realm.origin,
+    scrub: (text) => exchange.secrets.scrub(text),
   });
 }

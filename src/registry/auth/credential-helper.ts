@@ -26,7 +26,7 @@ function runHelper(program: string, verb: string, input: string): Promise<Outcom
         else child.kill('SIGKILL');
       });
     }
-    // It may end without reading; its exit code tells.
+    // The helper may exit without reading its input; its exit code decides.
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);
     child.once('error', (error) => {
@@ -44,55 +44,55 @@ function programOf(name: string): string {
   if (validName.test(name)) return `docker-credential-${name}`;
   throw new AirliftError(
     'input',
-    `run credential helper ${JSON.stringify(name.slice(0, 80))}: not a helper's name`,
+    `run credential helper ${JSON.stringify(name.slice(0, 80))}: not a valid helper name`,
   );
 }
 
 async function call(name: string, verb: string, input: string, key: string): Promise<Outcome> {
   const program = programOf(name);
-  const doing = `run ${program} ${verb} for ${key}`;
+  const action = `run ${program} ${verb} for ${key}`;
   try {
     return await runHelper(program, verb, input);
   } catch (cause) {
     const isMissing = systemCodeOf(cause) === 'ENOENT';
-    throw new AirliftError('io', `${doing}: ${isMissing ? 'no such program' : messageOf(cause)}`, {
+    throw new AirliftError('io', `${action}: ${isMissing ? 'no such program' : messageOf(cause)}`, {
       cause,
-      hint: isMissing ? `install ${program}, or take it out of the auth file` : undefined,
+      hint: isMissing ? `install ${program}, or remove it from the auth file` : undefined,
     });
   }
 }
 
-/** What a helper says went wrong: it writes that to its standard output, by docker's protocol, or to stderr. */
-function complaint(outcome: Outcome): string {
+/** Returns a helper's error message. Docker's protocol puts it on stdout; some helpers use stderr. */
+function messageFrom(outcome: Outcome): string {
   const text = outcome.stdout.trim() === '' ? outcome.stderr : outcome.stdout;
   return oneLine(text, 300);
 }
 
 /**
- * Asks a credential helper (docker-credential-helpers protocol, `get`).
- * @param name the helper's name, without `docker-credential-`
- * @returns undefined where the helper holds nothing for `key`
- * @throws AirliftError `io` where it can't be run or fails, with what it says
+ * Gets credentials from a credential helper (docker-credential-helpers protocol, `get`).
+ * @param name name of the helper, without `docker-credential-`
+ * @returns undefined if the helper has no entry for `key`
+ * @throws AirliftError `io` if the helper cannot be run or fails, with its message
  */
 export async function getFromHelper(name: string, key: string): Promise<Credentials | undefined> {
   const outcome = await call(name, 'get', key, key);
-  const doing = `run ${programOf(name)} get for ${key}`;
+  const action = `run ${programOf(name)} get for ${key}`;
   if (outcome.code !== 0) {
-    const said = complaint(outcome);
-    if (/credentials not found/i.test(said)) return undefined;
+    const message = messageFrom(outcome);
+    if (/credentials not found/i.test(message)) return undefined;
     throw new AirliftError(
       'io',
-      `${doing}: failed (${outcome.code ?? 'killed'})${said === '' ? '' : `: ${said}`}`,
+      `${action}: failed (${outcome.code ?? 'killed'})${message === '' ? '' : `: ${message}`}`,
     );
   }
   let json: unknown;
   try {
-    json = parseJson(outcome.stdout, 'answer');
+    json = parseJson(outcome.stdout, 'output');
   } catch {
-    // Said below. The parser's own message would quote what may be a secret.
+    // Reported below: the parser's message would quote what may be a secret.
   }
   if (!isObject(json) || typeof json['Username'] !== 'string' || typeof json['Secret'] !== 'string')
-    throw new AirliftError('input', `${doing}: the answer is not a JSON object with Username and Secret`);
+    throw new AirliftError('input', `${action}: the output is not a JSON object with Username and Secret`);
   if (json['Secret'] === '') return undefined;
   return json['Username'] === '<token>'
     ? { kind: 'identity-token', token: json['Secret'] }
@@ -100,7 +100,7 @@ export async function getFromHelper(name: string, key: string): Promise<Credenti
 }
 
 /**
- * Gives credentials to a helper to keep (`store`).
+ * Stores credentials in a helper (`store`).
  * @throws AirliftError `io`
  */
 export async function storeInHelper(name: string, key: string, credentials: Credentials): Promise<void> {
@@ -112,7 +112,7 @@ export async function storeInHelper(name: string, key: string, credentials: Cred
 }
 
 /**
- * Lets a helper forget credentials (`erase`).
+ * Removes credentials from a helper (`erase`).
  * @throws AirliftError `io`
  */
 export async function eraseFromHelper(name: string, key: string): Promise<void> {
@@ -122,9 +122,9 @@ export async function eraseFromHelper(name: string, key: string): Promise<void> 
 async function change(name: string, verb: string, input: string, key: string): Promise<void> {
   const outcome = await call(name, verb, input, key);
   if (outcome.code === 0) return;
-  const said = complaint(outcome);
+  const message = messageFrom(outcome);
   throw new AirliftError(
     'io',
-    `run ${programOf(name)} ${verb} for ${key}: failed (${outcome.code ?? 'killed'})${said === '' ? '' : `: ${said}`}`,
+    `run ${programOf(name)} ${verb} for ${key}: failed (${outcome.code ?? 'killed'})${message === '' ? '' : `: ${message}`}`,
   );
 }

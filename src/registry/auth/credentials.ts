@@ -6,17 +6,17 @@ import type { Credentials } from '../config/options.js';
 import { getFromHelper } from './credential-helper.js';
 import type { ExplicitCredentials, HostSettings } from '../config/options.js';
 
-/** The key of Docker Hub that docker itself writes, and asks its helpers for. */
+/** The key that docker uses for Docker Hub in auth files and helpers. */
 export const dockerHubKey = 'https://index.docker.io/v1/';
 
-/** An auth file's key as a plain `host[:port][/namespace]`; docker writes whole addresses such as `https://index.docker.io/v1/`. */
+/** Normalises a key of an auth file to `host[:port][/namespace]`; docker writes URLs such as `https://index.docker.io/v1/`. */
 export function normaliseKey(key: string): string {
   const scheme = /^https?:\/\//i.exec(key);
   if (scheme === null) return key.replace(/\/+$/, '').replace(/\/v[12]$/, '');
   return key.slice(scheme[0].length).split('/')[0] ?? '';
 }
 
-/** The keys under which credentials for a repository may stand, most telling first. */
+/** Returns the keys under which credentials for a repository may be stored, most specific first. */
 export function candidateKeys(registry: string, repository: string): string[] {
   const hosts = dockerHubNames.includes(registry) ? dockerHubNames : [registry];
   const parts = repository === '' ? [] : repository.split('/');
@@ -27,7 +27,7 @@ export function candidateKeys(registry: string, repository: string): string[] {
   return keys;
 }
 
-function fromEntry(entry: unknown, what: string): Credentials | undefined {
+function credentialsOf(entry: unknown, place: string): Credentials | undefined {
   if (!isObject(entry)) return undefined;
   const { auth, identitytoken, username, password } = entry;
   if (typeof identitytoken === 'string' && identitytoken !== '')
@@ -35,7 +35,7 @@ function fromEntry(entry: unknown, what: string): Credentials | undefined {
   if (typeof auth === 'string' && auth !== '') {
     const text = Buffer.from(auth, 'base64').toString('utf8').replace(/\0+$/, '');
     const colon = text.indexOf(':');
-    if (colon < 1) throw new AirliftError('input', `parse ${what}: auth is not base64 of user:password`);
+    if (colon < 1) throw new AirliftError('input', `parse ${place}: auth is not base64 of user:password`);
     return { kind: 'password', username: text.slice(0, colon), password: text.slice(colon + 1) };
   }
   if (typeof username === 'string' && typeof password === 'string' && username !== '')
@@ -43,7 +43,7 @@ function fromEntry(entry: unknown, what: string): Credentials | undefined {
   return undefined;
 }
 
-/** The values of an object's string fields, by normalised key, with the key as it stands in the file. */
+/** Returns the fields of an object by normalised key, each with its original key. */
 function byKey(value: unknown): Map<string, { key: string; value: unknown }> {
   return new Map(
     Object.entries(isObject(value) ? value : {}).map(([key, entry]) => [
@@ -53,7 +53,7 @@ function byKey(value: unknown): Map<string, { key: string; value: unknown }> {
   );
 }
 
-/** The helper that an auth file names for one of `keys`, with the key to ask it for (`credHelpers`). */
+/** Returns the helper that an auth file names for one of `keys` (`credHelpers`), with the key to pass to it. */
 export function ownHelper(
   content: AuthFileContent,
   keys: readonly string[],
@@ -66,7 +66,7 @@ export function ownHelper(
   return undefined;
 }
 
-/** The helper that an auth file names for all hosts (`credsStore`). */
+/** Returns the helper that an auth file names for all hosts (`credsStore`). */
 export function sharedHelper(
   content: AuthFileContent,
   registry: string,
@@ -76,10 +76,10 @@ export function sharedHelper(
   return { name, key: dockerHubNames.includes(registry) ? dockerHubKey : registry };
 }
 
-/** Finds credentials in the places that RegistryOptions name. Files are read once, helpers are asked once for each key. */
+/** Finds credentials in the places given by RegistryOptions. Each file is read once, each helper runs once per key. */
 export class CredentialStore {
   #files: Promise<{ path: string; content: AuthFileContent }[]> | undefined;
-  readonly #asked = new Map<string, Promise<Credentials | undefined>>();
+  readonly #fromHelpers = new Map<string, Promise<Credentials | undefined>>();
 
   constructor(
     readonly places: {
@@ -91,27 +91,27 @@ export class CredentialStore {
   ) {}
 
   /**
-   * The credentials for a repository, or undefined where there are none. In each file a helper for the host goes before
-   * `auths`, and these before the helper for all hosts. A helper that fails is warned of and passed over.
-   * @param registry the name under which they are kept
-   * @throws AirliftError `input` where an auth file is malformed
+   * Returns the credentials for a repository; undefined if there are none. Within a file, a helper for the host takes precedence over
+   * `auths`, and `auths` over the helper for all hosts. A helper that fails leads to a warning and is skipped.
+   * @param registry the name under which the credentials are stored
+   * @throws AirliftError `input` if an auth file is malformed
    */
   async find(registry: string, repository: string): Promise<Credentials | undefined> {
-    const told = this.#told(registry);
-    if (told !== undefined) return told;
+    const explicit = this.#explicitCredentials(registry);
+    if (explicit !== undefined) return explicit;
     this.#files ??= this.#readAll();
     const keys = candidateKeys(registry, repository);
     for (const { path, content } of await this.#files) {
       const found =
-        (await this.#ask(ownHelper(content, keys))) ??
+        (await this.#runHelper(ownHelper(content, keys))) ??
         this.#inAuths(content['auths'], keys, path) ??
-        (await this.#ask(sharedHelper(content, registry)));
+        (await this.#runHelper(sharedHelper(content, registry)));
       if (found !== undefined) return found;
     }
     return undefined;
   }
 
-  #told(registry: string): Credentials | undefined {
+  #explicitCredentials(registry: string): Credentials | undefined {
     const { explicit, hosts } = this.places;
     const own = hosts[registry];
     const password = [explicit, own?.credentials].find(
@@ -127,33 +127,33 @@ export class CredentialStore {
   #inAuths(auths: unknown, keys: readonly string[], path: string): Credentials | undefined {
     const entries = byKey(auths);
     for (const key of keys) {
-      const found = fromEntry(entries.get(key)?.value, `auth file ${path}, entry ${key}`);
+      const found = credentialsOf(entries.get(key)?.value, `auth file ${path}, entry ${key}`);
       if (found !== undefined) return found;
     }
     return undefined;
   }
 
-  #ask(helper: { name: string; key: string } | undefined): Promise<Credentials | undefined> {
+  #runHelper(helper: { name: string; key: string } | undefined): Promise<Credentials | undefined> {
     if (helper === undefined) return Promise.resolve(undefined);
     const id = `${helper.name} ${helper.key}`;
-    let asked = this.#asked.get(id);
-    if (asked === undefined) {
-      asked = getFromHelper(helper.name, helper.key).catch((error: unknown) => {
+    let credentials = this.#fromHelpers.get(id);
+    if (credentials === undefined) {
+      credentials = getFromHelper(helper.name, helper.key).catch((error: unknown) => {
         this.places.warn(messageOf(error));
         return undefined;
       });
-      this.#asked.set(id, asked);
+      this.#fromHelpers.set(id, credentials);
     }
-    return asked;
+    return credentials;
   }
 
   async #readAll(): Promise<{ path: string; content: AuthFileContent }[]> {
     const files = [];
     for (const path of this.places.authFiles) {
       const content = await readAuthFile(path).catch((error: unknown) => {
-        // A file in a usual place that is closed to this user: as docker, go on without it.
+        // Like docker, airlift ignores a file in a default place that this user may not read.
         if (!isAirliftError(error, 'io')) throw error;
-        this.places.warn(`${error.message}; it is ignored`);
+        this.places.warn(`${error.message}; the file is ignored`);
         return undefined;
       });
       if (content !== undefined) files.push({ path, content });

@@ -5,10 +5,10 @@ import { eraseFromHelper, storeInHelper } from './credential-helper.js';
 import type { Credentials } from '../config/options.js';
 import { candidateKeys, dockerHubKey, normaliseKey, ownHelper, sharedHelper } from './credentials.js';
 
-/** Where credentials were put, or taken from: an auth file, or a helper that it names. */
+/** The place of stored credentials: an auth file, or a helper that it names. */
 export interface LoginPlace {
   readonly authFile: string;
-  /** The program, where the auth file leaves it to one. */
+  /** The helper program, if the auth file delegates to one. */
   readonly helper: string | undefined;
 }
 
@@ -21,18 +21,18 @@ function entriesOf(content: AuthFileContent): Record<string, unknown> {
   return isObject(content['auths']) ? { ...content['auths'] } : {};
 }
 
-/** The key for a registry as the file's usual reader looks for it: docker wants a whole address for Docker Hub. */
+/** Returns the key for a registry that readers of the file expect: docker uses a URL for Docker Hub. */
 function keyFor(registry: string, path: string): string {
   return registry === 'docker.io' && basename(path) === 'config.json' ? dockerHubKey : registry;
 }
 
-/** The keys that mean a registry and nothing else. */
+/** Returns the keys that name exactly a registry or namespace, not a part or a parent of it. */
 function ownKeys(registry: string): string[] {
   const [host, namespace] = split(registry);
   return candidateKeys(host, namespace).filter((key) => split(key)[1] === namespace);
 }
 
-/** The helper that an auth file leaves a registry to. */
+/** Returns the helper that an auth file uses for a registry. */
 function helperFor(content: AuthFileContent, registry: string): { name: string; key: string } | undefined {
   return (
     ownHelper(content, ownKeys(registry)) ??
@@ -41,8 +41,8 @@ function helperFor(content: AuthFileContent, registry: string): { name: string; 
 }
 
 /**
- * Writes credentials where docker, podman, skopeo and airlift find them: into an auth file (mode 0600, replaced in one step,
- * fields that airlift does not know kept), or into the helper that the file names.
+ * Stores credentials where docker, podman, skopeo and airlift find them: in an auth file (mode 0600, replaced atomically, unknown fields
+ * preserved), or in the helper that the file names.
  * @param registry `host[:port]`, or `host[:port]/namespace` for a part of it
  * @throws AirliftError `io` or `input`
  */
@@ -59,7 +59,7 @@ export async function saveLogin(
   const key = keyFor(registry, authFile);
   if (helper !== undefined) {
     await storeInHelper(helper.name, helper.key, credentials);
-    // The empty entry is how docker notes that its helper holds something.
+    // Docker marks an entry that its helper holds by an empty object.
     auths[key] = {};
   } else if (credentials.kind === 'password') {
     auths[key] = {
@@ -76,8 +76,8 @@ export async function saveLogin(
 }
 
 /**
- * Takes credentials out of an auth file, or out of the helper that it names.
- * @returns undefined where the file held none for the registry
+ * Removes credentials from an auth file, or from the helper that it names.
+ * @returns undefined if the file had none for the registry
  * @throws AirliftError `io` or `input`
  */
 export async function removeLogin(authFile: string, registry: string): Promise<LoginPlace | undefined> {

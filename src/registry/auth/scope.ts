@@ -1,16 +1,16 @@
 export type Action = 'pull' | 'push';
 
 /**
- * What a token allows: actions by resource, such as `repository:library/busybox` (distribution, "Token Scope Documentation").
+ * The permissions of a token: actions by resource, such as `repository:library/busybox` (distribution, "Token Scope Documentation").
  */
 export type Scopes = ReadonlyMap<string, ReadonlySet<string>>;
 
-/** The scope of actions on one repository. */
+/** Returns the scope for actions on one repository. */
 export function repositoryScope(repository: string, ...actions: Action[]): Scopes {
   return new Map([[`repository:${repository}`, new Set<string>(actions)]]);
 }
 
-/** Everything that any of `scopes` allows, merged by resource. */
+/** Merges scopes by resource: the result allows everything that any of them allows. */
 export function mergeScopes(...scopes: Scopes[]): Scopes {
   const merged = new Map<string, Set<string>>();
   for (const scope of scopes) {
@@ -23,17 +23,17 @@ export function mergeScopes(...scopes: Scopes[]): Scopes {
   return merged;
 }
 
-/** Whether `have` allows all that `want` asks for. */
-export function covers(have: Scopes, want: Scopes): boolean {
-  for (const [resource, actions] of want) {
-    const allowed = have.get(resource);
+/** Whether `granted` includes everything in `required`. */
+export function covers(granted: Scopes, required: Scopes): boolean {
+  for (const [resource, actions] of required) {
+    const allowed = granted.get(resource);
     if (allowed === undefined) return false;
     if (!allowed.has('*')) for (const action of actions) if (!allowed.has(action)) return false;
   }
   return true;
 }
 
-/** Reads the `scope` of a challenge: scopes parted by spaces, each `type:name:action,action`; names may hold colons. */
+/** Parses the `scope` of a challenge: scopes separated by spaces, each `type:name:action,action`; names may contain colons. */
 export function parseScopes(text: string): Scopes {
   const found: Scopes[] = [];
   for (const part of text.split(' ').slice(0, 64)) {
@@ -44,7 +44,7 @@ export function parseScopes(text: string): Scopes {
   return mergeScopes(...found);
 }
 
-/** One text for each resource, as token servers read it, always in the same order. */
+/** Formats scopes as token services expect them, one text per resource in a stable order. */
 export function formatScopes(scopes: Scopes): string[] {
   return [...scopes].map(([resource, actions]) => `${resource}:${[...actions].sort().join(',')}`).sort();
 }

@@ -2,34 +2,34 @@ import { AirliftError } from '../../errors.js';
 import { dockerHubNames, formatRepository, isLoopback, type Repository } from '../../oci/reference.js';
 import { matchRule, repositoryAt, splitLocation } from './mirror-rules.js';
 import type { MirrorRule } from './options.js';
-import type { TlsBook } from './tls.js';
+import type { TlsConfig } from './tls.js';
 
-/** Where a repository is really reached. */
+/** The server that a repository is read from or written to. */
 export interface Endpoint {
   /** Scheme, host and port. */
   readonly origin: string;
-  /** Path of the distribution API there. */
+  /** Path of the distribution API on that server. */
   readonly apiPath: string;
-  /** The repository's path there. */
+  /** Path of the repository on that server. */
   readonly repository: string;
   /** The registry as references name it. */
   readonly registry: string;
-  /** The name under which credentials for it are kept: `host[:port]`, `docker.io` for Docker Hub. */
+  /** Name under which credentials for the server are stored: `host[:port]`, `docker.io` for Docker Hub. */
   readonly credentialsName: string;
   readonly isMirror: boolean;
-  /** Another endpoint is asked when this one cannot be reached. */
+  /** Whether another endpoint is tried if this one cannot be reached. */
   readonly hasAlternative?: boolean | undefined;
 }
 
-/** What is asked for: mirrors may serve only some, and lists are fuller at the registry itself. */
-export type Wanted = 'digest' | 'tag' | 'list';
+/** Kind of a read. Mirrors may serve only some kinds, and the registry itself has the most complete lists. */
+export type Lookup = 'digest' | 'tag' | 'list';
 
-/** Docker Hub is named `docker.io` and served from here. */
+/** The host that serves the images of `docker.io`. */
 const dockerHub = 'registry-1.docker.io';
 
 /**
- * An address in the distribution API: `/v2/<repository>/<path>` (distribution-spec, "Endpoints"). Mirrors are told for whom they
- * stand, as containerd does (`ns`, distribution-spec, "Registry Proxying").
+ * Returns an address in the distribution API: `/v2/<repository>/<path>` (distribution-spec, "Endpoints"). As in containerd, the query
+ * parameter `ns` tells a mirror which registry is meant (distribution-spec, "Registry Proxying").
  */
 export function addressOf(endpoint: Endpoint, path: string): URL {
   const url = new URL(`${endpoint.origin}${endpoint.apiPath}/${endpoint.repository}/${path}`);
@@ -40,9 +40,9 @@ export function addressOf(endpoint: Endpoint, path: string): URL {
 export interface EndpointSettings {
   readonly plainHttp: boolean | undefined;
   readonly rules: readonly MirrorRule[];
-  readonly tls: TlsBook;
-  /** Whether TLS is spoken at an origin; asked for insecure hosts only. */
-  hasTls(origin: string, registry: string): Promise<boolean>;
+  readonly tls: TlsConfig;
+  /** Tests whether an origin supports TLS; called only for hosts marked as insecure. */
+  supportsTls(origin: string, registry: string): Promise<boolean>;
 }
 
 interface Host {
@@ -51,25 +51,26 @@ interface Host {
   readonly insecure?: boolean | undefined;
 }
 
-/** Knows where repositories are reached: at their mirrors and at the registry itself. */
-export class EndpointBook {
+/** Resolves repositories to their endpoints: the mirrors and the registry itself. */
+export class EndpointResolver {
   readonly #origins = new Map<string, Promise<string>>();
 
   constructor(readonly settings: EndpointSettings) {}
 
   /**
-   * Where a repository may be read, in the order to try.
-   * @throws AirliftError `denied` where a rule blocks it
+   * Returns the endpoints to read a repository from, in the order to try them.
+   * @throws AirliftError `denied` if a rule blocks the repository
    */
-  async forReading(name: Repository, wanted: Wanted): Promise<Endpoint[]> {
+  async forReading(name: Repository, lookup: Lookup): Promise<Endpoint[]> {
     const matched = matchRule(this.settings.rules, name);
-    if (matched === undefined) return [await this.#own(name, name.registry, name.repository, false)];
+    if (matched === undefined)
+      return [await this.#registryItself(name, name.registry, name.repository, false)];
     const { rule, rest } = matched;
     this.#refuseBlocked(rule, name);
     const mirrors: Endpoint[] = [];
     for (const mirror of rule.mirrors) {
       const { serves = 'all' } = mirror;
-      if (serves !== 'all' && serves !== `${wanted}s`) continue;
+      if (serves !== 'all' && serves !== `${lookup}s`) continue;
       const { host, path } = splitLocation(mirror.location, rule.origin);
       mirrors.push({
         origin: await this.#originOf(
@@ -84,34 +85,39 @@ export class EndpointBook {
       });
     }
     const location = rule.location === undefined ? undefined : splitLocation(rule.location, rule.origin);
-    const upstream = await this.#own(
+    const upstream = await this.#registryItself(
       name,
       location?.host ?? name.registry,
       location === undefined ? name.repository : [location.path, rest].filter(Boolean).join('/'),
       rule.insecure === true,
     );
-    return wanted === 'list' ? [upstream, ...mirrors] : [...mirrors, upstream];
+    return lookup === 'list' ? [upstream, ...mirrors] : [...mirrors, upstream];
   }
 
   /**
-   * Where a repository is written: at the registry itself.
-   * @throws AirliftError `denied` where a rule blocks it
+   * Returns the endpoint to write a repository to: the registry itself.
+   * @throws AirliftError `denied` if a rule blocks the repository
    */
   async forWriting(name: Repository): Promise<Endpoint> {
     const rule = matchRule(this.settings.rules, name)?.rule;
     if (rule !== undefined) this.#refuseBlocked(rule, name);
-    return this.#own(name, name.registry, name.repository, rule?.insecure === true);
+    return this.#registryItself(name, name.registry, name.repository, rule?.insecure === true);
   }
 
   #refuseBlocked(rule: MirrorRule, name: Repository): void {
     if (rule.blocked !== true) return;
     throw new AirliftError(
       'denied',
-      `use ${formatRepository(name)}: ${rule.prefix} is blocked by ${rule.origin}`,
+      `access ${formatRepository(name)}: ${rule.prefix} is blocked by ${rule.origin}`,
     );
   }
 
-  async #own(name: Repository, host: string, repository: string, insecure: boolean): Promise<Endpoint> {
+  async #registryItself(
+    name: Repository,
+    host: string,
+    repository: string,
+    insecure: boolean,
+  ): Promise<Endpoint> {
     return {
       origin: await this.#originOf({ host, insecure }, name.registry),
       apiPath: '/v2',
@@ -128,7 +134,7 @@ export class EndpointBook {
     if (origin === undefined) {
       origin = this.#findOrigin(host, registry);
       this.#origins.set(key, origin);
-      // A failure is for those who wait now.
+      // A failure is not cached: the next call tests the host again.
       origin.catch(() => this.#origins.delete(key));
     }
     return origin;
@@ -136,13 +142,13 @@ export class EndpointBook {
 
   async #findOrigin({ host, scheme, insecure }: Host, registry: string): Promise<string> {
     const { plainHttp, tls } = this.settings;
-    const real = dockerHubNames.includes(host) ? dockerHub : host;
-    const secure = new URL(`https://${real}`).origin;
-    const plain = new URL(`http://${real}`).origin;
-    if (insecure === true) tls.takeAny(real);
+    const server = dockerHubNames.includes(host) ? dockerHub : host;
+    const secure = new URL(`https://${server}`).origin;
+    const plain = new URL(`http://${server}`).origin;
+    if (insecure === true) tls.skipVerification(server);
     if (scheme !== undefined) return scheme === 'http' ? plain : secure;
     if (plainHttp !== undefined) return plainHttp ? plain : secure;
-    if (insecure === true) return (await this.settings.hasTls(secure, registry)) ? secure : plain;
-    return isLoopback(host) && !tls.mentions(host) ? plain : secure;
+    if (insecure === true) return (await this.settings.supportsTls(secure, registry)) ? secure : plain;
+    return isLoopback(host) && !tls.isConfigured(host) ? plain : secure;
   }
 }

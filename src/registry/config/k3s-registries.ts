@@ -1,9 +1,10 @@
 import { AirliftError } from '../../errors.js';
 import { isObject } from '../../oci/descriptor.js';
+import { quoted } from '../../oci/quoted.js';
 import { splitLocation } from './mirror-rules.js';
 import type { HostSettings, Mirror, MirrorRule } from './options.js';
 
-/** What a k3s or RKE2 `registries.yaml` says, in the terms of RegistryOptions. */
+/** The settings of a k3s or RKE2 `registries.yaml`, as RegistryOptions. */
 export interface K3sRegistries {
   readonly mirrors: readonly MirrorRule[];
   readonly hosts: Readonly<Record<string, HostSettings>>;
@@ -29,12 +30,12 @@ function text(table: unknown, name: string, origin: string): string | undefined 
 }
 
 function mirrorOf(endpoint: unknown, rewrites: Mirror['rewrites'], origin: string): Mirror {
-  if (typeof endpoint !== 'string') return fail(origin, 'an endpoint is not a string');
+  if (typeof endpoint !== 'string') return fail(origin, 'endpoint is not a string');
   const address = endpoint.includes('://') ? endpoint : `https://${endpoint}`;
-  if (!URL.canParse(address)) return fail(origin, 'an endpoint is not an address');
+  if (!URL.canParse(address)) return fail(origin, `endpoint ${quoted(endpoint)} is not a URL`);
   const url = new URL(address);
   if (url.protocol !== 'https:' && url.protocol !== 'http:')
-    fail(origin, `an endpoint is a ${url.protocol} address`);
+    fail(origin, `endpoint has the scheme ${url.protocol}, want http: or https:`);
   const path = url.pathname.replace(/\/+$/, '');
   splitLocation(url.host, origin);
   return {
@@ -80,10 +81,10 @@ function hostOf(config: Record<string, unknown>, registry: string, origin: strin
 }
 
 /**
- * Reads the data of a k3s or RKE2 `registries.yaml` (k3s documentation, "Private Registry Configuration"), parsed from YAML with
- * or without its numbers and booleans told from text.
- * @param origin names the file, for messages
- * @throws AirliftError `input` where it is malformed
+ * Reads the settings of a k3s or RKE2 `registries.yaml` (k3s documentation, "Private Registry Configuration").
+ * @param data the parsed YAML; numbers and booleans may be given as text
+ * @param origin name of the file, for messages
+ * @throws AirliftError `input` if the file is malformed
  */
 export function parseK3sRegistries(data: unknown, origin: string): K3sRegistries {
   if (data === null || data === undefined) return { mirrors: [], hosts: {} };

@@ -3,15 +3,15 @@ import { quoted } from '../../oci/quoted.js';
 import { formatRepository, isRegistry, isRepositoryPath, type Repository } from '../../oci/reference.js';
 import type { Mirror, MirrorRule } from './options.js';
 
-/** The rule for a name, with the part of the name that comes after what it fits. */
+/** The rule that applies to a name. */
 export interface MatchedRule {
   readonly rule: MirrorRule;
-  /** Without leading slash. */
+  /** The part of the name after the prefix, without a leading slash. */
   readonly rest: string;
 }
 
-/** How many characters of `name` a rule's prefix covers, or -1 where it does not fit. */
-function covered(prefix: string, name: Repository): number {
+/** Returns how many characters of `name` a rule's prefix covers, or -1 if the rule does not apply. */
+function matchedLength(prefix: string, name: Repository): number {
   const { registry } = name;
   if (prefix === '*') return registry.length;
   if (prefix.startsWith('*.'))
@@ -21,14 +21,14 @@ function covered(prefix: string, name: Repository): number {
 }
 
 /**
- * The rule whose prefix fits a repository best; of two alike the later one (containers-registries.conf(5), "Choosing a [[registry]]
- * TOML table").
+ * Returns the rule with the longest matching prefix; of equal prefixes the later rule (containers-registries.conf(5), "Choosing a
+ * [[registry]] TOML table").
  */
 export function matchRule(rules: readonly MirrorRule[], name: Repository): MatchedRule | undefined {
   let best: { rule: MirrorRule; length: number } | undefined;
   const rank = (prefix: string): number => (prefix === '*' ? 0 : prefix.length);
   for (const rule of rules) {
-    const length = covered(rule.prefix, name);
+    const length = matchedLength(rule.prefix, name);
     if (length >= 0 && (best === undefined || rank(rule.prefix) >= rank(best.rule.prefix)))
       best = { rule, length };
   }
@@ -38,7 +38,7 @@ export function matchRule(rules: readonly MirrorRule[], name: Repository): Match
 
 /**
  * Splits `host[:port][/path]`.
- * @throws AirliftError `input` where it is neither
+ * @throws AirliftError `input` if the text has another form
  */
 export function splitLocation(location: string, origin: string): { host: string; path: string } {
   const slash = location.indexOf('/');
@@ -48,7 +48,7 @@ export function splitLocation(location: string, origin: string): { host: string;
   throw new AirliftError('input', `parse mirror ${quoted(location)} of ${origin}: not host[:port][/path]`);
 }
 
-/** A repository's path at a mirror. */
+/** Returns the path of a repository on a mirror. */
 export function repositoryAt(mirror: Mirror, path: string, rest: string, name: Repository): string {
   for (const { from, to } of mirror.rewrites ?? []) {
     const pattern = new RegExp(from);
@@ -59,25 +59,25 @@ export function repositoryAt(mirror: Mirror, path: string, rest: string, name: R
 }
 
 /**
- * Reads what a person types: `REGISTRY[/PATH]=[http://|https://]HOST[:PORT][/PATH]`.
+ * Parses a mirror given on the command line: `REGISTRY[/PATH]=[http://|https://]HOST[:PORT][/PATH]`.
  * @throws AirliftError `usage`
  */
 export function parseMirrorFlag(text: string): MirrorRule {
   const origin = '`mirrors`';
-  const bad = (): never => {
+  const fail = (): never => {
     throw new AirliftError('usage', `parse mirror ${quoted(text)}: not registry=mirror`, {
-      hint: 'write it like docker.io=mirror.corp:5000',
+      hint: 'use the form docker.io=mirror.corp:5000',
     });
   };
   const [prefix = '', target = '', ...rest] = text.split('=');
   const match = /^(?:(https?):\/\/)?([^\s]+?)\/*$/.exec(target);
   const [, scheme, location] = match ?? [];
-  if (rest.length > 0 || location === undefined) return bad();
+  if (rest.length > 0 || location === undefined) return fail();
   try {
     splitLocation(location, origin);
     if (prefix !== '*') splitLocation(prefix.replace(/^\*\./, ''), origin);
   } catch {
-    return bad();
+    return fail();
   }
   return { prefix, mirrors: [{ location, scheme: scheme as 'http' | 'https' | undefined }], origin };
 }

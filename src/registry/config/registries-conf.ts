@@ -21,7 +21,7 @@ function textOf(table: Record<string, unknown>, name: string, path: string): str
 
 function flagOf(table: Record<string, unknown>, name: string, path: string): boolean {
   const value = table[name] ?? false;
-  return typeof value === 'boolean' ? value : fail(path, `${name} is not true or false`);
+  return typeof value === 'boolean' ? value : fail(path, `${name} is not a boolean`);
 }
 
 function tablesOf(value: unknown, name: string, path: string): Record<string, unknown>[] {
@@ -67,8 +67,8 @@ function ruleOf(table: Record<string, unknown>, path: string): MirrorRule {
 
 /**
  * Reads the `[[registry]]` tables of a registries.conf (containers-registries.conf(5), version 2).
- * @param path names the file, for messages
- * @throws AirliftError `input` where it is malformed, `unsupported` for the withdrawn version 1
+ * @param path name of the file, for messages
+ * @throws AirliftError `input` if the file is malformed, `unsupported` for the obsolete version 1
  */
 export function parseRegistriesConf(text: string, path: string): MirrorRule[] {
   let conf: Record<string, unknown>;
@@ -78,14 +78,14 @@ export function parseRegistriesConf(text: string, path: string): MirrorRule[] {
     throw new AirliftError('input', `parse ${path}: ${messageOf(cause).split('\n')[0]}`, { cause });
   }
   if (isObject(conf['registries'])) {
-    throw new AirliftError('unsupported', `parse ${path}: version 1 of registries.conf is not read`, {
-      hint: 'write [[registry]] tables instead (containers-registries.conf(5))',
+    throw new AirliftError('unsupported', `parse ${path}: version 1 of registries.conf is not supported`, {
+      hint: 'use [[registry]] tables (containers-registries.conf(5))',
     });
   }
   return tablesOf(conf['registry'], 'registry', path).map((table) => ruleOf(table, path));
 }
 
-async function readIfThere(path: string): Promise<string | undefined> {
+async function readIfPresent(path: string): Promise<string | undefined> {
   try {
     const text = await readFile(path, 'utf8');
     if (text.length > maxSize) throw new AirliftError('input', `read ${path}: larger than ${maxSize} bytes`);
@@ -98,7 +98,7 @@ async function readIfThere(path: string): Promise<string | undefined> {
   }
 }
 
-async function dropIns(directory: string): Promise<string[]> {
+async function listDropIns(directory: string): Promise<string[]> {
   try {
     const names = await readdir(directory);
     return names
@@ -114,8 +114,8 @@ async function dropIns(directory: string): Promise<string[]> {
 
 /**
  * Reads registries.conf files as podman and skopeo do: the first of `files` that exists, then every `*.conf` of `directories` in
- * order of name. A later table takes the place of an earlier one with the same prefix.
- * @param warn called with each file that this user may not read; without it such a file is an error
+ * alphabetical order. A later table replaces an earlier one with the same prefix.
+ * @param warn called for each file that this user may not read; without it such a file is an error
  * @throws AirliftError `input`, `io` or `unsupported`
  */
 export async function readRegistriesConf(
@@ -124,16 +124,15 @@ export async function readRegistriesConf(
   warn?: (message: string) => void,
 ): Promise<MirrorRule[]> {
   const rules = new Map<string, MirrorRule>();
-  /** Skips a file that this user may not read, with a warning; without `warn` that is an error. */
-  const ignored = <T>(instead: T) => {
+  const orWarn = <T>(fallback: T) => {
     return (error: unknown): T => {
       if (warn === undefined || !isAirliftError(error, 'io')) throw error;
-      warn(`${error.message}; it is ignored`);
-      return instead;
+      warn(`${error.message}; the file is ignored`);
+      return fallback;
     };
   };
-  const take = async (path: string): Promise<boolean> => {
-    const text = await readIfThere(path).catch(ignored(undefined));
+  const addRules = async (path: string): Promise<boolean> => {
+    const text = await readIfPresent(path).catch(orWarn(undefined));
     if (text === undefined) return false;
     for (const rule of parseRegistriesConf(text, path)) {
       rules.delete(rule.prefix);
@@ -141,8 +140,8 @@ export async function readRegistriesConf(
     }
     return true;
   };
-  for (const path of files) if (await take(path)) break;
+  for (const path of files) if (await addRules(path)) break;
   for (const directory of directories)
-    for (const path of await dropIns(directory).catch(ignored<string[]>([]))) await take(path);
+    for (const path of await listDropIns(directory).catch(orWarn<string[]>([]))) await addRules(path);
   return [...rules.values()];
 }

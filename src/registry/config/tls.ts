@@ -10,14 +10,14 @@ import {
 import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
 import type { HostSettings, TlsOptions } from './options.js';
 
-/** How TLS is done with one host. */
+/** TLS settings for one host. */
 export interface TlsSettings {
   readonly context: SecureContext;
-  /** Take any certificate. */
+  /** Skip the verification of the certificate. */
   readonly insecure: boolean;
 }
 
-/** Where systems keep the certificate authorities they trust, in the order in which they are looked for. */
+/** Usual paths of a system's trusted certificate authorities; the first that exists is used. */
 const systemRoots = [
   '/etc/ssl/certs/ca-certificates.crt',
   '/etc/pki/tls/certs/ca-bundle.crt',
@@ -26,7 +26,7 @@ const systemRoots = [
   '/etc/ssl/cert.pem',
 ];
 
-/** A file of certificates or a key in text (RFC 7468). */
+/** Reads certificates or a key in PEM form (RFC 7468). */
 function readPem(path: string, what: string): string {
   let text: string;
   try {
@@ -36,17 +36,17 @@ function readPem(path: string, what: string): string {
   }
   if (text.includes('-----BEGIN')) return text;
   throw new AirliftError('input', `read ${what} ${path}: not a PEM file`, {
-    hint: `convert it: openssl x509 -inform der -in ${path} -out ca.pem`,
+    hint: `convert the file: openssl x509 -inform der -in ${path} -out ca.pem`,
   });
 }
 
-/** Authorities that a person named. Node would pass over what it can't read. */
+/** Reads certificate authorities and checks each one: Node ignores those it cannot parse. */
 function readAuthorities(path: string): string {
   const what = 'certificate authority';
   const pem = readPem(path, what);
   try {
-    for (const [one] of pem.matchAll(/-----BEGIN ([A-Z ]*CERTIFICATE)-----.*?-----END \1-----/gs))
-      new X509Certificate(one);
+    for (const [certificate] of pem.matchAll(/-----BEGIN ([A-Z ]*CERTIFICATE)-----.*?-----END \1-----/gs))
+      new X509Certificate(certificate);
   } catch (cause) {
     throw new AirliftError('input', `read ${what} ${path}: ${messageOf(cause)}`, { cause });
   }
@@ -66,19 +66,19 @@ interface Files {
 }
 
 /**
- * What a directory in the manner of docker's `certs.d/HOST` holds: `*.crt` are authorities, `NAME.cert` and `NAME.key` are a
- * client's certificate and key.
- * @throws AirliftError `io`; `input` where a key or a certificate is missing
+ * Finds the certificates in a directory like docker's `certs.d/HOST`: `*.crt` are certificate authorities, `NAME.cert` and `NAME.key`
+ * are a client certificate and its key.
+ * @throws AirliftError `io`; `input` if a client certificate has no key or a key has no certificate
  */
-function readCertificateDirectory(path: string, isUsualPlace: boolean): Files | undefined {
+function readCertificateDirectory(path: string, isDefaultPlace: boolean): Files | undefined {
   let names: string[];
   try {
     names = readdirSync(path).sort();
   } catch (cause) {
     const code = systemCodeOf(cause);
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    // Closed to this user, as root's is: whoever needs it sees that a certificate is not trusted.
-    if (isUsualPlace && (code === 'EACCES' || code === 'EPERM')) return undefined;
+    // Only root may read the directory: if it is needed, the error for the untrusted certificate says so.
+    if (isDefaultPlace && (code === 'EACCES' || code === 'EPERM')) return undefined;
     throw new AirliftError('io', `read certificates in ${path}: ${messageOf(cause)}`, { cause });
   }
   const ca = names.filter((name) => name.endsWith('.crt')).map((name) => join(path, name));
@@ -86,21 +86,25 @@ function readCertificateDirectory(path: string, isUsualPlace: boolean): Files | 
   if (certificate === undefined) {
     const key = names.find((name) => name.endsWith('.key'));
     if (key !== undefined)
-      throw new AirliftError('input', `read certificates in ${path}: ${key} has no certificate beside it`, {
-        hint: `put it there as ${key.replace(/\.key$/, '.cert')} (*.crt are authorities)`,
+      throw new AirliftError('input', `read certificates in ${path}: no client certificate for ${key}`, {
+        hint: `add ${key.replace(/\.key$/, '.cert')} to the directory (*.crt files are certificate authorities)`,
       });
     return { ca, cert: undefined, key: undefined };
   }
   const key = certificate.replace(/\.cert$/, '.key');
   if (!names.includes(key))
-    throw new AirliftError('input', `read certificates in ${path}: ${certificate} has no key beside it`, {
-      hint: `put it there as ${key}`,
-    });
+    throw new AirliftError(
+      'input',
+      `read certificates in ${path}: no key for the client certificate ${certificate}`,
+      {
+        hint: `add ${key} to the directory`,
+      },
+    );
   return { ca, cert: join(path, certificate), key: join(path, key) };
 }
 
-/** Finds how TLS is done with each host, from flags, from `certs.d` directories and from settings for single hosts. */
-export class TlsBook {
+/** Finds the TLS settings for each host in the options, in `certs.d` directories and in the settings for single hosts. */
+export class TlsConfig {
   readonly #settings = new Map<string, TlsSettings>();
   readonly #insecure = new Set<string>();
   #trusted: string[] | undefined;
@@ -110,8 +114,8 @@ export class TlsBook {
     readonly hosts: Readonly<Record<string, HostSettings>>,
   ) {}
 
-  /** Whether anything says that a host is reached over TLS. */
-  mentions(host: string): boolean {
+  /** Whether certificates are configured for a host, which means that the host uses TLS. */
+  isConfigured(host: string): boolean {
     const { certsDirs = [] } = this.options;
     const own = this.hosts[host];
     return (
@@ -121,22 +125,22 @@ export class TlsBook {
     );
   }
 
-  /** From now on any certificate of a host does. */
-  takeAny(host: string): void {
+  /** Accepts any certificate of a host from now on. */
+  skipVerification(host: string): void {
     this.#insecure.add(host);
   }
 
   /**
-   * The settings for a host, with port where it has one.
-   * @throws AirliftError `io` or `input` where one of the files can't be read
+   * Returns the settings for `host[:port]`.
+   * @throws AirliftError `io` or `input` if one of the files cannot be read
    */
-  of(host: string): TlsSettings {
-    let found = this.#settings.get(host);
-    if (found === undefined) {
-      found = this.#read(host);
-      this.#settings.set(host, found);
+  settingsFor(host: string): TlsSettings {
+    let settings = this.#settings.get(host);
+    if (settings === undefined) {
+      settings = this.#read(host);
+      this.#settings.set(host, settings);
     }
-    return this.#insecure.has(host) ? { ...found, insecure: true } : found;
+    return this.#insecure.has(host) ? { ...settings, insecure: true } : settings;
   }
 
   #read(host: string): TlsSettings {

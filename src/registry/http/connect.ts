@@ -1,29 +1,32 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { buildConnector } from 'undici';
-import { certificateFault } from './faults.js';
-import { openTunnel, type Proxy } from './proxy.js';
 import type { TlsSettings } from '../config/tls.js';
+import { certificateError } from './faults.js';
+import { openTunnel, type Proxy } from './proxy.js';
 
 export interface ConnectSettings {
-  /** Milliseconds until a connection must stand. */
+  /** Milliseconds within which a connection must be open. */
   readonly connectTimeout: number;
-  /** How TLS is done with a host (with port). */
+  /** Returns the TLS settings for `host[:port]`. */
   tlsOf(host: string): TlsSettings;
-  /** The proxy to an address, where there is one. */
+  /** Returns the proxy for an address; undefined to connect directly. */
   proxyOf(url: URL): Proxy | undefined;
 }
 
-function opened(
+/** Makes the error for a connection that was not open in time. */
+export function connectTimeoutError(): Error {
+  return Object.assign(new Error('connect timeout'), { code: 'UND_ERR_CONNECT_TIMEOUT' });
+}
+
+function untilOpen(
   socket: Socket | TLSSocket,
   event: 'connect' | 'secureConnect',
   timeout: number,
   check: () => Error | undefined,
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      socket.destroy(Object.assign(new Error('connect timeout'), { code: 'UND_ERR_CONNECT_TIMEOUT' }));
-    }, timeout);
+    const timer = setTimeout(() => void socket.destroy(connectTimeoutError()), timeout);
     const failed = (error: Error): void => {
       clearTimeout(timer);
       reject(error);
@@ -34,9 +37,9 @@ function opened(
     );
     socket.once(event, () => {
       clearTimeout(timer);
-      const fault = check();
-      if (fault !== undefined) {
-        reject(fault);
+      const error = check();
+      if (error !== undefined) {
+        reject(error);
         socket.destroy();
         return;
       }
@@ -47,11 +50,11 @@ function opened(
 }
 
 /**
- * Opens TCP and TLS connections for undici, with the host's name in `server_name` (RFC 6066 section 3) and `http/1.1` as the protocol
- * (RFC 7301). Certificates are checked here, to be able to say what is wrong with which.
+ * Creates a function that opens TCP and TLS connections for undici, with the host's name in `server_name` (RFC 6066 section 3) and
+ * `http/1.1` as the protocol (RFC 7301). It verifies certificates itself: Node's errors do not name the certificate and its issuer.
  */
-export function connector(settings: ConnectSettings, closing: AbortSignal): buildConnector.connector {
-  // undici does not know of sockets that are still being opened: they would keep the process alive.
+export function createConnector(settings: ConnectSettings, closing: AbortSignal): buildConnector.connector {
+  // undici does not know the sockets that are still opening: they would keep the process alive.
   const sockets = new Set<Socket>();
   closing.addEventListener('abort', () => {
     for (const socket of sockets) socket.destroy();
@@ -66,22 +69,22 @@ export function connector(settings: ConnectSettings, closing: AbortSignal): buil
     });
     sockets.add(tcp);
     tcp.once('close', () => sockets.delete(tcp));
-    return opened(tcp, 'connect', settings.connectTimeout, () => undefined);
+    return untilOpen(tcp, 'connect', settings.connectTimeout, () => undefined);
   };
-  const openTls = async (socket: Socket, name: string, host: string, own: TlsSettings): Promise<Socket> => {
+  const openTls = async (socket: Socket, name: string, host: string, tls: TlsSettings): Promise<Socket> => {
     const secure = connectTls({
       socket,
       host: name,
       servername: isIP(name) === 0 ? name : '',
       ALPNProtocols: ['http/1.1'],
-      secureContext: own.context,
-      // The outcome of the check is looked at below, before anything is sent.
+      secureContext: tls.context,
+      // The result of the verification is checked below, before anything is sent.
       rejectUnauthorized: false,
     });
-    await opened(secure, 'secureConnect', settings.connectTimeout, () =>
-      secure.authorized || own.insecure ? undefined : certificateFault(secure, host),
+    await untilOpen(secure, 'secureConnect', settings.connectTimeout, () =>
+      secure.authorized || tls.insecure ? undefined : certificateError(secure, host),
     );
-    // A refused client certificate is told after the handshake; the end that follows would hide it.
+    // The server reports a rejected client certificate after the handshake; the close that follows would hide that error.
     secure.once('error', (error) => secure.destroy(error));
     return secure;
   };
@@ -98,16 +101,16 @@ export function connector(settings: ConnectSettings, closing: AbortSignal): buil
     const port = Number(options.port) || (isSecure ? 443 : 80);
     const host = options.host ?? hostname;
     if (!isSecure) return openTcp(name, port);
-    // Read before anything is opened that would have to be closed again.
-    const own = settings.tlsOf(host);
+    // Reads the certificates before a connection is open that an error would have to close.
+    const tls = settings.tlsOf(host);
     const proxy = settings.proxyOf(new URL(`https://${host}`));
-    if (proxy === undefined) return openTls(await openTcp(name, port), name, host, own);
+    if (proxy === undefined) return openTls(await openTcp(name, port), name, host, tls);
     const target = options.port === '' ? `${host}:${port}` : host;
     const tunnel = await openTunnel(proxy, target, {
       connectTimeout: settings.connectTimeout,
       open: openProxy,
     });
-    return openTls(tunnel, name, host, own);
+    return openTls(tunnel, name, host, tls);
   };
   return (options, callback) => {
     open(options).then(

@@ -1,25 +1,25 @@
 import { Readable } from 'node:stream';
 import { AirliftError } from '../../errors.js';
 import { backoff, pause } from '../../oci/pause.js';
-import { discard, isPassing, readBody } from './answers.js';
-import { isUnreachable } from './faults.js';
-import { redactAddress, redactHeaders, redactUrl, type Secrets } from './trace.js';
 import type { RequestTrace } from '../config/options.js';
-import { HostLimiter, rateLimitOf, RateLimits } from './limits.js';
+import { isUnreachable } from './faults.js';
 import { headerOf, lengthOf, parseRetryAfter } from './headers.js';
-import type { Wire, WireAnswer, WireRequest } from './wire.js';
+import { HostLimiter, rateLimitOf, RateLimits } from './limits.js';
+import { redactAddress, redactHeaders, redactUrl, type Secrets } from './redact.js';
+import { abandon, discard, isTransient, readBody } from './responses.js';
+import type { Wire, WireRequest, WireResponse } from './wire.js';
 
-/** A request that may be redirected and tried again. */
+/** A request whose redirects are followed and which is retried after transient failures. */
 export interface ExchangeRequest extends WireRequest {
   /** The registry as references name it, for traces. */
   readonly registry: string;
-  /** Sent to the origin of `url` alone: it never follows a redirect to another one. */
+  /** Sent only to the origin of `url`: a redirect to another origin does not get it. */
   readonly authorization?: string | undefined;
-  /** Do not try again: the caller has a better way. */
+  /** Never retry: the caller has a better way to recover. */
   readonly once?: boolean | undefined;
-  /** Ends the retries at an answer that would be retried otherwise. */
-  readonly isFinal?: ((answer: WireAnswer) => boolean) | undefined;
-  /** Another host may answer instead: give up early, and do not repeat what did not reach the host. */
+  /** Returns true for a response that must not be retried, although its status is transient. */
+  readonly isFinal?: ((response: WireResponse) => boolean) | undefined;
+  /** Another host can serve the request instead: give up early. */
   readonly hasAlternative?: boolean | undefined;
 }
 
@@ -27,47 +27,47 @@ export interface ExchangeSettings {
   readonly retries: number;
   readonly retryDelay: number;
   readonly maxRetryAfter: number;
-  /** The most requests to one host that are waiting for an answer at a time. */
+  /** Limit of concurrent requests to one host. */
   readonly maxRequests: number;
-  /** Milliseconds until a connection must be open to a host that another one can stand in for. Default: 5000. */
+  /** Milliseconds within which a connection must be open to a host that has an alternative; default: 5000. */
   readonly alternativeConnectTimeout?: number | undefined;
   /** Aborted when the connections are closed. */
   readonly closing?: AbortSignal | undefined;
-  /** Called after a few seconds of silence with what a request waits for. */
+  /** Called after a few seconds without a response, with what the request waits for. */
   onSilence?(text: string): void;
   trace?(event: RequestTrace): void;
 }
 
 const maxRedirects = 10;
-/** How often a host that was never reached is tried again: it may simply not be there. */
+/** Retries for a host that never responded in this run: its name may be wrong. */
 const unreachableRetries = 3;
-/** The same where another host may answer instead. */
+/** Retries for a host that has an alternative. */
 const alternativeRetries = 1;
 const alternativeConnectTimeout = 5000;
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
-/** Sends requests with redirects followed by hand, retries and traces. It knows nothing of how to get an authorization. */
+/** Sends requests with redirects, retries, limits and traces. It does not know how to obtain an authorization. */
 export class Exchange {
+  /** Origins that responded in this run. */
   readonly #reached = new Set<string>();
   readonly #limiters = new Map<string, HostLimiter>();
   readonly rateLimits = new RateLimits();
-  readonly #silence: Silence;
+  readonly #waitNotices: WaitNotices;
 
   constructor(
     readonly wire: Wire,
     readonly settings: ExchangeSettings,
     readonly secrets: Secrets,
   ) {
-    this.#silence = new Silence((text) => settings.onSilence?.(secrets.scrub(text)));
+    this.#waitNotices = new WaitNotices((text) => settings.onSilence?.(secrets.scrub(text)));
   }
 
   /**
-   * Sends a request until it is answered: network faults, 429 and 5xx are tried again, at growing distances. The last
-   * answer is returned whatever its status.
-   * @throws AirliftError `network`, `tls`, `interrupted`; `rate-limited` where the registry asks for a longer wait than allowed;
-   *   `registry` for redirects that must not be followed
+   * Sends a request; retries network faults, 429 and 5xx with exponential backoff. Returns the last response whatever its status.
+   * @throws AirliftError `network`, `tls`, `interrupted`; `rate-limited` if the registry asks for a longer wait than allowed; `registry`
+   *   for a redirect that must not be followed
    */
-  async send(request: ExchangeRequest): Promise<WireAnswer> {
+  async send(request: ExchangeRequest): Promise<WireResponse> {
     const { retryDelay, closing } = this.settings;
     const retries = Math.min(
       this.settings.retries,
@@ -78,37 +78,43 @@ export class Exchange {
         ? (this.settings.alternativeConnectTimeout ?? alternativeConnectTimeout)
         : undefined;
     for (let attempt = 1; ; attempt++) {
-      const last = request.once === true || attempt > retries;
+      const isLast = request.once === true || attempt > retries;
       let wait = backoff(attempt, retryDelay);
-      const silence = this.#silence.begin(request.url.host, request.doing);
+      const notice = this.#waitNotices.begin(request.url.host, request.action);
       try {
-        const answer = await this.#follow({ ...request, connectTimeout });
-        const isFinal = request.isFinal?.(answer) === true;
-        if (last || isFinal || !isPassing(answer.status)) return await received(answer, request, silence);
-        wait = this.#askedWait(answer, request) ?? wait;
-        await discard(answer);
+        const response = await this.#follow({ ...request, connectTimeout });
+        // Called for each response: the caller may record what it sees.
+        const isFinal = request.isFinal?.(response) === true;
+        if (isLast || isFinal || !isTransient(response.status))
+          return await bufferSmall(response, request, notice);
+        wait = this.#retryAfter(response, request) ?? wait;
+        await discard(response);
       } catch (error) {
-        if (!(error instanceof AirliftError) || error.code !== 'network' || last) throw error;
-        const isThere = this.#reached.has(request.url.origin) && request.hasAlternative !== true;
-        const tries = request.hasAlternative === true ? 0 : unreachableRetries;
-        if (isUnreachable(error) && attempt > tries && !isThere) throw error;
+        if (!(error instanceof AirliftError) || error.code !== 'network' || isLast) throw error;
+        const isKnown = this.#reached.has(request.url.origin) && request.hasAlternative !== true;
+        const maxRetries = request.hasAlternative === true ? 0 : unreachableRetries;
+        if (isUnreachable(error) && attempt > maxRetries && !isKnown) throw error;
       } finally {
-        silence.end();
+        notice.end();
       }
-      const waiting = this.#silence.begin(request.url.host, request.doing, wait);
-      await pause(wait, request.doing, request.signal, closing).finally(() => waiting.end());
+      const retryNotice = this.#waitNotices.begin(request.url.host, request.action, wait);
+      await pause(wait, request.action, request.signal, closing).finally(() => retryNotice.end());
     }
   }
 
-  #askedWait(answer: WireAnswer, request: ExchangeRequest): number | undefined {
-    const asked = parseRetryAfter(headerOf(answer, 'retry-after'), Date.now());
-    if (asked === undefined || asked <= this.settings.maxRetryAfter) return asked;
-    answer.body.on('error', () => undefined).destroy();
+  /** Returns the milliseconds that a registry asks to wait. */
+  #retryAfter(response: WireResponse, request: ExchangeRequest): number | undefined {
+    const wait = parseRetryAfter(headerOf(response, 'retry-after'), Date.now());
+    if (wait === undefined || wait <= this.settings.maxRetryAfter) return wait;
+    abandon(response);
     const seconds = (milliseconds: number): string => `${Math.ceil(milliseconds / 1000)} s`;
     throw new AirliftError(
-      answer.status === 429 ? 'rate-limited' : 'registry',
-      `${request.doing}: the registry asks to wait (${answer.status}); got ${seconds(asked)}, want at most ${seconds(this.settings.maxRetryAfter)}`,
-      { status: answer.status, hint: 'run the same command again later; what is there is not fetched again' },
+      response.status === 429 ? 'rate-limited' : 'registry',
+      `${request.action}: the registry asks to wait (${response.status}); got ${seconds(wait)}, want at most ${seconds(this.settings.maxRetryAfter)}`,
+      {
+        status: response.status,
+        hint: 'run the same command again later; it resumes and fetches nothing twice',
+      },
     );
   }
 
@@ -122,122 +128,118 @@ export class Exchange {
   }
 
   /**
-   * Sends one request when the host's turn comes. Requests with streamed content only wait while the host wants none: what
-   * they send may be on its way from the same host.
+   * Sends one request within the limits of the host. Requests with streamed content take no slot, because their content may be a download
+   * from the same host; they only wait while the host is throttled.
    */
-  async #inTurn(request: ExchangeRequest): Promise<WireAnswer> {
-    const { url, doing, signal } = request;
+  async #sendLimited(request: ExchangeRequest): Promise<WireResponse> {
+    const { url, action, signal } = request;
     const limiter = this.#limiterOf(url.origin);
     const isStreamed = request.body !== undefined && !(request.body instanceof Uint8Array);
-    await (isStreamed ? limiter.quiet(doing, signal) : limiter.enter(doing, signal));
+    await (isStreamed ? limiter.untilUnthrottled(action, signal) : limiter.acquire(action, signal));
     try {
-      const asked = performance.now();
-      const answer = await this.#traced(request);
-      const rateLimit = rateLimitOf(answer);
-      if (rateLimit !== undefined) this.rateLimits.note(url.origin, rateLimit, asked);
-      if (answer.status === 429) {
-        const asked = parseRetryAfter(headerOf(answer, 'retry-after'), Date.now()) ?? 0;
-        limiter.tooMany(Math.min(asked, this.settings.maxRetryAfter));
-      } else limiter.good();
-      return answer;
+      const sentAt = performance.now();
+      const response = await this.#sendTraced(request);
+      const rateLimit = rateLimitOf(response);
+      if (rateLimit !== undefined) this.rateLimits.record(url.origin, rateLimit, sentAt);
+      if (response.status === 429) {
+        const wait = parseRetryAfter(headerOf(response, 'retry-after'), Date.now()) ?? 0;
+        limiter.throttle(Math.min(wait, this.settings.maxRetryAfter));
+      } else limiter.recordSuccess();
+      return response;
     } finally {
-      if (!isStreamed) limiter.leave();
+      if (!isStreamed) limiter.release();
     }
   }
 
   /**
-   * Follows redirects (RFC 9110 section 15.4), with the method kept but for a 303 (section 15.4.4). Once the origin (RFC 6454) is
-   * left, the authorization is gone for good.
+   * Sends a request and follows redirects (RFC 9110 section 15.4). The method stays the same except after a 303 (section 15.4.4). After a
+   * redirect to another origin (RFC 6454) the authorization is not sent any more, even if a later redirect leads back.
    */
-  async #follow(request: ExchangeRequest): Promise<WireAnswer> {
-    let url = request.url;
-    let method = request.method;
-    let body = request.body;
-    let authorization = request.authorization;
+  async #follow(request: ExchangeRequest): Promise<WireResponse> {
+    let { url, method, body, authorization } = request;
     for (let hop = 0; ; hop++) {
       const headers = authorization === undefined ? request.headers : { ...request.headers, authorization };
-      const answer = await this.#inTurn({ ...request, url, method, body, headers });
-      const location = headerOf(answer, 'location');
-      if (!redirects.has(answer.status) || location === undefined) return answer;
-      if (answer.status === 303 && method !== 'HEAD') {
+      const response = await this.#sendLimited({ ...request, url, method, body, headers });
+      const location = headerOf(response, 'location');
+      if (!redirects.has(response.status) || location === undefined) return response;
+      if (response.status === 303 && method !== 'HEAD') {
         method = 'GET';
         body = undefined;
       }
-      await discard(answer);
-      const next = redirectTarget(url, location, request.doing, answer.status);
+      await discard(response);
+      const next = redirectTarget(url, location, request.action, response.status);
       if (hop >= maxRedirects)
-        throw new AirliftError('registry', `${request.doing}: redirected more than ${maxRedirects} times`, {
-          status: answer.status,
+        throw new AirliftError('registry', `${request.action}: more than ${maxRedirects} redirects`, {
+          status: response.status,
         });
       if (next.origin !== url.origin) authorization = undefined;
       url = next;
     }
   }
 
-  async #traced(request: ExchangeRequest): Promise<WireAnswer> {
+  async #sendTraced(request: ExchangeRequest): Promise<WireResponse> {
     const { trace } = this.settings;
     const { method, url, registry } = request;
-    const started = performance.now();
-    const show = (outcome: { answer?: WireAnswer; error?: unknown }): void => {
+    const start = performance.now();
+    const emit = ({ response, error }: { response?: WireResponse; error?: unknown }): void => {
       if (trace === undefined) return;
-      const { answer, error } = outcome;
       const scrubAll = (headers: Record<string, string>): Record<string, string> =>
         Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, this.secrets.scrub(value)]));
       trace({
         method,
         url: this.secrets.scrub(redactUrl(url)),
         registry,
-        status: answer?.status,
+        status: response?.status,
         error: error instanceof AirliftError ? this.secrets.scrub(error.message) : undefined,
         requestHeaders: scrubAll(redactHeaders(request.headers, url)),
-        responseHeaders: answer === undefined ? {} : scrubAll(redactHeaders(answer.headers, url)),
-        milliseconds: Math.round(performance.now() - started),
+        responseHeaders: response === undefined ? {} : scrubAll(redactHeaders(response.headers, url)),
+        milliseconds: Math.round(performance.now() - start),
       });
     };
     try {
-      const answer = await this.wire.send(request);
+      const response = await this.wire.send(request);
       this.#reached.add(url.origin);
-      show({ answer });
-      return answer;
+      emit({ response });
+      return response;
     } catch (error) {
-      show({ error });
+      emit({ error });
       throw error;
     }
   }
 }
 
-/** The answer with its body in memory, where that is wanted. */
-async function received(
-  answer: WireAnswer,
-  { whole, doing }: ExchangeRequest,
-  silence: Listening,
-): Promise<WireAnswer> {
-  silence.answered();
-  if (whole === undefined || answer.status !== 200 || (lengthOf(answer) ?? 0) > whole) return answer;
-  const bytes = await readBody(answer.body, whole, doing);
-  return { ...answer, body: Readable.from(bytes.byteLength > 0 ? [bytes] : [], { objectMode: false }) };
+/** Reads a small response into memory if the request asks for that, so that a broken body is retried too. */
+async function bufferSmall(
+  response: WireResponse,
+  { whole, action }: ExchangeRequest,
+  notice: WaitNotice,
+): Promise<WireResponse> {
+  notice.headersReceived();
+  if (whole === undefined || response.status !== 200 || (lengthOf(response) ?? 0) > whole) return response;
+  const bytes = await readBody(response.body, whole, action);
+  return { ...response, body: Readable.from(bytes.byteLength > 0 ? [bytes] : [], { objectMode: false }) };
 }
 
 /**
- * Where a redirect leads (`Location`, RFC 9110 section 10.2.2, resolved by RFC 3986 section 5).
- * @throws AirliftError `registry` where that is no HTTP address, or where it gives up TLS
+ * Resolves the target of a redirect (`Location`, RFC 9110 section 10.2.2; RFC 3986 section 5).
+ * @throws AirliftError `registry` if it is not an HTTP address, or leads from HTTPS to plain HTTP
  */
-function redirectTarget(from: URL, location: string, doing: string, status: number): URL {
+function redirectTarget(from: URL, location: string, action: string, status: number): URL {
   const shown = redactAddress(location, from);
   let next: URL;
   try {
     next = new URL(location, from);
   } catch (cause) {
-    throw new AirliftError('registry', `${doing}: redirected to an invalid address`, { cause, status });
+    throw new AirliftError('registry', `${action}: redirected to an invalid address`, { cause, status });
   }
   if (next.protocol !== 'https:' && next.protocol !== 'http:')
-    throw new AirliftError('registry', `${doing}: redirected to ${next.protocol} address ${shown}`, {
+    throw new AirliftError('registry', `${action}: redirected to ${next.protocol} address ${shown}`, {
       status,
     });
   if (from.protocol === 'https:' && next.protocol === 'http:')
     throw new AirliftError(
       'registry',
-      `${doing}: redirected from HTTPS to plain HTTP at ${shown}, which is not followed`,
+      `${action}: redirected from HTTPS to plain HTTP at ${shown}, which is not followed`,
       { status },
     );
   next.username = '';
@@ -245,52 +247,52 @@ function redirectTarget(from: URL, location: string, doing: string, status: numb
   return next;
 }
 
-/** Milliseconds of silence after which a notice says what a request waits for. */
-const defaultPatience = 5000;
+/** Milliseconds without a response after which a notice is given. */
+const defaultNoticeDelay = 5000;
 
-/** Milliseconds after which the notice about a silent host is repeated. */
-const again = 30_000;
+/** Milliseconds after which a notice for the same host is repeated. */
+const repeatInterval = 30_000;
 
-/** A request that waits. */
-export interface Listening {
-  /** The host answered: from here on only the rest of the answer is waited for. */
-  answered(): void;
+/** A wait that may lead to a notice. */
+export interface WaitNotice {
+  /** Records that the headers have arrived: the request waits only for the rest of the response. */
+  headersReceived(): void;
   end(): void;
 }
 
-/** Says what a run waits for when a host stays silent: once for each host, however many requests wait for it. */
-export class Silence {
-  /** When a host was last named, by `performance.now()`. */
-  readonly #told = new Map<string, number>();
+/** Gives notice of what a run waits for while a host does not respond: one notice per host, however many requests wait for it. */
+export class WaitNotices {
+  /** Time of the last notice for each host, by `performance.now()`. */
+  readonly #lastNotice = new Map<string, number>();
 
   constructor(
-    private readonly tell: (text: string) => void,
-    private readonly patience = defaultPatience,
+    private readonly notify: (text: string) => void,
+    private readonly delay = defaultNoticeDelay,
   ) {}
 
   /**
-   * Begins to wait.
-   * @param pause milliseconds of a wait before a retry; undefined while an answer is waited for
+   * Starts a wait.
+   * @param retryWait milliseconds of the wait before a retry; undefined while waiting for a response
    */
-  begin(host: string, doing: string, pause?: number): Listening {
-    const begun = performance.now();
-    let what = 'an answer';
+  begin(host: string, action: string, retryWait?: number): WaitNotice {
+    const start = performance.now();
+    let awaited = 'a response';
     let timer: NodeJS.Timeout | undefined;
     const check = (): void => {
-      timer = setTimeout(check, again);
+      timer = setTimeout(check, repeatInterval);
       const now = performance.now();
-      if (now - (this.#told.get(host) ?? -Infinity) < again / 2) return;
-      this.#told.set(host, now);
-      const seconds = Math.round((now - begun) / 1000);
-      this.tell(
-        pause === undefined
-          ? `waiting for ${what} of ${host} for ${seconds} s: ${doing}`
-          : `waiting ${Math.ceil(pause / 1000)} s before ${host} is asked again: ${doing}`,
+      if (now - (this.#lastNotice.get(host) ?? -Infinity) < repeatInterval / 2) return;
+      this.#lastNotice.set(host, now);
+      const seconds = Math.round((now - start) / 1000);
+      this.notify(
+        retryWait === undefined
+          ? `waiting for ${awaited} from ${host} for ${seconds} s: ${action}`
+          : `waiting ${Math.ceil(retryWait / 1000)} s before the next request to ${host}: ${action}`,
       );
     };
-    if (pause === undefined || pause > this.patience) timer = setTimeout(check, this.patience);
+    if (retryWait === undefined || retryWait > this.delay) timer = setTimeout(check, this.delay);
     return {
-      answered: () => void (what = 'the rest of an answer'),
+      headersReceived: () => void (awaited = 'the rest of a response'),
       end: () => clearTimeout(timer),
     };
   }

@@ -1,28 +1,28 @@
-/** What carries header fields, by their names in lower case. */
+/** A message with header fields, by their names in lower case. */
 export interface HasHeaders {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
 }
 
-/** The value of a header; several of one name are joined as RFC 9110 section 5.3 says. */
-export function headerOf(answer: HasHeaders, name: string): string | undefined {
-  const value = answer.headers[name];
+/** Returns the value of a header; repeated fields are joined (RFC 9110 section 5.3). */
+export function headerOf(message: HasHeaders, name: string): string | undefined {
+  const value = message.headers[name];
   return Array.isArray(value) ? value.join(', ') : value;
 }
 
-/** `Content-Length` (RFC 9110 section 8.6) as a number, where there is a valid one. */
-export function lengthOf(answer: HasHeaders): number | undefined {
-  const text = headerOf(answer, 'content-length') ?? '';
+/** Returns `Content-Length` (RFC 9110 section 8.6), or undefined if it is missing or invalid. */
+export function lengthOf(message: HasHeaders): number | undefined {
+  const text = headerOf(message, 'content-length') ?? '';
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
-/** The Basic form of a user name and password (RFC 7617). */
+/** Formats a user name and password for Basic authentication (RFC 7617). */
 export function basicAuthorization(username: string, password: string): string {
   return `Basic ${Buffer.from(`${username}:${password}`, 'utf8').toString('base64')}`;
 }
 
 /**
- * Milliseconds that a `Retry-After` header asks to wait, in seconds or as a date (RFC 9110 section 10.2.3), or undefined where
- * there is none or it can't be read.
+ * Parses a `Retry-After` header, in seconds or as a date (RFC 9110 section 10.2.3).
+ * @returns the milliseconds to wait, or undefined if the header is missing or invalid
  */
 export function parseRetryAfter(header: string | undefined, now: number): number | undefined {
   const text = header?.trim() ?? '';
@@ -32,11 +32,11 @@ export function parseRetryAfter(header: string | undefined, now: number): number
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
 }
 
-/** One way to authenticate that a registry offers (RFC 9110 section 11.6.1). */
+/** A way to authenticate that a registry offers (RFC 9110 section 11.6.1). */
 export interface Challenge {
   /** In lower case: `basic`, `bearer`, … */
   readonly scheme: string;
-  /** Names in lower case. */
+  /** By names in lower case. */
   readonly parameters: Readonly<Record<string, string>>;
 }
 
@@ -48,14 +48,14 @@ const spaces = /[ \t]*/y;
 const token68 = /[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/y;
 
 /**
- * Reads the challenges of a `WWW-Authenticate` header: several may stand in one header, and each may have several parameters,
- * both parted by commas (RFC 9110 section 11.6.1; the Bearer form: RFC 6750 section 3). What can't be read ends the list.
+ * Parses the challenges of a `WWW-Authenticate` header. A header may have several challenges and each may have several parameters, both
+ * separated by commas (RFC 9110 section 11.6.1; the Bearer form: RFC 6750 section 3). Parsing stops at malformed text.
  */
 export function parseChallenges(header: string): Challenge[] {
   const text = header.slice(0, maxChallengesLength);
   const challenges: Challenge[] = [];
   let at = 0;
-  const take = (pattern: RegExp): RegExpExecArray | undefined => {
+  const consume = (pattern: RegExp): RegExpExecArray | undefined => {
     pattern.lastIndex = at;
     const match = pattern.exec(text);
     if (match === null) return undefined;
@@ -63,18 +63,18 @@ export function parseChallenges(header: string): Challenge[] {
     return match;
   };
   while (at < text.length) {
-    take(separators);
-    const scheme = take(token)?.[0];
+    consume(separators);
+    const scheme = consume(token)?.[0];
     if (scheme === undefined) break;
     const parameters: Record<string, string> = Object.create(null) as Record<string, string>;
-    take(spaces);
-    if (take(token68) === undefined) {
+    consume(spaces);
+    if (consume(token68) === undefined) {
       for (;;) {
-        const before = at;
-        take(separators);
-        const match = take(challengeParameter);
+        const start = at;
+        consume(separators);
+        const match = consume(challengeParameter);
         if (match === undefined) {
-          at = before;
+          at = start;
           break;
         }
         const [, name = '', quoted, plain = ''] = match;
@@ -86,21 +86,21 @@ export function parseChallenges(header: string): Challenge[] {
   return challenges;
 }
 
-/** One link of a `Link` header. */
+/** A link of a `Link` header. */
 export interface Link {
-  /** As it is written: an address, relative or absolute. */
+  /** The address as sent, relative or absolute. */
   readonly target: string;
-  /** Relations in lower case; none where the link names none. */
+  /** Relations in lower case; empty if the link has none. */
   readonly relations: readonly string[];
 }
 
-/** `; name=value`, the value a token or a string in quotes. Some registries write single quotes. */
+/** Matches `; name=value`, where the value is a token or a quoted string. Some registries use single quotes. */
 const linkParameter = /\s*;\s*([^\s=;,]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s;,"']*)))?/y;
 
 /**
- * Reads a `Link` header (RFC 8288 section 3), and the forms that registries send in its place: targets without angle brackets,
- * relations without quotes or in single ones, empty links between commas.
- * @returns undefined where the header is malformed
+ * Parses a `Link` header (RFC 8288 section 3), including forms that registries send although the RFC forbids them: targets without angle
+ * brackets, relations in single quotes, empty links between commas.
+ * @returns undefined if the header is malformed
  */
 export function parseLinks(header: string): Link[] | undefined {
   const links: Link[] = [];
@@ -117,11 +117,11 @@ export function parseLinks(header: string): Link[] | undefined {
     const relations: string[] = [];
     for (;;) {
       linkParameter.lastIndex = at;
-      const [whole = '', name = '', quoted, single, token] = linkParameter.exec(header) ?? [];
+      const [whole = '', name = '', quoted, single, plain] = linkParameter.exec(header) ?? [];
       if (whole === '') break;
       at += whole.length;
       if (name.toLowerCase() === 'rel')
-        relations.push(...(quoted ?? single ?? token ?? '').toLowerCase().split(/\s+/).filter(Boolean));
+        relations.push(...(quoted ?? single ?? plain ?? '').toLowerCase().split(/\s+/).filter(Boolean));
     }
     const rest = /\s*;?\s*(?:,|$)/y;
     rest.lastIndex = at;

@@ -3,44 +3,44 @@ import { pause, untilAborted } from '../../oci/pause.js';
 import type { RateBudget } from '../config/options.js';
 import { headerOf, type HasHeaders } from './headers.js';
 
-const longestQuiet = 3_600_000;
+const longestThrottle = 3_600_000;
 
 /**
- * Keeps the number of requests that a host answers at a time: halved when the host says that there are too many (429), one
- * more after as many good answers as are allowed at a time.
+ * Limits the concurrent requests to a host: halves the limit when the host responds 429 (too many requests), and raises it by one after
+ * as many good responses as the limit allows at a time.
  */
 export class HostLimiter {
   #limit: number;
   #running = 0;
-  #good = 0;
-  #quietUntil = 0;
+  #successes = 0;
+  #throttledUntil = 0;
   readonly #waiting: (() => void)[] = [];
 
   constructor(
-    readonly most: number,
+    readonly maxRequests: number,
     /** Aborted when the connections are closed. */
     readonly closing?: AbortSignal,
   ) {
-    this.#limit = most;
+    this.#limit = maxRequests;
   }
 
-  /** How many requests may run at a time now. */
+  /** Number of requests that may run at the same time now. */
   get limit(): number {
     return this.#limit;
   }
 
   /**
-   * Waits for a place, which must be given back with `leave`.
+   * Waits for a slot, which the caller returns with `release`.
    * @throws AirliftError `interrupted`
    */
-  async enter(doing: string, signal: AbortSignal | undefined): Promise<void> {
-    await this.quiet(doing, signal);
+  async acquire(action: string, signal: AbortSignal | undefined): Promise<void> {
+    await this.untilUnthrottled(action, signal);
     while (this.#running >= this.#limit) {
-      await this.#turn(doing, signal);
+      await this.#nextTurn(action, signal);
       try {
-        await this.quiet(doing, signal);
+        await this.untilUnthrottled(action, signal);
       } catch (error) {
-        this.#wake();
+        this.#wakeNext();
         throw error;
       }
     }
@@ -48,68 +48,69 @@ export class HostLimiter {
   }
 
   /**
-   * Waits while the host wants no requests at all.
+   * Waits until the host accepts requests at all.
    * @throws AirliftError `interrupted`
    */
-  async quiet(doing: string, signal: AbortSignal | undefined): Promise<void> {
-    for (let left = this.#left(); left > 0; left = this.#left())
-      await pause(left, doing, signal, this.closing);
+  async untilUnthrottled(action: string, signal: AbortSignal | undefined): Promise<void> {
+    for (let left = this.#throttledFor(); left > 0; left = this.#throttledFor())
+      await pause(left, action, signal, this.closing);
   }
 
-  leave(): void {
+  release(): void {
     this.#running--;
-    this.#wake();
+    this.#wakeNext();
   }
 
-  /** Notes an answer that was none of too many. */
-  good(): void {
-    if (this.#limit >= this.most || ++this.#good < this.#limit) return;
-    this.#good = 0;
+  /** Records a response with another status than 429. */
+  recordSuccess(): void {
+    if (this.#limit >= this.maxRequests || ++this.#successes < this.#limit) return;
+    this.#successes = 0;
     this.#limit++;
-    this.#wake();
+    this.#wakeNext();
   }
 
-  /** Notes that the host wants fewer requests, and none for `milliseconds`. */
-  tooMany(milliseconds: number): void {
+  /** Lowers the limit, and holds all requests back for `milliseconds`. */
+  throttle(milliseconds: number): void {
     this.#limit = Math.max(1, Math.floor(Math.min(this.#limit, Math.max(this.#running, 1)) / 2));
-    this.#good = 0;
-    this.#quietUntil = Math.max(this.#quietUntil, Date.now() + Math.min(milliseconds, longestQuiet));
+    this.#successes = 0;
+    const until = Date.now() + Math.min(milliseconds, longestThrottle);
+    this.#throttledUntil = Math.max(this.#throttledUntil, until);
   }
 
-  #left(): number {
-    return this.#quietUntil - Date.now();
+  #throttledFor(): number {
+    return this.#throttledUntil - Date.now();
   }
 
-  #turn(doing: string, signal: AbortSignal | undefined): Promise<void> {
-    if (signal?.aborted === true) return Promise.reject(interruption(doing, signal));
+  #nextTurn(action: string, signal: AbortSignal | undefined): Promise<void> {
+    if (signal?.aborted === true) return Promise.reject(interruption(action, signal));
     return new Promise((resolve, reject) => {
-      const go = (): void => {
+      const wake = (): void => {
         signal?.removeEventListener('abort', stop);
         resolve();
       };
       const stop = (): void => {
-        this.#waiting.splice(this.#waiting.indexOf(go), 1);
-        if (signal !== undefined) reject(interruption(doing, signal));
+        this.#waiting.splice(this.#waiting.indexOf(wake), 1);
+        if (signal !== undefined) reject(interruption(action, signal));
       };
       signal?.addEventListener('abort', stop, { once: true });
-      this.#waiting.push(go);
+      this.#waiting.push(wake);
     });
   }
 
-  #wake(): void {
+  #wakeNext(): void {
     if (this.#running < this.#limit) this.#waiting.shift()?.();
   }
 }
 
-/** How many manifest downloads a registry still allows (Docker Hub's `ratelimit-*` headers, after draft-polli-ratelimit-headers). */
+/** The pull quota of a registry: manifest downloads (Docker Hub's `ratelimit-*` headers, after draft-polli-ratelimit-headers). */
 export interface RateLimit {
   readonly limit: number;
   readonly remaining: number;
-  /** Seconds of the window that the limit is for. */
+  /** Seconds of the period that the limit applies to. */
   readonly window: number | undefined;
 }
 
-/** A `ratelimit-*` header: `76;w=21600`, the window in seconds where there is one. */
+/** Parses a `ratelimit-*` header such as `76;w=21600`, where `w` is the window in seconds. */
 export function parseRateLimit(
   header: string | undefined,
 ): { count: number; window: number | undefined } | undefined {
@@ -118,68 +119,68 @@ export function parseRateLimit(
   return { count: Number(match[1]), window: match[2] === undefined ? undefined : Number(match[2]) };
 }
 
-/** Reads `ratelimit-limit: 100;w=21600` and `ratelimit-remaining: 76;w=21600`, where an answer has both. */
-export function rateLimitOf(answer: HasHeaders): RateLimit | undefined {
-  const limit = parseRateLimit(headerOf(answer, 'ratelimit-limit'));
-  const remaining = parseRateLimit(headerOf(answer, 'ratelimit-remaining'));
+/** Reads the quota from the headers `ratelimit-limit` and `ratelimit-remaining`; undefined unless a response has both. */
+export function rateLimitOf(response: HasHeaders): RateLimit | undefined {
+  const limit = parseRateLimit(headerOf(response, 'ratelimit-limit'));
+  const remaining = parseRateLimit(headerOf(response, 'ratelimit-remaining'));
   if (limit === undefined || remaining === undefined) return undefined;
   return { limit: limit.count, remaining: remaining.count, window: limit.window ?? remaining.window };
 }
 
-/** What hosts said last of the downloads that they still allow, by origin. */
+/** The latest known quota of each host, by origin. */
 export class RateLimits {
-  readonly #known = new Map<string, { readonly rateLimit: RateLimit; readonly told: number }>();
+  readonly #known = new Map<string, { readonly rateLimit: RateLimit; readonly receivedAt: number }>();
 
   of(origin: string): RateLimit | undefined {
     return this.#known.get(origin)?.rateLimit;
   }
 
   /**
-   * Notes what an answer says. Of answers that crossed each other the lower one counts.
-   * @param asked when its request was sent, by `performance.now()`
+   * Records the quota of a response. Of two responses whose requests overlapped, the lower one counts.
+   * @param sentAt time at which the request was sent, by `performance.now()`
    */
-  note(origin: string, rateLimit: RateLimit, asked: number): void {
+  record(origin: string, rateLimit: RateLimit, sentAt: number): void {
     const known = this.#known.get(origin);
-    const isOlder =
-      known !== undefined && asked < known.told && known.rateLimit.remaining < rateLimit.remaining;
-    const remaining = isOlder ? known.rateLimit.remaining : rateLimit.remaining;
-    this.#known.set(origin, { rateLimit: { ...rateLimit, remaining }, told: performance.now() });
+    const isLower =
+      known !== undefined && sentAt < known.receivedAt && known.rateLimit.remaining < rateLimit.remaining;
+    const remaining = isLower ? known.rateLimit.remaining : rateLimit.remaining;
+    this.#known.set(origin, { rateLimit: { ...rateLimit, remaining }, receivedAt: performance.now() });
   }
 
-  /** Notes a download of which the host said nothing. */
-  spend(origin: string): void {
+  /** Counts a pull whose response did not report the quota. */
+  countPull(origin: string): void {
     const known = this.#known.get(origin);
     if (known === undefined) return;
-    const { rateLimit, told } = known;
+    const { rateLimit, receivedAt } = known;
     this.#known.set(origin, {
       rateLimit: { ...rateLimit, remaining: Math.max(0, rateLimit.remaining - 1) },
-      told,
+      receivedAt,
     });
   }
 }
 
-const shortestStep = 250;
-const longestStep = 600_000;
+const shortestWait = 250;
+const longestWait = 600_000;
 
-export interface SpendCall {
+export interface PullCall {
   readonly origin: string;
-  readonly doing: string;
+  readonly action: string;
   readonly signal?: AbortSignal | undefined;
-  /** Asks the registry anew how many downloads are left, without spending one. */
+  /** Requests the current quota from the registry, without spending a pull. */
   refresh(): Promise<unknown>;
 }
 
-/** Milliseconds until one more download is likely allowed, where the window slides. */
-function stepOf(known: RateLimit): number {
-  const step = ((known.window ?? 3600) * 1000) / Math.max(1, known.limit);
-  return Math.min(longestStep, Math.max(shortestStep, step));
+/** Returns the milliseconds until the quota probably allows one more pull, assuming a sliding window. */
+function waitForOnePull(known: RateLimit): number {
+  const perPull = ((known.window ?? 3600) * 1000) / Math.max(1, known.limit);
+  return Math.min(longestWait, Math.max(shortestWait, perPull));
 }
 
-/** Keeps a run within the downloads that a registry allows, so that it does not fail in the middle. */
+/** Keeps a run within the pull quota of a registry, so that no pull fails in the middle of the run. */
 export class RateBudgetKeeper {
   readonly #warned = new Set<string>();
-  /** Downloads whose answers have not come yet, by origin: the host may not have counted them. */
-  readonly #underWay = new Map<string, number>();
+  /** Pulls without a response yet, by origin: the registry may not have counted them. */
+  readonly #pending = new Map<string, number>();
   readonly #waiting: (() => void)[] = [];
 
   constructor(
@@ -191,46 +192,43 @@ export class RateBudgetKeeper {
   ) {}
 
   /**
-   * Takes one download, where the registry counts them.
-   * @returns what is to be called once the download is answered
-   * @throws AirliftError `rate-limited` where none is left and the budget says to stop
+   * Reserves one pull, if the registry has a quota.
+   * @returns a function to call when the response has arrived
+   * @throws AirliftError `rate-limited` if the quota is used up and the budget says to stop
    */
-  async take(call: SpendCall): Promise<() => void> {
-    const { origin, doing, signal } = call;
+  async reserve(call: PullCall): Promise<() => void> {
+    const { origin, action, signal } = call;
     const { keep = 0, whenSpent } = this.budget;
     for (;;) {
       const known = this.rateLimits.of(origin);
-      const underWay = this.#underWay.get(origin) ?? 0;
-      if (known === undefined || known.remaining - underWay > keep) return this.#begin(origin, known);
-      if (underWay > 0) {
-        await untilAborted(new Promise<void>((done) => this.#waiting.push(done)), doing, signal);
+      const pending = this.#pending.get(origin) ?? 0;
+      if (known === undefined || known.remaining - pending > keep) return this.#begin(origin, known);
+      if (pending > 0) {
+        await untilAborted(new Promise<void>((done) => this.#waiting.push(done)), action, signal);
         continue;
       }
       const hours = known.window === undefined ? '' : ` in ${Math.round(known.window / 360) / 10} h`;
-      const left = `${known.remaining} of ${known.limit} downloads${hours} left`;
+      const left = `${known.remaining} of ${known.limit} pulls${hours} left`;
       if (whenSpent === 'stop')
         throw new AirliftError(
           'rate-limited',
-          `${doing}: the rate budget is spent; got ${left}, want more than ${keep}`,
-          {
-            hint: 'run the same command again later; what is there is not fetched again',
-          },
+          `${action}: the pull quota is used up; got ${left}, want more than ${keep}`,
+          { hint: 'run the same command again later; it resumes and fetches nothing twice' },
         );
       if (!this.#warned.has(origin)) {
         this.#warned.add(origin);
-        this.warn(`${origin}: waiting for the rate budget; ${left}`);
+        this.warn(`${origin}: waiting for the pull quota; ${left}`);
       }
-      await pause(stepOf(known), doing, signal, this.closing);
+      await pause(waitForOnePull(known), action, signal, this.closing);
       await call.refresh();
     }
   }
 
   #begin(origin: string, known: RateLimit | undefined): () => void {
-    const { rateLimits } = this;
-    this.#underWay.set(origin, (this.#underWay.get(origin) ?? 0) + 1);
+    this.#pending.set(origin, (this.#pending.get(origin) ?? 0) + 1);
     return () => {
-      this.#underWay.set(origin, (this.#underWay.get(origin) ?? 1) - 1);
-      if (known !== undefined && rateLimits.of(origin) === known) rateLimits.spend(origin);
+      this.#pending.set(origin, (this.#pending.get(origin) ?? 1) - 1);
+      if (known !== undefined && this.rateLimits.of(origin) === known) this.rateLimits.countPull(origin);
       for (const wake of this.#waiting.splice(0)) wake();
     };
   }

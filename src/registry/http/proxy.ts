@@ -1,8 +1,9 @@
+// undici's ProxyAgent is not used: it has one TLS configuration for all hosts, no networks in NO_PROXY, and errors that do not name the proxy.
 import { request as httpRequest } from 'node:http';
 import { BlockList, isIP, type Socket } from 'node:net';
 import { AirliftError, messageOf } from '../../errors.js';
-import type { ProxyOptions } from '../config/options.js';
 import { isLoopback } from '../../oci/reference.js';
+import type { ProxyOptions } from '../config/options.js';
 import { basicAuthorization } from './headers.js';
 
 /** A forward proxy. */
@@ -14,7 +15,7 @@ export interface Proxy {
   readonly password: string;
 }
 
-/** Percent-decoded, where it is percent-encoded: people type passwords as they are, a stray % among them. */
+/** Decodes percent-encoded text. Passwords are often typed unencoded, with a stray % in them. */
 function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
@@ -23,12 +24,12 @@ function decoded(text: string): string {
   }
 }
 
-function parseProxy(text: string, what: string): Proxy {
+function parseProxy(text: string, scheme: string): Proxy {
   const address = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
-  if (!URL.canParse(address)) throw new AirliftError('usage', `parse ${what} proxy: not an address`);
+  if (!URL.canParse(address)) throw new AirliftError('usage', `parse ${scheme} proxy: not a URL`);
   const url = new URL(address);
   if (url.protocol !== 'http:' && url.protocol !== 'https:')
-    throw new AirliftError('usage', `parse ${what} proxy: ${url.protocol} proxies are not supported`, {
+    throw new AirliftError('usage', `parse ${scheme} proxy: ${url.protocol} proxies are not supported`, {
       hint: 'use an HTTP proxy: http://host:port',
     });
   const username = decoded(url.username);
@@ -47,20 +48,20 @@ function matchesAddress(pattern: string, host: string): boolean {
   const version = isIP(host);
   if (version === 0) return false;
   const [network = '', bits] = pattern.split('/');
-  const own = isIP(network);
-  if (own !== version) return false;
+  const networkVersion = isIP(network);
+  if (networkVersion !== version) return false;
   if (bits === undefined) return network === host;
   const prefix = Number(bits);
-  if (!/^\d{1,3}$/.test(bits) || prefix > (own === 4 ? 32 : 128)) return false;
+  if (!/^\d{1,3}$/.test(bits) || prefix > (version === 4 ? 32 : 128)) return false;
   const list = new BlockList();
-  list.addSubnet(network, prefix, own === 4 ? 'ipv4' : 'ipv6');
+  list.addSubnet(network, prefix, version === 4 ? 'ipv4' : 'ipv6');
   return list.check(host, version === 4 ? 'ipv4' : 'ipv6');
 }
 
 /**
- * Whether a host is reached without proxy, by the rules of curl, Go and docker for `NO_PROXY`: `*`, names (with their
- * subdomains; with a leading dot the subdomains alone), addresses, networks (`10.0.0.0/8`), each with an optional port.
- * Loopback hosts are never reached by proxy.
+ * Whether a host is reached without a proxy, by the `NO_PROXY` rules of curl, Go and docker: `*`, names (including their subdomains;
+ * with a leading dot only the subdomains), addresses and networks (`10.0.0.0/8`), each with an optional port. Loopback hosts are never
+ * reached through a proxy.
  */
 export function isDirect(url: URL, noProxy: string): boolean {
   if (isLoopback(url.host)) return true;
@@ -80,23 +81,23 @@ export function isDirect(url: URL, noProxy: string): boolean {
 }
 
 /**
- * Makes a finder of the proxy for an address.
- * @param onSecret is told each proxy's password
- * @throws AirliftError `usage` where a proxy's address is invalid
+ * Returns a function that finds the proxy for an address.
+ * @param onSecret called with each proxy's password
+ * @throws AirliftError `usage` if a proxy's address is invalid
  */
 export function proxyFinder(
   options: ProxyOptions | undefined,
   onSecret: (secret: string) => void,
 ): (url: URL) => Proxy | undefined {
-  const known = (text: string | undefined, what: string): Proxy | undefined => {
+  const parse = (text: string | undefined, scheme: string): Proxy | undefined => {
     if (text === undefined || text === '') return undefined;
-    const proxy = parseProxy(text, what);
+    const proxy = parseProxy(text, scheme);
     if (proxy.authorization !== undefined) onSecret(proxy.authorization.slice('Basic '.length));
     if (proxy.password !== '') onSecret(proxy.password);
     return proxy;
   };
-  const http = known(options?.http, 'HTTP');
-  const https = known(options?.https, 'HTTPS');
+  const http = parse(options?.http, 'HTTP');
+  const https = parse(options?.https, 'HTTPS');
   return (url) => {
     const proxy = url.protocol === 'https:' ? https : http;
     const isProxy = url.host === http?.name || url.host === https?.name;
@@ -106,9 +107,9 @@ export function proxyFinder(
 
 /**
  * Opens a tunnel through a proxy (`CONNECT`, RFC 9110 section 9.3.6; `Proxy-Authorization`, section 11.7.2).
- * @param settings.open opens a connection to the proxy itself, over TLS where its address says so
- * @throws AirliftError `unauthorized` where the proxy wants a password, `network` where it refuses or can't be reached, `tls` for
- *   its certificate
+ * @param settings.open opens a connection to the proxy itself, over TLS if its address says so
+ * @throws AirliftError `unauthorized` if the proxy requires a password, `network` if it refuses or cannot be reached, `tls` if its
+ *   certificate is invalid
  */
 export async function openTunnel(
   proxy: Proxy,
@@ -119,12 +120,12 @@ export async function openTunnel(
   try {
     socket = await settings.open(proxy.url);
   } catch (error) {
-    throw error instanceof AirliftError ? error : proxyFault(proxy, error);
+    throw error instanceof AirliftError ? error : proxyError(proxy, error);
   }
-  return connectBy(proxy, target, socket, settings.connectTimeout);
+  return requestTunnel(proxy, target, socket, settings.connectTimeout);
 }
 
-function connectBy(proxy: Proxy, target: string, connection: Socket, timeout: number): Promise<Socket> {
+function requestTunnel(proxy: Proxy, target: string, connection: Socket, timeout: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const request = httpRequest({
       createConnection: () => connection,
@@ -142,36 +143,36 @@ function connectBy(proxy: Proxy, target: string, connection: Socket, timeout: nu
       const status = response.statusCode ?? 0;
       if (status >= 200 && status < 300 && head.byteLength === 0) return resolve(socket);
       socket.destroy();
-      reject(tunnelRefusal(proxy, status));
+      reject(tunnelError(proxy, status));
     });
     request.once('response', (response) => {
       response.resume();
       request.destroy();
-      reject(tunnelRefusal(proxy, response.statusCode ?? 0));
+      reject(tunnelError(proxy, response.statusCode ?? 0));
     });
     request.once('timeout', () => {
       request.destroy(Object.assign(new Error('connect timeout'), { code: 'UND_ERR_CONNECT_TIMEOUT' }));
     });
-    request.once('error', (error) => reject(proxyFault(proxy, error)));
+    request.once('error', (error) => reject(proxyError(proxy, error)));
     request.end();
   });
 }
 
-function tunnelRefusal(proxy: Proxy, status: number): AirliftError {
-  if (status === 407) return passwordWanted(proxy);
-  return new AirliftError('network', `proxy ${proxy.name} refuses to connect (${status})`, {
-    hint: 'hosts to be reached without it go into NO_PROXY',
+function tunnelError(proxy: Proxy, status: number): AirliftError {
+  if (status === 407) return proxyPasswordError(proxy);
+  return new AirliftError('network', `proxy ${proxy.name} refused the connection (${status})`, {
+    hint: 'to reach a host without the proxy, add it to NO_PROXY',
   });
 }
 
-/** The error for a proxy that wants a password, or another one (407, RFC 9110 section 15.5.8). */
-export function passwordWanted(proxy: Proxy): AirliftError {
-  return new AirliftError('unauthorized', `proxy ${proxy.name} wants a password (407)`, {
+/** Makes the error for a proxy that requires a password or rejects the given one (407, RFC 9110 section 15.5.8). */
+export function proxyPasswordError(proxy: Proxy): AirliftError {
+  return new AirliftError('unauthorized', `proxy ${proxy.name} requires a valid password (407)`, {
     status: 407,
-    hint: "put it into the proxy's address: http://user:password@host:port",
+    hint: "put the password into the proxy's address: http://user:password@host:port",
   });
 }
 
-function proxyFault(proxy: Proxy, cause: unknown): AirliftError {
-  return new AirliftError('network', `proxy ${proxy.name} can't be reached: ${messageOf(cause)}`, { cause });
+function proxyError(proxy: Proxy, cause: unknown): AirliftError {
+  return new AirliftError('network', `proxy ${proxy.name} cannot be reached: ${messageOf(cause)}`, { cause });
 }

@@ -2,34 +2,34 @@ import { setMaxListeners } from 'node:events';
 import { Readable } from 'node:stream';
 import { Agent, type Dispatcher } from 'undici';
 import { AirliftError, interruption } from '../../errors.js';
-import { connector, type ConnectSettings } from './connect.js';
-import { faultOf } from './faults.js';
+import { connectTimeoutError, createConnector, type ConnectSettings } from './connect.js';
+import { networkError } from './faults.js';
 import { lengthOf, type HasHeaders } from './headers.js';
-import { passwordWanted, type Proxy } from './proxy.js';
+import { proxyPasswordError, type Proxy } from './proxy.js';
 
-/** Content to send, which can be opened again should the request have to be repeated. */
+/** Content of a request that can be opened again if the request has to be repeated. */
 export interface SentContent {
   readonly size: number;
   open(): AsyncIterable<Uint8Array>;
 }
 
-/** One HTTP request, as it goes out. */
+/** A single HTTP request. */
 export interface WireRequest {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | SentContent | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** What the request is made for, for messages. */
-  readonly doing: string;
-  /** Milliseconds until a connection must be open, when another host may answer instead. Default: that of all requests. */
+  /** The action that the request is part of, for messages. */
+  readonly action: string;
+  /** Milliseconds within which a connection must be open; default: `connectTimeout` of the settings. */
   readonly connectTimeout?: number | undefined;
-  /** The answer is small: at most so many bytes. It has to arrive in reasonable time. */
+  /** Most bytes of a small response, which must arrive within a deadline. */
   readonly whole?: number | undefined;
 }
 
-/** An answer: its headers are complete, its body is still to be read or given up. */
-export interface WireAnswer extends HasHeaders {
+/** A response with complete headers; the body still has to be read or discarded. */
+export interface WireResponse extends HasHeaders {
   readonly url: URL;
   readonly status: number;
   readonly body: Readable;
@@ -45,14 +45,14 @@ function proxyHeaders(proxy: Proxy | undefined, url: URL): Record<string, string
   return proxy.authorization === undefined ? host : { ...host, 'proxy-authorization': proxy.authorization };
 }
 
-/** Answers up to this size have to arrive in reasonable time: manifests, tokens, lists and configs are not larger. */
-const smallAnswer = 4 * 1024 * 1024;
+/** The largest response with a deadline: manifests, tokens, lists and configs are not larger. */
+const smallResponse = 4 * 1024 * 1024;
 
-/** Bytes a second that a small answer must bring on average, after the first `idleTimeout`. */
-const slowestRate = 1024;
+/** The lowest average rate for a small response after the first `idleTimeout`, in bytes per second. */
+const lowestRate = 1024;
 
-/** The body of an answer, fed straight from the parser. */
-class AnswerBody extends Readable {
+/** The body of a response, filled directly by undici's parser. */
+class ResponseBody extends Readable {
   #ended = false;
   #received = 0;
   #isPaused = false;
@@ -63,25 +63,25 @@ class AnswerBody extends Readable {
   }
 
   /**
-   * Breaks the body off when it drips: each byte alone would keep `idleTimeout` from passing.
-   * @param patience milliseconds that it may take at any rate
+   * Aborts the response if it arrives too slowly: a server that sends single bytes would never exceed `idleTimeout`.
+   * @param grace milliseconds that the response may take at any rate
    */
-  hurry(patience: number): void {
-    const begun = performance.now();
+  setDeadline(grace: number): void {
+    const start = performance.now();
     const check = (): void => {
-      const elapsed = performance.now() - begun;
-      const allowed = patience + (this.#received / slowestRate) * 1000;
-      // While nobody reads, the sender is not to blame.
+      const elapsed = performance.now() - start;
+      const allowed = grace + (this.#received / lowestRate) * 1000;
+      // While the reader does not read, the server is not to blame.
       if (elapsed < allowed || this.#isPaused) {
         this.#deadline = setTimeout(check, Math.max(100, allowed - elapsed));
         return;
       }
       const slow = new Error(
-        `answer is too slow; got ${this.#received} bytes in ${Math.round(elapsed / 1000)} s`,
+        `response is too slow; got ${this.#received} bytes in ${Math.round(elapsed / 1000)} s`,
       );
-      this.controller.abort(Object.assign(slow, { code: 'AIRLIFT_SLOW_ANSWER' }));
+      this.controller.abort(Object.assign(slow, { code: 'AIRLIFT_SLOW_RESPONSE' }));
     };
-    this.#deadline = setTimeout(check, patience);
+    this.#deadline = setTimeout(check, grace);
   }
 
   accept(chunk: Buffer): void {
@@ -104,16 +104,12 @@ class AnswerBody extends Readable {
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     clearTimeout(this.#deadline);
-    if (!this.#ended) this.controller.abort(error ?? new Error('the rest of the answer is not wanted'));
+    if (!this.#ended) this.controller.abort(error ?? new Error('the rest of the response is not wanted'));
     done(error);
   }
 }
 
-function connectTimedOut(): Error {
-  return Object.assign(new Error('connect timeout'), { code: 'UND_ERR_CONNECT_TIMEOUT' });
-}
-
-/** Sends requests as they are and gives the answers as they come: no retries, no redirects, no authorization. */
+/** Sends single requests: no retries, no redirects, no authorization. */
 export class Wire {
   readonly #agent: Agent;
   readonly #proxyOf: (url: URL) => Proxy | undefined;
@@ -122,13 +118,13 @@ export class Wire {
 
   constructor(settings: WireSettings, closing = new AbortController()) {
     this.#closing = closing;
-    // Every connection that is being opened listens.
+    // Every connection that is being opened adds a listener.
     setMaxListeners(0, closing.signal);
     this.#idleTimeout = settings.idleTimeout;
     this.#proxyOf = (url) => settings.proxyOf(url);
     this.#agent = new Agent({
-      connect: connector(settings, closing.signal),
-      // No bound here: an upload may be fed by a download from the same host, and each would wait for the other's connection.
+      connect: createConnector(settings, closing.signal),
+      // Unlimited: an upload fed by a download from the same host would deadlock if each waited for the other's connection.
       connections: null,
       pipelining: 1,
       keepAliveTimeout: 15_000,
@@ -139,72 +135,72 @@ export class Wire {
 
   /**
    * Sends one request.
-   * @throws AirliftError `network` or `tls` where no answer came; `interrupted`; what `body` threw while it was read
+   * @throws AirliftError `network` or `tls` if no response arrives; `interrupted`; the error of reading `body`
    */
-  send(request: WireRequest): Promise<WireAnswer> {
-    const { url, doing, signal } = request;
-    if (signal?.aborted === true) return Promise.reject(interruption(doing, signal));
-    if (this.#closing.signal.aborted) return Promise.reject(interruption(doing, this.#closing.signal));
-    // Plain HTTP goes through a proxy by naming the whole address (RFC 9112 section 3.2.2); TLS by a tunnel, made when connecting.
+  send(request: WireRequest): Promise<WireResponse> {
+    const { url, action, signal } = request;
+    if (signal?.aborted === true) return Promise.reject(interruption(action, signal));
+    if (this.#closing.signal.aborted) return Promise.reject(interruption(action, this.#closing.signal));
+    // Plain HTTP through a proxy uses the absolute URL (RFC 9112 section 3.2.2); TLS uses a tunnel that the connector opens.
     const proxy = url.protocol === 'http:' ? this.#proxyOf(url) : undefined;
     const sent = request.body === undefined ? undefined : this.#bodyOf(request.body);
     return new Promise((resolve, reject) => {
-      let body: AnswerBody | undefined;
+      let body: ResponseBody | undefined;
       let controller: Dispatcher.DispatchController | undefined;
-      /** Why nobody waits any more for a request whose connection is still being opened. */
-      let left: Error | undefined;
-      const leave = (why: Error): void => {
-        left = why;
-        settled();
-        if (controller === undefined) reject(failed(why));
-        else controller.abort(why);
+      /** Why the request was given up while its connection was still opening. */
+      let abortReason: Error | undefined;
+      const abort = (reason: Error): void => {
+        abortReason = reason;
+        stopListening();
+        if (controller === undefined) reject(errorOf(reason));
+        else controller.abort(reason);
       };
-      const onAbort = (): void => leave(new Error('interrupted'));
-      const connecting =
+      const onAbort = (): void => abort(new Error('interrupted'));
+      const connectTimer =
         request.connectTimeout === undefined
           ? undefined
-          : setTimeout(() => leave(connectTimedOut()), request.connectTimeout);
-      const settled = (): void => {
-        clearTimeout(connecting);
+          : setTimeout(() => abort(connectTimeoutError()), request.connectTimeout);
+      const stopListening = (): void => {
+        clearTimeout(connectTimer);
         signal?.removeEventListener('abort', onAbort);
       };
-      const failed = (error: unknown): AirliftError => {
-        if (signal?.aborted === true) return interruption(doing, signal);
-        if (this.#closing.signal.aborted) return interruption(doing, this.#closing.signal);
-        const own = sent?.fault();
-        if (own !== undefined) return own instanceof AirliftError ? own : faultOf(own, doing, url);
-        return faultOf(error, doing, url);
+      const errorOf = (error: unknown): AirliftError => {
+        if (signal?.aborted === true) return interruption(action, signal);
+        if (this.#closing.signal.aborted) return interruption(action, this.#closing.signal);
+        const contentError = sent?.error();
+        if (contentError instanceof AirliftError) return contentError;
+        return networkError(contentError ?? error, action, url);
       };
       signal?.addEventListener('abort', onAbort, { once: true });
       const handler: Dispatcher.DispatchHandler = {
         onRequestStart(started) {
           controller = started;
-          clearTimeout(connecting);
-          if (left !== undefined) started.abort(left);
+          clearTimeout(connectTimer);
+          if (abortReason !== undefined) started.abort(abortReason);
         },
         onResponseStart: (started, status, headers) => {
           if (status < 200) return;
           if (proxy !== undefined && status === 407) {
-            reject(faultOf(passwordWanted(proxy), doing, url));
-            started.abort(new Error('the proxy wants a password'));
+            reject(networkError(proxyPasswordError(proxy), action, url));
+            started.abort(new Error('the proxy requires a password'));
             return;
           }
-          body = new AnswerBody(started);
-          const isSmall = (lengthOf({ headers }) ?? Infinity) <= smallAnswer;
-          if (isSmall || request.whole !== undefined || status >= 300) body.hurry(this.#idleTimeout);
+          body = new ResponseBody(started);
+          const isSmall = (lengthOf({ headers }) ?? Infinity) <= smallResponse;
+          if (isSmall || request.whole !== undefined || status >= 300) body.setDeadline(this.#idleTimeout);
           resolve({ url, status, headers, body });
         },
         onResponseData(_started, chunk) {
           body?.accept(chunk);
         },
         onResponseEnd() {
-          settled();
+          stopListening();
           body?.finish();
         },
         onResponseError(_started, error) {
-          settled();
-          if (body === undefined) reject(failed(error));
-          else if (!body.destroyed) body.destroy(failed(error));
+          stopListening();
+          if (body === undefined) reject(errorOf(error));
+          else if (!body.destroyed) body.destroy(errorOf(error));
         },
       };
       this.#agent.dispatch(
@@ -213,9 +209,9 @@ export class Wire {
           path: `${proxy === undefined ? '' : url.origin}${url.pathname}${url.search}`,
           method: request.method,
           headers: { ...request.headers, ...sent?.headers, ...proxyHeaders(proxy, url) },
-          // The iterable form is accepted, although the type does not name it.
+          // undici accepts an async iterable, although its type does not say so.
           body: (sent?.content ?? null) as Readable | null,
-          // Whoever takes a large upload in may need a while to store it before it answers.
+          // A server may need a while to store a large upload before it responds.
           headersTimeout: this.#idleTimeout * (sent === undefined ? 1 : 5),
           bodyTimeout: this.#idleTimeout,
         },
@@ -224,7 +220,7 @@ export class Wire {
     });
   }
 
-  /** Ends all connections; what is still under way fails. */
+  /** Closes all connections; requests in flight fail. */
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#agent.destroy();
@@ -233,20 +229,25 @@ export class Wire {
   #bodyOf(body: Uint8Array | SentContent): {
     content: unknown;
     headers: Record<string, string>;
-    fault(): unknown;
+    /** Returns the error that reading the content threw. */
+    error(): unknown;
   } {
     if (body instanceof Uint8Array) {
-      return { content: body, headers: {}, fault: () => undefined };
+      return { content: body, headers: {}, error: () => undefined };
     }
-    let fault: unknown;
+    let readError: unknown;
     async function* read(content: SentContent): AsyncGenerator<Uint8Array> {
       try {
         yield* content.open();
       } catch (error) {
-        fault = error;
+        readError = error;
         throw error;
       }
     }
-    return { content: read(body), headers: { 'content-length': String(body.size) }, fault: () => fault };
+    return {
+      content: read(body),
+      headers: { 'content-length': String(body.size) },
+      error: () => readError,
+    };
   }
 }

@@ -1,24 +1,24 @@
 import { AirliftError, isAirliftError } from '../../errors.js';
 import { backoff, pause } from '../../oci/pause.js';
-import { discard, isPassing } from '../http/answers.js';
+import { discard, isTransient } from '../http/responses.js';
 import type { RegistryClient } from '../api/client.js';
-import { lastChunk, PiecewiseContent } from './sent-content.js';
+import { gracefulSignal, PiecewiseContent } from './sent-content.js';
 import {
-  askReached,
+  requestReached,
   locationOf,
   lostUpload,
-  received,
+  receivedBytes,
   uploadRequest,
   type UploadCall,
   type UploadSession,
 } from './upload-session.js';
 import { headerOf } from '../http/headers.js';
-import type { WireAnswer } from '../http/wire.js';
+import type { WireResponse } from '../http/wire.js';
 
-/** Below this a registry that still finds chunks too large is not served any further. */
+/** The smallest chunk to try if a registry rejects larger ones as too large. */
 const smallestChunk = 256 * 1024;
 
-/** An upload in chunks (distribution-spec, "Pushing a blob in chunks"). */
+/** Uploads a blob in chunks (distribution-spec, "Pushing a blob in chunks"). */
 export class ChunkedUpload {
   readonly #content: PiecewiseContent;
   #url: URL;
@@ -28,9 +28,9 @@ export class ChunkedUpload {
   #isFirstHeld = false;
 
   /**
-   * @param chunkSize is made larger where the registry wants that, and smaller where it takes no such chunks
-   * @param offset bytes that the registry has of an earlier try
-   * @param onMoved is told where the upload goes on after each chunk
+   * @param chunkSize wanted bytes per chunk; adapted to the minimum and maximum that the registry accepts
+   * @param offset bytes that the registry has from an earlier attempt
+   * @param onMoved called after each chunk with the session's new address
    */
   constructor(
     readonly client: RegistryClient,
@@ -46,16 +46,16 @@ export class ChunkedUpload {
     this.chunkSize = Math.max(chunkSize, session.minChunk, 1);
   }
 
-  /** Whether the registry said that it does not know the upload any more. */
+  /** Whether the registry reported that it does not know the upload any more. */
   get isLost(): boolean {
     return this.#isLost;
   }
 
   /**
-   * Sends all chunks. After a fault the registry is asked how far it got.
-   * @returns the address to end the upload at
-   * @throws AirliftError `digest-mismatch` or `size-mismatch` where the content is wrong; `network` where the session is lost;
-   *   what else the registry answered
+   * Sends all chunks. After a fault it asks the registry how much it has and resumes there.
+   * @returns the address that completes the upload
+   * @throws AirliftError `digest-mismatch` or `size-mismatch` if the content is wrong; `network` if the session is lost; the error of
+   *   the registry
    */
   async send(): Promise<URL> {
     const { size } = this.call.descriptor;
@@ -73,12 +73,12 @@ export class ChunkedUpload {
     const request = uploadRequest('PATCH', this.#url, call);
     const offset = this.#offset;
     const piece = this.#content.piece(offset, length);
-    const last = lastChunk(call.signal, () => piece.left());
-    let answer: WireAnswer;
+    const graceful = gracefulSignal(call.signal, () => piece.left());
+    let response: WireResponse;
     try {
-      answer = await client.send({
+      response = await client.send({
         ...request,
-        signal: last.signal,
+        signal: graceful.signal,
         headers: {
           'content-type': 'application/octet-stream',
           'content-range': `${offset}-${offset + length - 1}`,
@@ -92,53 +92,53 @@ export class ChunkedUpload {
       await this.#recover(error);
       return;
     } finally {
-      last.end();
+      graceful.end();
     }
-    const { status } = answer;
+    const { status } = response;
     if (status >= 200 && status < 300) {
-      await discard(answer);
-      this.#accept(answer, length);
+      await discard(response);
+      this.#accept(response, length);
       await this.onMoved({ ...this.session, url: this.#url });
       return;
     }
-    // The chunk may still be being read, for nobody.
+    // The chunk may still be read although the request is over.
     this.#content.close();
-    const refusal = await client.refusal(answer, request, 'chunk');
+    const rejection = await client.errorFor(response, request, 'chunk');
     if (status === 413 && this.chunkSize / 4 >= Math.max(smallestChunk, this.session.minChunk)) {
       this.chunkSize = Math.floor(this.chunkSize / 4);
       return;
     }
-    if (status === 404) throw this.#lost(status, refusal);
-    if (status !== 416 && !isPassing(status)) throw refusal;
-    await this.#recover(refusal);
-    // One byte is told like none; whoever refuses the first byte has it.
+    if (status === 404) throw this.#lost(status, rejection);
+    if (status !== 416 && !isTransient(status)) throw rejection;
+    await this.#recover(rejection);
+    // `Range: 0-0` may mean one byte or none: a registry that rejects the first byte already has it.
     if (status !== 416 || offset > 0 || this.#offset > 0) return;
     this.#isFirstHeld = true;
     this.#offset = 1;
   }
 
-  #accept(answer: WireAnswer, length: number): void {
+  #accept(response: WireResponse, length: number): void {
     const sent = this.#offset + length;
-    // One byte is told like none.
-    const reached = sent === 1 ? sent : (received(answer) ?? sent);
+    // `Range: 0-0` may mean one byte or none.
+    const reached = sent === 1 ? sent : (receivedBytes(response) ?? sent);
     if (reached > sent)
       throw new AirliftError(
         'registry',
-        `${this.call.doing}: the registry has more than was sent; got ${reached} bytes, want ${sent}`,
+        `${this.call.action}: the registry reports more than was sent; got ${reached} bytes, want ${sent}`,
       );
-    if (headerOf(answer, 'location') !== undefined) this.#url = locationOf(answer, this.call);
+    if (headerOf(response, 'location') !== undefined) this.#url = locationOf(response, this.call);
     if (reached <= this.#offset) this.#countFault();
     else this.#faults = 0;
     this.#offset = reached;
   }
 
-  /** Waits, and asks how far the registry got. */
+  /** Waits, then asks the registry how much it has. */
   async #recover(fault: AirliftError): Promise<void> {
     const { client, call } = this;
     this.#countFault(fault);
     const { retryDelay, closing } = client.exchange.settings;
-    await pause(backoff(this.#faults, retryDelay), call.doing, call.signal, closing);
-    const reached = await askReached(client, this.#url, call);
+    await pause(backoff(this.#faults, retryDelay), call.action, call.signal, closing);
+    const reached = await requestReached(client, this.#url, call);
     if (typeof reached === 'number') throw this.#lost(reached, fault);
     this.#url = reached.url;
     if (reached.bytes > this.#offset) this.#faults = 0;
@@ -152,8 +152,6 @@ export class ChunkedUpload {
 
   #countFault(fault?: AirliftError): void {
     if (++this.#faults <= this.client.exchange.settings.retries) return;
-    throw (
-      fault ?? new AirliftError('registry', `${this.call.doing}: the registry takes in no more of the blob`)
-    );
+    throw fault ?? new AirliftError('registry', `${this.call.action}: the upload makes no progress`);
   }
 }

@@ -5,12 +5,12 @@ import { Verifier } from '../../oci/digest.js';
 import type { OpenContent } from '../../oci/target.js';
 import type { SentContent } from '../http/wire.js';
 
-/** Content that knows how much of it is still to be sent. */
+/** Content that counts the bytes still to be sent. */
 export interface CountedContent extends SentContent {
   left(): number;
 }
 
-/** A whole blob, verified as it is sent. The last chunk is held back until all is known to be right: wrong content never ends. */
+/** Makes the content of a whole blob, verified while it is sent. The last chunk is held back until then: wrong content is never complete. */
 export function wholeContent(descriptor: Descriptor, open: OpenContent): CountedContent {
   let left = descriptor.size;
   async function* read(): AsyncGenerator<Uint8Array> {
@@ -30,19 +30,19 @@ export function wholeContent(descriptor: Descriptor, open: OpenContent): Counted
   return { size: descriptor.size, open: read, left: () => left };
 }
 
-/** A place in content that is open. */
+/** A position in an open stream. */
 interface Cursor {
   readonly stream: Readable;
   readonly chunks: AsyncIterator<Uint8Array>;
-  /** What was read and not given out yet. */
+  /** Bytes that were read but not yet consumed. */
   rest: Uint8Array;
   /** Offset of the first byte of `rest`. */
   position: number;
 }
 
 /**
- * A blob that is sent piece by piece, read in one go where the pieces follow each other. What is read for the first time is
- * verified; `finish` says whether all of it is right.
+ * A blob that is sent in pieces. Consecutive pieces are read from one stream. Every byte is verified when it is first read; `finish` reports
+ * the result.
  */
 export class PiecewiseContent {
   readonly #verifier: Verifier;
@@ -55,7 +55,7 @@ export class PiecewiseContent {
     this.#verifier = new Verifier(descriptor.digest, descriptor.size);
   }
 
-  /** The `size` bytes from `offset` on. */
+  /** Returns the `size` bytes from `offset` on. */
   piece(offset: number, size: number): CountedContent {
     let left = size;
     const count = (bytes: number): void => void (left = bytes);
@@ -63,62 +63,62 @@ export class PiecewiseContent {
   }
 
   /**
-   * Checks that everything was read and is what the descriptor says.
+   * Checks that all content was read and matches the descriptor.
    * @throws AirliftError `digest-mismatch` or `size-mismatch`
    */
   async finish(): Promise<void> {
-    // Where an earlier run has sent all of it, nothing was read yet.
+    // If an earlier run has sent everything, nothing was read yet.
     const cursor =
       this.#verifier.bytes < this.descriptor.size ? await this.#seek(this.descriptor.size) : this.#cursor;
-    // Content that is too long shows only now.
+    // Content after the expected size is found only by reading to the end.
     if (cursor !== undefined) while ((await this.#fill(cursor)) > 0) cursor.rest = new Uint8Array();
     this.#verifier.end();
   }
 
-  /** Gives the content up, where it is open. */
+  /** Closes the stream, if one is open. */
   close(): void {
     this.#cursor?.stream.on('error', () => undefined).destroy();
     this.#cursor = undefined;
   }
 
-  /** A request that was given up may still be reading, so each reads from the cursor that it began with. */
+  /** Each request reads from its own cursor, because an abandoned request may still be reading. */
   async *#read(offset: number, size: number, count: (left: number) => void): AsyncGenerator<Uint8Array> {
     const cursor = await this.#seek(offset);
     for (let left = size; left > 0;) {
-      const part = await this.#take(cursor, left);
+      const part = await this.#consume(cursor, left);
       left -= part.byteLength;
       count(left);
       yield part;
     }
   }
 
-  /** The next bytes, at most so many. */
-  async #take(cursor: Cursor, most: number): Promise<Uint8Array> {
+  /** Consumes the next bytes, at most `max`. */
+  async #consume(cursor: Cursor, max: number): Promise<Uint8Array> {
     if ((await this.#fill(cursor)) === 0)
       throw new AirliftError(
         'size-mismatch',
         `read blob ${this.descriptor.digest}: content ended early; got ${cursor.position} bytes, want ${this.descriptor.size}`,
       );
-    const part = cursor.rest.subarray(0, most);
+    const part = cursor.rest.subarray(0, max);
     cursor.rest = cursor.rest.subarray(part.byteLength);
     cursor.position += part.byteLength;
     return part;
   }
 
-  /** Goes to `offset`. What an earlier run has sent before it was not seen yet: it is read for the verifier. */
+  /** Moves to `offset`. Bytes before it that an earlier run has sent are read for verification only. */
   async #seek(offset: number): Promise<Cursor> {
     if (this.#cursor?.position === offset) return this.#cursor;
     this.close();
-    const begin = Math.min(offset, this.#verifier.bytes);
-    const stream = await this.open(begin);
+    const start = Math.min(offset, this.#verifier.bytes);
+    const stream = await this.open(start);
     const chunks = (stream as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
-    const cursor: Cursor = { stream, chunks, rest: new Uint8Array(), position: begin };
+    const cursor: Cursor = { stream, chunks, rest: new Uint8Array(), position: start };
     this.#cursor = cursor;
-    while (cursor.position < offset) await this.#take(cursor, offset - cursor.position);
+    while (cursor.position < offset) await this.#consume(cursor, offset - cursor.position);
     return cursor;
   }
 
-  /** Reads on where nothing is left, and returns how many bytes there are: none at the end. */
+  /** Reads the next chunk if none is left, and returns the number of unread bytes: 0 at the end. */
   async #fill(cursor: Cursor): Promise<number> {
     while (cursor.rest.byteLength === 0) {
       const next = await cursor.chunks.next();
@@ -131,34 +131,37 @@ export class PiecewiseContent {
   }
 }
 
-/** What is left of a body that is sent to its end although the run is being stopped. */
+/** The most remaining bytes of a body that is sent completely although the run was interrupted. */
 const finishable = 32 * 1024 * 1024;
 
-/** Milliseconds that it may take: whoever presses Ctrl-C waits for it. */
-const patience = 700;
+/** Milliseconds that sending them may take: a user who pressed Ctrl-C waits for it. */
+const finishTime = 700;
 
-/** A signal for one request with content: an interruption breaks it off only where much is left to send, or it takes long. */
-export interface LastChunk {
+/** A signal for one request with content. */
+export interface GracefulSignal {
   readonly signal: AbortSignal | undefined;
-  /** Stops listening. To be called when the request has ended. */
+  /** Stops listening; call it when the request is over. */
   end(): void;
 }
 
-/** @param left bytes that are still to be sent, asked when the interruption comes */
-export function lastChunk(signal: AbortSignal | undefined, left: () => number): LastChunk {
+/**
+ * Derives a signal for one request with content: an interruption aborts the request only if much is left to send, or it takes long.
+ * @param left returns the bytes still to be sent
+ */
+export function gracefulSignal(signal: AbortSignal | undefined, left: () => number): GracefulSignal {
   if (signal === undefined) return { signal, end: () => undefined };
-  const stop = new AbortController();
-  const breakOff = (): void => stop.abort(signal.reason);
+  const controller = new AbortController();
+  const stop = (): void => controller.abort(signal.reason);
   let timer: NodeJS.Timeout | undefined;
   const onAbort = (): void => {
-    if (left() > finishable) breakOff();
-    else timer = setTimeout(breakOff, patience);
+    if (left() > finishable) stop();
+    else timer = setTimeout(stop, finishTime);
   };
-  if (signal.aborted) breakOff();
+  if (signal.aborted) stop();
   else signal.addEventListener('abort', onAbort, { once: true });
   const end = (): void => {
     clearTimeout(timer);
     signal.removeEventListener('abort', onAbort);
   };
-  return { signal: stop.signal, end };
+  return { signal: controller.signal, end };
 }

@@ -7,18 +7,18 @@ import { isObject } from '../../oci/descriptor.js';
 import { parseJson } from '../../oci/json.js';
 import type { UploadCall, UploadSession } from './upload-session.js';
 
-/** Blobs of fewer bytes are begun anew: to ask for what is left of them costs about as much. */
+/** Smaller blobs are always uploaded from the start: resuming them costs about as much. */
 const rememberedSize = 4 * 1024 * 1024;
-/** Milliseconds after which registries have forgotten an upload, as a rule. */
+/** Milliseconds after which registries usually have dropped an unfinished upload. */
 const staleAfter = 7 * 24 * 3600 * 1000;
 const largestFile = 64 * 1024;
 
-/** An upload as it is kept in a file. Its address may be signed: whoever reads it may go on with the upload. */
-interface Kept {
+/** A recorded upload. Its address may be signed and lets everybody who reads it continue the upload. */
+interface Recorded {
   readonly upload: string;
   readonly location: string;
   readonly minChunk: number;
-  /** The process that is at it, or was. */
+  /** Host and process that run the upload, or ran it. */
   readonly host: string;
   readonly pid: number;
 }
@@ -32,12 +32,12 @@ function isRunning(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // Somebody else's process runs all the same.
+    // EPERM: the process runs under another user.
     return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
 }
 
-function parseKept(text: string): Kept | undefined {
+function parseRecord(text: string): Recorded | undefined {
   try {
     const value = parseJson(text, 'upload');
     if (!isObject(value)) return undefined;
@@ -51,8 +51,8 @@ function parseKept(text: string): Kept | undefined {
 }
 
 /**
- * Uploads that were begun and are not at their end, so that another try goes on with them: in this process, and where there is
- * a directory for it, after this process too. The files can only be read by their owner. What can't be kept is begun anew.
+ * Records unfinished uploads, so that a later attempt resumes them: in memory for this process, and in a directory (if there is one) for
+ * later processes. Only the owner may read the files. An upload that cannot be recorded starts again from the beginning.
  */
 export class UploadMemory {
   readonly #sessions = new Map<string, UploadSession>();
@@ -60,21 +60,22 @@ export class UploadMemory {
 
   constructor(private readonly directory: string | undefined) {}
 
-  /** An upload of the blob that was begun earlier, by nobody who is still at it. Whether the registry knows it is another question. */
+  /** Returns a recorded upload of the blob that no other running process works on. The registry may not know it any more. */
   async recall(call: UploadCall): Promise<UploadSession | undefined> {
     if (call.descriptor.size < rememberedSize) return undefined;
     const upload = nameOf(call);
     const own = this.#sessions.get(upload);
     if (own !== undefined || this.directory === undefined) return own;
-    const kept = await this.#read(this.#path(upload));
-    if (kept?.upload !== upload || !URL.canParse(kept.location)) return undefined;
-    if (kept.host === hostname() && kept.pid !== process.pid && isRunning(kept.pid)) return undefined;
-    const url = new URL(kept.location);
+    const recorded = await this.#read(this.#path(upload));
+    if (recorded?.upload !== upload || !URL.canParse(recorded.location)) return undefined;
+    if (recorded.host === hostname() && recorded.pid !== process.pid && isRunning(recorded.pid))
+      return undefined;
+    const url = new URL(recorded.location);
     const isSafe = url.protocol === 'https:' || (url.protocol === 'http:' && !isTls(call));
-    return isSafe ? { url, minChunk: kept.minChunk } : undefined;
+    return isSafe ? { url, minChunk: recorded.minChunk } : undefined;
   }
 
-  /** Notes where the upload goes on. */
+  /** Records the address for the next request of an upload. */
   async remember(call: UploadCall, session: UploadSession): Promise<void> {
     if (call.descriptor.size < rememberedSize) return;
     const upload = nameOf(call);
@@ -82,18 +83,18 @@ export class UploadMemory {
     if (this.directory === undefined) return;
     await (this.#swept ??= this.#sweep(this.directory));
     const { url, minChunk } = session;
-    const kept: Kept = { upload, location: url.href, minChunk, host: hostname(), pid: process.pid };
+    const record: Recorded = { upload, location: url.href, minChunk, host: hostname(), pid: process.pid };
     const temporary = join(this.directory, `${randomUUID()}.new`);
     try {
       const file = await open(temporary, 'wx', 0o600);
-      await file.writeFile(JSON.stringify(kept)).finally(() => file.close());
+      await file.writeFile(JSON.stringify(record)).finally(() => file.close());
       await rename(temporary, this.#path(upload));
     } catch {
       await rm(temporary, { force: true }).catch(() => undefined);
     }
   }
 
-  /** The upload has ended, one way or another. */
+  /** Removes an upload that is completed or cancelled. */
   async forget(call: UploadCall): Promise<void> {
     if (call.descriptor.size < rememberedSize) return;
     const upload = nameOf(call);
@@ -106,17 +107,17 @@ export class UploadMemory {
     return join(this.directory ?? '', `${name}.json`);
   }
 
-  async #read(path: string): Promise<Kept | undefined> {
+  async #read(path: string): Promise<Recorded | undefined> {
     try {
       const { size, mtimeMs } = await stat(path);
       if (size > largestFile || mtimeMs < Date.now() - staleAfter) return undefined;
-      return parseKept(await readFile(path, 'utf8'));
+      return parseRecord(await readFile(path, 'utf8'));
     } catch {
       return undefined;
     }
   }
 
-  /** Makes the directory, and removes what is too old to be of any use. */
+  /** Creates the directory and removes records that are too old to be useful. */
   async #sweep(directory: string): Promise<void> {
     try {
       await makeDirectory(directory, 0o700);
@@ -127,7 +128,7 @@ export class UploadMemory {
         if ((await stat(path)).mtimeMs < oldest) await rm(path, { force: true });
       }
     } catch {
-      // Then nothing can be kept there.
+      // Without the directory uploads are recorded in memory only.
     }
   }
 }

@@ -2,36 +2,36 @@ import { AirliftError, isAirliftError } from '../../errors.js';
 import { verdictOf } from '../../oci/guess.js';
 import { backoff, pause } from '../../oci/pause.js';
 import type { Pushed } from '../../oci/target.js';
-import { discard, isPassing } from '../http/answers.js';
+import { discard, isTransient } from '../http/responses.js';
 import type { Blobs } from '../api/blobs.js';
 import { ChunkedUpload } from './chunked-upload.js';
 import type { Call, RegistryClient } from '../api/client.js';
-import { checkHeld } from '../api/manifests.js';
-import { lastChunk, wholeContent } from './sent-content.js';
+import { checkReportedDigest } from '../api/manifests.js';
+import { gracefulSignal, wholeContent } from './sent-content.js';
 import type { UploadMemory } from './upload-memory.js';
 import {
-  askReached,
+  requestReached,
   cancelUpload,
   lostUpload,
-  MountRefusals,
+  MountRejections,
   startUpload,
   uploadRequest,
   type UploadCall,
   type UploadSession,
 } from './upload-session.js';
 
-/** What a registry that does not take a blob in one piece is first given. */
+/** The first chunk size for a registry that rejects a whole blob as too large. */
 const defaultChunk = 32 * 1024 * 1024;
 
 function statusOf(error: unknown): number {
   return error instanceof AirliftError ? (error.status ?? 0) : 0;
 }
 
-/** Puts blobs into repositories (distribution-spec, "Pushing blobs"): in one piece, or in chunks. */
+/** Uploads blobs in one request or in chunks (distribution-spec, "Pushing blobs"). */
 export class Uploads {
-  /** Sizes of chunks for hosts that did not take whole blobs. */
+  /** Chunk sizes for origins that rejected whole blobs. */
   readonly #chunkSizes = new Map<string, number>();
-  readonly #mountRefusals = new MountRefusals();
+  readonly #mountRejections = new MountRejections();
 
   constructor(
     readonly client: RegistryClient,
@@ -42,31 +42,32 @@ export class Uploads {
 
   /**
    * Uploads or mounts a blob.
-   * @throws AirliftError `digest-mismatch` or `size-mismatch` where the content is not what the descriptor says: it does not
-   *   become part of the repository; what `open` throws
+   * @throws AirliftError `digest-mismatch` or `size-mismatch` if the content does not match the descriptor (the upload is then never
+   *   completed); the error of `open`
    */
   async push(call: UploadCall): Promise<Pushed> {
     const { retries, retryDelay, closing } = this.client.exchange.settings;
     for (let attempt = 1; ; attempt++) {
       const chunkSize = this.#chunkSizeOf(call);
       try {
-        // An upload whose answer was lost may have come to its end.
-        if (attempt > 1 && (await this.#isThere(call))) return 'uploaded';
-        return await this.#try(call, chunkSize);
+        // The previous attempt may have succeeded although its response got lost.
+        if (attempt > 1 && (await this.#exists(call))) return 'uploaded';
+        return await this.#pushOnce(call, chunkSize);
       } catch (error) {
         if (!(error instanceof AirliftError)) throw error;
         if (error.status === 413 && chunkSize === undefined) {
           this.#limitChunks(call, defaultChunk);
           continue;
         }
-        const mayPass = error.code === 'network' || (error.status !== undefined && isPassing(error.status));
-        if (!mayPass || attempt > retries) throw error;
+        const mayRetry =
+          error.code === 'network' || (error.status !== undefined && isTransient(error.status));
+        if (!mayRetry || attempt > retries) throw error;
       }
-      await pause(backoff(attempt, retryDelay), call.doing, call.signal, closing);
+      await pause(backoff(attempt, retryDelay), call.action, call.signal, closing);
     }
   }
 
-  async #isThere(call: UploadCall): Promise<boolean> {
+  async #exists(call: UploadCall): Promise<boolean> {
     try {
       return await this.blobs.exists(call);
     } catch (error) {
@@ -75,44 +76,44 @@ export class Uploads {
     }
   }
 
-  /** The size of chunks for a host; undefined for whole blobs. */
+  /** Returns the chunk size for a host; undefined for whole blobs. */
   #chunkSizeOf({ endpoint }: UploadCall): number | undefined {
     return this.chunkSize ?? this.#chunkSizes.get(endpoint.origin);
   }
 
-  /** Notes what a host took, or may take. Of uploads at a time each finds out by itself, and the smallest size holds. */
+  /** Records a chunk size that a host accepts. Concurrent uploads find it independently; the smallest one is used. */
   #limitChunks({ endpoint }: UploadCall, size: number): void {
     this.#chunkSizes.set(endpoint.origin, Math.min(size, this.#chunkSizes.get(endpoint.origin) ?? size));
   }
 
-  async #try(call: UploadCall, chunkSize: number | undefined): Promise<Pushed> {
-    const begun = await this.#takeUp(call);
-    if (begun !== undefined) {
+  async #pushOnce(call: UploadCall, chunkSize: number | undefined): Promise<Pushed> {
+    const unfinished = await this.#findUnfinished(call);
+    if (unfinished !== undefined) {
       try {
-        await this.#putInChunks(call, begun.session, begun.bytes, chunkSize);
+        await this.#putInChunks(call, unfinished.session, unfinished.bytes, chunkSize);
         return 'uploaded';
       } catch (error) {
-        // What the registry kept of an earlier try may be of no use.
-        const isRefused =
-          error instanceof AirliftError && error.status !== undefined && !isPassing(error.status);
-        if (!isRefused) throw error;
+        // The registry may be unable to resume its part of the upload: start a new one.
+        const isRejected =
+          error instanceof AirliftError && error.status !== undefined && !isTransient(error.status);
+        if (!isRejected) throw error;
       }
     }
-    const session = await startUpload(this.client, call, this.#mountRefusals);
+    const session = await startUpload(this.client, call, this.#mountRejections);
     if (session === undefined) return 'mounted';
     await this.memory.remember(call, session);
     if (chunkSize === undefined || call.descriptor.size === 0)
-      await this.#ending(call, session, () => this.#putWhole(call, session));
+      await this.#complete(call, session, () => this.#putWhole(call, session));
     else await this.#putInChunks(call, session, 0, chunkSize);
     return 'uploaded';
   }
 
-  /** An upload that broke off earlier, where the registry still knows it and has some of it. */
-  async #takeUp(call: UploadCall): Promise<{ session: UploadSession; bytes: number } | undefined> {
+  /** Finds an unfinished upload of the blob that the registry still knows and has received bytes of. */
+  async #findUnfinished(call: UploadCall): Promise<{ session: UploadSession; bytes: number } | undefined> {
     const session = await this.memory.recall(call);
     if (session === undefined) return undefined;
-    const reached = await askReached(this.client, session.url, call).catch((error: unknown) => {
-      // The address of an earlier run may lead to a host that is gone.
+    const reached = await requestReached(this.client, session.url, call).catch((error: unknown) => {
+      // The address recorded by an earlier run may lead to a host that no longer exists.
       if (isAirliftError(error, 'interrupted') || session.url.origin === call.endpoint.origin) throw error;
       return 0;
     });
@@ -123,19 +124,19 @@ export class Uploads {
     return undefined;
   }
 
-  /** Does what ends an upload. It is kept for another try where that may go on with it, else the registry may forget it. */
-  async #ending(
+  /** Completes an upload. On failure it stays recorded if another attempt can resume it, and is cancelled otherwise. */
+  async #complete(
     call: UploadCall,
     session: UploadSession,
-    work: () => Promise<void>,
+    send: () => Promise<void>,
     isLost = (): boolean => false,
   ): Promise<void> {
     try {
-      await work();
+      await send();
       await this.memory.forget(call);
     } catch (error) {
-      const mayGoOn = isAirliftError(error, 'network', 'interrupted') || isPassing(statusOf(error));
-      if (mayGoOn && !isLost() && (await this.memory.recall(call)) !== undefined) throw error;
+      const canResume = isAirliftError(error, 'network', 'interrupted') || isTransient(statusOf(error));
+      if (canResume && !isLost() && (await this.memory.recall(call)) !== undefined) throw error;
       await this.memory.forget(call);
       await cancelUpload(this.client, session, call);
       throw error;
@@ -145,50 +146,50 @@ export class Uploads {
   async #putWhole(call: UploadCall, session: UploadSession): Promise<void> {
     const content = wholeContent(call.descriptor, call.open);
     if (content.size > 0) {
-      const last = lastChunk(call.signal, () => content.left());
-      const request = { ...call, signal: last.signal };
-      return this.#end(request, session.url, { body: content, once: true }).finally(() => last.end());
+      const graceful = gracefulSignal(call.signal, () => content.left());
+      const request = { ...call, signal: graceful.signal };
+      return this.#end(request, session.url, { body: content, once: true }).finally(() => graceful.end());
     }
     for await (const chunk of content.open()) void chunk;
     return this.#end(call, session.url, { body: new Uint8Array() });
   }
 
-  /** @param offset bytes that the registry has already */
+  /** @param offset bytes that the registry already has */
   async #putInChunks(
     call: UploadCall,
     session: UploadSession,
     offset: number,
     chunkSize: number | undefined,
   ): Promise<void> {
-    // What is left of a blob that was to be sent in one piece is one piece.
+    // Without a chunk size the rest of the blob is one chunk.
     const size = chunkSize ?? call.descriptor.size;
     const upload = new ChunkedUpload(this.client, call, session, size, offset, (moved) =>
       this.memory.remember(call, moved),
     );
-    const work = async (): Promise<void> => {
+    const send = async (): Promise<void> => {
       const url = await upload.send();
       if (chunkSize !== undefined && this.chunkSize === undefined) this.#limitChunks(call, upload.chunkSize);
-      // All of it is there: an interruption lets the registry take it in, unless that takes long.
-      const last = lastChunk(call.signal, () => 0);
-      const ending = { ...call, signal: last.signal };
-      await this.#end(ending, url, { body: new Uint8Array() }).finally(() => last.end());
+      // All bytes are sent: an interruption still lets the registry store them, unless that takes long.
+      const graceful = gracefulSignal(call.signal, () => 0);
+      const lastCall = { ...call, signal: graceful.signal };
+      await this.#end(lastCall, url, { body: new Uint8Array() }).finally(() => graceful.end());
     };
-    await this.#ending(call, session, work, () => upload.isLost);
+    await this.#complete(call, session, send, () => upload.isLost);
   }
 
-  /** The request that makes the blob a part of the repository. */
+  /** Sends the request that adds the blob to the repository. */
   async #end(call: UploadCall, session: URL, content: Pick<Call, 'body' | 'once'>): Promise<void> {
     const url = new URL(session);
-    // Appended as text: setting a parameter would write the others anew, and they may be signed.
+    // Appended as text: URLSearchParams would encode the other parameters again, which may be signed.
     url.search += `${url.search === '' ? '' : '&'}digest=${encodeURIComponent(call.descriptor.digest)}`;
     const headers = { 'content-type': 'application/octet-stream' };
     const request: Call = { ...uploadRequest('PUT', url, call), headers, ...content };
-    const answer = await this.client.send(request);
-    if (answer.status < 200 || answer.status >= 300) {
-      const refusal = await this.client.refusal(answer, request, 'blob');
-      throw answer.status === 404 ? lostUpload(call, 404, refusal) : refusal;
+    const response = await this.client.send(request);
+    if (response.status < 200 || response.status >= 300) {
+      const rejection = await this.client.errorFor(response, request, 'blob');
+      throw response.status === 404 ? lostUpload(call, 404, rejection) : rejection;
     }
-    await discard(answer);
-    checkHeld(answer, call.descriptor.digest, call.doing);
+    await discard(response);
+    checkReportedDigest(response, call.descriptor.digest, call.action);
   }
 }

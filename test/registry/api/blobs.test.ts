@@ -32,7 +32,7 @@ it('refuses a wrong length before it reads the body', async (t) => {
   });
   await assert.rejects(registry.fetch(name, descriptor), {
     code: 'size-mismatch',
-    message: /wrong length announced; got 299999 bytes, want 300000/,
+    message: /wrong Content-Length; got 299999 bytes, want 300000/,
   });
 });
 

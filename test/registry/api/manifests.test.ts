@@ -151,7 +151,7 @@ it('passes on what a registry says against a manifest', async (t) => {
   );
   await assert.rejects(registry.push(name, descriptor, opener(bytes)), {
     code: 'registry',
-    message: `push to ${name.registry}/a/b: manifest ${descriptor.digest}: the registry refused (400 MANIFEST_BLOB_UNKNOWN)`,
+    message: `push to ${name.registry}/a/b: manifest ${descriptor.digest}: the registry rejected the request (400 MANIFEST_BLOB_UNKNOWN)`,
   });
 });
 

@@ -58,7 +58,7 @@ it('never takes a Link header that it does not understand for the last page', as
       registry(t, () => link).then((server) => listed(t, server)),
       {
         code: 'registry',
-        message: /^list tags of \S+: the Link header that leads to the next page is malformed; got "/,
+        message: /^list tags of \S+: malformed Link header for the next page; got "/,
       },
     );
 });
@@ -70,7 +70,7 @@ it('skips names in a list of tags that are no tags, and says so', async (t) => {
   const { tags, warnings } = await listed(t, server);
   assert.deepEqual(tags, ['1.0', '2.0']);
   assert.deepEqual(
-    warnings.map((text) => /skipped what is no valid tag: (.*)$/.exec(text)?.[1]),
+    warnings.map((text) => /skipped invalid tags: (.*)$/.exec(text)?.[1]),
     ['"not a tag", null, "-x" and 1 more'],
   );
 });

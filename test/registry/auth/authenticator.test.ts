@@ -244,7 +244,8 @@ describe('with odd token services', () => {
     });
     await assert.rejects(client(t).fetch({ registry: server.host, repository: 'a' }, descriptor), {
       code: 'registry',
-      message: /: get a token from [\d.:]+: the registry refused \(400 invalid_grant\): too old$/,
+      message:
+        /: get a token from [\d.:]+: the registry rejected the request \(400 invalid_grant\): too old$/,
     });
   });
 

@@ -140,9 +140,9 @@ it('shows what a helper says went wrong, and goes on without', async (t) => {
     assert.equal(await store.find(host, 'x'), undefined);
   assert.deepEqual(warnings, [
     'run docker-credential-airlift-bad get for a.test: failed (3): the vault is locked',
-    'run docker-credential-airlift-odd get for c.test: the answer is not a JSON object with Username and Secret',
+    'run docker-credential-airlift-odd get for c.test: the output is not a JSON object with Username and Secret',
     'run docker-credential-airlift-missing get for d.test: no such program',
-    'run credential helper "../evil": not a helper\'s name',
+    'run credential helper "../evil": not a valid helper name',
   ]);
 });
 

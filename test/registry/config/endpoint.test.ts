@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { addressOf, EndpointBook, type Wanted } from '../../../src/registry/config/endpoint.js';
+import { addressOf, EndpointResolver, type Lookup } from '../../../src/registry/config/endpoint.js';
 import { parseMirrorFlag } from '../../../src/registry/config/mirror-rules.js';
 import type { MirrorRule } from '../../../src/registry/config/options.js';
-import { TlsBook } from '../../../src/registry/config/tls.js';
+import { TlsConfig } from '../../../src/registry/config/tls.js';
 
-function bookOf(rules: readonly MirrorRule[], plainHttp?: boolean, speaksTls = true): EndpointBook {
-  const tls = new TlsBook({}, {});
-  return new EndpointBook({ plainHttp, rules, tls, hasTls: () => Promise.resolve(speaksTls) });
+function bookOf(rules: readonly MirrorRule[], plainHttp?: boolean, speaksTls = true): EndpointResolver {
+  const tls = new TlsConfig({}, {});
+  return new EndpointResolver({ plainHttp, rules, tls, supportsTls: () => Promise.resolve(speaksTls) });
 }
 
-async function addresses(book: EndpointBook, name: string, wanted: Wanted = 'tag'): Promise<string[]> {
+async function addresses(book: EndpointResolver, name: string, lookup: Lookup = 'tag'): Promise<string[]> {
   const slash = name.indexOf('/');
   const repository = { registry: name.slice(0, slash), repository: name.slice(slash + 1) };
-  return (await book.forReading(repository, wanted)).map((endpoint) => addressOf(endpoint, 'x').href);
+  return (await book.forReading(repository, lookup)).map((endpoint) => addressOf(endpoint, 'x').href);
 }
 
 it('speaks plain HTTP with loopback, and with others where told', async () => {
@@ -69,7 +69,7 @@ it('takes the longest prefix, then `*.domain`, then `*`', async () => {
 it('refuses what is blocked, for reading and writing', async () => {
   const book = bookOf([{ prefix: 'bad.test', blocked: true, mirrors: [], origin: '/etc/x.conf' }]);
   const name = { registry: 'bad.test', repository: 'a' };
-  const refused = { code: 'denied', message: 'use bad.test/a: bad.test is blocked by /etc/x.conf' };
+  const refused = { code: 'denied', message: 'access bad.test/a: bad.test is blocked by /etc/x.conf' };
   await assert.rejects(book.forReading(name, 'tag'), refused);
   await assert.rejects(book.forWriting(name), refused);
 });

@@ -57,13 +57,13 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
     await copyFile(server.ca ?? '', join(certDir, 'ca.crt'));
     await assert.rejects(ask(t, server.host, { certDir }), {
       code: 'tls',
-      message: /does not accept the client certificate, or wants one$/,
+      message: /requires a client certificate or rejects the given one$/,
       hint: /client\.cert and client\.key/,
     });
     await copyFile(server.client?.cert ?? '', join(certDir, 'client.cert'));
     await assert.rejects(ask(t, server.host, { certDir }), {
       code: 'input',
-      hint: 'put it there as client.key',
+      hint: 'add client.key to the directory',
     });
     await copyFile(server.client?.key ?? '', join(certDir, 'client.key'));
     await pushImage(testClient(t, { certDir, plainHttp: false }).registry, name, '1', image);
@@ -79,9 +79,9 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
       code: 'tls',
       message: new RegExp(
         `^resolve ${server.host}/a:b: certificate "srv" of ${server.host}, issued by "airlift test authority" for ` +
-          '127\\.0\\.0\\.1, localhost, comes from an authority that is not trusted here, "airlift test authority"; sha256 fingerprint [0-9A-F:]{95}$',
+          '127\\.0\\.0\\.1, localhost, is signed by the untrusted authority "airlift test authority"; sha256 fingerprint [0-9A-F:]{95}$',
       ),
-      hint: `pass the certificate of "airlift test authority" as a PEM file: \`caFile\` FILE, or put it at /etc/docker/certs.d/${server.host}/ca.crt`,
+      hint: `pass the certificate of "airlift test authority" as a PEM file with \`caFile\`, or put it at /etc/docker/certs.d/${server.host}/ca.crt`,
     });
     assert.deepEqual(server.seen, []);
   });
@@ -90,7 +90,7 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
     const server = await start(t, authority);
     await assert.rejects(ask(t, server.host, {}), {
       code: 'tls',
-      message: /"airlift test authority".* is signed by itself and not trusted here/,
+      message: /"airlift test authority".* is self-signed and not trusted/,
     });
   });
 
@@ -127,7 +127,8 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
     const server = await start(t, pair);
     await assert.rejects(ask(t, server.host, { caFile: pair.cert }), {
       code: 'tls',
-      message: /certificate "old" of [\d.:]+, issued by "old", expired on \w{3} .* GMT; it is .* GMT here$/,
+      message:
+        /certificate "old" of [\d.:]+, issued by "old", expired on \w{3} .* GMT; this machine's clock says .* GMT$/,
       hint: /clock/,
     });
   });
@@ -150,7 +151,7 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
     const server = await startDockerRegistry({ tls: true });
     t.after(() => server.stop());
     await assert.rejects(ask(t, server.host, { plainHttp: true }), {
-      hint: 'it speaks TLS: pass `plainHttp: false`',
+      hint: 'the registry requires TLS: pass `plainHttp: false`',
     });
   });
 

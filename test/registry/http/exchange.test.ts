@@ -80,7 +80,7 @@ it('does not answer the challenge of a host it was redirected to', async (t) => 
   const registry = client(t, { credentials: { username: 'jane', password: 'pa55word' } });
   await assert.rejects(registry.fetch({ registry: server.host, repository: 'a' }, descriptor), {
     code: 'unauthorized',
-    hint: `it leads to http://${storage.host}, and credentials are not sent to another host`,
+    hint: `the request was redirected to http://${storage.host}, and credentials are not sent to another host`,
   });
   assert.equal(storage.seen.length, 1);
 });
@@ -90,7 +90,10 @@ it('ends redirects without end, and those to no web address', async (t) => {
   const server = await startOddServer(t, (_request, response) => response.writeHead(302, { location }).end());
   const registry = client(t);
   const name = { registry: server.host, repository: 'a' };
-  await assert.rejects(registry.fetch(name, descriptor), { code: 'registry', message: /more than 10 times/ });
+  await assert.rejects(registry.fetch(name, descriptor), {
+    code: 'registry',
+    message: /more than 10 redirects/,
+  });
   assert.equal(server.seen.length, 11);
   for (location of ['file:///etc/passwd', 'http://[', 'ftp://x/'])
     await assert.rejects(registry.fetch(name, descriptor), { code: 'registry' });
@@ -173,8 +176,8 @@ it('tells TLS from plain HTTP', async (t) => {
   const registry = client(t, { plainHttp: false });
   await assert.rejects(registry.resolve({ registry: server.host, repository: 'a', tag: 'b' }), {
     code: 'tls',
-    message: `resolve ${server.host}/a:b: ${server.host} does not speak TLS`,
-    hint: 'if it is a registry without TLS, pass `plainHttp: true`',
+    message: `resolve ${server.host}/a:b: ${server.host} does not use TLS`,
+    hint: 'for a registry without TLS pass `plainHttp: true`',
   });
 });
 

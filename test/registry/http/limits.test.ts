@@ -9,36 +9,36 @@ import { startOddServer, type OddServer } from '../odd-server.js';
 
 it('halves on too many, and grows by one for a full round of good answers', async () => {
   const limiter = new HostLimiter(8);
-  for (let i = 0; i < 8; i++) await limiter.enter('x', undefined);
-  limiter.tooMany(0);
+  for (let i = 0; i < 8; i++) await limiter.acquire('x', undefined);
+  limiter.throttle(0);
   assert.equal(limiter.limit, 4);
-  limiter.tooMany(0);
-  limiter.tooMany(0);
-  limiter.tooMany(0);
+  limiter.throttle(0);
+  limiter.throttle(0);
+  limiter.throttle(0);
   assert.equal(limiter.limit, 1);
-  limiter.good();
+  limiter.recordSuccess();
   assert.equal(limiter.limit, 2);
-  limiter.good();
-  limiter.good();
+  limiter.recordSuccess();
+  limiter.recordSuccess();
   assert.equal(limiter.limit, 3);
-  for (let i = 0; i < 100; i++) limiter.good();
+  for (let i = 0; i < 100; i++) limiter.recordSuccess();
   assert.equal(limiter.limit, 8);
 });
 
 it('lets in as many as are allowed, in the order of asking, and forgets those who leave the queue', async () => {
   const limiter = new HostLimiter(1);
-  await limiter.enter('x', undefined);
+  await limiter.acquire('x', undefined);
   const abort = new AbortController();
   const order: string[] = [];
-  const first = limiter.enter('first', abort.signal);
-  const second = limiter.enter('second', undefined).then(() => order.push('second'));
-  const third = limiter.enter('third', undefined).then(() => order.push('third'));
+  const first = limiter.acquire('first', abort.signal);
+  const second = limiter.acquire('second', undefined).then(() => order.push('second'));
+  const third = limiter.acquire('third', undefined).then(() => order.push('third'));
   abort.abort();
   await assert.rejects(first, { code: 'interrupted', message: 'first: interrupted' });
-  limiter.leave();
+  limiter.release();
   await second;
   assert.deepEqual(order, ['second']);
-  limiter.leave();
+  limiter.release();
   await third;
   assert.deepEqual(order, ['second', 'third']);
 });
@@ -142,7 +142,7 @@ it('stops before a download fails', async (t) => {
   for (let i = 0; i < 2; i++) await registry.fetch(name, index.descriptor);
   await assert.rejects(registry.fetch(name, index.descriptor), {
     code: 'rate-limited',
-    message: /: the rate budget is spent; got 1 of 100 downloads in 0 h left, want more than 1$/,
+    message: /: the pull quota is used up; got 1 of 100 pulls in 0 h left, want more than 1$/,
     hint: /again later/,
   });
   assert.equal(server.seen.filter(({ method }) => method === 'GET').length, 2);
@@ -161,15 +161,15 @@ it('of answers that cross each other the lower one counts', () => {
   const limits = new RateLimits();
   const of = (remaining: number): RateLimit => ({ limit: 100, remaining, window: 1 });
   const [before, later] = [performance.now(), performance.now() + 60_000];
-  limits.note('a', of(5), before);
-  limits.note('a', of(7), before);
+  limits.record('a', of(5), before);
+  limits.record('a', of(7), before);
   assert.deepEqual(limits.of('a'), of(5));
-  limits.note('a', of(4), before);
-  limits.spend('a');
+  limits.record('a', of(4), before);
+  limits.countPull('a');
   assert.deepEqual(limits.of('a'), of(3));
-  limits.note('a', of(9), later);
+  limits.record('a', of(9), later);
   assert.deepEqual(limits.of('a'), of(9));
-  limits.spend('b');
+  limits.countPull('b');
   assert.equal(limits.of('b'), undefined);
 });
 
@@ -177,7 +177,7 @@ it('waits for more', async (t) => {
   const { registry, name, warnings, server } = await startHub(t, 1, { whenSpent: 'wait' });
   await registry.resolve({ ...name, tag: '1' });
   for (let i = 0; i < 2; i++) await registry.fetch(name, index.descriptor);
-  assert.match(warnings.join(), /waiting for the rate budget; 0 of 100 downloads in 0 h left$/);
+  assert.match(warnings.join(), /waiting for the pull quota; 0 of 100 pulls in 0 h left$/);
   assert.equal(server.seen.filter(({ method }) => method === 'GET').length, 2);
 });
 

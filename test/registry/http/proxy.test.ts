@@ -49,13 +49,13 @@ it('says that the proxy wants a password, is not there, or refuses', async (t) =
     const both = { http: `http://${proxy.host}`, https: proxy.host };
     await assert.rejects(testClient(t, { plainHttp, proxy: both }).registry.fetch(name, descriptor), {
       code: 'unauthorized',
-      message: `fetch blob ${descriptor.digest} of registry.test/a: proxy ${proxy.host} wants a password (407)`,
+      message: `fetch blob ${descriptor.digest} of registry.test/a: proxy ${proxy.host} requires a valid password (407)`,
     });
   }
   const gone = await startProxy(t, () => '');
   await assert.rejects(
     testClient(t, { proxy: { https: gone.host.replace(/\d+$/, '1') } }).registry.fetch(name, descriptor),
-    { code: 'network', message: /: proxy 127\.0\.0\.1:1 can't be reached: / },
+    { code: 'network', message: /: proxy 127\.0\.0\.1:1 cannot be reached: / },
   );
 });
 

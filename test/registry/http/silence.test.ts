@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Registry } from '../../../src/registry/registry.js';
-import { Silence } from '../../../src/registry/http/exchange.js';
-import { Secrets } from '../../../src/registry/http/trace.js';
+import { WaitNotices } from '../../../src/registry/http/exchange.js';
+import { Secrets } from '../../../src/registry/http/redact.js';
 import { readContent } from '../../../src/oci/read.js';
 import { ociIndex } from '../../../src/oci/media-types.js';
 import { testClient } from '../client.js';
@@ -31,7 +31,7 @@ test('a manifest, a config, a token and a list that drip have a deadline', async
   const manifest = await startOddServer(t, drip(index.bytes, { 'content-type': ociIndex }));
   const { registry } = testClient(t, hurried);
   const name = { registry: manifest.host, repository: 'a' };
-  const slow = { code: 'network', message: /sends its answer too slowly/ };
+  const slow = { code: 'network', message: /sends its response too slowly/ };
   await assert.rejects(registry.resolve({ ...name, tag: '1' }), slow);
 
   const blob = await startOddServer(t, drip(config.bytes, { 'content-length': config.bytes.length }));
@@ -97,12 +97,12 @@ test('after a while of silence it says what is waited for, once for a host', asy
   stop.abort();
   for (const result of await Promise.allSettled(asked)) assert.equal(result.status, 'rejected');
   assert.equal(told.length, 1);
-  assert.match(told[0] ?? '', new RegExp(`^waiting for an answer of ${silent.host} for 5 s: resolve`));
+  assert.match(told[0] ?? '', new RegExp(`^waiting for a response from ${silent.host} for 5 s: resolve`));
 });
 
 test('silence: nothing is said of what is answered in time, and a long wait before a retry is', async () => {
   const told: string[] = [];
-  const silence = new Silence((text) => void told.push(text), 30);
+  const silence = new WaitNotices((text) => void told.push(text), 30);
   silence.begin('quick.test', 'resolve quick').end();
   const waiting = silence.begin('busy.test', 'resolve busy', 120_000);
   const short = silence.begin('short.test', 'resolve short', 10);
@@ -110,7 +110,7 @@ test('silence: nothing is said of what is answered in time, and a long wait befo
   while (told.length === 0 && performance.now() < deadline) await new Promise((done) => setTimeout(done, 5));
   waiting.end();
   short.end();
-  assert.deepEqual(told, ['waiting 120 s before busy.test is asked again: resolve busy']);
+  assert.deepEqual(told, ['waiting 120 s before the next request to busy.test: resolve busy']);
 });
 
 test('secrets: of many tokens the latest are hidden, of passwords all', () => {

@@ -17,7 +17,7 @@ function callTo(origin: string, size = large.descriptor.size): UploadCall {
     descriptor: { ...large.descriptor, size },
     open: opener(large.bytes),
     mountFrom: undefined,
-    doing: 'push',
+    action: 'push',
     signal: undefined,
   };
 }

@@ -1,6 +1,6 @@
 const hidden = '***';
 
-/** Query parameters whose values are no secrets. All others (signatures, session state, tokens) are hidden. */
+/** Query parameters whose values are not secret. All others (signatures, session state, tokens) are hidden. */
 const openParameters: ReadonlySet<string> = new Set([
   'account',
   'artifactType',
@@ -17,7 +17,7 @@ const openParameters: ReadonlySet<string> = new Set([
   'service',
 ]);
 
-/** The address without user name, password and the values of query parameters that may be secrets. */
+/** Formats an address without its user name, its password and the values of query parameters that may be secret. */
 export function redactUrl(url: URL): string {
   const parts = [...url.searchParams].map(([name, value]) => {
     const shown = openParameters.has(name)
@@ -28,7 +28,7 @@ export function redactUrl(url: URL): string {
   return `${url.protocol}//${url.host}${url.pathname}${parts.length > 0 ? `?${parts.join('&')}` : ''}`;
 }
 
-/** An address that came as text, redacted; what can't be parsed is hidden whole. */
+/** Redacts an address given as text; an address that cannot be parsed is hidden completely. */
 export function redactAddress(text: string, base: URL): string {
   try {
     return redactUrl(new URL(text, base));
@@ -63,7 +63,7 @@ const shownHeaders: ReadonlySet<string> = new Set([
   'www-authenticate',
 ]);
 
-/** The headers that help to understand an exchange, with secrets hidden. */
+/** Returns the headers that help to understand an exchange, with secrets hidden. */
 export function redactHeaders(
   headers: Readonly<Record<string, string | readonly string[] | undefined>>,
   url: URL,
@@ -88,26 +88,27 @@ export function redactHeaders(
   return shown;
 }
 
-/** The most forms of tokens to remember: more than are valid at a time. */
-const mostTokens = 2048;
+/** The most forms of tokens to remember: more than are valid at the same time. */
+const maxTokens = 2048;
 
+/** Returns the forms in which a secret may appear: plain, in a URL, in JSON. */
 function formsOf(secret: string): Set<string> {
   return new Set([secret, encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1)]);
 }
 
-/** The secrets of a run, to be hidden should a registry repeat one in what it answers. */
+/** The secrets of a run. They are hidden in messages because a registry may repeat one in a response. */
 export class Secrets {
   readonly #texts = new Set<string>();
-  /** Tokens: a long run gets new ones all the time, and those that ran out are secrets no more. */
+  /** Tokens, oldest first. A long run gets many; expired ones are no longer secret and are dropped. */
   readonly #tokens = new Set<string>();
 
-  /** Remembers a secret, and the forms it takes on its way. */
+  /** Adds a password or another secret that stays valid during the run. */
   add(secret: string): void {
     if (secret.length < 4) return;
     for (const form of formsOf(secret)) this.#texts.add(form);
   }
 
-  /** Remembers a token; of many tokens only the latest. */
+  /** Adds a token; only the latest tokens are kept. */
   addToken(token: string): void {
     if (token.length < 4) return;
     for (const form of formsOf(token)) {
@@ -115,17 +116,17 @@ export class Secrets {
       this.#tokens.add(form);
     }
     for (const oldest of this.#tokens) {
-      if (this.#tokens.size <= mostTokens) break;
+      if (this.#tokens.size <= maxTokens) break;
       this.#tokens.delete(oldest);
     }
   }
 
-  /** How many texts are hidden. */
+  /** Number of texts that are hidden. */
   get size(): number {
     return this.#texts.size + this.#tokens.size;
   }
 
-  /** `text` without any of the secrets. */
+  /** Replaces every secret in `text`. */
   scrub(text: string): string {
     let clean = text;
     for (const secrets of [this.#texts, this.#tokens])

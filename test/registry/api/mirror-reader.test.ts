@@ -72,7 +72,7 @@ it('does not take wrong content from a mirror, and warns once', async (t) => {
   assert.match(
     warnings[0] ?? '',
     new RegExp(
-      `^mirror http://${mirror.host} did not serve ${name.registry}/a, going on elsewhere: .*digest`,
+      `^mirror http://${mirror.host} did not serve ${name.registry}/a, trying the next endpoint: .*digest`,
     ),
   );
 });

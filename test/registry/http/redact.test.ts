@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { redactHeaders, redactUrl, Secrets } from '../../../src/registry/http/trace.js';
+import { redactHeaders, redactUrl, Secrets } from '../../../src/registry/http/redact.js';
 
 it('hides what may be secret in an address', () => {
   const url = new URL(
