@@ -7,25 +7,25 @@ import type { Credentials } from './registry/config/options.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 
 export interface LoginOptions {
-  /** `host[:port]`, or `host[:port]/namespace` for a part of it. */
+  /** `host[:port]`, or `host[:port]/namespace` for a part of the registry. */
   readonly registry: string;
   readonly username: string;
-  /** The password; with the user name `<token>` an identity token, as docker writes it. */
+  /** The password; an identity token if the user name is `<token>`, as in docker's auth files. */
   readonly password: string;
-  /** Auth files in their order of precedence: the first that exists takes the login. */
+  /** Auth files in order of precedence; the login is written to the first that exists. */
   readonly authFiles: readonly string[];
-  /** Takes it where none of them exists. */
+  /** Auth file to create if none of them exists. */
   readonly newAuthFile: string | undefined;
   readonly access: RegistryOptions;
   readonly hooks?: RegistryHooks | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The user name by which docker marks an identity token. */
+/** The user name that marks an identity token in docker's auth files. */
 const tokenUser = '<token>';
 
 /**
- * Checks a name to log in to: `HOST[:PORT][/NAMESPACE]`.
+ * Parses the registry of a login: `HOST[:PORT][/NAMESPACE]`.
  * @throws AirliftError `usage`
  */
 export function parseLoginName(text: string): string {
@@ -33,12 +33,12 @@ export function parseLoginName(text: string): string {
   const isName = isRegistry(host) && (namespace.length === 0 || isRepositoryPath(namespace.join('/')));
   if (isName && !text.includes('://')) return [host, ...namespace].join('/');
   throw new AirliftError('usage', `log in to ${quoted(text)}: not a registry`, {
-    hint: 'write it like ghcr.io, 192.168.2.23:5000 or registry.corp/team',
+    hint: 'use a form like ghcr.io, 192.168.2.23:5000 or registry.corp/team',
   });
 }
 
-/** An auth file's content; undefined where there is none, or none that this user may read. */
-async function readable(file: string): Promise<AuthFileContent | undefined> {
+/** Reads an auth file; returns undefined if it does not exist or this user may not read it. */
+async function readIfAllowed(file: string): Promise<AuthFileContent | undefined> {
   try {
     return await readAuthFile(file);
   } catch (error) {
@@ -47,17 +47,17 @@ async function readable(file: string): Promise<AuthFileContent | undefined> {
   }
 }
 
-async function firstThatExists(files: readonly string[]): Promise<string | undefined> {
-  for (const file of files) if ((await readable(file)) !== undefined) return file;
+async function firstExisting(files: readonly string[]): Promise<string | undefined> {
+  for (const file of files) if ((await readIfAllowed(file)) !== undefined) return file;
   return undefined;
 }
 
 const passwordHint =
-  'check the user name and the password; accounts with two-factor login need an access token in place of the password';
+  'check the user name and the password; accounts with two-factor login need an access token instead of the password';
 
 /**
- * Tries a login at the registry and keeps it where docker, podman, skopeo and airlift find it.
- * @throws AirliftError `unauthorized` where the registry does not take it; `io` or `input` where it can't be kept
+ * Checks a login with the registry and stores it where docker, podman, skopeo and airlift find it.
+ * @throws AirliftError `unauthorized` if the registry rejects the login; `io` or `input` if it cannot be stored
  */
 export async function login(options: LoginOptions): Promise<LoginPlace> {
   const { registry: name, username, password, access, hooks, signal } = options;
@@ -66,14 +66,14 @@ export async function login(options: LoginOptions): Promise<LoginPlace> {
     username === tokenUser
       ? { kind: 'identity-token', token: password }
       : { kind: 'password', username, password };
-  const told: RegistryOptions =
+  const registryOptions: RegistryOptions =
     credentials.kind === 'password'
       ? { ...access, credentials: { username, password, registry: host } }
       : {
           ...access,
           hosts: { ...access.hosts, [host]: { ...access.hosts?.[host], identityToken: password } },
         };
-  const registry = new Registry(told, hooks);
+  const registry = new Registry(registryOptions, hooks);
   try {
     await registry.checkLogin(name, { signal });
   } catch (error) {
@@ -83,22 +83,26 @@ export async function login(options: LoginOptions): Promise<LoginPlace> {
   } finally {
     await registry.close();
   }
-  const file = (await firstThatExists(options.authFiles)) ?? options.newAuthFile;
+  const file = (await firstExisting(options.authFiles)) ?? options.newAuthFile;
   if (file === undefined)
-    throw new AirliftError('io', `log in to ${name}: no place to keep the login, no home directory`, {
-      hint: 'name a file with `authFiles`',
-    });
+    throw new AirliftError(
+      'io',
+      `log in to ${name}: no auth file to store the login in, because there is no home directory`,
+      {
+        hint: 'pass an auth file with `authFiles`',
+      },
+    );
   return saveLogin(file, name, credentials);
 }
 
 /**
- * Forgets a login in all auth files that hold it.
- * @throws AirliftError `not-found` where none does; `io` or `input`
+ * Removes a login from every auth file that has it.
+ * @throws AirliftError `not-found` if none has it; `io` or `input`
  */
 export async function logout(name: string, authFiles: readonly string[]): Promise<LoginPlace[]> {
   const places: LoginPlace[] = [];
   for (const file of authFiles) {
-    if ((await readable(file)) === undefined) continue;
+    if ((await readIfAllowed(file)) === undefined) continue;
     const place = await removeLogin(file, name);
     if (place !== undefined) places.push(place);
   }

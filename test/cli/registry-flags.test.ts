@@ -161,7 +161,7 @@ test('a broken registries.yaml is refused without a word of its content', async 
     registryOptionsOf(args({ registriesYaml: yaml }), { ...newHome(t).env }, []),
     (error) =>
       isAirliftError(error, 'input') &&
-      /registries\.yaml: not YAML in line/.test(error.message) &&
+      /registries\.yaml: invalid YAML in line/.test(error.message) &&
       !error.message.includes('hunter2'),
   );
 });
