@@ -100,7 +100,7 @@ test(
       codes: [1],
       input: 'secret',
     });
-    assert.match(refused.stderr, /(write|read) auth file .*\n +hint: pass another file: --authfile FILE/);
+    assert.match(refused.stderr, /(write|read) auth file .*\n +hint: pass another file with --authfile/);
     const output = join(dir, 'closed');
     mkdirSync(output, { mode: 0o755 });
     const unwritable = await run(

@@ -164,7 +164,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
       );
       assert.ok(
         stderr.includes(
-          `  hint: pass the certificate of "airlift test authority" as a PEM file: --ca-file FILE, or put it at /etc/docker/certs.d/${plain.host}/ca.crt\n`,
+          `  hint: pass the certificate of "airlift test authority" as a PEM file with --ca-file, or put it at /etc/docker/certs.d/${plain.host}/ca.crt\n`,
         ),
         stderr,
       );
