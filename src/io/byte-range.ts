@@ -53,7 +53,7 @@ export class FileRange implements ByteRange {
       if (chunk.byteLength === 0) {
         throw new AirliftError(
           'damaged',
-          `read ${this.what}: ends at byte ${this.start + at}; want ${this.size - at} more`,
+          `read ${this.what}: truncated at byte ${this.start + at}; want ${this.size - at} more bytes`,
         );
       }
       yield chunk;

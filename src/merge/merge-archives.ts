@@ -84,7 +84,7 @@ function report(
     const what = `${familiarName(name)} in ${file}: ${contradiction}`;
     if (options.strictPlatforms === true) {
       throw new AirliftError('conflict', `merge ${what}`, {
-        hint: `say what it is with \`archives.platforms\` ${file}=${formatPlatform(platform)}, or leave out \`archives.strictPlatforms\``,
+        hint: `state the platform with \`archives.platforms\` ${file}=${formatPlatform(platform)}, or omit \`archives.strictPlatforms\``,
       });
     }
     const key = `${file} ${descriptor.digest}`;

@@ -237,11 +237,11 @@ function artifactConflict(name: string, artifact: Held, groups: readonly Group[]
   const isOneFile = new Set(groups.map(({ first }) => first.archive.file)).size === 1;
   return new AirliftError(
     'conflict',
-    `merge ${name}: ${artifact.child.descriptor.digest} is no image to run, so nothing else can have its name; got ${found.join(' and ')}, want one of them`,
+    `merge ${name}: ${artifact.child.descriptor.digest} is not a runnable image and cannot share its name; got ${found.join(' and ')}, want one of them`,
     {
       hint: isOneFile
-        ? `get ${artifact.file} again with a name of its own for each`
-        : `leave one of the files out, or import ${artifact.file} by itself with \`rules\``,
+        ? `get ${artifact.file} again with a different name for each image`
+        : `omit one of the files, or import ${artifact.file} separately with \`rules\``,
     },
   );
 }
@@ -255,9 +255,13 @@ function refuseConflicts(name: string, groups: readonly Group[], dropped: Readon
       const { platform, descriptor, entry, isRunnable } = held.child;
       if (entry === undefined && !isRunnable) throw artifactConflict(name, held, groups);
       if (platform === undefined && entry === undefined) {
-        throw new AirliftError('input', `merge ${name}: what ${held.from} holds says no platform`, {
-          hint: `say one with \`archives.platforms\` ${held.file}=linux/arm64, or leave it out`,
-        });
+        throw new AirliftError(
+          'input',
+          `merge ${name}: cannot determine the platform of the image in ${held.from}`,
+          {
+            hint: `state it with \`archives.platforms\` ${held.file}=linux/arm64, or omit the file`,
+          },
+        );
       }
       const { place } = indexChild(held);
       const other = place === undefined ? undefined : places.get(place);
@@ -273,8 +277,8 @@ function refuseConflicts(name: string, groups: readonly Group[], dropped: Readon
           {
             hint:
               other.file === held.file
-                ? `${held.file} holds several images under one name: save each with a name of its own, as docker save NAME:TAG does`
-                : 'leave one of the archives out, or say what each is for with `archives.platforms` FILE=PLATFORM',
+                ? `${held.file} holds several images under one name: save each under its own name, as docker save NAME:TAG does`
+                : 'omit one of the archives, or state the platform of each with `archives.platforms` FILE=PLATFORM',
           },
         );
       }

@@ -45,7 +45,7 @@ function hasVersion(name: string): boolean {
 function namesOf({ names, tag, companionOf, file }: ArchiveImage, given: string | undefined): Reference[] {
   if (names.length > 0) return names.map(parseReference);
   if (given === undefined) {
-    throw new AirliftError('usage', `merge ${file}: an image in it has no name`, {
+    throw new AirliftError('usage', `merge ${file}: the archive holds an image without a name`, {
       hint: 'give it one with `archives.name` REPOSITORY:TAG',
     });
   }
@@ -60,7 +60,7 @@ async function allNamed(archives: readonly Archive[], options: MergeNamesOptions
     const before = found.length;
     for await (const image of archive.images())
       for (const reference of namesOf(image, options.name)) found.push({ archive, image, reference });
-    if (found.length === before && archives.length > 1) options.warn?.(`${archive.file}: no image in it`);
+    if (found.length === before && archives.length > 1) options.warn?.(`${archive.file}: no image found`);
   }
   return found;
 }
@@ -98,11 +98,11 @@ function tellWrongName({ image, archive, reference }: Named, options: MergeNames
   const there = platformsOf(image);
   if (told === undefined || isKnown || there.some(({ architecture }) => architecture === told.architecture))
     return;
-  const got = there.length === 0 ? 'no image to run' : there.map(formatPlatform).join(', ');
-  const what = `${familiarName(formatReference(reference))} in ${archive.file}: the image's name says ${formatPlatform(told)}, it holds ${got}`;
+  const got = there.length === 0 ? 'no runnable image' : there.map(formatPlatform).join(', ');
+  const what = `${familiarName(formatReference(reference))} in ${archive.file}: the image's name says ${formatPlatform(told)}, but it holds ${got}`;
   if (strictPlatforms !== true) return warn?.(what);
   throw new AirliftError('conflict', `merge ${what}`, {
-    hint: 'leave the archive out, or leave out `archives.strictPlatforms`',
+    hint: 'omit the archive, or omit `archives.strictPlatforms`',
   });
 }
 

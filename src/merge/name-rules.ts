@@ -48,7 +48,7 @@ const groups: ReadonlyMap<string, string> = new Map([
 
 function fail(text: string, happened: string): never {
   throw new AirliftError('usage', `parse \`archives.mergeNames\` ${quoted(text)}: ${happened}`, {
-    hint: "write it like '*:{tag}-{arch}=*:{tag}'; * is a part of the repository",
+    hint: "use the form '*:{tag}-{arch}=*:{tag}', where * matches a part of the repository",
   });
 }
 
@@ -57,7 +57,7 @@ function partsOf(text: string, side: string): string[] {
   const parts = side.split(/(\*|\{[^}]*\})/).filter((part) => part !== '');
   for (const part of parts) {
     if (placeholders.has(part)) continue;
-    if (!/^[A-Za-z0-9._:/-]+$/.test(part)) fail(text, `${quoted(part)} cannot stand in a name`);
+    if (!/^[A-Za-z0-9._:/-]+$/.test(part)) fail(text, `${quoted(part)} is not allowed in a name`);
   }
   return parts;
 }
@@ -82,10 +82,10 @@ function parseRule(text: string): NameRule {
     new Set(parts.filter((part) => placeholders.has(part))).size <
     parts.filter((part) => placeholders.has(part)).length
   )
-    fail(text, 'a placeholder stands twice in the pattern');
+    fail(text, 'the pattern has a placeholder twice');
   for (const part of wanted)
     if (placeholders.has(part) && !parts.includes(part))
-      fail(text, `the target has a ${part} that the pattern lacks`);
+      fail(text, `the target has ${part}, which the pattern lacks`);
   const regex = new RegExp(
     `^${parts.map((part) => placeholders.get(part) ?? part.replaceAll(/[.]/g, '\\.')).join('')}$`,
   );
@@ -117,7 +117,7 @@ function renamed(text: string, old: string, name: string): Reference {
   }
   throw new AirliftError(
     'usage',
-    `\`archives.mergeNames\` ${quoted(text)}: makes ${quoted(name)} of ${old}, which is no name`,
+    `\`archives.mergeNames\` ${quoted(text)}: turns ${old} into ${quoted(name)}, which is not a valid name`,
   );
 }
 
@@ -182,8 +182,8 @@ export class NameRules {
     for (const text of this.#unused) {
       throw new AirliftError(
         'usage',
-        `\`archives.mergeNames\` ${quoted(text)}: ${text === 'auto' ? 'no two names differ in an architecture alone' : 'fits no name'}; got ${listOf(references)}`,
-        { hint: 'leave it out, or correct it: `siteNames` prints the names' },
+        `\`archives.mergeNames\` ${quoted(text)}: ${text === 'auto' ? 'no two names differ only in their architecture' : 'matches no name'}; got ${listOf(references)}`,
+        { hint: 'omit or correct the rule: `siteNames` prints the names' },
       );
     }
     return names;

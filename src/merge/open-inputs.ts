@@ -151,12 +151,8 @@ async function nothingIn(inputs: readonly string[]): Promise<AirliftError> {
     (found) => found.isFile(),
     () => false,
   );
-  const hint = isFile && others.length === 0 ? `tar -tvf ${first} lists what is in it` : undefined;
-  return new AirliftError(
-    'input',
-    `read ${inputs.join(', ')}: no image in ${others.length > 0 ? 'them' : 'it'}`,
-    { hint },
-  );
+  const hint = isFile && others.length === 0 ? `list its content: tar -tvf ${first}` : undefined;
+  return new AirliftError('input', `read ${inputs.join(', ')}: no image found`, { hint });
 }
 
 async function openBundle(opening: Promise<BundleReader>): Promise<Inputs> {
@@ -234,7 +230,7 @@ async function openAll(
  */
 export async function openInputs(options: InputOptions): Promise<Inputs> {
   const [first, ...others] = options.inputs;
-  if (first === undefined) throw new AirliftError('usage', 'import: no bundle or archive is named');
+  if (first === undefined) throw new AirliftError('usage', 'import: no bundle or archive given');
   const { archives = {}, onEvent, signal } = options;
   const { mergeNames = [] } = archives;
   const nameRules = mergeNames.length === 0 ? undefined : new NameRules(mergeNames);

@@ -66,7 +66,7 @@ export async function openPiped(
   const stream = Readable.from(again(head, chunks), { objectMode: false });
   if (!head.subarray(0, nameLength).toString('latin1').startsWith(`${entryNames.layout}\0`))
     return { stream, compression: tellFormat(head) };
-  const hint = 'name a directory with more space with `tmpDir`';
+  const hint = 'choose a directory with more space with `tmpDir`';
   return withStoredStream(stream, { folder: tmpDir, name: streamName, hint, signal }, async (path) => {
     const file = await BundleFile.open(path, 'r', streamName);
     const isBundle = await looksLikeBundle(file).finally(() => file.close());

@@ -38,7 +38,7 @@ describe('a layout whose index.json names blobs', () => {
     const site = await serveStore(t);
     const { stderr } = await airlift(['import', dir, '--to', site]);
     for (const mediaType of ['application/vnd.buildkit.cacheconfig.v0', types.oci.none])
-      assert.match(stderr, new RegExp(`left out sha256:\\w{64}: .*${mediaType.replace('+', '\\+')}`));
+      assert.match(stderr, new RegExp(`skipped sha256:\\w{64}: .*${mediaType.replace('+', '\\+')}`));
     const { content } = await walkRegistry(site, 'acme/app', '1');
     sameContent(content, await walkImage(image));
   });
@@ -51,7 +51,7 @@ describe('a layout whose index.json names blobs', () => {
       JSON.stringify({ ...index, manifests: index.manifests.slice(0, 2) }),
     );
     const { stderr } = await airlift(['import', dir, '--to', await serveStore(t)], { codes: [1] });
-    assert.match(stderr, /index\.json names only blobs; got \S+ sha256:\w+, want a manifest or an index/);
+    assert.match(stderr, /index\.json lists only blobs; got \S+ sha256:\w+, want a manifest or an index/);
     assert.match(stderr, /hint: .*--output type=oci/);
   });
 });

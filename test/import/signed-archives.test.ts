@@ -241,7 +241,7 @@ suite('archives whose entries have roles', { timeout: 120_000 }, () => {
     assert.equal(warnings.length, 1);
     assert.match(
       warnings[0] ?? '',
-      /left out docker\.io\/team\/app:sha256-\w+\.sig: docker-archives lose the manifests/,
+      /skipped docker\.io\/team\/app:sha256-\w+\.sig: a docker-archive does not keep the manifests/,
     );
   });
 
@@ -359,8 +359,8 @@ suite('what is no image to run', { timeout: 120_000 }, () => {
     ];
     await assert.rejects(imported(t, inputs), (error) => {
       assert.ok(isAirliftError(error, 'conflict'), String(error));
-      assert.match(error.message, /is no image to run, so nothing else can have its name/);
-      assert.match(error.hint ?? '', /^leave one of the files out, or import \S+ by itself with `rules`$/);
+      assert.match(error.message, /is not a runnable image and cannot share its name/);
+      assert.match(error.hint ?? '', /^omit one of the files, or import \S+ separately with `rules`$/);
       return true;
     });
   });

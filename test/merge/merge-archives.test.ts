@@ -257,7 +257,7 @@ suite('merging archives that have one image each', () => {
     await assertFails(
       merge(t, [nameless]),
       'usage',
-      /^merge a\.tar: an image in it has no name$/,
+      /^merge a\.tar: the archive holds an image without a name$/,
       /`archives\.name`/,
     );
     const names = async (inputs: Input[], name: string): Promise<string[]> =>
@@ -302,8 +302,8 @@ suite('merging archives that have one image each', () => {
         ['b.tar', asChart(chart('two'))],
       ]),
       'conflict',
-      /^merge example\.test\/chart:1: sha256:\w{64} is no image to run, so nothing else can have its name; got sha256:\w{64} of [ab]\.tar and sha256:\w{64} of [ab]\.tar, want one of them$/,
-      /^leave one of the files out, or import \S+ by itself with `rules`$/,
+      /^merge example\.test\/chart:1: sha256:\w{64} is not a runnable image and cannot share its name; got sha256:\w{64} of [ab]\.tar and sha256:\w{64} of [ab]\.tar, want one of them$/,
+      /^omit one of the files, or import \S+ separately with `rules`$/,
     );
   });
 });

@@ -182,7 +182,7 @@ suite('names that carry an architecture', () => {
     ];
     const { warnings } = await merged(t, ['*:{tag}-{arch}=*:{tag}'], inputs);
     assert.deepEqual(warnings, [
-      "a/b:1-arm64 in b.tar: the image's name says linux/arm64, it holds linux/s390x",
+      "a/b:1-arm64 in b.tar: the image's name says linux/arm64, but it holds linux/s390x",
       'a/c:1 in c.tar: image name says arm64, executables are amd64; published as linux/amd64',
     ]);
   });
@@ -191,11 +191,15 @@ suite('names that carry an architecture', () => {
     const one = image('linux/amd64');
     const inputs = [layoutMembers(['a/b:1-amd64', 'a/b:1-arm64'].map((name) => ({ name, image: one })))];
     const rules = ['*:{tag}-{arch}=*:{tag}'];
-    const told = "a/b:1-arm64 in a.tar: the image's name says linux/arm64, it holds linux/amd64";
+    const told = "a/b:1-arm64 in a.tar: the image's name says linux/arm64, but it holds linux/amd64";
     const { warnings, names } = await merged(t, rules, inputs);
     assert.deepEqual(warnings, [told]);
     assert.deepEqual(names, { 'docker.io/a/b:1': ['linux/amd64'] });
-    await failsWith(merged(t, rules, inputs, true), 'conflict', /says linux\/arm64, it holds linux\/amd64/);
+    await failsWith(
+      merged(t, rules, inputs, true),
+      'conflict',
+      /says linux\/arm64, but it holds linux\/amd64/,
+    );
   });
 
   test('signatures under tags follow their image', async (t) => {
@@ -219,10 +223,10 @@ suite('names that carry an architecture', () => {
       ['x', /not PATTERN=TARGET/],
       ['*:{tag}-{arch}', /not PATTERN=TARGET/],
       ['=x', /not PATTERN=TARGET/],
-      ['*:{tag}={name}:{tag}', /"\{name\}" cannot stand in a name/],
-      ['*/*-{arch}=*', /a placeholder stands twice/],
-      ['x-{arch}=*', /the target has a \* that the pattern lacks/],
-      ['a b-{arch}=x', /cannot stand in a name/],
+      ['*:{tag}={name}:{tag}', /"\{name\}" is not allowed in a name/],
+      ['*/*-{arch}=*', /the pattern has a placeholder twice/],
+      ['x-{arch}=*', /the target has \*, which the pattern lacks/],
+      ['a b-{arch}=x', /is not allowed in a name/],
       [`${'x'.repeat(700)}=y`, /too long/],
     ];
     for (const [rule, message] of wrong) failsSync(() => new NameRules([rule]), 'usage', message);
@@ -230,17 +234,17 @@ suite('names that carry an architecture', () => {
     failsSync(
       () => new NameRules(['*:{tag}-{arch}=*:{tag}', '{arch}/*=*']).merge(names),
       'usage',
-      /"\{arch\}\/\*=\*": fits no name; got a\/b:1-amd64, a\/b:2/,
+      /"\{arch\}\/\*=\*": matches no name; got a\/b:1-amd64, a\/b:2/,
     );
     failsSync(
       () => new NameRules(['auto']).merge(names),
       'usage',
-      /no two names differ in an architecture alone/,
+      /no two names differ only in their architecture/,
     );
     failsSync(
       () => new NameRules(['*:{tag}-{arch}=*_:{tag}']).merge(names),
       'usage',
-      /makes "docker\.io\/a\/b_:1" of docker\.io\/a\/b:1-amd64, which is no name/,
+      /turns docker\.io\/a\/b:1-amd64 into "docker\.io\/a\/b_:1", which is not a valid name/,
     );
     // A pattern with wildcards takes no long on a long name.
     const long = `acme.test/${'a-'.repeat(60)}b:${'1-'.repeat(60)}z`;

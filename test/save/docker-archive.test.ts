@@ -101,7 +101,7 @@ describe('saving for docker', { skip: needs('docker-registry', 'tar') }, () => {
         output: join(dir, 'x.tar'),
       }),
       'digest-mismatch',
-      /not the content that the config names; got sha256:[^0].*, want sha256:0000/,
+      /digest mismatch against rootfs\.diff_ids; got sha256:[^0].*, want sha256:0000/,
     );
     assert.deepEqual(readdirSync(dir), []);
   });

@@ -134,7 +134,7 @@ function unchanged(source: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
 export function encoderOf(compression: Compression, options: ZstdOptions = {}): Encoder {
   const { level } = options;
   if (level !== undefined && !(Number.isInteger(level) && level >= 1 && level <= 9)) {
-    throw new AirliftError('usage', `compress ${compression}: no such level; got ${level}, want 1 to 9`);
+    throw new AirliftError('usage', `compress ${compression}: invalid level; got ${level}, want 1 to 9`);
   }
   switch (compression) {
     case 'none':

@@ -58,7 +58,7 @@ function gzipError(error: unknown, taken: number, what: string): unknown {
   return new AirliftError('damaged', `decompress ${what}: ${happened}`, {
     cause: error,
     hint: truncated
-      ? 'the file is not whole: copy or download it again'
+      ? 'the file is incomplete: copy or download it again'
       : 'the file is damaged: copy or download it again',
   });
 }
@@ -90,7 +90,7 @@ class Feeder {
       if (!chunk.subarray(chunk.byteLength - rest).every((byte) => byte === 0)) {
         throw new AirliftError(
           'damaged',
-          `decompress ${this.what}: something other than gzip follows ${this.engine.bytesWritten} bytes of gzip`,
+          `decompress ${this.what}: unexpected content after ${this.engine.bytesWritten} bytes of gzip`,
           { hint: 'the file is damaged: copy or download it again' },
         );
       }
@@ -135,14 +135,12 @@ export interface Decompressed {
 function refusal(format: ForeignFormat, what: string): AirliftError {
   const hint =
     format.command === undefined
-      ? 'want a tar archive, plain or compressed with gzip or zstd'
-      : `unpack it first: ${format.command} FILE > FILE.tar, or pipe that into airlift with - in the place of FILE`;
+      ? undefined
+      : `unpack it first: ${format.command} FILE > FILE.tar, or pipe that into airlift with - instead of FILE`;
   return new AirliftError(
     'unsupported',
-    `read ${what}: ${format.name} is not read; want gzip, zstd or no compression`,
-    {
-      hint,
-    },
+    `read ${what}: unsupported format; got ${format.name}, want a tar archive, plain or compressed with gzip or zstd`,
+    { hint },
   );
 }
 

@@ -155,7 +155,7 @@ export class FrameSplitter {
     if (dictionary !== 0)
       throw new ZstdFrameError(
         'dictionary',
-        `compressed with a dictionary (id ${dictionary}), which is not here`,
+        `compressed with dictionary ${dictionary}, which is not available`,
       );
     at += idLength;
     const flag = descriptor >> 6;

@@ -13,7 +13,7 @@ function faultError({ fault, message, offset }: Fault, what: string): AirliftErr
   switch (fault) {
     case 'truncated':
       return new AirliftError('damaged', `decompress ${what}: truncated ${at}`, {
-        hint: 'the file is not whole: copy or download it again',
+        hint: 'the file is incomplete: copy or download it again',
       });
     case 'corrupt':
       return new AirliftError('damaged', `decompress ${what}: corrupt ${at}: ${message}`, {

@@ -46,7 +46,7 @@ class EncoderThread {
   constructor() {
     this.#worker.on('message', (result: ZstdJobResult) => this.#settle?.(result));
     this.#worker.on('error', (error) => this.#end(error.message));
-    this.#worker.on('exit', () => this.#end('its thread ended'));
+    this.#worker.on('exit', () => this.#end('the worker thread ended'));
   }
 
   get hasEnded(): boolean {
@@ -59,7 +59,7 @@ class EncoderThread {
   }
 
   async compress(job: ZstdJob): Promise<Buffer> {
-    if (this.#hasEnded) throw new AirliftError('io', 'compress zstd: its thread ended');
+    if (this.#hasEnded) throw new AirliftError('io', 'compress zstd: the worker thread ended');
     const done = new Promise<ZstdJobResult>((resolve) => (this.#settle = resolve));
     this.#worker.ref();
     this.#worker.postMessage(job, [job.block.buffer]);

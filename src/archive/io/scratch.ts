@@ -10,7 +10,7 @@ import { FileRange } from '../../io/byte-range.js';
 /** What is left on the disk of the temporary directory for others, in bytes. */
 const reserve = 64 * 1024 * 1024;
 
-const spaceHint = 'name a directory with more space with `tmpDir`';
+const spaceHint = 'choose a directory with more space with `tmpDir`';
 
 /** What is left of chunks once the first `bytes` are taken off. */
 function without(chunks: readonly Buffer[], bytes: number): Buffer[] {
@@ -52,9 +52,9 @@ export class Scratch {
       return new Scratch(file, directory, Math.max(0, bavail * bsize - reserve));
     } catch (cause) {
       await file?.close();
-      throw new AirliftError('io', `make a temporary file in ${directory}: ${messageOf(cause)}`, {
+      throw new AirliftError('io', `create a temporary file in ${directory}: ${messageOf(cause)}`, {
         cause,
-        hint: 'name another directory with `tmpDir`',
+        hint: 'choose another directory with `tmpDir`',
       });
     }
   }

@@ -25,12 +25,12 @@ export class DirectoryMembers implements Members {
     } catch (cause) {
       const code = systemCodeOf(cause);
       if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-      if (code === 'ELOOP') throw this.#damaged(path, 'is a link that leads in a circle');
+      if (code === 'ELOOP') throw this.#damaged(path, 'is a circular link');
       throw new AirliftError('io', `read ${join(this.file, path)}: ${messageOf(cause)}`, { cause });
     }
     const inside = relative(this.root, real);
     if (inside === '..' || inside.startsWith(`..${sep}`) || isAbsolute(inside))
-      throw this.#damaged(path, 'is a link that leads out of the directory');
+      throw this.#damaged(path, 'is a link to a path outside the directory');
     const found = await stat(real);
     return found.isFile() ? new PathRange(real, found.size) : undefined;
   }

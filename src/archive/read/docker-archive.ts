@@ -43,7 +43,7 @@ function strings(value: unknown, what: string): string[] {
 
 function savedImage(item: unknown, what: string): SavedImage {
   if (!isObject(item) || typeof item['Config'] !== 'string')
-    throw new AirliftError('input', `parse ${what}: no Config in it`);
+    throw new AirliftError('input', `parse ${what}: no Config field`);
   const sources = new Map<string, Descriptor>();
   if (isObject(item['LayerSources'])) {
     for (const [diffId, source] of Object.entries(item['LayerSources']))
@@ -109,7 +109,7 @@ export class DockerArchive implements ShapeReader {
       if (companionOfNames({ names, tag }) !== undefined) {
         // A manifest made here would be another signature, one that says nothing.
         this.options.warn(
-          `left out ${names.join(', ')}: docker-archives lose the manifests of signatures; bring them with cosign save or skopeo copy to oci:`,
+          `skipped ${names.join(', ')}: a docker-archive does not keep the manifests of signatures; carry them with cosign save or skopeo copy to oci:`,
         );
         continue;
       }
@@ -152,7 +152,7 @@ export class DockerArchive implements ShapeReader {
     if (diffIds.length !== saved.layers.length) {
       throw new AirliftError(
         'damaged',
-        `read ${name} in ${this.members.file}: layers don't match the config; got ${saved.layers.length}, want ${diffIds.length}`,
+        `read ${name} in ${this.members.file}: the layers do not match the config; got ${saved.layers.length}, want ${diffIds.length}`,
       );
     }
     const layers: Descriptor[] = [];

@@ -41,7 +41,7 @@ export function namesOfRepoTags(tags: readonly string[], warn: (text: string) =>
     if (isImageId(text)) continue;
     const reference = parsed(text, warn);
     if (reference?.tag === craneDigestTag)
-      warn(`${text}: was pulled by digest and has no name; give it one with \`archives.name\``);
+      warn(`${text}: the image was pulled by digest and has no name; give it one with \`archives.name\``);
     else if (reference !== undefined) names.push(formatReference(reference));
   }
   return { names: [...new Set(names)], tag: undefined };

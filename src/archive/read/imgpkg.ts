@@ -15,7 +15,7 @@ export function isImgpkg(list: readonly unknown[]): boolean {
 }
 
 function malformed(what: string, file: string): AirliftError {
-  return new AirliftError('input', `parse ${what}: not as imgpkg copy --to-tar writes it`, {
+  return new AirliftError('input', `parse ${what}: not in the format of imgpkg copy --to-tar`, {
     hint: `imgpkg copy --tar ${file} --to-repo SITE/REPOSITORY`,
   });
 }

@@ -49,7 +49,7 @@ export async function openLayerMemory(path: string, warn: (message: string) => v
   let known = new Map<string, RememberedLayer>();
   let isKept = true;
   const goOnWithout = (error: unknown): void => {
-    if (isKept) warn(`use the cache ${path}: ${messageOf(error)}; compressed layers are not remembered`);
+    if (isKept) warn(`use the layer cache ${path}: ${messageOf(error)}; compressed layers are not cached`);
     isKept = false;
   };
   try {
@@ -96,13 +96,9 @@ interface Packed {
 function mediaTypeOf(compression: Compression, format: ManifestFormat, what: string): string {
   if (format === 'oci') return { gzip: ociLayerGzip, zstd: ociLayerZstd, none: ociLayer }[compression];
   if (compression !== 'zstd') return compression === 'gzip' ? dockerLayerGzip : dockerLayer;
-  throw new AirliftError(
-    'unsupported',
-    `read ${what}: Docker manifests can't hold layers compressed with zstd`,
-    {
-      hint: "use `archives.manifestFormat: 'oci'`",
-    },
-  );
+  throw new AirliftError('unsupported', `read ${what}: Docker manifests cannot contain zstd layers`, {
+    hint: "use `archives.manifestFormat: 'oci'`",
+  });
 }
 
 /** Hashes what passes. */
@@ -208,15 +204,15 @@ function wrongLayer(got: string, want: Digest, what: string): AirliftError {
   return new AirliftError(
     'digest-mismatch',
     `read ${what}: digest mismatch against rootfs.diff_ids; got ${got}, want ${want}`,
-    { hint: 'the archive is damaged: copy it again, or ask its publisher' },
+    { hint: 'the archive is damaged: copy it again, or ask its publisher for another' },
   );
 }
 
 function misremembered(got: Digest, want: Digest, what: string): AirliftError {
   return new AirliftError(
     'conflict',
-    `compress ${what}: digest mismatch with what is remembered; got ${got}, want ${want}`,
-    { hint: 'remove the file that remembers layers' },
+    `compress ${what}: digest differs from the cached one; got ${got}, want ${want}`,
+    { hint: 'delete the layer cache file' },
   );
 }
 

@@ -29,7 +29,7 @@ export async function findMember(members: Members, path: string, namedBy: string
   if (content !== undefined) return content;
   throw new AirliftError(
     'damaged',
-    `read ${members.file}: ${JSON.stringify(path)} is not in the archive, though ${namedBy} names it`,
+    `read ${members.file}: ${JSON.stringify(path)} is missing from the archive, although ${namedBy} lists it`,
     { hint: members.missingHint },
   );
 }

@@ -163,7 +163,7 @@ export function severalInside(members: Members, paths: readonly string[]): Airli
   const kind = members instanceof DirectoryMembers ? 'a directory' : 'an archive';
   return new AirliftError(
     'input',
-    `read ${members.file}: ${kind} of archives, which are imported each by itself: ${listed(paths)}`,
+    `read ${members.file}: ${kind} of archives; name the archives themselves: ${listed(paths)}`,
     { hint: importCommand(members, paths) },
   );
 }

@@ -47,7 +47,7 @@ export async function readLayoutIndex(members: Members): Promise<Descriptor[] | 
     if (typeof version !== 'string' || !version.startsWith('1.')) {
       throw new AirliftError(
         'unsupported',
-        `read ${members.file}: OCI layout of another version; got ${JSON.stringify(version)}, want "1.0.0"`,
+        `read ${members.file}: unsupported OCI layout version; got ${JSON.stringify(version)}, want "1.0.0"`,
       );
     }
   }
@@ -130,14 +130,14 @@ export class OciLayout implements ShapeReader {
     if (first !== undefined && known.length === 0) {
       throw new AirliftError(
         'unsupported',
-        `read ${this.members.file}: index.json names only blobs; got ${first.mediaType} ${first.digest}, want a manifest or an index`,
+        `read ${this.members.file}: index.json lists only blobs; got ${first.mediaType} ${first.digest}, want a manifest or an index`,
         {
           hint: 'for an image: docker buildx build --output type=oci,dest=image.tar; for a build cache: --cache-to type=registry',
         },
       );
     }
     for (const { mediaType, digest } of blobs)
-      this.warn(`left out ${digest}: index.json names it, and it is no manifest (${mediaType})`);
+      this.warn(`skipped ${digest}: index.json lists it, but it is not a manifest (${mediaType})`);
     this.#known = known;
     return known;
   }
@@ -154,15 +154,13 @@ export class OciLayout implements ShapeReader {
     if (role === 'referrer') {
       // Referrers are found by their subject, and have no name.
       if (!tree.hasSubject)
-        this.warn(`left out ${entry.digest}: it says that it is a referrer, and has no subject`);
+        this.warn(`skipped ${entry.digest}: it is marked as a referrer but has no subject`);
       return undefined;
     }
     if (role === 'sig' || role === 'att' || role === 'sbom') {
       const beside = companionNames(each, found);
       if (beside === undefined && !tree.hasSubject)
-        this.warn(
-          `left out ${entry.digest}: it belongs to an image (${role}) that the archive does not name`,
-        );
+        this.warn(`skipped ${entry.digest} (${role}): the archive does not name the image it belongs to`);
       return beside;
     }
     // What has no name of its own is part of another image, says something about one, or is containerd's record of an id.
@@ -246,7 +244,7 @@ export class OciLayout implements ShapeReader {
     const absent = tree.missing.map(({ digest }) => digest).join(', ');
     throw new AirliftError(
       'damaged',
-      `read ${what}: ${absent === '' ? 'an index without children' : `nothing of it is there in full; missing ${absent}`}`,
+      `read ${what}: ${absent === '' ? 'an index without children' : `no manifest below it is complete; missing ${absent}`}`,
       { hint: this.members.missingHint },
     );
   }

@@ -38,8 +38,8 @@ class Proportion {
       if (this.#out > bombFloor && this.#out > this.#in * bombRatio) {
         throw new AirliftError(
           'damaged',
-          `decompress ${this.what}: ${formatBytes(this.#in)} unpack to more than ${formatBytes(this.#out)}: taken for a bomb`,
-          { hint: 'if it is meant to be like that, unpack it first and give the .tar' },
+          `decompress ${this.what}: suspected decompression bomb: ${formatBytes(this.#in)} unpack to more than ${formatBytes(this.#out)}`,
+          { hint: 'if the content is genuine, unpack the file first and import the .tar' },
         );
       }
       yield chunk;
@@ -133,7 +133,7 @@ function isText(head: Buffer): boolean {
 /** What people give to import by mistake: the list of what they want. */
 function textFile({ code, message }: AirliftError, path: string): AirliftError {
   return new AirliftError(code, message, {
-    hint: `it is text; if it lists images: airlift export --images ${path} -o BUNDLE`,
+    hint: `the file is text; if it lists images: airlift export --images ${path} -o BUNDLE`,
   });
 }
 
@@ -146,7 +146,7 @@ async function spooled(
 ): Promise<TarMembers> {
   const scratch = await Scratch.create(options.tmpDir);
   try {
-    scratch.require(least, `what ${file} unpacks to`);
+    scratch.require(least, `the uncompressed content of ${file}`);
     const { size } = await spool(input, scratch, file, options.signal);
     if (size === 0) throw new AirliftError('input', `read ${file}: empty`);
     return await TarMembers.open(scratch.handle, size, file, options.signal);
@@ -180,7 +180,8 @@ async function fromFile(handle: FileHandle, path: string, options: OpenMembersOp
  */
 export async function openMembers(path: string, options: OpenMembersOptions = {}): Promise<Members> {
   if (path === '-') {
-    if (options.stdin === undefined) throw new AirliftError('usage', 'read -: no standard input is given');
+    if (options.stdin === undefined)
+      throw new AirliftError('usage', 'read -: standard input is not available');
     return spooled(options.stdin, 'standard input', 0, options);
   }
   const found = await stat(path).catch((cause: unknown) => {

@@ -13,7 +13,7 @@ import { readMember, type Members } from './members.js';
 const maxLink = 256;
 
 const hint =
-  'an archive of oc-mirror holds only what is new since the one before it: upload it with oc-mirror --v2 --from file://FOLDER docker://SITE';
+  'an oc-mirror archive holds only the changes since the previous one: upload it with oc-mirror --v2 --from file://FOLDER docker://SITE';
 
 async function linkOf(members: Members, path: string): Promise<Digest | undefined> {
   const text = (await readMember(members, path, maxLink))?.toString('latin1').trim();
@@ -41,7 +41,7 @@ function nameOf(repository: string, tag: string, warn: (text: string) => void): 
     return formatReference(parseReference(`${repository}:${tag}`));
   } catch (error) {
     if (!isAirliftError(error, 'usage')) throw error;
-    warn(`left out ${repository}:${tag}: ${error.message}`);
+    warn(`skipped ${repository}:${tag}: ${error.message}`);
     return undefined;
   }
 }
@@ -87,7 +87,8 @@ export async function registryTree(
     signal?.throwIfAborted();
     const found = await content(digest);
     if (found === undefined) {
-      if (name !== undefined) warn(`left out ${name}: its manifest ${digest} is not in the archive; ${hint}`);
+      if (name !== undefined)
+        warn(`skipped ${name}: its manifest ${digest} is missing from the archive; ${hint}`);
       return;
     }
     const { entry, hasSubject } = await entryOf(found, name, `manifest ${digest} in ${members.file}`);

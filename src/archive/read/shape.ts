@@ -72,9 +72,17 @@ export interface ShapeOptions {
 
 /** What else people have in tar files, by a file that is in it. */
 const others: readonly (readonly [path: string, what: string, hint: string])[] = [
-  ['etc/os-release', 'a root file system, as docker export writes it', 'write images with docker save'],
-  ['bin/sh', 'a root file system, as docker export writes it', 'write images with docker save'],
-  ['repositories', 'saved by a docker older than 1.10', 'load it with a docker up to 25 and save it again'],
+  [
+    'etc/os-release',
+    'a root file system, as written by docker export, not images',
+    'create the archive with docker save',
+  ],
+  [
+    'bin/sh',
+    'a root file system, as written by docker export, not images',
+    'create the archive with docker save',
+  ],
+  ['repositories', 'written by docker before 1.10', 'load it with docker 25 or older and save it again'],
 ];
 
 async function refuseOthers(members: Members): Promise<void> {
@@ -95,7 +103,7 @@ function notImages(members: Members, nested: Nested, manifest: ManifestJson | un
   if (manifest?.by === 'others') return new AirliftError('input', `parse ${manifest.what}: not a list`);
   return new AirliftError(
     'input',
-    `read ${members.file}: not an archive of images: neither manifest.json nor index.json is in it`,
+    `read ${members.file}: not an archive of images: it contains neither manifest.json nor index.json`,
     { hint: members.missingHint },
   );
 }

@@ -58,7 +58,7 @@ export async function skopeoTree(
     const what = `${prefix}manifest.json in ${members.file}`;
     const { entry } = await entryOf(content, nameOfFolder(folder), what);
     if ((await members.find(`${prefix}signature-1`)) !== undefined)
-      warn(`left out the signatures beside ${what}: registries have no place for this kind`);
+      warn(`skipped the signatures beside ${what}: registries cannot store simple-signing signatures`);
     roots.set(entry.digest, content);
     entries.push(entry);
   }

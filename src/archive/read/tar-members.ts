@@ -66,7 +66,7 @@ export class TarMembers implements Members {
   }
 
   get missingHint(): string | undefined {
-    return this.#marked ? undefined : 'the archive lacks the mark that ends it: it may have been cut off';
+    return this.#marked ? undefined : 'the archive has no end mark: it may be truncated';
   }
 
   find(path: string): Promise<ByteRange | undefined> {
@@ -75,7 +75,7 @@ export class TarMembers implements Members {
 
   async #find(path: string, followed = 0): Promise<ByteRange | undefined> {
     const at = plainPath(path);
-    if (at === undefined) throw this.#damaged(path, 'is a name that leads out of the archive');
+    if (at === undefined) throw this.#damaged(path, 'is a path that leads outside the archive');
     const node = this.#nodes.get(at);
     if (node?.earlier === undefined)
       return node === undefined ? undefined : this.#contentOf(at, node, followed);
@@ -85,9 +85,8 @@ export class TarMembers implements Members {
 
   #contentOf(at: string, node: Node, followed: number): Promise<ByteRange | undefined> {
     if ('offset' in node) return Promise.resolve(this.#range.part(node.offset, node.size));
-    if (node.target === undefined) throw this.#damaged(at, 'is a link that leads out of the archive');
-    if (followed >= maxLinks || node.target === at)
-      throw this.#damaged(at, 'is a link that leads in a circle');
+    if (node.target === undefined) throw this.#damaged(at, 'is a link to a path outside the archive');
+    if (followed >= maxLinks || node.target === at) throw this.#damaged(at, 'is a circular link');
     return this.#find(node.target, followed + 1);
   }
 
@@ -102,8 +101,10 @@ export class TarMembers implements Members {
       if (await isSame(content, other)) continue;
       throw new AirliftError(
         'damaged',
-        `read ${this.file}: ${JSON.stringify(at)} is in the archive more than once, with different content`,
-        { hint: 'get the archive from its publisher again, or unpack it and pack the files that you want' },
+        `read ${this.file}: ${JSON.stringify(at)} occurs more than once in the archive, with different content`,
+        {
+          hint: 'get the archive from its publisher again, or unpack it and pack only the files that you want',
+        },
       );
     }
     return content;
@@ -125,12 +126,12 @@ export class TarMembers implements Members {
     if (entry.kind === 'directory' || entry.kind === 'special') return;
     const path = entry.name.split('/').includes('..') ? undefined : plainPath(entry.name);
     if (path === undefined || path === '')
-      throw this.#damaged(entry.name, 'is a name that leads out of the archive');
+      throw this.#damaged(entry.name, 'is a path that leads outside the archive');
     this.#characters += path.length;
     if (this.#characters > maxPathCharacters)
       throw new AirliftError(
         'unsupported',
-        `read ${this.file}: names of more than ${maxPathCharacters} characters`,
+        `read ${this.file}: its paths have more than ${maxPathCharacters} characters in total`,
       );
     const earlier = this.#nodes.get(path);
     if (entry.kind === 'file') {

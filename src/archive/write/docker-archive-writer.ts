@@ -110,7 +110,7 @@ export class DockerArchiveWriter {
       if (got !== diffId) {
         throw new AirliftError(
           'digest-mismatch',
-          `unpack ${what}: not the content that the config names; got ${got}, want ${diffId}`,
+          `unpack ${what}: digest mismatch against rootfs.diff_ids; got ${got}, want ${diffId}`,
         );
       }
       await this.to.add(name, range().size, range().stream());

@@ -282,7 +282,7 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
       await refused(
         t,
         await written(t, members, isDirectory),
-        /nothing of it is there in full/,
+        /no manifest below it is complete/,
         /oc-mirror --v2 --from file:\/\/FOLDER docker:\/\/SITE$/,
       );
     });
@@ -332,7 +332,7 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
       await refused(
         t,
         one,
-        /of archives, which are imported each by itself: "images\/it's\.tar\.gz"$/,
+        /of archives; name the archives themselves: "images\/it's\.tar\.gz"$/,
         `${command}airlift import ${quoted} --to SITE`,
       );
       const many = await written(
@@ -359,7 +359,7 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
       await refused(
         t,
         path,
-        /which are imported each by itself: "images\.tar"$/,
+        /of archives; name the archives themselves: "images\.tar"$/,
         /airlift import \S*images\.tar --to SITE$/,
       );
       await assert.rejects(
@@ -378,7 +378,7 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
       const hint = isDirectory
         ? `airlift import ${path}/one ${path}/two ${path}/three.tar --to SITE`
         : `tar -xf ${path} && airlift import one two three.tar --to SITE`;
-      await refused(t, path, /which are imported each by itself: "one", "two", "three\.tar"$/, hint);
+      await refused(t, path, /of archives; name the archives themselves: "one", "two", "three\.tar"$/, hint);
     });
 
     test(`${where}: a manifest.json that is not about images hides none that are below`, async (t) => {

@@ -162,7 +162,7 @@ suite('archives of images without manifests', () => {
     const crane = saved('crane', [{ ...image, tags: ['example.test/app:i-was-a-digest'] }]);
     assert.deepEqual((await imagesOf(await opened(t, crane, { warn })))[0]?.names, []);
     assert.deepEqual(warnings, [
-      'app:i-was-a-digest: was pulled by digest and has no name; give it one with `archives.name`',
+      'app:i-was-a-digest: the image was pulled by digest and has no name; give it one with `archives.name`',
     ]);
     const docker = saved('docker-20', [{ ...image, tags: [] }]);
     assert.deepEqual((await imagesOf(await opened(t, docker, { warn })))[0]?.names, []);
@@ -273,7 +273,7 @@ suite('broken archives of images', () => {
         altered('podman', /\.tar$/, () => undefined),
       ),
       'damaged',
-      /^read x\.tar: "[0-9a-f]{64}\.tar" is not in the archive, though manifest\.json names it$/,
+      /^read x\.tar: "[0-9a-f]{64}\.tar" is missing from the archive, although manifest\.json lists it$/,
     );
     await assertFails(
       reading(
@@ -281,7 +281,7 @@ suite('broken archives of images', () => {
         altered('docker-20', /[0-9a-f]{64}\.json$/, () => undefined),
       ),
       'damaged',
-      /is not in the archive/,
+      /is missing from the archive/,
     );
     for (const layers of [[], ['one', 'two', 'three']]) {
       const manifest = (content: Buffer): Buffer => {
@@ -291,7 +291,7 @@ suite('broken archives of images', () => {
       await assertFails(
         reading(t, altered('docker-20', /^manifest\.json$/, manifest)),
         'damaged',
-        `read docker.io/library/busybox:1 in x.tar: layers don't match the config; got ${layers.length}, want 2`,
+        `read docker.io/library/busybox:1 in x.tar: the layers do not match the config; got ${layers.length}, want 2`,
       );
     }
   });
@@ -303,7 +303,7 @@ suite('broken archives of images', () => {
       await assertFails(
         reading(t, altered('docker-20', /^manifest\.json$/, manifest)),
         'damaged',
-        `read x.tar: ${JSON.stringify(path)} is a name that leads out of the archive`,
+        `read x.tar: ${JSON.stringify(path)} is a path that leads outside the archive`,
       );
     }
   });
@@ -312,7 +312,7 @@ suite('broken archives of images', () => {
     for (const [content, message] of [
       ['[', 'parse manifest.json in x.tar: not JSON'],
       ['{}', 'parse manifest.json in x.tar: not a list'],
-      ['[{}]', 'parse manifest.json in x.tar item 0: no Config in it'],
+      ['[{}]', 'parse manifest.json in x.tar item 0: no Config field'],
       ['[{"Config":"a","Layers":7}]', 'parse manifest.json in x.tar item 0 Layers: not a list of strings'],
       [
         '[{"Config":"a","RepoTags":[7]}]',
@@ -348,7 +348,7 @@ suite('broken archives of images', () => {
         { name: 'manifest.json', content: '[{}]' },
       ]),
       'damaged',
-      'read x.tar: "manifest.json" is in the archive more than once, with different content',
+      'read x.tar: "manifest.json" occurs more than once in the archive, with different content',
     );
   });
 
@@ -357,13 +357,9 @@ suite('broken archives of images', () => {
       [
         [{ name: 'bin/sh', content: 'x' }],
         'unsupported',
-        'read x.tar: a root file system, as docker export writes it',
+        'read x.tar: a root file system, as written by docker export, not images',
       ],
-      [
-        [{ name: 'repositories', content: '{}' }],
-        'unsupported',
-        'read x.tar: saved by a docker older than 1.10',
-      ],
+      [[{ name: 'repositories', content: '{}' }], 'unsupported', 'read x.tar: written by docker before 1.10'],
       [
         [{ name: 'app/Chart.yaml', content: 'name: app' }],
         'unsupported',
@@ -372,7 +368,7 @@ suite('broken archives of images', () => {
       [
         [{ name: 'x', content: 'x' }],
         'input',
-        'read x.tar: not an archive of images: neither manifest.json nor index.json is in it',
+        'read x.tar: not an archive of images: it contains neither manifest.json nor index.json',
       ],
       [
         [{ name: 'manifest.json', content: '{"schemaVersion":2}' }],
@@ -385,7 +381,7 @@ suite('broken archives of images', () => {
           { name: 'index.json', content: '{"manifests":[]}' },
         ],
         'unsupported',
-        'read x.tar: OCI layout of another version; got "2.0.0", want "1.0.0"',
+        'read x.tar: unsupported OCI layout version; got "2.0.0", want "1.0.0"',
       ],
     ];
     for (const [members, code, message] of cases) await assertFails(opened(t, members), code, message);
@@ -439,7 +435,7 @@ suite('OCI layouts', () => {
     await assertFails(
       (async () => imagesOf(await opened(t, members(alone))))(),
       'damaged',
-      `read x.tar: ${alone.root.digest}: nothing of it is there in full; missing ${alone.root.digest}`,
+      `read x.tar: ${alone.root.digest}: no manifest below it is complete; missing ${alone.root.digest}`,
     );
   });
 
