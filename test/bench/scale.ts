@@ -103,7 +103,7 @@ async function carry(images: number): Promise<Step[]> {
   try {
     // Configs are part of the plan and never reported as transferred.
     note('export, killed half way', await killed(exporting, env, half - (images * blobsOfImage) / 10));
-    note('export, going on', await measure(command(...exporting), env));
+    note('export, resumed', await measure(command(...exporting), env));
     note('registry of the export', {
       wall: (performance.now() - started) / 1000,
       ...soFar(source.pid),
@@ -118,7 +118,7 @@ async function carry(images: number): Promise<Step[]> {
   started = performance.now();
   try {
     note('import, killed half way', await killed(importing, env, half));
-    note('import, going on', await measure(command(...importing), env));
+    note('import, resumed', await measure(command(...importing), env));
     note('registry of the import', {
       wall: (performance.now() - started) / 1000,
       ...soFar(target.pid),
