@@ -7,41 +7,41 @@ export interface InspectedImage {
   readonly reference: string;
   readonly digest: Digest;
   readonly mediaType: string;
-  /** The digest of its publisher's index, where some platforms of that were left out. */
+  /** Digest of the publisher's index, if some of its platforms are left out. */
   readonly original?: Digest | undefined;
-  /** The manifest that this belongs to, where it came along as a signature or the like. */
+  /** The manifest that this image belongs to, if it is a signature or the like under one of cosign's tags. */
   readonly companionOf?: Digest | undefined;
-  /** Signatures or other referrers belong to the publisher's index, where some platforms of that were left out. */
+  /** True if signatures or other referrers belong to the publisher's index; undefined unless some of its platforms are left out. */
   readonly hasReferrers?: boolean | undefined;
   readonly platforms: readonly PlatformSize[];
-  /** Bytes of all that belongs to it, each blob once. */
+  /** Bytes of everything that belongs to it, each blob once. */
   readonly size: number;
 }
 
-/** What is in a bundle; plain data. */
+/** The contents of a bundle; plain data. */
 export interface Inspection {
   readonly bundle: string;
   /** Bytes of the file. */
   readonly size: number;
-  /** When it was made, as its maker says (RFC 3339, UTC). */
+  /** The creation time that the bundle states (RFC 3339, UTC). */
   readonly created: string;
   /** Sorted by reference. */
   readonly images: readonly InspectedImage[];
-  /** Manifests and indexes. */
+  /** Number of manifests and indexes. */
   readonly manifests: number;
-  /** All blobs, manifests included, each once. */
+  /** Number of blobs, manifests included, each once. */
   readonly blobs: number;
   readonly blobBytes: number;
-  /** Blobs that the bundle names but does not carry. */
+  /** Number of blobs that the bundle names but does not carry. */
   readonly leftOut: number;
   readonly leftOutBytes: number;
-  /** Bytes that the images would take more if none shared a blob with another. */
+  /** Bytes saved because images share blobs. */
   readonly sharedBytes: number;
 }
 
 /**
- * Looks into a bundle. Only the head of the file is read: what is said is what the bundle says of itself, `verify` proves it.
- * @throws AirliftError `input` where the file is no bundle, `damaged` where its head is, `unsupported`, `io`
+ * Reads the contents of a bundle from the head of the file, without verifying the blobs; `verify` does that.
+ * @throws AirliftError `input` if the file is not a bundle, `damaged` if its head is damaged, `unsupported`, `io`
  */
 export async function inspect(path: string): Promise<Inspection> {
   const reader = await BundleReader.open(path);

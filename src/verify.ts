@@ -5,7 +5,7 @@ import { checkContents, type CheckProgress } from './bundle/verify/check-content
 import { EntryCheck } from './bundle/verify/check-entries.js';
 import { checkGraph } from './bundle/verify/check-graph.js';
 import { checkHead } from './bundle/verify/check-head.js';
-import { checkIndexFile, takeCatalogGraph } from './bundle/verify/check-images.js';
+import { checkIndexFile, addCatalogGraph } from './bundle/verify/check-images.js';
 import { checkSums } from './bundle/verify/check-sums.js';
 import { EntryReader } from './bundle/format/entry-reader.js';
 import { Findings, type Problem } from './bundle/verify/findings.js';
@@ -14,37 +14,37 @@ import { HeadDigests } from './bundle/format/sums.js';
 import type { Digest } from './oci/digest.js';
 
 export interface VerifyOptions {
-  /** Worker threads that read and hash; `min(2, cores)` by default. */
+  /** Worker threads that read and hash; default: the number of cores, at most 2. */
   readonly jobs?: number | undefined;
   readonly onProgress?: ((progress: CheckProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What came of checking a bundle; plain data. */
+/** The result of verifying a bundle; plain data. */
 export interface VerifyReport {
   readonly bundle: string;
   /** Bytes of the file. */
   readonly size: number;
-  /** Nothing was lost or changed. */
+  /** True if nothing is missing, damaged or changed. */
   readonly ok: boolean;
-  /** Names in the bundle, signatures under tags among them. */
+  /** Number of images, signatures under tags included. */
   readonly images: number;
   readonly signatures: number;
-  /** Blobs that were found, manifests included, and their bytes; all of them were hashed. */
+  /** Number of blobs in the file, manifests included; all of them are hashed. */
   readonly blobs: number;
   readonly blobBytes: number;
-  /** Blobs that the bundle does not carry because the site has them. */
+  /** Number of blobs that the bundle names but does not carry. */
   readonly leftOut: number;
-  /** The digest of `SHA256SUMS`; missing where the bundle lacks that. It stands for the bundle only where `ok`. */
+  /** Digest of `SHA256SUMS`; undefined if the entry is missing. It identifies the bundle only if `ok` is true. */
   readonly sums: Digest | undefined;
   readonly problems: readonly Problem[];
 }
 
 /**
- * Checks every byte and every edge of a bundle: tar headers, the catalog, the lists of digests, every blob's digest, and
- * that each manifest's children are there. Damage does not stop it: all of it is in the report, with the images and
- * platforms that each problem breaks. Without a usable catalog it goes by the archive and `index.json` alone.
- * @throws AirliftError `input` where the file is no bundle, `unsupported` where a newer airlift wrote it, `interrupted`, `io`
+ * Verifies every byte and every edge of a bundle: tar headers, the catalog, the lists of digests, the digest of every blob, and the children
+ * of every manifest. Damage does not stop it: the report lists all problems, with the images and platforms that each affects. Without a
+ * usable catalog it relies on the archive and `index.json` alone.
+ * @throws AirliftError `input` if the file is not a bundle, `unsupported` if a newer airlift wrote it, `interrupted`, `io`
  */
 export async function verify(path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
   const file = await BundleFile.open(path, 'r');
@@ -58,7 +58,7 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
       if (catalog === undefined) await findBlobsByName(reader, head, findings);
       else {
         await new EntryCheck(reader, head, catalog, findings).check();
-        takeCatalogGraph(catalog, findings);
+        addCatalogGraph(catalog, findings);
       }
       await checkSums(headDigests, findings);
       await checkIndexFile(file, head.entries.get('index.json'), catalog, findings);
@@ -75,7 +75,7 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
     const problems = [...findings.problems()];
     const { size } = await file.stat();
     const sums = await headDigests.ofSums();
-    return { bundle: path, size, ok: problems.length === 0, ...findings.figures(), sums, problems };
+    return { bundle: path, size, ok: problems.length === 0, ...findings.totals(), sums, problems };
   } finally {
     findings.close();
     await file.close();

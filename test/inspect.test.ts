@@ -14,7 +14,7 @@ function bytesOfImage({ manifests, blobs }: TestImage): number {
   return [...manifests.values(), ...blobs.values()].reduce((sum, { size }) => sum + size, 0);
 }
 
-test('images, platforms and sizes are told, and what sharing saved', async (t) => {
+test('inspect lists images, platforms, sizes and the bytes saved by sharing', async (t) => {
   const path = join(temp(t), 'a.tar');
   const images = [
     multiPlatform({ name: 'a', roots: ['base'] }),
@@ -58,7 +58,7 @@ test('images, platforms and sizes are told, and what sharing saved', async (t) =
   }
 });
 
-test('signatures are told apart from what was asked for, attestations are no platforms', async (t) => {
+test('signatures are distinguished from images of the list, and attestations are not platforms', async (t) => {
   const path = join(temp(t), 'a.tar');
   await writeBundle(path, everyKind());
   const { images } = await inspect(path);
@@ -78,7 +78,7 @@ test('signatures are told apart from what was asked for, attestations are no pla
   );
 });
 
-test('only the head of the file is read', async (t) => {
+test('inspect reads only the head of the file', async (t) => {
   const path = join(temp(t), 'a.tar');
   await writeBundle(path, everyKind());
   const want = await inspect(path);
@@ -89,7 +89,7 @@ test('only the head of the file is read', async (t) => {
   assert.deepEqual(await inspect(path), want);
 });
 
-test('a file that is cut off is found out at once', async (t) => {
+test('inspect rejects a truncated file', async (t) => {
   const path = join(temp(t), 'a.tar');
   await writeBundle(path, everyKind());
   const { size } = statSync(path);

@@ -136,7 +136,7 @@ test('verify refuses a wrong number of jobs, and a wrong option of import leaves
   if (process.platform === 'linux') assert.equal(openBelow(output), 0);
 });
 
-test('a last flush of marks that failed is told by what failed, not by what is missing', async () => {
+test('a failed last flush of marks is reported as its cause, not as missing blobs', async () => {
   const full = Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
   const marks = new MarkBatcher('a.tar.partial.journal', () => {
     throw full;

@@ -17,12 +17,12 @@ import { temp } from './support/temp.js';
 
 const cargo = everyKind();
 
-/** With one worker: these bundles are small, and there are many of them. */
+/** Verifies with one worker, since these bundles are small and many. */
 function verify(path: string, more: VerifyOptions = {}): Promise<VerifyReport> {
   return verifyWith(path, { jobs: 1, ...more });
 }
 
-/** Where things are in the whole bundle. */
+/** Positions in the intact bundle. */
 interface Places {
   readonly size: number;
   readonly start: number;
@@ -50,7 +50,7 @@ function flip(path: string, at: number): void {
   writeFileSync(path, bytes);
 }
 
-/** The problems in a form that is easy to compare. */
+/** Formats the problems for comparison. */
 function brief({ problems }: VerifyReport): string[] {
   return problems.map(({ kind, thing, images }) =>
     [kind, thing, ...images.map(({ reference, platforms }) => `${reference} ${platforms.join(',')}`)].join(
@@ -65,7 +65,7 @@ function named(name: string): Cargo & { reference: string } {
   return { ...found, reference: found.reference };
 }
 
-/** A layer that only the child for `platform` of an image has. */
+/** Returns a layer that only the child for `platform` of an image has. */
 function layerOnlyFor(item: Cargo, platform: string): Digest {
   const { manifests } = item.image;
   const root = JSON.parse(bytesOf(manifests.get(item.image.root.digest) ?? assert.fail()).toString()) as {
@@ -94,7 +94,7 @@ describe('verify', () => {
     places = await placesOf(whole);
   });
 
-  /** A copy of the whole bundle, damaged. */
+  /** Writes a damaged copy of the intact bundle. */
   function damaged(damage: (path: string) => void): string {
     const path = join(dir, `damaged${++count}.tar`);
     copyFileSync(whole, path);
@@ -105,7 +105,7 @@ describe('verify', () => {
   const placeOf = (digest: string): { position: number; size: number } =>
     places.blobs.get(digest) ?? assert.fail();
 
-  test('finds nothing wrong with a whole bundle', async () => {
+  test('finds no problem in an intact bundle', async () => {
     const seen: number[] = [];
     const report = await verifyWith(whole, { onProgress: ({ bytes }) => seen.push(bytes) });
     assert.deepEqual(report.problems, []);
@@ -184,7 +184,7 @@ describe('verify', () => {
       const report = await verify(damaged((path) => flip(path, position + 130)));
       const kinds = report.problems.map(({ kind }) => kind);
       assert.ok(kinds.includes('header'), kinds.join());
-      // Contents are found even so.
+      // The contents are found nevertheless.
       assert.ok(!kinds.includes('missing') && !kinds.includes('digest'), JSON.stringify(report.problems));
       assert.equal(report.blobs, places.blobs.size);
     }
@@ -203,7 +203,7 @@ describe('verify', () => {
         const at = Math.floor(entry.size * part);
         const report = await verify(damaged((path) => flip(path, entry.contentPosition + at)));
         const kinds = new Set(report.problems.map((problem) => problem.kind));
-        // A list of digests that is wrong of something accuses that.
+        // A wrong line in a list of digests is reported for the entry that it names.
         const isFound = kinds.has(kind) || kinds.has('catalog') || (kind === 'sums' && kinds.has('layout'));
         assert.ok(isFound, `byte ${at}: ${JSON.stringify(report.problems)}`);
         assert.ok(!kinds.has('digest'), JSON.stringify(report.problems));
@@ -211,7 +211,7 @@ describe('verify', () => {
     });
   }
 
-  test('goes by the archive where the catalog is damaged, and still names what a damaged layer breaks', async () => {
+  test('relies on the archive if the catalog is damaged, and still names the images that a damaged layer affects', async () => {
     const tools = named('acme/tools');
     const digest = layerOnlyFor(tools, 'linux/arm64');
     const report = await verify(
@@ -228,7 +228,7 @@ describe('verify', () => {
     assert.equal(report.blobs, places.blobs.size);
   });
 
-  test('names every blob that a file that is cut off lacks, wholly or in part', async () => {
+  test('names every blob that a truncated file lacks, completely or in part', async () => {
     const ordered = [...places.blobs];
     for (const at of [ordered.length - 1, ordered.length - 5, 40, 1]) {
       const [, { position }] = ordered[at] ?? assert.fail();
@@ -246,7 +246,7 @@ describe('verify', () => {
     }
   });
 
-  test('names what is missing where the file is cut off in its head', async () => {
+  test('names what is missing from a file that is truncated in its head', async () => {
     for (const name of ['index.json', 'airlift/catalog.db', 'airlift/SHA256SUMS']) {
       const entry = places.entries.get(name) ?? assert.fail();
       const report = await verify(damaged((path) => truncateSync(path, entry.contentPosition + 100)));
@@ -264,12 +264,12 @@ describe('verify', () => {
     assert.equal(report.blobs, places.blobs.size);
   });
 
-  test('finds bytes behind the end', async () => {
+  test('finds data after the end of the archive', async () => {
     const report = await verify(damaged((path) => appendFileSync(path, Buffer.alloc(512, 'x'))));
     assert.deepEqual(brief(report), ['extra | end of archive']);
   });
 
-  /** Packs the whole bundle anew with GNU tar, with other entries. */
+  /** Repacks the intact bundle with GNU tar, with other entries. */
   async function repacked(change: (names: string[]) => string[]): Promise<string> {
     const unpacked = join(dir, `unpacked${++count}`);
     mkdirSync(unpacked);
@@ -289,7 +289,7 @@ describe('verify', () => {
     return path;
   }
 
-  test('finds a blob that was removed, and what it breaks', { skip: needs('tar') }, async () => {
+  test('finds a blob that was removed, and the images that it affects', { skip: needs('tar') }, async () => {
     const web = named('acme/web');
     const digest = layerOnlyFor(web, 'linux/arm64');
     const report = await verify(await repacked((names) => names.filter((name) => name !== entryOf(digest))));
@@ -298,7 +298,7 @@ describe('verify', () => {
     assert.deepEqual(lines, [`missing | ${entryOf(digest)} | ${web.reference} linux/arm64`]);
   });
 
-  test('finds a blob that was put in', { skip: needs('tar') }, async () => {
+  test('finds a blob that was added', { skip: needs('tar') }, async () => {
     const report = await verify(
       await repacked((names) => [...names.slice(0, -3), 'blobs/sha256/extra', ...names.slice(-3)]),
     );
@@ -307,7 +307,7 @@ describe('verify', () => {
     assert.deepEqual(lines, ['extra | blobs/sha256/extra']);
   });
 
-  test('says when the archive was packed anew with the same content', { skip: needs('tar') }, async () => {
+  test('reports an archive that was repacked with the same content', { skip: needs('tar') }, async () => {
     const report = await verify(await repacked((names) => names));
     assert.deepEqual(
       brief(report).filter((line) => !/^(header|moved)/.test(line)),
@@ -324,9 +324,9 @@ describe('verify', () => {
     assert.equal(report.blobs, places.blobs.size);
   });
 
-  test('refuses what is no bundle', { skip: needs('tar', 'gzip') }, async () => {
+  test('refuses a file that is not a bundle', { skip: needs('tar', 'gzip') }, async () => {
     const files: Record<string, RegExp> = {
-      text: /begins "some text/,
+      text: /starts with "some text/,
       empty: /is empty/,
       zeros: /without airlift/,
     };
@@ -351,7 +351,7 @@ describe('verify', () => {
     await assert.rejects(verify(dir), (error) => isAirliftError(error, 'io'));
   });
 
-  test('stops when told to', async () => {
+  test('stops on an abort signal', async () => {
     const stop = AbortSignal.abort();
     await assert.rejects(verify(whole, { signal: stop }), (error) => isAirliftError(error, 'interrupted'));
     const control = new AbortController();
@@ -361,7 +361,7 @@ describe('verify', () => {
     );
   });
 
-  test('finds a manifest that names what neither the bundle nor its catalog has', async () => {
+  test('finds a manifest that names a blob missing from the bundle and its catalog', async () => {
     const lost = layer([{ name: 'lost', content: 'lost' }]);
     const image = imageOf({ layers: [lost] });
     const content = image.manifests.get(image.root.digest) ?? assert.fail();
@@ -379,7 +379,7 @@ describe('verify', () => {
     }
     writer.addImage({ reference, root: image.root });
     await writer.layOut();
-    // A bundle that verify would refuse gets no name; it is looked at all the same.
+    // A bundle that verify rejects does not get its final name; the partial file is verified instead.
     await assert.rejects(writer.finish(), (error) => isAirliftError(error, 'damaged'));
     const { partialPath } = writer;
     await writer.close();
@@ -389,7 +389,7 @@ describe('verify', () => {
     ]);
   });
 
-  test('counts a dropped platform of an original index as no damage', async () => {
+  test('does not report the dropped platforms of an original index', async () => {
     const full = multiPlatform({ name: 'part' });
     const path = join(dir, 'part.tar');
     const image = singlePlatform('linux/arm64', { name: 'part' });

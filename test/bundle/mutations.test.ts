@@ -13,11 +13,11 @@ import { Dice } from '../torture/dice.js';
 import { tamper } from './verify/tamper.js';
 import { everyKind, writeBundle } from './write-bundle.js';
 
-/** Mutations of each kind, and of the catalog, which has the most to change; together 300. */
+/** Numbers of mutations: of each kind, and of the catalog, which has the most to change; 300 in total. */
 const usually = 40;
 const ofCatalog = 100;
 
-/** Codes of errors that say that a file is no whole bundle. */
+/** Error codes of a file that is not an intact bundle. */
 const refusals = ['damaged', 'input', 'unsupported'];
 
 interface Entry {
@@ -28,14 +28,14 @@ interface Entry {
   readonly end: number;
 }
 
-/** What the mutations change. */
+/** The bundle that the mutations change. */
 interface Whole {
   readonly path: string;
   readonly bytes: Buffer;
   readonly entries: readonly Entry[];
 }
 
-/** All entries of a plain archive without long names. */
+/** Lists all entries of a plain archive without long names. */
 function entriesOf(bytes: Buffer): Entry[] {
   const entries: Entry[] = [];
   let name = '';
@@ -58,7 +58,7 @@ function entriesOf(bytes: Buffer): Entry[] {
 
 const hex = (content: Uint8Array): string => createHash('sha256').update(content).digest('hex');
 
-/** Text that stands in the place of other text, as many bytes long. */
+/** Returns other text of the same length. */
 function otherText(dice: Dice, text: string): string {
   if (text === '') return text;
   const at = dice.between(0, text.length - 1);
@@ -66,7 +66,7 @@ function otherText(dice: Dice, text: string): string {
   return text.slice(0, at) + by + text.slice(at + 1);
 }
 
-/** Changes a cell, drops a row or doubles one, in a table of the catalog. */
+/** Changes a cell, or deletes or duplicates a row, in a table of the catalog. */
 function changeCatalog(dice: Dice, path: string, content: Buffer): Buffer {
   const file = `${path}.catalog`;
   writeFileSync(file, content);
@@ -98,12 +98,12 @@ function changeCatalog(dice: Dice, path: string, content: Buffer): Buffer {
           typeof value === 'string' ? otherText(dice, value) : Number(value) + dice.between(-2, 2),
           dice.pick<unknown>(['', 'x', -1, 0, 2 ** 53, 1.5, '[]', '{"a":1}', Buffer.from([1])]),
         ]);
-        // The same value leaves the content as it is.
+        // The same value would change nothing.
         if (changed === value) return content;
         database.prepare(`UPDATE "${table}" SET "${column}" = ? WHERE ${where}`).run(changed, ...values);
       }
     } catch (error) {
-      // The table's own rules refuse it: nothing is changed.
+      // A constraint of the table rejects it: nothing has changed.
       assert.match(String(error), /constraint|datatype|cannot store/i);
     }
   } finally {
@@ -118,7 +118,7 @@ type Mutation = (dice: Dice, whole: Whole, path: string) => Promise<Buffer> | Bu
 const mutations: Readonly<Record<string, Mutation>> = {
   'a bit flipped anywhere': (dice, { bytes, entries }) => {
     const changed = Buffer.from(bytes);
-    // Half of them in the head and among the manifests, which are few bytes.
+    // Half of the flips hit the head and the manifests, which are few bytes.
     const most = dice.isLucky(0.5)
       ? (entries.find(({ name }) => name.startsWith('blobs/'))?.end ?? 0)
       : bytes.length - 1;
@@ -162,7 +162,7 @@ const mutations: Readonly<Record<string, Mutation>> = {
   },
 };
 
-describe('a bundle that is changed at random is refused', () => {
+describe('a randomly changed bundle is rejected', () => {
   const dir = temp({ after });
   let whole: Whole;
   before(async () => {
@@ -187,7 +187,7 @@ describe('a bundle that is changed at random is refused', () => {
     }
   }
 
-  /** A reader that was given the file names what it opens, or refuses it in the same way. */
+  /** A reader of the file either opens it or rejects it with one of the same codes. */
   async function opens(path: string): Promise<void> {
     try {
       await (await BundleReader.open(path)).close();

@@ -1,4 +1,4 @@
-/** Bundles are read by programs that know nothing of airlift. */
+/** Reads bundles with programs that know nothing of airlift. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, statSync } from 'node:fs';
@@ -29,7 +29,7 @@ function contentAt({ manifests }: TestImage, digest: Digest): Content {
   return content;
 }
 
-/** What skopeo 1.9 and podman 4.3 do not find in an OCI layout: entries of Docker's media types. */
+/** Images that skopeo 1.9 and podman 4.3 do not find in an OCI layout: entries of Docker's media types. */
 function isDocker({ image: { root } }: Cargo): boolean {
   return root.mediaType.startsWith('application/vnd.docker.');
 }
@@ -44,7 +44,7 @@ describe('a bundle', () => {
     if (needs('tar') === false) await run('tar', ['xf', path, '-C', unpacked]);
   });
 
-  test('is listed and unpacked by GNU tar without a word', { skip: needs('tar') }, async () => {
+  test('is listed and unpacked by GNU tar without warnings', { skip: needs('tar') }, async () => {
     const { stdout, stderr } = await run('tar', ['tf', path]);
     assert.equal(stderr, '');
     const listed = stdout.trimEnd().split('\n');
@@ -60,7 +60,7 @@ describe('a bundle', () => {
     assert.equal(statSync(join(unpacked, 'index.json')).mtime.toISOString(), '2024-05-06T07:08:09.000Z');
   });
 
-  test('is checked by sha256sum and sha512sum', { skip: needs('tar', 'sha256sum') }, async () => {
+  test('is verified by sha256sum and sha512sum', { skip: needs('tar', 'sha256sum') }, async () => {
     const { stdout } = await run('sha256sum', ['-c', '--strict', 'airlift/SHA256SUMS'], { cwd: unpacked });
     const by512 = await run('sha512sum', ['-c', '--strict', 'airlift/SHA512SUMS'], { cwd: unpacked });
     const entries = (await run('tar', ['tf', path])).stdout.trimEnd().split('\n');
@@ -71,7 +71,7 @@ describe('a bundle', () => {
     );
   });
 
-  test('has a catalog that sqlite3 reads', { skip: needs('tar', 'sqlite3') }, async () => {
+  test('has a catalog that sqlite3 can read', { skip: needs('tar', 'sqlite3') }, async () => {
     const catalog = join(unpacked, 'airlift/catalog.db');
     const sql = async (query: string): Promise<string[]> =>
       (await run('sqlite3', ['-readonly', catalog, query])).stdout.trimEnd().split('\n');
@@ -91,7 +91,7 @@ describe('a bundle', () => {
     );
     const blobs = await sql(`SELECT digest FROM image_blobs WHERE reference = '${web.reference}'`);
     assert.deepEqual(blobs.sort(), [...web.image.manifests.keys(), ...web.image.blobs.keys()].sort());
-    // The referrer comes with what it refers to.
+    // The referrer is copied with its subject.
     const signed = await sql(
       `SELECT kind FROM image_blobs WHERE reference = '${image('acme/signed').reference}'`,
     );
@@ -151,7 +151,7 @@ describe('a bundle', () => {
     const { stdout } = await run('umoci', ['ls', '--layout', unpacked]);
     assert.deepEqual(stdout.trimEnd().split('\n').sort(), named.map(({ reference }) => reference).sort());
     const to = join(temp(t), 'image');
-    // umoci takes single images; among several of an index it finds no one.
+    // umoci reads single images only, not the images of an index.
     await run('umoci', [
       'unpack',
       '--rootless',
@@ -164,7 +164,7 @@ describe('a bundle', () => {
     assert.ok(readdirSync(to).includes(`${digest.replace(':', '_')}.mtree`));
   });
 
-  test('is pulled from by podman, each platform its own', { skip: needs('podman') }, async (t) => {
+  test('is pulled by podman, each platform separately', { skip: needs('podman') }, async (t) => {
     const root = temp(t);
     const podman = ['--root', join(root, 'root'), '--runroot', join(root, 'run'), '--storage-driver', 'vfs'];
     const { reference, image: web } = image('acme/web');

@@ -35,7 +35,7 @@ function refusal(code: ErrorCode, message: RegExp) {
   };
 }
 
-describe('a bundle is read', () => {
+describe('a bundle reader', () => {
   const dir = temp({ after });
   const path = join(dir, 'a.tar');
   let reader: BundleReader;
@@ -45,7 +45,7 @@ describe('a bundle is read', () => {
   });
   after(() => reader?.close());
 
-  test('with every image, its root and its platforms', async () => {
+  test('lists every image with its root and its platforms', async () => {
     const want = cargo.flatMap(({ reference, image, companionOf }) =>
       reference === undefined ? [] : [{ reference, digest: image.root.digest, companionOf }],
     );
@@ -70,7 +70,7 @@ describe('a bundle is read', () => {
     assert.equal(reader.counts().blobs, contentsOf(cargo).size);
   });
 
-  test('from any byte of a blob on', async () => {
+  test('streams a blob from any offset', async () => {
     for (const [digest, content] of contentsOf(cargo)) {
       const bytes = bytesOf(content);
       const descriptor = { digest, size: content.size, mediaType: 'any/type' };
@@ -83,14 +83,14 @@ describe('a bundle is read', () => {
     }
   });
 
-  test('by digest where no reference names a manifest', async () => {
+  test('resolves a digest that no reference names', async () => {
     const [digest] = [...(cargo[0]?.image.manifests.keys() ?? [])];
     assert.ok(digest !== undefined);
     const { digest: found } = await reader.resolve({ ...repository, digest });
     assert.equal(found, digest);
   });
 
-  test('with the referrers of a digest, their annotations and artifact types', async () => {
+  test('lists the referrers of a digest with annotations and artifact types', async () => {
     const sbom = cargo.find(({ reference }) => reference === undefined) ?? assert.fail();
     const found = [];
     const subject =
@@ -109,7 +109,7 @@ describe('a bundle is read', () => {
     );
   });
 
-  test('and what it does not have is said', async () => {
+  test('reports content that the bundle does not have', async () => {
     const unknown = `sha256:${'0'.repeat(64)}` as Digest;
     await assert.rejects(
       reader.resolve(parseReference('registry.example/none:1')),
@@ -123,7 +123,7 @@ describe('a bundle is read', () => {
     await assert.rejects(reader.read(unknown), refusal('not-found', /not in/));
   });
 
-  test('through many streams at once, some of them given up', async () => {
+  test('serves many streams at once, some of them abandoned', async () => {
     const contents = [...contentsOf(cargo)];
     await Promise.all(
       contents.map(async ([digest, content], at) => {
@@ -138,7 +138,7 @@ describe('a bundle is read', () => {
     assert.equal(reader.counts().blobs, contents.length);
   });
 
-  test('from a temporary file where its catalog is large', async () => {
+  test('opens a large catalog from a temporary file', async () => {
     const before_ = readdirSync(tmpdir()).filter((name) => /^airlift-(?!test)/.test(name));
     const entry = reader.head.entries.get('airlift/catalog.db') ?? assert.fail();
     const database = await openCatalogDatabase(reader.file, entry, 1000);
@@ -153,7 +153,7 @@ describe('a bundle is read', () => {
     database.close();
   });
 
-  test('and where no temporary file can be made, TMPDIR is to blame and not the bundle', async () => {
+  test('blames TMPDIR, not the bundle, if it cannot create a temporary file', async () => {
     const entry = reader.head.entries.get('airlift/catalog.db') ?? assert.fail();
     const { TMPDIR } = process.env;
     process.env['TMPDIR'] = join(dir, 'none');
@@ -168,7 +168,7 @@ describe('a bundle is read', () => {
     }
   });
 
-  test("only where the bytes of a manifest are its digest's", async () => {
+  test('rejects a manifest whose bytes do not match its digest', async () => {
     const copy = join(dir, 'flipped.tar');
     copyFileSync(path, copy);
     const { digest } = cargo[0]?.image.root ?? assert.fail();
@@ -181,7 +181,7 @@ describe('a bundle is read', () => {
     await other.close();
   });
 
-  test('and told apart from other files', async () => {
+  test('tells bundles from other files', async () => {
     const answers: Record<string, boolean> = {};
     writeFileSync(join(dir, 'text'), 'no tar');
     writeFileSync(join(dir, 'empty'), '');
@@ -236,7 +236,7 @@ describe('a bundle is read', () => {
     ],
   };
   for (const [name, [sql, message]] of Object.entries(hostile)) {
-    test(`but refused where its catalog has ${name}`, async (t) => {
+    test(`rejects a catalog with ${name}`, async (t) => {
       const copy = join(temp(t), 'hostile.tar');
       copyFileSync(path, copy);
       await tamperBySql(copy, sql);
@@ -244,7 +244,7 @@ describe('a bundle is read', () => {
     });
   }
 
-  test('but refused where a newer airlift wrote it', async (t) => {
+  test('rejects a bundle of a newer airlift', async (t) => {
     const copy = join(temp(t), 'newer.tar');
     copyFileSync(path, copy);
     await tamperBySql(copy, 'PRAGMA user_version = 2');
@@ -255,7 +255,7 @@ describe('a bundle is read', () => {
     });
   });
 
-  test('but refused where its catalog is in WAL mode, no database, or random', async (t) => {
+  test('rejects a catalog that is in WAL mode, not a database, or random', async (t) => {
     const changes: [(catalog: Buffer) => Buffer, RegExp][] = [
       [(catalog) => catalog.fill(2, 18, 20), /rollback-journal mode/],
       [(catalog) => catalog.fill(0x41), /not an SQLite database/],
@@ -269,7 +269,7 @@ describe('a bundle is read', () => {
     }
   });
 
-  test('but refused where the catalog is not the one that SHA256SUMS lists', async (t) => {
+  test('rejects a catalog that is not the one in SHA256SUMS', async (t) => {
     const copy = join(temp(t), 'bad.tar');
     const bytes = readFileSync(path);
     const at = (reader.head.entries.get('airlift/catalog.db')?.contentPosition ?? 0) + 5000;
@@ -282,7 +282,7 @@ describe('a bundle is read', () => {
   });
 });
 
-test('what is left out is said to be', async (t) => {
+test('a blob that is left out is reported as such', async (t) => {
   const path = join(temp(t), 'a.tar');
   const urls = ['https://layers.invalid/a.tar.gz'];
   const foreign = layer([{ name: 'foreign', content: 'foreign' }], { urls });
@@ -307,7 +307,7 @@ test('what is left out is said to be', async (t) => {
   );
 });
 
-test('content that is asked for after an interruption is refused; no stream is left to fail by itself', async (t) => {
+test('a fetch after an interruption is rejected without leaving a stream that fails later', async (t) => {
   const path = join(temp(t), 'bundle.tar');
   const image = imageOf({ platform: 'linux/amd64', layers: [layer([{ name: 'a', content: 'a' }])] });
   await writeBundle(path, [{ reference: 'registry.example/acme:1', image }]);
@@ -318,6 +318,6 @@ test('content that is asked for after an interruption is refused; no stream is l
   await assert.rejects(reader.fetch(reference, root, { signal: AbortSignal.abort() }), {
     code: 'interrupted',
   });
-  // An error that nobody listens for would come now, and fail the test.
+  // An unhandled error of a stream would fail the test now.
   await new Promise(setImmediate);
 });

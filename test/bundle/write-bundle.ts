@@ -1,4 +1,4 @@
-/** Plans and fills bundles from images made by the tests, as an export does it. */
+/** Plans and fills bundles from test images, as an export does. */
 import assert from 'node:assert/strict';
 import { BundleFile } from '../../src/bundle/format/file.js';
 import { BundleWriter, type BundleOptions } from '../../src/bundle/write/writer.js';
@@ -11,19 +11,19 @@ import { bytesOf, type Content } from '../support/content.js';
 import { assortment, companionsOf, singlePlatform, type NamedImage } from '../support/image-sets.js';
 import type { TestImage } from '../support/images.js';
 
-/** What goes into a bundle: images by reference, and what belongs to them without a name of its own. */
+/** Content of a bundle: images by reference, and referrers without a name of their own. */
 export interface Cargo {
   readonly reference: string | undefined;
   readonly image: TestImage;
   /** The index that `image` is a filtered copy of. */
   readonly original?: TestImage;
-  /** What a tag like cosign's belongs to. */
+  /** The manifest that a tag like cosign's belongs to. */
   readonly companionOf?: Digest;
 }
 
 export const options: BundleOptions = { created: new Date('2024-05-06T07:08:09Z'), fingerprint: 'test' };
 
-/** One of every kind, with a signature and an SBOM, and one that is named by its digest alone. */
+/** Returns one image of every kind, with a signature and an SBOM, and one that is named by digest only. */
 export function everyKind(): Cargo[] {
   const images = assortment();
   const named = ({ repository, tag, image }: NamedImage): Cargo => ({
@@ -106,12 +106,12 @@ export function plan(writer: BundleWriter, cargo: readonly Cargo[]): void {
   }
 }
 
-/** An index alone, without the children that a filtered copy brings or drops. */
+/** Returns the manifests of an image without the children of its index. */
 function indexOnly(image: TestImage): TestImage['manifests'] {
   return new Map([...image.manifests].filter(([digest]) => digest === image.root.digest));
 }
 
-/** All contents by digest. */
+/** Returns all contents by digest. */
 export function contentsOf(cargo: readonly Cargo[]): Map<Digest, Content> {
   const contents = new Map<Digest, Content>();
   for (const { image } of cargo)
@@ -129,8 +129,8 @@ export interface FillOptions {
 }
 
 /**
- * Writes what is pending as a transfer does: what an earlier run left is compared, and only the rest is "fetched". Gives the
- * bytes fetched.
+ * Writes the pending blobs as a transfer does: compares what an earlier run left, and "downloads" only the rest.
+ * @returns bytes downloaded
  */
 export async function fill(
   writer: BundleWriter,
@@ -162,7 +162,7 @@ export async function fill(
   return fetched;
 }
 
-/** A whole bundle at `path`. */
+/** Writes a complete bundle to `path`. */
 export async function writeBundle(
   path: string,
   cargo: readonly Cargo[],

@@ -8,7 +8,7 @@ import { env, slow, startGround } from '../support/exporting.js';
 import { multiPlatform } from '../support/image-sets.js';
 import { temp } from '../support/temp.js';
 
-test('an export whose bundle verify would refuse fails and gives the file no name', async (t) => {
+test('an export fails and does not name the file if verify would reject the bundle', async (t) => {
   const ground = await startGround(t);
   const image = multiPlatform({ name: 'checked', bigBytes: 3_000_000 });
   await ground.push('app', image);
@@ -17,7 +17,7 @@ test('an export whose bundle verify would refuse fails and gives the file no nam
   const args = [...ground.names('app'), '--no-referrers', '-o', output];
   const whole = await ground.undisturbed(...args.slice(0, 2));
 
-  // The disk loses a bit of a manifest while layers come.
+  // The disk flips a bit of a manifest during the downloads.
   ground.proxy.use(slow);
   const run = ground.start(...args);
   await ground.passed(run, 1_000_000);
@@ -29,11 +29,11 @@ test('an export whose bundle verify would refuse fails and gives the file no nam
   ground.proxy.heal();
   const { code, stderr } = await run.ended;
   assert.equal(code, 4, stderr);
-  assert.match(stderr, /finish \S+\.partial: verify would refuse it: blobs\/sha256\/\w+: digest mismatch/);
+  assert.match(stderr, /finish \S+\.partial: verify would reject it: blobs\/sha256\/\w+: digest mismatch/);
   assert.match(stderr, /run the same command again/);
   assert.ok(!existsSync(output));
 
-  // The hint leads out of it.
+  // Following the hint solves the problem.
   await airlift(['export', ...args], { env });
   assert.deepEqual(readFileSync(output), whole);
   await airlift(['verify', output]);

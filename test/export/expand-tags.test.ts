@@ -23,7 +23,7 @@ async function* tags(repository: Repository): AsyncIterable<string> {
 const names = (list: readonly { reference: Parameters<typeof formatReference>[0] }[]): string[] =>
   list.map(({ reference }) => formatReference(reference));
 
-test('a pattern stands in for the tags of references that have none', async () => {
+test('a pattern selects tags for references without a tag', async () => {
   const list = parseImageLists([{ file: 'l', text: 'rancher/k3s\nredis:7\nrancher/k3s:v1.28.3-k3s1\n' }]);
   const expanded = await expandTags(list, { pattern: 'semver:>=1.28 <1.31', tags });
   assert.deepEqual(names(expanded), [
@@ -41,7 +41,7 @@ test('a pattern stands in for the tags of references that have none', async () =
   );
 });
 
-test('the patterns of a list are looked up, with --tags or without', async () => {
+test('the patterns of a list are expanded, with --tags or without', async () => {
   const text = 'ghcr.io:\n  images-by-tag-regex: {acme/api: "^v3"}\ndocker.io:\n  images: {redis: []}\n';
   const list = parseImageLists([{ file: 'sync.yaml', text }], ['a/b']);
   assert.deepEqual(names(await expandTags(list, { tags })), [
@@ -55,24 +55,24 @@ test('the patterns of a list are looked up, with --tags or without', async () =>
   ]);
 });
 
-test('repositories without a fitting tag are all told', async () => {
+test('the error names every repository without a matching tag', async () => {
   const list = parseImageLists([{ file: 'l', text: 'redis\nghcr.io/acme/api\nghcr.io/none/here\n' }]);
   await assert.rejects(expandTags(list, { pattern: 'semver:>=7', tags }), {
     code: 'not-found',
     message:
-      'choose tags: nothing fits\n' +
-      '  l:2: none of the 3 tags of ghcr.io/acme/api fits semver:>=7\n' +
-      '  l:3: none of the 0 tags of ghcr.io/none/here fits semver:>=7',
+      'choose tags: no tag matches\n' +
+      '  l:2: none of the 3 tags of ghcr.io/acme/api matches semver:>=7\n' +
+      '  l:3: none of the 0 tags of ghcr.io/none/here matches semver:>=7',
   });
 });
 
-test('a pattern that nothing asks for is refused, and so is one that is none', async () => {
+test('a pattern that no reference needs is rejected, and so is a malformed one', async () => {
   const list = parseImageLists([{ file: 'l', text: 'redis:7\n' }]);
   await assert.rejects(expandTags(list, { pattern: 'all', tags }), { code: 'usage' });
   await assert.rejects(expandTags(list, { pattern: 'v*', tags }), { code: 'usage' });
 });
 
-test('tags come from a real registry', { skip: needs('docker-registry') }, async (t) => {
+test('tags are listed from a real registry', { skip: needs('docker-registry') }, async (t) => {
   const server = await startDockerRegistry();
   t.after(() => server.stop());
   const image = singlePlatform('linux/amd64', { name: 'tags', platforms: ['linux/amd64'] });

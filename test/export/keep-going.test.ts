@@ -34,7 +34,7 @@ async function ready(t: Cleanup): Promise<Ground & { output: string }> {
 
 const gone = (name: string): Rule => ({ fault: failing(503), path: new RegExp(`acme/${name}/manifests`) });
 
-test('what failed while planning is looked up again by the run that goes on', async (t) => {
+test('a resumed run resolves the images again that failed while planning', async (t) => {
   const { proxy, output, names, undisturbed, killAfter } = await ready(t);
   const args = [...names('one', 'two', 'three'), ...quick];
   const want = await undisturbed(...args);
@@ -48,11 +48,11 @@ test('what failed while planning is looked up again by the run that goes on', as
   assert.equal(proxy.log.find('GET', /acme\/(one|three)\/manifests/).length, 0, 'the others stay planned');
 });
 
-test('what still fails is told again, and is no part of the bundle', async (t) => {
+test('images that still fail are reported again and are not in the bundle', async (t) => {
   const { proxy, output, names, undisturbed, killAfter } = await ready(t);
   const args = [...names('one', 'two', 'three'), ...quick, '-o', output, '--keep-going', '--json'];
   const want = await undisturbed(...names('one', 'three'));
-  // Its index and some of its platforms are planned before it fails.
+  // Its index and some of its platforms are planned before the failure.
   const [child] = [...(images['two']?.manifests.keys() ?? [])].filter(
     (at) => at !== images['two']?.root.digest,
   );
@@ -73,7 +73,7 @@ test('what still fails is told again, and is no part of the bundle', async (t) =
   await airlift(['verify', output]);
 });
 
-test('without --keep-going the run that goes on fails where an image still does, and keeps what is there', async (t) => {
+test('without --keep-going a resumed run fails if an image still fails, and keeps what is written', async (t) => {
   const { proxy, output, names, undisturbed, killAfter } = await ready(t);
   const args = [...names('one', 'two', 'three'), ...quick, '-o', output];
   const want = await undisturbed(...names('one', 'two', 'three'));
@@ -88,7 +88,7 @@ test('without --keep-going the run that goes on fails where an image still does,
   assert.ok(proxy.log.sentAgain() === 0);
 });
 
-test('an image with a blob that can not be had leaves with its signature and what refers to it', async (t) => {
+test('an image that loses a blob is removed with its signature and its referrers', async (t) => {
   const { proxy, output, names, push, undisturbed } = await ready(t);
   const two = images['two'] as TestImage;
   const signature = cosignOf(two, 'sig');
@@ -107,7 +107,7 @@ test('an image with a blob that can not be had leaves with its signature and wha
   await airlift(['verify', output]);
 });
 
-test('a registry that is gone ends the run even under --keep-going, and nothing is given up', async (t) => {
+test('an unreachable registry ends the run even with --keep-going, and no image is dropped', async (t) => {
   const { proxy, output, names, start, passed, undisturbed } = await ready(t);
   const args = [...names('one', 'two', 'three'), ...quick, '-o', output, '--keep-going'];
   const want = await undisturbed(...names('one', 'two', 'three'));
@@ -125,7 +125,7 @@ test('a registry that is gone ends the run even under --keep-going, and nothing 
   assert.ok(readFileSync(output).equals(want));
 });
 
-test('--keep-going --force never replaces a bundle by one that holds signatures alone', async (t) => {
+test('--keep-going --force never replaces a bundle by one with only signatures', async (t) => {
   const { proxy, output, names, push } = await ready(t);
   const asked = ['one', 'two'];
   for (const name of asked) {
@@ -147,7 +147,7 @@ test('--keep-going --force never replaces a bundle by one that holds signatures 
   await airlift(['verify', output]);
 });
 
-test('a signature that is asked for by its tag counts as an image', async (t) => {
+test('a signature that the list names by its tag counts as an image', async (t) => {
   const { proxy, output, names, push } = await ready(t);
   const signature = cosignOf(images['one'] as TestImage, 'sig');
   await push('one', signature.image, signature.tag);
@@ -160,7 +160,7 @@ test('a signature that is asked for by its tag counts as an image', async (t) =>
     ),
     [name],
   );
-  // The signature stays where the image that it signs fails.
+  // The signature stays although the image that it signs fails.
   const layer = [...(images['one'] as TestImage).blobs.values()].find(({ size }) => size > 1_000_000);
   proxy.use({ fault: failing(404), path: new RegExp(`blobs/${layer?.digest}`) });
   await airlift(['export', ...names('one'), name, '-o', output, '-f', '-k', ...quick], { env, codes: [3] });

@@ -7,10 +7,10 @@ import { besides, env, slow, startGround } from '../support/exporting.js';
 import { singlePlatform } from '../support/image-sets.js';
 import { temp } from '../support/temp.js';
 
-/** Of one transfer: what came since its last checkpoint, what is gathered for a write, and what is in sockets. */
+/** Bytes in flight of one transfer: since its last checkpoint, gathered for a write, and in sockets. */
 const inFlight = 2 * 1024 * 1024;
 
-test('a large blob that kill -9 stops again and again is fetched once, but for what was in flight', async (t) => {
+test('a large blob that kill -9 interrupts repeatedly is downloaded once, except for bytes in flight', async (t) => {
   const ground = await startGround(t);
   await ground.push('large', singlePlatform('linux/amd64', { name: 'large', bigBytes: 24_000_000 }));
   const args = [...ground.names('large'), '--no-referrers', '-j', '1'];

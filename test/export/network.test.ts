@@ -32,7 +32,7 @@ async function listening(t: Cleanup, server: Server, port = 0): Promise<number> 
   return (server.address() as AddressInfo).port;
 }
 
-/** Joins a connection with one to a port. */
+/** Pipes a connection to a port. */
 function joinTo(socket: Socket, port: number): void {
   const up = connect(port, '127.0.0.1');
   socket.on('error', () => up.destroy()).on('close', () => up.destroy());
@@ -47,7 +47,7 @@ async function registryWithImage(t: Cleanup): Promise<number> {
   return registry.port;
 }
 
-test('passing faults of every request are got over', async (t) => {
+test('transient faults of every request are retried successfully', async (t) => {
   const ground = await startGround(t);
   await ground.push('app', image);
   const args = [...ground.names('app'), ...quick, '--idle-timeout', '1s'];
@@ -84,7 +84,7 @@ test('passing faults of every request are got over', async (t) => {
   }
 });
 
-test('what will not pass is not asked for again, and said clearly', async (t) => {
+test('permanent errors are not retried and are reported clearly', async (t) => {
   const ground = await startGround(t);
   await ground.push('app', image);
   const cases = [
@@ -115,7 +115,7 @@ test('what will not pass is not asked for again, and said clearly', async (t) =>
   }
 });
 
-test('content that is wrong twice is not asked for a third time, and its registry is named', async (t) => {
+test('content that is wrong twice is not requested a third time, and the error names its registry', async (t) => {
   const ground = await startGround(t);
   await ground.push('app', image);
   ground.proxy.use({ fault: { do: 'flip', at: 1000 }, path: new RegExp(`/blobs/${layer}`) });
@@ -130,7 +130,7 @@ test('content that is wrong twice is not asked for a third time, and its registr
   assert.equal(ground.proxy.log.find('GET', new RegExp(`/blobs/${layer}`)).length, 2);
 });
 
-test('a host whose name is not known is an error that names it', async (t) => {
+test('the error of an unknown host names it', async (t) => {
   const output = join(temp(t), 'site.tar');
   const args = ['export', 'registry.invalid/acme/app:1', ...quick, '-o', output];
   const { stderr } = await airlift(args, { env, codes: [1] });
@@ -138,7 +138,7 @@ test('a host whose name is not known is an error that names it', async (t) => {
   assert.match(stderr, /hint: run the same command again/);
 });
 
-test('a registry that refuses connections for a while is waited for', async (t) => {
+test('an export waits for a registry that refuses connections for a while', async (t) => {
   const upstream = await registryWithImage(t);
   const holder = createServer();
   const port = await new Promise<number>((done) =>
@@ -148,7 +148,7 @@ test('a registry that refuses connections for a while is waited for', async (t) 
   const output = join(temp(t), 'site.tar');
   const args = ['export', `127.0.0.1:${port}/acme/app:1`, '-o', output, '--retry-delay', '3s'];
   const run = startAirlift([...args, '--trace-requests'], { env });
-  // The first try is refused; the registry is up before the second.
+  // The first attempt is refused; the registry is up before the second.
   for (const end = Date.now() + 30_000; !run.said().includes('connection refused'); await sleep(10))
     assert.ok(Date.now() < end, `a connection is refused: ${run.said()}`);
   await listening(
@@ -161,7 +161,7 @@ test('a registry that refuses connections for a while is waited for', async (t) 
   await airlift(['verify', output]);
 });
 
-test('TLS that is broken off by an alert is tried again', { skip: needs('openssl') }, async (t) => {
+test('a TLS connection that ends with an alert is retried', { skip: needs('openssl') }, async (t) => {
   const upstream = await registryWithImage(t);
   const { cert, key } = await makeAuthority(temp(t));
   const options = { cert: readFileSync(cert), key: readFileSync(key) };
@@ -185,7 +185,7 @@ test('TLS that is broken off by an alert is tried again', { skip: needs('openssl
   assert.ok(connections >= 2);
 });
 
-test('a token that breaks off on its way is asked for again', async (t) => {
+test('a truncated token answer is requested again', async (t) => {
   const upstream = await registryWithImage(t);
   let asked = 0;
   const tokens = createHttpServer((_request, response) => {

@@ -8,7 +8,7 @@ import { multiPlatform, singlePlatform } from '../support/image-sets.js';
 import type { TestImage } from '../support/images.js';
 import { temp, type Cleanup } from '../support/temp.js';
 
-/** What may come twice of a blob that was under way: what was not yet marked, and what was still in sockets. */
+/** Bytes of an unfinished blob that may be downloaded twice: those not yet marked, and those still in sockets. */
 const perTransfer = 2 * 1024 * 1024;
 const transfers = 2;
 const flags = ['--no-referrers', '-j', String(transfers)];
@@ -20,7 +20,7 @@ const kept = multiPlatform({ name: 'kept', bigBytes: 3_000_000 });
 const old = singlePlatform('linux/amd64', { name: 'old', bigBytes: 5_000_000 });
 const fresh = singlePlatform('linux/amd64', { name: 'fresh', bigBytes: 4_000_000 });
 
-/** A run over the old state was killed with most of its blobs there; then the tag moved. */
+/** Leaves the files of a run that was killed with most of its blobs written; then moves the tag. */
 async function leave(t: Cleanup, ground: Ground): Promise<{ output: string; args: string[]; was: Buffer }> {
   const { proxy, names } = ground;
   const output = join(temp(t), 'site.tar');
@@ -36,7 +36,7 @@ async function leave(t: Cleanup, ground: Ground): Promise<{ output: string; args
   return { output, args, was };
 }
 
-test('--refresh takes what tags point at now and fetches no blob twice that it has', async (t) => {
+test('--refresh resolves tags again and downloads no blob twice', async (t) => {
   const ground = await startGround(t);
   const { output, args } = await leave(t, ground);
   await airlift(['export', ...args, '-o', output, '--refresh'], { env });
@@ -52,7 +52,7 @@ test('--refresh takes what tags point at now and fetches no blob twice that it h
   await airlift(['verify', output]);
 });
 
-test('without --refresh the plan stays that of the first run', async (t) => {
+test('without --refresh the plan of the first run stays', async (t) => {
   const ground = await startGround(t);
   const { output, args, was } = await leave(t, ground);
   await airlift(['export', ...args, '-o', output], { env });
@@ -60,7 +60,7 @@ test('without --refresh the plan stays that of the first run', async (t) => {
   for (const digest of layersOf(fresh)) assert.ok(!ground.proxy.log.served().has(digest));
 });
 
-test('another list is refused with a hint, and taken with --refresh: blobs of both lists are kept', async (t) => {
+test('another list is rejected with a hint, and accepted with --refresh, which keeps the blobs of both lists', async (t) => {
   const ground = await startGround(t);
   const { output, args } = await leave(t, ground);
   await ground.push('more', singlePlatform('linux/arm64', { name: 'more', bigBytes: 1_000_000 }));
@@ -73,7 +73,7 @@ test('another list is refused with a hint, and taken with --refresh: blobs of bo
   assert.ok(readFileSync(output).equals(await ground.undisturbed(...longer)));
 });
 
-test('killed again and again while it refreshes, it ends with the same bytes and keeps what it had', async (t) => {
+test('an export that is killed repeatedly while it refreshes ends with the same bytes and keeps its blobs', async (t) => {
   const ground = await startGround(t);
   const { output, args } = await leave(t, ground);
   ground.proxy.use(slow);

@@ -13,13 +13,13 @@ import { startAirlift, type Ended } from '../support/started.js';
 import { temp } from '../support/temp.js';
 
 const env = { SOURCE_DATE_EPOCH: '1700000000' };
-/** What may be under way at a time: eight transfers, of each what came since its last checkpoint and what is in sockets. */
+/** Bytes that may be in flight: eight transfers, each with the bytes since its last checkpoint and the bytes in sockets. */
 const inFlight = 8 * 2 * 1024 * 1024;
 const layerBytes = 4_000_000;
 
 const slow: Rule = { fault: { do: 'slow', bytes: 65_536, every: 12 }, method: 'GET', path: /\/blobs\// };
 
-describe('an export that is stopped goes on where it was', () => {
+describe('a stopped export resumes', () => {
   const images: NamedImage[] = ['one', 'two', 'three'].map((name) => ({
     repository: `acme/${name}`,
     tag: '1',
@@ -56,7 +56,7 @@ describe('an export that is stopped goes on where it was', () => {
   ];
 
   let whole: Promise<Buffer> | undefined;
-  /** What a run of the usual command gives that nothing disturbs. */
+  /** The bytes of an undisturbed run of the usual command. */
   async function undisturbed(t: TestContext): Promise<Buffer> {
     whole ??= undisturbedOf(t, names('one', 'two', 'three'));
     await whole;
@@ -75,7 +75,7 @@ describe('an export that is stopped goes on where it was', () => {
 
   const sentBytes = (): number => proxy.log.find('GET', /\/blobs\//).reduce((sum, { sent }) => sum + sent, 0);
 
-  /** Waits until so many bytes of blobs went through the proxy. */
+  /** Waits until this many bytes of blobs have passed the proxy. */
   async function passed(bytes: number): Promise<void> {
     const latest = Date.now() + 120_000;
     while (sentBytes() < bytes) {
@@ -84,7 +84,7 @@ describe('an export that is stopped goes on where it was', () => {
     }
   }
 
-  /** The same command again, undisturbed; fails where the result is other than `want` or too much was fetched. */
+  /** Runs the same command again, undisturbed, and checks its result and the bytes that it downloads. */
   async function goOn(output: string, want: Buffer, again = inFlight): Promise<Ended['stderr']> {
     proxy.heal();
     const { stderr } = await airlift(commandOf(output), { env });
@@ -95,7 +95,7 @@ describe('an export that is stopped goes on where it was', () => {
   }
 
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    test(`${signal} lets what is written be kept, says how to go on, and ends with 130`, async (t) => {
+    test(`${signal} keeps what is written, tells how to resume, and ends with 130`, async (t) => {
       const want = await undisturbed(t);
       const output = join(temp(t), 'site.tar');
       proxy.use(slow);
@@ -106,27 +106,27 @@ describe('an export that is stopped goes on where it was', () => {
       assert.equal(code, 130, stderr);
       assert.match(stderr, /export to .*site\.tar: interrupted\n {2}hint: run the same command again/);
       assert.ok(!existsSync(output));
-      // All that had been written is known: only what was still in sockets comes again.
+      // Everything written is recorded: only the bytes in sockets are downloaded again.
       const said = await goOn(output, want, 6 * 1024 * 1024);
       assert.match(said, /there from before/);
     });
   }
 
-  test('the second Ctrl-C ends it at once, and it can be gone on with', async (t) => {
+  test('the second Ctrl-C ends the export at once, and it can be resumed', async (t) => {
     const want = await undisturbed(t);
     const output = join(temp(t), 'site.tar');
     proxy.use(slow);
     const run = startAirlift(commandOf(output), { env });
     await passed(8_000_000);
     run.send('SIGINT');
-    // Two signals that come together are one to a process.
+    // Two signals at the same time reach a process as one.
     while (!run.said().includes('press Ctrl-C again')) await sleep(1);
     run.send('SIGINT');
     assert.equal((await run.ended).code, 130);
     await goOn(output, want);
   });
 
-  test('kill -9 and a server without ranges: the blobs under way start over', async (t) => {
+  test('after kill -9 with a server without ranges, unfinished blobs start over', async (t) => {
     const want = await undisturbed(t);
     const output = join(temp(t), 'site.tar');
     proxy.use(slow);
@@ -141,7 +141,7 @@ describe('an export that is stopped goes on where it was', () => {
     assert.ok(proxy.log.sentAgain() <= 2 * (layerBytes + 10_000) + 2_000_000, `${proxy.log.sentAgain()}`);
   });
 
-  test('what a power cut took from the end of each blob is found and fetched again, and no more', async (t) => {
+  test('only the bytes that a power cut destroyed at the end of blobs are downloaded again', async (t) => {
     const want = await undisturbed(t);
     const output = join(temp(t), 'site.tar');
     proxy.use(slow);
@@ -161,15 +161,15 @@ describe('an export that is stopped goes on where it was', () => {
     for (const { position, have } of marks)
       writeSync(file, Buffer.alloc(taken), 0, taken, position + have - taken);
     closeSync(file);
-    // Of each blob at most what was taken and what stands behind its last right checkpoint; of two what was under way.
+    // For each blob at most the removed bytes and the bytes behind its last intact checkpoint; for two also the bytes in flight.
     await goOn(output, want, marks.length * (taken + 1_500_000) + 2 * 1_500_000);
     assert.ok(proxy.log.sentAgain() >= marks.length * taken);
   });
 
-  test('a second run on the same output is refused by the name of the first', async (t) => {
+  test('a second run with the same output is rejected with the name of the first', async (t) => {
     const want = await undisturbed(t);
     const output = join(temp(t), 'site.tar');
-    // The first run cannot end before the second one has begun, however slow the machine is.
+    // The first run cannot end before the second one starts, however slow the machine is.
     proxy.use({ fault: { do: 'stall', after: 500_000 }, method: 'GET', path: /\/blobs\// });
     const run = startAirlift(commandOf(output), { env });
     await passed(1_000_000);
@@ -180,22 +180,22 @@ describe('an export that is stopped goes on where it was', () => {
     await goOn(output, want);
   });
 
-  test('what planning fetched before it was killed is not fetched again', async (t) => {
+  test('content fetched by a killed planning run is not fetched again', async (t) => {
     const want = await undisturbed(t);
     const output = join(temp(t), 'site.tar');
-    // Of the third image nothing comes; the other two are planned meanwhile.
+    // The third image gets no answer; the other two are planned in the meantime.
     proxy.use({ fault: { do: 'stall', after: 0 }, path: /acme\/three\/manifests/ });
     const run = startAirlift(commandOf(output), { env });
     while (!run.said().includes('2/3')) await sleep(5);
     await sleep(400);
-    // What comes after this commits what came before it.
+    // The next addition commits the earlier ones.
     run.send('SIGTERM');
     assert.equal((await run.ended).code, 130);
     assert.deepEqual(readdirSync(join(output, '..')), ['site.tar.partial.journal']);
     await goOn(output, want, 0);
   });
 
-  test('the plan is pinned while tags move; --refresh takes what they point at now', async (t) => {
+  test('the plan stays pinned while tags move; --refresh resolves them again', async (t) => {
     const moved = singlePlatform('linux/amd64', { name: 'moved', bigBytes: 2_000_000 });
     await push('acme/moving', '1', singlePlatform('linux/amd64', { name: 'first', bigBytes: 2_000_000 }));
     const list = names('one', 'two', 'moving');
@@ -223,7 +223,7 @@ describe('an export that is stopped goes on where it was', () => {
     assert.ok(readFileSync(refreshed).equals(await undisturbedOf(t, list)), 'what it points at now');
   });
 
-  test('a network that is gone ends the run with a hint, and the next one goes on', async (t) => {
+  test('a network outage ends the run with a hint, and the next run resumes', async (t) => {
     const want = await undisturbed(t);
     const output = join(temp(t), 'site.tar');
     proxy.use(slow);
@@ -237,7 +237,7 @@ describe('an export that is stopped goes on where it was', () => {
     await goOn(output, want);
   });
 
-  test('connections that stall are given up and taken up again', async (t) => {
+  test('stalled connections are closed and resumed', async (t) => {
     const want = await undisturbed(t);
     const output = join(temp(t), 'site.tar');
     proxy.use({ fault: { do: 'stall', after: 'random' }, path: /\/blobs\//, method: 'GET', times: 3 });
@@ -246,7 +246,7 @@ describe('an export that is stopped goes on where it was', () => {
     assert.ok(proxy.log.sentAgain() <= 3 * 1024 * 1024, `sent again: ${proxy.log.sentAgain()}`);
   });
 
-  test('--keep-going leaves out what can not be had, and says so again after an interruption', async (t) => {
+  test('--keep-going leaves out images that fail, and reports them again after an interruption', async (t) => {
     const output = join(temp(t), 'site.tar');
     const list = [...names('one', 'two', 'three'), `${proxy.host}/acme/none:1`];
     const args = ['export', ...list, '-o', output, '--no-referrers', '--keep-going', '--json'];

@@ -16,7 +16,7 @@ import { temp } from '../support/temp.js';
 const small = singlePlatform('linux/amd64', { name: 'small', bigBytes: 300_000 });
 const large = singlePlatform('linux/amd64', { name: 'large', bigBytes: 900_000 });
 
-test('an image that was dropped joins the plan again once its blob is there, and is asked for no more before', async (t) => {
+test('a dropped image joins the plan again once its blob is available, and is not resolved before', async (t) => {
   const ground = await startGround(t);
   await ground.push('small', small);
   await ground.push('large', large);

@@ -11,7 +11,7 @@ const skip = needsMount();
 const mebibyte = 1024 * 1024;
 
 test(
-  'a disk that fills up in the middle of blobs ends with a hint; with room made the rerun finishes',
+  'an export whose disk fills up ends with a hint, and finishes after space is freed',
   { skip },
   async (t) => {
     const ground = await startGround(t);
@@ -25,7 +25,7 @@ test(
     proxy.use(slow);
     const run = ground.start(...args, '-o', output);
     await ground.passed(run, 6_000_000);
-    // Somebody else takes the room that the check before found.
+    // Another program uses the space that the check has found.
     const { bavail, bsize } = statfsSync(disk);
     writeFileSync(join(disk, 'other'), Buffer.alloc(bavail * bsize - 3 * mebibyte, 1));
     const { code, stderr } = await run.ended;
@@ -47,18 +47,22 @@ test(
     await airlift(['export', ...args, '-o', output], { env });
     assert.ok(readFileSync(output).equals(want));
     assert.deepEqual(besides(output), []);
-    // What could not be written and what was in sockets then, of two transfers.
+    // The bytes of two transfers that could not be written or were in sockets.
     assert.ok(proxy.log.sentAgain() <= 4 * mebibyte, `sent again: ${proxy.log.sentAgain()}`);
   },
 );
 
-test('a disk without room for the journal is told as such, and nothing is left', { skip }, async (t) => {
-  const ground = await startGround(t);
-  await ground.push('one', multiPlatform({ name: 'one', bigBytes: 100_000 }));
-  const disk = await smallDisk(t, 32 * 1024);
-  const output = join(disk, 'site.tar');
-  const { stderr } = await airlift(['export', ...ground.names('one'), '-o', output], { env, codes: [1] });
-  assert.match(stderr, /no space left on the device|not enough space on the disk/);
-  assert.match(stderr, /hint: free some space/);
-  assert.ok(!existsSync(output));
-});
+test(
+  'a disk without space for the journal is reported as full, and no files are left',
+  { skip },
+  async (t) => {
+    const ground = await startGround(t);
+    await ground.push('one', multiPlatform({ name: 'one', bigBytes: 100_000 }));
+    const disk = await smallDisk(t, 32 * 1024);
+    const output = join(disk, 'site.tar');
+    const { stderr } = await airlift(['export', ...ground.names('one'), '-o', output], { env, codes: [1] });
+    assert.match(stderr, /no space left on the device|not enough space on the disk/);
+    assert.match(stderr, /hint: free some space/);
+    assert.ok(!existsSync(output));
+  },
+);

@@ -86,7 +86,7 @@ export class BundleFile {
     return { size, allocated: blocks * 512 };
   }
 
-  /** Whether nobody has written to the file since it was opened. */
+  /** Reports whether the file is unchanged since it was opened, by its identity. */
   async isUnchanged(): Promise<boolean> {
     return fileIdentity(await calls.fstatExact(this.#descriptor)) === this.identity;
   }

@@ -8,12 +8,12 @@ import { layoutContent } from '../../oci/image-layout.js';
 import { blobLines, indexJson, sumsLines } from '../format/head-content.js';
 import type { HeadDigests } from '../format/sums.js';
 
-/** How many blobs are named for each thing that is wrong with them. */
+/** The most blobs to report for each kind of contradiction. */
 const maxReported = 200;
 
 /**
- * Compares the catalog, row by row, with the manifests that it describes, which are proven by their digests. What it says beyond
- * them would be believed at the site: a referrer without a subject, for one, is never published.
+ * Compares the catalog, row by row, with the manifests that it describes, which are proven by their digests. Import believes the catalog: it
+ * would, for example, never publish a referrer without a subject.
  */
 export function checkCatalogRows(catalog: Catalog, findings: Findings): void {
   compareManifests(catalog, findings);
@@ -39,14 +39,14 @@ function compareManifests(catalog: Catalog, findings: Findings): void {
   for (const row of catalog.manifestRows()) {
     const id = findings.idOf(row.digest);
     const facts = factsOf.get(id) as Facts | undefined;
-    // One whose content is damaged or missing was reported as that.
+    // A manifest without facts is damaged or missing, which is reported already.
     if (facts === undefined) continue;
     for (const field of ['kind', 'mediaType', 'artifactType', 'subject'] as const)
       if (row[field] !== facts[field])
         findings.report(
           'catalog',
           entryNames.catalog,
-          `${fieldNames[field]} of ${row.digest} is not its manifest's; got ${row[field] ?? 'none'}, want ${facts[field] ?? 'none'}`,
+          `${fieldNames[field]} of ${row.digest} differs from its manifest; got ${row[field] ?? 'none'}, want ${facts[field] ?? 'none'}`,
           row.digest,
         );
     const known = platformsOf.all(id) as string[];
@@ -54,7 +54,7 @@ function compareManifests(catalog: Catalog, findings: Findings): void {
       findings.report(
         'catalog',
         entryNames.catalog,
-        `platform of ${row.digest} is none that its index or config names`,
+        `platform of ${row.digest} is not one that its index or config names`,
         row.digest,
       );
   }
@@ -67,7 +67,7 @@ const fieldNames = {
   subject: 'subject',
 } as const;
 
-/** Whether a platform is one of those that indexes and config name; attestations, which are for unknown/unknown, have none. */
+/** Reports whether a platform is one that indexes or the config name. Attestations, which are for unknown/unknown, have no platform. */
 function isPlatformOf(platform: Platform | undefined, known: readonly string[]): boolean {
   const unknown = known.filter((key) => {
     const [os = '', architecture = ''] = JSON.parse(key) as string[];
@@ -77,10 +77,10 @@ function isPlatformOf(platform: Platform | undefined, known: readonly string[]):
   return known.includes(platformKey(platform));
 }
 
-/** What can be found wrong with the catalog by what is known of all blobs: a statement, and the digests it holds for. */
+/** Contradictions between the catalog and the manifests: a predicate, and the query for the digests that it applies to. */
 const contradictions: readonly (readonly [detail: string, sql: string])[] = [
   [
-    'is config or layer by the catalog, and the other by the manifests that name it',
+    'is a config in the catalog but a layer in the manifests that name it, or the reverse',
     `SELECT digest FROM blobs WHERE kind IN ('config', 'layer')
       AND EXISTS (SELECT 1 FROM edges WHERE child = blobs.id AND source = 'manifest' AND role <> 'subject')
       AND NOT EXISTS (SELECT 1 FROM edges JOIN blobs AS parent ON parent.id = edges.parent
@@ -88,7 +88,7 @@ const contradictions: readonly (readonly [detail: string, sql: string])[] = [
       AND (kind = 'config') <> EXISTS (SELECT 1 FROM edges WHERE child = blobs.id AND source = 'manifest' AND role = 'config')`,
   ],
   [
-    'is said to refer to an image that it does not name, or not said to',
+    'has a referrer edge without its subject edge, or a subject edge without its referrer edge',
     `SELECT child.digest FROM edges JOIN blobs AS child ON child.id = edges.child
       WHERE role = 'referrer' AND NOT EXISTS (SELECT 1 FROM edges AS back
         WHERE back.parent = edges.child AND back.child = edges.parent AND back.role = 'subject' AND back.source = 'catalog')
@@ -97,7 +97,7 @@ const contradictions: readonly (readonly [detail: string, sql: string])[] = [
         WHERE back.parent = edges.child AND back.child = edges.parent AND back.role = 'referrer')`,
   ],
   [
-    'was not filtered out of the index that the catalog names as its original',
+    'is not a filtered copy of the index that the catalog names as its original',
     `WITH RECURSIVE cut (image, id) AS (
         SELECT id, root FROM images WHERE original IS NOT NULL
         UNION SELECT image, child FROM cut CROSS JOIN edges ON parent = cut.id AND role = 'manifest' AND source = 'manifest'
@@ -112,7 +112,7 @@ const contradictions: readonly (readonly [detail: string, sql: string])[] = [
           AND NOT EXISTS (SELECT 1 FROM whole WHERE whole.image = images.id AND whole.id = cut.id)))`,
   ],
   [
-    'names an original that no image of the catalog has',
+    'has an original that no image of the catalog names',
     `SELECT parent.digest FROM edges JOIN blobs AS parent ON parent.id = edges.parent
       WHERE role = 'original' AND NOT EXISTS (SELECT 1 FROM images WHERE root = edges.parent AND original = edges.child)`,
   ],
@@ -126,17 +126,14 @@ const contradictions: readonly (readonly [detail: string, sql: string])[] = [
   ],
 ];
 
-/** The digest of text that is made in pieces. */
+/** Computes the SHA-256 of text in pieces, in hexadecimal. */
 function digestOfText(parts: Iterable<string>): string {
   const hash = createHash('sha256');
   for (const part of parts) hash.update(part);
   return hash.digest('hex');
 }
 
-/**
- * Checks that the entries of the head are, to the byte, what the catalog's rows make them: other tools read these entries and not the
- * catalog.
- */
+/** Checks that the entries of the head are byte for byte what the catalog's rows produce: other tools read these entries, not the catalog. */
 export async function checkHeadContent(
   headDigests: HeadDigests,
   catalog: Catalog,
@@ -163,6 +160,6 @@ export async function checkHeadContent(
     if (entry === undefined || findings.hasProblem(kind)) continue;
     const got = await headDigests.sha256Of(name, entry);
     if (got !== hex)
-      findings.report(kind, name, `is not what the catalog makes it; got sha256:${got}, want sha256:${hex}`);
+      findings.report(kind, name, `contradicts the catalog; got sha256:${got}, want sha256:${hex}`);
   }
 }

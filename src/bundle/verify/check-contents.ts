@@ -4,7 +4,7 @@ import type { Findings } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
 import { hashRanges, type HashTask } from './hash-pool.js';
 
-/** How far checking got. */
+/** Progress of hashing the blobs. */
 export interface CheckProgress {
   readonly blobs: number;
   readonly bytes: number;
@@ -26,7 +26,7 @@ interface FoundRow {
   readonly position: number;
 }
 
-/** Rows taken at a time: results are written between two pages. */
+/** Rows per query: between two queries the connection is free to write results. */
 const pageRows = 500;
 
 function* foundBlobs(findings: Findings): Iterable<FoundRow> {
@@ -42,7 +42,7 @@ function* foundBlobs(findings: Findings): Iterable<FoundRow> {
 }
 
 /**
- * Hashes every blob that was found.
+ * Hashes every blob that was found in the file.
  * @throws AirliftError `interrupted`, `io`
  */
 export async function checkContents(
@@ -63,14 +63,16 @@ export async function checkContents(
   }
   let blobs = 0;
   let bytes = 0;
+  /** Bytes hashed of blobs that are not finished. */
   let ahead = 0;
-  const tell = (): void => options.onProgress?.({ blobs, bytes: bytes + ahead, totalBlobs, totalBytes });
+  const reportProgress = (): void =>
+    options.onProgress?.({ blobs, bytes: bytes + ahead, totalBlobs, totalBytes });
   await hashRanges(file.path, tasks(), {
     workers: options.jobs,
     signal: options.signal,
     onProgress: (count) => {
       ahead += count;
-      tell();
+      reportProgress();
     },
     onResult: ({ id, hex, bytes: got }) => {
       const row = hashing.get(id);
@@ -80,9 +82,9 @@ export async function checkContents(
       blobs++;
       bytes += size;
       ahead = Math.max(0, ahead - size);
-      tell();
+      reportProgress();
       if (got < size)
-        findings.report('missing', blobPath(digest), `cut off; got ${got} bytes of it, want ${size}`, digest);
+        findings.report('missing', blobPath(digest), `truncated; got ${got} bytes, want ${size}`, digest);
       else if (hex === hexOf(digest)) findings.approve(id);
       else {
         findings.report(

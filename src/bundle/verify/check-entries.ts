@@ -10,11 +10,11 @@ import { encodeHeader, endLength, paddedLength } from '../../tar/header.js';
 
 const orderedHead = Object.values(entryNames);
 
-/** Checks every header and padding against the catalog, and finds where each blob is. */
+/** Checks every tar header and padding against the catalog, and finds the position of each blob. */
 export class EntryCheck {
-  /** The archive is not laid out as the catalog says from some entry on: blobs are found by name. */
+  /** Entries by name, once the archive's layout differs from the catalog. */
   #foundByName: Map<string, TarEntry> | undefined;
-  /** Headers that say the same in other bytes. */
+  /** Number of headers with the expected fields in other bytes. */
   #rewritten = 0;
   readonly #mtime: number;
   readonly #size: Promise<number>;
@@ -39,13 +39,13 @@ export class EntryCheck {
       });
       if (blob.offset === undefined) continue;
       if (this.#foundByName === undefined) await this.#checkPlaced(blob, this.head.start + blob.offset);
-      if (this.#foundByName !== undefined) this.#lookUp(blob, this.#foundByName);
+      if (this.#foundByName !== undefined) this.#findByCatalogName(blob, this.#foundByName);
     }
     if (this.#foundByName === undefined) await this.#checkEnd();
     else
       for (const name of this.#foundByName.keys()) this.findings.report('extra', name, 'not in the catalog');
     if (this.#rewritten > 0) {
-      const detail = `${this.#rewritten} are not as they were written: the archive was packed anew`;
+      const detail = `${this.#rewritten} differ from the bundle format: the archive was repacked`;
       this.findings.report('header', 'tar headers', detail);
     }
   }
@@ -54,8 +54,8 @@ export class EntryCheck {
     let next = 0;
     for (const entry of this.head.entries.values()) {
       const at = orderedHead.indexOf(entry.name as (typeof orderedHead)[number]);
-      if (at < 0) this.findings.report('extra', entry.name, 'an entry that no bundle has');
-      else if (at < next) this.findings.report('moved', entry.name, 'stands out of order');
+      if (at < 0) this.findings.report('extra', entry.name, 'not an entry of the bundle format');
+      else if (at < next) this.findings.report('moved', entry.name, 'out of order');
       next = Math.max(next, at);
       const want = encodeHeader(entry.name, entry.size, this.#mtime);
       const got = await this.reader.read(entry.position, want.length);
@@ -78,7 +78,7 @@ export class EntryCheck {
       this.findings.report(
         'moved',
         path,
-        `byte ${begin} holds ${JSON.stringify(entry.name.slice(0, 200))} instead: the archive was packed anew, from here on the catalog's offsets are wrong`,
+        `byte ${begin} holds ${JSON.stringify(entry.name.slice(0, 200))} instead: the archive was repacked, and the catalog's offsets are wrong from here on`,
       );
       this.#foundByName = await this.#findByName(begin);
       return;
@@ -89,7 +89,7 @@ export class EntryCheck {
     await this.#place(blob, position);
   }
 
-  /** Notes where a blob is, and what of it the file does not hold. */
+  /** Records the position of a blob, or that the file ends before the blob does. */
   async #place(blob: BundleBlob, position: number): Promise<void> {
     const size = await this.#size;
     const path = blobPath(blob.digest);
@@ -98,7 +98,7 @@ export class EntryCheck {
       this.findings.report(
         'missing',
         path,
-        `the file is cut off; got ${got} bytes of it, want ${blob.size}`,
+        `the file is truncated; got ${got} bytes of this blob, want ${blob.size}`,
         blob.digest,
       );
       return;
@@ -111,30 +111,30 @@ export class EntryCheck {
     const length = paddedLength(position) - position;
     const padding = length === 0 ? undefined : await this.reader.read(position, length);
     if (padding?.every((byte) => byte === 0) === false)
-      this.findings.report('header', name, `the padding behind it is not zero at byte ${position}`, blob);
+      this.findings.report('header', name, `the padding after it, at byte ${position}, is not zeros`, blob);
   }
 
   async #findByName(from: number): Promise<Map<string, TarEntry>> {
     const found = new Map<string, TarEntry>();
     for await (const step of walkTar(this.reader, from)) {
       if (step.kind !== 'entry') {
-        if (step.kind === 'damaged') this.findings.report('header', `byte ${step.position}`, 'no tar header');
+        if (step.kind === 'damaged')
+          this.findings.report('header', `byte ${step.position}`, 'not a tar header');
         continue;
       }
       const { name } = step.entry;
-      if (found.has(name)) this.findings.report('extra', name, 'the archive has it twice');
+      if (found.has(name)) this.findings.report('extra', name, 'duplicate entry');
       else found.set(name, step.entry);
     }
     return found;
   }
 
-  #lookUp(blob: BundleBlob, found: Map<string, TarEntry>): void {
+  #findByCatalogName(blob: BundleBlob, found: Map<string, TarEntry>): void {
     const path = blobPath(blob.digest);
     const entry = found.get(path);
     found.delete(path);
     if (entry?.size === blob.size) this.findings.place(blob.digest, entry.contentPosition);
-    else if (entry === undefined)
-      this.findings.report('missing', path, 'the archive does not have it', blob.digest);
+    else if (entry === undefined) this.findings.report('missing', path, 'not in the archive', blob.digest);
     else {
       this.findings.report(
         'digest',
@@ -150,7 +150,7 @@ export class EntryCheck {
     const size = await this.#size;
     for await (const step of walkTar(this.reader, end, 1024 * 1024)) {
       if (step.kind === 'entry') {
-        this.findings.report('extra', step.entry.name, 'stands behind the last blob');
+        this.findings.report('extra', step.entry.name, 'after the last blob');
       } else if (step.kind === 'damaged') {
         this.findings.report(
           'header',
@@ -161,18 +161,18 @@ export class EntryCheck {
     }
     const zeros = await this.reader.read(end, Math.min(endLength, Math.max(0, size - end)));
     if (!zeros.every((byte) => byte === 0) && !this.findings.hasProblem('header'))
-      this.findings.report('header', 'end of archive', 'the blocks that end it are not zeros');
+      this.findings.report('header', 'end of archive', 'the end-of-archive blocks are not zeros');
     if (size < end + endLength)
       this.findings.report(
         'missing',
         'end of archive',
-        `the file is cut off; got ${size} bytes, want ${end + endLength}`,
+        `the file is truncated; got ${size} bytes, want ${end + endLength}`,
       );
     else if (size > end + endLength)
       this.findings.report(
         'extra',
         'end of archive',
-        `bytes behind it; got ${size}, want ${end + endLength}`,
+        `data after the end of the archive; got ${size} bytes, want ${end + endLength}`,
       );
   }
 }

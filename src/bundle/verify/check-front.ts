@@ -3,7 +3,7 @@ import { algorithmOf, digestOf } from '../../oci/digest.js';
 import { maxManifestSize } from '../../oci/manifest.js';
 import { checkCatalogRows, checkHeadContent } from './check-catalog.js';
 import { checkGraph } from './check-graph.js';
-import { checkIndexFile, takeCatalogGraph } from './check-images.js';
+import { checkIndexFile, addCatalogGraph } from './check-images.js';
 import { checkSums } from './check-sums.js';
 import { Findings } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
@@ -11,13 +11,13 @@ import { damagedHint } from '../format/head.js';
 import { HeadDigests } from '../format/sums.js';
 import { BundleReader } from '../reader.js';
 
-/** Problems that one error names: one in its message, the others on lines of their own. */
+/** The most problems that an error lists: the first in its message, the others on lines of their own. */
 const maxShown = 11;
 
 /**
- * Checks what stands before the layers of a bundle as `verify` does: the head, and every manifest with what it names. Whoever
- * publishes a bundle or writes it anew does so first, so that damage is found before anything is published or written.
- * @throws AirliftError `damaged` that names what is wrong, `interrupted`, `io`
+ * Checks everything before the layers of a bundle as `verify` does: the head, and every manifest with its children. Import, save and serve do
+ * this first, so that damage is found before anything is published or written.
+ * @throws AirliftError `damaged` with the problems, `interrupted`, `io`
  */
 async function checkFront(reader: BundleReader, signal?: AbortSignal): Promise<void> {
   const problems = await problemsOf(reader, signal);
@@ -30,9 +30,9 @@ async function checkFront(reader: BundleReader, signal?: AbortSignal): Promise<v
 }
 
 /**
- * Checks the file of a bundle that is about to get its name in the same way: `verify` must accept what was written.
+ * Checks a written bundle in the same way before it gets its final name: `verify` must accept it.
  * @param path the partial file
- * @throws AirliftError `damaged` that names what `verify` would refuse, `interrupted`, `io`
+ * @throws AirliftError `damaged` with the problems that `verify` would report, `interrupted`, `io`
  */
 export async function checkWritten(path: string, signal?: AbortSignal): Promise<void> {
   const reader = await BundleReader.open(path);
@@ -40,9 +40,9 @@ export async function checkWritten(path: string, signal?: AbortSignal): Promise<
     const problems = await problemsOf(reader, signal);
     if (problems === undefined) return;
     const [first, ...lines] = problems;
-    throw new AirliftError('damaged', `finish ${path}: verify would refuse it: ${first}`, {
+    throw new AirliftError('damaged', `finish ${path}: verify would reject it: ${first}`, {
       lines,
-      hint: 'run the same command again; if it fails again, leave out the images that these blobs belong to',
+      hint: 'run the same command again; if it fails again, remove the images that need these blobs from the list',
     });
   } finally {
     await reader.close();
@@ -60,7 +60,7 @@ async function problemsOf(
       findings.describe(digest, { size, kind, leftOut: offset === undefined });
       if (offset !== undefined) findings.place(digest, head.start + offset);
     }
-    takeCatalogGraph(catalog, findings);
+    addCatalogGraph(catalog, findings);
     const headDigests = new HeadDigests(file, head);
     await checkSums(headDigests, findings);
     await checkIndexFile(file, head.entries.get('index.json'), catalog, findings);
@@ -75,8 +75,9 @@ async function problemsOf(
 }
 
 /**
- * Opens a bundle whose head and manifests are found right.
- * @param name what messages call it
+ * Opens a bundle and checks its head and manifests.
+ * @param name its name in messages
+ * @throws AirliftError as `BundleReader.open` does; `damaged` with the problems
  */
 export async function openChecked(path: string, signal?: AbortSignal, name?: string): Promise<BundleReader> {
   const reader = await BundleReader.open(path, name);
@@ -89,7 +90,7 @@ export async function openChecked(path: string, signal?: AbortSignal, name?: str
   }
 }
 
-/** Hashes every manifest, index and config: they stand side by side at the beginning of the file. */
+/** Hashes every manifest, index and config; they are adjacent, at the beginning of the file. */
 async function checkDocuments(
   reader: BundleReader,
   findings: Findings,
@@ -105,8 +106,8 @@ async function checkDocuments(
 }
 
 /**
- * Whether damage of the bundle is behind an error: every blob that the error names is hashed.
- * @returns the error to tell instead, or the same one
+ * Finds out whether a damaged bundle caused an error, by hashing every blob that the error names.
+ * @returns the error to report: `damaged`, or the same error
  */
 export async function orDamage(reader: BundleReader, error: unknown): Promise<unknown> {
   if (!(error instanceof AirliftError) || error.code === 'interrupted') return error;

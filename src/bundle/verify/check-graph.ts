@@ -23,12 +23,12 @@ interface ManifestRow {
   readonly mediaType: string;
 }
 
-/** Rows taken at a time: what is found out is written between two pages. */
+/** Rows per query: between two queries the connection is free to write findings. */
 const pageRows = 200;
 
 /**
- * Reads every manifest whose content is right, follows what it names, and reports what is missing or contradicts the catalog.
- * @param hasCatalog the catalog's edges are known, so that both can be compared
+ * Parses every manifest whose digest is right, records its edges, and reports missing children and contradictions to the catalog.
+ * @param hasCatalog the catalog's edges are among the findings and can be compared
  */
 export async function checkGraph(file: BundleFile, findings: Findings, hasCatalog: boolean): Promise<void> {
   const page = findings.database.prepare(
@@ -36,7 +36,7 @@ export async function checkGraph(file: BundleFile, findings: Findings, hasCatalo
     WHERE id > ? AND state = 'ok' AND parsed = 0 AND media_type IS NOT NULL ORDER BY id LIMIT ${pageRows}`,
   );
   const markParsed = findings.database.prepare('UPDATE blobs SET parsed = 1 WHERE id = ?');
-  // Children become known while their parents are read, so there are as many rounds as the graph is deep.
+  // Parsing a parent makes its children known, so the number of rounds is the depth of the graph.
   for (let found = true; found;) {
     found = false;
     for (let after = 0; ;) {
@@ -92,7 +92,7 @@ async function readManifest(file: BundleFile, findings: Findings, row: ManifestR
   if (manifest.subject !== undefined) name('subject', manifest.subject, 0);
 }
 
-/** Notes the platform that an image's config names. */
+/** Records the platform that an image's config names. */
 async function readConfig(
   file: BundleFile,
   findings: Findings,
@@ -135,7 +135,7 @@ function nameChild(
     findings.report(
       'missing',
       blobPath(child.digest),
-      `left out, though ${parent.digest} needs it as ${role}`,
+      `left out, but ${parent.digest} needs it as ${role}`,
       child.digest,
     );
   const size = findings.sizeOf(id);
@@ -143,13 +143,13 @@ function nameChild(
     findings.report(
       'edge',
       blobPath(parent.digest),
-      `names ${child.digest} with another size; got ${child.size} bytes, want ${size}`,
+      `names ${child.digest} with the wrong size; got ${child.size} bytes, want ${size}`,
       parent.digest,
     );
   }
 }
 
-/** What stands below a root, as far as an image needs it: the index that a filtered one was made from may name what was dropped. */
+/** Everything that an image needs below its root. The publisher's index beside a filtered one does not count: it names dropped platforms. */
 const needed = `WITH RECURSIVE needed (id) AS (
   SELECT root FROM images
   UNION SELECT child FROM needed CROSS JOIN edges ON parent = needed.id AND role NOT IN ('original', 'subject')
@@ -168,7 +168,7 @@ function reportMissing(findings: Findings): void {
     findings.report(
       'missing',
       blobPath(digest),
-      `not in the bundle, though ${parent} names it as ${role}`,
+      `not in the bundle, but ${parent} names it as ${role}`,
       digest,
     );
   const roots = findings.database
@@ -178,12 +178,7 @@ function reportMissing(findings: Findings): void {
     .pluck()
     .all() as Digest[];
   for (const digest of roots)
-    findings.report(
-      'missing',
-      blobPath(digest),
-      'not in the bundle, though it is the root of an image',
-      digest,
-    );
+    findings.report('missing', blobPath(digest), 'not in the bundle, but it is the root of an image', digest);
 }
 
 function reportContradictions(findings: Findings): void {
@@ -203,14 +198,14 @@ function reportContradictions(findings: Findings): void {
     findings.report(
       'edge',
       blobPath(parent),
-      `the catalog says that it names ${child} as ${role}, it does not`,
+      `does not name ${child} as ${role}, but the catalog says it does`,
       parent,
     );
   for (const { parent, child, role } of rows('manifest', 'AND child.position IS NOT NULL'))
     findings.report(
       'edge',
       blobPath(parent),
-      `names ${child} as ${role}, the catalog does not say so`,
+      `names ${child} as ${role}, but the catalog does not say so`,
       parent,
     );
 }

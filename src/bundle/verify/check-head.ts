@@ -9,18 +9,18 @@ import { readHead, type Head } from '../format/head.js';
 import { walkTar } from '../format/tar-walk.js';
 import { headerLength } from '../../tar/header.js';
 
-/** How far a damaged head is searched for what follows it (bytes). */
+/** Bytes to search for the next entry after damage in the head. */
 const searchLimit = 64 * 1024 * 1024;
 
 /** The head of a bundle that may be damaged. */
 export interface CheckedHead extends Head {
-  /** Missing where it can't be trusted: then the archive itself tells what is in it. */
+  /** Undefined if it cannot be trusted: then the bundle is checked by the entries of the archive. */
   readonly catalog: Catalog | undefined;
 }
 
 /**
- * Reads the head, past damage where there is some, and opens the catalog where it is whole.
- * @throws AirliftError `input` where the file is no bundle, `unsupported` where a newer airlift wrote it, `io`
+ * Reads the head, skips damage, and opens the catalog if it is intact.
+ * @throws AirliftError `input` if the file is not a bundle, `unsupported` if a newer airlift wrote it, `io`
  */
 export async function checkHead(reader: EntryReader, findings: Findings): Promise<CheckedHead> {
   let head: DamagedHead;
@@ -41,8 +41,8 @@ export async function checkHead(reader: EntryReader, findings: Findings): Promis
   }
   await checkLayoutFile(reader, head.entries.get(entryNames.layout), findings);
   const catalog = await openCatalog(reader, head, findings);
-  const start = catalog === undefined ? head.start : startBy(catalog, head);
-  // What is damaged from there on is found again, and by name, when blobs are checked against the catalog.
+  const start = catalog === undefined ? head.start : startFromBlob(catalog, head);
+  // Damage behind `start` is reported with the blobs it affects, when they are checked against the catalog.
   for (const { position, happened } of head.damages ?? [])
     if (position < start) findings.report('header', `byte ${position}`, happened);
   return { entries: head.entries, start, catalog };
@@ -69,16 +69,18 @@ async function readDamagedHead(reader: EntryReader, error: AirliftError): Promis
       start = entry.end;
       continue;
     }
-    const happened = { damaged: 'no tar header', end: 'the archive ends', cut: 'the file ends' }[step.kind];
-    damages.push({ position: step.position, happened: `${happened} where an entry is due` });
+    const happened = { damaged: 'not a tar header', end: 'the archive ends', cut: 'the file ends' }[
+      step.kind
+    ];
+    damages.push({ position: step.position, happened: `${happened} where an entry is expected` });
   }
   if (entries.size === 0 && firstBlob === undefined)
     throw new AirliftError('input', error.message, { cause: error });
   return { entries, start: firstBlob?.position ?? start, firstBlob, damages };
 }
 
-/** Where offsets count from: told by the first blob that was found, for the header of the very first may be damaged. */
-function startBy(catalog: Catalog, head: DamagedHead): number {
+/** Computes the position from which offsets count, by the first intact blob: the header of the very first blob may be damaged. */
+function startFromBlob(catalog: Catalog, head: DamagedHead): number {
   const digest = head.firstBlob === undefined ? undefined : digestOfPath(head.firstBlob.name);
   const offset = digest === undefined ? undefined : catalog.blob(digest)?.offset;
   if (head.firstBlob === undefined || offset === undefined) return head.start;

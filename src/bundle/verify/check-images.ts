@@ -12,15 +12,15 @@ import type { Findings } from './findings.js';
 import type { BundleFile } from '../format/file.js';
 import { entryNames } from '../format/format.js';
 
-/** The most bytes of `index.json` that are taken: enough for 150,000 images. */
+/** The most bytes of `index.json` to read: enough for 150,000 images. */
 const maxIndexSize = 64 * 1024 * 1024;
 
 function platformText(platform: Platform | undefined): string | undefined {
   return platform === undefined ? undefined : formatPlatform(platform);
 }
 
-/** Takes the catalog's images, manifests and edges over as findings. Its blobs must be known already. */
-export function takeCatalogGraph(catalog: Catalog, findings: Findings): void {
+/** Adds the catalog's images, manifests and edges to the findings. Its blobs must be added already. */
+export function addCatalogGraph(catalog: Catalog, findings: Findings): void {
   const ids: number[] = [0];
   for (const { digest } of catalog.blobs()) ids.push(findings.idOf(digest));
   const at = (ordinal: number): number => ids[ordinal] ?? 0;
@@ -35,7 +35,7 @@ export function takeCatalogGraph(catalog: Catalog, findings: Findings): void {
       findings.report(
         'catalog',
         entryNames.catalog,
-        `${formatReference(reference)} belongs to another manifest; got ${companionOf ?? 'none'}, want ${want ?? 'none'}`,
+        `${formatReference(reference)} has the wrong companion_of; got ${companionOf ?? 'none'}, want ${want ?? 'none'}`,
         root.digest,
       );
     const other = original === undefined ? undefined : findings.idOf(original.digest);
@@ -43,7 +43,7 @@ export function takeCatalogGraph(catalog: Catalog, findings: Findings): void {
   }
 }
 
-/** Checks `index.json` against the catalog's images, or takes its images where there is no catalog. */
+/** Checks `index.json` against the catalog's images, or adds its images to the findings if there is no catalog. */
 export async function checkIndexFile(
   file: BundleFile,
   entry: TarEntry | undefined,
@@ -58,7 +58,7 @@ export async function checkIndexFile(
         descriptor.annotations?.['org.opencontainers.image.ref.name'] ??
         descriptor.annotations?.['io.containerd.image.name'] ??
         descriptor.digest;
-      if (roots.has(name)) findings.report('index', entryNames.index, `has ${JSON.stringify(name)} twice`);
+      if (roots.has(name)) findings.report('index', entryNames.index, `names ${JSON.stringify(name)} twice`);
       roots.set(name, descriptor);
     }
   } catch (error) {
@@ -66,7 +66,7 @@ export async function checkIndexFile(
     findings.report('index', entryNames.index, error.message);
     return;
   }
-  if (catalog === undefined) takeRoots(roots, findings);
+  if (catalog === undefined) addRoots(roots, findings);
   else compareRoots(roots, catalog, findings);
 }
 
@@ -78,7 +78,7 @@ async function readIndexFile(file: BundleFile, entry: TarEntry): Promise<Descrip
   );
 }
 
-function takeRoots(roots: ReadonlyMap<string, Descriptor>, findings: Findings): void {
+function addRoots(roots: ReadonlyMap<string, Descriptor>, findings: Findings): void {
   for (const [name, { digest, mediaType, platform, size }] of roots) {
     const kind = isIndex(mediaType) ? 'index' : isManifest(mediaType) ? 'manifest' : undefined;
     const id = findings.describe(digest, { mediaType, size, kind, platform: platformText(platform) });
@@ -103,5 +103,9 @@ function compareRoots(roots: Map<string, Descriptor>, catalog: Catalog, findings
   }
   for (const [name, { digest }] of roots)
     if (isDigest(digest))
-      findings.report('index', entryNames.index, `names ${JSON.stringify(name)}, which the catalog does not`);
+      findings.report(
+        'index',
+        entryNames.index,
+        `names ${JSON.stringify(name)}, which is not in the catalog`,
+      );
 }

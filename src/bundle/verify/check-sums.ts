@@ -12,8 +12,8 @@ const kinds: Readonly<Record<string, ProblemKind>> = {
 };
 
 /**
- * Checks the lists of digests: that each line is right, and that every entry has one.
- * @param digests of the head's entries: whatever else checks these entries shares it
+ * Checks the lists of digests: each line must be right, and every entry must have one.
+ * @param digests of the head's entries, shared with the other checks of these entries
  */
 export async function checkSums(digests: HeadDigests, findings: Findings): Promise<void> {
   const { head } = digests;
@@ -56,7 +56,11 @@ async function checkList(
     }
     const { name, hex } = line;
     if (hex.length !== hexLength) {
-      findings.report('sums', list.name, `line ${number} has ${hex.length} hex digits, want ${hexLength}`);
+      findings.report(
+        'sums',
+        list.name,
+        `line ${number}: wrong digest length; got ${hex.length} hex digits, want ${hexLength}`,
+      );
       continue;
     }
     const digest = digestOfPath(name);
@@ -64,7 +68,7 @@ async function checkList(
       if (!digest.endsWith(`:${hex}`))
         findings.report('sums', list.name, `line ${number} has the wrong digest for ${name}`);
       else if (markListed.run(digest).changes === 0)
-        findings.report('missing', name, `${list.name} lists it, the archive does not have it`, digest);
+        findings.report('missing', name, `listed in ${list.name} but not in the archive`, digest);
       continue;
     }
     const entry = head.entries.get(name);
@@ -75,12 +79,12 @@ async function checkList(
       findings.report(
         'sums',
         list.name,
-        `line ${number} lists ${JSON.stringify(name)}, which the archive does not have`,
+        `line ${number} lists ${JSON.stringify(name)}, which is not in the archive`,
       );
       continue;
     }
     const got = await digests.sha256Of(name, entry);
-    // The catalog was checked when it was opened.
+    // Opening the catalog has checked its digest already.
     if (got !== hex && isDigest(`sha256:${hex}`) && name !== entryNames.catalog)
       findings.report(kinds[name] ?? 'sums', name, `digest mismatch; got sha256:${got}, want sha256:${hex}`);
   }

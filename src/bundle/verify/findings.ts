@@ -7,13 +7,13 @@ import type { BlobKind } from '../format/planned.js';
 import { openDatabase } from '../format/sqlite.js';
 
 /**
- * What is wrong with a bundle:
+ * Kind of a problem in a bundle:
  *
- * - `header`: a tar header is not as it was written · `missing`: a blob is not there, or cut off
- * - `digest`: content is not what its digest says · `moved`: an entry stands elsewhere than the catalog says
- * - `extra`: an entry that belongs to no bundle, or bytes behind its end
- * - `catalog`, `index`, `layout`, `sums`: the catalog, `index.json`, `oci-layout`, a list of digests
- * - `manifest`: a manifest that can't be read · `edge`: a manifest and what it names do not agree
+ * - `header`: a tar header is damaged or was rewritten · `missing`: a blob is missing or truncated
+ * - `digest`: content does not match its digest · `moved`: an entry is not where the catalog says
+ * - `extra`: an entry that the bundle format does not have, or data after the end of the archive
+ * - `catalog`, `index`, `layout`, `sums`: the catalog, `index.json`, `oci-layout`, a list of digests is wrong
+ * - `manifest`: a manifest cannot be parsed · `edge`: a manifest and its children, or the catalog, disagree
  */
 export type ProblemKind =
   | 'header'
@@ -28,7 +28,7 @@ export type ProblemKind =
   | 'manifest'
   | 'edge';
 
-/** An image that a problem breaks, and its platforms that are broken; none where it breaks what is not a platform's. */
+/** An image that a problem affects, and its affected platforms; none if the affected content belongs to no platform. */
 export interface BrokenImage {
   readonly reference: string;
   readonly platforms: readonly string[];
@@ -36,14 +36,14 @@ export interface BrokenImage {
 
 export interface Problem {
   readonly kind: ProblemKind;
-  /** The entry, blob or file it was found in. */
+  /** The entry, blob or file that has the problem. */
   readonly thing: string;
   readonly detail: string;
-  /** What it breaks; empty where no image depends on it. */
+  /** The affected images; empty if no image depends on the damaged content. */
   readonly images: readonly BrokenImage[];
 }
 
-/** A platform with all of its fields, to be compared. */
+/** Returns a key of all fields of a platform, for comparisons. */
 export function platformKey({ os, architecture, variant, osVersion, osFeatures }: Platform): string {
   return JSON.stringify([os, architecture, variant ?? '', osVersion ?? '', osFeatures ?? []]);
 }
@@ -73,16 +73,13 @@ CREATE INDEX images_by_original ON images (original);
 CREATE TABLE problems (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, thing TEXT NOT NULL, detail TEXT NOT NULL, blob INTEGER);
 `;
 
-/**
- * All that is found out about a bundle while it is checked, in a temporary database: a bundle of any size is checked in the
- * same memory.
- */
+/** The findings of checks on a bundle, in a temporary database, so that memory does not grow with the bundle. */
 export class Findings {
   readonly database: Database.Database;
   readonly #statements: ReturnType<typeof prepare>;
 
   constructor() {
-    // An empty name is a temporary file that SQLite removes itself.
+    // With an empty name SQLite creates a temporary file, and removes it itself.
     this.database = openDatabase('');
     this.database.pragma('journal_mode = OFF');
     this.database.pragma('synchronous = OFF');
@@ -91,23 +88,23 @@ export class Findings {
     this.#statements = prepare(this.database);
   }
 
-  /** Notes a problem. What depends on `blob` is broken by it. */
+  /** Reports a problem. It affects everything that depends on `blob`. */
   report(kind: ProblemKind, thing: string, detail: string, blob?: Digest): void {
     const id = blob === undefined ? null : this.idOf(blob);
     this.#statements.addProblem.run(kind, thing, detail, id);
     if (id !== null && (kind === 'missing' || kind === 'digest')) this.#statements.settle.run('bad', id);
   }
 
-  /** The id of a blob, which is made known where it is not. */
+  /** Returns the id of a blob; adds the blob if it is unknown. */
   idOf(digest: Digest): number {
     const found = this.#statements.blobId.get(digest) as number | undefined;
     return found ?? Number(this.#statements.addBlob.run(digest).lastInsertRowid);
   }
 
-  /** Notes what is said of a blob. What was said before stays. */
+  /** Records properties of a blob. Properties that are known already stay. */
   describe(
     digest: Digest,
-    said: {
+    properties: {
       size?: number | undefined;
       kind?: BlobKind | undefined;
       mediaType?: string | undefined;
@@ -116,36 +113,37 @@ export class Findings {
     },
   ): number {
     const id = this.idOf(digest);
-    const { size = null, kind = null, mediaType = null, platform = null, leftOut = false } = said;
+    const { size = null, kind = null, mediaType = null, platform = null, leftOut = false } = properties;
     this.#statements.describe.run(size, kind, mediaType, platform, leftOut ? 1 : 0, id);
     return id;
   }
 
+  /** Records the position of a blob's content in the file. */
   place(digest: Digest, position: number): void {
     this.#statements.place.run(position, this.idOf(digest));
   }
 
-  /** Where the content of a blob begins, once its digest was found right. */
+  /** Returns the position of a blob's content if its digest is right. */
   positionOf(digest: Digest): number | undefined {
     return this.#statements.positionOf.get(digest) as number | undefined;
   }
 
-  /** Bytes that a blob should have, where anything says so. */
+  /** Returns the size that descriptors or the catalog give for a blob. */
   sizeOf(id: number): number | undefined {
     return (this.#statements.size.get(id) as number | null | undefined) ?? undefined;
   }
 
-  /** Images, those of them that are signatures under cosign's tags, blobs that were found, and blobs left out. */
-  figures(): { images: number; signatures: number; blobs: number; blobBytes: number; leftOut: number } {
-    return this.#statements.figures.get() as ReturnType<Findings['figures']>;
+  /** Counts images, signatures under cosign's tags among them, blobs in the file, and blobs left out. */
+  totals(): { images: number; signatures: number; blobs: number; blobBytes: number; leftOut: number } {
+    return this.#statements.totals.get() as ReturnType<Findings['totals']>;
   }
 
-  /** A blob's content is what its digest says. */
+  /** Records that a blob's content matches its digest. */
   approve(id: number): void {
     this.#statements.settle.run('ok', id);
   }
 
-  /** @param edge `isOptional`: the parent is whole without the child */
+  /** @param edge `isOptional`: the parent is complete without the child */
   addEdge(
     parent: number,
     child: number,
@@ -160,17 +158,17 @@ export class Findings {
     this.#statements.addEdge.run(parent, child, role, position, isOptional ? 1 : 0, source);
   }
 
-  /** Notes what the content of a manifest or index says of it. */
+  /** Records the properties that the content of a manifest or index states. */
   addFacts(id: number, { kind, mediaType, artifactType, subject }: Manifest | Index): void {
     this.#statements.addFacts.run(id, kind, mediaType, artifactType ?? null, subject?.digest ?? null);
   }
 
-  /** Notes a platform that an index, or the config of a manifest, says that the manifest is for. */
+  /** Records a platform that an index, or the manifest's config, states for a manifest. */
   addPlatform(id: number, platform: Platform): void {
     this.#statements.addPlatform.run(id, platformKey(platform));
   }
 
-  /** Whether the bundle leaves a blob out. */
+  /** Reports whether the bundle leaves a blob out. */
   isLeftOut(id: number): boolean {
     return this.#statements.leftOut.get(id) === 1;
   }
@@ -179,25 +177,25 @@ export class Findings {
     this.#statements.addImage.run(reference, root, original ?? null);
   }
 
-  /** Whether a problem of this kind was found so far. */
+  /** Reports whether a problem of this kind has been found. */
   hasProblem(kind: ProblemKind): boolean {
     return this.#statements.hasProblem.get(kind) !== undefined;
   }
 
-  /** The problems in the order in which they were found, with what each breaks. */
+  /** Yields the problems in the order in which they were found, with the images that each affects. */
   *problems(): Iterable<Problem> {
     const page = this.database.prepare('SELECT * FROM problems WHERE id > ? ORDER BY id LIMIT 200');
     for (let after = 0; ;) {
       const rows = page.all(after) as (Problem & { id: number; blob: number | null })[];
       for (const { id, kind, thing, detail, blob } of rows) {
-        yield { kind, thing, detail, images: blob === null ? [] : this.#brokenBy(blob) };
+        yield { kind, thing, detail, images: blob === null ? [] : this.#affectedBy(blob) };
         after = id;
       }
       if (rows.length === 0) return;
     }
   }
 
-  /** The first problems as lines of an error, and how many more there are; undefined where there is none. */
+  /** Formats the first problems as lines of an error, and the number of the rest; undefined if there are no problems. */
   problemLines(most: number): [first: string, ...others: string[]] | undefined {
     const rows = this.database
       .prepare('SELECT thing, detail FROM problems ORDER BY id LIMIT ?')
@@ -208,8 +206,11 @@ export class Findings {
     return [first, ...firstLines(others, most - 1, count - 1)];
   }
 
-  #brokenBy(blob: number): BrokenImage[] {
-    const rows = this.#statements.brokenBy.all({ blob }) as { reference: string; platform: string | null }[];
+  #affectedBy(blob: number): BrokenImage[] {
+    const rows = this.#statements.affectedBy.all({ blob }) as {
+      reference: string;
+      platform: string | null;
+    }[];
     const images = new Map<string, Set<string>>();
     for (const { reference, platform } of rows) {
       const platforms = images.get(reference) ?? new Set();
@@ -238,7 +239,7 @@ function prepare(database: Database.Database) {
       .prepare("SELECT position FROM blobs WHERE digest = ? AND state = 'ok' AND position IS NOT NULL")
       .pluck(),
     size: database.prepare('SELECT size FROM blobs WHERE id = ?').pluck(),
-    figures: database.prepare(
+    totals: database.prepare(
       `SELECT (SELECT count(*) FROM images) AS images, (SELECT count(*) FROM images WHERE reference GLOB '*:sha256-*.sig'
           OR reference GLOB '*:sha256-*.att' OR reference GLOB '*:sha256-*.sbom') AS signatures, count(position) AS blobs,
         coalesce(sum(iif(position IS NULL, 0, size)), 0) AS blobBytes, coalesce(sum(left_out), 0) AS leftOut FROM blobs`,
@@ -252,9 +253,9 @@ function prepare(database: Database.Database) {
     hasProblem: database.prepare('SELECT 1 FROM problems WHERE kind = ? LIMIT 1'),
     leftOut: database.prepare('SELECT left_out FROM blobs WHERE id = ?').pluck(),
     addImage: database.prepare('INSERT OR IGNORE INTO images (reference, root, original) VALUES (?, ?, ?)'),
-    // From the blob up to the roots. The platform is that of the nearest manifest on the way; what breaks an index breaks every
-    // platform below it.
-    brokenBy: database.prepare(`
+    // Walks from the blob up to the roots. The platform is that of the nearest manifest on the way; a damaged index affects every platform
+    // below it.
+    affectedBy: database.prepare(`
       WITH RECURSIVE
         down (id) AS (
           VALUES (@blob) UNION SELECT child FROM down CROSS JOIN edges ON parent = down.id AND role = 'manifest'

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { AirliftError, type ErrorCode } from '../../errors.js';
 import type { DigestAlgorithm } from '../../oci/digest.js';
 
-/** A range of the bundle that is to be hashed. */
+/** A range of the bundle to hash. */
 export interface HashTask {
   readonly id: number;
   readonly position: number;
@@ -13,11 +13,11 @@ export interface HashTask {
 export interface HashResult {
   readonly id: number;
   readonly hex: string;
-  /** Bytes there were; fewer than asked where the file ends. */
+  /** Bytes hashed; fewer than the range has if the file ends before. */
   readonly bytes: number;
 }
 
-/** What a worker says: it is done with a batch (and wants the next), it got on, or it could not read. */
+/** A message of a worker: the results of a batch (it is then ready for the next), bytes hashed since the last message, or a read error. */
 export type HashAnswer =
   | { readonly results: readonly HashResult[] }
   | { readonly progress: number }
@@ -32,14 +32,14 @@ export type HashAnswer =
 export interface HashOptions {
   readonly workers: number;
   readonly onResult: (result: HashResult) => void;
-  /** Bytes of a large range that were hashed before its end; the end tells the whole. */
+  /** Called during a large range with the bytes hashed since the last call; the result of the range covers all of its bytes. */
   readonly onProgress: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Small ranges go to a worker together, up to so many … */
+/** The most ranges in a batch. */
 const batchTasks = 128;
-/** … or until they have so many bytes. */
+/** Bytes that complete a batch. */
 const batchBytes = 8 * 1024 * 1024;
 
 function nextBatch(tasks: Iterator<HashTask>): HashTask[] {
@@ -54,8 +54,8 @@ function nextBatch(tasks: Iterator<HashTask>): HashTask[] {
 }
 
 /**
- * Hashes ranges of a file in worker threads, in about the order given.
- * @throws AirliftError `interrupted` where `signal` says so, `io`
+ * Hashes ranges of a file in worker threads, approximately in order.
+ * @throws AirliftError `usage` for a wrong number of workers, `interrupted`, `io`
  */
 export async function hashRanges(
   path: string,
@@ -79,7 +79,7 @@ export async function hashRanges(
       };
       options.signal?.addEventListener('abort', stop);
       let working = options.workers;
-      const take = (worker: Worker, answer: HashAnswer): void => {
+      const receive = (worker: Worker, answer: HashAnswer): void => {
         if ('progress' in answer) return options.onProgress(answer.progress);
         if ('failure' in answer) {
           const { code, message, hint } = answer.failure;
@@ -97,7 +97,7 @@ export async function hashRanges(
         worker.on('error', fail);
         worker.on('message', (answer: HashAnswer) => {
           try {
-            take(worker, answer);
+            receive(worker, answer);
           } catch (error) {
             fail(error as Error);
           }

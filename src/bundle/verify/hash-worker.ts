@@ -1,12 +1,13 @@
+/** Worker thread of `verify`: reads and hashes ranges of a file. */
 import { createHash } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import { AirliftError } from '../../errors.js';
 import { BundleFile } from '../format/file.js';
-import type { HashAnswer, HashTask } from './hash-pool.js';
+import type { HashAnswer, HashResult, HashTask } from './hash-pool.js';
 
 /** Bytes read and hashed at a time. */
 const chunkSize = 1024 * 1024;
-/** Bytes between two words of progress. */
+/** Bytes between two progress messages. */
 const progressBytes = 16 * chunkSize;
 
 const { path } = workerData as { path: string };
@@ -14,33 +15,33 @@ const port = parentPort;
 const file = await BundleFile.open(path, 'r');
 const chunk = Buffer.allocUnsafe(chunkSize);
 
-function say(answer: HashAnswer): void {
+function post(answer: HashAnswer): void {
   port?.postMessage(answer);
 }
 
-/** Hashes a range of the file; `bytes` is less than its size where the file ends before. */
-function hashRange({ id, position, size, algorithm }: HashTask): { id: number; hex: string; bytes: number } {
+/** Hashes a range of the file; `bytes` is less than its size if the file ends before. */
+function hashRange({ id, position, size, algorithm }: HashTask): HashResult {
   const hash = createHash(algorithm);
   let bytes = 0;
-  for (let told = 0; bytes < size;) {
+  for (let reported = 0; bytes < size;) {
     const want = Math.min(chunkSize, size - bytes);
     const count = file.readSync(chunk.subarray(0, want), position + bytes);
     hash.update(chunk.subarray(0, count));
     bytes += count;
     if (count < want) break;
-    if (bytes - told < progressBytes || bytes === size) continue;
-    say({ progress: bytes - told });
-    told = bytes;
+    if (bytes - reported < progressBytes || bytes === size) continue;
+    post({ progress: bytes - reported });
+    reported = bytes;
   }
   return { id, hex: hash.digest('hex'), bytes };
 }
 
 port?.on('message', (tasks: readonly HashTask[]) => {
   try {
-    say({ results: tasks.map(hashRange) });
+    post({ results: tasks.map(hashRange) });
   } catch (error) {
     if (!(error instanceof AirliftError)) throw error;
-    say({ failure: { code: error.code, message: error.message, hint: error.hint } });
+    post({ failure: { code: error.code, message: error.message, hint: error.hint } });
   }
 });
-say({ results: [] });
+post({ results: [] });

@@ -2,7 +2,8 @@ import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AirliftError } from '../../errors.js';
 
-function inUnits(bytes: number): string {
+/** Formats a size with a binary unit, and in bytes. */
+function formatSize(bytes: number): string {
   const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
   let value = bytes;
   let unit = 0;
@@ -11,9 +12,9 @@ function inUnits(bytes: number): string {
 }
 
 /**
- * Checks that the disk of `path` has room.
- * @param path the file that will be written
- * @param want bytes that it will still take
+ * Checks that the disk has room for a file.
+ * @param path of the file
+ * @param want bytes that will be written to it
  * @throws AirliftError `no-space` with both figures
  */
 export async function checkDiskSpace(path: string, want: number): Promise<void> {
@@ -22,13 +23,13 @@ export async function checkDiskSpace(path: string, want: number): Promise<void> 
     const { bavail, bsize } = await statfs(dirname(path));
     free = bavail * bsize;
   } catch {
-    // Some network filesystems do not say; writing will.
+    // Some network filesystems do not report free space; writing will fail instead.
     return;
   }
   if (want > free) {
     throw new AirliftError(
       'no-space',
-      `write ${path}: not enough space on the disk; got ${inUnits(free)} free, want ${inUnits(want)}`,
+      `write ${path}: not enough space on the disk; got ${formatSize(free)} free, want ${formatSize(want)}`,
       {
         hint: 'free some space and run the same command again, or write to another disk',
       },

@@ -8,7 +8,7 @@ import { openDatabase } from '../../../src/bundle/format/sqlite.js';
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 
-// Node 24.19 and later abort when the garbage collector finds one while no JavaScript runs.
+// Node 24.19 and later abort if one is garbage-collected while no JavaScript runs.
 test('no object of the SQLite library is ever collected', async () => {
   const use = (): WeakRef<object>[] => {
     const database = openDatabase('');

@@ -4,8 +4,7 @@ import { BundleReader } from '../../../src/bundle/reader.js';
 import { openDatabase } from '../../../src/bundle/format/sqlite.js';
 
 /**
- * Changes the catalog of a bundle and makes `SHA256SUMS` agree, as somebody does who means ill. The catalog must keep its
- * size.
+ * Changes the catalog of a bundle and updates `SHA256SUMS`, as an attacker would. The catalog must keep its size.
  */
 export async function tamper(path: string, change: (catalog: Buffer) => Buffer): Promise<void> {
   const reader = await BundleReader.open(path);

@@ -12,7 +12,7 @@ import { temp } from '../../support/temp.js';
 import { tamperBySql } from './tamper.js';
 import { everyKind, writeBundle } from '../write-bundle.js';
 
-/** What somebody may write into a catalog, with SHA256SUMS made to agree. All of it must be found. */
+/** Changes that an attacker may make to a catalog, with a matching SHA256SUMS. Verify must find each of them. */
 const changes: readonly (readonly [what: string, sql: string])[] = [
   ['a subject that is gone', 'UPDATE manifests SET subject = NULL WHERE subject IS NOT NULL'],
   [
@@ -78,10 +78,10 @@ const changes: readonly (readonly [what: string, sql: string])[] = [
   ['another format version', 'PRAGMA user_version = 99'],
 ];
 
-/** Parts of an index of SQLite: queries that use it give other answers than its table. */
+/** Entries of an SQLite index: queries that use the index give other answers than its table. */
 const indexes = ['blobs_by_digest', 'images_by_reference', 'edges_by_child', 'manifests_by_subject'];
 
-describe('a catalog that was tampered with is found out', () => {
+describe('verify finds tampering with the catalog and the head', () => {
   const dir = temp({ after });
   const whole = join(dir, 'whole.tar');
   let count = 0;
@@ -109,7 +109,7 @@ describe('a catalog that was tampered with is found out', () => {
     }
   }
 
-  test('the bundle is whole before', async () => {
+  test('accepts the bundle before tampering', async () => {
     const report = await reportOf(whole);
     assert.deepEqual(typeof report === 'string' ? report : report.problems, []);
   });
@@ -122,16 +122,16 @@ describe('a catalog that was tampered with is found out', () => {
       const report = await reportOf(path);
       if (typeof report === 'string') assert.equal(report, 'unsupported', what);
       else assert.notDeepEqual(report.problems, [], what);
-      // Starting the program for each of them costs a minute.
+      // Starting the program for each of them would take a minute.
       if (report === 'unsupported' || at % 6 !== 0) return;
       const { stderr } = await airlift(['verify', path], { codes: [4] });
       assert.doesNotMatch(stderr, /^\s+at |SqliteError/m);
     });
 
   for (const name of indexes)
-    test(`an index of SQLite, ${name}, that does not agree with its table`, async () => {
+    test(`an index of SQLite, ${name}, that contradicts its table`, async () => {
       const path = copy();
-      // The index now belongs to no row of its table.
+      // The index entry now matches no row of its table.
       await tamperBySql(
         path,
         `UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = '${name === 'blobs_by_digest' ? 'images_by_reference' : 'blobs_by_digest'}') WHERE name = '${name}'`,
@@ -145,7 +145,7 @@ describe('a catalog that was tampered with is found out', () => {
       }
     });
 
-  /** Replaces text in an entry of the head by other text of the same length, and makes SHA256SUMS agree. */
+  /** Replaces text in an entry of the head by other text of the same length, and updates SHA256SUMS. */
   async function replaceIn(
     name: string,
     from: string | RegExp,
@@ -171,7 +171,7 @@ describe('a catalog that was tampered with is found out', () => {
     return path;
   }
 
-  test('index.json: a name of containerd that is not the image’s', async () => {
+  test('index.json: a containerd name that differs from the image’s', async () => {
     const path = await replaceIn(
       'index.json',
       /"io\.containerd\.image\.name":"registry\.example\/acme\/web/,

@@ -50,7 +50,7 @@ async function freshOf(t: Cleanup, cargo: readonly Cargo[]): Promise<Buffer> {
   return readFileSync(path);
 }
 
-/** Leaves a run that was stopped with all but the last blobs there. */
+/** Leaves the files of a run that stopped before its last blobs. */
 async function leave(path: string): Promise<void> {
   const writer = await BundleWriter.open(path, options);
   plan(writer, all);
@@ -67,7 +67,7 @@ async function goOn(path: string, cargo: readonly Cargo[]): Promise<void> {
   await writer.finish();
 }
 
-test('an image that is dropped leaves with its signature and its referrers', async (t) => {
+test('a dropped image is removed with its signature and its referrers', async (t) => {
   const path = join(temp(t), 'a.tar');
   await leave(path);
   const writer = await BundleWriter.open(path, options);
@@ -78,7 +78,7 @@ test('an image that is dropped leaves with its signature and its referrers', asy
   assert.ok(readFileSync(path).equals(await freshOf(t, good)));
 });
 
-test('a change that was begun and not made leaves the plan as it was', async (t) => {
+test('a change that is not committed leaves the plan unchanged', async (t) => {
   const path = join(temp(t), 'a.tar');
   await leave(path);
   const writer = await BundleWriter.open(path, options);
@@ -88,7 +88,7 @@ test('a change that was begun and not made leaves the plan as it was', async (t)
   assert.ok(readFileSync(path).equals(await freshOf(t, all)));
 });
 
-test('no image is dropped where none would be left', async (t) => {
+test('no image is dropped if none would be left', async (t) => {
   const path = join(temp(t), 'a.tar');
   const writer = await BundleWriter.open(path, options);
   const only = all.slice(2, 3);
@@ -102,7 +102,7 @@ test('no image is dropped where none would be left', async (t) => {
   assert.ok(readFileSync(path).equals(await freshOf(t, only)));
 });
 
-/** What a run leaves that is killed between a change of the plan and its new layout. */
+/** Leaves the files of a run that was killed between a change of the plan and its new layout. */
 async function leaveChanged(path: string): Promise<void> {
   await leave(path);
   const journal = Journal.open(`${path}.partial.journal`);
@@ -112,7 +112,7 @@ async function leaveChanged(path: string): Promise<void> {
   journal.close();
 }
 
-test('a changed plan is laid out by the next run', async (t) => {
+test('the next run lays out a changed plan', async (t) => {
   const path = join(temp(t), 'a.tar');
   await leaveChanged(path);
   const writer = await BundleWriter.open(path, options);
@@ -125,7 +125,7 @@ test('a changed plan is laid out by the next run', async (t) => {
   assert.ok(readFileSync(path).equals(await freshOf(t, good)));
 });
 
-test('a changed plan that was damaged is made anew', async (t) => {
+test('a damaged changed plan is planned again', async (t) => {
   const path = join(temp(t), 'a.tar');
   await leaveChanged(path);
   const database = new Database(`${path}.partial.journal`);
@@ -142,7 +142,7 @@ test('a changed plan that was damaged is made anew', async (t) => {
   assert.ok(readFileSync(path).equals(await freshOf(t, good)));
 });
 
-test('more images join a laid-out bundle, or what was planned of them is taken back', async (t) => {
+test('a laid-out bundle is extended by more images, or the extension is reverted', async (t) => {
   const path = join(temp(t), 'a.tar');
   const first = await BundleWriter.open(path, options);
   plan(first, good);
@@ -163,7 +163,7 @@ test('more images join a laid-out bundle, or what was planned of them is taken b
   assert.ok(readFileSync(path).equals(await freshOf(t, all)));
 });
 
-test('a run that was killed after it gave the bundle its name is known to have ended', async (t) => {
+test('a run that was killed after the final rename is recognized as finished', async (t) => {
   const dir = temp(t);
   const path = join(dir, 'a.tar');
   await leave(path);
@@ -180,7 +180,7 @@ test('a run that was killed after it gave the bundle its name is known to have e
   assert.ok(readFileSync(path).equals(whole));
   assert.deepEqual(readdirSync(dir).sort(), ['a.tar', 'kept']);
 
-  // A file that is not the bundle of this plan is nobody's to touch.
+  // A file that is not the bundle of this plan must stay untouched.
   copyFileSync(join(dir, 'kept'), `${path}.partial.journal`);
   const other = Buffer.from(whole).fill(7, 600, 700);
   writeFileSync(path, other);
@@ -189,9 +189,9 @@ test('a run that was killed after it gave the bundle its name is known to have e
   assert.ok(!existsSync(`${path}.partial`));
 });
 
-test('what a dropped image alone said of a shared manifest or blob is not said of it any more', async (t) => {
+test('properties that only a dropped image gave a shared manifest or blob are removed', async (t) => {
   const path = join(temp(t), 'a.tar');
-  // Two indexes share a child, and name other platforms for it.
+  // Two indexes share a child, and state different platforms for it.
   const child = imageOf({ platform: 'linux/arm64', layers: [plainBlob('shared\n', types.oci.gzip)] });
   const other = imageOf({ platform: 'linux/amd64', layers: [plainBlob('lost\n', types.oci.gzip)] });
   const kept = indexOf({ children: [{ image: child, platform: 'linux/arm64/v9' }] });

@@ -18,37 +18,33 @@ const cargo: Cargo[] = [
 
 const skip = needsMount();
 
-test(
-  'a disk that is too small is found out before anything is fetched, with both figures',
-  { skip },
-  async (t) => {
-    const dir = await smallDisk(t, 3 * 1024 * 1024);
-    const path = join(dir, 'a.tar');
-    const writer = await BundleWriter.open(path, options);
-    plan(writer, cargo);
-    await assert.rejects(writer.layOut(), (error) => {
-      assert.ok(isAirliftError(error, 'no-space'), String(error));
-      assert.match(
-        error.message,
-        /not enough space on the disk; got [\d.]+ MiB \(\d+ bytes\) free, want [\d.]+ MiB \(\d+ bytes\)/,
-      );
-      return true;
-    });
-    await writer.close();
-    assert.ok(!existsSync(path));
-    // With more room the same call goes on with the plan that was made.
-    await run('mount', ['-o', `remount,size=${64 * 1024 * 1024}`, dir]);
-    const again = await BundleWriter.open(path, options);
-    assert.equal(again.state, 'laid-out');
-    await fill(again, cargo);
-    await again.finish();
-    const whole = join(temp(t), 'whole.tar');
-    await writeBundle(whole, cargo);
-    assert.ok(readFileSync(path).equals(readFileSync(whole)));
-  },
-);
+test('a disk that is too small is an error with both figures before any download', { skip }, async (t) => {
+  const dir = await smallDisk(t, 3 * 1024 * 1024);
+  const path = join(dir, 'a.tar');
+  const writer = await BundleWriter.open(path, options);
+  plan(writer, cargo);
+  await assert.rejects(writer.layOut(), (error) => {
+    assert.ok(isAirliftError(error, 'no-space'), String(error));
+    assert.match(
+      error.message,
+      /not enough space on the disk; got [\d.]+ MiB \(\d+ bytes\) free, want [\d.]+ MiB \(\d+ bytes\)/,
+    );
+    return true;
+  });
+  await writer.close();
+  assert.ok(!existsSync(path));
+  // With more space the same call resumes with the same plan.
+  await run('mount', ['-o', `remount,size=${64 * 1024 * 1024}`, dir]);
+  const again = await BundleWriter.open(path, options);
+  assert.equal(again.state, 'laid-out');
+  await fill(again, cargo);
+  await again.finish();
+  const whole = join(temp(t), 'whole.tar');
+  await writeBundle(whole, cargo);
+  assert.ok(readFileSync(path).equals(readFileSync(whole)));
+});
 
-test('what an interrupted run has written counts as room', { skip }, async (t) => {
+test('the bytes of an interrupted run count as available space', { skip }, async (t) => {
   const dir = await smallDisk(t, 8 * 1024 * 1024);
   const path = join(dir, 'a.tar');
   const first = await BundleWriter.open(path, options);
@@ -56,7 +52,7 @@ test('what an interrupted run has written counts as room', { skip }, async (t) =
   await first.layOut();
   await fill(first, cargo, { limit: 2 });
   await first.close();
-  // Room for the rest, not for the whole again.
+  // Space for the rest, not for the complete file.
   writeFileSync(join(dir, 'other'), Buffer.alloc(1_200_000, 1));
   const second = await BundleWriter.open(path, options);
   await fill(second, cargo);
@@ -64,7 +60,7 @@ test('what an interrupted run has written counts as room', { skip }, async (t) =
   assert.ok(existsSync(path));
 });
 
-test('a disk that fills up meanwhile is an error that says how to go on', { skip }, async (t) => {
+test('a disk that fills up during the run is an error that tells how to resume', { skip }, async (t) => {
   const dir = await smallDisk(t, 8 * 1024 * 1024);
   const path = join(dir, 'a.tar');
   const writer = await BundleWriter.open(path, options);

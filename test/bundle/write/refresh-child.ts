@@ -1,4 +1,4 @@
-/** Lays the bundle of refresh.test.ts out anew, until it is killed. Argument: the path. */
+/** Plans and lays out the bundle of refresh.test.ts again, until it is killed. Argument: the path. */
 import { BundleWriter } from '../../../src/bundle/write/writer.js';
 import { second } from './refreshed.js';
 import { options, plan } from '../write-bundle.js';

@@ -19,7 +19,7 @@ async function undisturbed(t: Cleanup, cargo: readonly Cargo[]): Promise<Buffer>
   return readFileSync(path);
 }
 
-/** Leaves a run over the first list that has all its blobs, or half of one fewer. */
+/** Leaves the files of a run over the first list with all its blobs, or with only half of one. */
 async function leaveFirst(path: string, chunks = Infinity): Promise<void> {
   const writer = await BundleWriter.open(path, { ...options, fingerprint: 'first' });
   plan(writer, first);
@@ -33,7 +33,7 @@ async function leaveFirst(path: string, chunks = Infinity): Promise<void> {
   await writer.close();
 }
 
-/** Ends the second list in the place of the first. Gives the bytes that had to be fetched. */
+/** Finishes the second list in place of the first, and returns the bytes that were downloaded. */
 async function endSecond(path: string, refresh: boolean): Promise<number> {
   const writer = await BundleWriter.open(path, { ...options, fingerprint: 'second', refresh });
   if (writer.state === 'planning') plan(writer, second);
@@ -52,7 +52,7 @@ function onlySecond(): number {
   return layers.reduce((sum, { digest, size }) => sum + (known.has(digest) ? 0 : size), 0);
 }
 
-test('planned anew, a bundle keeps the blobs that both plans have', async (t) => {
+test('a new plan keeps the blobs that it shares with the old one', async (t) => {
   const dir = temp(t);
   const path = join(dir, 'a.tar');
   await leaveFirst(path);
@@ -63,12 +63,12 @@ test('planned anew, a bundle keeps the blobs that both plans have', async (t) =>
   });
   const fetched = await endSecond(path, true);
   assert.ok(readFileSync(path).equals(await undisturbed(t, second)));
-  // Beside the large layers there are small ones, with the program.
+  // Each image has small layers too, with the program.
   assert.ok(fetched <= onlySecond() + 10_000, `fetched ${fetched}, want ${onlySecond()}`);
   assert.deepEqual(readdirSync(dir), ['a.tar']);
 });
 
-test('half a blob is kept too', async (t) => {
+test('a new plan keeps partially written blobs too', async (t) => {
   const path = join(temp(t), 'a.tar');
   await leaveFirst(path, 40);
   const fetched = await endSecond(path, true);
@@ -79,7 +79,7 @@ test('half a blob is kept too', async (t) => {
   assert.ok(fetched < all - 30 * 65536, `fetched ${fetched} of ${all}`);
 });
 
-/** Milliseconds between the plan and the end of the layout, in a run that is not disturbed. */
+/** Milliseconds between the plan and the end of the layout in an undisturbed run. */
 async function timeOfMove(path: string): Promise<number> {
   const run = spawn(process.execPath, [child, path], { stdio: ['ignore', 'pipe', 'inherit'] });
   let planned = performance.now();
@@ -92,7 +92,7 @@ async function timeOfMove(path: string): Promise<number> {
   return laidOut - planned;
 }
 
-test('a run that is killed while it moves blobs loses none of them', async (t) => {
+test('a run that is killed while it moves blobs loses none', async (t) => {
   const want = await undisturbed(t, second);
   const dir = temp(t);
   await leaveFirst(join(dir, 'half.tar'));
@@ -101,9 +101,9 @@ test('a run that is killed while it moves blobs loses none of them', async (t) =
       copyFileSync(join(dir, `half.tar.${suffix}`), join(dir, `${name}.${suffix}`));
     return join(dir, name);
   };
-  // Rounds that were killed between the plan and the end of the layout: there blobs are moved.
+  // Rounds killed between the plan and the end of the layout, which is when blobs are moved.
   let hits = 0;
-  // A whole run first: how long blobs are moved depends on the machine.
+  // An undisturbed run first: the duration of the moves depends on the machine.
   const duration = await timeOfMove(leftAs('whole.tar'));
   for (let round = 0; round < 5 || (hits < 3 && round < 30); round++) {
     const path = leftAs(`a${round}.tar`);
@@ -116,14 +116,14 @@ test('a run that is killed while it moves blobs loses none of them', async (t) =
         done();
       }),
     );
-    // Any moment will do, and they differ: what is asserted holds at all of them.
+    // The moments differ, and the assertions hold at any of them.
     await sleep((duration * (round % 5)) / 5);
     run.kill('SIGKILL');
     await ended;
     if (!output.includes('laid-out')) hits++;
     const fetched = await endSecond(path, round % 2 === 0);
     assert.ok(readFileSync(path).equals(want), `round ${round}`);
-    // Refreshed again in the middle, the one blob that was on its way is given up.
+    // A second refresh during the moves abandons the one blob that is being moved.
     const lost = round % 2 === 0 ? 1_800_000 : 10_000;
     assert.ok(fetched <= onlySecond() + lost, `round ${round}: fetched ${fetched}, want ${onlySecond()}`);
   }

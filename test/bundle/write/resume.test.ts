@@ -21,7 +21,7 @@ import { fill, options, plan, writeBundle } from '../write-bundle.js';
 
 const child = fileURLToPath(new URL('./write-child.js', import.meta.url));
 
-/** Starts a run of its own and waits until it printed `line`. */
+/** Starts a run in a child process and waits until it prints `line`. */
 async function startUntil(path: string, line: string, wait: number): Promise<ChildProcess> {
   const process_ = spawn(process.execPath, [child, path, String(wait)], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -44,14 +44,14 @@ async function kill(run: ChildProcess): Promise<void> {
   await ended;
 }
 
-/** What an undisturbed run gives. */
+/** Returns the bytes of an undisturbed run. */
 async function undisturbed(t: Cleanup): Promise<Buffer> {
   const path = join(temp(t), 'whole.tar');
   await writeBundle(path, resumed());
   return readFileSync(path);
 }
 
-/** Ends what an earlier run began. The clock went on meanwhile: the bundle keeps the time of the run that planned it. */
+/** Finishes the bundle of an earlier run, with a later clock: the bundle keeps the time of the run that planned it. */
 async function goOn(path: string, created = options.created): Promise<{ state: string; fetched: number }> {
   const writer = await BundleWriter.open(path, { ...options, created });
   const { state } = writer;
@@ -63,7 +63,7 @@ async function goOn(path: string, created = options.created): Promise<{ state: s
   return { state, fetched };
 }
 
-/** Leaves a run that was stopped in the middle of its third blob. */
+/** Leaves the files of a run that stopped in the middle of its third blob. */
 async function leaveHalf(path: string): Promise<{ fetched: number; pending: number }> {
   const writer = await BundleWriter.open(path, options);
   plan(writer, resumed());
@@ -83,7 +83,7 @@ async function leaveHalf(path: string): Promise<{ fetched: number; pending: numb
   return { fetched, pending: pendingBytes };
 }
 
-test('a run that is killed at any point is ended by the next one, with the same bytes', async (t) => {
+test('the next run finishes a run that was killed at any point, with the same bytes', async (t) => {
   const want = await undisturbed(t);
   const points = ['planning', 'laid-out', 'chunk 1', 'chunk 9', 'chunk 23', 'chunk 40', 'chunk 52'];
   for (const point of points) {
@@ -94,13 +94,13 @@ test('a run that is killed at any point is ended by the next one, with the same 
     const { fetched } = await goOn(path);
     assert.ok(readFileSync(path).equals(want), `killed at ${point}`);
     assert.deepEqual(readdirSync(dir), ['a.tar']);
-    // 60 chunks of 64 KiB in all; one may be in flight, and marks wait for a moment.
+    // 60 chunks of 64 KiB in total; one may be in flight, and marks wait for a moment.
     const written = Number(/chunk (\d+)/.exec(point)?.[1] ?? 0);
     assert.ok(fetched <= (60 - written + 16) * 65536, `killed at ${point}: fetched ${fetched}`);
   }
 });
 
-test('a run that is killed many times over ends with the same bytes', async (t) => {
+test('a run that is killed many times ends with the same bytes', async (t) => {
   const want = await undisturbed(t);
   const path = join(temp(t), 'a.tar');
   for (let count = 0; count < 5; count++) await kill(await startUntil(path, 'chunk 8', 3));
@@ -108,7 +108,7 @@ test('a run that is killed many times over ends with the same bytes', async (t) 
   assert.ok(readFileSync(path).equals(want));
 });
 
-test('the time of the first run stays', async (t) => {
+test('a resumed bundle keeps the time of the first run', async (t) => {
   const want = await undisturbed(t);
   const path = join(temp(t), 'a.tar');
   await leaveHalf(path);
@@ -117,14 +117,14 @@ test('the time of the first run stays', async (t) => {
   assert.ok(readFileSync(path).equals(want));
 });
 
-test('only the rest is fetched after a stop', async (t) => {
+test('a resumed run downloads only the rest', async (t) => {
   const path = join(temp(t), 'a.tar');
   const { fetched, pending } = await leaveHalf(path);
   const rest = await goOn(path);
   assert.equal(rest.fetched, pending - fetched);
 });
 
-test('another process is refused while one writes, and named', async (t) => {
+test('while a process writes the bundle, others are rejected with its name', async (t) => {
   const path = join(temp(t), 'a.tar');
   const run = await startUntil(path, 'chunk 1', 50);
   t.after(() => kill(run));
@@ -138,7 +138,7 @@ test('another process is refused while one writes, and named', async (t) => {
   assert.equal(state, 'laid-out');
 });
 
-test('an interrupted run of something else is a conflict that names both', async (t) => {
+test('resuming with other content is a conflict that names both', async (t) => {
   const path = join(temp(t), 'a.tar');
   await leaveHalf(path);
   await assert.rejects(BundleWriter.open(path, { ...options, fingerprint: 'other' }), (error) => {
@@ -151,7 +151,7 @@ test('an interrupted run of something else is a conflict that names both', async
   assert.equal(state, 'laid-out');
 });
 
-/** What may become of the two files while nothing runs. */
+/** Damage to the two files while nothing runs. */
 const damages: Record<string, (partial: string, journal: string) => void> = {
   'the partial file is gone': (partial) => rmSync(partial),
   'the partial file is empty': (partial) => truncateSync(partial, 0),
@@ -176,18 +176,18 @@ for (const [name, damage] of Object.entries(damages)) {
   });
 }
 
-test('what is on the disk is found again without the journal', async (t) => {
+test('written blobs are found again without the journal', async (t) => {
   const path = join(temp(t), 'a.tar');
   const { fetched, pending } = await leaveHalf(path);
   rmSync(`${path}.partial.journal`);
   const rest = await goOn(path);
   assert.equal(rest.state, 'planning');
-  // A zero byte at the end of what was written can't be told from a hole.
+  // A zero byte at the end of the written bytes looks like a hole.
   assert.ok(rest.fetched <= pending - fetched + 16, `fetched ${rest.fetched}`);
 });
 
 for (const which of ['partial', 'partial.journal']) {
-  test(`a byte that flips anywhere in NAME.${which}: the next run ends with the same bytes`, async (t) => {
+  test(`after a flipped byte anywhere in NAME.${which} the next run ends with the same bytes`, async (t) => {
     const want = await undisturbed(t);
     const dir = temp(t);
     const path = join(dir, 'half.tar');

@@ -1,7 +1,7 @@
 import { multiPlatform } from '../../support/image-sets.js';
 import type { Cargo } from '../write-bundle.js';
 
-/** What the tests of interrupted runs write: a few blobs of several chunks. */
+/** The images that the tests of interrupted runs write: a few blobs of several chunks. */
 export function resumed(): Cargo[] {
   return [
     { reference: 'registry.example/acme/web:1', image: multiPlatform({ name: 'web', bigBytes: 900_000 }) },

@@ -27,7 +27,7 @@ function refusal(code: Parameters<typeof isAirliftError>[1], message: RegExp) {
   };
 }
 
-test('the same images give the same bytes, in whatever order they are planned and fetched', async (t) => {
+test('the same images give the same bytes, whatever the order of planning and downloading', async (t) => {
   const dir = temp(t);
   const cargo = everyKind();
   await writeBundle(join(dir, 'a.tar'), cargo);
@@ -36,7 +36,7 @@ test('the same images give the same bytes, in whatever order they are planned an
   assert.deepEqual(readdirSync(dir).sort(), ['a.tar', 'b.tar']);
 });
 
-test('every blob stands where the catalog says, manifests and configs first, each group by digest', async (t) => {
+test('every blob is where the catalog says: manifests and configs first, each group sorted by digest', async (t) => {
   const path = join(temp(t), 'a.tar');
   const cargo = everyKind();
   await writeBundle(path, cargo);
@@ -60,7 +60,7 @@ test('every blob stands where the catalog says, manifests and configs first, eac
   assert.deepEqual(order, [...order].sort());
 });
 
-test('a filtered index has the original beside it', async (t) => {
+test('a bundle carries the original beside a filtered index', async (t) => {
   const path = join(temp(t), 'a.tar');
   const full = multiPlatform({ name: 'web' });
   const filtered = indexOf({
@@ -80,7 +80,7 @@ test('a filtered index has the original beside it', async (t) => {
   assert.equal(digestOf(original), full.root.digest);
 });
 
-test('a name that is taken is refused, and replaced where that was asked for', async (t) => {
+test('an existing file is not overwritten, except with replace', async (t) => {
   const path = join(temp(t), 'a.tar');
   writeFileSync(path, 'mine');
   await assert.rejects(BundleWriter.open(path, options), refusal('exists', /a\.tar: already exists/));
@@ -89,13 +89,13 @@ test('a name that is taken is refused, and replaced where that was asked for', a
   assert.equal(readFileSync(path).toString('latin1', 0, 10), 'oci-layout');
 });
 
-test('a dangling symbolic link is a name that is taken', async (t) => {
+test('a broken symbolic link counts as an existing file', async (t) => {
   const path = join(temp(t), 'a.tar');
   symlinkSync('/nowhere/else', path);
   await assert.rejects(BundleWriter.open(path, options), refusal('exists', /already exists/));
 });
 
-test('a directory that is not there is an error that names it', async (t) => {
+test('the error of a missing directory names it', async (t) => {
   const path = join(temp(t), 'no/such/a.tar');
   await assert.rejects(
     BundleWriter.open(path, options),
@@ -103,7 +103,7 @@ test('a directory that is not there is an error that names it', async (t) => {
   );
 });
 
-test('a time that tar can not hold is refused', async (t) => {
+test('a time that tar cannot store is rejected', async (t) => {
   const path = join(temp(t), 'a.tar');
   for (const created of [new Date(-1000), new Date(Number.NaN), new Date(8.64e15)])
     await assert.rejects(BundleWriter.open(path, { ...options, created }), refusal('usage', /time/));
@@ -121,7 +121,7 @@ test('an incomplete bundle does not get its final name', async (t) => {
   assert.deepEqual(readdirSync(dir).sort(), ['a.tar.partial', 'a.tar.partial.journal']);
 });
 
-test('what is given up leaves nothing behind', async (t) => {
+test('a discarded bundle leaves no files', async (t) => {
   const dir = temp(t);
   const writer = await BundleWriter.open(join(dir, 'a.tar'), options);
   plan(writer, small);
@@ -132,7 +132,7 @@ test('what is given up leaves nothing behind', async (t) => {
   assert.deepEqual(readdirSync(dir), []);
 });
 
-test('a run that ends while it plans leaves what it fetched in the journal, and nothing where that is nothing', async (t) => {
+test('a run that ends while planning leaves its fetched content in the journal, or no files if it fetched nothing', async (t) => {
   const dir = temp(t);
   const path = join(dir, 'a.tar');
   const empty = await BundleWriter.open(path, options);
@@ -154,7 +154,7 @@ test('a run that ends while it plans leaves what it fetched in the journal, and 
     }
 });
 
-test('what was planned for an image that failed is not in the bundle', async (t) => {
+test('the bundle does not contain the parts of a failed image', async (t) => {
   const path = join(temp(t), 'a.tar');
   const failed = singlePlatform('linux/arm64', { name: 'failed' });
   const signature = cosignOf(failed, 'sig').image;
@@ -176,7 +176,7 @@ test('what was planned for an image that failed is not in the bundle', async (t)
   assert.deepEqual([...reader.blobs()].map(({ digest }) => digest).sort(), [...kept.keys()].sort());
 });
 
-test('a plan that names what it does not have is not laid out', async (t) => {
+test('an incomplete plan is not laid out', async (t) => {
   const image = singlePlatform('linux/amd64', { name: 'x' });
   const bytes = bytesOf([...image.manifests.values()].at(-1) ?? inMemory(Buffer.alloc(0)));
   const missing = [...image.blobs.keys()][0] as Digest;
@@ -206,7 +206,7 @@ test('two sizes for one digest, and two roots for one reference, are conflicts',
   assert.throws(() => writer.addImage({ reference, root: b }), refusal('conflict', /two roots/));
 });
 
-test('a second run is refused by the name of the first, which goes on', async (t) => {
+test('a second run is rejected with the name of the first, which continues', async (t) => {
   const path = join(temp(t), 'a.tar');
   const first = await BundleWriter.open(path, options);
   plan(first, small);
@@ -219,7 +219,7 @@ test('a second run is refused by the name of the first, which goes on', async (t
   assert.ok(existsSync(path));
 });
 
-test('content in memory is written when the bundle is laid out', async (t) => {
+test('content that planning fetched is written by the layout', async (t) => {
   const path = join(temp(t), 'a.tar');
   const writer = await BundleWriter.open(path, options);
   t.after(() => writer.discard());
@@ -235,7 +235,7 @@ test('content in memory is written when the bundle is laid out', async (t) => {
     }
 });
 
-test('largest blobs come first', async (t) => {
+test('pending blobs are listed largest first', async (t) => {
   const writer = await BundleWriter.open(join(temp(t), 'a.tar'), options);
   t.after(() => writer.discard());
   plan(writer, everyKind());
@@ -253,7 +253,7 @@ test('a directory in the place of the partial file is an error', async (t) => {
   await assert.rejects(BundleWriter.open(path, options), refusal('io', /a\.tar\.partial/));
 });
 
-test('links in the place of files that are written lead nowhere', async (t) => {
+test('symbolic links in place of the output files are not followed', async (t) => {
   const dir = temp(t);
   const path = join(dir, 'a.tar');
   const victim = join(dir, 'victim');
@@ -263,7 +263,7 @@ test('links in the place of files that are written lead nowhere', async (t) => {
   assert.equal(readFileSync(victim, 'utf8'), 'mine');
 });
 
-test('content that is not what its descriptor says is refused when it is planned', async (t) => {
+test('content that contradicts its descriptor is rejected while planning', async (t) => {
   const image = singlePlatform('linux/amd64', { name: 'x' });
   const writer = await BundleWriter.open(join(temp(t), 'a.tar'), options);
   t.after(() => writer.discard());
