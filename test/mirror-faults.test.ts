@@ -1,4 +1,4 @@
-/** Mirrors that serve wrong content, break off or do not answer, and a registry that is out of reach behind a mirror. */
+/** Mirrors that serve wrong content, break off or do not respond, and an unreachable registry behind a mirror. */
 import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:net';
 import { test, type TestContext } from 'node:test';
@@ -17,7 +17,7 @@ import type { Cleanup } from './support/temp.js';
 
 const image = smallImage('mirrored', Buffer.alloc(100_000, 'layer'));
 
-/** Serves the image, with wrong bytes of the right length for blobs where it is `corrupt`. */
+/** Serves the image; with `corrupt`, blobs have wrong bytes of the right length. */
 function serving(spoil: 'nothing' | 'corrupt' | 'cut' = 'nothing'): Handler {
   const { index, manifest, layer, config } = image;
   const byName = new Map(
@@ -39,12 +39,12 @@ function serving(spoil: 'nothing' | 'corrupt' | 'cut' = 'nothing'): Handler {
     });
     if (request.method === 'HEAD') return void response.end();
     if (!isBlob || spoil !== 'cut') return void response.end(bytes.subarray(from));
-    // It breaks off at the same byte each time.
+    // Every response breaks off at the same byte.
     response.write(bytes.subarray(from, Math.max(from, 1000)), () => response.destroy());
   };
 }
 
-/** Takes connections and says nothing: what a firewall that drops packets looks like once TLS is to begin. */
+/** Accepts connections and stays silent, like a firewall that drops packets before the TLS handshake. */
 async function startSilent(t: Cleanup): Promise<{ host: string; connections: () => number }> {
   let connections = 0;
   const server: Server = createServer((socket) => {
@@ -70,7 +70,7 @@ async function start(t: TestContext, mirrors: MirrorRule['mirrors']): Promise<Gr
   return { client, upstream, name: { registry: upstream.host, repository: 'a' } };
 }
 
-/** A place in memory. */
+/** A Place in memory. */
 function memory(size: number): Place & { readonly bytes: Buffer } {
   const bytes = Buffer.alloc(size);
   return {
@@ -88,7 +88,7 @@ function memory(size: number): Place & { readonly bytes: Buffer } {
 }
 
 for (const spoil of ['corrupt', 'cut'] as const) {
-  test(`a blob that mirrors serve ${spoil} comes from the next one, then from the registry`, async (t) => {
+  test(`a blob that mirrors serve ${spoil} is fetched from the next mirror, then from the registry`, async (t) => {
     const mirrors = await Promise.all([spoil, spoil].map((how) => startOddServer(t, serving(how))));
     const locations = mirrors.map(({ host }) => ({ location: host }));
     const { client, upstream, name } = await start(t, locations);
@@ -100,7 +100,7 @@ for (const spoil of ['corrupt', 'cut'] as const) {
     for (const { seen } of [...mirrors, upstream]) assert.ok(seen.some(({ url }) => url.includes('/blobs/')));
   });
 
-  test(`a config that a mirror serves ${spoil} comes from the registry`, async (t) => {
+  test(`a config that a mirror serves ${spoil} is fetched from the registry`, async (t) => {
     const mirror = await startOddServer(t, serving(spoil));
     const { client, name } = await start(t, [{ location: mirror.host }]);
     const { descriptor, bytes } = image.config;
@@ -110,14 +110,14 @@ for (const spoil of ['corrupt', 'cut'] as const) {
   });
 }
 
-test('copy: a blob that a mirror breaks off at the same byte each time comes from the registry', async (t) => {
+test('copy: a blob that a mirror always breaks off at the same byte is fetched from the registry', async (t) => {
   const mirror = await startOddServer(t, serving('cut'));
   const { client, name } = await start(t, [{ location: mirror.host }]);
   const stream = await new SteadySource(client.registry, 2).fetch(name, image.layer.descriptor);
   assert.deepEqual(await collect(stream), image.layer.bytes);
 });
 
-test('a mirror that takes no connection costs one short wait, and rests', async (t) => {
+test('a mirror that accepts no connection costs one short wait, and is skipped afterwards', async (t) => {
   const silent = await startSilent(t);
   const { client, name } = await start(t, [{ location: silent.host, scheme: 'https' }]);
   const begun = performance.now();
@@ -131,7 +131,7 @@ test('a mirror that takes no connection costs one short wait, and rests', async 
   assert.equal(client.warnings.length, 1);
 });
 
-test('an endpoint that stays down rests for longer each time, one that came back does not', async () => {
+test('an endpoint that stays down is skipped for longer each time, until it responds again', async () => {
   let now = 0;
   const mirror = { origin: 'http://mirror.test', isMirror: true };
   const own = { origin: 'http://own.test', isMirror: false };
@@ -164,7 +164,7 @@ test('an endpoint that stays down rests for longer each time, one that came back
   assert.equal(asked, before + 1);
 });
 
-test('the mirror answers what is only guessed at, while the registry is out of reach', async (t) => {
+test('guesses are answered by the mirror while the registry is unreachable', async (t) => {
   const mirror = await startOddServer(t, serving());
   const silent = await startSilent(t);
   const rule = {
@@ -189,7 +189,7 @@ test('the mirror answers what is only guessed at, while the registry is out of r
   assert.ok(warnings.some((text) => text.includes('signatures that only this registry has are omitted')));
 });
 
-test('a mirror for digests alone: guesses at a registry out of reach cost one short wait', async (t) => {
+test('a mirror for digests only: guesses to an unreachable registry cost one short wait', async (t) => {
   const mirror = await startOddServer(t, serving());
   const silent = await startSilent(t);
   const mirrors = [{ location: mirror.host, scheme: 'http', serves: 'digests' }] as const;

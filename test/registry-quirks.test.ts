@@ -48,7 +48,7 @@ const signed: NamedImage = {
 const [sbom, signature] = companionsOf(signed);
 const fast = ['--retry-delay', '5ms'];
 
-/** How registries are reached in one run, and what it warned of. */
+/** The registry options of a run, and its warnings. */
 interface Run {
   readonly registry: RegistryOptions;
   readonly hooks: RegistryHooks;
@@ -95,7 +95,7 @@ async function digestOf(host: string, repository: string, tag: string): Promise<
   return status === 200 ? String(headers['docker-content-digest']) : undefined;
 }
 
-/** What the referrers API lists. */
+/** Lists referrers with the API. */
 async function referrersAt(host: string, repository: string, digest: string): Promise<string[]> {
   const { body } = await askRegistry(host, { method: 'GET', path: `/v2/${repository}/referrers/${digest}` });
   return (JSON.parse(body.toString()) as { manifests: { digest: string }[] }).manifests.map(
@@ -141,14 +141,14 @@ describe('registries with quirks', () => {
     for (const work of scratch.toReversed()) await work();
   });
 
-  /** A registry with quirks that holds the image without signatures. */
+  /** A registry with quirks that has the image without signatures. */
   async function source(t: Cleanup, ...quirks: Quirk[]): Promise<QuirkyRegistry> {
     const registry = await startQuirky(t, ...quirks);
     await pushImage(registry.plain, 'acme/plain', '1', plain);
     return registry;
   }
 
-  /** Exports the image and copies it elsewhere; gives what was warned of. */
+  /** Exports and copies the image; returns the warnings. */
   async function read(t: Cleanup, registry: QuirkyRegistry): Promise<string[]> {
     const output = join(temp(t), 'out.tar');
     const name = `${registry.host}/acme/plain:1`;
@@ -160,10 +160,10 @@ describe('registries with quirks', () => {
     return [...exported, ...copied];
   }
 
-  test('GitLab, where the fallback tag of referrers leads to the image itself: export, copy, import', async (t) => {
+  test('GitLab, where the fallback tag of referrers resolves to the image itself: export, copy, import', async (t) => {
     const registry = await source(t, noReferrersApi, gitlab);
     assert.deepEqual(await read(t, registry), []);
-    // What is signed arrives, and the tag with the digest's name is left alone.
+    // The signatures arrive, and the fallback tag stays unchanged.
     const { warnings } = await importing(signedBundle, registry.host);
     assert.match(warnings.join('\n'), /^.*is not a list of referrers.*$/);
     await isWhole(registry.plain, 'acme/app', '1');
@@ -177,7 +177,7 @@ describe('registries with quirks', () => {
     );
   });
 
-  test('Artifactory, 403 without a challenge for a tag that is not there: export, import of a new tag', async (t) => {
+  test('Artifactory, 403 without a challenge for a missing tag: export, import of a new tag', async (t) => {
     const registry = await source(t, artifactory(new Set(['1'])), noReferrersApi);
     assert.deepEqual(await read(t, registry), []);
     const fresh = await startQuirky(t, artifactory(new Set()), noReferrersApi);
@@ -188,14 +188,14 @@ describe('registries with quirks', () => {
     ]);
   });
 
-  test('Quay, 401 for a repository that is not there: import makes it', async (t) => {
+  test('Quay, 401 for a missing repository: import creates it', async (t) => {
     const registry = await startQuirky(t, quay());
     await importing(signedBundle, registry.host);
     await isWhole(registry.plain, 'acme/app', '1');
   });
 
   for (const status of [422, 429, 503])
-    test(`GHCR, where referrers lead to a web page with ${status}: export without retries`, async (t) => {
+    test(`GHCR, where referrers are redirected to a web page with ${status}: export without retries`, async (t) => {
       const registry = await source(t, ghcr(status));
       assert.deepEqual(await read(t, registry), []);
       const asked = registry.seen.filter(({ url }) => url.startsWith('/-/v2/'));
@@ -214,7 +214,7 @@ describe('registries with quirks', () => {
   for (const status of [400, 401, 403, 404, 405, 406, 410, 412, 422, 451, 501, 505])
     no[String(status)] = fault(status, 'UNKNOWN');
   for (const [what, answer] of Object.entries(no))
-    test(`${what} in answer to what airlift only guesses at is a no: export, copy, import`, async (t) => {
+    test(`${what} in response to a guess means "does not exist": export, copy, import`, async (t) => {
       const put = new Set<string>();
       const quirk: Quirk = {
         hides: 'oci-subject',
@@ -236,7 +236,7 @@ describe('registries with quirks', () => {
     });
 
   for (const [what, answer] of Object.entries(no))
-    test(`${what} in answer to what is looked for before a push is a no: import`, async (t) => {
+    test(`${what} in response to a check before a push means "does not exist": import`, async (t) => {
       const put = new Set<string>();
       const key = (repository: string, name: string | null): string => `${repository} ${name}`;
       const registry = await startQuirky(t, {
@@ -256,7 +256,7 @@ describe('registries with quirks', () => {
       for (const name of ['acme/plain', 'acme/other']) await isWhole(registry.plain, name, '1', plain);
     });
 
-  test('a host that fails over referrers and signatures: told, left out, and not asked with all retries each time', async (t) => {
+  test('a host that fails for referrers and signatures: a warning, no signatures, and no repeated retries', async (t) => {
     for (const status of [429, 500, 503]) {
       const isGuess: Quirk['before'] = (call) =>
         call.kind === 'referrers' || (isOfTag(call) && call.name.startsWith('sha256-'))
@@ -271,7 +271,7 @@ describe('registries with quirks', () => {
     }
   });
 
-  test('what was asked for by name still fails: 401 and 403 with a login, 404 by name', async (t) => {
+  test('an image requested by name still fails: 401 and 403 with a login, 404 by name', async (t) => {
     const output = join(temp(t), 'out.tar');
     for (const [status, message] of [
       [401, /acme\/plain:1: unauthorized \(401[^\n]*\n {2}hint: airlift login/],
@@ -291,7 +291,7 @@ describe('registries with quirks', () => {
     }
   });
 
-  test('a tag that is there and not shown (401, 403) is not overwritten where this was not asked for', async (t) => {
+  test('a tag that exists but is hidden (401, 403) is not overwritten unless requested', async (t) => {
     for (const status of [401, 403]) {
       const registry = await startQuirky(t, {
         before: ({ kind, method, name }) =>
@@ -307,7 +307,7 @@ describe('registries with quirks', () => {
     }
   });
 
-  test('a token service that refuses a scope over two repositories: the second image is uploaded', async (t) => {
+  test('a token service that rejects a scope for two repositories: the second image is uploaded', async (t) => {
     for (const status of [400, 401, 403, 404, 500]) {
       const auth = tokens({
         refuses: (scopes) =>
@@ -323,7 +323,7 @@ describe('registries with quirks', () => {
     }
   });
 
-  test('a token over two repositories that is granted and does not do for the mount: the second image is uploaded', async (t) => {
+  test('a token for two repositories that is granted but not accepted for the mount: the second image is uploaded', async (t) => {
     const auth = tokens({ forbids: ({ url }) => url.searchParams.has('mount') });
     const registry = await startQuirky(t, auth);
     await importing(twoBundle, registry.host);
@@ -331,7 +331,7 @@ describe('registries with quirks', () => {
     assert.ok(auth.asked.some((scopes) => scopes.length > 1));
   });
 
-  test('mounts that are refused or fail in any way: the second image is uploaded', async (t) => {
+  test('mounts that are rejected or fail: the second image is uploaded', async (t) => {
     for (const answer of [400, 401, 403, 404, 405, 409, 415, 429, 500, 503, 200, 302]) {
       const registry = await startQuirky(t, {
         before: ({ url }) => (url.searchParams.has('mount') ? fault(answer, 'UNKNOWN') : undefined),
@@ -343,7 +343,7 @@ describe('registries with quirks', () => {
     }
   });
 
-  test('Harbor, which shows no image before it is scanned: pushed with one warning, also in a rerun', async (t) => {
+  test('Harbor, which withholds an image until it is scanned: pushed with one warning, also in a rerun', async (t) => {
     for (const status of [412, 403, 451]) {
       const registry = await startQuirky(t, harbor(status));
       for (const more of [{}, {}, { atomic: true }, { onExistingTag: 'merge' } as const]) {
@@ -363,7 +363,7 @@ describe('registries with quirks', () => {
     }
   });
 
-  test('a tag that is withheld and not known to be the same is neither kept nor replaced silently', async (t) => {
+  test('a withheld tag with an unknown digest is neither kept nor replaced silently', async (t) => {
     const registry = await startQuirky(t, harbor());
     await pushImage(registry.host, 'acme/plain', '1', singlePlatform('linux/arm64', { name: 'other' }));
     for (const onExistingTag of ['error', 'skip', 'merge'] as const)
@@ -376,7 +376,7 @@ describe('registries with quirks', () => {
     await isWhole(registry.plain, 'acme/plain', '1', plain);
   });
 
-  test('a registry whose tags do not change: an error that says how to keep them', async (t) => {
+  test('a registry with immutable tags: an error that says how to keep them', async (t) => {
     const registry = await startQuirky(t, {
       before: ({ kind, method, name }) =>
         kind === 'manifests' && method === 'PUT' && name === '1' ? fault(412, 'PRECONDITION') : undefined,
@@ -389,7 +389,7 @@ describe('registries with quirks', () => {
     await importing(unsignedBundle, registry.host, { onExistingTag: 'skip' });
   });
 
-  test('a registry that shows what it accepted a little later, and knows no children at first', async (t) => {
+  test('a registry that shows accepted content and children of an index with a delay', async (t) => {
     const registry = await startQuirky(t, eventual(3));
     for (const bundle of [signedBundle, twoBundle]) await importing(bundle, registry.host);
     await isWhole(registry.plain, 'acme/app', '1');
@@ -399,14 +399,14 @@ describe('registries with quirks', () => {
     await isWhole(target.plain, 'acme/app', '1');
   });
 
-  test('a tag that leads to what it was before for a moment', async (t) => {
+  test('a tag that resolves to its old digest for a moment', async (t) => {
     const registry = await startQuirky(t, stale(3));
     await pushImage(registry.host, 'acme/plain', '1', singlePlatform('linux/arm64', { name: 'other' }));
     await importing(unsignedBundle, registry.host);
     await isWhole(registry.plain, 'acme/plain', '1', plain);
   });
 
-  test('a registry that loses what it accepts: the import fails after a bounded time, the second blob sooner', async (t) => {
+  test('a registry that loses accepted content: the import fails after a bounded time, sooner for the second blob', async (t) => {
     const registry = await startQuirky(t, {
       before: ({ kind, method }) =>
         kind === 'blobs' && (method === 'HEAD' || method === 'GET') ? fault(404, 'BLOB_UNKNOWN') : undefined,
@@ -419,7 +419,7 @@ describe('registries with quirks', () => {
     assert.ok(Date.now() - started < 15_000);
   });
 
-  test('children of an index that a registry refuses to show are kept by a merge, and missing to inspect', async (t) => {
+  test('children of an index that a registry hides are kept by a merge, and missing in inspect', async (t) => {
     const arm = singlePlatform('linux/arm64', { name: 'arm' });
     const registry = await startQuirky(t, {
       before: ({ method, name }) =>

@@ -1,7 +1,7 @@
 import { Registry, type RegistryOptions, type RequestTrace } from '../../src/registry/registry.js';
 import type { Cleanup } from '../support/temp.js';
 
-/** A Registry that waits little, collects what it tells, and is closed with the test. */
+/** A Registry with short waits that collects traces, warnings and notes, and is closed with the test. */
 export interface TestClient {
   readonly registry: Registry;
   readonly traces: RequestTrace[];

@@ -3,9 +3,9 @@ import type { Cleanup } from '../support/temp.js';
 import type { Content } from './content.js';
 import { sendFault, startOddServer, type OddServer } from './odd-server.js';
 
-/** A request for one piece of content. */
+/** A request for content. */
 export interface Wanted {
-  /** The digest, or the tag, that the path ends with. */
+  /** The digest or tag at the end of the path. */
   readonly name: string;
   readonly method: string;
   readonly path: string;
@@ -13,7 +13,7 @@ export interface Wanted {
 
 /**
  * Serves content by digest in every repository, and `root` under tag `1`.
- * @param spoil answers first where it wants to, and says whether it did
+ * @param spoil may answer a request first; returns whether it did
  */
 export async function serveContent(
   t: Cleanup,

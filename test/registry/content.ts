@@ -24,7 +24,7 @@ export function content(
   };
 }
 
-/** Opens bytes in chunks, as a file would come. */
+/** Opens bytes as a stream of chunks. */
 export function opener(bytes: Buffer, chunkSize = 64 * 1024): OpenContent {
   return (offset) => {
     const chunks: Buffer[] = [];
@@ -34,14 +34,14 @@ export function opener(bytes: Buffer, chunkSize = 64 * 1024): OpenContent {
   };
 }
 
-/** All bytes of a stream. */
+/** Reads all bytes of a stream. */
 export async function collect(stream: Readable): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of stream as AsyncIterable<Buffer>) chunks.push(chunk);
   return Buffer.concat(chunks);
 }
 
-/** A manifest with one layer, and an index that holds it. */
+/** A manifest with one layer, and an index of it. */
 export interface SmallImage {
   readonly layer: Content;
   readonly config: Content;
@@ -73,7 +73,7 @@ export function smallImage(name: string, layerBytes: Buffer = Buffer.from(`layer
   return { layer, config, manifest, index };
 }
 
-/** Pushes an image with its tag. */
+/** Pushes an image and sets its tag. */
 export async function pushImage(
   registry: Registry,
   repository: Repository,

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { ServerOptions } from 'node:https';
 import type { Cleanup } from '../support/temp.js';
 
-/** What came in, as far as tests look at it. */
+/** The parts of a request that tests check. */
 export interface Seen {
   readonly method: string;
   readonly url: string;
@@ -20,13 +20,13 @@ export interface OddServer {
 
 export type Handler = (request: IncomingMessage, response: ServerResponse, url: URL) => void;
 
-/** A real HTTP server on loopback that answers as a test wants it to; it ends with the test. */
+/** An HTTP server on loopback with the responses of a test; it is closed with the test. */
 export async function startOddServer(t: Cleanup, handler: Handler, tls?: ServerOptions): Promise<OddServer> {
   const seen: Seen[] = [];
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
     const { method = '', url = '', headers } = request;
     seen.push({ method, url, headers });
-    // Clients may go away at any time.
+    // Clients may disconnect at any time.
     response.on('error', () => undefined);
     request.on('error', () => undefined);
     handler(request, response, new URL(url, 'http://odd.test'));
@@ -44,7 +44,7 @@ export async function startOddServer(t: Cleanup, handler: Handler, tls?: ServerO
   return { host: `127.0.0.1:${(server.address() as AddressInfo).port}`, seen };
 }
 
-/** Answers with JSON. */
+/** Sends a JSON response. */
 export function sendJson(
   response: ServerResponse,
   status: number,
@@ -54,12 +54,12 @@ export function sendJson(
   response.writeHead(status, { 'content-type': type }).end(JSON.stringify(json));
 }
 
-/** Answers as registries do when they refuse. */
+/** Sends an error response in the format of registries. */
 export function sendFault(response: ServerResponse, status: number, code: string, message = ''): void {
   sendJson(response, status, { errors: [{ code, message }] });
 }
 
-/** The whole body of a request. */
+/** Reads the whole body of a request. */
 export async function readRequest(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);

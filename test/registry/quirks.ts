@@ -1,4 +1,4 @@
-/** Registries with the habits of real ones: a whole registry, with a proxy in front that answers in its own way where it is odd. */
+/** Registries with the quirks of real ones: a complete registry behind a proxy that answers some requests in its own way. */
 import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import { serveStore } from '../support/serve-store.js';
 import type { Cleanup } from '../support/temp.js';
@@ -7,10 +7,10 @@ import { startOddServer, type OddServer } from './odd-server.js';
 /** A request to an odd registry. */
 export interface QuirkCall {
   readonly method: string;
-  /** Path and query as they came. */
+  /** Path and query as received. */
   readonly target: string;
   readonly url: URL;
-  /** `manifests`, `blobs`, `referrers`, `tags` or `uploads`; empty for all else. */
+  /** `manifests`, `blobs`, `referrers`, `tags` or `uploads`; empty for everything else. */
   readonly kind: string;
   readonly repository: string;
   /** Tag or digest. */
@@ -20,20 +20,20 @@ export interface QuirkCall {
   readonly host: string;
 }
 
-/** An answer in the registry's place. */
+/** A response that replaces the registry's. */
 export interface QuirkAnswer {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
 }
 
-/** What is odd about a registry. */
+/** A quirk of a registry. */
 export interface Quirk {
-  /** An answer in the registry's place, or another path to answer from; undefined leaves it to the registry. */
+  /** Returns a response that replaces the registry's, or another path to request; undefined leaves the request to the registry. */
   before?(call: QuirkCall): QuirkAnswer | string | undefined;
-  /** Is told what the registry answered, and which digest it named. */
+  /** Called with the status of the registry and the digest that it named. */
   after?(call: QuirkCall, status: number, digest: string | undefined): void;
-  /** A header that the registry's answers lose. */
+  /** A header to remove from the registry's responses. */
   readonly hides?: string;
 }
 
@@ -45,7 +45,7 @@ export interface QuirkyRegistry extends OddServer {
 export const htmlType = { 'content-type': 'text/html; charset=utf-8' };
 export const htmlPage = '<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>\n';
 
-/** An error as registries answer it. */
+/** Makes an error response in the format of registries. */
 export function fault(status: number, code: string, headers: Record<string, string> = {}): QuirkAnswer {
   const body = JSON.stringify({ errors: [{ code, message: code.toLowerCase() }] });
   return { status, headers: { 'content-type': 'application/json', ...headers }, body };
@@ -70,7 +70,7 @@ function answer(
   response.end(isHead ? '' : body);
 }
 
-/** Starts a registry that is odd in one or more ways; the first that has an answer gives it. */
+/** Starts a registry with one or more quirks; the first quirk that has a response is used. */
 export async function startQuirky(t: Cleanup, ...quirks: readonly Quirk[]): Promise<QuirkyRegistry> {
   const plain = await serveStore(t);
   const server: OddServer = await startOddServer(t, (request, response) => {
@@ -85,7 +85,7 @@ export async function startQuirky(t: Cleanup, ...quirks: readonly Quirk[]): Prom
       }
     }
     const [host = '', port] = plain.split(':');
-    // The registry names itself by the host that it is asked under.
+    // The registry builds its addresses from the Host header.
     const options = { host, port, path, method: call.method, headers: request.headers, agent: false };
     const passed = httpRequest(options, (answered) => {
       const headers = { ...answered.headers };
@@ -102,13 +102,13 @@ export async function startQuirky(t: Cleanup, ...quirks: readonly Quirk[]): Prom
   return { ...server, plain };
 }
 
-/** Without the referrers API, and without word of it after a push. */
+/** Without the referrers API, and without OCI-Subject after a push. */
 export const noReferrersApi: Quirk = {
   hides: 'oci-subject',
   before: ({ kind }) => (kind === 'referrers' ? fault(404, 'NOT_FOUND') : undefined),
 };
 
-/** GitLab: the tag `sha256-HEX` leads to the digest `sha256:HEX`, and nothing can be put there. */
+/** GitLab: the tag `sha256-HEX` resolves to the digest `sha256:HEX`, and cannot be pushed. */
 export const gitlab: Quirk = {
   before: ({ kind, method, name, target }) => {
     if (kind !== 'manifests' || !/^sha256-[0-9a-f]{64}$/.test(name)) return undefined;
@@ -117,12 +117,12 @@ export const gitlab: Quirk = {
   },
 };
 
-/** Whether a request asks for the manifest of a tag, and not of a digest. */
+/** Whether a request is for the manifest of a tag, not of a digest. */
 export function isOfTag({ kind, method, name }: QuirkCall): boolean {
   return kind === 'manifests' && method !== 'PUT' && !name.includes(':');
 }
 
-/** Artifactory: 403 without a challenge for a tag that is not there. */
+/** Artifactory: 403 without a challenge for a missing tag. */
 export function artifactory(known: ReadonlySet<string>): Quirk {
   const there = new Set(known);
   return {
@@ -134,7 +134,7 @@ export function artifactory(known: ReadonlySet<string>): Quirk {
   };
 }
 
-/** GHCR: requests for referrers lead to a web page that answers `status`. */
+/** GHCR: requests for referrers are redirected to a web page that responds with `status`. */
 export function ghcr(status: number): Quirk {
   return {
     hides: 'oci-subject',
@@ -146,10 +146,10 @@ export function ghcr(status: number): Quirk {
   };
 }
 
-/** A registry that gives tokens; `refuses` says which requests for one it refuses, by their scopes. */
+/** A registry with a token service; `refuses` decides by the scopes which token requests it rejects. */
 export function tokens(options: {
   refuses?(scopes: readonly string[]): number | undefined;
-  /** What a token with these scopes may not do. */
+  /** Returns what a token with these scopes may not do. */
   forbids?(call: QuirkCall, scopes: readonly string[]): boolean;
 }): Quirk & { readonly asked: string[][] } {
   const asked: string[][] = [];
@@ -187,7 +187,7 @@ export function tokens(options: {
   return { before, asked };
 }
 
-/** Quay: what a repository that is not there holds is not told to a token that may only pull; pushing makes it. */
+/** Quay: 401 for everything in a missing repository if the token may only pull; a push creates the repository. */
 export function quay(): Quirk {
   const made = new Set<string>();
   const { before } = tokens({
@@ -200,7 +200,7 @@ export function quay(): Quirk {
   return { before: (call) => before?.(call) };
 }
 
-/** Harbor with "prevent vulnerable images": manifests can be put, and are not shown until they are scanned. */
+/** Harbor with "prevent vulnerable images": manifests can be pushed, but not pulled until they are scanned. */
 export function harbor(status = 412): Quirk {
   const held = new Set<string>();
   return {
@@ -214,7 +214,7 @@ export function harbor(status = 412): Quirk {
   };
 }
 
-/** A tag that is set leads to what it was before for the next `times` looks. */
+/** A tag that was set resolves to its old digest for the next `times` requests. */
 export function stale(times: number): Quirk {
   const now = new Map<string, string>();
   const old = new Map<string, { digest: string; left: number }>();
@@ -239,8 +239,8 @@ export function stale(times: number): Quirk {
 }
 
 /**
- * ACR, Nexus, OpenShift: what was accepted is not there yet for the next `times` looks, and manifests whose children were just put
- * are refused as often.
+ * ACR, Nexus, OpenShift: accepted content is not found for the next `times` requests, and manifests whose children were just pushed
+ * are rejected as often.
  */
 export function eventual(times: number): Quirk {
   const hidden = new Map<string, number>();

@@ -24,7 +24,7 @@ describe('Registry with docker-registry', { skip: needs('docker-registry') }, ()
     await server?.stop();
   });
 
-  it('brings an image there and back, byte for byte', async () => {
+  it('pushes and fetches an image byte for byte', async () => {
     const image = smallImage('there-and-back', randomBytes(3_000_000));
     await pushImage(registry, at('acme/api'), '1.0', image);
     const root = await registry.resolve({ ...at('acme/api'), tag: '1.0' });
@@ -48,7 +48,7 @@ describe('Registry with docker-registry', { skip: needs('docker-registry') }, ()
     assert.deepEqual(await collect(await registry.fetch(at('two/b'), blob.descriptor)), blob.bytes);
   });
 
-  it('uploads where the mount comes to nothing', async () => {
+  it('uploads a blob if the mount fails', async () => {
     const blob = content(randomBytes(1000));
     const pushed = await registry.push(at('three/c'), blob.descriptor, opener(blob.bytes), {
       mountFrom: at('not/there'),
@@ -56,7 +56,7 @@ describe('Registry with docker-registry', { skip: needs('docker-registry') }, ()
     assert.equal(pushed, 'uploaded');
   });
 
-  it('carries zero-byte and sha512 blobs', async () => {
+  it('transfers zero-byte and sha512 blobs', async () => {
     for (const blob of [content(''), content('sha512 content', 'text/plain', 'sha512')]) {
       await registry.push(at('odd'), blob.descriptor, opener(blob.bytes));
       assert.equal(await registry.exists(at('odd'), blob.descriptor), true);
@@ -64,7 +64,7 @@ describe('Registry with docker-registry', { skip: needs('docker-registry') }, ()
     }
   });
 
-  it('lets no wrong content complete', async () => {
+  it('never completes wrong content', async () => {
     const right = content(randomBytes(200_000));
     const wrong = Buffer.from(right.bytes);
     wrong[100_000] = (wrong[100_000] ?? 0) ^ 1;
@@ -80,7 +80,7 @@ describe('Registry with docker-registry', { skip: needs('docker-registry') }, ()
     }
   });
 
-  it('says what is missing with the code of the registry', async () => {
+  it('reports missing content with the error code of the registry', async () => {
     await assert.rejects(registry.resolve({ ...at('acme/none'), tag: '1' }), {
       code: 'not-found',
       message: `resolve ${server.host}/acme/none:1: manifest not found (404 MANIFEST_UNKNOWN)`,
@@ -139,7 +139,7 @@ describe('Registry with docker-registry', { skip: needs('docker-registry') }, ()
     }
   });
 
-  it('uses content that a descriptor carries itself', async () => {
+  it('uses the inline data of a descriptor', async () => {
     const { descriptor, bytes } = content('inline');
     const data = bytes.toString('base64');
     assert.deepEqual(await collect(await registry.fetch(at('nowhere'), { ...descriptor, data })), bytes);

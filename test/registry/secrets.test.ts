@@ -9,7 +9,7 @@ import { collect, content, opener } from './content.js';
 import { readRequest, sendFault, sendJson, startOddServer } from './odd-server.js';
 import type { RegistryOptions } from '../../src/registry/registry.js';
 
-/** Everything secret that is used below; whatever looks like it in an output is a leak. */
+/** All secrets used below; each occurrence in an output is a leak. */
 const leak = /s3cr3t/i;
 const encodedLeaks = ['jane:pa-s3cr3t', 'u:proxy-s3cr3t', 'x:id-s3cr3t'].map((text) =>
   Buffer.from(text).toString('base64'),
@@ -17,13 +17,13 @@ const encodedLeaks = ['jane:pa-s3cr3t', 'u:proxy-s3cr3t', 'x:id-s3cr3t'].map((te
 
 const { descriptor, bytes } = content('what is fetched');
 
-it('shows no password, token, signature or session in anything that it tells', async (t) => {
+it('shows no password, token, signature or session in errors, traces and warnings', async (t) => {
   const dir = temp(t);
   const storage = await startOddServer(t, (request, response) => {
     if (request.url?.includes('broken') === true) request.socket.destroy();
     else response.end(bytes);
   });
-  // A registry that repeats what it was sent wherever it can.
+  // A registry that repeats what it received in its responses.
   const server = await startOddServer(t, (request, response, url) => {
     const sent = request.headers.authorization ?? '';
     const decoded = Buffer.from(sent.split(' ')[1] ?? '', 'base64').toString('utf8');

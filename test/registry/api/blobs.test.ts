@@ -20,13 +20,13 @@ async function setUp(
   return { server, registry, name: { registry: server.host, repository: 'a/b' } };
 }
 
-it('asks for the bytes as they are held', async (t) => {
+it('requests bytes without a content coding', async (t) => {
   const { registry, name, server } = await setUp(t, (_request, response) => response.end(bytes));
   assert.deepEqual(await collect(await registry.fetch(name, descriptor)), bytes);
   assert.equal(server.seen[0]?.headers['accept-encoding'], 'identity');
 });
 
-it('refuses a wrong length before it reads the body', async (t) => {
+it('rejects a wrong length before it reads the body', async (t) => {
   const { registry, name } = await setUp(t, (_request, response) => {
     response.writeHead(200, { 'content-length': 299_999 }).write('x');
   });
@@ -36,14 +36,14 @@ it('refuses a wrong length before it reads the body', async (t) => {
   });
 });
 
-it('refuses encoded content', async (t) => {
+it('rejects encoded content', async (t) => {
   const { registry, name } = await setUp(t, (_request, response) => {
     response.writeHead(200, { 'content-encoding': 'gzip' }).end('x');
   });
   await assert.rejects(registry.fetch(name, descriptor), { code: 'registry' });
 });
 
-it('goes on from an offset, or says that it can not', async (t) => {
+it('resumes at an offset, or reports that the registry cannot', async (t) => {
   let answer: (offset: number) => [number, Record<string, string>, Buffer] = () => [200, {}, bytes];
   const { registry, name } = await setUp(t, (request, response) => {
     const offset = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1]);
@@ -88,7 +88,7 @@ it('fails a stream that breaks or stalls in the middle with `network`', async (t
   }
 });
 
-it('tries again where no answer came, and no more often than told', async (t) => {
+it('retries if no response arrives, up to the given number of retries', async (t) => {
   let faults = 2;
   const { registry, name, server } = await setUp(t, (request, response) => {
     if (faults-- > 0) request.socket.destroy();
@@ -101,7 +101,7 @@ it('tries again where no answer came, and no more often than told', async (t) =>
   assert.equal(server.seen.length, 6);
 });
 
-it('stops at once when it is told to', async (t) => {
+it('stops at once when it is interrupted', async (t) => {
   const abort = new AbortController();
   const { registry, name } = await setUp(t, (_request, response) => {
     response.writeHead(200, { 'content-length': bytes.byteLength });
@@ -114,7 +114,7 @@ it('stops at once when it is told to', async (t) => {
   await assert.rejects(registry.fetch(name, descriptor, { signal: abort.signal }), { code: 'interrupted' });
 });
 
-it('looks for blobs by HEAD and checks their length', async (t) => {
+it('finds blobs by HEAD and checks their length', async (t) => {
   const answers: [number, Record<string, string>, boolean][] = [
     [200, { 'content-length': '300000' }, true],
     [200, { 'content-length': '299999' }, false],
@@ -128,14 +128,14 @@ it('looks for blobs by HEAD and checks their length', async (t) => {
   for (; at < answers.length; at++) assert.equal(await registry.exists(name, descriptor), answers[at]?.[2]);
 });
 
-it('believes a HEAD answer without length', async (t) => {
+it('accepts a HEAD response without a length', async (t) => {
   const { registry, name } = await setUp(t, (_request, response) => {
     response.writeHead(200, { 'transfer-encoding': 'chunked' }).end();
   });
   assert.equal(await registry.exists(name, descriptor), true);
 });
 
-it('asks by GET where HEAD is not allowed on blobs', async (t) => {
+it('uses GET if HEAD is not allowed on blobs', async (t) => {
   const { registry, name, server } = await setUp(t, (request, response) => {
     if (request.method === 'HEAD') response.writeHead(405).end();
     else if (request.url?.includes(descriptor.digest) !== true) sendFault(response, 404, 'BLOB_UNKNOWN');

@@ -30,7 +30,7 @@ function send(
     .end(body);
 }
 
-it('resolves by HEAD alone where that tells all', async (t) => {
+it('resolves by HEAD alone if the response is complete', async (t) => {
   const { registry, name, server } = await setUp(t, (_request, response) =>
     send(response, { 'docker-content-digest': descriptor.digest }),
   );
@@ -41,7 +41,7 @@ it('resolves by HEAD alone where that tells all', async (t) => {
   );
 });
 
-it('asks by GET where HEAD does not tell, and does not ask again for what came', async (t) => {
+it('resolves by GET if HEAD is incomplete, and does not fetch the manifest again', async (t) => {
   for (const head of [200, 405, 400, 403, 404]) {
     const { registry, name, server } = await setUp(t, (request, response) => {
       if (request.method === 'HEAD' && head !== 200) response.writeHead(head).end();
@@ -57,7 +57,7 @@ it('asks by GET where HEAD does not tell, and does not ask again for what came',
   }
 });
 
-it('believes a host that answers HEAD where a guess is not there', async (t) => {
+it('trusts a 404 to a guess from a host that answers HEAD completely', async (t) => {
   const { registry, name, server } = await setUp(t, (_request, response, url) => {
     if (url.pathname.endsWith('.sig')) sendFault(response, 404, 'MANIFEST_UNKNOWN');
     else send(response, { 'docker-content-digest': descriptor.digest });
@@ -74,7 +74,7 @@ it('believes a host that answers HEAD where a guess is not there', async (t) => 
   );
 });
 
-it('finds out a registry that lies about a digest', async (t) => {
+it('detects a registry that names a wrong digest', async (t) => {
   const other = digestOf(Buffer.from('other'));
   const { registry, name } = await setUp(t, (request, response) => {
     if (request.method === 'HEAD') response.writeHead(405).end();
@@ -86,7 +86,7 @@ it('finds out a registry that lies about a digest', async (t) => {
   await assert.rejects(registry.fetch(name, { ...descriptor, size: 1 }), { code: 'size-mismatch' });
 });
 
-it('resolves and checks a sha512 digest', async (t) => {
+it('resolves and verifies a sha512 digest', async (t) => {
   const digest = digestOf(bytes, 'sha512');
   const { registry, name } = await setUp(t, (request, response) => {
     if (request.method === 'HEAD') response.writeHead(405).end();
@@ -95,7 +95,7 @@ it('resolves and checks a sha512 digest', async (t) => {
   assert.deepEqual(await registry.resolve({ ...name, digest }), { ...descriptor, digest });
 });
 
-it('refuses HTML, schema 1 and what is over 4 MiB', async (t) => {
+it('rejects HTML, schema 1 and manifests over 4 MiB', async (t) => {
   let answer: (response: ServerResponse) => void = () => undefined;
   const { registry, name } = await setUp(t, (_request, response) => answer(response));
   const resolving = (): Promise<unknown> => registry.resolve({ ...name, tag: '1' });
@@ -121,7 +121,7 @@ it('refuses HTML, schema 1 and what is over 4 MiB', async (t) => {
   await assert.rejects(resolving(), { code: 'registry', message: /too large; got more than 4194304 bytes/ });
 });
 
-it('pushes the bytes as they are, and finds out a registry that keeps others', async (t) => {
+it('pushes the exact bytes, and detects a registry that stores others', async (t) => {
   let held: string = descriptor.digest;
   const bodies: Buffer[] = [];
   const { registry, name, server } = await setUp(t, (request, response) => {
@@ -145,7 +145,7 @@ it('pushes the bytes as they are, and finds out a registry that keeps others', a
   assert.equal(server.seen.length, asked);
 });
 
-it('passes on what a registry says against a manifest', async (t) => {
+it('reports why a registry rejects a manifest', async (t) => {
   const { registry, name } = await setUp(t, (_request, response) =>
     sendFault(response, 400, 'MANIFEST_BLOB_UNKNOWN', 'blob unknown to registry'),
   );
@@ -155,7 +155,7 @@ it('passes on what a registry says against a manifest', async (t) => {
   });
 });
 
-it('looks for manifests without believing another digest', async (t) => {
+it('does not accept another digest when it looks for a manifest', async (t) => {
   const { registry, name } = await setUp(t, (_request, response) =>
     send(response, { 'docker-content-digest': descriptor.digest }),
   );

@@ -34,7 +34,7 @@ async function start(t: TestContext, mirrorHandler: Handler): Promise<Pair> {
   return { mirror, upstream, rule, name: { registry: upstream.host, repository: 'a' } };
 }
 
-it('reads from the mirror, lists from the registry, and tells which one served', async (t) => {
+it('reads from the mirror, lists from the registry, and notes which one served', async (t) => {
   const { mirror, upstream, rule, name } = await start(t, (_request, response, url) => serve(response, url));
   const { registry, traces, warnings, notes } = testClient(t, { mirrors: [rule] });
   assert.equal((await registry.resolve({ ...name, tag: '1' })).digest, index.descriptor.digest);
@@ -52,7 +52,7 @@ it('reads from the mirror, lists from the registry, and tells which one served',
   assert.deepEqual(notes, [`${upstream.host}/a: served by mirror http://${mirror.host}`]);
 });
 
-it('goes on with the registry where the mirror has nothing, quietly', async (t) => {
+it('uses the registry without a warning if the mirror lacks the image', async (t) => {
   const { rule, name } = await start(t, (_request, response) => sendFault(response, 404, 'MANIFEST_UNKNOWN'));
   const { registry, warnings, notes } = testClient(t, { mirrors: [rule] });
   await registry.resolve({ ...name, tag: '1' });
@@ -61,7 +61,7 @@ it('goes on with the registry where the mirror has nothing, quietly', async (t) 
   assert.deepEqual(notes, [`${name.registry}/a: served by the registry itself, http://${name.registry}`]);
 });
 
-it('does not take wrong content from a mirror, and warns once', async (t) => {
+it('rejects wrong content from a mirror, and warns once', async (t) => {
   const { rule, name, mirror } = await start(t, (_request, response) =>
     response.writeHead(200, { 'content-type': ociIndex }).end('{}'),
   );
@@ -77,7 +77,7 @@ it('does not take wrong content from a mirror, and warns once', async (t) => {
   );
 });
 
-it('leaves a mirror alone that can not be reached', async (t) => {
+it('skips a mirror that cannot be reached', async (t) => {
   const { rule, name, mirror } = await start(t, (request) => request.socket.destroy());
   const { registry, warnings } = testClient(t, { mirrors: [rule], retries: 0 });
   for (let i = 0; i < 3; i++) await registry.resolve({ ...name, tag: '1' });
@@ -85,7 +85,7 @@ it('leaves a mirror alone that can not be reached', async (t) => {
   assert.equal(warnings.length, 1);
 });
 
-it('tells what the registry itself said where nobody serves', async (t) => {
+it('reports the error of the registry itself if no endpoint serves', async (t) => {
   const missing: Handler = (_request, response) => sendFault(response, 404, 'MANIFEST_UNKNOWN');
   const upstream = await startOddServer(t, missing);
   const mirror = await startOddServer(t, (_request, response) => sendFault(response, 403, 'DENIED'));
@@ -97,7 +97,7 @@ it('tells what the registry itself said where nobody serves', async (t) => {
   });
 });
 
-it('lists from a mirror where the registry can not be reached', async (t) => {
+it('lists from a mirror if the registry cannot be reached', async (t) => {
   const { rule, name, upstream } = await start(t, (_request, response, url) => serve(response, url));
   const gone = { ...rule, location: '127.0.0.1:1' };
   const { registry, warnings } = testClient(t, { mirrors: [gone], retries: 0 });
@@ -108,7 +108,7 @@ it('lists from a mirror where the registry can not be reached', async (t) => {
   assert.match(warnings[0] ?? '', /^registry http:\/\/127\.0\.0\.1:1 did not serve/);
 });
 
-it('does not send one host the credentials of the other', async (t) => {
+it('does not send credentials of the registry to a mirror', async (t) => {
   const wants: Handler = (request, response, url) => {
     if (request.headers.authorization !== undefined) serve(response, url);
     else response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();

@@ -6,7 +6,7 @@ import type { Cleanup } from '../../support/temp.js';
 
 const allTags = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'];
 
-/** A registry that lists three tags a page, with a Link header of its own form. */
+/** A registry that lists three tags per page, with a given form of the Link header. */
 function registry(t: Cleanup, link: (url: string, host: string) => string): Promise<OddServer> {
   return startOddServer(t, (request, response, url) => {
     const from = allTags.indexOf(url.searchParams.get('last') ?? '') + 1;
@@ -45,14 +45,14 @@ for (const [name, link] of forms)
     assert.deepEqual((await listed(t, await registry(t, link))).tags, allTags);
   });
 
-it('ends a list whose Link header names no next page', async (t) => {
+it('ends a list if its Link header has no next page', async (t) => {
   assert.deepEqual(
     (await listed(t, await registry(t, (url) => `<${url}>; rel="prev"`))).tags,
     allTags.slice(0, 3),
   );
 });
 
-it('never takes a Link header that it does not understand for the last page', async (t) => {
+it('never treats a malformed Link header as the last page', async (t) => {
   for (const link of ['<http://[/v2>; rel="next"', '<>; rel="next"', '<unclosed; rel="next"', '"quoted"'])
     await assert.rejects(
       registry(t, () => link).then((server) => listed(t, server)),
@@ -63,7 +63,7 @@ it('never takes a Link header that it does not understand for the last page', as
     );
 });
 
-it('skips names in a list of tags that are no tags, and says so', async (t) => {
+it('skips invalid tags in a list, with a warning', async (t) => {
   const server = await startOddServer(t, (_request, response) =>
     sendJson(response, 200, { name: 'a/b', tags: ['1.0', 'not a tag', null, '-x', 7, '2.0'] }),
   );

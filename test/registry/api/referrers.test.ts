@@ -14,7 +14,7 @@ import { sendFault, sendJson, startOddServer } from '../odd-server.js';
 const subject = smallImage('subject').index.descriptor;
 const empty = content('{}', ociEmpty);
 
-/** A signature, say, of `subject`. */
+/** A referrer of `subject`, such as a signature. */
 function referrer(name: string, of: Descriptor = subject): Content {
   const manifest = {
     schemaVersion: 2,
@@ -38,7 +38,7 @@ async function list(
   return found;
 }
 
-it('makes the fallback tag', () => {
+it('builds the fallback tag', () => {
   assert.equal(referrersTag(digestOf(Buffer.from('x'))), digestOf(Buffer.from('x')).replace(':', '-'));
   const long = digestOf(Buffer.from('x'), 'sha512');
   assert.equal(referrersTag(long), long.replace(':', '-').slice(0, 'sha512-'.length + 64));
@@ -63,7 +63,7 @@ async function api(
   return { registry: testClient(t).registry, name: { registry: server.host, repository: 'a' } };
 }
 
-it('lists by the API, page by page', async (t) => {
+it('lists with the API, page by page', async (t) => {
   const { registry, name } = await api(t);
   const found = await list(registry, name, subject.digest);
   assert.deepEqual(
@@ -72,7 +72,7 @@ it('lists by the API, page by page', async (t) => {
   );
 });
 
-it('skips entries that are no descriptors, with a warning, and lists the others', async (t) => {
+it('skips malformed entries with a warning, and lists the others', async (t) => {
   const good = ['1', '2'].map((each) => referrer(each).descriptor);
   const bad = [{ mediaType: ociManifest, digest: 'sha256:short', size: 2 }, null];
   const listed = { schemaVersion: 2, mediaType: ociIndex, manifests: [good[0], ...bad, good[1]] };
@@ -93,7 +93,7 @@ it('skips entries that are no descriptors, with a warning, and lists the others'
   }
 });
 
-it('ends pages that go in a circle or to another host', async (t) => {
+it('stops at pages that lead back or to another host', async (t) => {
   for (const next of ['', 'http://127.0.0.2:1/']) {
     const server = await startOddServer(t, (_request, response, url) => {
       response.setHeader('link', `<${next}${url.pathname}>; rel="next"`);
@@ -105,7 +105,7 @@ it('ends pages that go in a circle or to another host', async (t) => {
   }
 });
 
-it('takes answers that are no index for a registry without the API', async (t) => {
+it('treats a response that is not an index as a missing API', async (t) => {
   for (const answer of [200, 400, 405, 501]) {
     const server = await startOddServer(t, (_request, response, url) => {
       if (url.pathname.includes('/manifests/')) sendFault(response, 404, 'MANIFEST_UNKNOWN');
@@ -117,7 +117,7 @@ it('takes answers that are no index for a registry without the API', async (t) =
   }
 });
 
-it('takes refusals for none, and passes on faults after what is under the fallback tag', async (t) => {
+it('treats rejections as an empty list, and reports faults after the entries of the fallback tag', async (t) => {
   for (const status of [400, 401, 403, 406, 410, 412, 422, 451, 501]) {
     const server = await startOddServer(t, (_request, response) => sendFault(response, status, 'DENIED'));
     const name = { registry: server.host, repository: 'a' };
@@ -147,7 +147,7 @@ it('takes refusals for none, and passes on faults after what is under the fallba
   }
 });
 
-it('takes a list for what it is, however it is labelled', async (t) => {
+it('reads a list whatever its media type', async (t) => {
   const one = referrer('one').descriptor;
   for (const [type, json, want] of [
     ['application/json', { schemaVersion: 2, manifests: [one] }, [one.digest]],
@@ -175,7 +175,7 @@ it('takes a list for what it is, however it is labelled', async (t) => {
 });
 
 for (const hasApi of [true, false])
-  it(`${hasApi ? 'leaves the list to a registry that keeps it' : 'keeps the list where the API is claimed and not there'} (OCI-Subject)`, async (t) => {
+  it(`${hasApi ? 'leaves the list to a registry that maintains it' : 'maintains the list if a registry claims the API without having it'} (OCI-Subject)`, async (t) => {
     const server = await startOddServer(t, (request, response, url) => {
       request.resume().on('end', () => {
         if (request.method === 'PUT') response.writeHead(201, { 'oci-subject': subject.digest }).end();
@@ -194,8 +194,8 @@ for (const hasApi of [true, false])
     assert.equal(server.seen.filter(({ url }) => url.includes('/referrers/')).length, 1);
   });
 
-describe('with docker-registry, which keeps no list', { skip: needs('docker-registry') }, () => {
-  it('keeps the list under the fallback tag, whoever comes first', async (t) => {
+describe('with docker-registry, which maintains no list', { skip: needs('docker-registry') }, () => {
+  it('maintains the list under the fallback tag, in any order of pushes', async (t) => {
     const server = await startDockerRegistry();
     t.after(() => server.stop());
     const { registry } = testClient(t);
@@ -225,7 +225,7 @@ describe('with docker-registry, which keeps no list', { skip: needs('docker-regi
     );
   });
 
-  it('does not write over a tag that holds something else, and says so', async (t) => {
+  it('does not overwrite a tag that is not a list, and warns', async (t) => {
     const server = await startDockerRegistry();
     t.after(() => server.stop());
     const { registry, warnings } = testClient(t);

@@ -31,7 +31,7 @@ const basic = (user: string, password: string): string =>
   Buffer.from(`${user}:${password}`).toString('base64');
 
 describe('with docker-registry', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, () => {
-  it('logs in with Basic and asks for the password only once', async (t) => {
+  it('authenticates with Basic and looks up the password only once', async (t) => {
     const server = await startDockerRegistry({ htpasswd: { user: 'jane', password: 'pa55:word' } });
     t.after(() => server.stop());
     const name = { registry: server.host, repository: 'a/b' };
@@ -47,7 +47,7 @@ describe('with docker-registry', { skip: needs('docker-registry', 'htpasswd', 'o
       });
   });
 
-  it('gets tokens by scope, one for each repository and right', async (t) => {
+  it('gets tokens by scope, one per repository and action', async (t) => {
     const server = await startDockerRegistry({ token: { users: { jane: 'pa55word' }, anonymous: ['pull'] } });
     t.after(() => server.stop());
     const name = { registry: server.host, repository: 'a/b' };
@@ -79,7 +79,7 @@ describe('with docker-registry', { skip: needs('docker-registry', 'htpasswd', 'o
     );
   });
 
-  it('gets a new token where one runs out during a transfer', async (t) => {
+  it('gets a new token when one expires during a transfer', async (t) => {
     const server = await startDockerRegistry({ token: { users: { jane: 'pa55word' }, expiresIn: 1 } });
     t.after(() => server.stop());
     const name = { registry: server.host, repository: 'a/b' };
@@ -97,7 +97,7 @@ interface OddAuth {
   readonly forms: URLSearchParams[];
 }
 
-/** A registry with its token service under /token. A token is good for `uses` requests. */
+/** A registry with its token service under /token. A token is valid for `uses` requests. */
 function oddAuth(
   host: () => string,
   answer: (token: string) => unknown,
@@ -139,7 +139,7 @@ async function startOddAuth(
 }
 
 describe('with odd token services', () => {
-  it('takes Bearer before Basic, `access_token` for `token`, and the scope that was asked for', async (t) => {
+  it('prefers Bearer to Basic, reads `access_token`, and requests the demanded scope', async (t) => {
     const { name, forms } = await startOddAuth(t, (token) => ({ access_token: token }));
     const registry = client(t, { credentials: { username: 'jane', password: 'pa55word' } });
     await collect(await registry.fetch(name, descriptor));
@@ -156,7 +156,7 @@ describe('with odd token services', () => {
     );
   });
 
-  it('replaces a token that is refused before its time', async (t) => {
+  it('replaces a token that is rejected before it expires', async (t) => {
     const { name, issued } = await startOddAuth(t, (token) => ({ token, expires_in: 3600 }), 2);
     const registry = client(t);
     for (let i = 0; i < 5; i++)
@@ -164,7 +164,7 @@ describe('with odd token services', () => {
     assert.equal(issued.length, 3);
   });
 
-  it('replaces a token whose scope does not do (insufficient_scope)', async (t) => {
+  it('replaces a token whose scope is too small (insufficient_scope)', async (t) => {
     const { name, issued } = await startOddAuth(t, (token) => ({ token }), 1, ',error="insufficient_scope"');
     const registry = client(t);
     for (let i = 0; i < 2; i++)
@@ -172,7 +172,7 @@ describe('with odd token services', () => {
     assert.equal(issued.length, 2);
   });
 
-  it('counts the lifetime from the time of issue, by the clock of the service', async (t) => {
+  it('computes the lifetime from the time of issue, by the clock of the service', async (t) => {
     const old = new Date(Date.now() - 3_600_000).toISOString();
     for (const [lifetime, tokens] of [
       [3000, 3],
@@ -189,7 +189,7 @@ describe('with odd token services', () => {
     }
   });
 
-  it('asks once for many requests at a time', async (t) => {
+  it('requests one token for many concurrent requests', async (t) => {
     const { name, issued } = await startOddAuth(t, (token) => ({ token }));
     const registry = client(t);
     const all = Array.from({ length: 8 }, async () => collect(await registry.fetch(name, descriptor)));
@@ -197,7 +197,7 @@ describe('with odd token services', () => {
     assert.equal(issued.length, 1);
   });
 
-  it('trades an identity token by POST, and goes on with a newer one', async (t) => {
+  it('exchanges an identity token by POST, and uses a renewed one', async (t) => {
     const { name, forms } = await startOddAuth(t, (token) => ({
       access_token: token,
       refresh_token: 'refresh-2',
@@ -222,20 +222,20 @@ describe('with odd token services', () => {
     );
   });
 
-  it('does not ask for ever', async (t) => {
+  it('gives up after repeated challenges', async (t) => {
     const { name, issued } = await startOddAuth(t, (token) => ({ token }), 0);
     await assert.rejects(client(t).fetch(name, descriptor), { code: 'unauthorized' });
     assert.equal(issued.length, 2);
   });
 
-  it('refuses answers without a token, and tokens that are no header value', async (t) => {
+  it('rejects responses without a token, and tokens that are not valid in a header', async (t) => {
     for (const answer of [{}, [], { token: '' }, { token: 'a\r\nx: y' }, { token: 5 }]) {
       const { name } = await startOddAuth(t, () => answer);
       await assert.rejects(client(t).fetch(name, descriptor), { code: 'registry' });
     }
   });
 
-  it('passes on the error of a token service in the OAuth2 form', async (t) => {
+  it('reports the error of a token service in the OAuth2 form', async (t) => {
     const server = await startOddServer(t, (_request, response, url) => {
       if (url.pathname === '/token')
         sendJson(response, 400, { error: 'invalid_grant', error_description: 'too old' });
@@ -249,7 +249,7 @@ describe('with odd token services', () => {
     });
   });
 
-  it('refuses token services without TLS elsewhere, and none at all', async (t) => {
+  it('rejects a token service without TLS on another host, and a missing one', async (t) => {
     for (const realm of ['file:///x', '', 'nonsense']) {
       const server = await startOddServer(t, (_request, response) => {
         response.setHeader('www-authenticate', `Bearer realm="${realm}"`);

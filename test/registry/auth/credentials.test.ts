@@ -32,7 +32,7 @@ async function storeOf(t: TestContext, ...files: unknown[]): Promise<Store> {
   return { store: new CredentialStore({ authFiles, explicit: undefined, hosts: {}, warn }), warnings };
 }
 
-/** Puts a credential helper, a shell script, where programs are looked for. */
+/** Installs a credential helper, a shell script, on the PATH. */
 async function helper(t: TestContext, name: string, script: string): Promise<void> {
   const dir = join(temp(t), 'bin');
   await mkdir(dir);
@@ -55,7 +55,7 @@ it('reads the keys that docker, podman and skopeo write', () => {
   assert.deepEqual(candidateKeys('docker.io', '').length, 3);
 });
 
-it('takes the longest key, in the first file that has one', async (t) => {
+it('uses the longest key of the first file that has one', async (t) => {
   const { store } = await storeOf(
     t,
     { auths: { 'h.test': { auth: basic('first', 'a:b') }, 'other.test': {} } },
@@ -85,7 +85,7 @@ it('reads identity tokens', async (t) => {
   assert.deepEqual(await store.find('h.test', 'a'), { kind: 'identity-token', token: 'refresh' });
 });
 
-it('refuses malformed files without quoting them', async (t) => {
+it('rejects malformed files without quoting them', async (t) => {
   const secret = 'c0nfidential';
   for (const content of [`{"auths": {"h.test": {"auth": "${secret}`, '[1]', `"${secret}"`]) {
     const { store } = await storeOf(t, content);
@@ -101,7 +101,7 @@ it('refuses malformed files without quoting them', async (t) => {
   await assert.rejects(store.find('h.test', 'a'), { code: 'input', message: /not base64 of user:password/ });
 });
 
-it('asks helpers: for one host before `auths`, for all hosts after', async (t) => {
+it('runs a helper for one host before `auths`, a helper for all hosts after it', async (t) => {
   await helper(
     t,
     'airlift-a',
@@ -124,7 +124,7 @@ it('asks helpers: for one host before `auths`, for all hosts after', async (t) =
   assert.deepEqual(warnings, []);
 });
 
-it('shows what a helper says went wrong, and goes on without', async (t) => {
+it('warns with the message of a helper that fails, and continues without it', async (t) => {
   await helper(t, 'airlift-bad', 'echo "the vault is\nlocked" >&2; exit 3');
   await helper(t, 'airlift-none', 'echo "credentials not found in native keychain"; exit 1');
   await helper(t, 'airlift-odd', 'echo "{\\"Username\\": \\"c0nfidential"');
@@ -146,7 +146,7 @@ it('shows what a helper says went wrong, and goes on without', async (t) => {
   ]);
 });
 
-it('puts what it was told before all files, for the host that it is for', async () => {
+it('prefers explicit credentials to all files, for their registry', async () => {
   const places = { authFiles: [], warn: () => undefined };
   const one = new CredentialStore({
     ...places,

@@ -16,7 +16,7 @@ async function read(path: string): Promise<unknown> {
   return JSON.parse(await readFile(path, 'utf8')) as unknown;
 }
 
-it('writes a file that its owner alone may read, and leaves nothing beside it', async (t) => {
+it('writes a file that only its owner may read, and leaves no temporary file', async (t) => {
   const dir = temp(t);
   const path = join(dir, 'new', 'auth.json');
   assert.deepEqual(await saveLogin(path, 'h.test:5000', jane), { authFile: path, helper: undefined });
@@ -26,7 +26,7 @@ it('writes a file that its owner alone may read, and leaves nothing beside it', 
   assert.deepEqual(await readdir(join(dir, 'new')), ['auth.json']);
 });
 
-it('keeps what it does not know, replaces its own entry under any of its names, and closes an open file', async (t) => {
+it('keeps unknown fields, replaces its entry under any name, and restricts the permissions of the file', async (t) => {
   const path = join(temp(t), 'config.json');
   const other = { auth: 'eA==', email: 'x' };
   await writeFile(
@@ -54,7 +54,7 @@ it('keeps what it does not know, replaces its own entry under any of its names, 
   assert.deepEqual(await read(path), { auths: { 'h.test/team': other }, HttpHeaders: { a: 'b' } });
 });
 
-it('replaces the file that a link leads to', async (t) => {
+it('replaces the target of a symbolic link', async (t) => {
   const dir = temp(t);
   await writeFile(join(dir, 'real.json'), '');
   await symlink('real.json', join(dir, 'link.json'));
@@ -63,14 +63,14 @@ it('replaces the file that a link leads to', async (t) => {
   assert.deepEqual(await read(join(dir, 'real.json')), { auths: { 'h.test': { auth: encoded } } });
 });
 
-it('does not write over a file that it can not read', async (t) => {
+it('does not overwrite a file that it cannot read', async (t) => {
   const path = join(temp(t), 'auth.json');
   await writeFile(path, '{"auths": ');
   await assert.rejects(saveLogin(path, 'h.test', jane), { code: 'input' });
   assert.equal(await readFile(path, 'utf8'), '{"auths": ');
 });
 
-it('leaves credentials to the helper that the file names', async (t) => {
+it('stores credentials in the helper that the file names', async (t) => {
   const dir = temp(t);
   const helper = join(dir, 'docker-credential-airlift-keep');
   await writeFile(helper, `#!/bin/sh\ncat > "${dir}/$1"\n`);

@@ -8,7 +8,7 @@ import {
   repositoryScope,
 } from '../../../src/registry/auth/scope.js';
 
-it('merges by repository and formats in one order', () => {
+it('merges by repository and formats in a stable order', () => {
   const merged = mergeScopes(
     repositoryScope('b', 'push'),
     repositoryScope('a', 'pull'),
@@ -21,7 +21,7 @@ it('merges by repository and formats in one order', () => {
   ]);
 });
 
-it('takes names with colons, and passes over what is no scope', () => {
+it('parses names with colons, and skips malformed scopes', () => {
   assert.deepEqual(formatScopes(parseScopes('repository:host:5000/a:pull nonsense a:b  ')), [
     'repository:host:5000/a:pull',
   ]);

@@ -16,7 +16,7 @@ async function addresses(book: EndpointResolver, name: string, lookup: Lookup = 
   return (await book.forReading(repository, lookup)).map((endpoint) => addressOf(endpoint, 'x').href);
 }
 
-it('speaks plain HTTP with loopback, and with others where told', async () => {
+it('uses plain HTTP for loopback, and for other hosts only if requested', async () => {
   assert.deepEqual(await addresses(bookOf([]), '127.0.0.1:5000/a/b'), ['http://127.0.0.1:5000/v2/a/b/x']);
   assert.deepEqual(await addresses(bookOf([]), 'h.test/a'), ['https://h.test/v2/a/x']);
   assert.deepEqual(await addresses(bookOf([], true), 'h.test/a'), ['http://h.test/v2/a/x']);
@@ -26,7 +26,7 @@ it('speaks plain HTTP with loopback, and with others where told', async () => {
   ]);
 });
 
-it('tries mirrors before the registry, but asks it first for lists', async () => {
+it('tries mirrors before the registry, but the registry first for lists', async () => {
   const book = bookOf([
     parseMirrorFlag('docker.io=mirror.corp:5000/hub'),
     parseMirrorFlag('ghcr.io/acme=http://m.test/'),
@@ -43,7 +43,7 @@ it('tries mirrors before the registry, but asks it first for lists', async () =>
   assert.equal((await book.forWriting({ registry: 'docker.io', repository: 'a' })).isMirror, false);
 });
 
-it('takes the longest prefix, then `*.domain`, then `*`', async () => {
+it('prefers the longest prefix, then `*.domain`, then `*`', async () => {
   const rule = (prefix: string, location: string): MirrorRule => ({
     prefix,
     location,
@@ -66,7 +66,7 @@ it('takes the longest prefix, then `*.domain`, then `*`', async () => {
     assert.deepEqual(await addresses(book, name), [address]);
 });
 
-it('refuses what is blocked, for reading and writing', async () => {
+it('refuses access to a blocked repository, for reading and writing', async () => {
   const book = bookOf([{ prefix: 'bad.test', blocked: true, mirrors: [], origin: '/etc/x.conf' }]);
   const name = { registry: 'bad.test', repository: 'a' };
   const refused = { code: 'denied', message: 'access bad.test/a: bad.test is blocked by /etc/x.conf' };
@@ -74,7 +74,7 @@ it('refuses what is blocked, for reading and writing', async () => {
   await assert.rejects(book.forWriting(name), refused);
 });
 
-it('asks mirrors only for what they serve', async () => {
+it('uses mirrors only for the requests that they serve', async () => {
   const mirrors = [
     { location: 'd.test', serves: 'digests' as const },
     { location: 't.test', serves: 'tags' as const },
@@ -84,13 +84,13 @@ it('asks mirrors only for what they serve', async () => {
   assert.equal((await addresses(book, 'r.test/a', 'digest'))[0], 'https://d.test/v2/a/x?ns=r.test');
 });
 
-it('looks whether an insecure registry speaks TLS', async () => {
+it('tests whether an insecure registry supports TLS', async () => {
   const rules = [{ prefix: 'r.test', insecure: true, mirrors: [], origin: 'test' }];
   assert.deepEqual(await addresses(bookOf(rules), 'r.test/a'), ['https://r.test/v2/a/x']);
   assert.deepEqual(await addresses(bookOf(rules, undefined, false), 'r.test/a'), ['http://r.test/v2/a/x']);
 });
 
-it('reads the --mirror flag, and says what is wrong with it', () => {
+it('parses the --mirror flag, and reports errors in it', () => {
   assert.deepEqual(parseMirrorFlag('*=https://m.test:5000'), {
     prefix: '*',
     mirrors: [{ location: 'm.test:5000', scheme: 'https' }],

@@ -52,7 +52,7 @@ it('reads mirrors, rewrites and configs', () => {
   assert.deepEqual(parseK3sRegistries(null, 'x'), { mirrors: [], hosts: {} });
 });
 
-it('says what is wrong', () => {
+it('reports malformed settings', () => {
   for (const data of [
     'text',
     { mirrors: [] },

@@ -61,7 +61,7 @@ location = "m.corp"
   ]);
 });
 
-it('says what is wrong', () => {
+it('reports malformed tables', () => {
   for (const [text, code] of [
     ['[[registry', 'input'],
     ['[registry]\nlocation="a.test"', 'input'],
@@ -81,7 +81,7 @@ it('says what is wrong', () => {
     });
 });
 
-it('reads the first file that exists, and drop-ins over it', async (t) => {
+it('reads the first file that exists, and drop-ins that override it', async (t) => {
   const dir = temp(t);
   const conf = (location: string, mirror: string): string =>
     `[[registry]]\nlocation="${location}"\n[[registry.mirror]]\nlocation="${mirror}"\n`;

@@ -31,7 +31,7 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
       tag: 'b',
     });
 
-  it('takes authorities from a file, and from certs.d, which turns TLS on for loopback', async (t) => {
+  it('reads authorities from a file and from certs.d, which enables TLS for loopback', async (t) => {
     const server = await startDockerRegistry({ tls: true });
     t.after(() => server.stop());
     const name = { registry: server.host, repository: 'a/b' };
@@ -49,7 +49,7 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
     }
   });
 
-  it('shows a client certificate', async (t) => {
+  it('presents a client certificate', async (t) => {
     const server = await startDockerRegistry({ tls: true, clientCa: true });
     t.after(() => server.stop());
     const name = { registry: server.host, repository: 'a/b' };
@@ -73,7 +73,7 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
     await testClient(t, { hosts }).registry.resolve({ ...name, tag: '1' });
   });
 
-  it('says which authority is not trusted', async (t) => {
+  it('names the untrusted authority', async (t) => {
     const server = await start(t, await issueCertificate(dir, authority, 'srv'));
     await assert.rejects(ask(t, server.host, {}), {
       code: 'tls',
@@ -86,7 +86,7 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
     assert.deepEqual(server.seen, []);
   });
 
-  it('says that a certificate is signed by itself', async (t) => {
+  it('reports a self-signed certificate', async (t) => {
     const server = await start(t, authority);
     await assert.rejects(ask(t, server.host, {}), {
       code: 'tls',
@@ -94,7 +94,7 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
     });
   });
 
-  it('says for which names a certificate is', async (t) => {
+  it('reports the names of a certificate for another host', async (t) => {
     const server = await start(
       t,
       await issueCertificate(dir, authority, 'elsewhere', ['reg.corp', 'IP:10.1.2.3']),
@@ -105,7 +105,7 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
     });
   });
 
-  it('says when a certificate ran out', async (t) => {
+  it('reports when a certificate expired', async (t) => {
     const pair = { cert: join(dir, 'old.pem'), key: join(dir, 'old.key') };
     const request = join(dir, 'old.csr');
     const names = ['-subj', '/CN=old', '-addext', 'subjectAltName=IP:127.0.0.1'];
@@ -133,7 +133,7 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
     });
   });
 
-  it('says what is wrong with the files it was given', async (t) => {
+  it('reports errors in certificate files', async (t) => {
     const der = join(dir, 'ca.der');
     await writeFile(der, 'not pem');
     const torn = join(dir, 'torn.pem');
@@ -147,7 +147,7 @@ describe('TLS', { skip: needs('openssl', 'docker-registry') }, () => {
     await assert.rejects(ask(t, server.host, { caFile: torn }), { code: 'input', message: /torn\.pem/ });
   });
 
-  it('names the flag where a TLS server is asked in plain HTTP', async (t) => {
+  it('names the option if a TLS server gets a request in plain HTTP', async (t) => {
     const server = await startDockerRegistry({ tls: true });
     t.after(() => server.stop());
     await assert.rejects(ask(t, server.host, { plainHttp: true }), {

@@ -50,7 +50,7 @@ it('follows redirects to another host without the authorization', async (t) => {
   assert.doesNotMatch(JSON.stringify(traces), /pa55word|5ec2e7|amFuZTpwYTU1d29yZA/);
 });
 
-it('does not give the authorization to a host it is led back to', async (t) => {
+it('does not send the authorization again after a redirect back', async (t) => {
   const away = await startOddServer(t, (request, response) => {
     response.writeHead(302, { location: `http://${server.host}/back` }).end(request.method);
   });
@@ -69,7 +69,7 @@ it('does not give the authorization to a host it is led back to', async (t) => {
   assert.equal(server.seen.at(-1)?.headers['authorization'], undefined);
 });
 
-it('does not answer the challenge of a host it was redirected to', async (t) => {
+it('does not answer the challenge of a host after a redirect', async (t) => {
   const storage = await startOddServer(
     t,
     wantsPassword((_request, response) => response.end(bytes)),
@@ -85,7 +85,7 @@ it('does not answer the challenge of a host it was redirected to', async (t) => 
   assert.equal(storage.seen.length, 1);
 });
 
-it('ends redirects without end, and those to no web address', async (t) => {
+it('stops at endless redirects and at targets that are not HTTP', async (t) => {
   let location = '/again';
   const server = await startOddServer(t, (_request, response) => response.writeHead(302, { location }).end());
   const registry = client(t);
@@ -99,7 +99,7 @@ it('ends redirects without end, and those to no web address', async (t) => {
     await assert.rejects(registry.fetch(name, descriptor), { code: 'registry' });
 });
 
-it('waits as long as it is asked to, in seconds or until a date', async (t) => {
+it('waits for Retry-After, in seconds or until a date', async (t) => {
   const headers = [{ 'retry-after': '0' }, { 'retry-after': new Date().toUTCString() }];
   const server = await startOddServer(t, (_request, response) => {
     const asked = headers.shift();
@@ -111,7 +111,7 @@ it('waits as long as it is asked to, in seconds or until a date', async (t) => {
   assert.deepEqual(await collect(stream), bytes);
 });
 
-it('gives up where it is asked to wait too long', async (t) => {
+it('gives up if Retry-After is too long', async (t) => {
   const server = await startOddServer(t, (_request, response) => {
     response.writeHead(429, { 'retry-after': '3600' }).end();
   });
@@ -124,7 +124,7 @@ it('gives up where it is asked to wait too long', async (t) => {
   assert.equal(server.seen.length, 1);
 });
 
-it('tries 5xx again but never 401, 403 and 404', async (t) => {
+it('retries 5xx but never 401, 403 and 404', async (t) => {
   let status = 503;
   const server = await startOddServer(t, (_request, response) =>
     sendFault(response, status, 'X', 'no\u0007\nway'),
@@ -160,7 +160,7 @@ it('names the login command', async (t) => {
   });
 });
 
-it('says that a host is not there without asking for long', async (t) => {
+it('reports an unreachable host after few retries', async (t) => {
   const ends: (() => Promise<void> | void)[] = [];
   const gone = await startOddServer({ after: (work) => void ends.push(work) }, () => undefined);
   for (const end of ends) await end();
@@ -171,7 +171,7 @@ it('says that a host is not there without asking for long', async (t) => {
   });
 });
 
-it('tells TLS from plain HTTP', async (t) => {
+it('reports a server without TLS', async (t) => {
   const server = await startOddServer(t, (_request, response) => response.end());
   const registry = client(t, { plainHttp: false });
   await assert.rejects(registry.resolve({ registry: server.host, repository: 'a', tag: 'b' }), {

@@ -29,21 +29,21 @@ it('reads several challenges in one header', () => {
   );
 });
 
-it('reads odd spaces, cases, empty members and token68 forms', () => {
+it('parses odd spaces, cases, empty members and token68 forms', () => {
   assert.deepEqual(read(' , NTLM TlRMTVNTUAAC== ,, BASIC  Realm = "x" ,charset="UTF-8"'), [
     ['ntlm', {}],
     ['basic', { realm: 'x', charset: 'UTF-8' }],
   ]);
 });
 
-it('ends at what can not be read', () => {
+it('stops at malformed text', () => {
   assert.deepEqual(read(''), []);
   assert.deepEqual(read('Basic realm="x", "oops"'), [['basic', { realm: 'x' }]]);
   assert.deepEqual(read('Bearer realm="never ends'), [['bearer', { realm: '' }]]);
   assert.equal(parseChallenges('Bearer a=b,'.repeat(100_000)).length < 2000, true);
 });
 
-it('knows no names from the prototype', () => {
+it('finds no parameters of the prototype', () => {
   const [challenge] = parseChallenges('Bearer __proto__="x", constructor="y"');
   assert.equal(challenge?.parameters['toString'], undefined);
 });

@@ -7,7 +7,7 @@ import { testClient, type TestClient } from '../client.js';
 import { collect, content, smallImage } from '../content.js';
 import { startOddServer, type OddServer } from '../odd-server.js';
 
-it('halves on too many, and grows by one for a full round of good answers', async () => {
+it('halves the limit after 429, and raises it by one after a full round of successes', async () => {
   const limiter = new HostLimiter(8);
   for (let i = 0; i < 8; i++) await limiter.acquire('x', undefined);
   limiter.throttle(0);
@@ -25,7 +25,7 @@ it('halves on too many, and grows by one for a full round of good answers', asyn
   assert.equal(limiter.limit, 8);
 });
 
-it('lets in as many as are allowed, in the order of asking, and forgets those who leave the queue', async () => {
+it('grants slots in order up to the limit, and drops interrupted waiters', async () => {
   const limiter = new HostLimiter(1);
   await limiter.acquire('x', undefined);
   const abort = new AbortController();
@@ -43,7 +43,7 @@ it('lets in as many as are allowed, in the order of asking, and forgets those wh
   assert.deepEqual(order, ['second', 'third']);
 });
 
-it('comes through a storm of 429', async (t) => {
+it('succeeds in spite of many 429 responses', async (t) => {
   const { descriptor, bytes } = content('storm');
   let running = 0;
   let most = 0;
@@ -51,7 +51,7 @@ it('comes through a storm of 429', async (t) => {
   const server = await startOddServer(t, (_request, response) => {
     most = Math.max(most, ++running);
     setTimeout(() => {
-      // Two at a time are well, and the first ones are refused whatever they do.
+      // Two concurrent requests are accepted; the first requests are always rejected.
       const isTooMany = running > 2 || refused < 5;
       running--;
       if (isTooMany) refused++;
@@ -65,7 +65,7 @@ it('comes through a storm of 429', async (t) => {
   assert.ok(refused >= 5 && most <= 32);
 });
 
-it('does not come to a stop where one host is read from and written to at once', async (t) => {
+it('does not deadlock if one host is read from and written to at the same time', async (t) => {
   const { descriptor, bytes } = content(Buffer.alloc(2_000_000, 'x'));
   let isTight = true;
   let done = 0;
@@ -96,7 +96,7 @@ interface Hub extends TestClient {
   readonly name: { registry: string; repository: string };
 }
 
-/** A registry that allows `remaining` manifest downloads, counts GET alone, and gives back one for every third HEAD. */
+/** A registry that allows `remaining` pulls, counts only GET, and adds one for every third HEAD. */
 async function startHub(t: TestContext, remaining: number, rateBudget?: RateBudget): Promise<Hub> {
   let left = remaining;
   let heads = 0;
@@ -120,7 +120,7 @@ async function startHub(t: TestContext, remaining: number, rateBudget?: RateBudg
   };
 }
 
-it('reads what a registry allows', () => {
+it('reads the pull quota of a registry', () => {
   const of = (limit?: string, remaining?: string): unknown =>
     rateLimitOf({ headers: { 'ratelimit-limit': limit, 'ratelimit-remaining': remaining } });
   assert.deepEqual(of('100;w=21600', '76;w=21600'), { limit: 100, remaining: 76, window: 21_600 });
@@ -129,14 +129,14 @@ it('reads what a registry allows', () => {
   assert.equal(of('many', 'few'), undefined);
 });
 
-it('tells how much is left after resolving, which costs nothing', async (t) => {
+it('knows the remaining pulls after resolving, which costs none', async (t) => {
   const { registry, name } = await startHub(t, 7);
   assert.equal(await registry.rateLimit(name), undefined);
   await registry.resolve({ ...name, tag: '1' });
   assert.deepEqual(await registry.rateLimit(name), { limit: 100, remaining: 7, window: 1 });
 });
 
-it('stops before a download fails', async (t) => {
+it('stops before a pull fails', async (t) => {
   const { registry, name, server } = await startHub(t, 3, { whenSpent: 'stop', keep: 1 });
   await registry.resolve({ ...name, tag: '1' });
   for (let i = 0; i < 2; i++) await registry.fetch(name, index.descriptor);
@@ -148,7 +148,7 @@ it('stops before a download fails', async (t) => {
   assert.equal(server.seen.filter(({ method }) => method === 'GET').length, 2);
 });
 
-it('does not overspend where many ask at once', async (t) => {
+it('does not exceed the quota with concurrent requests', async (t) => {
   const { registry, name, server } = await startHub(t, 9, { whenSpent: 'stop', keep: 2 });
   await registry.resolve({ ...name, tag: '1' });
   const fetches = Array.from({ length: 20 }, () => registry.fetch(name, index.descriptor));
@@ -157,7 +157,7 @@ it('does not overspend where many ask at once', async (t) => {
   assert.equal(server.seen.filter(({ method }) => method === 'GET').length, 7);
 });
 
-it('of answers that cross each other the lower one counts', () => {
+it('keeps the lower quota of overlapping responses', () => {
   const limits = new RateLimits();
   const of = (remaining: number): RateLimit => ({ limit: 100, remaining, window: 1 });
   const [before, later] = [performance.now(), performance.now() + 60_000];
@@ -173,7 +173,7 @@ it('of answers that cross each other the lower one counts', () => {
   assert.equal(limits.of('b'), undefined);
 });
 
-it('waits for more', async (t) => {
+it('waits for more pulls', async (t) => {
   const { registry, name, warnings, server } = await startHub(t, 1, { whenSpent: 'wait' });
   await registry.resolve({ ...name, tag: '1' });
   for (let i = 0; i < 2; i++) await registry.fetch(name, index.descriptor);
@@ -181,7 +181,7 @@ it('waits for more', async (t) => {
   assert.equal(server.seen.filter(({ method }) => method === 'GET').length, 2);
 });
 
-it('names the hint where no budget was set and the registry refuses', async (t) => {
+it('suggests a login if the registry rejects a pull without a budget', async (t) => {
   const { registry, name } = await startHub(t, 0);
   await assert.rejects(registry.fetch(name, index.descriptor), {
     code: 'rate-limited',

@@ -12,7 +12,7 @@ import { readRequest, startOddServer } from '../odd-server.js';
 
 const { descriptor, bytes } = content('through a proxy');
 
-/** A forward proxy that leads to `target` whatever it is asked for. */
+/** A forward proxy that sends every request to `target`. */
 function startProxy(t: TestContext, target: () => string, password?: string): Promise<ForwardProxy> {
   const credentials = password === undefined ? undefined : { user: 'u', password };
   return startForwardProxy(t, { targetOf: target, credentials });
@@ -20,7 +20,7 @@ function startProxy(t: TestContext, target: () => string, password?: string): Pr
 
 const name = { registry: 'registry.test', repository: 'a' };
 
-it('goes to plain HTTP hosts by naming the whole address', async (t) => {
+it('requests plain HTTP with the absolute URL', async (t) => {
   const bodies: Buffer[] = [];
   const server = await startOddServer(t, (request, response) => {
     if (request.method === 'POST') response.writeHead(202, { location: '/up?x=1' }).end();
@@ -43,7 +43,7 @@ it('goes to plain HTTP hosts by naming the whole address', async (t) => {
   assert.doesNotMatch(JSON.stringify(traces), /pr0xy|dTpwcjB4/);
 });
 
-it('says that the proxy wants a password, is not there, or refuses', async (t) => {
+it('reports a proxy that requires a password, cannot be reached or refuses', async (t) => {
   const proxy = await startProxy(t, () => '127.0.0.1:1', 'secret');
   for (const plainHttp of [true, false]) {
     const both = { http: `http://${proxy.host}`, https: proxy.host };
@@ -59,7 +59,7 @@ it('says that the proxy wants a password, is not there, or refuses', async (t) =
   );
 });
 
-it('refuses addresses that are no HTTP proxy, without showing the password', () => {
+it('rejects addresses that are not HTTP proxies, without showing the password', () => {
   for (const http of ['socks5://u:c0nfidential@x', 'http://u:c0nfidential@:x'])
     assert.throws(
       () => testClient({ after: () => undefined }, { proxy: { http } }),
@@ -67,8 +67,8 @@ it('refuses addresses that are no HTTP proxy, without showing the password', () 
     );
 });
 
-describe('TLS by a proxy', { skip: needs('openssl') }, () => {
-  it('goes through a tunnel', async (t) => {
+describe('TLS through a proxy', { skip: needs('openssl') }, () => {
+  it('uses a tunnel', async (t) => {
     const dir = temp(t);
     const authority = await makeAuthority(dir);
     const pair = await issueCertificate(dir, authority, 'server', ['registry.test']);
@@ -87,7 +87,7 @@ describe('TLS by a proxy', { skip: needs('openssl') }, () => {
   });
 });
 
-it('knows what NO_PROXY leaves out', () => {
+it('matches the entries of NO_PROXY', () => {
   const list = 'corp, .sub.test ,10.0.0.0/8,192.168.1.5,[fd00::]/8,port.test:5000,*.star.test';
   for (const [host, direct] of [
     ['corp', true],

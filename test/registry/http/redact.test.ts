@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { redactHeaders, redactUrl, Secrets } from '../../../src/registry/http/redact.js';
 
-it('hides what may be secret in an address', () => {
+it('hides the parts of an address that may be secret', () => {
   const url = new URL(
     'https://u:p4ss@cdn.test:8443/blobs/x?X-Amz-Signature=5ec2e7&digest=sha256:ab&_state=5ec2e7&mount=a/b&n=10',
   );
@@ -12,7 +12,7 @@ it('hides what may be secret in an address', () => {
   );
 });
 
-it('shows only headers known to hold no secrets', () => {
+it('shows only headers that are known not to be secret', () => {
   const shown = redactHeaders(
     {
       authorization: 'Bearer 5ec2e7',
@@ -35,7 +35,7 @@ it('shows only headers known to hold no secrets', () => {
   });
 });
 
-it('scrubs secrets in the forms they take', () => {
+it('hides secrets in every form', () => {
   const secrets = new Secrets();
   secrets.add('p"ss/w rd');
   assert.equal(secrets.scrub('p"ss/w rd p%22ss%2Fw%20rd {"x":"p\\"ss/w rd"}'), '*** *** {"x":"***"}');

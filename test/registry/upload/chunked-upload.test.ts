@@ -19,11 +19,11 @@ interface Setup {
   readonly server: OddServer;
   readonly registry: Registry;
   readonly name: { registry: string; repository: string };
-  /** The content of every blob that was completed. */
+  /** The content of every completed blob. */
   readonly blobs: Buffer[];
 }
 
-/** A registry that keeps to the specification, but for what a test interferes with. */
+/** A registry that follows the specification, except for what a test overrides. */
 async function setUp(
   t: TestContext,
   options: RegistryOptions,
@@ -78,7 +78,7 @@ const methods = (server: OddServer): string => server.seen.map(({ method }) => m
 const ranges = (server: OddServer): unknown[] =>
   server.seen.filter(({ method }) => method === 'PATCH').map(({ headers }) => headers['content-range']);
 
-it('sends chunks that follow each other, and reads the content once', async (t) => {
+it('sends consecutive chunks, and reads the content once', async (t) => {
   const { server, registry, name, blobs } = await setUp(t, { chunkSize: 1_000_000 });
   let opened = 0;
   const open: OpenContent = (offset) => {
@@ -96,7 +96,7 @@ it('sends chunks that follow each other, and reads the content once', async (t) 
   assert.equal(opened, 1);
 });
 
-it('makes chunks as large as the registry wants them', async (t) => {
+it('respects the minimum chunk size of the registry', async (t) => {
   const { server, registry, name, blobs } = await setUp(t, { chunkSize: 1000 }, undefined, {
     'oci-chunk-min-length': '2000000',
   });
@@ -105,7 +105,7 @@ it('makes chunks as large as the registry wants them', async (t) => {
   assert.deepEqual(blobs, [bytes]);
 });
 
-it('asks for the offset after a break, a 416 or a 5xx, and goes on from there', async (t) => {
+it('resumes at the offset of the registry after a break, a 416 or a 5xx', async (t) => {
   let fault = 0;
   const { server, registry, name, blobs } = await setUp(
     t,
@@ -131,11 +131,11 @@ it('asks for the offset after a break, a 416 or a 5xx, and goes on from there', 
   assert.equal(server.seen.filter(({ method }) => method === 'POST').length, 1);
 });
 
-it('finds out that the registry has one byte, which it tells like none', async (t) => {
+it('detects that the registry has one byte, which it reports like none', async (t) => {
   const small = content('ab');
   let broken = 0;
   const { server, registry, name, blobs } = await setUp(t, { chunkSize: 1 }, (request, response) => {
-    // The byte is kept, its answer is lost.
+    // The byte is stored, but the response gets lost.
     if (request.method === 'PATCH' && broken++ === 0)
       response.writeHead = () => {
         request.socket.destroy();
@@ -148,7 +148,7 @@ it('finds out that the registry has one byte, which it tells like none', async (
   assert.deepEqual(ranges(server), ['0-0', '0-0', '1-1']);
 });
 
-it('looks whether the blob is there where the answer to the end of its upload was lost', async (t) => {
+it('checks whether the blob exists if the response to the last request got lost', async (t) => {
   let ends = 0;
   const { server, registry, name } = await setUp(t, { chunkSize: 2_000_000 }, (request, response) => {
     request.resume();
@@ -163,7 +163,7 @@ it('looks whether the blob is there where the answer to the end of its upload wa
   assert.equal(methods(server), 'POST PATCH PATCH PUT PUT DELETE HEAD');
 });
 
-it('begins anew where the registry lost the upload', async (t) => {
+it('starts again if the registry lost the upload', async (t) => {
   let lost = false;
   const { server, registry, name, blobs } = await setUp(
     t,
@@ -184,7 +184,7 @@ it('begins anew where the registry lost the upload', async (t) => {
   assert.equal(methods(server), 'POST PATCH PATCH GET DELETE HEAD POST PATCH PATCH PATCH PUT');
 });
 
-it('gives up where the registry takes in nothing', async (t) => {
+it('gives up if the upload makes no progress', async (t) => {
   const { registry, name, server } = await setUp(
     t,
     { chunkSize: 1_000_000, retries: 3 },
@@ -201,7 +201,7 @@ it('gives up where the registry takes in nothing', async (t) => {
   assert.equal(ranges(server).length, 4);
 });
 
-it('lets no wrong content complete', async (t) => {
+it('never completes wrong content', async (t) => {
   const wrong = Buffer.from(bytes);
   wrong[2_999_999] = (wrong[2_999_999] ?? 0) ^ 1;
   for (const [given, code] of [
@@ -217,7 +217,7 @@ it('lets no wrong content complete', async (t) => {
   }
 });
 
-/** As a proxy with a body limit does: answers at once and closes, or reads everything before it answers. */
+/** Behaves like a proxy with a body limit: responds at once and closes, or reads everything before it responds. */
 const limited =
   (limit: number, isRude: boolean): Interfere =>
   (request, response) => {
@@ -233,7 +233,7 @@ const limited =
   };
 
 for (const isRude of [false, true]) {
-  it(`goes over to chunks where a body is too large for a ${isRude ? 'rude' : 'polite'} proxy`, async (t) => {
+  it(`switches to chunks if a body is too large for a ${isRude ? 'rude' : 'polite'} proxy`, async (t) => {
     const large = content(randomBytes(40_000_000));
     const { server, registry, name, blobs } = await setUp(t, {}, limited(8 * 1024 * 1024, isRude));
     assert.equal(await registry.push(name, large.descriptor, opener(large.bytes)), 'uploaded');
@@ -245,7 +245,7 @@ for (const isRude of [false, true]) {
   });
 }
 
-it('says so where even small chunks are too large', async (t) => {
+it('reports that even small chunks are too large', async (t) => {
   const { registry, name } = await setUp(t, {}, limited(1000, false));
   await assert.rejects(registry.push(name, descriptor, opener(bytes)), {
     code: 'registry',

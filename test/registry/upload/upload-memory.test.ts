@@ -25,7 +25,7 @@ function callTo(origin: string, size = large.descriptor.size): UploadCall {
 const call = callTo('https://reg.example');
 const session = { url: new URL('https://reg.example/up/1?_state=secret'), minChunk: 7 };
 
-/** What was written down, to be changed before it is read again. */
+/** The recorded upload, to be changed before it is read again. */
 async function written(t: TestContext): Promise<{ directory: string; path: string }> {
   const directory = join(temp(t), 'state', 'uploads');
   await new UploadMemory(directory).remember(call, session);
@@ -33,7 +33,7 @@ async function written(t: TestContext): Promise<{ directory: string; path: strin
   return { directory, path: join(directory, name) };
 }
 
-test('another process finds what was begun, until it has ended', async (t) => {
+test('another process finds an unfinished upload until it is completed', async (t) => {
   const { directory } = await written(t);
   assert.deepEqual(await new UploadMemory(directory).recall(call), session);
   assert.equal(await new UploadMemory(directory).recall(callTo('https://other.example')), undefined);
@@ -42,7 +42,7 @@ test('another process finds what was begun, until it has ended', async (t) => {
   assert.deepEqual(readdirSync(directory), []);
 });
 
-test('small blobs are not worth it', async (t) => {
+test('small blobs are not recorded', async (t) => {
   const directory = temp(t);
   const memory = new UploadMemory(directory);
   const small = callTo('https://reg.example', 1000);
@@ -51,7 +51,7 @@ test('small blobs are not worth it', async (t) => {
   assert.deepEqual(readdirSync(directory), []);
 });
 
-test('what another process is at is left to it', async (t) => {
+test('an upload that another process works on is left to it', async (t) => {
   const { directory, path } = await written(t);
   const child = spawn('sleep', ['60'], { stdio: 'ignore' });
   const kept = JSON.parse(readFileSync(path, 'utf8')) as object;
@@ -62,7 +62,7 @@ test('what another process is at is left to it', async (t) => {
   assert.deepEqual(await new UploadMemory(directory).recall(call), session);
 });
 
-test('what is old, damaged or would give up TLS is passed over', async (t) => {
+test('records that are old, damaged or without TLS are ignored', async (t) => {
   const { directory, path } = await written(t);
   const text = readFileSync(path, 'utf8');
   for (const wrong of ['', '{', '[]', text.replace('"minChunk":7', '"minChunk":"x"'), 'x'.repeat(100_000)]) {
@@ -81,7 +81,7 @@ test('what is old, damaged or would give up TLS is passed over', async (t) => {
   assert.ok(!readdirSync(directory).some((name) => path.endsWith(name)), 'the old one is removed');
 });
 
-test('where nothing can be written, uploads are remembered in the process alone', async (t) => {
+test('uploads are recorded in memory only if the directory is not writable', async (t) => {
   const file = join(temp(t), 'file');
   writeFileSync(file, '');
   const memory = new UploadMemory(join(file, 'uploads'));

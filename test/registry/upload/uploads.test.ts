@@ -19,7 +19,7 @@ interface Setup {
   readonly bodies: Buffer[];
 }
 
-/** A server that opens sessions by `post`, and takes content by `put`. */
+/** A server that starts sessions with `post` and accepts content with `put`. */
 async function setUp(
   t: TestContext,
   post: Answer,
@@ -51,7 +51,7 @@ const accepted =
   (_request, response) =>
     void response.writeHead(202, { location }).end();
 
-it('keeps the query of a session and sends the content in one piece', async (t) => {
+it('keeps the query of a session and sends the content in one request', async (t) => {
   const { server, registry, name, bodies } = await setUp(t, accepted('/up/1?_state=x%2By&k=1'));
   assert.equal(await registry.push(name, descriptor, opener(bytes)), 'uploaded');
   assert.deepEqual(bodies, [bytes]);
@@ -79,7 +79,7 @@ it('uploads to another host without the authorization', async (t) => {
   assert.equal(storage.server.seen[0]?.headers['authorization'], undefined);
 });
 
-it('mounts with 201, goes on with the session of a 202, and starts anew where mounting is refused', async (t) => {
+it('mounts on 201, uses the session of a 202, and starts an upload if mounting is rejected', async (t) => {
   for (const [status, uploads, pushed] of [
     [201, 0, 'mounted'],
     [202, 1, 'uploaded'],
@@ -98,7 +98,7 @@ it('mounts with 201, goes on with the session of a 202, and starts anew where mo
   }
 });
 
-it('begins again from the start after a break or a 5xx', async (t) => {
+it('starts again from the beginning after a break or a 5xx', async (t) => {
   let faults = 2;
   const { server, registry, name, bodies } = await setUp(t, accepted('/up/1'), (request, response) => {
     if (faults-- === 2) {
@@ -116,7 +116,7 @@ it('begins again from the start after a break or a 5xx', async (t) => {
   faults = 0;
 });
 
-it('gives a session up and passes on the error where content can not be read', async (t) => {
+it('cancels the session and reports the error if the content cannot be read', async (t) => {
   const { server, registry, name, bodies } = await setUp(t, accepted('/up/1'));
   const damaged = new AirliftError('damaged', 'read blob: gone');
   const open = (): Promise<Readable> => {
@@ -133,7 +133,7 @@ it('gives a session up and passes on the error where content can not be read', a
   );
 });
 
-it('sends all but the end of wrong content', async (t) => {
+it('sends all but the last bytes of wrong content', async (t) => {
   const { registry, name, bodies } = await setUp(t, accepted('/up/1'));
   const wrong = Buffer.from(bytes);
   wrong[0] = (wrong[0] ?? 0) ^ 1;
@@ -141,7 +141,7 @@ it('sends all but the end of wrong content', async (t) => {
   assert.deepEqual(bodies, []);
 });
 
-it('refuses sessions at no address', async (t) => {
+it('rejects sessions without an address', async (t) => {
   for (const location of ['', 'ftp://x/', 'http://['])
     await t.test(location, async (t) => {
       const { registry, name } = await setUp(t, accepted(location));
@@ -149,7 +149,7 @@ it('refuses sessions at no address', async (t) => {
     });
 });
 
-it('stops at once when it is told to and much is left to send', async (t) => {
+it('stops at once when it is interrupted with much left to send', async (t) => {
   const large = content(randomBytes(40_000_000));
   const abort = new AbortController();
   const { registry, name } = await setUp(t, accepted('/up/1'), (request) => {
@@ -160,7 +160,7 @@ it('stops at once when it is told to and much is left to send', async (t) => {
   });
 });
 
-it('finishes what is nearly sent when it is told to stop', async (t) => {
+it('completes an almost finished upload when it is interrupted', async (t) => {
   const abort = new AbortController();
   const { registry, name, bodies } = await setUp(t, accepted('/up/1'), (request, response) => {
     abort.abort();
@@ -173,7 +173,7 @@ it('finishes what is nearly sent when it is told to stop', async (t) => {
   assert.deepEqual(bodies, [bytes]);
 });
 
-it('sends the content again where the upload is redirected, without the authorization', async (t) => {
+it('sends the content again after a redirect, without the authorization', async (t) => {
   const storage = await setUp(t, accepted('/'));
   const { registry, name } = await setUp(t, accepted('/up/1'), (request, response) => {
     request.resume();
@@ -184,7 +184,7 @@ it('sends the content again where the upload is redirected, without the authoriz
   assert.equal(storage.server.seen[0]?.url, '/there?sig=1');
 });
 
-it('gets a new token where one is refused in the middle of an upload', async (t) => {
+it('gets a new token if one is rejected during an upload', async (t) => {
   const large = content(randomBytes(30_000_000));
   let tokens = 0;
   let refused = 0;
@@ -194,7 +194,7 @@ it('gets a new token where one is refused in the middle of an upload', async (t)
     if (url.pathname === '/token') {
       response.end(JSON.stringify({ token: `t${++tokens}`, expires_in: 3600 }));
     } else if (!isGood || (request.method === 'PUT' && refused++ === 0)) {
-      // Without reading what is being sent.
+      // Does not read the request body.
       response.writeHead(401, { 'www-authenticate': `Bearer realm="http://${server.host}/token"` }).end();
     } else if (request.method === 'POST') {
       response.writeHead(202, { location: '/up/1' }).end();

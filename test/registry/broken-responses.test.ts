@@ -8,7 +8,7 @@ import { startOddServer } from './odd-server.js';
 
 const { index } = smallImage('small answers');
 
-/** Sends the whole of a body, but breaks off in its middle the first time that it is asked for. */
+/** Sends a body, but breaks off in the middle of the first response. */
 function breaksOnce(): (response: ServerResponse, key: string, type: string, body: Buffer) => void {
   const seen = new Set<string>();
   return (response, key, type, body) => {
@@ -19,7 +19,7 @@ function breaksOnce(): (response: ServerResponse, key: string, type: string, bod
   };
 }
 
-it('asks again for a manifest, a list of tags, referrers and a token that break off in their middle', async (t) => {
+it('retries a manifest, a list of tags, referrers and a token whose response breaks off', async (t) => {
   const send = breaksOnce();
   const server = await startOddServer(t, (request, response, url) => {
     const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
@@ -47,7 +47,7 @@ it('asks again for a manifest, a list of tags, referrers and a token that break 
   assert.equal(server.seen.filter(({ url }) => url.startsWith('/token')).length, 2);
 });
 
-it('gives up a manifest that always breaks off', async (t) => {
+it('gives up on a manifest that always breaks off', async (t) => {
   const server = await startOddServer(t, (_request, response) => {
     response.writeHead(200, { 'content-type': ociIndex, 'content-length': index.bytes.length });
     response.write(index.bytes.subarray(0, 5), () => response.destroy());

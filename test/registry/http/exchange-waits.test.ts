@@ -11,7 +11,7 @@ import { sendJson, startOddServer, type Handler } from '../odd-server.js';
 
 const { index, config } = smallImage('dripped');
 
-/** Sends the body byte by byte, often enough to keep any wait for the next byte short. */
+/** Sends the body byte by byte, so that no single wait exceeds the idle timeout. */
 const drip =
   (bytes: Buffer, headers: Readonly<Record<string, string | number>>): Handler =>
   (request, response) => {
@@ -27,7 +27,7 @@ const drip =
 
 const hurried = { idleTimeout: 400, retries: 0 };
 
-test('a manifest, a config, a token and a list that drip have a deadline', async (t) => {
+test('a manifest, a config, a token and a list that arrive byte by byte have a deadline', async (t) => {
   const manifest = await startOddServer(t, drip(index.bytes, { 'content-type': ociIndex }));
   const { registry } = testClient(t, hurried);
   const name = { registry: manifest.host, repository: 'a' };
@@ -66,7 +66,7 @@ test('a manifest, a config, a token and a list that drip have a deadline', async
   });
 });
 
-test('a slow network that brings a little all the time is waited for', async (t) => {
+test('a slow but steady download is not aborted', async (t) => {
   const slow = await startOddServer(t, (request, response) => {
     response.writeHead(200, { 'content-type': ociIndex });
     if (request.method === 'HEAD') return void response.end();
@@ -84,7 +84,7 @@ test('a slow network that brings a little all the time is waited for', async (t)
   await registry.resolve({ registry: slow.host, repository: 'a', tag: '1' });
 });
 
-test('after a while of silence it says what is waited for, once for a host', async (t) => {
+test('a notice after a while without a response says what a run waits for, once per host', async (t) => {
   const told: string[] = [];
   const silent = await startOddServer(t, () => undefined);
   const registry = new Registry({ retries: 0 }, { silence: (text) => void told.push(text) });
@@ -100,7 +100,7 @@ test('after a while of silence it says what is waited for, once for a host', asy
   assert.match(told[0] ?? '', new RegExp(`^waiting for a response from ${silent.host} for 5 s: resolve`));
 });
 
-test('silence: nothing is said of what is answered in time, and a long wait before a retry is', async () => {
+test('no notice for responses in time, but one for a long wait before a retry', async () => {
   const told: string[] = [];
   const silence = new WaitNotices((text) => void told.push(text), 30);
   silence.begin('quick.test', 'resolve quick').end();
@@ -113,7 +113,7 @@ test('silence: nothing is said of what is answered in time, and a long wait befo
   assert.deepEqual(told, ['waiting 120 s before the next request to busy.test: resolve busy']);
 });
 
-test('secrets: of many tokens the latest are hidden, of passwords all', () => {
+test('secrets: the latest tokens and all passwords are hidden', () => {
   const secrets = new Secrets();
   secrets.add('pa55word');
   for (let at = 0; at < 20_000; at++) secrets.addToken(`token-${at}-token`);
@@ -121,7 +121,7 @@ test('secrets: of many tokens the latest are hidden, of passwords all', () => {
   assert.equal(secrets.scrub('pa55word token-19999-token'), '*** ***');
 });
 
-test('a token that is refused is scrubbed from what the registry answers', async (t) => {
+test('a rejected token is hidden in the message of the registry', async (t) => {
   const token = 'very-secret-token';
   const server = await startOddServer(t, (request, response, url) => {
     if (url.pathname === '/t') return sendJson(response, 200, { token });
