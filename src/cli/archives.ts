@@ -13,12 +13,12 @@ export const archiveFlags = {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe: 'what the images of an archive run on, whatever they say themselves: FILE=linux/arm/v7',
+    describe: 'platform of the images in an archive, overrides theirs: FILE=linux/arm/v7',
   },
   name: {
     type: 'string',
     requiresArg: true,
-    describe: 'what images are called that have no name in their archive',
+    describe: 'name for images that have none in their archive',
   },
   'merge-names': {
     type: 'string',
@@ -29,22 +29,23 @@ export const archiveFlags = {
   'strict-platforms': {
     type: 'boolean',
     default: false,
-    describe: 'fail where an image contradicts itself about its platform',
+    describe: 'fail if an image gives contradictory platforms',
   },
   'layer-compression': {
     choices: ['gzip', 'zstd', 'none'] as const,
     default: 'gzip' as const,
-    describe: 'what uncompressed layers of archives are compressed with',
+    describe: 'compression for layers that are uncompressed in the archive',
   },
   'manifest-format': {
     choices: ['oci', 'docker'] as const,
     default: 'oci' as const,
-    describe: 'manifests made for images that come without one',
+    describe: 'format of manifests created for images without one',
   },
   'tmp-dir': {
     type: 'string',
     requiresArg: true,
-    describe: 'where compressed archives are unpacked to; the system’s temporary directory unless told',
+    defaultDescription: 'system temporary directory',
+    describe: 'directory to unpack compressed archives in',
   },
 } as const satisfies Record<string, Options>;
 

@@ -5,36 +5,26 @@ import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './
 import { argumentsOfEnd, flagsOfEnd, hasEnd } from './source-dest-flags.js';
 import { exitCodes } from './exit-codes.js';
 import { FailedList, failedFlag } from './failed.js';
-import { outputFlags, platformFlag, platformsOf, positive } from './flags.js';
+import { contentFlags, outputFlags, platformFlags, platformsOf, positive } from './flags.js';
 import { imageFlags, imagesOf, readLists, referencesPositional, registriesIn } from './images.js';
-import { interruptible, withWayOn } from './interrupt.js';
+import { interruptible, withResumeHint } from './interrupt.js';
 import { emitNames, nameFlags, noteMerged, printNames, siteOf } from './names.js';
 import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
-import { showPublished } from './publish-summary.js';
+import { showPublished } from './summaries.js';
 import { hooksOf } from './trace.js';
 
 const flags = {
   ...imageFlags,
   ...toFlag,
-  ...platformFlag,
-  'skip-missing-platforms': {
-    type: 'boolean',
-    default: false,
-    describe: 'warn of a platform that an image or its registry lacks, instead of failing',
-  },
-  referrers: { type: 'boolean', default: true, describe: 'copy signatures and other referrers' },
-  'foreign-layers': {
-    choices: ['include', 'keep'] as const,
-    default: 'include' as const,
-    describe: 'copy non-distributable layers, or keep only their descriptors',
-  },
+  ...platformFlags,
+  ...contentFlags,
   ...nameFlags,
   ...publishFlags,
   'index-only': {
     type: 'boolean',
     default: false,
-    describe: 'push indexes and their tags alone; what they name has to be there',
+    describe: 'push only indexes and tags; their images must already be at the target',
   },
   ...failedFlag,
   ...outputFlags,
@@ -63,7 +53,7 @@ async function run(args: Arguments): Promise<void> {
       }
     : { registry: await registryOptionsOf(args, process.env, [...sources, target], target) };
   const images = await imagesOf('copy', list, args, ends.registry);
-  // The names are one JSON document; what else there is to tell goes to standard error then.
+  // A dry run prints one JSON document on standard output; progress goes to standard error.
   const view = progressView(args.dryRun ? { ...args, json: false } : args);
   const failed = new FailedList(args.failed, images);
   const { emit } = args;
@@ -105,7 +95,7 @@ async function run(args: Arguments): Promise<void> {
     view.stop();
     showPublished('copied', summary, summary.copied, args, started);
   } catch (error) {
-    throw withWayOn(error);
+    throw withResumeHint(error);
   } finally {
     view.stop();
   }

@@ -6,7 +6,7 @@ import { failuresWithFlags } from './hints.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine, printLines } from './print.js';
 import { progressView } from './progress.js';
-import { printFailed } from './publish-summary.js';
+import { printFailed } from './summaries.js';
 import { countNames } from './signatures.js';
 
 type PreviewOptions = Omit<Parameters<typeof previewExport>[0], 'onEvent' | 'signal'>;

@@ -9,7 +9,7 @@ export const failedFlag = {
   failed: {
     type: 'string',
     requiresArg: true,
-    describe: 'file that gets the images that failed, for --images of another run',
+    describe: 'file to list the failed images in, for use with --images',
   },
 } as const satisfies Record<string, Options>;
 

@@ -2,25 +2,65 @@ import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { parsePlatformFlag, type Platform } from '../oci/platform.js';
 
-/** Flags that more than one command takes. */
+/** Flags that several commands share. */
+
+export const jsonFlag = {
+  json: { type: 'boolean', default: false, describe: 'print only JSON on standard output' },
+} as const satisfies Record<string, Options>;
 
 export const outputFlags = {
-  json: { type: 'boolean', default: false, describe: 'print JSON on standard output, and nothing else' },
+  ...jsonFlag,
   quiet: { alias: 'q', type: 'boolean', default: false, describe: 'print no progress' },
 } as const satisfies Record<string, Options>;
 
-export const platformFlag = {
+export const platformFlags = {
   platform: {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe: 'platforms to carry, e.g. linux/amd64,linux/arm/v7; all unless told',
+    defaultDescription: 'all',
+    describe: 'platforms to include, such as linux/amd64,linux/arm/v7',
   },
+  'skip-missing-platforms': {
+    type: 'boolean',
+    default: false,
+    describe: 'skip platforms that an image lacks, instead of failing',
+  },
+} as const satisfies Record<string, Options>;
+
+/** Flags of the commands that read images from registries: which parts of an image to include. */
+export const contentFlags = {
+  referrers: { type: 'boolean', default: true, describe: 'include signatures and other referrers' },
+  'foreign-layers': {
+    choices: ['include', 'keep'] as const,
+    default: 'include' as const,
+    describe: 'include non-distributable layers, or keep only their descriptors',
+  },
+} as const satisfies Record<string, Options>;
+
+export const transferFlags = {
+  concurrency: {
+    alias: 'j',
+    type: 'number',
+    default: 8,
+    requiresArg: true,
+    describe: 'number of parallel transfers',
+  },
+  'keep-going': {
+    alias: 'k',
+    type: 'boolean',
+    default: false,
+    describe: 'continue with the other images when one fails (exit code 3)',
+  },
+} as const satisfies Record<string, Options>;
+
+export const forceFlag = {
+  force: { alias: 'f', type: 'boolean', default: false, describe: 'replace existing files' },
 } as const satisfies Record<string, Options>;
 
 export type OutputArguments = ArgumentsCamelCase<InferredOptionTypes<typeof outputFlags>>;
 
-/** The values of a flag that may be repeated and may hold several, separated by commas. */
+/** Splits the values of a repeatable flag at commas. */
 export function splitList(values: readonly string[] | undefined): string[] {
   return (values ?? [])
     .flatMap((value) => value.split(','))
@@ -28,34 +68,37 @@ export function splitList(values: readonly string[] | undefined): string[] {
     .filter((value) => value !== '');
 }
 
-/** `--platform` as platforms; undefined where all are meant. */
+/**
+ * Parses `--platform`.
+ * @returns the platforms; undefined means all
+ * @throws AirliftError `usage`
+ */
 export function platformsOf(values: readonly string[] | undefined): Platform[] | undefined {
   if (values === undefined) return undefined;
   const list = splitList(values);
-  // An unset variable of a shell must not mean all platforms.
+  // An unset shell variable must not select all platforms.
   if (list.length === 0) {
-    throw new AirliftError('usage', '--platform: names no platform', {
-      hint: 'write it like --platform linux/amd64,linux/arm64, or leave it out for all',
+    throw new AirliftError('usage', '--platform: the value is empty', {
+      hint: '--platform linux/amd64,linux/arm64, or omit --platform to include all',
     });
   }
   if (list.includes('all')) return undefined;
   return list.map(parsePlatformFlag);
 }
 
-/** More of anything at a time, or one after the other, is a slip of the hand. */
-const mostCounted = 10_000;
+/** Larger counts are typing errors. */
+const maxCount = 10_000;
 
-/** A flag that counts something: a whole number from `least`. */
-export function whole(name: string, value: number | undefined, least: number): number | undefined {
-  if (value === undefined || (Number.isInteger(value) && value >= least && value <= mostCounted))
-    return value;
-  throw new AirliftError(
-    'usage',
-    `--${name}: want a whole number from ${least} to ${mostCounted}; got ${value}`,
-  );
+/**
+ * Checks the value of a counting flag.
+ * @throws AirliftError `usage` unless it is a whole number from `min` to 10,000
+ */
+export function wholeNumber(name: string, value: number | undefined, min: number): number | undefined {
+  if (value === undefined || (Number.isInteger(value) && value >= min && value <= maxCount)) return value;
+  throw new AirliftError('usage', `--${name}: got ${value}, want a whole number from ${min} to ${maxCount}`);
 }
 
-/** A flag that counts something: a whole number from 1. */
+/** Checks the value of a counting flag that must be at least 1. */
 export function positive(name: string, value: number | undefined): number | undefined {
-  return whole(name, value, 1);
+  return wholeNumber(name, value, 1);
 }

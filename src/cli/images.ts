@@ -14,21 +14,21 @@ export const imageFlags = {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe: 'file that lists images: text, Kubernetes YAML, compose …; - for standard input',
+    describe: 'file that lists images: text, Kubernetes YAML, compose; - for standard input',
   },
   tags: {
     type: 'string',
     requiresArg: true,
-    describe: 'tags to take of images named without one: semver:RANGE or regex:PATTERN',
+    describe: 'tags to select for images without a tag: semver:RANGE or regex:PATTERN',
   },
-  'all-tags': { type: 'boolean', default: false, describe: 'take every tag of images named without one' },
+  'all-tags': { type: 'boolean', default: false, describe: 'select all tags for images without a tag' },
 } as const satisfies Record<string, Options>;
 
 /** `[references..]` */
 export const referencesPositional = {
   type: 'string',
   array: true,
-  describe: 'images, as docker names them',
+  describe: 'images, named as for docker pull',
 } as const;
 
 export type ImageArguments = ArgumentsCamelCase<

@@ -6,8 +6,9 @@ import { interruptible } from './interrupt.js';
 import { printHeld } from './names.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
+import { printBundleSteps } from './summaries.js';
 
-/** `airlift import … -o BUNDLE`: into a bundle instead of a registry. */
+/** Runs `airlift import … -o BUNDLE`, which writes a bundle instead of publishing to a registry. */
 export async function importIntoBundle(
   options: Omit<BundleArchivesOptions, 'created' | 'onEvent' | 'signal'>,
   args: Pick<OutputArguments, 'json' | 'quiet'> & { readonly dryRun: boolean },
@@ -31,9 +32,7 @@ export async function importIntoBundle(
       `wrote ${count(summary.images, 'image')}${platforms} to ${summary.path}: ${formatBytes(summary.size)} ` +
         `in ${formatDuration(milliseconds)}`,
     );
-    printLine(`digest of its SHA256SUMS: ${summary.sums}`);
-    printLine('send this digest to the site by another way than the bundle: verify prints it there');
-    printLine(`next: airlift verify ${summary.path}`);
+    printBundleSteps(summary.path, summary.sums);
   } finally {
     view.stop();
   }

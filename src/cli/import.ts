@@ -5,14 +5,14 @@ import { parseReference } from '../oci/reference.js';
 import type { CommandHead } from './command-names.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
-import { outputFlags, positive } from './flags.js';
+import { forceFlag, outputFlags, positive } from './flags.js';
 import { importIntoBundle } from './import-bundle.js';
-import { interruptible, withWayOn } from './interrupt.js';
+import { interruptible, withResumeHint } from './interrupt.js';
 import { printLine } from './print.js';
 import { emitNames, nameFlags, noteMerged, printNames, siteOf } from './names.js';
 import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
-import { showPublished } from './publish-summary.js';
+import { showPublished } from './summaries.js';
 import { hooksOf } from './trace.js';
 
 const flags = {
@@ -23,17 +23,17 @@ const flags = {
     requiresArg: true,
     describe: 'bundle to write the images of archives to, instead of publishing them',
   },
-  force: { alias: 'f', type: 'boolean', default: false, describe: 'replace a bundle that is there' },
+  ...forceFlag,
   ...nameFlags,
   'dry-run': {
     ...nameFlags['dry-run'],
-    describe: 'print the names and what is merged; push and write nothing',
+    describe: 'print the image names and merged archives; push and write nothing',
   },
   ...publishFlags,
   'arch-tags': {
     type: 'boolean',
     default: false,
-    describe: 'publish each platform’s image under a tag of its own too: 1.0-arm64',
+    describe: 'also tag the image of each platform, for example 1.0-arm64',
   },
   ...archiveFlags,
   ...outputFlags,
@@ -47,18 +47,18 @@ async function run(args: Arguments): Promise<void> {
   const { output, to: target, force } = args;
   if ((output === undefined) === (target === undefined)) {
     throw new AirliftError('usage', 'import: want either --to or --output', {
-      hint: '--to publishes the images to a registry, --output writes them to a bundle',
+      hint: '--to HOST publishes the images to a registry, --output FILE writes them to a bundle',
     });
   }
   if (output !== undefined) {
-    refusePublishing(args);
+    rejectPublishFlags(args);
     return importIntoBundle({ ...inputsOf(args), output, force }, args);
   }
   if (target !== undefined) return publish(args, target);
 }
 
-/** A bundle keeps the names of its images: flags that name or publish them at a site would be ignored. */
-function refusePublishing(args: Arguments): void {
+/** Rejects flags that --output would ignore: a bundle keeps the names of its images. */
+function rejectPublishFlags(args: Arguments): void {
   const given = [
     args.archTags && '--arch-tags',
     args.keepRegistry && '--keep-registry',
@@ -68,8 +68,8 @@ function refusePublishing(args: Arguments): void {
     args.emit !== undefined && '--emit',
   ].find((flag) => flag !== false);
   if (given === undefined) return;
-  throw new AirliftError('usage', `import --output: ${given} is for publishing with --to`, {
-    hint: `leave out ${given}, and give it when the bundle is imported`,
+  throw new AirliftError('usage', `import --output: ${given} applies only to publishing with --to`, {
+    hint: `omit ${given} here and use it when you import the bundle`,
   });
 }
 
@@ -113,7 +113,7 @@ async function publish(args: Arguments, target: string): Promise<void> {
     const example = summary.published.find(({ target }) => !isCompanionTag(parseReference(target).tag));
     if (!args.json && example !== undefined) printLine(`next: docker pull ${example.target}`);
   } catch (error) {
-    throw withWayOn(error);
+    throw withResumeHint(error);
   } finally {
     view.stop();
   }
@@ -130,7 +130,7 @@ export function addImport(parser: Argv, { usage, describe }: CommandHead): Argv 
           type: 'string',
           array: true,
           demandOption: true,
-          describe: 'bundle, or archives and OCI layouts to merge; - is standard input',
+          describe: 'bundle, or archives and OCI layouts to merge; - for standard input',
         }),
       )
         .options(flags)
@@ -140,9 +140,9 @@ export function addImport(parser: Argv, { usage, describe }: CommandHead): Argv 
         )
         .example(
           '$0 import k3s-airgap-images-*.tar* --to 192.168.2.23:5000',
-          'archives of one platform each become images of all of them',
+          'merge one archive per platform into multi-platform images',
         )
-        .example('$0 import k3s-airgap-images-*.tar* -o site.tar', 'and these, a bundle'),
+        .example('$0 import k3s-airgap-images-*.tar* -o site.tar', 'write the merged images to a bundle'),
     (args) => run(args),
   );
 }

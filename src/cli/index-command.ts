@@ -26,7 +26,7 @@ const appendFlags = {
   replace: {
     type: 'boolean',
     default: false,
-    describe: 'put an image in the place of another one for its platform',
+    describe: 'replace the existing image of the same platform',
   },
   ...commonFlags,
 } as const satisfies Record<string, Options>;
@@ -95,7 +95,7 @@ function target(yargs: Argv): Argv<{ target: string }> {
     yargs.positional('target', {
       type: 'string',
       demandOption: true,
-      describe: 'the index: a name with a tag',
+      describe: 'index: name with tag',
     }),
   );
 }
@@ -103,14 +103,18 @@ function target(yargs: Argv): Argv<{ target: string }> {
 function addCreate(parser: Argv): Argv {
   return parser.command(
     'create <target> <references..>',
-    'make an index of images',
+    'create an image index from images',
     (yargs) =>
       target(yargs)
-        .positional('references', { type: 'string', array: true, describe: 'images, in the order they get' })
+        .positional('references', {
+          type: 'string',
+          array: true,
+          describe: 'images to include, in this order',
+        })
         .options(createFlags)
         .example(
           '$0 index create site:5000/team/app:1.0 site:5000/team/app:amd64 site:5000/team/app:arm64',
-          'one name for two images',
+          'combine two images under one tag',
         ),
     (args) =>
       run(args, 'created', (common) =>
@@ -149,12 +153,12 @@ function addAppend(parser: Argv): Argv {
 function addRemove(parser: Argv): Argv {
   return parser.command(
     'remove <target> <children..>',
-    'take images out of an index',
+    'remove images from an index',
     (yargs) =>
       target(yargs)
-        .positional('children', { type: 'string', array: true, describe: 'digests, or platforms' })
+        .positional('children', { type: 'string', array: true, describe: 'digests or platforms to remove' })
         .options(commonFlags)
-        .example('$0 index remove site:5000/team/app:1.0 linux/arm/v6', 'leave out one platform'),
+        .example('$0 index remove site:5000/team/app:1.0 linux/arm/v6', 'remove one platform'),
     (args) =>
       run(args, 'removed from', (common) =>
         removeFromIndex({
@@ -168,10 +172,10 @@ function addRemove(parser: Argv): Argv {
 function addMerge(parser: Argv): Argv {
   return parser.command(
     'merge <target> <references..>',
-    'make one index of all that several have',
+    'merge indexes and images into one index',
     (yargs) =>
       target(yargs)
-        .positional('references', { type: 'string', array: true, describe: 'indexes and images' })
+        .positional('references', { type: 'string', array: true, describe: 'indexes and images to merge' })
         .options(mergeFlags),
     (args) =>
       run(args, 'merged into', (common) =>
@@ -186,6 +190,6 @@ export function addIndex(parser: Argv, { usage, describe }: CommandHead): Argv {
   return parser.command(usage, describe, (yargs) =>
     commands
       .reduce((all, add) => add(all), yargs)
-      .demandCommand(1, 'name one of create, append, remove, merge and inspect'),
+      .demandCommand(1, 'want a command: create, append, remove, merge or inspect'),
   );
 }

@@ -11,8 +11,7 @@ export const sourceFlags = {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe:
-      'REF=PLATFORM: what to say of an image or artifact (none: no platform), or which image of an index to take',
+    describe: 'REF=PLATFORM: platform to record (or none), or image to pick from an index',
   },
 } as const satisfies Record<string, Options>;
 
@@ -30,11 +29,11 @@ export const fieldFlags = {
     describe: 'REF:KEY=VALUE: annotation of the entry of one image',
   },
   'artifact-type': { type: 'string', requiresArg: true, describe: 'artifact type of the index' },
-  subject: { type: 'string', requiresArg: true, describe: 'what the index refers to' },
+  subject: { type: 'string', requiresArg: true, describe: 'manifest that the index refers to' },
   nest: {
     type: 'boolean',
     default: false,
-    describe: 'keep an index as one child, instead of taking its children',
+    describe: 'add an index as one child, instead of adding its children',
   },
 } as const satisfies Record<string, Options>;
 
@@ -42,7 +41,7 @@ export const formatFlag = {
   format: {
     choices: ['auto', 'oci', 'docker'] as const,
     default: 'auto' as const,
-    describe: 'OCI image index, or Docker manifest list where all images are Docker’s and nothing forbids it',
+    describe: 'index format; auto: docker if all images are Docker images, else oci',
   },
 } as const satisfies Record<string, Options>;
 

@@ -4,6 +4,7 @@ import { isIndex } from '../oci/media-types.js';
 import { parseReference } from '../oci/reference.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
 import { formatTable } from './format.js';
+import { jsonFlag } from './flags.js';
 import { interruptible } from './interrupt.js';
 import { standardOutput } from './output.js';
 import { printJson, printLine } from './print.js';
@@ -13,10 +14,9 @@ const flags = {
   raw: {
     type: 'boolean',
     default: false,
-
-    describe: 'print the index as it is, to the byte',
+    describe: 'print the index exactly as stored',
   },
-  json: { type: 'boolean', default: false, describe: 'print JSON on standard output, and nothing else' },
+  ...jsonFlag,
   ...registryFlags,
 } as const satisfies Record<string, Options>;
 
@@ -85,7 +85,7 @@ export function addIndexInspect(parser: Argv): Argv {
     'show an index and its children',
     (yargs) =>
       ownFlagsFirst(
-        yargs.positional('reference', { type: 'string', demandOption: true, describe: 'the index' }),
+        yargs.positional('reference', { type: 'string', demandOption: true, describe: 'index to show' }),
       ).options(flags),
     (args) => run(args),
   );

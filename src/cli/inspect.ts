@@ -4,17 +4,18 @@ import type { CommandHead } from './command-names.js';
 import { standardInputName, withBundle } from './bundle-input.js';
 import { dash } from './stdin-dash.js';
 import { count, formatBytes, formatTable } from './format.js';
+import { jsonFlag } from './flags.js';
 import { interruptible } from './interrupt.js';
 import { countNames, notesOnSignatures } from './signatures.js';
 import { printJson, printLine, printLines } from './print.js';
 
 const flags = {
-  json: { type: 'boolean', default: false, describe: 'print JSON on standard output, and nothing else' },
+  ...jsonFlag,
 } as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle: string }>;
 
-/** A line a platform, the image's name on the first of them. */
+/** Formats one row per platform; only the first row of an image has its name. */
 function rowsOf(inspection: Inspection): string[][] {
   return inspection.images.flatMap(({ reference, digest, platforms, size, companionOf }) => {
     const parts = platforms.map((part) => [part.platform, formatBytes(part.size)]);
@@ -55,10 +56,9 @@ export function addInspect(parser: Argv, { usage, describe }: CommandHead): Argv
         .positional('bundle', {
           type: 'string',
           demandOption: true,
-          describe: 'bundle to look into; - for standard input',
+          describe: 'bundle to inspect; - for standard input',
         })
-        .options(flags)
-        .example('$0 inspect site.tar', 'images, platforms, sizes, and what sharing saved'),
+        .options(flags),
     (args) => run(args),
   );
 }

@@ -3,45 +3,44 @@ import { AirliftError, interruption, isAirliftError } from '../errors.js';
 import { exitCodes } from './exit-codes.js';
 import { printNote } from './print.js';
 
-/** Milliseconds that work has to end by itself after an interruption; what it left is as after a crash then, which every verb can resume. */
-const patience = 900;
+/** Milliseconds that work may take to stop after an interruption. Work cut off then leaves the state of a crash, which every command can resume. */
+const stopTimeout = 900;
 
 const defaultHint = 'run the same command again';
 
-/** The one error for everything that an interruption makes work throw, whatever part of it noticed first. */
+/** Maps whatever interrupted work throws to one error. */
 function interrupted(error: unknown, signal: AbortSignal): AirliftError {
   const own = isAirliftError(error, 'interrupted') ? error : interruption('airlift', signal);
   return new AirliftError('interrupted', own.message, { hint: own.hint ?? defaultHint, cause: error });
 }
 
 /**
- * Runs `work` with a signal that Ctrl-C aborts: the first time work ends by itself, within a second, and can be resumed; the
- * second time the process ends at once.
- * @param milliseconds that work has to end by itself; Infinity for what lets others finish. Default 900.
- * @throws AirliftError `interrupted` with how to resume, for whatever `work` throws after an interruption
+ * Runs `work` with a signal that Ctrl-C aborts. The first Ctrl-C lets work stop by itself; the second one ends the process.
+ * @param milliseconds time that work may take to stop (default: 900); Infinity waits for it
+ * @throws AirliftError `interrupted` with a hint, for whatever `work` throws after an interruption
  */
 export async function interruptible<T>(
   work: (signal: AbortSignal) => Promise<T>,
-  milliseconds = patience,
+  milliseconds = stopTimeout,
 ): Promise<T> {
   const stop = new AbortController();
-  // Every request under way listens.
+  // Every active request adds a listener.
   setMaxListeners(0, stop.signal);
   let timer: NodeJS.Timeout | undefined;
-  let giveUp: ((error: Error) => void) | undefined;
-  const tooLate = new Promise<never>((_resolve, reject) => (giveUp = reject));
-  tooLate.catch(() => undefined);
+  let rejectLate: ((error: Error) => void) | undefined;
+  const timedOut = new Promise<never>((_resolve, reject) => (rejectLate = reject));
+  timedOut.catch(() => undefined);
   const onInterrupt = (): void => {
     if (stop.signal.aborted) process.exit(exitCodes.interrupted);
     printNote('stopping; press Ctrl-C again to stop at once');
     stop.abort();
     if (milliseconds === Infinity) return;
-    timer = setTimeout(() => giveUp?.(interruption('airlift', stop.signal)), milliseconds);
+    timer = setTimeout(() => rejectLate?.(interruption('airlift', stop.signal)), milliseconds);
   };
   process.on('SIGINT', onInterrupt);
   process.on('SIGTERM', onInterrupt);
   try {
-    return await Promise.race([work(stop.signal), tooLate]);
+    return await Promise.race([work(stop.signal), timedOut]);
   } catch (error) {
     throw stop.signal.aborted ? interrupted(error, stop.signal) : error;
   } finally {
@@ -51,8 +50,8 @@ export async function interruptible<T>(
   }
 }
 
-/** The error to show for one of a verb that sends what a registry lacks: where it was interrupted, how to go on. */
-export function withWayOn(error: unknown): unknown {
+/** Adds the resume hint of commands that push to a registry, if `error` is an interruption. */
+export function withResumeHint(error: unknown): unknown {
   if (!(error instanceof AirliftError) || error.code !== 'interrupted') return error;
   return new AirliftError('interrupted', error.message, {
     cause: error,

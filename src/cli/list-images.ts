@@ -5,6 +5,7 @@ import { formatPlatform } from '../oci/platform.js';
 import { formatReference, formatRepository } from '../oci/reference.js';
 import type { CommandHead } from './command-names.js';
 import { showDashes } from './stdin-dash.js';
+import { jsonFlag } from './flags.js';
 import { noImages } from './images.js';
 import { printJson, printLine, printNote } from './print.js';
 
@@ -13,9 +14,9 @@ const flags = {
     alias: 'w',
     type: 'boolean',
     default: false,
-    describe: 'say behind each image where it stands',
+    describe: 'print the source file and line of each image',
   },
-  json: { type: 'boolean', default: false, describe: 'print JSON on standard output, and nothing else' },
+  ...jsonFlag,
 } as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { lists?: string[] }>;
@@ -24,7 +25,7 @@ function platformsOf(listed: ListedReference): readonly string[] | undefined {
   return listed.platforms?.map(formatPlatform);
 }
 
-/** A list of references again, with the rest as comments: what is printed can be given as a list. */
+/** Prints references with everything else as comments, so that the output is a valid image list. */
 function printList(list: ImageList, where: boolean): void {
   for (const listed of list.references) {
     const remarks = [platformsOf(listed)?.join(','), listed.pinned, where ? placeOf(listed) : undefined];
@@ -60,7 +61,6 @@ async function run(args: Arguments): Promise<void> {
   const list = await listImages({ lists: showDashes(args.lists ?? []), stdin: process.stdin });
   const isEmpty = list.references.length === 0 && list.patterns.length === 0;
   if (args.json) {
-    // A program that reads this sees what the notes say as well.
     printJson(toJson(list));
   } else {
     printList(list, args.where);
@@ -79,13 +79,13 @@ export function addListImages(parser: Argv, { usage, describe }: CommandHead): A
         .positional('lists', {
           type: 'string',
           array: true,
-          describe: 'image lists, Kubernetes YAML, compose files …; - for standard input',
+          describe: 'image lists, Kubernetes YAML, compose files, …; - for standard input',
         })
         .options(flags)
-        .example('helm template my-chart | $0 list-images -', 'what a chart needs')
+        .example('helm template my-chart | $0 list-images -', 'images of a Helm chart')
         .example(
           '$0 list-images --where k3s-images.txt compose.yaml',
-          'two lists, and where each image stands',
+          'images of two files, with their lines',
         ),
     (args) => run(args),
   );

@@ -2,22 +2,19 @@ import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yar
 import { login, logout, parseLoginName } from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { ownFlagsFirst, registryOptionsOf, reachingFlags, type RegistryArguments } from './registry-flags.js';
+import { jsonFlag } from './flags.js';
 import { authFilesOf, dockerAuthFileOf } from './environment.js';
 import { interruptible } from './interrupt.js';
 import { readPassword } from './password.js';
 import { printJson, printLine } from './print.js';
 import { hooksOf } from './trace.js';
 
-const jsonFlag = {
-  json: { type: 'boolean', default: false, describe: 'print JSON on standard output, and nothing else' },
-} as const satisfies Record<string, Options>;
-
 const loginFlags = {
-  username: { alias: 'u', type: 'string', requiresArg: true, describe: 'user name; asked for unless told' },
+  username: { alias: 'u', type: 'string', requiresArg: true, describe: 'user name (default: ask)' },
   'password-stdin': {
     type: 'boolean',
     default: false,
-    describe: 'read the password from standard input instead of asking for it',
+    describe: 'read the password from standard input instead of asking',
   },
   ...jsonFlag,
   ...reachingFlags,
@@ -28,22 +25,22 @@ const logoutFlags = { authfile: reachingFlags.authfile, ...jsonFlag } as const s
   Options
 >;
 
-interface Named {
-  readonly registry?: string | undefined;
+interface RegistryPositional {
+  readonly registry: string;
 }
 
-type LoginArguments = ArgumentsCamelCase<InferredOptionTypes<typeof loginFlags>> & Named;
-type LogoutArguments = ArgumentsCamelCase<InferredOptionTypes<typeof logoutFlags>> & Named;
+type LoginArguments = ArgumentsCamelCase<InferredOptionTypes<typeof loginFlags>> & RegistryPositional;
+type LogoutArguments = ArgumentsCamelCase<InferredOptionTypes<typeof logoutFlags>> & RegistryPositional;
 
-/** Where a login is looked for, and where a first one goes. */
+/** Finds the files to look for a login in, and the file to create for a first login. */
 function filesOf(authfile: string | undefined): { authFiles: string[]; newAuthFile: string | undefined } {
-  const told = authfile ?? process.env['REGISTRY_AUTH_FILE'];
-  if (told !== undefined && told !== '') return { authFiles: [told], newAuthFile: told };
+  const explicit = authfile ?? process.env['REGISTRY_AUTH_FILE'];
+  if (explicit !== undefined && explicit !== '') return { authFiles: [explicit], newAuthFile: explicit };
   return { authFiles: authFilesOf(process.env), newAuthFile: dockerAuthFileOf(process.env) };
 }
 
 async function runLogin(args: LoginArguments): Promise<void> {
-  const registry = parseLoginName(args.registry ?? 'docker.io');
+  const registry = parseLoginName(args.registry);
   const reaching: RegistryArguments = { ...args, creds: undefined };
   const access = await registryOptionsOf(reaching, process.env, [registry]);
   const { username, place } = await interruptible(async (signal) => {
@@ -55,11 +52,14 @@ async function runLogin(args: LoginArguments): Promise<void> {
     };
   });
   if (args.json) printJson({ registry, username, ...place });
-  else printLine(`logged in to ${registry} as ${username}; kept in ${place.helper ?? place.authFile}`);
+  else
+    printLine(
+      `logged in to ${registry} as ${username}; credentials stored in ${place.helper ?? place.authFile}`,
+    );
 }
 
 async function runLogout(args: LogoutArguments): Promise<void> {
-  const registry = parseLoginName(args.registry ?? 'docker.io');
+  const registry = parseLoginName(args.registry);
   const places = await logout(registry, filesOf(args.authfile).authFiles);
   if (args.json) printJson({ registry, places });
   else
@@ -69,7 +69,8 @@ async function runLogout(args: LogoutArguments): Promise<void> {
 
 const registryPositional = {
   type: 'string',
-  describe: 'HOST[:PORT][/NAMESPACE]; docker.io unless told',
+  default: 'docker.io',
+  describe: 'registry: HOST[:PORT][/NAMESPACE]',
 } as const;
 
 /** `airlift login [registry]` */
@@ -80,7 +81,7 @@ export function addLogin(parser: Argv, { usage, describe }: CommandHead): Argv {
     (yargs) =>
       ownFlagsFirst(yargs.positional('registry', registryPositional))
         .options(loginFlags)
-        .example('$0 login ghcr.io -u me --password-stdin < token.txt', 'docker and podman find it too'),
+        .example('$0 login ghcr.io -u me --password-stdin < token.txt', 'also logs in docker and podman'),
     (args) => runLogin(args),
   );
 }

@@ -22,57 +22,57 @@ interface Command extends CommandHead {
 const commands: readonly Command[] = [
   {
     usage: 'export [references..]',
-    describe: 'pull images from registries into one bundle',
+    describe: 'pull images from registries into one bundle file',
     load: async () => (await import('./export.js')).addExport,
   },
   {
     usage: 'inspect <bundle>',
-    describe: 'show what a bundle says it holds',
+    describe: 'list the images, platforms and sizes in a bundle',
     load: async () => (await import('./inspect.js')).addInspect,
   },
   {
     usage: 'verify <bundle>',
-    describe: 'prove that nothing in a bundle was lost or changed',
+    describe: 'check that nothing in a bundle was lost or changed',
     load: async () => (await import('./verify.js')).addVerify,
   },
   {
     usage: 'import <inputs..>',
-    describe: 'republish the images of a bundle, or of archives of images, to a registry',
+    describe: 'publish the images of a bundle or of image archives to a registry',
     load: async () => (await import('./import.js')).addImport,
   },
   {
     usage: 'copy [references..]',
-    describe: 'copy images from registries to another registry, without a bundle between',
+    describe: 'copy images from registries to another registry',
     load: async () => (await import('./copy.js')).addCopy,
   },
   {
     usage: 'save <sources..>',
-    describe: 'write images in a form that docker, podman, skopeo or k3s load',
+    describe: 'write images to files that docker, podman, skopeo or k3s can load',
     load: async () => (await import('./save.js')).addSave,
   },
   {
     usage: 'serve [bundle]',
-    describe: 'serve a bundle, or a directory, as a registry on loopback',
+    describe: 'serve a bundle or a directory as a registry on loopback',
     load: async () => (await import('./serve.js')).addServe,
   },
   {
     usage: 'index',
-    describe: 'put image indexes together, and alter them',
+    describe: 'create and edit image indexes',
     load: async () => (await import('./index-command.js')).addIndex,
   },
   {
     usage: 'list-images <lists..>',
-    describe: 'print the images that lists of any kind name',
+    describe: 'print the images named in image lists, Kubernetes YAML or compose files',
     load: async () => (await import('./list-images.js')).addListImages,
   },
   {
     usage: 'login [registry]',
-    describe: 'keep a user name and password for a registry',
+    describe: 'store a user name and password for a registry',
     load: async () => (await import('./login.js')).addLogin,
   },
   {
     usage: 'logout [registry]',
-    describe: 'forget the user name and password for a registry',
+    describe: 'remove the stored user name and password of a registry',
     load: async () => (await import('./login.js')).addLogout,
   },
 ];
@@ -84,17 +84,17 @@ const commands: readonly Command[] = [
 export async function parser(args: readonly string[]): Promise<Argv> {
   const base = checkedValues(yargs(hideDashes(args)))
     .scriptName('airlift')
-    .usage('$0 <command>\n\nCarry multi-platform container images into places the network can’t reach.');
+    .usage('$0 <command>\n\nCarry multi-platform container images into air-gapped networks.');
   for (const { load, ...head } of commands) {
     const [name = ''] = head.usage.split(' ');
     if (args.includes(name)) (await load())(base, head);
     else base.command(head.usage, head.describe);
   }
   return base
-    .demandCommand(1, 'name a command')
+    .demandCommand(1, 'want a command')
     .strict()
-    .version(version())
-    .help()
+    .version('version', 'print the version', version())
+    .help('help', 'print this help')
     .alias('help', 'h')
     .wrap(110)
     .parserConfiguration({

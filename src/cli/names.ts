@@ -26,28 +26,28 @@ export const nameFlags = {
   'keep-registry': {
     type: 'boolean',
     default: false,
-    describe: 'put the source registry in front of the path: TO/ghcr.io/acme/api',
+    describe: 'keep the source registry in the path: TO/ghcr.io/acme/api',
   },
   rename: {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe: 'rule for names, docker.io/library/*=mirror/*; the first that fits',
+    describe: 'rename rule, such as docker.io/library/*=mirror/*; the first match wins',
   },
   'rename-map': {
     type: 'string',
     requiresArg: true,
-    describe: 'file of such rules, a line each, after those of --rename',
+    describe: 'file of rename rules, one per line, applied after --rename',
   },
   emit: {
     type: 'string',
     requiresArg: true,
-    describe: 'directory to write what nodes need to find the images: registries.yaml, hosts.toml …',
+    describe: 'directory for node configuration: registries.yaml, hosts.toml, …',
   },
   'dry-run': {
     type: 'boolean',
     default: false,
-    describe: 'print the names at the site and push nothing',
+    describe: 'print the image names at the site; push nothing',
   },
 } as const satisfies Record<string, Options>;
 

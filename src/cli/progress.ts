@@ -29,7 +29,7 @@ export function lineOf(event: ProgressEvent): string | undefined {
     case 'resolved':
       return printable(`Resolved: ${event.position}/${event.images} ${event.image}`);
     case 'planned':
-      return `${countImages(event.images - event.signatures, event.signatures)}, ${count(event.blobs, 'blob')}, ${formatBytes(event.bytes)} to transfer${event.resumedBytes > 0 ? `, ${formatBytes(event.resumedBytes)} there from before` : ''}`;
+      return `${countImages(event.images - event.signatures, event.signatures)}, ${count(event.blobs, 'blob')}, ${formatBytes(event.bytes)} to transfer${event.resumedBytes > 0 ? `, ${formatBytes(event.resumedBytes)} kept from an earlier run` : ''}`;
     case 'image-done':
       return printable(
         `Progress: ${event.position}/${event.images} ${event.image} ${event.outcome ?? 'done'} ${event.digest}`,

@@ -21,12 +21,12 @@ import {
   stateFolder,
 } from './environment.js';
 import { warnOnce } from './trace.js';
-import { whole } from './flags.js';
+import { wholeNumber } from './flags.js';
 import { parseDuration, parseSize } from './quantities.js';
 
 /** Flags and environment of everything that reaches registries. */
 
-const group = 'Reaching registries:';
+const group = 'Registry options:';
 
 /** Help shows groups in the order in which they are named: a command's own flags come before those of this file. */
 export function ownFlagsFirst<T>(yargs: Argv<T>): Argv<T> {
@@ -39,7 +39,7 @@ const credsFlag = {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe: '[HOST=]USER:PASSWORD; others can see it while airlift runs, so that login is better',
+    describe: '[HOST=]USER:PASSWORD; other users can see it, so prefer airlift login',
   },
 } as const satisfies Record<string, Options>;
 
@@ -48,27 +48,31 @@ const trustFlags = {
     group,
     type: 'string',
     requiresArg: true,
-    describe: 'credentials file, instead of podman’s and docker’s',
+    describe: 'credentials file to use instead of those of podman and docker',
   },
   'ca-file': {
     group,
     type: 'string',
     requiresArg: true,
-    describe: 'PEM file of certificate authorities to trust besides the system’s',
+    describe: 'PEM file of certificate authorities to trust in addition to the system’s',
   },
   'cert-dir': {
     group,
     type: 'string',
     requiresArg: true,
-    describe: 'directory with *.crt to trust, and *.cert and *.key to show',
+    describe: 'directory of CA certificates (*.crt) and client certificates (*.cert, *.key)',
   },
-  'insecure-skip-tls-verify': { group, type: 'boolean', describe: 'do not check certificates' },
+  'insecure-skip-tls-verify': { group, type: 'boolean', describe: 'do not verify TLS certificates' },
   'tls-verify': {
     group,
     type: 'boolean',
-    describe: 'false: check no certificates, and use plain HTTP where there is no TLS, as skopeo does',
+    describe: 'false: do not verify certificates, and allow plain HTTP, as in skopeo',
   },
-  'plain-http': { group, type: 'boolean', describe: 'plain HTTP; only loopback has it unless told' },
+  'plain-http': {
+    group,
+    type: 'boolean',
+    describe: 'use plain HTTP (default: only for loopback registries)',
+  },
 } as const satisfies Record<string, Options>;
 
 /** What may differ between two registries. */
@@ -80,62 +84,66 @@ const sharedFlags = {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe: 'REGISTRY[/PATH]=[http://]HOST[:PORT][/PATH], to be read first',
+    describe: 'mirror to read from first: REGISTRY[/PATH]=[http://]HOST[:PORT][/PATH]',
   },
   'registries-conf': {
     group,
     type: 'string',
     requiresArg: true,
-    describe: 'mirrors and addresses in podman’s form, instead of the files in their usual places',
+    describe: 'registries.conf to use instead of the files in the standard locations',
   },
   'registries-yaml': {
     group,
     type: 'string',
     requiresArg: true,
-    describe: 'mirrors, credentials and certificates in k3s’s form',
+    describe: 'k3s registries.yaml with mirrors, credentials and certificates',
   },
   retries: {
     group,
     type: 'number',
     default: 5,
     requiresArg: true,
-    describe: 'tries after a request that failed in passing',
+    describe: 'retries after a transient failure',
   },
   'retry-delay': {
     group,
     type: 'string',
     requiresArg: true,
-    describe: 'first wait before another try; it doubles from there (500ms unless told)',
+    defaultDescription: '500ms',
+    describe: 'delay before the first retry; doubles with each retry',
   },
   'max-retry-after': {
     group,
     type: 'string',
     requiresArg: true,
-    describe: 'longest wait that a registry may ask for (5m unless told)',
+    defaultDescription: '5m',
+    describe: 'longest Retry-After delay to accept from a registry',
   },
   'rate-budget': {
     group,
     type: 'string',
     requiresArg: true,
-    describe: 'wait or stop, with [:N] downloads to leave, before a registry that counts them refuses',
+    describe: 'when the pull quota runs out, wait or stop; :N keeps N pulls in reserve',
   },
   'idle-timeout': {
     group,
     type: 'string',
     requiresArg: true,
-    describe: 'time without a byte after which a connection is broken (60s unless told)',
+    defaultDescription: '60s',
+    describe: 'close a connection after this time without data',
   },
   'requests-per-host': {
     group,
     type: 'number',
     requiresArg: true,
-    describe: 'most requests to one host that wait for an answer at a time (32 unless told)',
+    defaultDescription: '32',
+    describe: 'maximum parallel requests to one host',
   },
   'trace-requests': {
     group,
     type: 'boolean',
     default: false,
-    describe: 'print each request on standard error, secrets hidden',
+    describe: 'print each request to standard error, without secrets',
   },
 } as const satisfies Record<string, Options>;
 
@@ -150,7 +158,8 @@ export const uploadFlags = {
     group,
     type: 'string',
     requiresArg: true,
-    describe: 'upload blobs in chunks of this size; in one piece unless told or forced',
+    defaultDescription: 'whole blobs',
+    describe: 'upload blobs in chunks of this size, for example 32M',
   },
 } as const satisfies Record<string, Options>;
 
@@ -283,11 +292,11 @@ export async function registryOptionsOf(
     proxy: proxiesOf(env),
     mirrors: isInsecure ? insecurely(rules) : rules,
     hosts,
-    retries: whole('retries', args.retries, 0),
+    retries: wholeNumber('retries', args.retries, 0),
     retryDelay: duration('retry-delay', args.retryDelay),
     maxRetryAfter: duration('max-retry-after', args.maxRetryAfter),
     idleTimeout: duration('idle-timeout', args.idleTimeout),
-    requestsPerHost: whole('requests-per-host', args.requestsPerHost, 1),
+    requestsPerHost: wholeNumber('requests-per-host', args.requestsPerHost, 1),
     rateBudget: parseRateBudget(args.rateBudget),
     chunkSize: args.chunkSize === undefined ? undefined : parseSize('chunk-size', args.chunkSize),
     uploadsDirectory: target === undefined || state === undefined ? undefined : join(state, 'uploads'),

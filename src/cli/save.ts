@@ -8,7 +8,7 @@ import type { CommandHead } from './command-names.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import { showDashes } from './stdin-dash.js';
-import { outputFlags, platformFlag, platformsOf } from './flags.js';
+import { forceFlag, outputFlags, platformFlags, platformsOf } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printHeld } from './names.js';
@@ -20,40 +20,41 @@ const flags = {
   format: {
     choices: ['docker-archive', 'oci-archive', 'oci-layout', 'k3s'] as const,
     demandOption: true,
-    describe:
-      'what to write: for docker load, podman and skopeo, oras, or one file an architecture for k3s nodes',
+    describe: 'output format; k3s writes one archive per architecture',
   },
   output: {
     alias: 'o',
     type: 'string',
     demandOption: true,
     requiresArg: true,
-    describe: 'file or directory to write, - for standard output; with k3s a directory, or how names begin',
+    describe: 'file or directory to write; - for standard output; k3s: directory or prefix',
   },
-  ...platformFlag,
-  'skip-missing-platforms': {
-    type: 'boolean',
-    default: false,
-    describe: 'leave out what an image lacks, instead of failing',
+  ...platformFlags,
+  image: {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    defaultDescription: 'all',
+    describe: 'images to save',
   },
-  image: { type: 'string', array: true, requiresArg: true, describe: 'images to save; all unless told' },
   tag: {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe: 'new name: OLD=NEW, or NAME alone for the only image',
+    describe: 'new name: OLD=NEW, or only NEW if there is one image',
   },
   compress: {
     choices: ['gzip', 'zstd', 'none'] as const,
-    describe: 'compression of what is written as a whole: zstd with k3s, none otherwise',
+    defaultDescription: 'zstd for k3s, else none',
+    describe: 'compression of the whole output',
   },
-  level: { type: 'number', requiresArg: true, describe: 'how hard to compress, 1 to 9' },
+  level: { type: 'number', requiresArg: true, describe: 'compression level, 1 to 9' },
   'dry-run': {
     type: 'boolean',
     default: false,
-    describe: 'print the images, and what is merged; write nothing',
+    describe: 'print the images and merged archives; write nothing',
   },
-  force: { alias: 'f', type: 'boolean', default: false, describe: 'replace files that are there' },
+  ...forceFlag,
   ...archiveFlags,
   ...registryFlags,
   ...outputFlags,
@@ -62,7 +63,7 @@ const flags = {
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { sources: string[] }>;
 
 async function isFile(text: string): Promise<boolean> {
-  // What looks like a file is told as one that is not there, not as an image that no registry has.
+  // A missing file must fail as a missing file, not as an image that no registry has.
   if (text === '-' || /^[./]/.test(text) || /\.(tar|tgz|gz|zst|bundle|001)$/i.test(text)) return true;
   return stat(text).then(
     () => true,
@@ -70,15 +71,19 @@ async function isFile(text: string): Promise<boolean> {
   );
 }
 
-/** The sources of a command line: files, where they are any, else references. */
+/** Reads the sources as files if any of them is a file, else as image references. */
 async function sourcesOf(args: Arguments): Promise<SaveFrom> {
   const sources = showDashes(args.sources);
   const files: string[] = [];
   for (const text of sources) if (await isFile(text)) files.push(text);
   if (files.length === 0 && args.mergeNames !== undefined) {
-    throw new AirliftError('usage', 'save: --merge-names is for archives; got images of registries', {
-      hint: 'airlift index merge makes one image of several in a registry',
-    });
+    throw new AirliftError(
+      'usage',
+      'save: --merge-names applies only to archives; got images in registries',
+      {
+        hint: 'merge images in a registry with airlift index merge',
+      },
+    );
   }
   if (files.length === 0) {
     const references = sources.map(parseReference);
@@ -90,7 +95,7 @@ async function sourcesOf(args: Arguments): Promise<SaveFrom> {
     const other = sources.find((text) => !files.includes(text)) ?? '';
     throw new AirliftError(
       'usage',
-      `save: either files or images of registries; got ${files[0]} and ${other}`,
+      `save: got file ${files[0]} and image ${other}, want either files or images in registries`,
     );
   }
   const { inputs, archives } = inputsOf({ ...args, inputs: args.sources });
@@ -111,7 +116,7 @@ async function run(args: Arguments): Promise<void> {
   const [output = args.output] = showDashes([args.output]);
   const isStream = output === '-';
   if (isStream && args.json)
-    throw new AirliftError('usage', 'save: standard output takes either --json or the archive');
+    throw new AirliftError('usage', 'save: --json and an archive cannot both use standard output');
   const view = progressView(args);
   try {
     const optionsFor = (signal: AbortSignal): SaveOptions => ({
@@ -156,17 +161,17 @@ export function addSave(parser: Argv, { usage, describe }: CommandHead): Argv {
           type: 'string',
           array: true,
           demandOption: true,
-          describe: 'bundle, or archives and OCI layouts to merge, or images of registries',
+          describe: 'bundle, archives and OCI layouts to merge, or images in registries',
         }),
       )
         .options(flags)
         .example(
           '$0 save site.tar --format docker-archive --platform linux/arm64 -o app.tar',
-          'for docker load',
+          'write an archive for docker load',
         )
         .example(
           '$0 save site.tar --format k3s -o /mnt/stick/',
-          'site-images-amd64.tar.zst, site-images-arm64.tar.zst, …',
+          'write site-images-amd64.tar.zst, site-images-arm64.tar.zst, …',
         ),
     (args) => run(args),
   );

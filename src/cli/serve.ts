@@ -2,6 +2,7 @@ import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yar
 import { AirliftError } from '../errors.js';
 import { serve, type ServeSource, type Serving } from '../serve/serve.js';
 import type { CommandHead } from './command-names.js';
+import { jsonFlag } from './flags.js';
 import { interruptible } from './interrupt.js';
 import { warnOnce } from './trace.js';
 import { printJson, printLine, printNote } from './print.js';
@@ -10,26 +11,26 @@ const flags = {
   store: {
     type: 'string',
     requiresArg: true,
-    describe: 'directory to serve and to keep what is pushed in; made where there is none',
+    describe: 'directory to serve and to store pushed images in; created if missing',
   },
   listen: {
     type: 'string',
     default: '127.0.0.1:5000',
     requiresArg: true,
-    describe: 'address and port, or one of them; port 0 takes a free one',
+    describe: 'address and port, or one of them; port 0 picks a free port',
   },
   'allow-remote': {
     type: 'boolean',
     default: false,
-    describe: 'listen on an address that other machines reach; there are no credentials',
+    describe: 'allow addresses that other machines can reach; there is no authentication',
   },
   'sparse-index': {
     type: 'boolean',
     default: true,
-    describe: 'take an image index without all of its platforms',
+    describe: 'accept indexes with missing platforms',
   },
-  'trace-requests': { type: 'boolean', default: false, describe: 'print each request on standard error' },
-  json: { type: 'boolean', default: false, describe: 'print JSON on standard output, and nothing else' },
+  'trace-requests': { type: 'boolean', default: false, describe: 'print each request to standard error' },
+  ...jsonFlag,
 } as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle?: string }>;
@@ -38,13 +39,13 @@ const defaultHost = '127.0.0.1';
 const defaultPort = 5000;
 
 /**
- * Reads `HOST:PORT`, `HOST`, `:PORT` or `PORT`; an IPv6 address before a port stands in brackets.
+ * Reads `HOST:PORT`, `HOST`, `:PORT` or `PORT`; an IPv6 address with a port needs brackets.
  * @throws AirliftError `usage`
  */
 export function parseListen(text: string): { host: string; port: number } {
   const bad = (): never => {
     throw new AirliftError('usage', `--listen ${JSON.stringify(text)}: not an address and a port`, {
-      hint: `write it like ${defaultHost}:${defaultPort} or [::1]:${defaultPort}`,
+      hint: `--listen ${defaultHost}:${defaultPort}, or --listen [::1]:${defaultPort}`,
     });
   };
   const [, bracketed, plain = '', digits] =
@@ -62,14 +63,14 @@ function sourceOf({ store, bundle }: Arguments): ServeSource {
   if (store === undefined && bundle !== undefined) return { bundle };
   throw new AirliftError(
     'usage',
-    'serve: name a bundle or a store; got ' + (store === undefined ? 'none' : 'both'),
+    `serve: got ${store === undefined ? 'neither' : 'both'}, want a bundle or --store`,
     {
       hint: 'airlift serve site.tar, or airlift serve --store DIR',
     },
   );
 }
 
-/** The same address in a form in which references can hold it. */
+/** Formats the address as the registry part of a reference. */
 function registryOf({ host, port }: Serving): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
@@ -78,11 +79,11 @@ function printStart(serving: Serving, source: ServeSource): void {
   const what = source.store ?? source.bundle;
   for (const reference of serving.ambiguous) {
     printNote(
-      `warning: ${reference}: another registry has an image of this path and tag too; pull it with the registry in front`,
+      `warning: ${reference}: images of several registries have this path and tag; pull it with the registry in front of the path`,
     );
   }
   printLine(
-    `serving ${what} at ${serving.url}${source.store === undefined ? ', to pull only' : ''}; Ctrl-C stops it`,
+    `serving ${what} at ${serving.url}${source.store === undefined ? ', read-only' : ''}; Ctrl-C stops it`,
   );
   if (serving.example !== undefined) printLine(`next: docker pull ${registryOf(serving)}/${serving.example}`);
   else if (source.store !== undefined) printLine(`next: airlift import BUNDLE --to ${registryOf(serving)}`);
@@ -111,7 +112,7 @@ async function run(args: Arguments): Promise<void> {
         signal.addEventListener('abort', () => done(), { once: true }),
       );
       await Promise.race([interrupted.then(() => serving.drain()), serving.broken]);
-      // Downloads under way may take as long as they need; a second Ctrl-C ends them.
+      // The first Ctrl-C waits for downloads without a limit; the second one ends them.
     }, Infinity);
   } finally {
     await serving.close();
@@ -125,10 +126,10 @@ export function addServe(parser: Argv, { usage, describe }: CommandHead): Argv {
     describe,
     (yargs) =>
       yargs
-        .positional('bundle', { type: 'string', describe: 'bundle to serve, to pull from only' })
+        .positional('bundle', { type: 'string', describe: 'bundle to serve, read-only' })
         .options(flags)
-        .example('$0 serve site.tar', 'docker pull 127.0.0.1:5000/rancher/pause:3.1 works now')
-        .example('$0 serve --store /srv/registry', 'a registry to import into'),
+        .example('$0 serve site.tar', 'then: docker pull 127.0.0.1:5000/rancher/pause:3.1')
+        .example('$0 serve --store /srv/registry', 'serve an empty registry to import into'),
     (args) => run(args),
   );
 }

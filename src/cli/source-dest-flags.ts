@@ -14,7 +14,7 @@ const endNames: Readonly<Record<End, string>> = { src: 'the source', dest: 'the 
 export function flagsOfEnd<E extends End>(end: E): EndFlags<E> {
   const flags = Object.entries(endFlags).map(([name, flag]) => [
     `${end}-${name}`,
-    { ...flag, group: 'Where the ends differ:', describe: `--${name} for ${endNames[end]}` },
+    { ...flag, group: 'Source and destination options:', describe: `--${name} for ${endNames[end]}` },
   ]);
   return Object.fromEntries(flags) as EndFlags<E>;
 }

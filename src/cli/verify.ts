@@ -15,7 +15,6 @@ const flags = { ...outputFlags } as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle: string }>;
 
-/** As every command counts them. */
 function countVerified({ images, signatures }: VerifyReport): string {
   return countImages(images - signatures, signatures);
 }
@@ -32,16 +31,16 @@ function printReport(report: VerifyReport, milliseconds: number): void {
     printLine(
       `verified ${report.bundle}: ${what} in ${formatDuration(milliseconds)}, nothing lost or changed`,
     );
-    printLine(`digest of its SHA256SUMS: ${report.sums ?? 'none'}`);
+    printLine(`SHA256SUMS digest: ${report.sums ?? 'none'}`);
     printLine(
-      'compare it with the digest that the export printed: that proves who made the bundle, verify does not',
+      'compare it with the digest that export printed: verify alone does not prove who made the bundle',
     );
     const bundle = report.bundle === standardInputName ? 'BUNDLE' : report.bundle;
     printLine(`next: airlift import ${bundle} --to HOST[:PORT]`);
     return;
   }
   printLine(`${report.bundle} is damaged: ${count(report.problems.length, 'problem')} in ${what}`);
-  printLine('next: copy the bundle again from where it is whole, and verify it there first');
+  printLine('next: verify the bundle at its source, then copy it again');
 }
 
 async function run(args: Arguments): Promise<void> {
@@ -50,7 +49,7 @@ async function run(args: Arguments): Promise<void> {
   try {
     const report = await interruptible((signal) =>
       withBundle(args.bundle, signal, (path) => verify(path, { onProgress: bar?.onProgress, signal })),
-    ).then((told) => (args.bundle === dash ? { ...told, bundle: standardInputName } : told));
+    ).then((read) => (args.bundle === dash ? { ...read, bundle: standardInputName } : read));
     bar?.stop();
     if (args.json) printJson(report);
     else printReport(report, Date.now() - started);
@@ -70,11 +69,11 @@ export function addVerify(parser: Argv, { usage, describe }: CommandHead): Argv 
         .positional('bundle', {
           type: 'string',
           demandOption: true,
-          describe: 'bundle to read, to the last byte; - for standard input',
+          describe: 'bundle to verify; - for standard input',
         })
         .options(flags)
         .epilogue(
-          'Exit code 4 says that damage was found; every damaged thing is named with the images it breaks.',
+          'Exit code 4 means that the bundle is damaged; each damaged entry is listed with the images it breaks.',
         ),
     (args) => run(args),
   );

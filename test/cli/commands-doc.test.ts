@@ -7,7 +7,7 @@ import { parser } from '../../src/cli/main.js';
 
 const path = fileURLToPath(new URL('../../../docs/commands.md', import.meta.url));
 
-/** What `airlift … --help` prints. */
+/** Returns the output of `airlift … --help`. */
 async function help(args: readonly string[]): Promise<string> {
   let text = '';
   const built = await parser(args);
@@ -18,8 +18,8 @@ async function help(args: readonly string[]): Promise<string> {
 async function render(): Promise<string> {
   const parts = [
     '# Commands',
-    'What `--help` prints, command by command. This page is checked against the program: after a change of flags,',
-    '`UPDATE_DOCS=1 npm test` writes it anew.',
+    'The output of `--help` for every command. A test compares this page with the program; after a change of flags,',
+    '`UPDATE_DOCS=1 npm test` regenerates it.',
     `\`\`\`text\n${await help([])}\n\`\`\``,
   ];
   for (const name of commandNames)
@@ -27,7 +27,7 @@ async function render(): Promise<string> {
   return `${parts.join('\n\n').replace('flags,\n\n', 'flags,\n')}\n`;
 }
 
-test('docs/commands.md is what --help prints', async () => {
+test('docs/commands.md equals the output of --help', async () => {
   const want = await render();
   if (process.env['UPDATE_DOCS'] === '1') writeFileSync(path, want);
   assert.equal(readFileSync(path, 'utf8'), want);

@@ -95,7 +95,7 @@ test('export --dry-run previews a tag pattern, and tells what fails', async (t) 
 test('export without -o is refused unless it is a dry run, and --dry-run writes no lock', async (t) => {
   const dir = temp(t);
   const nothing = await airlift(['export', 'localhost:1/a:1'], { codes: [2] });
-  assert.match(nothing.stderr, /export: no output\n {2}hint: .*--dry-run/);
+  assert.match(nothing.stderr, /export: no output file\n {2}hint: .*--dry-run/);
   const both = ['export', 'localhost:1/a:1', '--dry-run', '--lock', join(dir, 'site.lock.yaml')];
   await airlift(both, { codes: [2] });
   assert.deepEqual(readdirSync(dir), []);

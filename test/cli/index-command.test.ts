@@ -70,7 +70,7 @@ test('one name for several images, from making it to taking one out again', { sk
 
 test('wrong command lines end with 2 and say what is wrong', { skip }, async () => {
   for (const [args, message] of [
-    [['index'], /name one of create, append, remove, merge and inspect/],
+    [['index'], /want a command: create, append, remove, merge or inspect/],
     [['index', 'create', 'site.test/app:1'], /not enough arguments|missing/i],
     [['index', 'create', 'site.test/app:1', 'a', '--platform', 'linux/arm64'], /want REF=PLATFORM/],
     [['index', 'create', 'site.test/app:1', 'a', '--annotation', 'x'], /want KEY=VALUE/],

@@ -50,7 +50,10 @@ describe(
         ['login', registry.host, '-u', user, '--password-stdin', ...reaching()],
         { env, input: `${password}\n` },
       );
-      assert.equal(stdout, `logged in to ${registry.host} as ${user}; kept in ${home.dockerConfig}\n`);
+      assert.equal(
+        stdout,
+        `logged in to ${registry.host} as ${user}; credentials stored in ${home.dockerConfig}\n`,
+      );
       assert.equal(statSync(home.dockerConfig).mode & 0o777, 0o600);
       await run('skopeo', inspecting(), { env });
       await airlift(exporting(join(temp(t), 'a.tar')), { env });

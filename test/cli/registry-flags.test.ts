@@ -48,8 +48,8 @@ test('what is malformed is a usage error that names the flag', async (t) => {
     [{ idleTimeout: 'x' }, /--idle-timeout: not a duration/],
     [{ maxRetryAfter: 'x' }, /--max-retry-after: not a duration/],
     [{ chunkSize: 'many' }, /--chunk-size: not a size/],
-    [{ retries: -1 }, /--retries: want a whole number from 0 to 10000; got -1/],
-    [{ requestsPerHost: 0 }, /--requests-per-host: want a whole number from 1 to 10000; got 0/],
+    [{ retries: -1 }, /--retries: got -1, want a whole number from 0 to 10000/],
+    [{ requestsPerHost: 0 }, /--requests-per-host: got 0, want a whole number from 1 to 10000/],
     [{ registriesConf: '/nowhere' }, /--registries-conf \/nowhere: no such file/],
     [{ mirror: ['docker.io'] }, /not registry=mirror/],
   ];

@@ -62,8 +62,16 @@ test('wrong command lines end with 2 and say what is wrong', { skip }, async (t)
     [['save', 'a', ...output], 2, /save: --format missing/],
     [['save', 'a', '--format', 'zip', ...output], 2, /--format: got "zip", want one of docker-archive/],
     [['save', 'none.tar', '--format', 'k3s', ...output], 1, /none\.tar/],
-    [['save', dir, 'a', '--format', 'k3s', ...output], 2, /either files or images of registries/],
-    [['save', 'a', '--format', 'oci-archive', '--json', '-o', '-'], 2, /either --json or the archive/],
+    [
+      ['save', dir, 'a', '--format', 'k3s', ...output],
+      2,
+      /got file .* and image a, want either files or images in registries/,
+    ],
+    [
+      ['save', 'a', '--format', 'oci-archive', '--json', '-o', '-'],
+      2,
+      /--json and an archive cannot both use standard output/,
+    ],
   ] as const) {
     const { stderr } = await airlift(args, { codes: [code] });
     assert.match(stderr, message);

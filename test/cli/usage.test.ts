@@ -9,7 +9,7 @@ test('a wrong call ends with exit code 2, says what is wrong and leaves nothing'
   const dir = temp(t);
   const output = join(dir, 'site.tar');
   const calls: readonly (readonly [readonly string[], RegExp])[] = [
-    [[], /name a command/],
+    [[], /want a command/],
     [['exprot'], /export|Unknown/i],
     [['export', 'redis'], /output/],
     [['export', '-o', output], /no images/],

@@ -108,7 +108,7 @@ describe('a stopped export resumes', () => {
       assert.ok(!existsSync(output));
       // Everything written is recorded: only the bytes in sockets are downloaded again.
       const said = await goOn(output, want, 6 * 1024 * 1024);
-      assert.match(said, /there from before/);
+      assert.match(said, /kept from an earlier run/);
     });
   }
 

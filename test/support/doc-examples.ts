@@ -41,7 +41,7 @@ export function masked(lines: readonly string[]): string[] {
       .replaceAll(/\b\d+(?:\.\d+)? (?:B|kB|MB|GB|KiB|MiB|GiB)(?=\W|$)/g, 'SIZE')
       .replaceAll(/\b\d+(?:\.\d+)? m?s\b/g, 'SECONDS')
       // How much of it comes before an interruption, and which registry serves what several share, differs.
-      .replaceAll(/\b\d+ blobs(?=, SIZE to transfer, SIZE there)/g, 'N blobs')
+      .replaceAll(/\b\d+ blobs(?=, SIZE to transfer, SIZE kept)/g, 'N blobs')
       .replaceAll(/^(requests to \S+: .*?), \d+ other lookups, \d+ blobs$/g, '$1, N other lookups, N blobs')
       .replace(/^(next: docker pull \S+?)\/\S+$/, '$1/IMAGE')
       .replaceAll(/ {2,}(?=\S)/g, (spaces, at: number) => (at === 0 ? spaces : ' '))

@@ -8,16 +8,16 @@ import { count, formatBytes, formatDuration } from './format.js';
 import { countNames } from './signatures.js';
 import { printJson, printLine } from './print.js';
 
-/** One name at the site, and what became of it. */
+/** Outcome for one name at the site. */
 type Result = Omit<ImportedImage, 'source'>;
 type PublishSummary = Omit<CopySummary, 'copied'> | Omit<ImportSummary, 'published'>;
 
-/** Names every image that failed, with the reason and what helps. */
+/** Prints every failed image with its reason and hint. */
 export function printFailed(failed: readonly FailedImage[]): void {
   linesOfFailures(failuresWithFlags(failed)).forEach(printLine);
 }
 
-/** What was done, for people: each name whole, whatever progress has shown. */
+/** Prints the outcome for people: every name in full, also if progress has shown it. */
 function printPublished(
   done: string,
   summary: PublishSummary,
@@ -27,27 +27,33 @@ function printPublished(
   for (const { target, digest, outcome } of results) printLine(`${outcome}: ${target} ${digest}`);
   if (summary.lostPins.length > 0) {
     printLine(
-      'not kept: the registry takes no index whose other platforms are missing, so that pulling by these digests, and cosign verify of them, fails:',
+      'not kept: the registry rejects indexes with missing platforms, so docker pull and cosign verify fail for these digests:',
     );
     for (const pin of summary.lostPins) printLine(`  ${pin}`);
     printLine('  hint: pull by tag, or export all platforms (without --platform) to keep the digests');
   }
   printFailed(summary.failed);
   const changed = results.filter(({ outcome }) => outcome !== 'skipped').map(({ target }) => target);
-  const skipped =
-    summary.skippedImages > 0 ? `, ${count(summary.skippedImages, 'tag')} left as they were` : '';
+  const skipped = summary.skippedImages > 0 ? `, ${count(summary.skippedImages, 'tag')} unchanged` : '';
   printLine(
     `${done} ${countNames(changed)} to ${summary.target} in ${formatDuration(milliseconds)}: ` +
       `${count(summary.uploadedBlobs, 'blob')} sent (${formatBytes(summary.uploadedBytes)}), ${summary.mountedBlobs} mounted, ` +
-      `${summary.existingBlobs} there before${skipped}`,
+      `${summary.existingBlobs} already present${skipped}`,
   );
 }
 
+/** Prints what to do with a bundle that was just written. */
+export function printBundleSteps(path: string, sums: string): void {
+  printLine(`SHA256SUMS digest: ${sums}`);
+  printLine('send this digest to the site separately from the bundle: airlift verify prints it there');
+  printLine(`next: airlift verify ${path}`);
+}
+
 /**
- * Prints what publishing came to and sets the exit code.
- * @param done `imported`, `copied`
- * @param results what became of each name
- * @param started when the run began, in milliseconds since 1970
+ * Prints the outcome of publishing and sets the exit code.
+ * @param done verb of the last line: `imported` or `copied`
+ * @param results outcome for each name
+ * @param started start of the run, in milliseconds since 1970
  */
 export function showPublished(
   done: string,
