@@ -11,7 +11,14 @@ import { formatReference, formatRepository, type Reference } from './oci/referen
 import type { Image } from './oci/source.js';
 import type { PlanRequest } from './plan/planner.js';
 import type { OnEvent } from './progress.js';
-import { Publisher, type Pointed, type PublishOptions, type PublishTotals } from './publish/publisher.js';
+import {
+  Publisher,
+  type OnExistingTag,
+  type OriginalIndex,
+  type Pointed,
+  type PublishOutcome,
+  type PublishTotals,
+} from './publish/publisher.js';
 import { findCompanions, takeOptional } from './plan/referrers.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 import { mapNames, siteReference, type Site, type SiteName } from './site/names.js';
@@ -33,12 +40,12 @@ export interface CopyOptions {
   readonly referrers?: boolean | undefined;
   readonly foreignLayers?: 'keep' | 'include' | undefined;
   /** How registries are reached. */
-  readonly registry: RegistryOptions;
+  readonly registry?: RegistryOptions | undefined;
   /** How the destination is reached, where that differs. */
   readonly destination?: RegistryOptions | undefined;
   readonly hooks?: RegistryHooks | undefined;
-  readonly onExistingTag?: PublishOptions['onExistingTag'] | undefined;
-  readonly originalIndex?: PublishOptions['originalIndex'] | undefined;
+  readonly onExistingTag?: OnExistingTag | undefined;
+  readonly originalIndex?: OriginalIndex | undefined;
   /** Push indexes and their tags alone: what they name has to be there. */
   readonly indexOnly?: boolean | undefined;
   /** Blobs on their way at a time; 8 unless told. */
@@ -57,7 +64,7 @@ export interface CopiedImage {
   readonly source: string;
   readonly target: string;
   readonly digest: Digest;
-  readonly outcome: Pointed['outcome'];
+  readonly outcome: PublishOutcome;
 }
 
 export interface CopySummary extends Readonly<PublishTotals> {
@@ -94,7 +101,7 @@ class Copying {
     // One object for both ends shares what it learns of a host.
     this.#site = destination === undefined ? this.#source : new Registry(destination, hooks);
     this.#overlay = new ManifestOverlay(
-      new SteadySource(this.#source, registry.retries ?? 5, options.signal),
+      new SteadySource(this.#source, registry?.retries ?? 5, options.signal),
     );
   }
 

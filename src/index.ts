@@ -1,45 +1,122 @@
-/** The public API: everything the CLI does is callable. */
-export { AirliftError, isAirliftError, type ErrorCode, type PlainError } from './errors.js';
-export { exportImages, type ExportOptions, type ExportSummary, type FailedImage } from './export/export.js';
-export { previewExport, type ExportPreview } from './export/preview.js';
-export {
-  importImages,
-  siteNames,
-  type ImportedImage,
-  type ImportOptions,
-  type ImportSummary,
-} from './import/import.js';
-export { inspect, type Inspection } from './inspect.js';
-export { verify, type VerifyReport } from './verify.js';
-export {
-  archiveImages,
-  bundleArchives,
-  type BundleArchivesOptions,
-  type BundleArchivesSummary,
-} from './import/into-bundle.js';
-export type { ArchiveOptions, HeldImage } from './merge/open-inputs.js';
-export { copyImages, copyNames, type CopiedImage, type CopyOptions, type CopySummary } from './copy.js';
-export { listImages, type ListImagesOptions } from './list-images.js';
-export { serve, type ServeOptions, type ServeSource, type Serving } from './serve/serve.js';
-export { login, logout, parseLoginName, type LoginOptions } from './login.js';
-export { emitNodeFiles, type EarlierFiles } from './site/emit.js';
-export { mergedRepositories, parseSite, type Site, type SiteName } from './site/names.js';
-export { parseNameMap, parseRenameRule } from './site/rename.js';
-export { expandTags, type ExpandOptions } from './export/expand-tags.js';
-export { placeOf, type ImageList, type ListedReference } from './lists/listed.js';
-export { formatRerun, type RerunImage } from './lists/rerun.js';
-export { readRegistriesYaml } from './registries-yaml.js';
-export { refuseDirectory } from './bundle/write/output-name.js';
-export { isCompanionTag, subjectOfTag } from './oci/companion-tag.js';
-export { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
+/**
+ * The library behind the command line: every command is a function here, with its options, its result and its events as plain data.
+ * No function prints, reads the environment or ends the process. docs/library.md introduces it.
+ */
+
+// Errors and events
+export { AirliftError, isAirliftError } from './errors.js';
+export type { ErrorCode, ErrorDetails, PlainError } from './errors.js';
+export type { FailedImage } from './failed-images.js';
 export type { OnEvent, ProgressEvent } from './progress.js';
-export {
-  imagesToSave,
-  saveImages,
-  type SaveOptions,
-  type SaveSummary,
-  type SavedFile,
-  type SaveFormat,
-} from './save/save.js';
-export { createIndex, appendToIndex, removeFromIndex, mergeIntoIndex } from './image-index/edit.js';
-export { inspectIndex, type IndexReport } from './image-index/inspect.js';
+
+// Names of images, and platforms
+export { formatReference, formatRepository, parseReference } from './oci/reference.js';
+export type { Reference, Repository } from './oci/reference.js';
+export { formatPlatform, parsePlatform } from './oci/platform.js';
+export type { Platform } from './oci/platform.js';
+export { isDigest } from './oci/digest.js';
+export type { Digest } from './oci/digest.js';
+export { isCompanionTag, subjectOfTag } from './oci/companion-tag.js';
+
+// Lists of images
+export { listImages } from './list-images.js';
+export type { ListImagesOptions } from './list-images.js';
+export { placeOf } from './lists/listed.js';
+export type {
+  ImageList,
+  ListedPattern,
+  ListedReference,
+  ListFormat,
+  ListNote,
+  Place,
+  ReadList,
+} from './lists/listed.js';
+export { formatRerun } from './lists/rerun.js';
+export type { RerunImage } from './lists/rerun.js';
+export { expandTags } from './export/expand-tags.js';
+export type { ExpandOptions } from './export/expand-tags.js';
+
+// Bundles
+export { exportImages } from './export/export.js';
+export type { ExportOptions, ExportSummary } from './export/export.js';
+export { previewExport } from './export/preview.js';
+export type { ExportPreview, RequestCost } from './export/preview.js';
+export type { TalliedImage } from './export/plan-tally.js';
+export type { RequestCount } from './export/request-count.js';
+export type { PlanRequest } from './plan/planner.js';
+export { inspect } from './inspect.js';
+export type { InspectedImage, Inspection } from './inspect.js';
+export type { PlatformSize } from './bundle/format/image-sizes.js';
+export { verify } from './verify.js';
+export type { VerifyOptions, VerifyReport } from './verify.js';
+export type { CheckProgress } from './bundle/verify/check-contents.js';
+export type { BrokenImage, Problem, ProblemKind } from './bundle/verify/findings.js';
+export { refuseDirectory } from './bundle/write/output-name.js';
+
+// Archives of images
+export { archiveImages, bundleArchives } from './import/into-bundle.js';
+export type { BundleArchivesOptions, BundleArchivesSummary } from './import/into-bundle.js';
+export type { ArchiveOptions, HeldImage, InputOptions } from './merge/open-inputs.js';
+export type { Compression } from './archive/compression/decompress.js';
+export type { ManifestFormat } from './archive/read/layer-store.js';
+export { imagesToSave, saveImages } from './save/save.js';
+export type { SavedFile, SaveFormat, SaveOptions, SaveSummary } from './save/save.js';
+export type { SaveJobOptions } from './save/job.js';
+export type { SaveFrom, SaveFromFiles, SaveFromRegistries } from './save/source.js';
+
+// Publishing to a registry
+export { importImages, siteNames } from './import/import.js';
+export type { ImportedImage, ImportOptions, ImportSummary, SiteNamesOptions } from './import/import.js';
+export { copyImages, copyNames } from './copy.js';
+export type { CopiedImage, CopyOptions, CopySummary } from './copy.js';
+export type { BlobTotals } from './publish/blob-publisher.js';
+export type { OnExistingTag, OriginalIndex, PublishOutcome, PublishTotals } from './publish/publisher.js';
+
+// Names at the site, and files by which its nodes find them
+export { mergedRepositories, parseSite } from './site/names.js';
+export type { NamedImage, Site, SiteName } from './site/names.js';
+export { parseNameMap, parseRenameRule } from './site/rename.js';
+export type { RenameRule } from './site/rename.js';
+export { emitNodeFiles } from './site/emit.js';
+export type { EarlierFiles } from './site/emit.js';
+export type { NodeAccess, NodeFile } from './site/access.js';
+
+// Image indexes
+export { appendToIndex, createIndex, mergeIntoIndex, removeFromIndex } from './image-index/edit.js';
+export type { AppendOptions, CreateIndexOptions, MergeOptions, RemoveOptions } from './image-index/edit.js';
+export type { IndexFieldOptions, IndexOptions, IndexSummary } from './image-index/tagged-index.js';
+export type { IndexSource } from './image-index/sources.js';
+export type { IndexKind } from './oci/compose.js';
+export { inspectIndex } from './image-index/inspect.js';
+export type { IndexChildReport, IndexReport, InspectIndexOptions } from './image-index/inspect.js';
+
+// Access to registries
+export { Registry } from './registry/registry.js';
+export type { RateLimit } from './registry/registry.js';
+export type {
+  ExplicitCredentials,
+  HostSettings,
+  Mirror,
+  MirrorRule,
+  ProxyOptions,
+  RateBudget,
+  RegistryHooks,
+  RegistryOptions,
+  RequestTrace,
+  TlsOptions,
+} from './registry/config/options.js';
+export type { Descriptor } from './oci/descriptor.js';
+export type { FetchOptions, Source } from './oci/source.js';
+export type { ExistsOptions, OpenContent, Pushed, PushOptions, Target, TargetOptions } from './oci/target.js';
+export { parseMirrorFlag } from './registry/config/mirror-rules.js';
+export { readRegistriesConf } from './registry/config/registries-conf.js';
+export { readRegistriesYaml } from './registries-yaml.js';
+export type { K3sRegistries } from './registry/config/k3s-registries.js';
+export { login, logout, parseLoginName } from './login.js';
+export type { LoginOptions } from './login.js';
+export type { LoginPlace } from './registry/auth/login.js';
+
+// A registry of one's own
+export { serve } from './serve/serve.js';
+export type { ServeOptions, ServeSource, Serving } from './serve/serve.js';
+export type { RequestEntry, ServerLimits, ServerOptions } from './registry-server/call.js';

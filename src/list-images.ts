@@ -8,7 +8,8 @@ export interface ListImagesOptions {
   readonly references?: readonly string[] | undefined;
   /** Files that list images, `-` for `stdin`. */
   readonly lists: readonly string[];
-  readonly stdin: Readable;
+  /** The stream that `-` in `lists` reads; without it `-` is a usage error. */
+  readonly stdin?: Readable | undefined;
 }
 
 /**

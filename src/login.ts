@@ -12,11 +12,12 @@ export interface LoginOptions {
   readonly username: string;
   /** The password; an identity token if the user name is `<token>`, as in docker's auth files. */
   readonly password: string;
-  /** Auth files in order of precedence; the login is written to the first that exists. */
-  readonly authFiles: readonly string[];
-  /** Auth file to create if none of them exists. */
-  readonly newAuthFile: string | undefined;
-  readonly access: RegistryOptions;
+  /** Auth files in their order of precedence: the login goes into the first that exists. Default: none. */
+  readonly authFiles?: readonly string[] | undefined;
+  /** Auth file to create if none of `authFiles` exists. Default: fail with `io`. */
+  readonly newAuthFile?: string | undefined;
+  /** How to reach the registry; default: the system's certificates, no proxy. */
+  readonly access?: RegistryOptions | undefined;
   readonly hooks?: RegistryHooks | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -60,7 +61,7 @@ const passwordHint =
  * @throws AirliftError `unauthorized` if the registry rejects the login; `io` or `input` if it cannot be stored
  */
 export async function login(options: LoginOptions): Promise<LoginPlace> {
-  const { registry: name, username, password, access, hooks, signal } = options;
+  const { registry: name, username, password, access = {}, hooks, signal } = options;
   const [host = name] = name.split('/');
   const credentials: Credentials =
     username === tokenUser
@@ -83,7 +84,7 @@ export async function login(options: LoginOptions): Promise<LoginPlace> {
   } finally {
     await registry.close();
   }
-  const file = (await firstExisting(options.authFiles)) ?? options.newAuthFile;
+  const file = (await firstExisting(options.authFiles ?? [])) ?? options.newAuthFile;
   if (file === undefined)
     throw new AirliftError(
       'io',

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { copyImages, type CopyOptions, type CopySummary } from '../src/copy.js';
 import { isAirliftError } from '../src/errors.js';
-import { parsePlatformFlag } from '../src/oci/platform.js';
+import { parsePlatform } from '../src/oci/platform.js';
 import { parseReference } from '../src/oci/reference.js';
 import type { ProgressEvent } from '../src/progress.js';
 import { parseSite } from '../src/site/names.js';
@@ -22,7 +22,7 @@ import { askRegistry } from './support/registry-http.js';
 import { serveStore } from './support/serve-store.js';
 import { sameContent, walkImage, walkRegistry } from './support/walk.js';
 
-const platforms = (...names: string[]): CopyOptions['platforms'] => names.map(parsePlatformFlag);
+const platforms = (...names: string[]): CopyOptions['platforms'] => names.map(parsePlatform);
 
 async function copy(
   references: readonly string[],

@@ -28,9 +28,10 @@ export interface ExportOptions {
   /** Include signatures and other referrers; default: true. */
   readonly referrers?: boolean | undefined;
   readonly foreignLayers?: 'keep' | 'include' | undefined;
-  /** Time recorded in the bundle (SOURCE_DATE_EPOCH for a reproducible one). */
-  readonly created: Date;
-  readonly registry: RegistryOptions;
+  /** Creation time recorded in the bundle; fractions of a second are dropped. Default: now. */
+  readonly created?: Date | undefined;
+  /** How to reach registries; default: the system's certificates, no credentials, no proxy. */
+  readonly registry?: RegistryOptions | undefined;
   readonly hooks?: RegistryHooks | undefined;
   /** Concurrent downloads; default: 8. */
   readonly concurrency?: number | undefined;
@@ -159,7 +160,7 @@ async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<
       resumedBytes: writtenBytes,
     });
     const downloaded = await downloadBlobs(writer, {
-      registry: options.registry,
+      registry: options.registry ?? {},
       hooks: options.hooks ?? {},
       concurrency: options.concurrency ?? 8,
       keepGoing: options.keepGoing ?? false,
@@ -185,7 +186,7 @@ export async function exportImages(options: ExportOptions): Promise<ExportSummar
   let writer: BundleWriter | undefined;
   try {
     writer = await BundleWriter.open(options.output, {
-      created: options.created,
+      created: options.created ?? new Date(),
       fingerprint: fingerprintOf(options),
       replace: options.force,
       refresh: options.refresh ?? false,

@@ -10,7 +10,8 @@ import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/
 
 export interface InspectIndexOptions {
   readonly reference: Reference;
-  readonly registry: RegistryOptions;
+  /** How to reach registries; default: the system's certificates, no credentials, no proxy. */
+  readonly registry?: RegistryOptions | undefined;
   readonly hooks?: RegistryHooks | undefined;
   readonly signal?: AbortSignal | undefined;
 }

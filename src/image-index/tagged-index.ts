@@ -18,7 +18,8 @@ import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/
 export interface IndexOptions {
   /** The tag of the index. */
   readonly target: Reference;
-  readonly registry: RegistryOptions;
+  /** How to reach registries; default: the system's certificates, no credentials, no proxy. */
+  readonly registry?: RegistryOptions | undefined;
   readonly hooks?: RegistryHooks | undefined;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;

@@ -7,7 +7,14 @@ import { isCompanionTag } from '../oci/companion-tag.js';
 import type { Digest } from '../oci/digest.js';
 import { formatReference, formatRepository, parseReference } from '../oci/reference.js';
 import type { Image } from '../oci/source.js';
-import { Publisher, type Pointed, type PublishOptions, type PublishTotals } from '../publish/publisher.js';
+import {
+  Publisher,
+  type OnExistingTag,
+  type OriginalIndex,
+  type Pointed,
+  type PublishOutcome,
+  type PublishTotals,
+} from '../publish/publisher.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 import { mapNames, siteReference, type Site, type SiteName } from '../site/names.js';
 import { forEachOf } from '../concurrency.js';
@@ -18,10 +25,11 @@ const imageConcurrency = 4;
 export interface ImportOptions extends InputOptions {
   /** Where images go, and what they are called there. */
   readonly to: Site;
-  readonly registry: RegistryOptions;
+  /** How to reach registries; default: the system's certificates, no credentials, no proxy. */
+  readonly registry?: RegistryOptions | undefined;
   readonly hooks?: RegistryHooks | undefined;
-  readonly onExistingTag?: PublishOptions['onExistingTag'] | undefined;
-  readonly originalIndex?: PublishOptions['originalIndex'] | undefined;
+  readonly onExistingTag?: OnExistingTag | undefined;
+  readonly originalIndex?: OriginalIndex | undefined;
   /** Uploads at a time; 8 unless told. */
   readonly concurrency?: number | undefined;
   /** Publish each platform's image under a tag of its own too: `1.0-arm64`. */
@@ -38,7 +46,7 @@ export interface ImportedImage {
   readonly source: string;
   readonly target: string;
   readonly digest: Digest;
-  readonly outcome: Pointed['outcome'];
+  readonly outcome: PublishOutcome;
 }
 
 export interface ImportSummary extends Readonly<PublishTotals> {

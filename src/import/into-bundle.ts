@@ -15,8 +15,8 @@ import { transferBlob } from '../transfer/transfer.js';
 export interface BundleArchivesOptions extends InputOptions {
   /** Path of the bundle. */
   readonly output: string;
-  /** The time written into the bundle (SOURCE_DATE_EPOCH for a reproducible one). */
-  readonly created: Date;
+  /** Creation time recorded in the bundle; fractions of a second are dropped. Default: now. */
+  readonly created?: Date | undefined;
   /** Replace a bundle that is already there. */
   readonly force?: boolean | undefined;
 }
@@ -114,7 +114,7 @@ async function copyBlobs(
 export async function bundleArchives(options: BundleArchivesOptions): Promise<BundleArchivesSummary> {
   const inputs = await openInputs(options);
   try {
-    const { output: path, created, force: replace, onEvent, signal } = options;
+    const { output: path, created = new Date(), force: replace, onEvent, signal } = options;
     const writer = await BundleWriter.open(path, {
       created,
       fingerprint: fingerprintOf(inputs),

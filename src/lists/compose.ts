@@ -1,4 +1,4 @@
-import { parsePlatformFlag } from '../oci/platform.js';
+import { parsePlatform } from '../oci/platform.js';
 import type { Collector } from './collector.js';
 import { entriesOf, textOf, valueOf, type YamlNode } from './yaml.js';
 
@@ -86,7 +86,7 @@ function readService(name: string, service: YamlNode, into: Collector): void {
   }
   const platform = textOf(valueOf(service, 'platform'));
   const platforms =
-    platform === undefined ? undefined : into.attempt(image.line, () => [parsePlatformFlag(platform)]);
+    platform === undefined ? undefined : into.attempt(image.line, () => [parsePlatform(platform)]);
   into.reference(text, image.line, { platforms });
 }
 

@@ -1,5 +1,5 @@
 import { isRegistry } from '../oci/reference.js';
-import { parsePlatformFlag } from '../oci/platform.js';
+import { parsePlatform } from '../oci/platform.js';
 import type { Collector } from './collector.js';
 import { itemsOf, textOf, valueOf, type YamlNode } from './yaml.js';
 
@@ -41,7 +41,7 @@ export function readHauler(document: YamlNode, into: Collector): void {
     const platforms =
       platform === undefined || platform === 'all'
         ? undefined
-        : into.attempt(item.line, () => [parsePlatformFlag(platform)]);
+        : into.attempt(item.line, () => [parsePlatform(platform)]);
     if (valueOf(item, 'rewrite') !== undefined)
       into.note(item.line, `the rewrite of ${name} is not applied; use a rename rule at import`);
     into.reference(full, item.line, { platforms });

@@ -1,5 +1,5 @@
 import { isDigest, parseDigest, type Digest } from '../oci/digest.js';
-import { formatPlatform, parsePlatformFlag, type Platform } from '../oci/platform.js';
+import { formatPlatform, parsePlatform, type Platform } from '../oci/platform.js';
 import { formatReference, type Reference } from '../oci/reference.js';
 import type { Collector } from './collector.js';
 import { itemsOf, textOf, valueOf, type YamlNode } from './yaml.js';
@@ -78,7 +78,7 @@ function readEntry(item: YamlNode, into: Collector): void {
   const referrers = valueOf(item, 'referrers');
   const details = into.attempt(item.line, () => ({
     pinned: digest,
-    platforms: platforms && itemsOf(platforms).map((node) => parsePlatformFlag(textOf(node) ?? '')),
+    platforms: platforms && itemsOf(platforms).map((node) => parsePlatform(textOf(node) ?? '')),
     referrers: referrers && itemsOf(referrers).map((node) => parseDigest(textOf(node) ?? '')),
   }));
   if (details !== undefined) into.reference(reference, item.line, details);

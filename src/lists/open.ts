@@ -60,14 +60,14 @@ async function readAll(stream: Readable, file: string): Promise<ListInput> {
  * Reads lists from disk, `-` from `stdin`. What comes out goes to `parseImageLists`.
  * @throws AirliftError `io` where a file can't be read, `usage` where one is too large or not text, or `-` stands twice
  */
-export async function readListFiles(files: readonly string[], stdin: Readable): Promise<ListInput[]> {
+export async function readListFiles(files: readonly string[], stdin?: Readable): Promise<ListInput[]> {
   if (files.filter((file) => file === '-').length > 1)
     throw new AirliftError('usage', 'read standard input: it can be given as a list only once');
   const inputs: ListInput[] = [];
   for (const file of files) {
-    inputs.push(
-      file === '-' ? await readAll(stdin, standardInput) : await readAll(createReadStream(file), file),
-    );
+    if (file !== '-') inputs.push(await readAll(createReadStream(file), file));
+    else if (stdin !== undefined) inputs.push(await readAll(stdin, standardInput));
+    else throw new AirliftError('usage', 'read standard input: no stream is given for it');
   }
   return inputs;
 }

@@ -1,6 +1,6 @@
 import { AirliftError } from '../errors.js';
 import { isDigest, type Digest } from './digest.js';
-import { parsePlatform, type Platform } from './platform.js';
+import { decodePlatform, type Platform } from './platform.js';
 
 /** Points at content by digest, size and media type (OCI image-spec, descriptor.md). */
 export interface Descriptor {
@@ -72,7 +72,7 @@ export function parseDescriptor(value: unknown, what: string): Descriptor {
     platform:
       value['platform'] === undefined || value['platform'] === null
         ? undefined
-        : parsePlatform(value['platform'], what),
+        : decodePlatform(value['platform'], what),
     artifactType: typeof artifactType === 'string' ? artifactType : undefined,
   };
 }

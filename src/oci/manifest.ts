@@ -3,7 +3,7 @@ import { isObject, parseAnnotations, parseDescriptor, type Descriptor } from './
 import { documentLimits, parseJson, type JsonLimits } from './json.js';
 import { isDigest, type Digest } from './digest.js';
 import * as mediaTypes from './media-types.js';
-import { parsePlatform, type Platform } from './platform.js';
+import { decodePlatform, type Platform } from './platform.js';
 
 /** The most bytes a manifest or index may have (distribution-spec, "Pushing Manifests", asks registries for at least this). */
 export const maxManifestSize = 4 * 1024 * 1024;
@@ -212,7 +212,7 @@ export function parseManifest(
  */
 export function platformOfConfig(bytes: Uint8Array, what: string): Platform | undefined {
   const json = parseJsonObject(bytes, what);
-  const platform = parsePlatform(json, what);
+  const platform = decodePlatform(json, what);
   return platform.os === '' || platform.architecture === '' ? undefined : platform;
 }
 

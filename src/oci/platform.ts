@@ -98,7 +98,7 @@ export function normalisePlatform(platform: Platform): Platform {
  * @param what names the document, for messages
  * @throws AirliftError `input` where a field is of the wrong type
  */
-export function parsePlatform(value: unknown, what: string): Platform {
+export function decodePlatform(value: unknown, what: string): Platform {
   const fields = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
   const text = (name: string): string | undefined => {
     const field = fields[name];
@@ -122,7 +122,7 @@ export function parsePlatform(value: unknown, what: string): Platform {
  * Reads what a person types: `os/architecture[/variant]`, `os(version)/architecture`, or an architecture alone, which means Linux.
  * @throws AirliftError `usage` where it is none of these
  */
-export function parsePlatformFlag(text: string): Platform {
+export function parsePlatform(text: string): Platform {
   const bad = (): never => {
     throw new AirliftError('usage', `parse platform ${JSON.stringify(text)}: not os/architecture[/variant]`, {
       hint: 'write it like linux/amd64 or linux/arm/v7',

@@ -16,14 +16,22 @@ import { Planner } from '../plan/planner.js';
 import type { Leniency } from '../plan/referrers.js';
 import { BlobPublisher, type BlobOptions, type BlobTotals, type Site } from './blob-publisher.js';
 
+/** Policies for a tag that exists at the site and points at another digest; `merge` keeps platforms that only the site has. */
+export type OnExistingTag = 'overwrite' | 'skip' | 'error' | 'merge';
+
+/**
+ * Which index to publish for an image that lacks some of its platforms. `auto` tags an index of the platforms that are present and
+ * also pushes the publisher's index by digest if the registry accepts it; `filtered` pushes only the first; `original` tags the
+ * publisher's index and fails if the registry refuses it.
+ */
+export type OriginalIndex = 'auto' | 'filtered' | 'original';
+
+/** Result of publishing one name: `unchanged` if the tag already pointed at the digest, `skipped` if `onExistingTag` kept it. */
+export type PublishOutcome = 'published' | 'merged' | 'unchanged' | 'skipped';
+
 export interface PublishOptions extends Omit<BlobOptions, 'onUnread'>, Leniency {
-  /** What happens when the tag is there already and points elsewhere; `merge` keeps platforms that only the site has. */
-  readonly onExistingTag: 'overwrite' | 'skip' | 'error' | 'merge';
-  /**
-   * Which index a filtered image is published as: `auto` tags the filtered one and keeps the original by digest where the site
-   * takes it, `original` tags the original, and fails where the site does not take it.
-   */
-  readonly originalIndex: 'auto' | 'filtered' | 'original';
+  readonly onExistingTag: OnExistingTag;
+  readonly originalIndex: OriginalIndex;
   /** Whether the source has the content of a foreign layer; all of it unless told. */
   readonly hasForeign?: ((digest: Digest) => boolean) | undefined;
   /** Publish what refers to an image along with it; unless told, it is. */
@@ -62,7 +70,7 @@ export interface Published {
   readonly reference: Reference;
   /** What the name points at now. */
   readonly digest: Digest;
-  readonly outcome: 'published' | 'merged' | 'unchanged' | 'skipped';
+  readonly outcome: PublishOutcome;
   /** The publisher's index digest that the site could not take, where there was one. */
   readonly lostPin?: Digest | undefined;
   /** The manifests of the image: signatures may be kept under tags that name one of them. */

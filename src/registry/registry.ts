@@ -9,7 +9,14 @@ import { isForeignLayer, livesUnderManifests } from '../oci/media-types.js';
 import { readableOf } from '../oci/readable.js';
 import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
-import type { ExistsOptions, OpenContent, Pushed, PushOptions, Target } from '../oci/target.js';
+import type {
+  ExistsOptions,
+  OpenContent,
+  Pushed,
+  PushOptions,
+  Target,
+  TargetOptions,
+} from '../oci/target.js';
 import type { Outcome } from './api/accepted.js';
 import { BoundedMap } from './api/bounded-map.js';
 import type { RetryPolicy } from './api/guesses.js';
@@ -37,10 +44,6 @@ export type {
   TlsOptions,
 } from './config/options.js';
 export type { RateLimit } from './http/limits.js';
-
-interface Signalled {
-  readonly signal?: AbortSignal | undefined;
-}
 
 /** The most manifests to keep between `resolve` and `fetch`. */
 const maxKept = 64;
@@ -174,7 +177,7 @@ export class Registry implements Source, Target {
    * Lists the tags of a repository, in the registry's order.
    * @throws AirliftError `not-found` if the repository does not exist
    */
-  async *tags(repository: Repository, options: Signalled = {}): AsyncGenerator<string> {
+  async *tags(repository: Repository, options: TargetOptions = {}): AsyncGenerator<string> {
     const action = `list tags of ${formatRepository(repository)}`;
     yield* this.#list(repository, false, (endpoint) =>
       listTags(this.#parts.client, endpoint, action, options.signal),
@@ -250,7 +253,7 @@ export class Registry implements Source, Target {
     reference: Reference,
     descriptor: Descriptor,
     open: OpenContent,
-    { signal }: Signalled = {},
+    { signal }: TargetOptions = {},
   ): Promise<void> {
     const action = `tag ${formatReference(reference)}`;
     const { tag } = reference;
@@ -288,7 +291,7 @@ export class Registry implements Source, Target {
    * @param registry `host[:port]`, followed by a namespace if the credentials are for a part of the registry
    * @throws AirliftError `unauthorized` if the credentials are wrong or missing
    */
-  async checkLogin(registry: string, options: Signalled = {}): Promise<void> {
+  async checkLogin(registry: string, options: TargetOptions = {}): Promise<void> {
     const [host = '', ...namespace] = registry.split('/');
     const { endpoints, client } = this.#parts;
     const endpoint = await endpoints.forWriting({ registry: host, repository: namespace.join('/') });

@@ -16,7 +16,8 @@ export interface SaveFromFiles {
 /** Images of registries. */
 export interface SaveFromRegistries {
   readonly references: readonly Reference[];
-  readonly registry: RegistryOptions;
+  /** How to reach registries; default: the system's certificates, no credentials, no proxy. */
+  readonly registry?: RegistryOptions | undefined;
   readonly hooks?: RegistryHooks | undefined;
 }
 

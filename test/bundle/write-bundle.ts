@@ -4,7 +4,7 @@ import { BundleFile } from '../../src/bundle/format/file.js';
 import { BundleWriter, type BundleOptions } from '../../src/bundle/write/writer.js';
 import type { Digest } from '../../src/oci/digest.js';
 import { parseManifest } from '../../src/oci/manifest.js';
-import { parsePlatform, type Platform } from '../../src/oci/platform.js';
+import { decodePlatform, type Platform } from '../../src/oci/platform.js';
 import { parseReference, type Repository } from '../../src/oci/reference.js';
 import { edgesOf } from '../../src/plan/graph.js';
 import { bytesOf, type Content } from '../support/content.js';
@@ -61,7 +61,7 @@ function planImage(
   }
   for (const { content, manifest } of parsed) {
     const { digest, size, mediaType } = content;
-    const own = image.platform === undefined ? undefined : parsePlatform(image.platform, digest);
+    const own = image.platform === undefined ? undefined : decodePlatform(image.platform, digest);
     writer.addManifest({
       descriptor: { digest, size, mediaType },
       bytes: bytesOf(content),

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { appendToIndex, createIndex, mergeIntoIndex, removeFromIndex } from '../../src/image-index/edit.js';
 import { inspectIndex } from '../../src/image-index/inspect.js';
 import type { Digest } from '../../src/oci/digest.js';
-import { parsePlatformFlag } from '../../src/oci/platform.js';
+import { parsePlatform } from '../../src/oci/platform.js';
 import { parseReference } from '../../src/oci/reference.js';
 import type { RequestTrace } from '../../src/registry/registry.js';
 import { artifactOf, attestationOf } from '../support/artifacts.js';
@@ -158,7 +158,7 @@ test('appending and removing write the index and nothing else', { skip }, async 
   assert.deepEqual(appended.manifests[1]?.annotations, { 'sh.brew.tab': '{}' });
   assert.deepEqual(appended.annotations, { keep: 'me' });
 
-  const summary = await removeFromIndex({ ...common, target, children: [parsePlatformFlag('linux/arm/v7')] });
+  const summary = await removeFromIndex({ ...common, target, children: [parsePlatform('linux/arm/v7')] });
   assert.equal(summary.digest, annotated.root.digest);
   assert.equal((await json('team/app:1.0')).bytes.length, annotated.root.size);
 
@@ -234,7 +234,7 @@ test('an artifact needs a platform, or that it is said to have none', { skip }, 
   await createIndex({
     ...common,
     target,
-    sources: [{ reference, platform: parsePlatformFlag('linux/arm64') }],
+    sources: [{ reference, platform: parsePlatform('linux/arm64') }],
   });
   assert.deepEqual(
     (await json('team/tool:1')).manifests.map(({ digest, platform, artifactType }) => ({
@@ -263,7 +263,7 @@ test('of an index one platform may be taken, or the index itself', { skip }, asy
   await createIndex({
     ...common,
     target,
-    sources: [{ reference, platform: parsePlatformFlag('linux/arm64') }],
+    sources: [{ reference, platform: parsePlatform('linux/arm64') }],
   });
   assert.deepEqual(digests(await json('team/app:1')), [
     arm64.root.digest,
@@ -272,7 +272,7 @@ test('of an index one platform may be taken, or the index itself', { skip }, asy
   await createIndex({ ...common, target, sources: [{ reference }], nest: true });
   assert.deepEqual(digests(await json('team/app:1')), [index.root.digest]);
   await failsWith(
-    createIndex({ ...common, target, sources: [{ reference, platform: parsePlatformFlag('linux/s390x') }] }),
+    createIndex({ ...common, target, sources: [{ reference, platform: parsePlatform('linux/s390x') }] }),
     'platform-missing',
     /got linux\/amd64, linux\/arm64, .*want linux\/s390x/,
   );
@@ -349,7 +349,7 @@ test('what can’t be done is told and changes nothing', { skip }, async (t) => 
     /no children would be left/,
   );
   await failsWith(
-    removeFromIndex({ ...common, target, children: [parsePlatformFlag('linux/arm64')] }),
+    removeFromIndex({ ...common, target, children: [parsePlatform('linux/arm64')] }),
     'not-found',
     /got linux\/amd64, want linux\/arm64/,
   );

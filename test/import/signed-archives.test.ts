@@ -6,7 +6,7 @@ import { bundleArchives } from '../../src/import/into-bundle.js';
 import { isAirliftError } from '../../src/errors.js';
 import { importImages, type ImportOptions } from '../../src/import/import.js';
 import { inspect } from '../../src/inspect.js';
-import { parsePlatformFlag } from '../../src/oci/platform.js';
+import { parsePlatform } from '../../src/oci/platform.js';
 import { saveImages } from '../../src/save/save.js';
 import { artifactOf, cosignOf } from '../support/artifacts.js';
 import { elfFile } from '../support/elf.js';
@@ -315,7 +315,7 @@ suite('what is no image to run', { timeout: 120_000 }, () => {
       const path = await written(t, 'thing-arm64.tar', layoutMembers([{ name, image }]));
       const { host } = await imported(t, [path]);
       assert.equal(await digestOfTag(host, 'team/thing', '1'), image.root.digest);
-      const platforms = new Map([[path, parsePlatformFlag('linux/s390x')]]);
+      const platforms = new Map([[path, parsePlatform('linux/s390x')]]);
       const forced = await imported(t, [path], { platforms });
       assert.equal(await digestOfTag(forced.host, 'team/thing', '1'), image.root.digest);
     });

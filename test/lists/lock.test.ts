@@ -4,7 +4,7 @@ import { parse } from 'yaml';
 import { formatLock, type LockedImage } from '../../src/lists/lock.js';
 import { parseImageList, parseImageLists } from '../../src/lists/read.js';
 import { digestOf } from '../../src/oci/digest.js';
-import { parsePlatformFlag } from '../../src/oci/platform.js';
+import { parsePlatform } from '../../src/oci/platform.js';
 import { parseReference } from '../../src/oci/reference.js';
 
 const digest = (text: string): ReturnType<typeof digestOf> => digestOf(Buffer.from(text));
@@ -13,7 +13,7 @@ const images: LockedImage[] = [
   {
     reference: parseReference('rancher/pause:3.1'),
     digest: digest('a'),
-    platforms: ['linux/amd64', 'linux/arm/v7', 'windows(10.0.17763.1)/amd64'].map(parsePlatformFlag),
+    platforms: ['linux/amd64', 'linux/arm/v7', 'windows(10.0.17763.1)/amd64'].map(parsePlatform),
     referrers: [digest('s'), digest('t')],
   },
   {

@@ -11,7 +11,7 @@ import {
   type MergedImage,
   type MergeOptions,
 } from '../../src/merge/merge-archives.js';
-import { formatPlatform, parsePlatformFlag } from '../../src/oci/platform.js';
+import { formatPlatform, parsePlatform } from '../../src/oci/platform.js';
 import { formatReference } from '../../src/oci/reference.js';
 import { attestationOf } from '../support/artifacts.js';
 import { elfFile } from '../support/elf.js';
@@ -198,7 +198,7 @@ suite('merging archives that have one image each', () => {
       /`archives\.platforms`/,
     );
     const [one, two] = inputs as [Input, Input];
-    const apart = await merge(t, [one, [two[0], two[1], { platform: parsePlatformFlag('linux/arm/v6') }]]);
+    const apart = await merge(t, [one, [two[0], two[1], { platform: parsePlatform('linux/arm/v6') }]]);
     const { manifests } = await only(apart);
     assert.deepEqual(platformsOf(manifests), ['linux/arm/v6', 'linux/arm64']);
     assert.deepEqual(apart.warnings, [
@@ -496,11 +496,7 @@ suite('merging archives that have parts of one index', () => {
     assert.deepEqual(platformsOf((await only(some)).manifests), ['linux/arm/v7']);
     assert.match(some.warnings[0] ?? '', /executables are arm; published as linux\/arm\/v7$/);
     const forced = await merge(t, [
-      [
-        'a.tar',
-        part([arm64], indexOf({ children: [arm64] })),
-        { platform: parsePlatformFlag('linux/s390x') },
-      ],
+      ['a.tar', part([arm64], indexOf({ children: [arm64] })), { platform: parsePlatform('linux/s390x') }],
     ]);
     assert.deepEqual(platformsOf((await only(forced)).manifests), ['linux/s390x']);
   });

@@ -12,7 +12,7 @@ import {
   type IndexChild,
 } from '../../src/oci/index-child.js';
 import { parseManifest } from '../../src/oci/manifest.js';
-import { parsePlatformFlag } from '../../src/oci/platform.js';
+import { parsePlatform } from '../../src/oci/platform.js';
 import { attestationOf } from '../support/artifacts.js';
 import { bytesOf } from '../support/content.js';
 import { startDockerRegistry } from '../support/docker-registry.js';
@@ -102,7 +102,7 @@ test(
 
     const draft = IndexDraft.create();
     for (const one of Object.values(images)) {
-      const armv6 = platformFields(parsePlatformFlag('linux/arm/v6'));
+      const armv6 = platformFields(parsePlatform('linux/arm/v6'));
       draft.add(one === images['2-arm'] ? childOf(one.root, 'arm', armv6) : child(one));
     }
     assert.equal(draft.finish().bytes.toString(), theirs.body.toString());
@@ -260,7 +260,7 @@ test('two images for one platform contradict each other, and so do two platforms
     ),
   );
   fails(
-    () => draft.add(childOf(old.root, 'three.tar', platformFields(parsePlatformFlag('linux/amd64')))),
+    () => draft.add(childOf(old.root, 'three.tar', platformFields(parsePlatform('linux/amd64')))),
     'conflict',
     /named for two platforms; got linux\/arm64 of one.tar and linux\/amd64 of three.tar/,
   );

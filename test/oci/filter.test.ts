@@ -5,7 +5,7 @@ import { digestOf, type Digest } from '../../src/oci/digest.js';
 import { filterIndex, selectPlatforms } from '../../src/oci/filter.js';
 import { attestationSubject } from '../../src/oci/manifest.js';
 import { ociIndex, ociManifest } from '../../src/oci/media-types.js';
-import { parsePlatform, parsePlatformFlag } from '../../src/oci/platform.js';
+import { decodePlatform, parsePlatform } from '../../src/oci/platform.js';
 
 function leaf(name: string, platform?: string, subject?: string): Descriptor {
   return {
@@ -14,10 +14,10 @@ function leaf(name: string, platform?: string, subject?: string): Descriptor {
     size: name.length,
     platform:
       platform === 'unknown/unknown'
-        ? parsePlatform({ os: 'unknown', architecture: 'unknown' }, 'test')
+        ? decodePlatform({ os: 'unknown', architecture: 'unknown' }, 'test')
         : platform === undefined
           ? undefined
-          : parsePlatformFlag(platform),
+          : parsePlatform(platform),
     annotations: subject === undefined ? undefined : { [attestationSubject]: subject },
   };
 }
@@ -31,7 +31,7 @@ const artifact = leaf('artifact');
 test('attestations follow their image; what has no platform stays', () => {
   const { kept, missing, available } = selectPlatforms(
     [amd64, arm64, ofAmd64, ofArm64, artifact],
-    [parsePlatformFlag('linux/arm64')],
+    [parsePlatform('linux/arm64')],
   );
   assert.deepEqual([...kept].sort(), [arm64.digest, ofArm64.digest, artifact.digest].sort());
   assert.deepEqual(missing, []);
@@ -39,11 +39,8 @@ test('attestations follow their image; what has no platform stays', () => {
 });
 
 test('a platform no leaf has is missing', () => {
-  const { missing } = selectPlatforms(
-    [amd64],
-    [parsePlatformFlag('linux/amd64'), parsePlatformFlag('linux/s390x')],
-  );
-  assert.deepEqual(missing, [parsePlatformFlag('linux/s390x')]);
+  const { missing } = selectPlatforms([amd64], [parsePlatform('linux/amd64'), parsePlatform('linux/s390x')]);
+  assert.deepEqual(missing, [parsePlatform('linux/s390x')]);
 });
 
 test('a filtered index keeps every other field and is always the same bytes', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isAirliftError } from '../../src/errors.js';
-import { formatPlatform, matchPlatform, parsePlatform, parsePlatformFlag } from '../../src/oci/platform.js';
+import { formatPlatform, matchPlatform, decodePlatform, parsePlatform } from '../../src/oci/platform.js';
 
 test('platforms come into the normal form of containerd', () => {
   const pairs: readonly (readonly [string, string])[] = [
@@ -22,13 +22,13 @@ test('platforms come into the normal form of containerd', () => {
     ['windows(10.0.17763.1)/amd64', 'windows(10.0.17763.1)/amd64'],
     ['macos/arm64', 'darwin/arm64'],
   ];
-  for (const [text, normal] of pairs) assert.equal(formatPlatform(parsePlatformFlag(text)), normal);
+  for (const [text, normal] of pairs) assert.equal(formatPlatform(parsePlatform(text)), normal);
 });
 
 test('what is no platform is refused', () => {
   for (const text of ['', 'linux', 'linux/', 'linux/arm/v7/x', 'li nux/amd64', 'linux/../x']) {
     assert.throws(
-      () => parsePlatformFlag(text),
+      () => parsePlatform(text),
       (error) => isAirliftError(error, 'usage'),
       text,
     );
@@ -37,10 +37,10 @@ test('what is no platform is refused', () => {
 
 test('a machine gets its own variant, else the best lesser one', () => {
   const entries = ['linux/arm/v5', 'linux/arm/v6', 'linux/arm64', 'linux/amd64'].map((text) => ({
-    platform: parsePlatformFlag(text),
+    platform: parsePlatform(text),
   }));
   const match = (text: string): string[] =>
-    matchPlatform(parsePlatformFlag(text), entries).map((entry) => formatPlatform(entry.platform));
+    matchPlatform(parsePlatform(text), entries).map((entry) => formatPlatform(entry.platform));
   assert.deepEqual(match('linux/arm/v7'), ['linux/arm/v6']);
   assert.deepEqual(match('linux/arm/v5'), ['linux/arm/v5']);
   assert.deepEqual(match('linux/arm64/v8'), ['linux/arm64']);
@@ -51,15 +51,15 @@ test('a machine gets its own variant, else the best lesser one', () => {
 
 test('a platform without os version takes every os version', () => {
   const entries = ['1', '2'].map((osVersion) => ({
-    platform: parsePlatform({ os: 'windows', architecture: 'amd64', 'os.version': osVersion }, 'test'),
+    platform: decodePlatform({ os: 'windows', architecture: 'amd64', 'os.version': osVersion }, 'test'),
   }));
-  assert.equal(matchPlatform(parsePlatformFlag('windows/amd64'), entries).length, 2);
-  assert.equal(matchPlatform(parsePlatformFlag('windows(2)/amd64'), entries).length, 1);
+  assert.equal(matchPlatform(parsePlatform('windows/amd64'), entries).length, 2);
+  assert.equal(matchPlatform(parsePlatform('windows(2)/amd64'), entries).length, 1);
 });
 
 test('platform fields of the wrong type are refused', () => {
   assert.throws(
-    () => parsePlatform({ os: 1 }, 'test'),
+    () => decodePlatform({ os: 1 }, 'test'),
     (error) => isAirliftError(error, 'input'),
   );
 });

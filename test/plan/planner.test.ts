@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { AirliftError, isAirliftError } from '../../src/errors.js';
 import type { Digest } from '../../src/oci/digest.js';
-import { parsePlatformFlag } from '../../src/oci/platform.js';
+import { parsePlatform } from '../../src/oci/platform.js';
 import type { Reference } from '../../src/oci/reference.js';
 import type { Source } from '../../src/oci/source.js';
 import type { BlobNode, ManifestNode } from '../../src/plan/graph.js';
@@ -69,7 +69,7 @@ class Sink {
 const named = (tag: string): PlanRequest => ({
   reference: { registry: 'registry.test', repository: 'acme/app', tag },
 });
-const platforms = (text: string): PlanOptions['platforms'] => text.split(',').map(parsePlatformFlag);
+const platforms = (text: string): PlanOptions['platforms'] => text.split(',').map(parsePlatform);
 
 test('all platforms kept: the index is byte-exact, each digest is fetched once, also over two tags', async () => {
   const image = multiPlatform({ name: 'app', attestations: true });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { copyImages, type CopyOptions } from '../../src/copy.js';
 import { isAirliftError } from '../../src/errors.js';
 import type { Digest } from '../../src/oci/digest.js';
-import { parsePlatformFlag } from '../../src/oci/platform.js';
+import { parsePlatform } from '../../src/oci/platform.js';
 import { parseReference } from '../../src/oci/reference.js';
 import { parseSite } from '../../src/site/names.js';
 import { artifactOf } from '../support/artifacts.js';
@@ -40,7 +40,7 @@ async function site(t: Cleanup, host?: string) {
     const { copied } = await copyImages({
       images: [{ reference: parseReference(`${source}/app:1`) }],
       to: parseSite(target),
-      platforms: platforms.length === 0 ? undefined : platforms.map(parsePlatformFlag),
+      platforms: platforms.length === 0 ? undefined : platforms.map(parsePlatform),
       registry: { retries: 0 },
       onExistingTag: 'merge',
       ...more,

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type Digest } from '../../src/oci/digest.js';
-import { parsePlatformFlag } from '../../src/oci/platform.js';
+import { parsePlatform } from '../../src/oci/platform.js';
 import { parseReference } from '../../src/oci/reference.js';
 import { saveImages } from '../../src/save/save.js';
 import { testDigest } from '../support/content.js';
@@ -27,7 +27,7 @@ describe('saving for docker', { skip: needs('docker-registry', 'tar') }, () => {
       t.after(() => dockerd.stop());
       const { path, events } = await site.save(t, {
         format: 'docker-archive',
-        platforms: [parsePlatformFlag('linux/arm64')],
+        platforms: [parsePlatform('linux/arm64')],
         images: site.refs('web', 'pause', 'tools', 'artifact'),
         tags: [`${site.referenceOf(site.named('web'))}=web:newest`],
       });
@@ -113,7 +113,7 @@ describe('saving for docker', { skip: needs('docker-registry', 'tar') }, () => {
       const first = await site.save(t, {
         format: 'docker-archive',
         images: site.refs('web'),
-        platforms: [parsePlatformFlag('linux/amd64')],
+        platforms: [parsePlatform('linux/amd64')],
       });
       const again = await site.save(t, { from: { files: [first.path] }, format: 'docker-archive' });
       assert.equal(digestOfFile(again.path), digestOfFile(first.path));

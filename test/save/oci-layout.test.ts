@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type Digest } from '../../src/oci/digest.js';
-import { parsePlatformFlag } from '../../src/oci/platform.js';
+import { parsePlatform } from '../../src/oci/platform.js';
 import { testDigest } from '../support/content.js';
 import { needs, run } from '../support/peers.js';
 import { podmanIn } from '../support/podman.js';
@@ -58,7 +58,7 @@ describe('saving OCI archives and layouts', { skip: needs('docker-registry', 'ta
     const { path, dir } = await site.save(t, {
       format: 'oci-archive',
       images: site.refs('tools'),
-      platforms: [parsePlatformFlag('linux/amd64')],
+      platforms: [parsePlatform('linux/amd64')],
       compression: 'gzip',
     });
     await run('gzip', ['-t'], { input: readFileSync(path) });

@@ -6,7 +6,7 @@ import { buffer } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import { type ErrorCode } from '../../src/errors.js';
 import { type Digest } from '../../src/oci/digest.js';
-import { parsePlatformFlag } from '../../src/oci/platform.js';
+import { parsePlatform } from '../../src/oci/platform.js';
 import { parseReference } from '../../src/oci/reference.js';
 import { saveImages, type SaveOptions } from '../../src/save/save.js';
 import { testDigest } from '../support/content.js';
@@ -27,7 +27,7 @@ describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
       digests.add(digestOfFile((await site.save(t, { format: 'oci-archive' })).path));
     const ordered = {
       format: 'k3s',
-      platforms: [parsePlatformFlag('linux/arm64')],
+      platforms: [parsePlatform('linux/arm64')],
       skipMissingPlatforms: true,
     } as const;
     for (let turn = 0; turn < 2; turn++)
@@ -42,12 +42,12 @@ describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
     const cases: [options: Partial<SaveOptions>, code: ErrorCode, message: RegExp][] = [
       [{}, 'usage', /a docker-archive holds one platform of an image; got linux\/amd64, /],
       [
-        { platforms: ['linux/amd64', 'linux/arm64'].map(parsePlatformFlag) },
+        { platforms: ['linux/amd64', 'linux/arm64'].map(parsePlatform) },
         'usage',
         /a docker-archive holds one platform; got linux\/amd64, linux\/arm64/,
       ],
       [
-        { images: site.refs('docker-single'), platforms: [parsePlatformFlag('linux/arm64')] },
+        { images: site.refs('docker-single'), platforms: [parsePlatform('linux/arm64')] },
         'platform-missing',
         /library\/single.* got linux\/amd64, want linux\/arm64/,
       ],
@@ -65,13 +65,9 @@ describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
         /rancher\/pause:3\.1: two images of one name/,
       ],
       [{ level: 11 }, 'usage', /got 11, want 1 to 9/],
+      [{ format: 'k3s', platforms: [parsePlatform('linux/s390x')] }, 'platform-missing', /want linux\/s390x/],
       [
-        { format: 'k3s', platforms: [parsePlatformFlag('linux/s390x')] },
-        'platform-missing',
-        /want linux\/s390x/,
-      ],
-      [
-        { format: 'oci-archive', platforms: [parsePlatformFlag('linux/s390x')] },
+        { format: 'oci-archive', platforms: [parsePlatform('linux/s390x')] },
         'platform-missing',
         /want linux\/s390x/,
       ],
@@ -122,7 +118,7 @@ describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
       const { path } = await site.save(t, {
         from: { references: [reference], registry: {} },
         format: 'oci-archive',
-        platforms: [parsePlatformFlag(platform)],
+        platforms: [parsePlatform(platform)],
       });
       files.push(path);
     }
@@ -171,7 +167,7 @@ describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
       const { path } = await site.save(t, {
         from: { references: [parseReference(`${proxy.host}/acme/tools:v2`)], registry: { retryDelay: 1 } },
         format: 'docker-archive',
-        platforms: [parsePlatformFlag('linux/amd64')],
+        platforms: [parsePlatform('linux/amd64')],
       });
       const { stdout } = await run('tar', ['-xOf', path, 'manifest.json']);
       const { diffIds } = configOf(site.named('tools').image, 'amd64');

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { suite, test } from 'node:test';
 import { armVariant, parseElfHeader } from '../../../src/archive/platform/elf.js';
 import { type PlatformFinding, platformOfFileName } from '../../../src/archive/platform/decide-platform.js';
-import { formatPlatform, parsePlatformFlag } from '../../../src/oci/platform.js';
+import { formatPlatform, parsePlatform } from '../../../src/oci/platform.js';
 import { busybox, needsBusybox, type BusyboxPlatform } from '../../support/busybox.js';
 import { elfFile } from '../../support/elf.js';
 import { imageOf, indexOf, layer, type TestImage } from '../../support/images.js';
@@ -288,7 +288,7 @@ suite('which claim holds', () => {
   for (const [name, built, file, arch, want, contradiction] of cases) {
     test(name, async (t) => {
       const members = savedMembers('docker-20', [{ tags: ['a/b:1'], image: built }]);
-      const platform = arch === undefined ? undefined : parsePlatformFlag(arch);
+      const platform = arch === undefined ? undefined : parsePlatform(arch);
       const found = await finding(t, members, file, { platform });
       assert.equal(found === undefined ? undefined : formatPlatform(found.platform), want);
       assert.equal(found?.contradiction, contradiction);
