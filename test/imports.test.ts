@@ -46,6 +46,21 @@ const libraries: Readonly<Record<string, string>> = {
   'cli-progress': 'cli',
 };
 
+/**
+ * What the command line may import besides `src/index.ts`: the error class, which usage errors need before the library is loaded, and
+ * helpers for texts and files that say nothing about images. A command gets everything else from the library as any other program.
+ */
+const besidesIndex: readonly string[] = [
+  'errors',
+  'failed-images',
+  'io/directories',
+  'io/stored-stream',
+  'oci/bytes',
+  'oci/media-types',
+  'oci/printable',
+  'oci/quoted',
+];
+
 /** The folder of `src/` that holds a file, or the name of a file that lies in `src/` itself. */
 function partOf(file: string): string {
   const [first = ''] = relative(src, file).split(sep);
@@ -103,6 +118,9 @@ function problemOf(file: string, specifier: string): string | undefined {
       const problem = innerProblemOf(part, file, imported);
       return problem === undefined ? undefined : `${where}: ${problem}`;
     }
+    const path = relative(src, imported).replace(/\.js$/, '');
+    if (part === 'cli' && other !== 'index' && !besidesIndex.includes(path))
+      return `${where}: cli imports the library through index`;
     return rankOf(other) < rankOf(part) ? undefined : `${where}: ${part} may not import ${other}`;
   }
   const library = specifier.startsWith('@')
@@ -138,6 +156,9 @@ test('the import rule catches what it forbids', () => {
   );
   assert.equal(problemOf(join(src, 'registry', 'auth', 'x.ts'), '../http/y.js'), undefined);
   assert.equal(problemOf(join(src, 'export', 'x.ts'), '../plan/y.js'), undefined);
+  assert.match(problemOf(join(src, 'cli', 'x.ts'), '../oci/digest.js') ?? '', /library through index/);
+  assert.equal(problemOf(join(src, 'cli', 'x.ts'), '../index.js'), undefined);
+  assert.equal(problemOf(join(src, 'cli', 'x.ts'), '../oci/quoted.js'), undefined);
 });
 
 /** Groups of files that import each other in a circle (Tarjan's strongly connected components). */
@@ -174,6 +195,33 @@ function importGraph(): Map<string, string[]> {
   }
   return graph;
 }
+
+test('--version and --help load no command and nothing of the library but helpers', () => {
+  const loaded = new Set<string>();
+  const load = (file: string): void => {
+    if (loaded.has(file)) return;
+    loaded.add(file);
+    const text = readFileSync(join(src, file), 'utf8');
+    // Imports of types leave nothing to load; `import()` loads when it is called.
+    const found = text.matchAll(/^(?:import|export) (?!type\b)[^'"`;]*?from '([^']+)'|^import '([^']+)'/gm);
+    for (const [, from, alone] of found) {
+      const specifier = from ?? alone ?? '';
+      if (specifier.startsWith('.')) load(join(dirname(file), specifier.replace(/\.js$/, '.ts')));
+      else if (!specifier.startsWith('node:')) loaded.add(specifier);
+    }
+  };
+  load(join('cli', 'main.ts'));
+  const library = [...loaded].filter((file) => file.endsWith('.ts') && !file.startsWith('cli'));
+  const isHelper = (file: string): boolean => besidesIndex.includes(file.replace(/\.ts$/, ''));
+  assert.deepEqual(
+    [...loaded].filter((file) => !file.endsWith('.ts')),
+    ['yargs'],
+  );
+  assert.deepEqual(
+    library.filter((file) => !isHelper(file)),
+    [],
+  );
+});
 
 test('no files import each other in a circle', () => {
   assert.deepEqual(circlesOf(importGraph()), []);

@@ -1,8 +1,7 @@
 import { basename, join } from 'node:path';
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import type { ArchiveOptions } from '../index.js';
-import { parsePlatformFlag, type Platform } from '../oci/platform.js';
+import { parsePlatform, type ArchiveOptions, type Platform } from '../index.js';
 import { showDashes } from './stdin-dash.js';
 import { cacheFolder } from './environment.js';
 import { printNote } from './print.js';
@@ -64,7 +63,7 @@ function platformsByInput(says: readonly string[], inputs: readonly string[]): M
   const platforms = new Map<string, Platform>();
   for (const text of says) {
     const equals = text.lastIndexOf('=');
-    const platform = parsePlatformFlag(text.slice(equals + 1));
+    const platform = parsePlatform(text.slice(equals + 1));
     const named = equals < 0 ? inputs : inputsNamed(text.slice(0, equals), inputs);
     const [input, ...others] = named;
     if (input === undefined || others.length > 0) {

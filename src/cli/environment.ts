@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { AirliftError } from '../errors.js';
-import type { ProxyOptions } from '../registry/config/options.js';
+import type { ProxyOptions } from '../index.js';
 
 /** The only place that reads the environment. */
 export type Environment = Readonly<Record<string, string | undefined>>;

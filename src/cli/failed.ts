@@ -1,9 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import type { Options } from 'yargs';
 import { AirliftError, messageOf } from '../errors.js';
-import { formatRerun, type ListedReference, type OnEvent } from '../index.js';
+import { formatReference, formatRerun, type ListedReference, type OnEvent } from '../index.js';
 import { withFlags } from './hints.js';
-import { formatReference } from '../oci/reference.js';
 
 export const failedFlag = {
   failed: {

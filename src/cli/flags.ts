@@ -1,6 +1,6 @@
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { parsePlatformFlag, type Platform } from '../oci/platform.js';
+import { parsePlatform, type Platform } from '../index.js';
 
 /** Flags that several commands share. */
 
@@ -83,7 +83,7 @@ export function platformsOf(values: readonly string[] | undefined): Platform[] |
     });
   }
   if (list.includes('all')) return undefined;
-  return list.map(parsePlatformFlag);
+  return list.map(parsePlatform);
 }
 
 /** Larger counts are typing errors. */

@@ -2,17 +2,17 @@ import { AirliftError, type PlainError } from '../errors.js';
 import type {
   ArchiveOptions,
   CopyOptions,
+  CreateIndexOptions,
   ExportOptions,
   FailedImage,
   ImportOptions,
+  IndexSource,
   ProgressEvent,
   RegistryOptions,
   SaveOptions,
   ServeOptions,
   Site,
 } from '../index.js';
-import type { CreateIndexOptions } from '../image-index/edit.js';
-import type { IndexSource } from '../image-index/sources.js';
 
 /** The options that the library's texts may name: those of its functions, and `archives.` before what concerns archives. */
 type LibraryOption =

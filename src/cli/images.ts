@@ -2,8 +2,15 @@ import { stat } from 'node:fs/promises';
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { quoted } from '../oci/quoted.js';
-import { expandTags, listImages, placeOf, Registry, type ImageList, type ListedReference } from '../index.js';
-import type { RegistryOptions } from '../registry/config/options.js';
+import {
+  expandTags,
+  listImages,
+  placeOf,
+  Registry,
+  type ImageList,
+  type ListedReference,
+  type RegistryOptions,
+} from '../index.js';
 import { showDashes } from './stdin-dash.js';
 import { printNote } from './print.js';
 import { hooksOf } from './trace.js';

@@ -1,7 +1,6 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { importImages, isCompanionTag, siteNames } from '../index.js';
-import { parseReference } from '../oci/reference.js';
+import { importImages, isCompanionTag, parseReference, siteNames } from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';

@@ -1,9 +1,16 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { appendToIndex, createIndex, mergeIntoIndex, removeFromIndex } from '../image-index/edit.js';
-import { isDigest } from '../oci/digest.js';
-import { parsePlatformFlag } from '../oci/platform.js';
-import { parseReference } from '../oci/reference.js';
-import type { IndexFieldOptions, IndexOptions, IndexSummary } from '../image-index/tagged-index.js';
+import {
+  appendToIndex,
+  createIndex,
+  isDigest,
+  mergeIntoIndex,
+  parsePlatform,
+  parseReference,
+  removeFromIndex,
+  type IndexFieldOptions,
+  type IndexOptions,
+  type IndexSummary,
+} from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
 import { outputFlags } from './flags.js';
@@ -163,7 +170,7 @@ function addRemove(parser: Argv): Argv {
       run(args, 'removed from', (common) =>
         removeFromIndex({
           ...common,
-          children: (args.children ?? []).map((text) => (isDigest(text) ? text : parsePlatformFlag(text))),
+          children: (args.children ?? []).map((text) => (isDigest(text) ? text : parsePlatform(text))),
         }),
       ),
   );

@@ -1,8 +1,13 @@
 import type { Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import type { IndexSource } from '../image-index/sources.js';
-import { parsePlatformFlag, type Platform } from '../oci/platform.js';
-import { formatReference, parseReference, type Reference } from '../oci/reference.js';
+import {
+  formatReference,
+  parsePlatform,
+  parseReference,
+  type IndexSource,
+  type Platform,
+  type Reference,
+} from '../index.js';
 
 /** Flags of the commands that put images into an index. */
 
@@ -98,7 +103,7 @@ export function sourcesOf(args: SourceArguments): IndexSource[] {
     if (at < 1) bad('platform', value, 'REF=PLATFORM');
     const platform = value.slice(at + 1);
     platforms.change(value, value.slice(0, at), () =>
-      platform === 'none' ? 'none' : parsePlatformFlag(platform),
+      platform === 'none' ? 'none' : parsePlatform(platform),
     );
   }
   const annotations = new PerReference<Record<string, string>>('annotation-for', references, {});

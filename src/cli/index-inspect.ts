@@ -1,7 +1,6 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { inspectIndex, type IndexChildReport, type IndexReport } from '../image-index/inspect.js';
+import { inspectIndex, parseReference, type IndexChildReport, type IndexReport } from '../index.js';
 import { isIndex } from '../oci/media-types.js';
-import { parseReference } from '../oci/reference.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
 import { formatTable } from './format.js';
 import { jsonFlag } from './flags.js';

@@ -1,8 +1,13 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { listImages } from '../list-images.js';
-import { placeOf, type ImageList, type ListedReference } from '../lists/listed.js';
-import { formatPlatform } from '../oci/platform.js';
-import { formatReference, formatRepository } from '../oci/reference.js';
+import {
+  formatPlatform,
+  formatReference,
+  formatRepository,
+  listImages,
+  placeOf,
+  type ImageList,
+  type ListedReference,
+} from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { showDashes } from './stdin-dash.js';
 import { jsonFlag } from './flags.js';

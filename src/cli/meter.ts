@@ -1,4 +1,4 @@
-import type { ProgressEvent } from '../progress.js';
+import type { ProgressEvent } from '../index.js';
 import { formatBytes, formatDuration } from './format.js';
 
 /** The rate is that of the last seconds: a mean over hours says nothing about now. */

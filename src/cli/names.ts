@@ -5,6 +5,7 @@ import { makeDirectory } from '../io/directories.js';
 import { AirliftError, messageOf } from '../errors.js';
 import {
   emitNodeFiles,
+  formatReference,
   mergedRepositories,
   parseNameMap,
   parseRenameRule,
@@ -12,11 +13,10 @@ import {
   Registry,
   type EarlierFiles,
   type HeldImage,
+  type RegistryOptions,
   type Site,
   type SiteName,
 } from '../index.js';
-import { formatReference } from '../oci/reference.js';
-import type { RegistryOptions } from '../registry/config/options.js';
 import { formatTable } from './format.js';
 import { withFlags } from './hints.js';
 import { printJson, printLines, printNote } from './print.js';

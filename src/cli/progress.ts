@@ -1,4 +1,4 @@
-import type { OnEvent, ProgressEvent } from '../progress.js';
+import type { OnEvent, ProgressEvent } from '../index.js';
 import type { OutputArguments } from './flags.js';
 import { showBars, type Bar } from './bars.js';
 import { count, formatBytes, printable } from './format.js';

@@ -2,16 +2,16 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { readRegistriesYaml } from '../index.js';
-import { parseMirrorFlag } from '../registry/config/mirror-rules.js';
-import type {
-  ExplicitCredentials,
-  HostSettings,
-  MirrorRule,
-  RateBudget,
-  RegistryOptions,
-} from '../registry/config/options.js';
-import { readRegistriesConf } from '../registry/config/registries-conf.js';
+import {
+  parseMirrorFlag,
+  readRegistriesConf,
+  readRegistriesYaml,
+  type ExplicitCredentials,
+  type HostSettings,
+  type MirrorRule,
+  type RateBudget,
+  type RegistryOptions,
+} from '../index.js';
 import {
   authFilesOf,
   certsDirsOf,

@@ -1,9 +1,14 @@
 import { stat } from 'node:fs/promises';
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { parseReference } from '../oci/reference.js';
-import { imagesToSave, saveImages, type SaveOptions, type SaveSummary } from '../save/save.js';
-import type { SaveFrom } from '../save/source.js';
+import {
+  imagesToSave,
+  parseReference,
+  saveImages,
+  type SaveFrom,
+  type SaveOptions,
+  type SaveSummary,
+} from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
 import { archiveFlags, inputsOf } from './archives.js';

@@ -1,6 +1,6 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { serve, type ServeSource, type Serving } from '../serve/serve.js';
+import { serve, type ServeSource, type Serving } from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { jsonFlag } from './flags.js';
 import { interruptible } from './interrupt.js';

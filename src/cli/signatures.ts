@@ -1,6 +1,4 @@
-import type { Inspection } from '../index.js';
-import { isCompanionTag } from '../oci/companion-tag.js';
-import { parseReference } from '../oci/reference.js';
+import { isCompanionTag, parseReference, type Inspection } from '../index.js';
 import { count } from './format.js';
 
 /** `3 images`, `3 images and 2 signatures`: what hangs on another image by cosign's tags is no image that anybody asked for. */

@@ -1,6 +1,5 @@
-import { linesOfFailures, type FailedImage } from '../failed-images.js';
-import type { CopySummary, ImportSummary } from '../index.js';
-import type { ImportedImage } from '../import/import.js';
+import type { CopySummary, FailedImage, ImportedImage, ImportSummary } from '../index.js';
+import { linesOfFailures } from '../failed-images.js';
 import { exitCodes } from './exit-codes.js';
 import type { OutputArguments } from './flags.js';
 import { failuresWithFlags } from './hints.js';

@@ -1,5 +1,5 @@
 import { printable } from '../oci/printable.js';
-import type { RegistryHooks, RequestTrace } from '../registry/config/options.js';
+import type { RegistryHooks, RequestTrace } from '../index.js';
 import { withFlags } from './hints.js';
 import { printNote, printNotes } from './print.js';
 
