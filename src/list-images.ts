@@ -4,17 +4,17 @@ import { readListFiles } from './lists/open.js';
 import { parseImageLists } from './lists/read.js';
 
 export interface ListImagesOptions {
-  /** References beside the lists; they come first. */
+  /** References in addition to the lists; they come first. */
   readonly references?: readonly string[] | undefined;
-  /** Files that list images, `-` for `stdin`. */
+  /** Image list files; `-` means `stdin`. */
   readonly lists: readonly string[];
   /** The stream that `-` in `lists` reads; without it `-` is a usage error. */
   readonly stdin?: Readable | undefined;
 }
 
 /**
- * What references and lists of any kind ask for, each image once. Nothing is fetched.
- * @throws AirliftError `usage` that tells everything that is wrong with all of them, `io` where a file can't be read
+ * Returns the images in references and lists of any format, each image once. Sends no requests.
+ * @throws AirliftError `usage` with the problems of all lists, `io` if a file cannot be read
  */
 export async function listImages(options: ListImagesOptions): Promise<ImageList> {
   return parseImageLists(await readListFiles(options.lists, options.stdin), options.references);

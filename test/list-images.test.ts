@@ -9,7 +9,7 @@ import { temp } from './support/temp.js';
 
 const stdin = (text: string): Readable => Readable.from([Buffer.from(text)]);
 
-test('references, files and standard input come together, each image once', async (t) => {
+test('references, files and standard input are joined, each image once', async (t) => {
   const dir = temp(t);
   const list = join(dir, 'list.txt');
   const rendered =
@@ -35,20 +35,20 @@ test('references, files and standard input come together, each image once', asyn
   ]);
 });
 
-test('what is wrong with any of them is told at once', async (t) => {
+test('the mistakes of all of them are reported together', async (t) => {
   const list = join(temp(t), 'list.txt');
   writeFileSync(list, 'fine\n\nNot:Fine\n');
-  const asked = listImages({
+  const listing = listImages({
     references: ['BAD'],
     lists: [list, '-'],
     stdin: stdin('services: {a: {image: "${X}"}}'),
   });
-  await assert.rejects(asked, (error: Error) => {
+  await assert.rejects(listing, (error: Error) => {
     const [first, ...problems] = error.message.split('\n');
     assert.equal(first, 'read images: 3 problems');
     assert.match(problems[0] ?? '', /^ {2}command line: parse reference "BAD"/);
     assert.ok(problems[1]?.startsWith(`  ${list}:3: `));
-    assert.match(problems[2] ?? '', /^ {2}standard input:1: the image of service "a" needs X/);
+    assert.match(problems[2] ?? '', /^ {2}standard input:1: the image of service "a" needs a value for X/);
     return true;
   });
 });

@@ -10,14 +10,14 @@ import {
 import { commandLine, placeOf } from './listed.js';
 import type { ImageList, ListedPattern, ListedReference, ListFormat, ListNote } from './listed.js';
 
-/** The most references that lists may name together. */
+/** Maximum number of references in all lists together. */
 export const maxReferences = 100_000;
 const maxNotes = 1000;
 
-/** What a list may say about a reference beside its name. */
+/** What a list may specify for a reference in addition to its name. */
 export type ListedDetails = Pick<ListedReference, 'platforms' | 'pinned' | 'referrers'>;
 
-/** Joins what two entries of one reference ask for. An entry without platforms asks for all that are wanted anyway. */
+/** Merges the platforms of two entries for one reference. If an entry names none, the default platforms apply: undefined. */
 function joinPlatforms(
   first: readonly Platform[] | undefined,
   second: readonly Platform[] | undefined,
@@ -27,7 +27,7 @@ function joinPlatforms(
   return [...first, ...second.filter((platform) => !seen.has(formatPlatform(platform)))];
 }
 
-/** Collects what lists name, drops duplicates, and keeps every problem so that all are told at once. */
+/** Collects the references and patterns of lists without duplicates, and all problems, to report them together. */
 export class Collector {
   readonly #references = new Map<string, ListedReference>();
   readonly #patterns = new Map<string, ListedPattern>();
@@ -35,38 +35,38 @@ export class Collector {
   readonly #problems: string[] = [];
   readonly #lists: { readonly file: string; readonly formats: ListFormat[] }[] = [];
   #problemCount = 0;
-  /** References that were read, those named before among them. */
-  #named = 0;
+  /** Number of references read, including duplicates. */
+  #readCount = 0;
   #file = '';
 
-  /** Begins the list that the next calls speak of. */
+  /** Starts a list: the next calls apply to it. */
   begin(file: string): void {
     this.#file = file;
     this.#lists.push({ file, formats: [] });
   }
 
-  /** Begins the references of the command line, which is no list. */
+  /** Starts the references of the command line, which are not a list. */
   beginCommandLine(): void {
     this.#file = commandLine;
   }
 
-  /** Says what the list, or a document in it, turned out to be. */
+  /** Records the format of the list, or of a document in it. */
   format(format: ListFormat): void {
     const formats = this.#lists.at(-1)?.formats;
     if (formats?.includes(format) === false) formats.push(format);
   }
 
-  /** How many references, patterns and mistakes were found so far. */
+  /** Number of references, patterns and problems so far. */
   get entries(): number {
-    return this.#named + this.#patterns.size + this.#problemCount;
+    return this.#readCount + this.#patterns.size + this.#problemCount;
   }
 
-  /** The list that is being read. */
+  /** Name of the current list. */
   get file(): string {
     return this.#file;
   }
 
-  /** Runs something that parses; where it refuses what the list says, that is a problem and the answer is undefined. */
+  /** Runs a parser. If it refuses its input, records a problem and returns undefined. */
   attempt<T>(line: number, parse: () => T): T | undefined {
     try {
       return parse();
@@ -77,15 +77,18 @@ export class Collector {
     }
   }
 
-  /** Takes an image by its written reference; a bad one becomes a problem. */
+  /** Adds an image by its reference; an invalid reference becomes a problem. */
   reference(text: string, line: number, details: ListedDetails = {}): void {
     if (isImageId(text)) {
-      this.note(line, `skipped ${text.slice(0, 20)}…, the id of an image, which no registry knows as a name`);
+      this.note(
+        line,
+        `skipped ${text.slice(0, 20)}…: it is an image ID, and a registry cannot find an image by its ID`,
+      );
       return;
     }
     const reference = this.attempt(line, () => parseReference(text));
     if (reference === undefined) return;
-    this.#named++;
+    this.#readCount++;
     const tagAssumed = reference.digest === undefined && !/:[^/]*$/.test(text);
     const key = formatReference(reference);
     const listed = { reference, text, file: this.#file, line, tagAssumed, ...details };
@@ -113,18 +116,18 @@ export class Collector {
     });
   }
 
-  /** Takes a repository with a tag pattern. */
+  /** Adds a repository with a tag pattern. */
   pattern(repository: Repository, pattern: string, line: number): void {
     const key = `${formatRepository(repository)} ${pattern}`;
     if (!this.#patterns.has(key)) this.#patterns.set(key, { repository, pattern, file: this.#file, line });
   }
 
-  /** Remembers something that was not taken. */
+  /** Records an entry that is not used, and why. */
   note(line: number, message: string): void {
     if (this.#notes.length < maxNotes) this.#notes.push({ file: this.#file, line, message });
   }
 
-  /** Remembers a mistake in the list; `result` throws where there was one. */
+  /** Records a mistake in the list; it makes `result` throw. */
   problem(line: number, message: string): void {
     this.#problemCount++;
     if (this.#problems.length >= maxProblemsShown) return;
@@ -132,8 +135,8 @@ export class Collector {
   }
 
   /**
-   * What the lists name.
-   * @throws AirliftError `usage` that tells every problem of every list with its file and line
+   * Returns the content of all lists.
+   * @throws AirliftError `usage` with the problems of all lists, each with file and line
    */
   result(): ImageList {
     if (this.#problemCount > 0) throw problemsError('read images', this.#problems, this.#problemCount);

@@ -4,7 +4,7 @@ import { entriesOf, textOf, valueOf, type YamlNode } from './yaml.js';
 
 const maxNesting = 20;
 
-/** Whether a document is a compose file. */
+/** Reports whether a document is a compose file. */
 export function isCompose(document: YamlNode): boolean {
   const services = valueOf(document, 'services');
   return (
@@ -14,7 +14,7 @@ export function isCompose(document: YamlNode): boolean {
   );
 }
 
-/** Where the brace that is open at `start` closes, or -1. */
+/** Returns the position of the brace that closes the one before `start`, or -1. */
 function closingBrace(text: string, start: number): number {
   let open = 1;
   for (let at = start; at < text.length; at++) {
@@ -25,9 +25,9 @@ function closingBrace(text: string, start: number): number {
 }
 
 /**
- * Puts defaults in the place of variables (Compose specification, "Interpolation"): nothing is taken from the
- * environment, since a list has to mean the same on every machine.
- * @param missing is told of every variable without a default
+ * Replaces variables by their defaults (Compose specification, "Interpolation"). Ignores the environment, because a list
+ * must mean the same on every machine.
+ * @param missing called for every variable without a default
  */
 export function interpolate(text: string, missing: (name: string) => void, nesting = 0): string {
   let result = '';
@@ -52,7 +52,7 @@ export function interpolate(text: string, missing: (name: string) => void, nesti
       if (end < 0) return result + text.slice(dollar);
       const [, operator, rest = ''] = /^(:?[-+?])([^]*)$/.exec(text.slice(begin, end)) ?? [];
       if (operator === '-' || operator === ':-') result += interpolate(rest, missing, nesting + 1);
-      // An alternative stands for a variable that is set; none is.
+      // `+` means: only if the variable is set. No variable is.
       else if (operator !== '+' && operator !== ':+') missing(name);
       at = end + 1;
     }
@@ -64,15 +64,15 @@ function readService(name: string, service: YamlNode, into: Collector): void {
   const written = textOf(image);
   if (image === undefined || written === undefined) {
     if (valueOf(service, 'build') !== undefined)
-      into.note(service.line, `service ${name} is built, not pulled`);
+      into.note(service.line, `service ${name} has "build" and no image to pull`);
     else if (valueOf(service, 'extends') !== undefined)
-      into.note(service.line, `service ${name} extends another and names no image of its own`);
+      into.note(service.line, `service ${name} extends another service and names no image of its own`);
     else into.note(service.line, `service ${name} names no image`);
     return;
   }
   if (valueOf(service, 'build') !== undefined) {
-    // With both, the image is what the build is called; many projects publish it under that name too.
-    into.note(service.line, `service ${name} can be built; its image is taken as one to pull`);
+    // `image` then is the name of the build result; many projects also publish it under that name.
+    into.note(service.line, `service ${name} has "build" too; airlift pulls its image`);
   }
   const missing = new Set<string>();
   const text = interpolate(written, (variable) => missing.add(variable));
@@ -80,7 +80,7 @@ function readService(name: string, service: YamlNode, into: Collector): void {
     const names = [...missing].slice(0, 5).join(', ');
     into.problem(
       image.line,
-      `the image of service ${name} needs ${names}, which has no default here (give airlift the output of "docker compose config")`,
+      `the image of service ${name} needs a value for ${names}, which has no default (give airlift the output of "docker compose config")`,
     );
     return;
   }
@@ -90,11 +90,11 @@ function readService(name: string, service: YamlNode, into: Collector): void {
   into.reference(text, image.line, { platforms });
 }
 
-/** Takes the image of every service, of every profile (Compose specification, "Services top-level elements"). */
+/** Reads the image of every service in every profile (Compose specification, "Services top-level elements"). */
 export function readCompose(document: YamlNode, into: Collector): void {
   for (const [name, service] of entriesOf(valueOf(document, 'services')))
     readService(JSON.stringify(name.slice(0, 80)), service, into);
   const include = valueOf(document, 'include');
   if (include !== undefined)
-    into.note(include.line, 'included compose files are not read; give them as lists too');
+    into.note(include.line, 'airlift does not read included compose files; add them as lists');
 }

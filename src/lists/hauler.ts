@@ -3,12 +3,12 @@ import { parsePlatform } from '../oci/platform.js';
 import type { Collector } from './collector.js';
 import { itemsOf, textOf, valueOf, type YamlNode } from './yaml.js';
 
-/** Whether a document is a Hauler manifest, of images or of something else. */
+/** Reports whether a document is a Hauler manifest of any kind. */
 export function isHauler(document: YamlNode): boolean {
   return textOf(valueOf(document, 'apiVersion'))?.startsWith('content.hauler.cattle.io/') === true;
 }
 
-/** Whether a name begins with a registry, as docker would read it. */
+/** Reports whether a name begins with a registry, by docker's rules. */
 function namesRegistry(name: string): boolean {
   const slash = name.indexOf('/');
   const first = slash < 0 ? '' : name.slice(0, slash);
@@ -16,8 +16,8 @@ function namesRegistry(name: string): boolean {
 }
 
 /**
- * Takes the images of a Hauler manifest of kind `Images` with their platforms. The annotations `hauler.dev/registry` and
- * `hauler.dev/platform` hold for images that don't say otherwise, as in Hauler.
+ * Reads the images of a Hauler manifest of kind `Images` with their platforms. As in Hauler, the annotations
+ * `hauler.dev/registry` and `hauler.dev/platform` are the defaults for its images.
  */
 export function readHauler(document: YamlNode, into: Collector): void {
   const kind = textOf(valueOf(document, 'kind')) ?? 'unknown';
@@ -43,7 +43,7 @@ export function readHauler(document: YamlNode, into: Collector): void {
         ? undefined
         : into.attempt(item.line, () => [parsePlatform(platform)]);
     if (valueOf(item, 'rewrite') !== undefined)
-      into.note(item.line, `the rewrite of ${name} is not applied; use a rename rule at import`);
+      into.note(item.line, `the rewrite of ${name} is not applied; rename the image at import`);
     into.reference(full, item.line, { platforms });
   }
 }

@@ -4,26 +4,26 @@ import { formatReference, type Reference } from '../oci/reference.js';
 import type { Collector } from './collector.js';
 import { itemsOf, textOf, valueOf, type YamlNode } from './yaml.js';
 
-/** What an export took under one name. */
+/** One image of a lock. */
 export interface LockedImage {
   readonly reference: Reference;
   /**
-   * What the reference pointed at in its registry: the publisher's index, not a filtered one. Undefined where whatever it points
-   * at is wanted.
+   * The digest that the reference resolved to in its registry: the publisher's index, not a filtered one. Undefined if the
+   * reference is to be resolved again.
    */
   readonly digest?: Digest | undefined;
-  /** The platforms that were taken; undefined where all were. */
+  /** The selected platforms; undefined means all. */
   readonly platforms?: readonly Platform[] | undefined;
-  /** The referrers that were taken along; undefined where they were not asked for. */
+  /** The included referrers; undefined means that the lock does not fix them. */
   readonly referrers?: readonly Digest[] | undefined;
-  /** For people; one line. */
+  /** A comment of one line. */
   readonly remark?: string | undefined;
 }
 
 const lockKind = 'AirliftLock';
 const lockVersion = '1';
 
-/** A scalar that YAML readers of every version take as this very text. */
+/** Formats a text so that every version of YAML reads it unchanged. */
 function scalar(text: string): string {
   return /^[a-z0-9][A-Za-z0-9._-]*[/:][A-Za-z0-9._/:@-]*[A-Za-z0-9]$/.test(text)
     ? text
@@ -31,10 +31,10 @@ function scalar(text: string): string {
 }
 
 const lockHead =
-  '# What an export took. Given as a list of images it takes the same again: airlift export --images FILE';
+  '# The images of an export, with their digests. To export them again: airlift export --images FILE';
 
 /**
- * Writes a lock: the same images give the same bytes.
+ * Formats a lock. The same images give the same bytes.
  * @param head a comment for its first line
  */
 export function formatLock(images: readonly LockedImage[], head = lockHead): string {
@@ -59,7 +59,7 @@ export function formatLock(images: readonly LockedImage[], head = lockHead): str
   return `${lines.join('\n')}\n`;
 }
 
-/** Whether a document is a lock that airlift wrote. */
+/** Reports whether a document is a lock of airlift. */
 export function isLock(document: YamlNode): boolean {
   return textOf(valueOf(document, 'kind')) === lockKind;
 }
@@ -70,7 +70,7 @@ function readEntry(item: YamlNode, into: Collector): void {
   if (reference === undefined || (digest !== undefined && !isDigest(digest))) {
     into.problem(
       item.line,
-      'an entry of the lock without a reference, or with a digest that is no sha256 or sha512',
+      'an entry of the lock without a reference, or with an invalid digest; want sha256 or sha512',
     );
     return;
   }
@@ -84,13 +84,13 @@ function readEntry(item: YamlNode, into: Collector): void {
   if (details !== undefined) into.reference(reference, item.line, details);
 }
 
-/** Takes a lock's images with their digests, platforms and referrers. */
+/** Reads the images of a lock with their digests, platforms and referrers. */
 export function readLock(document: YamlNode, into: Collector): void {
   const version = textOf(valueOf(document, 'version'));
   if (version !== lockVersion) {
     into.problem(
       document.line,
-      `a lock of a version that this airlift does not read; got ${version?.slice(0, 20) ?? 'none'}, want ${lockVersion}`,
+      `this version of airlift cannot read the lock's version; got ${version?.slice(0, 20) ?? 'none'}, want ${lockVersion}`,
     );
     return;
   }

@@ -4,19 +4,19 @@ import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
 import { withoutSecrets } from '../oci/quoted.js';
 import { maxListLength, type ListInput } from './read.js';
 
-/** What messages call the list that comes from `-`. */
+/** Name in messages of the list given as `-`. */
 export const standardInput = 'standard input';
 
 function decode(bytes: Buffer, file: string): string {
-  // What PowerShell's ">" writes.
+  // PowerShell's ">" writes UTF-16 with a byte order mark.
   const utf16 = bytes[0] === 0xff && bytes[1] === 0xfe;
   try {
     const text = new TextDecoder(utf16 ? 'utf-16le' : 'utf-8', { fatal: true }).decode(bytes);
     if (!text.includes('\0')) return text;
   } catch {
-    // Told below: neither encoding fits.
+    // Not valid in this encoding: the error below.
   }
-  throw new AirliftError('usage', `read ${file}: not text, so that it is no list of images`, {
+  throw new AirliftError('usage', `read ${file}: not text, so not an image list`, {
     hint: 'bundles and image archives are inputs of import, not lists',
   });
 }
@@ -57,12 +57,12 @@ async function readAll(stream: Readable, file: string): Promise<ListInput> {
 }
 
 /**
- * Reads lists from disk, `-` from `stdin`. What comes out goes to `parseImageLists`.
- * @throws AirliftError `io` where a file can't be read, `usage` where one is too large or not text, or `-` stands twice
+ * Reads list files; `-` means `stdin`. Pass the result to `parseImageLists`.
+ * @throws AirliftError `io` if a file cannot be read; `usage` if a file is too large or not text, or `-` is given twice
  */
 export async function readListFiles(files: readonly string[], stdin?: Readable): Promise<ListInput[]> {
   if (files.filter((file) => file === '-').length > 1)
-    throw new AirliftError('usage', 'read standard input: it can be given as a list only once');
+    throw new AirliftError('usage', 'read standard input: given twice; want at most once');
   const inputs: ListInput[] = [];
   for (const file of files) {
     if (file !== '-') inputs.push(await readAll(createReadStream(file), file));

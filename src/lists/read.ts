@@ -14,20 +14,20 @@ import { readTextList } from './text.js';
 import { isZarf, readZarf } from './zarf.js';
 import { itemsOf, textOf, yamlDocuments, type YamlNode } from './yaml.js';
 
-/** The most characters that one list may have. */
+/** Maximum number of characters in one list. */
 export const maxListLength = 16 * 1024 * 1024;
 
-/** Longer lines are no references. */
+/** Longer lines are not references. */
 const maxReferenceLength = 1024;
 
-/** A list as it was read. */
+/** The text of a list. */
 export interface ListInput {
-  /** What messages call it: the file's name as given, `standard input` for `-`. */
+  /** Name in messages: the file name as given, `standard input` for `-`. */
   readonly file: string;
   readonly text: string;
 }
 
-/** A YAML list of references, the plainest kind. */
+/** Reports whether a document is a YAML list of texts. */
 function isSequence(document: YamlNode): boolean {
   return document.kind === 'list' && document.items.every((item) => item.kind === 'scalar');
 }
@@ -40,7 +40,7 @@ function readSequence(document: YamlNode, into: Collector): void {
   }
 }
 
-/** How YAML documents are told apart: the first that recognises one reads it. */
+/** The YAML formats, in order: the first that recognises a document reads it. */
 const yamlFormats: readonly {
   readonly format: ListFormat;
   readonly recognises: (document: YamlNode) => boolean;
@@ -58,7 +58,7 @@ const yamlFormats: readonly {
   { format: 'yaml', recognises: isSequence, read: readSequence },
 ];
 
-/** The first line that says something, without the space around it. */
+/** Returns the first line that is not blank and not a comment, trimmed. */
 function firstLine(text: string): string {
   for (let start = 0; start < text.length;) {
     const end = text.indexOf('\n', start);
@@ -70,8 +70,8 @@ function firstLine(text: string): string {
 }
 
 /**
- * Whether text is YAML rather than a list of references. Its first line that says something tells: a reference has no
- * space, and no colon at its end. One may begin with a bracket, if an IPv6 address stands in it.
+ * Reports whether text is YAML rather than a text list, by its first line with content: a reference has no space, and no colon at
+ * its end. It may begin with a bracket, for an IPv6 address.
  */
 function isYaml(text: string): boolean {
   const line = firstLine(text);
@@ -80,8 +80,8 @@ function isYaml(text: string): boolean {
 }
 
 /**
- * Whether text is a list of references below a line that only looks like YAML, such as the warning of a tool. In YAML no line
- * without an indent is a reference alone, but for documents that say nothing else.
+ * Reports whether text is a text list below a first line that only looks like YAML, such as a warning of a tool. YAML has no
+ * line without indentation that is only a reference, except in a document with nothing else.
  */
 function isTextBelowNoise(text: string): boolean {
   if (/^(?:---|%YAML\b)/.test(firstLine(text))) return false;
@@ -112,10 +112,7 @@ function readYaml(text: string, into: Collector): void {
   let unknown = 0;
   const onMistake = (line: number, message: string): void => {
     known++;
-    into.problem(
-      line,
-      template ? `${message} (a Helm chart has to be rendered first: helm template)` : message,
-    );
+    into.problem(line, template ? `${message} (render a Helm chart first: helm template)` : message);
   };
   const remark = (line: number, message: string): void => into.note(line, message);
   for (const document of yamlDocuments(text, into.file, { mistake: onMistake, remark })) {
@@ -126,13 +123,13 @@ function readYaml(text: string, into: Collector): void {
       format.read(document, into);
     } else if (document.kind !== 'scalar' || document.text !== '') {
       unknown = unknown === 0 ? document.line : unknown;
-      into.note(document.line, 'a YAML document that is no kind of list airlift knows');
+      into.note(document.line, 'the YAML document is not in a format that airlift reads');
     }
   }
   if (known === 0 && unknown > 0) {
     into.problem(
       unknown,
-      'YAML, but no kind of list airlift knows; want Kubernetes resources, a compose file, a kustomization, a list of skopeo sync, Hauler, imgpkg, oc-mirror or Zarf, or an airlift lock',
+      'the YAML is not in a format that airlift reads; want Kubernetes resources, a compose file, a kustomization, a list of skopeo sync, Hauler, imgpkg, oc-mirror or Zarf, or an airlift lock',
     );
   }
 }
@@ -157,10 +154,10 @@ function readInto(input: ListInput, into: Collector): void {
 }
 
 /**
- * Reads several lists as one: in their order, each reference once, the first kept. What kind each is, is told by its
- * content; docs/image-lists.md names the kinds.
- * @param references single references, from the command line, that come before the lists
- * @throws AirliftError `usage` that tells every problem of every list, with file and line
+ * Reads several lists as one, in their order. Keeps the first of equal references. Detects the format of each list by its content;
+ * docs/image-lists.md describes the formats.
+ * @param references references from the command line; they come before the lists
+ * @throws AirliftError `usage` with the problems of all lists, each with file and line
  */
 export function parseImageLists(inputs: readonly ListInput[], references: readonly string[] = []): ImageList {
   const collector = new Collector();
@@ -172,8 +169,8 @@ export function parseImageLists(inputs: readonly ListInput[], references: readon
 
 /**
  * Reads one list.
- * @param file what messages call the list
- * @throws AirliftError `usage` that tells every problem with its line
+ * @param file name of the list in messages
+ * @throws AirliftError `usage` with all problems, each with its line
  */
 export function parseImageList(text: string, file: string): ImageList {
   return parseImageLists([{ file, text }]);

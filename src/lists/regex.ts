@@ -1,19 +1,19 @@
 import { RE2JS, RE2JSException } from 're2js';
 import { AirliftError, messageOf } from '../errors.js';
 
-/** A regular expression that answers in time linear in the text, whatever the pattern. */
+/** A regular expression that matches in time linear in the text, whatever the pattern. */
 export interface LinearRegex {
-  /** Whether the pattern matches anywhere in the text. */
+  /** Reports whether the pattern matches anywhere in the text. */
   test(text: string): boolean;
 }
 
-/** Characters; RE2 itself bounds repeats (1,000) and nesting, but takes patterns of any length. */
+/** Maximum length in characters. RE2 limits repeats (1,000) and nesting, but not the length. */
 const maxPatternLength = 512;
 
 /**
- * Prepares a regular expression in RE2's syntax, which skopeo's lists use (`regexp/syntax` of Go). A list from outside may hold a
- * pattern that would keep a backtracking engine busy for years, so JavaScript's own engine is not used.
- * @throws AirliftError `usage` that says what in the pattern is malformed or not supported
+ * Compiles a regular expression in RE2's syntax, which skopeo's lists use (`regexp/syntax` of Go). JavaScript's own engine
+ * backtracks: a pattern in an untrusted list could keep it busy for years.
+ * @throws AirliftError `usage` with the malformed or unsupported part of the pattern
  */
 export function parseRegex(pattern: string): LinearRegex {
   const shown = JSON.stringify(pattern.slice(0, 100));

@@ -4,18 +4,18 @@ import { oneLine } from '../oci/printable.js';
 import { formatReference } from '../oci/reference.js';
 import type { ListedReference } from './listed.js';
 
-/** An image to be tried again, and why. */
+/** A failed image, and why it failed. */
 export interface RerunImage {
   readonly listed: Pick<ListedReference, 'reference' | 'platforms' | 'pinned' | 'referrers'>;
   readonly reason: string;
 }
 
-/** The most characters of a comment. */
+/** Maximum number of characters in a comment. */
 const maxComment = 1000;
 
 /**
- * Writes a list of images that asks for the same again: a text list with the reasons as comments, or a lock without digests
- * where a list said more of an image than its name.
+ * Formats a list of failed images for the next run: a text list with the reasons as comments. If the original list specified
+ * more than names, the result is a lock, without digests for images that had none.
  */
 export function formatRerun(images: readonly RerunImage[], title: string): string {
   const head = `# ${oneLine(title, maxComment)}`;

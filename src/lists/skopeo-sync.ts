@@ -7,7 +7,7 @@ import { entriesOf, itemsOf, textOf, valueOf, type YamlNode } from './yaml.js';
 
 const contentKeys = ['images', 'images-by-tag-regex', 'images-by-semver'] as const;
 
-/** Whether a document is a list for `skopeo sync --src yaml`: registries, each with images or patterns. */
+/** Reports whether a document is a list for `skopeo sync --src yaml`: registries, each with images or patterns. */
 export function isSkopeoSync(document: YamlNode): boolean {
   const registries = entriesOf(document);
   return (
@@ -23,8 +23,8 @@ export function isSkopeoSync(document: YamlNode): boolean {
 
 function readRegistry(registry: string, node: YamlNode, into: Collector): void {
   if (!/[.:]/.test(registry) && registry !== 'localhost') {
-    // skopeo takes any word as a host; a reference with such a host would mean Docker Hub everywhere else.
-    into.problem(node.line, `the registry ${quoted(registry)} needs a dot or a port in its name`);
+    // skopeo accepts any word as a host; in a reference, such a word would be a path on Docker Hub.
+    into.problem(node.line, `the registry ${quoted(registry)} has neither a dot nor a port in its name`);
     return;
   }
   const repositoryAt = (name: string, line: number): Repository | undefined =>
@@ -56,10 +56,10 @@ function readRegistry(registry: string, node: YamlNode, into: Collector): void {
   }
   const credentials = valueOf(node, 'credentials');
   if (credentials !== undefined)
-    into.note(credentials.line, `the credentials for ${registry} in this list are not used; log in instead`);
+    into.note(credentials.line, `the credentials for ${registry} in the list are not used; log in instead`);
 }
 
-/** Takes images and tag patterns out of a list for `skopeo sync` (skopeo-sync(1), "YAML file content"). */
+/** Reads images and tag patterns of a list for `skopeo sync` (skopeo-sync(1), "YAML file content"). */
 export function readSkopeoSync(document: YamlNode, into: Collector): void {
   for (const [registry, node] of entriesOf(document)) readRegistry(registry, node, into);
 }

@@ -3,22 +3,22 @@ import { AirliftError } from '../errors.js';
 import { isTag } from '../oci/reference.js';
 import { parseRegex } from './regex.js';
 
-/** Which of a repository's tags are wanted. */
+/** Selects tags of a repository. */
 export interface TagPattern {
-  /** As it was written. */
+  /** The pattern as written. */
   readonly text: string;
   matches(tag: string): boolean;
 }
 
 const maxRangeLength = 256;
 
-/** The tags by which signatures and referrers hang on an image (cosign; distribution-spec, "Referrers Tag Schema"). */
+/** Tags of signatures and other referrers of an image (cosign; distribution-spec, "Referrers Tag Schema"). */
 const referrerTag = /^sha(?:256-[0-9a-f]{64}|512-[0-9a-f]{128})(?:\.[a-z]+)?$/;
 
 /**
- * Reads a tag as a version: `v1.28.3`, `1.28` (as 1.28.0). `+` can't stand in a tag, so that builds are published behind
- * `-k3s1`, `-rke2r1` (k3s, RKE2) or `_` (Helm charts): these are build metadata. Any other suffix, `-rc.1` as well as
- * `-alpine`, is a prerelease as semver says.
+ * Parses a tag as a version: `v1.28.3`, `1.28` (as 1.28.0). Tags cannot contain `+`, so publishers write build metadata as
+ * `-k3s1`, `-rke2r1` (k3s, RKE2) or after `_` (Helm charts). Every other suffix, such as `-rc.1` or `-alpine`, is a prerelease as in
+ * semver.
  */
 export function versionOfTag(tag: string): SemVer | undefined {
   const match = /^[vV]?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?(?:(-[^_]*)?(?:_(.*))?)$/.exec(tag);
@@ -34,12 +34,12 @@ export function versionOfTag(tag: string): SemVer | undefined {
       `${numbers}${prerelease === '' ? '' : `-${prerelease}`}${build === undefined ? '' : `+${build}`}`,
     );
   } catch {
-    return undefined; // an identifier that semver forbids, such as 01
+    return undefined; // semver forbids an identifier such as 01
   }
 }
 
 function parseRange(text: string, whole: string): Range {
-  // skopeo's lists join comparisons by a comma, as Go's semver library does.
+  // skopeo's lists join comparisons with commas, as Go's semver library does.
   const range = text.replaceAll(',', ' ').trim();
   try {
     if (range === '' || range.length > maxRangeLength || range.includes('!='))
@@ -51,15 +51,15 @@ function parseRange(text: string, whole: string): Range {
       `parse tag pattern ${JSON.stringify(whole.slice(0, 300))}: not a version range`,
       {
         cause,
-        hint: "write it like 'semver:>=1.28 <1.31' or 'semver:~1.28 || ~1.30'",
+        hint: "example: 'semver:>=1.28 <1.31' or 'semver:~1.28 || ~1.30'",
       },
     );
   }
 }
 
 /**
- * Reads a tag pattern: `semver:RANGE` (the ranges of npm), `regex:EXPRESSION` (anywhere in the tag unless anchored), or `all`.
- * @throws AirliftError `usage` where it is none of them
+ * Parses a tag pattern: `semver:RANGE` (npm's syntax), `regex:EXPRESSION` (matches anywhere in the tag, unless anchored), or `all`.
+ * @throws AirliftError `usage` if the pattern has none of these forms, or is malformed
  */
 export function parseTagPattern(text: string): TagPattern {
   if (text === 'all') return { text, matches: (tag) => !referrerTag.test(tag) };
@@ -79,14 +79,14 @@ export function parseTagPattern(text: string): TagPattern {
   }
   throw new AirliftError(
     'usage',
-    `parse tag pattern ${JSON.stringify(text.slice(0, 300))}: no known kind of pattern`,
+    `parse tag pattern ${JSON.stringify(text.slice(0, 300))}: unknown kind of pattern`,
     {
-      hint: "write 'semver:>=1.28 <1.31', 'regex:^v3' or 'all'",
+      hint: "examples: 'semver:>=1.28 <1.31', 'regex:^v3', 'all'",
     },
   );
 }
 
-/** Compares texts with numbers in them by the numbers' size: `v2` before `v10`. */
+/** Compares texts, with numbers in them by value: `v2` before `v10`. */
 function compareNaturally(left: string, right: string): number {
   const lefts = left.split(/(\d+)/);
   const rights = right.split(/(\d+)/);
@@ -101,7 +101,7 @@ function compareNaturally(left: string, right: string): number {
   return left < right ? -1 : 1;
 }
 
-/** Orders tags: versions first, oldest first, then all others by name with numbers by their size. */
+/** Compares tags: versions first, oldest first, then all others by name, with numbers by value. */
 export function compareTags(left: string, right: string): number {
   const a = versionOfTag(left);
   const b = versionOfTag(right);
@@ -115,7 +115,7 @@ export function compareTags(left: string, right: string): number {
   );
 }
 
-/** The tags that a pattern takes, each once, in the order of `compareTags`. What a registry gives that is no tag is left out. */
+/** Returns the matching tags, each once, in the order of `compareTags`. Skips texts of a registry that are not valid tags. */
 export function selectTags(pattern: TagPattern, tags: Iterable<string>): string[] {
   const selected = new Set<string>();
   for (const tag of tags) if (isTag(tag) && pattern.matches(tag)) selected.add(tag);

@@ -4,8 +4,8 @@ import type { Collector } from './collector.js';
 const maxLineLength = 4096;
 
 /**
- * Reads a text list, as k3s and RKE2 publish them (`k3s-images.txt`): one reference a line, blank lines, `#` comments on
- * their own line or after a space. A bad line becomes a problem of the collector.
+ * Reads a text list, as k3s and RKE2 publish them (`k3s-images.txt`): one reference per line, blank lines, `#` comments on
+ * their own line or after a space. An invalid line becomes a problem.
  */
 export function readTextList(text: string, into: Collector): void {
   let number = 0;

@@ -14,9 +14,8 @@ import {
 import { AirliftError } from '../errors.js';
 
 /**
- * A YAML node with its line. Scalars are kept as text (YAML 1.2.2, section 10.1, failsafe schema): a tag such as `1.20` is
- * not the number 1.2. An alias is the node that it points at, the same object, so that a tree of aliases costs nothing
- * until somebody walks it.
+ * A YAML node with its line. Scalars are text (YAML 1.2.2, section 10.1, failsafe schema), so that a tag such as `1.20` does not
+ * become the number 1.2. An alias is the same object as its target, so a tree of aliases needs no memory.
  */
 export type YamlNode = YamlScalar | YamlList | YamlMap;
 
@@ -37,51 +36,51 @@ export interface YamlList {
 export interface YamlMap {
   readonly kind: 'map';
   readonly line: number;
-  /** Its keys and values in their order; what a merge key (`<<`) brings in comes last. */
+  /** Keys and values in their order; entries from merge keys (`<<`) come last. */
   readonly entries: readonly Entry[];
 }
 
-/** How deep collections may be nested. Real CRDs reach about 40. */
+/** Maximum depth of nested collections. Real CRDs reach about 40. */
 const maxDepth = 200;
 /**
- * The most characters of one document, since it is held as a tree of about a hundred times that many bytes. A stream may
- * have any number of documents.
+ * Maximum number of characters in one document: its tree needs about a hundred times as many bytes. A stream may have any
+ * number of documents.
  */
 const maxDocumentLength = 4 * 1024 * 1024;
-/** How many keys merge keys may bring in, all together in one stream. */
+/** Maximum number of entries from merge keys in one stream. */
 const maxMerged = 1_000_000;
-/** How many mistakes of one stream are told. */
+/** Maximum number of mistakes reported for one stream. */
 const maxMistakes = 100;
 
-/** Takes what is wrong at a line. */
+/** Receives a message about a line. */
 export type OnLine = (line: number, message: string) => void;
 
-/** What a reader of YAML reports beside the documents. */
+/** Receives what the YAML reader reports in addition to the documents. */
 export interface YamlRemarks {
-  /** Mistakes in the YAML itself: their document is left out. */
+  /** Called for invalid YAML; its document is skipped. */
   readonly mistake: OnLine;
-  /** What is read as kubectl reads it, and may not be what its author means. */
+  /** Called for valid YAML that may not mean what its author intends. */
   readonly remark: OnLine;
 }
 
-/** The value of a key; the map's own key wins over a merged one. */
+/** Returns the value of a key; a map's own key takes precedence over a merged one. */
 export function valueOf(node: YamlNode | undefined, key: string): YamlNode | undefined {
   return node?.kind === 'map' ? node.entries.find(([name]) => name === key)?.[1] : undefined;
 }
 
-/** The text of a scalar that is not null or empty. */
+/** Returns the text of a scalar; undefined if it is null or empty. */
 export function textOf(node: YamlNode | undefined): string | undefined {
   if (node?.kind !== 'scalar' || node.text === '' || node.text === '~' || node.text === 'null')
     return undefined;
   return node.text;
 }
 
-/** The items of a list; none for anything else. */
+/** Returns the items of a list; none for other nodes. */
 export function itemsOf(node: YamlNode | undefined): readonly YamlNode[] {
   return node?.kind === 'list' ? node.items : [];
 }
 
-/** The keys and values of a map; none for anything else. */
+/** Returns the keys and values of a map; none for other nodes. */
 export function entriesOf(node: YamlNode | undefined): readonly Entry[] {
   return node?.kind === 'map' ? node.entries : [];
 }
@@ -93,8 +92,8 @@ function isCollection(
 }
 
 /**
- * Refuses nesting that would exhaust the stack of whoever composes or walks the document, which V8 answers by ending the
- * process rather than with an error.
+ * Refuses nesting that would overflow the stack when the document is composed or walked: V8 then may end the process instead of
+ * throwing an error.
  */
 function checkDepth(token: CST.Token, lineAt: (offset: number) => number, file: string): void {
   if (token.type !== 'document' || !isCollection(token.value)) return;
@@ -114,7 +113,7 @@ function checkDepth(token: CST.Token, lineAt: (offset: number) => number, file: 
   }
 }
 
-/** Refuses a document that is too large, before it is parsed: a line that begins with `---` begins the next one. */
+/** Refuses a document that is too large, before parsing: a line that starts with `---` starts the next document. */
 function checkLength(text: string, file: string): void {
   for (let start = 0; start < text.length;) {
     const next = text.indexOf('\n---', start);
@@ -123,7 +122,7 @@ function checkLength(text: string, file: string): void {
       throw new AirliftError(
         'usage',
         `read ${file}: a YAML document is too large; got ${end - start} characters, want at most ${maxDocumentLength}`,
-        { hint: 'give it in parts, or write its images into a text list' },
+        { hint: 'split it, or write its images to a text list' },
       );
     }
     start = end;
@@ -132,13 +131,13 @@ function checkLength(text: string, file: string): void {
 
 type Entry = readonly [key: string, value: YamlNode];
 
-/** Merged entries that no key of the map itself, and no earlier merged one, stands before. */
+/** Returns the merged entries without keys of the map itself or of earlier merged entries. */
 function withoutKeysOf(own: readonly Entry[], merged: readonly Entry[]): Entry[] {
   const keys = new Set(own.map(([key]) => key));
   return merged.filter(([key]) => !keys.has(key) && keys.add(key));
 }
 
-/** Turns composed documents into plain nodes. Anchors last for one document (YAML 1.2.2, section 6.9.2). */
+/** Converts one composed document to nodes. Anchors are valid in one document (YAML 1.2.2, section 6.9.2). */
 class Converter {
   readonly #anchors = new Map<string, YamlNode>();
   readonly #merged: { keys: number };
@@ -154,7 +153,7 @@ class Converter {
   convert(node: ParsedNode | null, offset: number): YamlNode {
     const line = this.lineAt(node?.range[0] ?? offset);
     const result = this.#convert(node, line);
-    // Only now: an anchor inside its own node would make a circle.
+    // After the conversion, because an alias inside its own node would make a cycle.
     if (node !== null && !isAlias(node) && node.anchor !== undefined) this.#anchors.set(node.anchor, result);
     return result;
   }
@@ -163,7 +162,7 @@ class Converter {
     if (isAlias(node)) {
       const target = this.#anchors.get(node.source);
       if (target !== undefined) return target;
-      this.remarks.mistake(line, `the alias *${node.source} points at no earlier node`);
+      this.remarks.mistake(line, `the alias *${node.source} has no earlier anchor`);
     }
     if (isSeq(node)) {
       return {
@@ -199,7 +198,7 @@ class Converter {
     };
   }
 
-  /** The last entry of each key, as kubectl and helm read a map that has a key twice. */
+  /** Keeps the last entry of each key, as kubectl and helm do. */
   #lastOfEach(entries: readonly Entry[]): readonly Entry[] {
     const last = new Map(entries);
     if (last.size === entries.length) return entries;
@@ -208,7 +207,7 @@ class Converter {
       if (seen.has(key) && key !== '')
         this.remarks.remark(
           line,
-          `the key ${JSON.stringify(key.slice(0, 80))} stands twice; its last value counts`,
+          `the key ${JSON.stringify(key.slice(0, 80))} is repeated; its last value counts`,
         );
       seen.add(key);
     }
@@ -230,17 +229,17 @@ class Converter {
   }
 }
 
-/** How often the quoted text of one stream is indented anew: each time its document is read again. */
+/** Maximum number of repairs of quoted text in one stream: each repair parses its document again. */
 const maxRepairs = 200;
 
-/** Where quoted text stops because its next line is indented too little; undefined where no quoted text does. */
+/** Returns the position where quoted text ends because the next line has too little indentation; undefined if there is none. */
 function endOfUnderindentedQuote(document: Document.Parsed): number | undefined {
   return document.errors.find(
     ({ code, message }) => code === 'MISSING_CHAR' && /^Missing closing ['"]quote/.test(message),
   )?.pos[0];
 }
 
-/** The document of a stream that holds a position, from its own marker to the next one. */
+/** Returns the range of the document that contains a position, from its marker to the next one. */
 function rangeOfDocument(text: string, at: number): readonly [start: number, end: number] {
   const start = text.lastIndexOf('\n---', at);
   const end = text.indexOf('\n---', at);
@@ -248,8 +247,8 @@ function rangeOfDocument(text: string, at: number): readonly [start: number, end
 }
 
 /**
- * Reads a stream of YAML (1.2) documents, JSON among them, one at a time. Quoted text whose lines are indented too little is read
- * all the same, as go-yaml and so kubectl do. Documents with mistakes are reported and left out.
+ * Reads a stream of YAML 1.2 documents, including JSON, one at a time. Accepts quoted text with too little indentation, as go-yaml
+ * and therefore kubectl do. Reports and skips documents with mistakes.
  * @param file the stream's name in errors
  * @param lineOf converts a line of the text (counted from 1) to the line of the file that contains it
  * @throws AirliftError `usage` if a document is too large or nested too deep, or merge keys expand too far
@@ -280,7 +279,7 @@ export function* yamlDocuments(
 
 interface Reading {
   readonly file: string;
-  /** The line of the file at which the text begins. */
+  /** The line of the whole text at which this part begins. */
   readonly firstLine: number;
   readonly lineOf: (line: number) => number;
   readonly remarks: YamlRemarks;
@@ -293,9 +292,9 @@ function* readStream(text: string, reading: Reading): Generator<YamlNode> {
   const counter = new LineCounter();
   const lineInText = (offset: number): number => firstLine - 1 + Math.max(1, counter.linePos(offset).line);
   const lineAt = (offset: number): number => lineOf(lineInText(offset));
-  /** The end of what was read again with quoted text indented anew. */
+  /** The end of the part that was parsed again after a repair. */
   let repaired = 0;
-  function* take(document: Document.Parsed): Generator<YamlNode> {
+  function* convert(document: Document.Parsed): Generator<YamlNode> {
     if (document.range[0] < repaired) return;
     const at = endOfUnderindentedQuote(document);
     const next = at === undefined ? -1 : text.indexOf('\n', at);
@@ -311,11 +310,11 @@ function* readStream(text: string, reading: Reading): Generator<YamlNode> {
     yield new Converter(lineAt, remarks, merged).convert(document.contents, document.range[0]);
   }
   const parser = new Parser(counter.addNewLine);
-  // The failsafe schema turns nothing into numbers; looking for duplicate keys takes quadratic time.
+  // The failsafe schema keeps all scalars as text. The library's check for duplicate keys takes quadratic time.
   const composer = new Composer({ schema: 'failsafe', uniqueKeys: false, logLevel: 'silent' });
   for (const token of parser.parse(text)) {
     checkDepth(token, lineAt, file);
-    for (const document of composer.next(token)) yield* take(document as Document.Parsed);
+    for (const document of composer.next(token)) yield* convert(document as Document.Parsed);
   }
-  for (const document of composer.end()) yield* take(document as Document.Parsed);
+  for (const document of composer.end()) yield* convert(document as Document.Parsed);
 }

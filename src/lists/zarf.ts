@@ -1,13 +1,13 @@
 import type { Collector } from './collector.js';
 import { itemsOf, textOf, valueOf, type YamlNode } from './yaml.js';
 
-/** Whether a document is a `zarf.yaml`. */
+/** Reports whether a document is a `zarf.yaml`. */
 export function isZarf(document: YamlNode): boolean {
   const kind = textOf(valueOf(document, 'kind'));
   return kind === 'ZarfPackageConfig' || kind === 'ZarfInitConfig';
 }
 
-/** Takes the images of every component of a Zarf package, those of optional ones and of every flavour too. */
+/** Reads the images of every component of a Zarf package, including optional components and all flavors. */
 export function readZarf(document: YamlNode, into: Collector): void {
   for (const component of itemsOf(valueOf(document, 'components'))) {
     const name = textOf(valueOf(component, 'name'))?.slice(0, 80) ?? 'without a name';
@@ -23,6 +23,6 @@ export function readZarf(document: YamlNode, into: Collector): void {
     }
     const imported = valueOf(component, 'import');
     if (imported !== undefined)
-      into.note(imported.line, `component ${name} is imported: give its own zarf.yaml as a list too`);
+      into.note(imported.line, `component ${name} is imported; add its own zarf.yaml as a list`);
   }
 }

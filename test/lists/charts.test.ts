@@ -45,7 +45,7 @@ spec:
   assert.deepEqual(notes, [`1 ${ofChart('HelmRelease app')}`]);
 });
 
-test('the image object of any custom resource is read, an image in text is still reported only', () => {
+test('the image object of any custom resource is read, an image that is a text is reported, not used', () => {
   const { images, notes } = read(`apiVersion: acme.test/v1
 kind: Database
 spec:
@@ -186,7 +186,7 @@ spec:
   }
 });
 
-test('values that are no YAML are a note, and values that aliases repeat are read once', () => {
+test('values that are not valid YAML become a note, and values that aliases repeat are read once', () => {
   const { images, notes } = read(`apiVersion: argoproj.io/v1alpha1
 kind: Application
 metadata: {name: app}

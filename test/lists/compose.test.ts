@@ -5,7 +5,7 @@ import { parseImageList } from '../../src/lists/read.js';
 import { formatPlatform } from '../../src/oci/platform.js';
 import { formatReference } from '../../src/oci/reference.js';
 
-test('every service gives its image, of every profile', () => {
+test('the image of every service in every profile is read', () => {
   const text = `name: shop
 x-base: &base
   image: a/base:1
@@ -44,20 +44,20 @@ include: [other.yml]
   assert.deepEqual(
     list.notes.map(({ message }) => message),
     [
-      'service "built" is built, not pulled',
-      'service "published" can be built; its image is taken as one to pull',
-      'service "child" extends another and names no image of its own',
-      'included compose files are not read; give them as lists too',
+      'service "built" has "build" and no image to pull',
+      'service "published" has "build" too; airlift pulls its image',
+      'service "child" extends another service and names no image of its own',
+      'airlift does not read included compose files; add them as lists',
     ],
   );
 });
 
-test('a variable without a default is told with its line', () => {
+test('a variable without a default is reported with its line', () => {
   const text =
     'services:\n  web:\n    image: acme/web:${TAG}\n  db:\n    image: ${REGISTRY:?set it}/db:$VERSION\n';
   assert.throws(
     () => parseImageList(text, 'c.yml'),
-    /c\.yml:3: the image of service "web" needs TAG, which .*\n {2}c\.yml:5: the image of service "db" needs REGISTRY, VERSION,/,
+    /c\.yml:3: the image of service "web" needs a value for TAG, which .*\n {2}c\.yml:5: the image of service "db" needs a value for REGISTRY, VERSION,/,
   );
 });
 

@@ -17,7 +17,7 @@ function formats(text: string): readonly string[] {
 
 const digest = `sha256:${'0'.repeat(64)}`;
 
-test('a list is told by its content', () => {
+test('the format of a list is detected by its content', () => {
   assert.deepEqual(formats('# comment\n\nrancher/pause:3.1\nredis\n'), ['text']);
   assert.deepEqual(formats('localhost:5000/a/b:1\n'), ['text']);
   assert.deepEqual(formats('[::1]:5000/a/b:1\n'), ['text']);
@@ -31,7 +31,7 @@ test('a list is told by its content', () => {
   assert.deepEqual(taken('- redis\n- "a/b:1"\n'), ['1 docker.io/library/redis:latest', '2 docker.io/a/b:1']);
 });
 
-test('a skopeo sync list gives tags, digests and patterns', () => {
+test('tags, digests and patterns of a skopeo sync list are read', () => {
   const text = `registry.example.com:
     images:
         busybox: []
@@ -55,7 +55,7 @@ docker.io:
   assert.throws(() => taken(text.replace('^1', '(^1')), /l:9: .*missing closing \)/);
   assert.throws(
     () => taken('myregistry:\n    images:\n        a: [b]\n'),
-    /l:2: the registry "myregistry" needs a dot or a port/,
+    /l:2: the registry "myregistry" has neither a dot nor a port/,
   );
   const list = parseImageList(text, 'l');
   assert.deepEqual(list.lists[0]?.formats, ['skopeo-sync']);
@@ -81,7 +81,7 @@ docker.io:
   assert.ok(!JSON.stringify(list).includes('secret'), 'credentials stay where they are');
 });
 
-test('a Hauler manifest gives images with their platforms', () => {
+test('images of a Hauler manifest are read with their platforms', () => {
   const text = `apiVersion: content.hauler.cattle.io/v1
 kind: Images
 metadata:
@@ -107,7 +107,7 @@ spec: {charts: [{name: x}]}
   assert.match(parseImageList(text, 'l').notes[0]?.message ?? '', /kind Charts lists no images/);
 });
 
-test('an imgpkg lock gives its digests', () => {
+test('the digests of an imgpkg lock are read', () => {
   const text = `apiVersion: imgpkg.carvel.dev/v1alpha1
 kind: ImagesLock
 images:
@@ -121,7 +121,7 @@ bundle: {image: "ghcr.io/a/bundle@${digest}", tag: v1}
   assert.deepEqual(taken(text), [`4 docker.io/library/redis@${digest}`, `9 ghcr.io/a/bundle@${digest}`]);
 });
 
-test('mistakes in manifests are told with their lines', () => {
+test('mistakes in manifests are reported with their lines', () => {
   const text = `apiVersion: content.hauler.cattle.io/v1
 kind: Images
 spec:

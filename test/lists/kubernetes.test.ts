@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parseImageList } from '../../src/lists/read.js';
 import { formatReference } from '../../src/oci/reference.js';
 
-function taken(text: string): string[] {
+function imagesOf(text: string): string[] {
   return parseImageList(text, 'k.yaml').references.map(
     ({ reference, line }) => `${line} ${formatReference(reference)}`,
   );
@@ -59,8 +59,8 @@ spec:
             - {name: job, image: redis}
 `;
 
-test('every image of every pod spec of a rendered chart is taken, with its line', () => {
-  assert.deepEqual(taken(rendered), [
+test('every image in the pod specs of a rendered chart is read, with its line', () => {
+  assert.deepEqual(imagesOf(rendered), [
     '22 docker.io/library/busybox:1.36',
     '25 ghcr.io/acme/app:2.1',
     `30 quay.io/acme/side@sha256:${'a'.repeat(64)}`,
@@ -68,7 +68,7 @@ test('every image of every pod spec of a rendered chart is taken, with its line'
     '44 docker.io/library/redis:latest',
   ]);
   assert.deepEqual(parseImageList(rendered, 'k.yaml').lists, [{ file: 'k.yaml', formats: ['kubernetes'] }]);
-  assert.deepEqual(taken(rendered.replaceAll('\n', '\r\n')), taken(rendered));
+  assert.deepEqual(imagesOf(rendered.replaceAll('\n', '\r\n')), imagesOf(rendered));
 });
 
 test('resources inside a List, ephemeral containers and JSON are read', () => {
@@ -82,10 +82,13 @@ test('resources inside a List, ephemeral containers and JSON are read', () => {
     status: { containerStatuses: [{ image: 'ghcr.io/resolved/a:1' }], containers: [{ image: 'no/no:1' }] },
   };
   const list = { apiVersion: 'v1', kind: 'List', items: [pod, { ...pod, kind: 'ReplicaSet' }] };
-  assert.deepEqual(taken(JSON.stringify(list)), ['1 docker.io/a/a:1', '1 docker.io/library/busybox:debug']);
+  assert.deepEqual(imagesOf(JSON.stringify(list)), [
+    '1 docker.io/a/a:1',
+    '1 docker.io/library/busybox:debug',
+  ]);
 });
 
-test('a custom resource gives what stands in a list of containers, and tells of other images', () => {
+test('the lists of containers in a custom resource are read, and other images are reported', () => {
   const text = `apiVersion: argoproj.io/v1alpha1
 kind: Rollout
 spec:
@@ -108,23 +111,23 @@ spec:
       containers:
         - image: ghcr.io/acme/hello:3
 `;
-  assert.deepEqual(taken(text), ['6 docker.io/a/rollout:1', '21 ghcr.io/acme/hello:3']);
+  assert.deepEqual(imagesOf(text), ['6 docker.io/a/rollout:1', '21 ghcr.io/acme/hello:3']);
   assert.deepEqual(notes(text), [
     '11 quay.io/prometheus/prometheus:v2.50.0 is not used, because spec.image is not in a pod spec; add it to a text list if the site needs it',
   ]);
 });
 
-test('a definition of a custom resource names no images', () => {
+test('images in the definition of a custom resource are ignored', () => {
   const text = `apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 spec:
   versions:
     - schema: {openAPIV3Schema: {example: {containers: [{name: x, image: no/no:1}]}}}
 `;
-  assert.deepEqual(taken(text), []);
+  assert.deepEqual(imagesOf(text), []);
 });
 
-test('containers without an image are told, and so is what an injector fills in', () => {
+test('containers without an image, and with an image that an injector replaces, are reported', () => {
   const text = `apiVersion: v1
 kind: Pod
 spec:
@@ -137,7 +140,7 @@ spec:
     - name: real
       image: a/b:1
 `;
-  assert.deepEqual(taken(text), ['11 docker.io/a/b:1']);
+  assert.deepEqual(imagesOf(text), ['11 docker.io/a/b:1']);
   assert.deepEqual(notes(text), [
     '5 container one names no image',
     '7 container proxy: its image "auto" is replaced by Istio at the site',
@@ -145,7 +148,7 @@ spec:
   ]);
 });
 
-test('an anchored pod spec counts wherever an alias puts it', () => {
+test('a pod spec with an anchor is read wherever an alias uses it', () => {
   const text = `apiVersion: v1
 kind: Pod
 spec: &spec
@@ -158,14 +161,14 @@ apiVersion: v1
 kind: Pod
 spec: {containers: [{name: x, image: 1.20}]}
 `;
-  assert.deepEqual(taken(text), [
+  assert.deepEqual(imagesOf(text), [
     '5 docker.io/a/a:1',
     '6 docker.io/a/b:1',
     '11 docker.io/library/1.20:latest',
   ]);
 });
 
-test('bad images and bad YAML are told with their lines, all at once', () => {
+test('invalid images and invalid YAML are reported together, with their lines', () => {
   const text = `apiVersion: v1
 kind: Pod
 spec:
@@ -182,7 +185,7 @@ a: b: c
 x: *nowhere
 `;
   assert.throws(
-    () => taken(text),
+    () => imagesOf(text),
     (error: Error) => {
       assert.match(error.message, /^read images: [5-9] problems\n/);
       for (const start of [
@@ -198,8 +201,8 @@ x: *nowhere
   );
 });
 
-test('a chart that was not rendered gets the advice to render it', () => {
+test('the error about a chart that is not rendered says how to render it', () => {
   const text =
     'apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  {{- range .Values.x }}\n    - image: {{ . }}\n  {{- end }}\n';
-  assert.throws(() => taken(text), /helm template/);
+  assert.throws(() => imagesOf(text), /helm template/);
 });

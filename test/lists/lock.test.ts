@@ -24,7 +24,7 @@ const images: LockedImage[] = [
   { reference: parseReference(`ghcr.io/acme/api@${digest('c')}`), digest: digest('c') },
 ];
 
-test('what a lock says comes back, and so does every byte of it', () => {
+test('a lock that is read and written again has the same content and bytes', () => {
   const text = formatLock(images);
   const list = parseImageList(text, 'site.lock.yaml');
   assert.deepEqual(list.lists, [{ file: 'site.lock.yaml', formats: ['lock'] }]);
@@ -41,7 +41,7 @@ test('what a lock says comes back, and so does every byte of it', () => {
   assert.equal(formatLock(back), text);
 });
 
-test('another YAML reader sees the same', () => {
+test('another YAML reader reads the same content', () => {
   for (const version of ['1.1', '1.2'] as const) {
     assert.deepEqual(parse(formatLock(images.slice(0, 2)), { version }), {
       kind: 'AirliftLock',
@@ -60,7 +60,7 @@ test('another YAML reader sees the same', () => {
   assert.deepEqual(parseImageList(formatLock([]), 'x').references, []);
 });
 
-test('a lock that contradicts itself or is of another version is refused', () => {
+test('a lock that contradicts itself or has another version is refused', () => {
   const text = formatLock(images.slice(0, 1));
   assert.throws(
     () =>

@@ -29,7 +29,7 @@ test('files and standard input are read in their order, in UTF-8 and in UTF-16',
   );
 });
 
-test('what can not be read as text is refused with what it is', async (t) => {
+test('a file that is not text is refused with its format', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'airlift-lists-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'images.tar.gz');

@@ -28,7 +28,7 @@ function problems(text: string): readonly string[] {
   }
 }
 
-test('oc-mirror: additional images are read, and what only oc-mirror can resolve is named', () => {
+test('oc-mirror: additional images are read, and what only oc-mirror can resolve is reported', () => {
   const { images, notes, formats } = read(`kind: ImageSetConfiguration
 apiVersion: mirror.openshift.io/v2alpha1
 mirror:
@@ -45,12 +45,12 @@ mirror:
 `);
   assert.deepEqual(images, ['quay.io/acme/ubi:9', `registry.test/acme/tools@sha256:${'1'.repeat(64)}`]);
   assert.deepEqual(formats, ['oc-mirror']);
-  assert.match(notes.join('\n'), /11 quay\.io\/acme\/bad:1 is blocked by the list itself/);
+  assert.match(notes.join('\n'), /11 quay\.io\/acme\/bad:1 is not used: it is in blockedImages/);
   for (const part of ['operators', 'platform'])
-    assert.match(notes.join('\n'), new RegExp(`mirror\\.${part} was not read`));
+    assert.match(notes.join('\n'), new RegExp(`mirror\\.${part} is not read`));
 });
 
-test('Zarf: the images of every component', () => {
+test('Zarf: the images of every component are read', () => {
   const { images, notes, formats } = read(`kind: ZarfPackageConfig
 metadata: {name: app}
 components:
@@ -67,7 +67,7 @@ components:
   assert.match(notes.join('\n'), /component two is imported/);
 });
 
-test('kustomization: the images that it puts in, with and without apiVersion', () => {
+test('kustomization: the images that it sets are read, with and without apiVersion', () => {
   for (const head of ['apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n', '']) {
     const { images, notes, formats } = read(`${head}resources: [deployment.yaml]
 images:
@@ -84,7 +84,7 @@ images:
   }
 });
 
-test('Argo: containers and scripts of workflows, images of Applications', () => {
+test('Argo: containers and scripts of workflows, and images of Applications, are read', () => {
   const workflow = read(`apiVersion: argoproj.io/v1alpha1
 kind: CronWorkflow
 metadata: {name: w}
@@ -123,7 +123,7 @@ spec:
   assert.match(application.notes.join('\n'), /acme\/none has no tag/);
 });
 
-test('Tekton: steps, sidecars and step templates, wherever a task stands', () => {
+test('Tekton: steps, sidecars and step templates are read wherever a task is', () => {
   const { images, notes } = read(`apiVersion: tekton.dev/v1
 kind: PipelineRun
 metadata: {name: p}
@@ -148,26 +148,26 @@ spec: {image: "acme/action:1", script: x}
   assert.match(notes.join('\n'), /12 container b: its image "\$\(params\.image\)" contains a variable/);
 });
 
-test('a list that names no image is never passed over in silence', () => {
+test('a list that names no image is reported', () => {
   assert.deepEqual(read('apiVersion: example.test/v1\nkind: ImageThing\nimages: []\n').notes, [
     '1 names no image',
   ]);
   assert.deepEqual(read('# only a comment\n').notes, ['1 names no image']);
 });
 
-test('a key that stands twice in a map has its last value, as for kubectl, with a remark', () => {
+test('the last value of a repeated key in a map counts, as in kubectl, with a note', () => {
   const { images, notes } = read(
     'apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: b\n    image: old/app:1\n    image: new/app:2\n',
   );
   assert.deepEqual(images, ['new/app:2']);
-  assert.deepEqual(notes, ['7 the key "image" stands twice; its last value counts']);
+  assert.deepEqual(notes, ['7 the key "image" is repeated; its last value counts']);
   const merged = read(
     'x: &x {image: "a/merged:1"}\nservices:\n  s:\n    <<: *x\n    image: a/first:1\n    image: a/own:1\n',
   );
   assert.deepEqual(merged.images, ['a/own:1']);
 });
 
-test('quoted text that is indented too little is read as go-yaml reads it', () => {
+test('quoted text with too little indentation is read as go-yaml reads it', () => {
   for (const quote of ["'", '"']) {
     const { images, notes } = read(`apiVersion: v1
 kind: Pod
@@ -190,7 +190,7 @@ spec: {containers: [{name: b, image: "acme/next:1"}]}
   }
 });
 
-test('a quote that is never closed is still a mistake, of its own line', () => {
+test('an unclosed quote is a mistake of its own line', () => {
   assert.match(problems("a: 'b\nc: d\n").join('\n'), /^l:\d+: not YAML: Missing closing 'quote/);
   const many = `${"a: 'b\n c\nd\n---\n".repeat(2000)}`;
   assert.ok(problems(many).length > 0);
@@ -210,11 +210,11 @@ test('noise above a text list is an error about that line', () => {
     );
 });
 
-test('the id of an image is no name', () => {
+test('an image ID is not a name', () => {
   for (const id of [`sha256:${'a'.repeat(64)}`, 'b'.repeat(64)]) {
     const { images, notes } = read(`${id}\na/b:1\n`);
     assert.deepEqual(images, ['a/b:1']);
-    assert.match(notes[0] ?? '', /^1 skipped .*, the id of an image/);
+    assert.match(notes[0] ?? '', /^1 skipped .*: it is an image ID/);
   }
 });
 

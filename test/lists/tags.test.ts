@@ -31,7 +31,7 @@ function select(pattern: string): string[] {
   return selectTags(parseTagPattern(pattern), tags);
 }
 
-test('a version range takes versions with and without v, short ones and builds, oldest first', () => {
+test('a version range selects versions with and without v, short versions and builds, oldest first', () => {
   assert.deepEqual(select('semver:>=1.28 <1.31'), [
     'v1.28.3',
     'v1.28.3-k3s2',
@@ -45,7 +45,7 @@ test('a version range takes versions with and without v, short ones and builds, 
   assert.deepEqual(select('semver:~1.9 || ~1.31'), ['v1.9.0', 'v1.31.0']);
 });
 
-test('prereleases are taken only where the range names one of the same version', () => {
+test('a range selects prereleases only if it names one of the same version', () => {
   assert.deepEqual(select('semver:>=1.28.3-0 <1.28.4'), [
     'v1.28.3-rc1',
     'v1.28.3-rc1-k3s1',
@@ -56,7 +56,7 @@ test('prereleases are taken only where the range names one of the same version',
   assert.deepEqual(select('semver:1.28.4-alpine'), ['1.28.4-alpine']);
 });
 
-test('all takes everything but the tags of signatures, in a sensible order', () => {
+test('all selects every tag except those of signatures, in order', () => {
   assert.deepEqual(select('all'), [
     'v1.9.0',
     'v1.28.3-rc1',
@@ -85,12 +85,12 @@ test('a regular expression matches anywhere unless it is anchored', () => {
   assert.deepEqual(select('regex:sig$'), []);
 });
 
-test('the order is the same whatever order the registry lists in', () => {
+test('the order of tags does not depend on the order in the registry', () => {
   const sorted = [...tags].sort(compareTags);
   assert.deepEqual([...tags].reverse().sort(compareTags), sorted);
 });
 
-test('what is no pattern is refused', () => {
+test('an invalid pattern is refused', () => {
   for (const text of [
     'semver:',
     'semver:nonsense',

@@ -18,7 +18,7 @@ function refusal(run: () => unknown): AirliftError {
   throw new assert.AssertionError({ message: 'nothing was thrown' });
 }
 
-test('a text list gives its references in order, with their lines', () => {
+test('references of a text list are read in order, with their lines', () => {
   const digest = `sha256:${'a'.repeat(64)}`;
   const text = `\uFEFF# k3s v1.30\r\n\r\ndocker.io/rancher/pause:3.1\r\n  redis   # the cache\r\nghcr.io/acme/api@${digest}\r\n\t# end\r\nlocalhost:5000/a/b:1#2\n`;
   const bad = refusal(() => parseImageList(text, 'list.txt'));
@@ -40,7 +40,7 @@ test('a text list gives its references in order, with their lines', () => {
   );
 });
 
-test('duplicates are dropped across spellings and lists, the first is kept', () => {
+test('duplicates across spellings and lists are dropped; the first is kept', () => {
   const list = parseImageLists([
     { file: 'a.txt', text: 'redis\nnginx:1' },
     { file: 'b.txt', text: 'docker.io/library/redis:latest\nindex.docker.io/nginx:1\nnginx:2\n' },
@@ -60,7 +60,7 @@ test('an empty list is an empty list', () => {
   for (const text of ['', '\n', '# nothing\n\n', '\uFEFF', '\r\n\r\n']) assert.deepEqual(names(text), []);
 });
 
-test('every bad line of every list is told at once, as usage', () => {
+test('the invalid lines of all lists are reported together, as a usage error', () => {
   const error = refusal(() =>
     parseImageLists([
       { file: 'a.txt', text: 'ok:1\nRedis\ndocker://x\na b\n' },
@@ -77,7 +77,7 @@ test('every bad line of every list is told at once, as usage', () => {
   assert.match(error.message, /repository paths are lower case/);
 });
 
-test('a list of nothing but bad lines gives a bounded message that counts the rest', () => {
+test('the message about a list of invalid lines is bounded and counts the rest', () => {
   const error = refusal(() => parseImageList('UPPER\n'.repeat(20_000), 'x'));
   assert.match(error.message, /^read images: 20000 problems\n/);
   assert.match(error.message, /\n {2}and 19950 more$/);

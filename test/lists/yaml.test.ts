@@ -26,7 +26,7 @@ function refused(text: string, message: RegExp): void {
   );
 }
 
-test('scalars stay as they are written, empty and null have no text', () => {
+test('scalars keep their text; empty and null have none', () => {
   const [node] = read(
     'a: 1.20\nb: 0x10\nc: yes\nd:\ne: ~\nf: null\ng: "null "\nh: >-\n  two\n  lines\ni: 2024-01-01\n',
   );
@@ -44,7 +44,7 @@ test('scalars stay as they are written, empty and null have no text', () => {
   ]);
 });
 
-test('merge keys bring in what the map does not have itself', () => {
+test('merge keys add the keys that the map does not have', () => {
   const [node] = read('a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {y: 0, <<: [*a, *b]}\n');
   const entries = entriesOf(valueOf(node, 'c')).map(([key, value]) => [key, textOf(value)]);
   assert.deepEqual(entries, [
@@ -54,14 +54,14 @@ test('merge keys bring in what the map does not have itself', () => {
   ]);
 });
 
-test('an alias means the last node of its name, in its own document only', () => {
+test('an alias refers to the last anchor of its name, only in its own document', () => {
   const [node] = read('- &a one\n- *a\n- &a two\n- *a\n');
   assert.deepEqual(itemsOf(node).map(textOf), ['one', 'one', 'two', 'two']);
-  refused('- &a x\n---\n- *a\n', /x\.yaml:3: the alias \*a points at no earlier node/);
-  refused('a: &a [*a]\n', /the alias \*a points at no earlier node/);
+  refused('- &a x\n---\n- *a\n', /x\.yaml:3: the alias \*a has no earlier anchor/);
+  refused('a: &a [*a]\n', /the alias \*a has no earlier anchor/);
 });
 
-test('nesting, aliases, merges and size are bounded', () => {
+test('nesting, aliases, merge keys and size are limited', () => {
   refused('['.repeat(100_000), /nested more than 200 deep/);
   refused('{a: '.repeat(50_000), /nested more than 200 deep/);
   refused('- '.repeat(50_000), /nested more than 200 deep/);
@@ -77,18 +77,18 @@ test('nesting, aliases, merges and size are bounded', () => {
   refused(`a: "${'x'.repeat(5 << 20)}"`, /a YAML document is too large/);
 });
 
-test('a stream of mistakes is told within bounds', () => {
+test('the number of reported mistakes is limited', () => {
   refused('a: b: c\n---\n'.repeat(5000), /and \d+ more$/);
 });
 
-test('YAML of no known kind is refused with what is known, beside other documents it is only told', () => {
+test('YAML in an unknown format is refused with the known formats; beside other documents it is a note', () => {
   refused(
     'replicas: 3\nimage: {repository: a, tag: b}\n',
-    /x\.yaml:1: YAML, but no kind of list airlift knows/,
+    /x\.yaml:1: the YAML is not in a format that airlift reads/,
   );
   const list = parseImageList('foo: bar\n---\n- redis:7\n', 'x');
   assert.equal(list.references.length, 1);
   assert.deepEqual(list.notes, [
-    { file: 'x', line: 1, message: 'a YAML document that is no kind of list airlift knows' },
+    { file: 'x', line: 1, message: 'the YAML document is not in a format that airlift reads' },
   ]);
 });

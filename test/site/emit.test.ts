@@ -65,7 +65,7 @@ interface RegistriesYaml {
 }
 
 for (const [name, site] of Object.entries(sites)) {
-  test(`${name}: k3s finds every image by the rewrites of registries.yaml, in whatever order it applies them`, () => {
+  test(`${name}: k3s finds every image by the rewrites of registries.yaml, in any order of rules`, () => {
     const { mirrors } = parse(text(filesOf(site).files, 'registries.yaml')) as RegistriesYaml;
     for (const { source, site: target } of namesAt(site)) {
       const mirror = mirrors[source.registry];
@@ -89,7 +89,7 @@ for (const [name, site] of Object.entries(sites)) {
     }
   });
 
-  test(`${name}: containers' registries.conf leads every name to the site by its longest prefix`, () => {
+  test(`${name}: containers' registries.conf directs every name to the site by its longest prefix`, () => {
     for (const fallback of [false, true]) {
       const conf = parseToml(text(filesOf(site, { fallback }).files, 'registries.conf')) as {
         registry: { prefix: string; location: string; mirror?: { location: string }[] }[];
@@ -107,7 +107,7 @@ for (const [name, site] of Object.entries(sites)) {
     }
   });
 
-  test(`${name}: OpenShift's mirror sets fit their schema and lead every name to the site`, () => {
+  test(`${name}: OpenShift's mirror sets match their schema and direct every name to the site`, () => {
     const host = '(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])';
     // The pattern of the custom resource's schema for sources and mirrors.
     const location = new RegExp(
@@ -173,7 +173,7 @@ for (const [name, site] of Object.entries(sites)) {
   });
 }
 
-test('the table names source, site and digest', () => {
+test('the table contains source, site and digest', () => {
   const lines = text(filesOf(sites['plain'] as Site).files, 'names.tsv')
     .trimEnd()
     .split('\n');
@@ -185,7 +185,7 @@ test('the table names source, site and digest', () => {
   assert.equal(lines.length, references.length + 1);
 });
 
-test('hosts.toml has a folder a registry, a path where there is one, and notes what it can not rename', () => {
+test('hosts.toml has a folder per registry and its path, and notes report names that it cannot rename', () => {
   const plain = filesOf(sites['plain'] as Site);
   assert.deepEqual(
     [...plain.files.keys()].filter((path) => path.startsWith('certs.d/')),
@@ -223,7 +223,7 @@ test('hosts.toml has a folder a registry, a path where there is one, and notes w
   ]);
 });
 
-test('how nodes reach the site stands in registries.yaml', () => {
+test('registries.yaml contains how nodes reach the site', () => {
   const { files } = filesOf(sites['plain'] as Site, { caFile: '/etc/ssl/ca.crt', skipVerify: true });
   const yaml = parse(text(files, 'registries.yaml')) as RegistriesYaml;
   assert.deepEqual(yaml.configs, {
@@ -236,7 +236,7 @@ test('how nodes reach the site stands in registries.yaml', () => {
   assert.deepEqual(plain.mirrors['site.example:5000'], { endpoint: ['http://site.example:5000'] });
 });
 
-test('no images give files that are still whole', () => {
+test('without images the files are valid', () => {
   const { files } = emitNodeFiles(parseSite('site.example:5000'), {}, []);
   for (const { path, text } of files) {
     if (path.endsWith('.yaml'))
@@ -304,7 +304,7 @@ test(
   },
 );
 
-test('OpenShift learns that the registry is reached by plain HTTP', () => {
+test('OpenShift gets the setting for plain HTTP', () => {
   const { files } = filesOf(sites['plain'] as Site, { plainHttp: true });
   const config = parse(text(files, 'openshift/image-config.yaml')) as Record<string, unknown>;
   assert.equal(config['kind'], 'Image');

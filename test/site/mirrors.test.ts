@@ -21,7 +21,7 @@ function mirrors(site: Site, ...references: string[]): string[] {
 
 const rules = (...texts: string[]): Site => ({ registry: 'site:5000', rules: texts.map(parseRenameRule) });
 
-test('one mirror a registry where the mapping is even', () => {
+test('a registry with a uniform mapping gets one mirror', () => {
   const references = [
     'redis:7',
     'rancher/pause:3.1',
@@ -40,7 +40,7 @@ test('one mirror a registry where the mapping is even', () => {
   ]);
 });
 
-test('renamed paths and repositories get mirrors of their own, no wider than the rules are', () => {
+test('renamed paths and repositories get their own mirrors, no wider than the rules', () => {
   assert.deepEqual(mirrors(rules('library/*=mirror/*'), 'redis:7', 'nginx:1', 'rancher/pause:1'), [
     'docker.io/library/* -> /mirror',
     'docker.io/rancher/* -> /rancher',

@@ -18,7 +18,7 @@ function mapped(site: Site, ...references: string[]): string[] {
   ).map(({ site }) => formatReference(site));
 }
 
-test('by default the source registry goes and the path stays', () => {
+test('by default the source registry is dropped and the path is kept', () => {
   assert.deepEqual(mapped(parseSite('site:5000'), 'busybox', 'ghcr.io/acme/api:2.1', 'rancher/pause:3.1'), [
     'site:5000/library/busybox:latest',
     'site:5000/acme/api:2.1',
@@ -26,7 +26,7 @@ test('by default the source registry goes and the path stays', () => {
   ]);
 });
 
-test('a prefix goes in front, the registry too where it is kept', () => {
+test('a prefix comes first, then the registry if it is kept', () => {
   assert.deepEqual(mapped(parseSite('site:5000/team/images/'), 'busybox:1'), [
     'site:5000/team/images/library/busybox:1',
   ]);
@@ -50,7 +50,7 @@ test('a prefix goes in front, the registry too where it is kept', () => {
   );
 });
 
-test('the first rule that fits decides, below the prefix', () => {
+test('the first matching rule applies, below the prefix', () => {
   const site: Site = {
     ...parseSite('site:5000/x'),
     keepRegistry: true,
@@ -63,14 +63,14 @@ test('the first rule that fits decides, below the prefix', () => {
   ]);
 });
 
-test('a name by digest alone gets no tag, and the digest that is published', () => {
+test('a name by digest only gets no tag, and the published digest', () => {
   const source = parseReference(`ghcr.io/acme/api@${digest('original')}`);
   const [name] = mapNames(parseSite('site:5000'), [{ source, digest: digest('filtered') }]);
   assert.ok(name !== undefined);
   assert.equal(formatReference(name.site), `site:5000/acme/api@${digest('filtered')}`);
 });
 
-test('tags that would stand for two digests are all told before anything is pushed', () => {
+test('all tags that would get two digests are reported before anything is pushed', () => {
   const site = parseSite('site:5000');
   const images = [
     image('ghcr.io/library/redis:7'),
@@ -95,7 +95,7 @@ test('tags that would stand for two digests are all told before anything is push
   assert.equal(mapNames({ ...site, keepRegistry: true }, images).length, images.length);
 });
 
-test('names that are not valid at the site are all told', () => {
+test('all names that are invalid at the site are reported', () => {
   const site: Site = {
     registry: 'site:5000',
     rules: ['ghcr.io/*=x//*', 'quay.io/*=x/*-'].map(parseRenameRule),
@@ -111,7 +111,7 @@ test('names that are not valid at the site are all told', () => {
   assert.throws(() => mapNames(site, [{ source: hostile, digest: digest('x') }]), { code: 'usage' });
 });
 
-test('where to publish is checked', () => {
+test('the destination is validated', () => {
   assert.deepEqual(parseSite('127.0.0.1:5000'), { registry: '127.0.0.1:5000' });
   assert.deepEqual(parseSite('localhost/a/b/'), { registry: 'localhost', prefix: 'a/b' });
   assert.deepEqual(parseSite('[::1]:5000/a'), { registry: '[::1]:5000', prefix: 'a' });

@@ -7,7 +7,7 @@ function rename(rule: string, source: string): string | undefined {
   return parseRenameRule(rule).apply(parseReference(source));
 }
 
-test('wildcards stand for parts of names and give them on', () => {
+test('wildcards match parts of names and insert them into the target', () => {
   const cases: [string, string, string | undefined][] = [
     ['docker.io/library/*=mirror/*', 'redis:7', 'mirror/redis'],
     ['docker.io/library/*=mirror/*', 'rancher/pause', undefined],
@@ -36,7 +36,7 @@ test('wildcards stand for parts of names and give them on', () => {
   }
 });
 
-test('a rule that makes no sense is refused by what is wrong with it', () => {
+test('an invalid rule is refused with the reason', () => {
   const cases: [string, RegExp][] = [
     ['', /not PATTERN=TARGET/],
     ['a', /not PATTERN=TARGET/],
@@ -60,7 +60,7 @@ test('a rule that makes no sense is refused by what is wrong with it', () => {
     assert.throws(() => parseRenameRule(rule), { code: 'usage', message }, rule);
 });
 
-test('a map file gives its rules in order, and all of its mistakes at once', () => {
+test('the rules of a map file are read in order, and its mistakes are reported together', () => {
   const rules = parseNameMap(
     '\uFEFF# names\r\n\r\nredis cache/redis   # the cache\r\nghcr.io/acme/* = acme/*\r\n',
     'map.txt',
@@ -78,7 +78,7 @@ test('a map file gives its rules in order, and all of its mistakes at once', () 
   assert.throws(() => parseNameMap('x\n'.repeat(500), 'm'), /and 450 more$/);
 });
 
-test('matching stays quick on names made to slow it down', () => {
+test('matching is fast for names that are made to slow it down', () => {
   const source = parseReference(`ghcr.io/${'a/'.repeat(120)}b`);
   assert.equal(parseRenameRule(`ghcr.io/**/${'*/'.repeat(100)}c=x`).apply(source), undefined);
 });

@@ -161,7 +161,7 @@ test('a renamed image never answers under the old path of another one', () => {
     assert.equal(consumers[format]?.('docker.io', 'rancher/pause'), 'k8s/pause', format);
 });
 
-test('split rules leave no registry without a file, and nothing of it is asked outside', () => {
+test('with split rules, every registry has a file and nodes request nothing outside the site', () => {
   const site: Site = {
     ...parseSite('site.example:5000'),
     rules: ['ghcr.io/acme/*=a/*', 'ghcr.io/**=b/x'].map(parseRenameRule),
@@ -176,7 +176,7 @@ test('split rules leave no registry without a file, and nothing of it is asked o
   assert.equal(consumers['registries.conf']?.('ghcr.io', 'acme/api'), 'a/api');
 });
 
-test('a repository and one below it that are renamed apart', () => {
+test('a repository and one below it can have different targets', () => {
   const site: Site = { registry: 'site.example:5000', rules: [parseRenameRule('ghcr.io/a/b=x')] };
   const names = namesOf(site, ['ghcr.io/a/b:1', 'ghcr.io/a/b/c:1', 'ghcr.io/a/d:1', 'docker.io/x/sub:1']);
   const files = filesOf(site, names);
@@ -184,7 +184,7 @@ test('a repository and one below it that are renamed apart', () => {
   assert.equal(consumersOf(site.registry, files)['registries.conf']?.('ghcr.io', 'a/b/c'), 'a/b/c');
 });
 
-test('whatever the rules are, no consumer gets another image', () => {
+test('no consumer gets the wrong image, whatever the rules', () => {
   let state = 12345;
   const random = (below: number): number => {
     state = (Math.imul(state, 1103515245) + 12345) >>> 0;
@@ -220,7 +220,7 @@ test('whatever the rules are, no consumer gets another image', () => {
   assert.equal(checked, 400);
 });
 
-test('files of a second bundle keep what those of the first lead to', () => {
+test('the files of a second bundle keep the names of the first', () => {
   const site = parseSite('site.example:5000');
   const first = emitNodeFiles(site, {}, namesOf(site, ['rancher/pause:3.1', 'quay.io/acme/api:1'])).files;
   const table = first.find(({ path }) => path === 'names.tsv')?.text ?? '';
