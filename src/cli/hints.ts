@@ -57,6 +57,7 @@ export const flagOf = {
   mirrors: '--mirror',
   onExistingTag: '--on-existing-tag',
   originalIndex: '--index',
+  output: '--output',
   plainHttp: '--plain-http',
   platform: '--platform',
   platforms: '--platform',

@@ -83,7 +83,7 @@ async function checkFree(path: string, options: SaveOptions): Promise<void> {
   const there = await found(path);
   const isReplaced = options.force === true && there === 'other' && options.format !== 'oci-layout';
   if (there === undefined || isReplaced) return;
-  if (options.format !== 'oci-layout') await refuseDirectory(path, '-o', 'images.tar');
+  if (options.format !== 'oci-layout') await refuseDirectory(path, '`output`', 'images.tar');
   throw new AirliftError('exists', `write ${path}: it is there already`, {
     hint: there === 'other' && options.format !== 'oci-layout' ? '`force` replaces it' : 'remove it first',
   });

@@ -160,7 +160,7 @@ test('a directory where a bundle or an archive is to be written is refused at on
     const { stderr } = await airlift(args, { codes: [2] });
     assert.match(
       stderr,
-      /is a directory; want a file\n {2}hint: choose a file in it: (-o|--lock|--failed) .*\/(site|images|failed)\./,
+      /is a directory; want a file\n {2}hint: choose a file in it: (-o|--output|--lock|--failed) .*\/(site|images|failed)\./,
     );
   }
   assert.equal(ground.proxy.log.find('GET', /./).length, 0, 'no request was sent');

@@ -92,10 +92,10 @@ export async function refuseExisting(path: string): Promise<void> {
 
 /**
  * Rejects a directory as the path of an output file, before any download starts.
- * @param flag the flag that gave the path, for the hint
+ * @param option the option or flag that gave the path, for the hint
  * @throws AirliftError `usage` with the name of a possible file
  */
-export async function refuseDirectory(path: string, flag: string, example: string): Promise<void> {
+export async function refuseDirectory(path: string, option: string, example: string): Promise<void> {
   const isDirectory =
     /[/\\]$/.test(path) ||
     (await stat(path).then(
@@ -104,7 +104,7 @@ export async function refuseDirectory(path: string, flag: string, example: strin
     ));
   if (!isDirectory) return;
   throw new AirliftError('usage', `write ${path}: is a directory; want a file`, {
-    hint: `choose a file in it: ${flag} ${join(path, example)}`,
+    hint: `choose a file in it: ${option} ${join(path, example)}`,
   });
 }
 

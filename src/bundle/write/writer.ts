@@ -76,7 +76,7 @@ export class BundleWriter {
    *   for other content, `no-space` if the plan of that run no longer fits the disk, `interrupted`, `io`
    */
   static async open(path: string, options: BundleOptions): Promise<BundleWriter> {
-    await refuseDirectory(path, '-o', 'site.tar');
+    await refuseDirectory(path, '`output`', 'site.tar');
     const seconds = Math.floor(options.created.getTime() / 1000);
     if (!isTarTime(seconds)) {
       throw new AirliftError('usage', `write ${path}: tar cannot store the time ${seconds}`, {
