@@ -4,22 +4,22 @@ import { Readable } from 'node:stream';
 import { AirliftError, messageOf } from '../errors.js';
 import { readableOf } from '../oci/readable.js';
 
-/** Content that can be read from any place: a member of an archive, a file of a directory, a piece of a scratch file. */
+/** Content with random access: a member of an archive, a file in a directory, a part of a scratch file. */
 export interface ByteRange {
   /** Bytes. */
   readonly size: number;
-  /** Up to `length` bytes from `position` on; fewer only at the end. */
+  /** Reads `length` bytes at `position`; fewer only at the end. */
   read(position: number, length: number): Promise<Buffer>;
-  /** Everything from `position` on. */
+  /** Streams the content from `position` (default: 0) to the end. */
   stream(position?: number): Readable;
 }
 
-/** Bytes of each read when content is read through. */
+/** Bytes that a stream reads at a time. */
 const streamChunk = 256 * 1024;
 
-/** Part of an open file. The file must stay open for as long as the range is used. */
+/** A part of an open file, which must stay open while the range is used. */
 export class FileRange implements ByteRange {
-  /** @param what names the file, for messages */
+  /** @param what names the file in messages */
   constructor(
     private readonly file: FileHandle,
     private readonly start: number,
@@ -61,13 +61,13 @@ export class FileRange implements ByteRange {
     }
   }
 
-  /** A part of this range. */
+  /** Returns a part of this range. */
   part(start: number, size: number): FileRange {
     return new FileRange(this.file, this.start + start, size, this.what);
   }
 }
 
-/** A file by its path, opened for as long as it is read. */
+/** A file by its path, which is open only while it is read. */
 export class PathRange implements ByteRange {
   constructor(
     private readonly path: string,
@@ -107,20 +107,20 @@ export class MemoryRange implements ByteRange {
   }
 }
 
-/** Bytes read forwards, with parts skipped. */
+/** Reads bytes forward and can skip some. */
 export interface ByteCursor {
   /** Bytes read and skipped so far. */
   readonly position: number;
-  /** The next `length` bytes; fewer only at the end. */
+  /** Reads the next `length` bytes; fewer only at the end. */
   read(length: number): Promise<Buffer>;
-  /** Passes over `length` bytes and says how many there were. */
+  /** Skips `length` bytes and returns how many were skipped; fewer only at the end. */
   skip(length: number): Promise<number>;
 }
 
-/** Read at a time: a header and, where they are small, what lies around it. */
+/** Bytes read at a time: a tar header together with small entries after it. */
 const ahead = 16 * 1024;
 
-/** Goes through a range by position: what is skipped is not read. */
+/** A cursor over a range; skipped bytes are not read. */
 export class RangeCursor implements ByteCursor {
   #position = 0;
   #buffer: Buffer = Buffer.alloc(0);
@@ -151,7 +151,7 @@ export class RangeCursor implements ByteCursor {
   }
 }
 
-/** Goes through a stream. */
+/** A cursor over a stream. */
 export class StreamCursor implements ByteCursor {
   #position = 0;
   #chunk: Uint8Array = new Uint8Array(0);

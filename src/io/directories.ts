@@ -3,26 +3,26 @@ import { dirname } from 'node:path';
 import { systemCodeOf } from '../errors.js';
 
 /**
- * Makes a directory and those above it. `mkdir` with `recursive` never returns where a parent can neither be found nor made, as below
- * /proc (nodejs/node, `MKDirpAsync` starts over at each ENOENT).
- * @param mode of the directories that are made
+ * Creates a directory and its parents. Node's `mkdir` with `recursive` never returns if a parent can be neither found nor created, as
+ * below /proc (`MKDirpAsync` starts over at each ENOENT).
+ * @param mode the mode of created directories
  * @throws the system's error
  */
 export async function makeDirectory(path: string, mode = 0o777): Promise<void> {
-  if (await isMade(path, mode)) return;
+  if (await createOne(path, mode)) return;
   await makeDirectory(dirname(path), mode);
-  // Where the parent is there now, what is missing still is no parent.
-  if (!(await isMade(path, mode))) await mkdir(path, { mode });
+  // The parent exists now, so another ENOENT has another cause.
+  if (!(await createOne(path, mode))) await mkdir(path, { mode });
 }
 
-/** Makes one directory; false where its parent is missing. */
-async function isMade(path: string, mode: number): Promise<boolean> {
+/** Creates one directory unless it exists; returns false where its parent is missing. */
+async function createOne(path: string, mode: number): Promise<boolean> {
   try {
     await mkdir(path, { mode });
     return true;
   } catch (error) {
     const code = systemCodeOf(error);
-    // Others than EEXIST come first on read-only filesystems, and for `/` and `.`.
+    // An existing directory can give another error than EEXIST: on read-only filesystems, and for `/` and `.`.
     if (code !== 'ENOENT') {
       if (await isDirectory(path)) return true;
       throw error;
@@ -32,7 +32,7 @@ async function isMade(path: string, mode: number): Promise<boolean> {
   }
 }
 
-/** Whether a path leads through a directory that is closed to this user: nobody can say what is there. */
+/** Reports whether a path leads through a directory that this user may not search. */
 export async function isHidden(path: string): Promise<boolean> {
   return stat(path).then(
     () => false,

@@ -6,19 +6,19 @@ import { pipeline } from 'node:stream/promises';
 import { AirliftError, checkInterrupted, isOutOfSpace, messageOf } from '../errors.js';
 
 export interface StoredStreamOptions {
-  /** The directory in which the stream is stored, in a directory of its own. */
+  /** The directory in which a subdirectory for the stream is created. */
   readonly folder: string;
-  /** What messages call the stream. */
+  /** The name of the stream in messages. */
   readonly name: string;
-  /** What to do where it cannot be stored. */
+  /** The hint for the error that it cannot be stored. */
   readonly hint: string;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Stores a bundle that comes as a stream, gives the path of the file to `use`, and removes the file again. A bundle is read here and
- * there, by several threads, as no stream can be.
- * @throws AirliftError `io`, `no-space` where the stream cannot be stored; `interrupted`; and whatever `use` throws
+ * Stores a bundle from a stream, passes the path of the file to `use`, and removes the file afterwards. A bundle needs random access by
+ * several threads, which a stream does not offer.
+ * @throws AirliftError `io`, `no-space` where the stream cannot be stored; `interrupted`; errors of `use`
  */
 export async function withStoredStream<T>(
   source: Readable,
@@ -42,7 +42,7 @@ export async function withStoredStream<T>(
     }
     return await use(path);
   } finally {
-    // Where a file that is open cannot be removed, what `use` gave or threw still counts.
+    // Some systems cannot remove an open file; the result or error of `use` still counts.
     if (directory !== undefined) await rm(directory, { recursive: true, force: true }).catch(() => undefined);
   }
 }

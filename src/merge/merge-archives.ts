@@ -17,26 +17,26 @@ export interface MergeOptions extends MergeNamesOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** One image out of all archives. `original` is the publisher's index where `root` is what is there of it. */
+/** An image merged from all archives. `original` is the publisher's index if `root` is a filtered version of it. */
 export interface MergedImage extends Image {
-  /** The images to run below the root, by what they are published as. */
+  /** The runnable images below the root, with their published platforms. */
   readonly children: readonly MergedChild[];
   /** Foreign layers that no archive holds. */
   readonly absent: readonly Digest[];
-  /** The archives that hold some of it. */
+  /** The archives that hold a part of it. */
   readonly files: readonly string[];
-  /** Of cosign's signatures, attestations and SBOMs: the image that they belong to. */
+  /** For cosign's signatures, attestations and SBOMs: the image they belong to. */
   readonly companionOf: Digest | undefined;
 }
 
-/** All images of all archives, and where their content comes from. */
+/** All images of all archives, and the source of their content. */
 export interface Merged {
   readonly images: readonly MergedImage[];
-  /** Gives all that the images name, the indexes made here included. It lives as long as the archives are open. */
+  /** Provides all content of the images, including indexes created by the merge. Valid while the archives are open. */
   readonly source: Source;
 }
 
-/** Where the content of merged images comes from: the archives, and the indexes made here. */
+/** The source of merged images: the archives, and the indexes created by the merge. */
 class MergedSource implements Source {
   readonly made = new Map<Digest, Buffer>();
   readonly roots = new Map<string, Descriptor>();
@@ -72,11 +72,11 @@ class MergedSource implements Source {
   }
 }
 
-/** Says what contradicts the platforms of an image, once for each archive. */
+/** Warns of contradicting platforms of an image, once for each archive; an error with `strictPlatforms`. */
 function report(
   name: string,
   children: readonly MergedChild[],
-  said: Set<string>,
+  reported: Set<string>,
   options: MergeOptions,
 ): void {
   for (const { contradiction, descriptor, file, platform } of children) {
@@ -88,16 +88,16 @@ function report(
       });
     }
     const key = `${file} ${descriptor.digest}`;
-    if (!said.has(key)) options.warn?.(`${what}; published as ${formatPlatform(platform)}`);
-    said.add(key);
+    if (!reported.has(key)) options.warn?.(`${what}; published as ${formatPlatform(platform)}`);
+    reported.add(key);
   }
 }
 
 /**
  * Merges archives by the names of their images: an image that several archives hold for different platforms becomes one index.
  * The archives stay open for as long as the source is used.
- * @throws AirliftError as `partsByName`; `conflict` where two archives hold different
- *   images for one platform, or, with `strictPlatforms`, where one contradicts itself; what the archives throw
+ * @throws AirliftError `conflict` where two archives hold different images for one platform, or, with `strictPlatforms`, where one
+ *   contradicts itself; errors of `partsByName` and of the archives
  */
 export async function mergeArchives(
   archives: readonly Archive[],
@@ -107,13 +107,13 @@ export async function mergeArchives(
   const byName = await partsByName(archives, options);
   const source = new MergedSource(archives);
   const images: MergedImage[] = [];
-  const said = new Set<string>();
+  const reported = new Set<string>();
   for (const [name, { reference, parts }] of byName) {
     checkInterrupted(signal, 'merge archives');
     const readRoot = ({ archive, image }: Part): Promise<Buffer> =>
       readContent(archive, reference, image.root, { signal });
     const { root, original, children, made } = await mergeImage(familiarName(name), parts, readRoot);
-    report(name, children, said, options);
+    report(name, children, reported, options);
     if (made !== undefined) source.made.set(root.digest, made);
     source.roots.set(name, root);
     const files = [...new Set(parts.map(({ archive }) => archive.file))];

@@ -18,37 +18,37 @@ import { isIndex } from '../oci/media-types.js';
 import { mergeIndexes } from '../oci/merge-indexes.js';
 import { formatPlatform, samePlatform, type Platform } from '../oci/platform.js';
 
-/** What one archive holds of an image. */
+/** The part of an image that one archive holds. */
 export interface Part {
   readonly archive: Archive;
   readonly image: ArchiveImage;
-  /** What the image is called in the archive, where that is not the name it gets. */
+  /** The image's name in the archive if it is renamed. */
   readonly oldName?: string | undefined;
 }
 
 /** Parts with the same root. */
 export interface Group {
   readonly root: Descriptor;
-  /** The first of the parts: what they hold of the root itself is the same. */
+  /** The first of the parts; all have the same root. */
   readonly first: Part;
-  /** The manifests that one part or another has in full. */
+  /** The manifests that at least one part holds completely. */
   readonly held: ReadonlyMap<Digest, Held>;
-  /** The bytes of the root, where it is an index. */
+  /** The bytes of the root if it is an index. */
   readonly bytes: Buffer | undefined;
-  /** Whether nothing below the root is missing. */
+  /** Whether the parts together hold everything below the root. */
   readonly isComplete: boolean;
 }
 
-/** A manifest that is there in full. */
+/** A manifest that is held completely. */
 export interface Held {
   readonly child: ArchiveChild;
   readonly file: string;
-  /** The file, and the image's name in it where that is another: for messages. */
+  /** The file in messages, with the image's name in it if it is renamed. */
   readonly from: string;
   readonly group: Digest;
 }
 
-/** Reads the root of a part, an index, whole. */
+/** Reads the index that is the root of a part. */
 export type ReadRoot = (part: Part) => Promise<Buffer>;
 
 async function groupOf(parts: readonly Part[], readRoot: ReadRoot): Promise<Group> {
@@ -74,7 +74,7 @@ async function groupOf(parts: readonly Part[], readRoot: ReadRoot): Promise<Grou
   };
 }
 
-/** Parts by their root, in an order that does not depend on theirs. */
+/** Groups parts by their root, in an order that does not depend on the order of the parts. */
 export async function groupsOf(parts: readonly Part[], readRoot: ReadRoot): Promise<Group[]> {
   const byRoot = new Map<Digest, Part[]>();
   for (const part of parts) {
@@ -85,7 +85,7 @@ export async function groupsOf(parts: readonly Part[], readRoot: ReadRoot): Prom
   return Promise.all(ordered.map(([, same]) => groupOf(same, readRoot)));
 }
 
-/** Whether the index can stay as it is: all of it is there, and `--arch` does not say otherwise. */
+/** Reports whether the index can be kept unchanged: it is complete, and no platform is overridden. */
 export function isKept(group: Group): boolean {
   const isOverruled = ({ child }: Held): boolean =>
     child.platform?.isForced === true && !child.platform.agreesWithEntry;
@@ -93,7 +93,7 @@ export function isKept(group: Group): boolean {
 }
 
 /**
- * Manifests to leave out: the same image (by its config) is there with another manifest, one that its publisher made or that
+ * Returns the manifests to omit because another manifest has the same image (by its config): one that its publisher created or that
  * belongs to an index that is kept.
  */
 export function duplicates(groups: readonly Group[]): Set<Digest> {
@@ -121,34 +121,34 @@ export function duplicates(groups: readonly Group[]): Set<Digest> {
   return dropped;
 }
 
-/** Whether a manifest, or the image that it attests something of, is left out. */
+/** Reports whether a manifest, or the image that it attests, is omitted. */
 export function isDropped({ child }: Held, dropped: ReadonlySet<string>): boolean {
   const { digest, annotations } = child.descriptor;
   return dropped.has(digest) || dropped.has(annotations?.[attestationSubject] ?? '');
 }
 
-/** An image to run, below what the parts of an image became. */
+/** A runnable image below the merged root. */
 export interface MergedChild {
   readonly descriptor: Descriptor;
-  /** What it is published as. */
+  /** The published platform. */
   readonly platform: Platform;
-  /** The archive it comes from. */
+  /** The archive that holds it. */
   readonly file: string;
-  /** What contradicts, for a warning: `config says linux/amd64, executables are arm`. */
+  /** The contradiction to warn of: `config says linux/amd64, executables are arm`. */
   readonly contradiction: string | undefined;
 }
 
-/** What the parts of an image became. */
+/** The merged image. */
 export interface MergedRoot {
   readonly root: Descriptor;
-  /** The publisher's index, where `root` stands for it because not all of its children are there. */
+  /** The publisher's index if `root` is a filtered version of it because children are missing. */
   readonly original: Descriptor | undefined;
   readonly children: readonly MergedChild[];
-  /** The bytes of the root, where it was made here. */
+  /** The bytes of the root if the merge created it. */
   readonly made: Buffer | undefined;
 }
 
-/** The entry of a manifest in an index made here. */
+/** Returns the entry of a manifest in an index that the merge creates. */
 function indexChild({ child, from }: Held): IndexChild {
   const { descriptor, entry, platform } = child;
   if (entry === undefined) return childOf(descriptor, from, platform?.fields);
@@ -156,7 +156,7 @@ function indexChild({ child, from }: Held): IndexChild {
   return childOfEntry({ ...entry, platform: platform.fields }, from);
 }
 
-/** The index without the children that are not there, and with platforms put right. */
+/** Returns the index without missing children and with corrected platforms. */
 function edited(group: Group, bytes: Buffer, dropped: ReadonlySet<Digest>): ExistingIndex {
   const stays = (digest: string): Held | undefined => {
     const held = group.held.get(digest as Digest);
@@ -183,7 +183,7 @@ function edited(group: Group, bytes: Buffer, dropped: ReadonlySet<Digest>): Exis
   return { descriptor, bytes: corrected, from: file };
 }
 
-/** A new index of manifests that no single index names, with the fields that the index above them had. */
+/** Creates an index of manifests that no single index lists, with the fields of the index above them. */
 function flattened(held: readonly Held[], fields: Group | undefined): ComposedIndex {
   const draft = IndexDraft.create();
   for (const child of inPlatformOrder(held.map(indexChild))) draft.add(child);
@@ -198,7 +198,7 @@ function flattened(held: readonly Held[], fields: Group | undefined): ComposedIn
   return draft.finish();
 }
 
-/** One root out of every part: it stays as it is where all of it is there and nothing contradicts what it says itself. */
+/** Merges parts with the same root. The root is kept unchanged if it is complete and its platforms are right. */
 function fromOne(group: Group): ComposedIndex | undefined {
   const { bytes, held } = group;
   if (bytes === undefined) {
@@ -212,7 +212,7 @@ function fromOne(group: Group): ComposedIndex | undefined {
   return group.first.image.isNested ? flattened([...held.values()], group) : edited(group, bytes, new Set());
 }
 
-/** Several roots: what they hold is put into one index. */
+/** Merges parts with different roots into one index. */
 function fromSeveral(groups: readonly Group[], dropped: ReadonlySet<Digest>): ComposedIndex {
   const indexes: ExistingIndex[] = [];
   const images: IndexChild[] = [];
@@ -231,7 +231,7 @@ function fromSeveral(groups: readonly Group[], dropped: ReadonlySet<Digest>): Co
   return mergeIndexes({ indexes, images });
 }
 
-/** An artifact, such as a signature or a chart, becomes no child of an index: its name has room for one content only. */
+/** Returns the error for an artifact, such as a signature or a chart, that shares a name: it cannot be a child of an index. */
 function artifactConflict(name: string, artifact: Held, groups: readonly Group[]): AirliftError {
   const found = groups.map(({ root, first }) => `${root.digest} of ${first.archive.file}`);
   const isOneFile = new Set(groups.map(({ first }) => first.archive.file)).size === 1;
@@ -246,7 +246,7 @@ function artifactConflict(name: string, artifact: Held, groups: readonly Group[]
   );
 }
 
-/** @throws AirliftError `conflict` where two archives hold different images for one platform, `input` where one says none */
+/** @throws AirliftError `conflict` where two archives hold different images for one platform, `input` where one has no platform */
 function refuseConflicts(name: string, groups: readonly Group[], dropped: ReadonlySet<Digest>): void {
   const places = new Map<string, Held>();
   for (const group of groups) {
@@ -306,11 +306,11 @@ function mergedChildren(
 }
 
 /**
- * Makes one image of what several archives hold under one name. Where all have the same root and nothing below it is missing, the
- * root stays what it is, byte for byte; an index of which a part is missing is filtered; different roots become one index.
- * @param name names the image, for messages
+ * Merges the parts that several archives hold of one image. If all have the same root and nothing below it is missing, the root is kept
+ * byte for byte; an index with missing children is filtered; different roots become one index.
+ * @param name names the image in messages
  * @throws AirliftError `conflict` where two archives hold different images for one platform, `input` where the platform of one
- *   can't be known
+ *   cannot be determined
  */
 export async function mergeImage(
   name: string,

@@ -13,18 +13,18 @@ import type { ProgressEvent } from '../progress.js';
 export type MergedEvent = Extract<ProgressEvent, { event: 'merged' }>;
 
 export interface MergeNamesOptions {
-  /** What images are called that have no name in their archive. */
+  /** The name of images that have none in their archive. */
   readonly name?: string | undefined;
-  /** Archives that contradict themselves about a platform are an error, not a warning. */
+  /** Fail, instead of warn, when an archive contradicts itself about a platform. */
   readonly strictPlatforms?: boolean | undefined;
-  /** Rules that take architectures out of names: images that differ in it alone become one. */
+  /** Rules that remove the architecture from names: images whose names differ only in it are merged. */
   readonly nameRules?: NameRules | undefined;
-  /** Called with the images that became one by such a rule. */
+  /** Called with the images that such a rule merges. */
   readonly onMerged?: ((merged: MergedEvent) => void) | undefined;
   readonly warn?: ((text: string) => void) | undefined;
 }
 
-/** What the archives hold under one name. */
+/** All that the archives hold under one name. */
 export interface NamedParts {
   readonly reference: Reference;
   readonly parts: Part[];
@@ -37,7 +37,7 @@ interface Named {
   readonly reference: Reference;
 }
 
-/** Whether a name says its tag or digest. */
+/** Reports whether a name has a tag or a digest. */
 function hasVersion(name: string): boolean {
   return name.includes('@') || name.lastIndexOf(':') > name.lastIndexOf('/');
 }
@@ -65,7 +65,7 @@ async function allNamed(archives: readonly Archive[], options: MergeNamesOptions
   return found;
 }
 
-/** New names by old ones. Signatures under tags go where the image goes that they are made for. */
+/** Returns new names by old names. Signatures under tags follow the image they sign. */
 function newNames(named: readonly Named[], rules: NameRules | undefined): Map<string, Reference> {
   const renamed =
     rules === undefined ? localNames(named) : new Map(rules.merge(named.map(({ reference }) => reference)));
@@ -90,16 +90,19 @@ function platformsOf({ children }: ArchiveImage): Platform[] {
   return children.flatMap(({ platform }) => platform?.platform ?? []);
 }
 
-/** Says where a name tells another architecture than what is there; images that no index names are looked at with their config. */
-function tellWrongName({ image, archive, reference }: Named, options: MergeNamesOptions): void {
+/**
+ * Warns when a name states another architecture than the image has. Images outside of indexes are checked when their platform is
+ * found, together with their config.
+ */
+function checkName({ image, archive, reference }: Named, options: MergeNamesOptions): void {
   const { nameRules, strictPlatforms, warn } = options;
-  const told = nameRules?.platformOf([formatReference(reference)])?.platform;
+  const named = nameRules?.platformOf([formatReference(reference)])?.platform;
   const isKnown = !isIndex(image.root.mediaType) && nameRules?.platformOf(image.names) !== undefined;
-  const there = platformsOf(image);
-  if (told === undefined || isKnown || there.some(({ architecture }) => architecture === told.architecture))
+  const held = platformsOf(image);
+  if (named === undefined || isKnown || held.some(({ architecture }) => architecture === named.architecture))
     return;
-  const got = there.length === 0 ? 'no runnable image' : there.map(formatPlatform).join(', ');
-  const what = `${familiarName(formatReference(reference))} in ${archive.file}: the image's name says ${formatPlatform(told)}, but it holds ${got}`;
+  const got = held.length === 0 ? 'no runnable image' : held.map(formatPlatform).join(', ');
+  const what = `${familiarName(formatReference(reference))} in ${archive.file}: the image's name says ${formatPlatform(named)}, but it holds ${got}`;
   if (strictPlatforms !== true) return warn?.(what);
   throw new AirliftError('conflict', `merge ${what}`, {
     hint: 'omit the archive, or omit `archives.strictPlatforms`',
@@ -115,7 +118,7 @@ function mergedEvent(image: string, parts: readonly Part[]): MergedEvent {
   return { event: 'merged', image: familiarName(image), from };
 }
 
-/** The name that docker gives an image which podman calls `localhost/NAME`: neither knows a registry of it. */
+/** Returns docker's name for an image that podman calls `localhost/NAME`: both are built locally and have no registry. */
 function dockerNameOf(reference: Reference): Reference | undefined {
   if (reference.registry !== 'localhost') return undefined;
   const { repository } = reference;
@@ -126,7 +129,7 @@ function dockerNameOf(reference: Reference): Reference | undefined {
   };
 }
 
-/** New names for podman's local images, where images that docker built under the same name are there for other platforms. */
+/** Returns new names for podman's local images whose docker counterparts exist for other platforms. */
 function localNames(named: readonly Named[]): Map<string, Reference> {
   const platforms = new Map<string, Set<string>>();
   for (const { image, reference } of named) {
@@ -148,8 +151,8 @@ function localNames(named: readonly Named[]): Map<string, Reference> {
 }
 
 /**
- * Gathers what all archives hold by the names that images are to have, in the order of these.
- * @throws AirliftError `usage` where an image has no name and none is given, or a rule for names fits none; what the archives throw
+ * Groups the images of all archives by their new names, sorted by name.
+ * @throws AirliftError `usage` where an image has no name and none is given, or a rule matches no name; errors of the archives
  */
 export async function partsByName(
   archives: readonly Archive[],
@@ -167,7 +170,7 @@ export async function partsByName(
     const { archive, image } = one;
     known.parts.push({ archive, image, oldName: name === old ? undefined : familiarName(old) });
     byName.set(name, known);
-    if (name !== old && !isCompanionTag(reference.tag)) tellWrongName(one, options);
+    if (name !== old && !isCompanionTag(reference.tag)) checkName(one, options);
   }
   const sorted = [...byName].sort(([a], [b]) => (a < b ? -1 : 1));
   for (const [name, { parts }] of sorted)

@@ -9,22 +9,22 @@ import {
   type NamedPlatform,
 } from '../archive/platform/decide-platform.js';
 
-/** Takes the architecture out of image names, so that images that differ in it alone get one name. */
+/** Removes the architecture from image names, so that images whose names differ only in it get the same name. */
 export interface NameRule {
-  /** As it was written. */
+  /** The rule as given. */
   readonly text: string;
-  /** @returns undefined where the name does not fit */
+  /** @returns undefined where the rule does not match */
   apply(reference: Reference): MergedName | undefined;
 }
 
-/** What a rule makes of an image's name. */
+/** The result of applying a rule to a name. */
 export interface MergedName {
   readonly reference: Reference;
-  /** What the architecture in the name tells; undefined where the rule has no `{arch}`. */
+  /** The platform in the name; undefined where the rule has no `{arch}`. */
   readonly platform: NamedPlatform | undefined;
 }
 
-/** The usual ways to put an architecture into a name, which `auto` stands for. */
+/** The rules of `auto`: the usual ways to put an architecture into a name. */
 const usualRules = [
   '*:{tag}-{arch}=*:{tag}',
   '*:{arch}-{tag}=*:{tag}',
@@ -34,7 +34,7 @@ const usualRules = [
 ];
 
 const maxRuleLength = 600;
-/** What may stand for something, and what it stands for. */
+/** Placeholders and the regular expressions they match. */
 const placeholders: ReadonlyMap<string, string> = new Map([
   ['*', '(?<rest>.+?)'],
   ['{tag}', '(?<tag>[A-Za-z0-9_][A-Za-z0-9_.-]*?)'],
@@ -52,7 +52,7 @@ function fail(text: string, happened: string): never {
   });
 }
 
-/** Splits at the placeholders, which stay as parts. */
+/** Splits one side of a rule at its placeholders, which become parts too. */
 function partsOf(text: string, side: string): string[] {
   const parts = side.split(/(\*|\{[^}]*\})/).filter((part) => part !== '');
   for (const part of parts) {
@@ -62,15 +62,15 @@ function partsOf(text: string, side: string): string[] {
   return parts;
 }
 
-/** The side with `:{tag}` behind it, where it names no tag. */
+/** Appends `:{tag}` to a side without a tag. */
 function withTag(side: string): string {
   return side.lastIndexOf(':') > side.lastIndexOf('/') ? side : `${side}:{tag}`;
 }
 
 /**
- * Reads `PATTERN=TARGET`, names of images with `*` for a part of the repository, `{tag}` for a part of the tag and `{arch}` for an
- * architecture, each at most once. Docker's short names fit too.
- * @throws AirliftError `usage` that says what is wrong with the rule
+ * Parses `PATTERN=TARGET`: image names with `*` for a part of the repository, `{tag}` for a part of the tag and `{arch}` for an
+ * architecture, each at most once. A pattern also matches Docker's short names.
+ * @throws AirliftError `usage` where the rule is malformed
  */
 function parseRule(text: string): NameRule {
   if (text.length > maxRuleLength) fail(text, 'too long');
@@ -121,16 +121,16 @@ function renamed(text: string, old: string, name: string): Reference {
   );
 }
 
-/** Rules for names of images; the first that fits counts. */
+/** Rules for image names; the first that matches applies. */
 export class NameRules {
   readonly #rules: NameRule[] = [];
   readonly #usual: NameRule[] = [];
-  /** Rules that have fitted no name so far. */
+  /** Rules that have matched no name yet. */
   readonly #unused = new Set<string>();
 
   /**
    * @param texts rules, or `auto` for the usual ones
-   * @throws AirliftError `usage` that says what is wrong with a rule
+   * @throws AirliftError `usage` where a rule is malformed
    */
   constructor(texts: readonly string[]) {
     for (const text of texts) {
@@ -140,9 +140,9 @@ export class NameRules {
     }
   }
 
-  /** What the architecture in an image's names tells; undefined where they tell none, or several. */
+  /** Returns the platform in an image's names; undefined where they state none, or several. */
   platformOf(names: readonly string[]): NamedPlatform | undefined {
-    // What is said of an image, such as its signature, runs nowhere.
+    // Signatures and the like carry an image's digest as tag and have no platform.
     const references = names.map(parseReference).filter(({ tag }) => !/^sha256-[0-9a-f]{64}/.test(tag ?? ''));
     const found = references.flatMap((reference) => this.#apply(reference)?.platform ?? []);
     const [first, ...others] = found;
@@ -153,8 +153,8 @@ export class NameRules {
   }
 
   /**
-   * What images are to be called, by their names. What `auto` stands for renames only where several architectures get one name.
-   * @throws AirliftError `usage` where a rule fits no name
+   * Returns the new names of images, by their old names. `auto` renames only where several architectures get the same name.
+   * @throws AirliftError `usage` where a rule matches no name
    */
   merge(references: readonly Reference[]): ReadonlyMap<string, Reference> {
     const names = new Map<string, Reference>();

@@ -24,29 +24,29 @@ import type { Platform } from '../oci/platform.js';
 import type { Image, Source } from '../oci/source.js';
 import type { OnEvent } from '../progress.js';
 
-/** How archives are read that are no bundles. */
+/** Options for archives that are not bundles. */
 export interface ArchiveOptions {
-  /** What the images of an archive run on, by the archive's path: `--arch FILE=PLATFORM`. */
+  /** The platform of an archive's images, by the path of the archive; overrides what the archive states. */
   readonly platforms?: ReadonlyMap<string, Platform> | undefined;
-  /** What images are called that have no name in their archive. */
+  /** The name of images that have none in their archive. */
   readonly name?: string | undefined;
-  /** Rules that take the architecture out of names, `*:{tag}-{arch}=*:{tag}`: what gets one name by them is merged. */
+  /** Rules that remove the architecture from names, `*:{tag}-{arch}=*:{tag}`; images that get the same name are merged. */
   readonly mergeNames?: readonly string[] | undefined;
-  /** Archives that contradict themselves about a platform are an error, not a warning. */
+  /** Fail, instead of warn, when an archive contradicts itself about a platform. */
   readonly strictPlatforms?: boolean | undefined;
-  /** What uncompressed layers are compressed with; gzip unless told. */
+  /** Compression of layers that the archive holds uncompressed (default: gzip). */
   readonly layerCompression?: Compression | undefined;
-  /** The manifests made for images that come without one; OCI's unless told. */
+  /** Format of the manifests created for images that have none (default: oci). */
   readonly manifestFormat?: ManifestFormat | undefined;
-  /** Where archives are unpacked to; the system's temporary directory unless told. */
+  /** Directory for unpacked archives (default: the system's temporary directory). */
   readonly tmpDir?: string | undefined;
-  /** A file that remembers what layers became when they were compressed. */
+  /** Path of the layer cache, which records the digests of compressed layers. */
   readonly layerMemory?: string | undefined;
-  /** What is read where a path is `-`. */
+  /** The stream to read for the path `-`. */
   readonly stdin?: Readable | undefined;
 }
 
-/** An image that a bundle or an archive would hold. */
+/** An image of a bundle or an archive. */
 export interface HeldImage {
   readonly image: string;
   readonly digest: Digest;
@@ -60,16 +60,16 @@ export interface InputOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The images of all inputs, and where their content comes from. */
+/** The images of all inputs, and the source of their content. */
 export interface Inputs {
   readonly source: Source;
   readonly images: Iterable<Image>;
   readonly count: number;
-  /** Configs and layers, each once, where that is known before all images are read. */
+  /** Number and size of distinct configs and layers, if known before all images are read. */
   readonly content?: { readonly blobs: number; readonly bytes: number } | undefined;
-  /** Whether the content of a foreign layer is there. */
+  /** Reports whether the inputs hold the content of a foreign layer. */
   hasForeign(digest: Digest): boolean;
-  /** The error to tell instead of one that damage of the input is behind. */
+  /** Returns the error to report instead of one that damage of the input has caused. */
   explain?(error: unknown): Promise<unknown>;
   close(): Promise<void>;
 }
@@ -80,7 +80,7 @@ async function isBundle(path: string): Promise<boolean> {
     const file = await BundleFile.open(path, 'r');
     return await looksLikeBundle(file).finally(() => file.close());
   } catch (error) {
-    // What can't be read as a bundle is looked at as an archive, which says what is wrong with it.
+    // A file that cannot be read as a bundle is opened as an archive, which reports what is wrong with it.
     if (isAirliftError(error, 'io')) return false;
     throw error;
   }
@@ -98,8 +98,8 @@ async function compressionOf(path: string): Promise<Compression | ForeignFormat>
 }
 
 /**
- * Looks whether an archive that is no bundle was made from one. Its sums do not cover the archive, and only a bundle's catalog tells
- * which signatures and other referrers belong to an image, so reading it as an archive would lose them.
+ * Warns when an archive is a bundle that was unpacked or packed again. Its sums do not cover the archive, and only a bundle's catalog
+ * records which signatures and other referrers belong to an image, so reading it as an archive would lose them.
  * @throws AirliftError `input` where it is a compressed bundle
  */
 async function warnOfRepackedBundle(
@@ -128,7 +128,7 @@ async function warnOfRepackedBundle(
   });
 }
 
-/** A bundle among archives: its signatures and other referrers are found by its catalog. */
+/** Reads a bundle as one of several archives; its catalog provides signatures and other referrers. */
 function bundleAsArchive(reader: BundleReader, archive: Archive): Archive {
   return {
     shape: archive.shape,
@@ -144,8 +144,8 @@ function bundleAsArchive(reader: BundleReader, archive: Archive): Archive {
   };
 }
 
-/** The error where inputs are whole, and hold nothing to import or save. */
-async function nothingIn(inputs: readonly string[]): Promise<AirliftError> {
+/** Returns the error for inputs that are undamaged but hold no image. */
+async function noImageError(inputs: readonly string[]): Promise<AirliftError> {
   const [first = '', ...others] = inputs;
   const isFile = await stat(first).then(
     (found) => found.isFile(),
@@ -158,7 +158,7 @@ async function nothingIn(inputs: readonly string[]): Promise<AirliftError> {
 async function openBundle(opening: Promise<BundleReader>): Promise<Inputs> {
   const reader = await opening;
   try {
-    if (reader.counts().images === 0) throw await nothingIn([reader.path]);
+    if (reader.counts().images === 0) throw await noImageError([reader.path]);
     return inputsOfBundle(reader);
   } catch (error) {
     await reader.close();
@@ -197,7 +197,7 @@ async function openAll(
       onEvent?.({ event: 'reading', file: path });
       const platform = platforms?.get(path);
       const known = { platform, nameRules, layerMemory: memory };
-      // A bundle that is damaged says so before it is read as an archive.
+      // The bundle's own checks report damage before the file is read as an archive.
       const reader =
         path === '-' ? piped?.bundle : (await isBundle(path)) ? await openChecked(path, signal) : undefined;
       try {
@@ -225,8 +225,8 @@ async function openAll(
 }
 
 /**
- * Opens what images are imported from: one bundle, or any number of archives, merged by the names of their images.
- * @throws AirliftError what opening and merging throw; `usage` where no input is named, `input` where none holds an image
+ * Opens the inputs of an import: one bundle, or any number of archives, merged by the names of their images.
+ * @throws AirliftError `usage` where no input is given, `input` where none holds an image; errors of opening and merging
  */
 export async function openInputs(options: InputOptions): Promise<Inputs> {
   const [first, ...others] = options.inputs;
@@ -256,7 +256,7 @@ export async function openInputs(options: InputOptions): Promise<Inputs> {
       warn: (message) => onEvent?.({ event: 'warning', message }),
       signal,
     });
-    if (images.length === 0) throw await nothingIn(options.inputs);
+    if (images.length === 0) throw await noImageError(options.inputs);
     const absent = new Set(images.flatMap((image) => image.absent));
     return {
       source,

@@ -10,29 +10,29 @@ import type { BundleReader } from '../bundle/reader.js';
 import { AirliftError, checkInterrupted, messageOf } from '../errors.js';
 import { withStoredStream } from '../io/stored-stream.js';
 
-/** What messages call a bundle that is read from a stream. */
+/** The name of the stream in messages. */
 const streamName = 'standard input';
 
-/** Bytes that show what a stream is: the name field of a tar archive's first header. */
+/** Bytes needed to recognise a bundle: the name field of a tar archive's first header. */
 const nameLength = 100;
 
-/** A stream that was looked at: everything that came, and the bundle that it is, where it is one. */
+/** An inspected stream: all of its content, and the bundle if it is one. */
 export interface Piped {
   readonly stream: Readable;
-  /** Its head and manifests are found right. */
+  /** The bundle, its head and manifests verified. */
   readonly bundle?: BundleReader | undefined;
   /** How the stream is compressed. */
   readonly compression: Compression | ForeignFormat;
 }
 
 export interface PipedOptions {
-  /** Where a bundle is stored meanwhile; the system's temporary directory by default. */
+  /** Directory in which a bundle is stored (default: the system's temporary directory). */
   readonly tmpDir?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Takes chunks from a stream until the first entry's name is there, or the stream ends. */
-async function begin(chunks: AsyncIterator<Buffer>): Promise<Buffer> {
+/** Reads chunks until they contain the first entry's name, or the stream ends. */
+async function readStart(chunks: AsyncIterator<Buffer>): Promise<Buffer> {
   let head = Buffer.alloc(0);
   while (head.length < nameLength) {
     const next = await chunks.next();
@@ -42,15 +42,15 @@ async function begin(chunks: AsyncIterator<Buffer>): Promise<Buffer> {
   return head;
 }
 
-async function* again(head: Buffer, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
+async function* withStart(head: Buffer, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
   if (head.length > 0) yield head;
   yield* { [Symbol.asyncIterator]: () => rest };
 }
 
 /**
- * Looks whether a stream is a bundle. One that begins as a bundle does is stored first, so that it is checked before anything of it
- * is used; any other is handed on as it came.
- * @throws AirliftError what opening and checking a bundle throw; `no-space` or `io` where it cannot be stored
+ * Detects whether a stream is a bundle. A stream that begins like a bundle is stored first, so that it is verified before any of it is
+ * used; any other stream is returned with its content unread.
+ * @throws AirliftError `no-space` or `io` where the bundle cannot be stored; errors of opening and checking a bundle
  */
 export async function openPiped(
   input: Readable,
@@ -59,11 +59,11 @@ export async function openPiped(
   const chunks = (signal === undefined ? input : addAbortSignal(signal, input))[
     Symbol.asyncIterator
   ]() as AsyncIterator<Buffer>;
-  const head = await begin(chunks).catch((cause: unknown) => {
+  const head = await readStart(chunks).catch((cause: unknown) => {
     checkInterrupted(signal, `read ${streamName}`);
     throw new AirliftError('io', `read ${streamName}: ${messageOf(cause)}`, { cause });
   });
-  const stream = Readable.from(again(head, chunks), { objectMode: false });
+  const stream = Readable.from(withStart(head, chunks), { objectMode: false });
   if (!head.subarray(0, nameLength).toString('latin1').startsWith(`${entryNames.layout}\0`))
     return { stream, compression: tellFormat(head) };
   const hint = 'choose a directory with more space with `tmpDir`';
@@ -71,13 +71,13 @@ export async function openPiped(
     const file = await BundleFile.open(path, 'r', streamName);
     const isBundle = await looksLikeBundle(file).finally(() => file.close());
     const bundle = isBundle ? await openChecked(path, signal, streamName) : undefined;
-    // What is open is read on without its name.
-    return { stream: await opened(path), bundle, compression: 'none' };
+    // The stored file is unlinked on return; the open stream stays readable.
+    return { stream: await openStream(path), bundle, compression: 'none' };
   });
 }
 
-/** A stream of a file that is open already. */
-async function opened(path: string): Promise<Readable> {
+/** Creates a stream and waits until its file is open. */
+async function openStream(path: string): Promise<Readable> {
   const stream = createReadStream(path);
   await new Promise((resolve, reject) => stream.once('open', resolve).once('error', reject));
   return stream;

@@ -29,8 +29,9 @@ export interface TarEntry {
 }
 
 /**
- * A path in its plain form: no empty parts, no `.`, no `/` in front.
- * @returns undefined where `..` leads out
+ * Normalises a path: no empty parts, no `.`, no leading `/`.
+ * @param from the folder that a relative path starts in
+ * @returns undefined where `..` leads outside
  */
 export function plainPath(path: string, from: readonly string[] = []): string | undefined {
   const parts = [...from];
