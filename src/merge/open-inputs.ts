@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import type { Archive } from '../archive/read/archive.js';
 import {
   magicLength,
-  tellFormat,
+  detectFormat,
   type Compression,
   type ForeignFormat,
 } from '../archive/compression/decompress.js';
@@ -90,7 +90,7 @@ async function isBundle(path: string): Promise<boolean> {
 async function compressionOf(path: string): Promise<Compression | ForeignFormat> {
   try {
     const file = await BundleFile.open(path, 'r');
-    return tellFormat(await file.read(0, magicLength).finally(() => file.close()));
+    return detectFormat(await file.read(0, magicLength).finally(() => file.close()));
   } catch (error) {
     if (isAirliftError(error, 'io')) return 'none';
     throw error;

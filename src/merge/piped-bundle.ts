@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { addAbortSignal, Readable } from 'node:stream';
-import { tellFormat, type Compression, type ForeignFormat } from '../archive/compression/decompress.js';
+import { detectFormat, type Compression, type ForeignFormat } from '../archive/compression/decompress.js';
 import { openChecked } from '../bundle/verify/check-front.js';
 import { BundleFile } from '../bundle/format/file.js';
 import { entryNames } from '../bundle/format/format.js';
@@ -65,7 +65,7 @@ export async function openPiped(
   });
   const stream = Readable.from(withStart(head, chunks), { objectMode: false });
   if (!head.subarray(0, nameLength).toString('latin1').startsWith(`${entryNames.layout}\0`))
-    return { stream, compression: tellFormat(head) };
+    return { stream, compression: detectFormat(head) };
   const hint = 'choose a directory with more space with `tmpDir`';
   return withStoredStream(stream, { folder: tmpDir, name: streamName, hint, signal }, async (path) => {
     const file = await BundleFile.open(path, 'r', streamName);

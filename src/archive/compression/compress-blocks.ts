@@ -1,24 +1,24 @@
 import { availableParallelism } from 'node:os';
 
-/** How hard to compress, and how much at a time. */
+/** Level and concurrency of compression. */
 export interface CompressionOptions {
-  /** 1 (fast) to 9 (small), as gzip and zstd count. Part of what decides the bytes. */
+  /** 1 (fast) to 9 (small), on the scale of gzip and zstd. The bytes depend on it. */
   readonly level?: number | undefined;
-  /** Blocks compressed at a time; decides memory and speed, never the bytes. Default: two a thread. */
+  /** Blocks compressed at a time (default: two per thread for gzip). Affects memory and speed, never the bytes. */
   readonly concurrency?: number | undefined;
 }
 
 export interface BlockOptions {
-  /** Bytes of content in a block. Part of what decides the output: it must not depend on how the content arrives. */
+  /** Bytes of content in a block. The output depends on it, and on nothing about how the content arrives. */
   readonly size: number;
-  /** Blocks compressed at a time; decides memory and speed, never the bytes. */
+  /** Blocks compressed at a time. Affects memory and speed, never the bytes. */
   readonly concurrency: number;
 }
 
-/** Threads that compression by zlib or zstd gets: libuv runs four at a time, however many cores there are. */
+/** Threads for compression: libuv runs four at a time, however many cores the machine has. */
 export const compressionThreads = Math.min(4, availableParallelism());
 
-/** Cuts content into blocks of `size` bytes (the last one shorter), however it arrives. */
+/** Cuts content into blocks of `size` bytes (the last may be shorter), whatever the size of its chunks. */
 async function* blocksOf(source: AsyncIterable<Buffer>, size: number): AsyncGenerator<Buffer<ArrayBuffer>> {
   let block = Buffer.allocUnsafeSlow(size);
   let filled = 0;
@@ -37,30 +37,30 @@ async function* blocksOf(source: AsyncIterable<Buffer>, size: number): AsyncGene
 }
 
 /**
- * Compresses content block by block, several at a time, and gives the results in order. What a block becomes must stand for
- * itself (a gzip member, a zstd frame), so that the results one behind the other are the whole.
- * @param compress may take the block's memory away
+ * Compresses content block by block, several at a time, and yields the results in order. Each result must be complete in itself (a gzip
+ * member, a zstd frame), so that their concatenation is valid.
+ * @param compress may transfer the block's memory to another thread
  */
 export async function* compressBlocks(
   source: AsyncIterable<Buffer>,
   { size, concurrency }: BlockOptions,
   compress: (block: Buffer<ArrayBuffer>) => Promise<Buffer>,
 ): AsyncGenerator<Buffer> {
-  const underway: Promise<Buffer>[] = [];
+  const running: Promise<Buffer>[] = [];
   const start = (block: Buffer<ArrayBuffer>): void => {
     const job = compress(block);
-    // Failures surface where the job is awaited; one that nobody awaits any more must not end the process.
+    // Errors are thrown where the job is awaited; a job that is no longer awaited must not end the process.
     job.catch(() => undefined);
-    underway.push(job);
+    running.push(job);
   };
   let empty = true;
   for await (const block of blocksOf(source, size)) {
     empty = false;
     start(block);
-    const due = underway.length < concurrency ? undefined : underway.shift();
+    const due = running.length < concurrency ? undefined : running.shift();
     if (due !== undefined) yield await due;
   }
-  // Even nothing is one block: a file of no bytes is neither gzip nor zstd.
+  // Empty content is one block, because an empty file is neither gzip nor zstd.
   if (empty) start(Buffer.alloc(0));
-  for (const job of underway) yield await job;
+  for (const job of running) yield await job;
 }

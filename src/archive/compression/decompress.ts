@@ -3,17 +3,17 @@ import { createGunzip, type Gunzip } from 'node:zlib';
 import { unzstd } from './zstd-reader.js';
 import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
 
-/** How content is compressed, as far as airlift reads it. */
+/** A compression that airlift reads. */
 export type Compression = 'gzip' | 'zstd' | 'none';
 
-/** A format that is known by its first bytes but not read, and what turns it into one that is. */
+/** A format that airlift recognises but does not read. */
 export interface ForeignFormat {
   readonly name: string;
-  /** The command that unpacks it to standard output, without the file's name; missing where there is no such command. */
+  /** The command that decompresses it to standard output, without the file name; undefined where no such command exists. */
   readonly command?: string;
 }
 
-/** As many first bytes as it takes to tell any format here. */
+/** First bytes needed to recognise every format. */
 export const magicLength = 10;
 
 const foreign: readonly (readonly [magic: string, format: ForeignFormat])[] = [
@@ -34,8 +34,8 @@ const foreign: readonly (readonly [magic: string, format: ForeignFormat])[] = [
   ['7f454c46', { name: 'ELF (a program)' }],
 ];
 
-/** Tells the compression, or a format that is not read, by the first bytes (at least `magicLength` where there are as many). */
-export function tellFormat(head: Uint8Array): Compression | ForeignFormat {
+/** Detects the compression or a foreign format by the first bytes (at least `magicLength` unless the content is shorter). */
+export function detectFormat(head: Uint8Array): Compression | ForeignFormat {
   const hex = Buffer.from(head.buffer, head.byteOffset, Math.min(head.byteLength, magicLength)).toString(
     'hex',
   );
@@ -45,7 +45,7 @@ export function tellFormat(head: Uint8Array): Compression | ForeignFormat {
   return 'none';
 }
 
-/** Three times the speed of the default of 16 KiB. */
+/** Bytes of output chunks: 1 MiB is three times as fast as the default of 16 KiB. */
 const chunkSize = 1024 * 1024;
 
 function gzipError(error: unknown, taken: number, what: string): unknown {
@@ -63,7 +63,7 @@ function gzipError(error: unknown, taken: number, what: string): unknown {
   });
 }
 
-/** Writes to the engine and waits until it took the chunk, or is closed. */
+/** Feeds a gunzip stream, one chunk at a time, and checks the content after the last member. */
 class Feeder {
   #wake: () => void = () => undefined;
   #taken = 0;
@@ -83,7 +83,7 @@ class Feeder {
     for await (const chunk of input) {
       const before = this.#taken;
       this.#taken += chunk.byteLength;
-      // Once the engine has met zeros after a member it takes nothing more.
+      // The engine stops consuming at zeros after a member.
       if (this.engine.bytesWritten === before) await this.#write(chunk);
       if (this.engine.destroyed && this.engine.errored !== null) return;
       const rest = Math.min(chunk.byteLength, this.#taken - this.engine.bytesWritten);
@@ -108,8 +108,9 @@ class Feeder {
 }
 
 /**
- * Unpacks gzip (RFC 1952) of any number of members. Zeros may follow them, as on tapes; anything else may not.
- * @param what names the content, for messages
+ * Decompresses gzip (RFC 1952) with any number of members. Only zeros may follow them, as on tapes. Node's gunzip alone ignores anything
+ * after a member, which may be a member whose first byte was damaged: content would be lost silently.
+ * @param what names the content in messages
  * @throws AirliftError `damaged` where the input is truncated or corrupt
  */
 export async function* gunzip(input: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<Buffer> {
@@ -125,9 +126,9 @@ export async function* gunzip(input: AsyncIterable<Uint8Array>, what: string): A
   }
 }
 
-/** Content with its compression taken off. */
+/** Decompressed content. */
 export interface Decompressed {
-  /** What the content was compressed with, told by its first bytes. */
+  /** The compression that the first bytes showed. */
   readonly compression: Compression;
   readonly content: Readable;
 }
@@ -145,17 +146,17 @@ function refusal(format: ForeignFormat, what: string): AirliftError {
 }
 
 /**
- * Tells the compression of content by its first bytes.
- * @param what names the content, for messages
- * @throws AirliftError `unsupported` where it is a format that is known but not read
+ * Detects the compression of content by its first bytes.
+ * @param what names the content in messages
+ * @throws AirliftError `unsupported` where it is a foreign format
  */
-export function tellCompression(head: Uint8Array, what: string): Compression {
-  const format = tellFormat(head);
+export function detectCompression(head: Uint8Array, what: string): Compression {
+  const format = detectFormat(head);
   if (typeof format !== 'string') throw refusal(format, what);
   return format;
 }
 
-/** A stream whose first bytes can be seen before it is read. */
+/** A stream whose first bytes can be inspected before it is read. */
 class Peeked {
   readonly #chunks: AsyncIterator<Uint8Array>;
   readonly #first: Uint8Array[] = [];
@@ -183,24 +184,23 @@ class Peeked {
     }
   }
 
-  /** Lets go of the input, read or not. */
+  /** Closes the input, read or not. */
   async close(): Promise<void> {
     await this.#chunks.return?.();
   }
 }
 
 /**
- * Takes gzip or zstd off a stream, or nothing where it is not compressed. Memory is bounded whatever the content unpacks to;
- * whoever stores what comes out bounds that.
- * @param what names the content, for messages
- * @throws AirliftError `unsupported` where the compression is one that is not read; the content itself fails with `damaged`
- *   where it is truncated or corrupt
+ * Decompresses gzip or zstd; other content passes unchanged. Memory is bounded, the size of the output is not: the caller limits it.
+ * @param what names the content in messages
+ * @throws AirliftError `unsupported` where it is a foreign format; the content itself fails with `damaged` where it is truncated or
+ *   corrupt
  */
 export async function decompress(input: AsyncIterable<Uint8Array>, what: string): Promise<Decompressed> {
   const peeked = new Peeked(input);
   let compression: Compression;
   try {
-    compression = tellCompression(await peeked.head(), what);
+    compression = detectCompression(await peeked.head(), what);
   } catch (error) {
     await peeked.close();
     throw error;
@@ -208,7 +208,7 @@ export async function decompress(input: AsyncIterable<Uint8Array>, what: string)
   const plain = (same: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> => same;
   const unpack = { gzip: gunzip, zstd: unzstd, none: plain }[compression];
   const content = Readable.from(unpack(peeked.whole(), what), { objectMode: false });
-  // The input is let go of even where the content is closed before anybody read from it.
+  // This closes the input even if the content is closed before the first read.
   content.once('close', () => void peeked.close().catch(() => undefined));
   return { compression, content };
 }

@@ -7,26 +7,26 @@ export interface ZstdJob {
   readonly level: number;
 }
 
-/** The frame, or why there is none. */
+/** The frame, or the reason of failure. */
 export type ZstdJobResult = { readonly frame: Uint8Array<ArrayBuffer> } | { readonly failed: string };
 
-/** Input handed over at a time: the module has 16 MiB of memory for everything. */
+/** Bytes of input passed at a time: the WebAssembly module has 16 MiB of memory in total. */
 const inputSize = 256 * 1024;
 
 function compress(binding: ZstdBinding, { block, level }: ZstdJob): Uint8Array<ArrayBuffer> {
   const chunks: Uint8Array[] = [];
   let size = 0;
-  const take = (chunk: Uint8Array): void => {
-    // What is given lies in the module's memory, and is overwritten next.
+  const collect = (chunk: Uint8Array): void => {
+    // The chunk lies in the module's memory, which the next call overwrites.
     chunks.push(chunk.slice());
     size += chunk.byteLength;
   };
   const encoder = new binding.ZstdCompressStreamBinding();
   try {
-    let isWell = encoder.begin(level);
-    for (let at = 0; isWell && at < block.byteLength; at += inputSize)
-      isWell = encoder.transform(block.subarray(at, at + inputSize), take);
-    if (!isWell || !encoder.end(take)) throw new Error(`zstd-codec failed at level ${level}`);
+    let isOk = encoder.begin(level);
+    for (let at = 0; isOk && at < block.byteLength; at += inputSize)
+      isOk = encoder.transform(block.subarray(at, at + inputSize), collect);
+    if (!isOk || !encoder.end(collect)) throw new Error(`zstd-codec failed at level ${level}`);
   } finally {
     encoder.delete();
   }

@@ -1,10 +1,10 @@
-/** The largest window that is decoded: what `zstd --long=27` writes, and the most any decoder takes unasked. */
+/** The largest supported window: that of `zstd --long=27`, which is the limit of zstd's own decoder by default. */
 export const maxWindow = 2 ** 27;
 
-/** Why bytes are not the zstd frames they should be. */
+/** The reason why zstd frames cannot be decoded. */
 export type ZstdFault = 'corrupt' | 'truncated' | 'window' | 'dictionary';
 
-/** Thrown by FrameSplitter where a header is wrong or asks for too much. */
+/** Thrown by FrameSplitter where a header is corrupt or exceeds a limit. */
 export class ZstdFrameError extends Error {
   constructor(
     readonly fault: ZstdFault,
@@ -21,12 +21,13 @@ const maxBlock = 128 * 1024;
 type Expected = 'magic' | 'skippable size' | 'descriptor' | 'header' | 'block' | 'checksum';
 
 /**
- * Follows zstd frames (RFC 8878, section 3.1) through their headers without decoding a block, so that what reaches the
- * decoder is one frame at a time, within bounds, and so that the end of the input is known to be the end of a frame.
+ * Parses the headers of zstd frames (RFC 8878, section 3.1) without decoding blocks. The decoder, zstddec, has no limits of its own: this
+ * rejects large windows and dictionaries before memory is allocated, passes on one frame at a time, and knows whether input that ends
+ * is truncated.
  */
 export class FrameSplitter {
   #expected: Expected = 'magic';
-  /** Bytes of the header being collected, and how many it wants. */
+  /** Bytes of the header being collected, and how many it needs. */
   #header = Buffer.alloc(18);
   #have = 0;
   #want = 4;
@@ -39,7 +40,7 @@ export class FrameSplitter {
   #offset = 0;
   #contentSize: number | undefined = 0;
 
-  /** Whether the input may end here. */
+  /** Whether the input may end now: between two frames. */
   get complete(): boolean {
     return this.#expected === 'magic' && this.#have === 0 && this.#body === 0;
   }
@@ -49,14 +50,14 @@ export class FrameSplitter {
     return this.#offset;
   }
 
-  /** What the frames seen so far say they unpack to, in bytes; undefined as soon as one does not say. */
+  /** Bytes of content that the frames so far state; undefined as soon as one states none. */
   get contentSize(): number | undefined {
     return this.#contentSize;
   }
 
   /**
    * Cuts the next bytes into pieces that each belong to one frame.
-   * @throws ZstdFrameError where the headers are wrong or ask for too much
+   * @throws ZstdFrameError where a header is corrupt or exceeds a limit
    */
   split(chunk: Uint8Array): Uint8Array[] {
     const pieces: Uint8Array[] = [];
@@ -86,7 +87,7 @@ export class FrameSplitter {
   }
 
   #expect(expected: Expected, bytes: number): void {
-    // A frame's first header parts are collected in one piece; the others start anew.
+    // The magic, descriptor and header of a frame are collected together; other headers separately.
     if (expected !== 'descriptor' && expected !== 'header') this.#have = 0;
     this.#expected = expected;
     this.#want = this.#have + bytes;
@@ -123,7 +124,7 @@ export class FrameSplitter {
     this.#skippable = false;
     if (magic === frameMagic) return this.#expect('descriptor', 1);
     if ((magic & 0xfffffff0) >>> 0 !== skippableMagic)
-      throw new ZstdFrameError('corrupt', 'what follows is not a zstd frame');
+      throw new ZstdFrameError('corrupt', 'unexpected content after a zstd frame');
     this.#skippable = true;
     this.#expect('skippable size', 4);
   }
@@ -178,7 +179,7 @@ export class FrameSplitter {
     const type = (header >> 1) & 3;
     const size = header >> 3;
     if (type === 3) throw new ZstdFrameError('corrupt', 'reserved block type');
-    // A block of a frame smaller than 1 KiB may be larger than the frame; only the format's own limit holds for all.
+    // In frames smaller than 1 KiB, a block may be larger than the window.
     if (size > Math.max(this.#blockLimit, 1024))
       throw new ZstdFrameError('corrupt', `block of ${size} bytes is too large`);
     this.#lastBlock = (header & 1) !== 0;

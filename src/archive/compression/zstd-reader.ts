@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads';
 import { AirliftError } from '../../errors.js';
 import type { FromZstdWorker, ToZstdWorker } from './zstd-worker.js';
 
-/** Inputs sent ahead of the decoder: it asks for the next one before it has given all of the one before. */
+/** Inputs sent ahead: the decoder needs the next one before it has output all of the previous one. */
 const maxInputs = 4;
 
 type Fault = Extract<FromZstdWorker, { fault: unknown }>;
@@ -28,7 +28,7 @@ function faultError({ fault, message, offset }: Fault, what: string): AirliftErr
   }
 }
 
-/** Sends the input to the worker, a few chunks ahead of what it has used up. */
+/** Sends the input to the worker, a few chunks ahead of what it has consumed. */
 class Feeder {
   #ahead = 0;
   #stopped = false;
@@ -52,7 +52,7 @@ class Feeder {
       while (this.#ahead >= maxInputs && !this.#stopped)
         await new Promise<void>((resolve) => (this.#wake = resolve));
       if (this.#stopped) return;
-      // A copy, because the buffer of a chunk may be shared with others and is lost to this thread when transferred.
+      // A copy, because a transfer would also remove other chunks that share the buffer from this thread.
       const bytes = new Uint8Array(chunk);
       this.#ahead++;
       this.send({ input: bytes }, [bytes.buffer]);
@@ -62,13 +62,13 @@ class Feeder {
 }
 
 /**
- * Unpacks zstd frames (RFC 8878) in a worker thread: any number of frames, skippable ones, windows up to 128 MiB. Memory is
- * bounded by the window and a few MiB, whatever the content unpacks to.
- * @param what names the content, for messages
+ * Decompresses zstd frames (RFC 8878) in a worker thread: any number of frames, skippable ones too, with windows of up to 128 MiB.
+ * Memory is bounded by the window and a few MiB. This uses zstddec, because Node has zstd only since 22.15.
+ * @param what names the content in messages
  * @throws AirliftError `damaged` where the input is truncated or corrupt, `unsupported` where it needs a larger window or a dictionary
  */
 export async function* unzstd(input: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<Buffer> {
-  // Flags of this process, such as --input-type, are not for a file.
+  // Flags of this process, such as --input-type, do not apply to a worker file.
   const worker = new Worker(new URL('./zstd-worker.js', import.meta.url), { execArgv: [] });
   const broken = new AbortController();
   const feeder = new Feeder((message, transfer) => worker.postMessage(message, transfer));

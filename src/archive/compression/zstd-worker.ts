@@ -2,31 +2,31 @@ import { parentPort } from 'node:worker_threads';
 import { ZSTDDecoder } from 'zstddec/stream';
 import { FrameSplitter, ZstdFrameError, type ZstdFault } from './zstd-frames.js';
 
-/** What the worker is told: compressed bytes, their end, and that an output was taken. */
+/** Messages to the worker: compressed bytes, their end, and that an output was consumed. */
 export type ToZstdWorker = { input: Uint8Array } | { end: true } | { taken: true };
 
-/** What the worker says: unpacked bytes, that an input was used up, the end, or why it can't go on. */
+/** Messages from the worker: decompressed bytes, that an input was consumed, the end, or a fault. */
 export type FromZstdWorker =
   | { output: Uint8Array }
   | { used: true }
   | { done: true }
   | { fault: ZstdFault; message: string; offset: number };
 
-/** Outputs, of 128 KiB at most, that may be under way before one must be taken: this bounds what a bomb can fill. */
+/** The most unconsumed outputs, of 128 KiB at most: this bounds the memory that a bomb can fill. */
 const maxOutputs = 16;
 
-/** One zstd stream on its way through the decoder. */
+/** Decodes one zstd stream. */
 class Decoding {
   readonly #splitter = new FrameSplitter();
   readonly #send: (message: FromZstdWorker, transfer?: ArrayBuffer[]) => void;
-  /** Pieces of frames not yet decoded; `last` marks the end of what one message brought. */
+  /** Pieces of frames not yet decoded; `last` marks the last piece of one message. */
   readonly #pieces: { bytes: Uint8Array; last: boolean }[] = [];
   #ended = false;
   #fault: ZstdFrameError | undefined;
-  /** Outputs sent and not yet taken. */
+  /** Outputs sent and not yet consumed. */
   #outputs = 0;
   #wake: () => void = () => undefined;
-  /** Pieces and bytes given to the decoder. */
+  /** Pieces and bytes passed to the decoder. */
   #given = 0;
   #offset = 0;
 
@@ -34,7 +34,7 @@ class Decoding {
     this.#send = send;
   }
 
-  take(message: ToZstdWorker): void {
+  receive(message: ToZstdWorker): void {
     if ('input' in message) this.#addInput(message.input);
     else if ('end' in message) this.#ended = true;
     else this.#outputs--;
@@ -51,7 +51,7 @@ class Decoding {
     }
   }
 
-  /** Feeds the decoder, which pulls synchronously: `run` waits for a piece before it lets the decoder ask. */
+  /** Feeds the decoder, which pulls synchronously; `run` waits for a piece before it lets the decoder pull. */
   *#inputs(): Generator<Uint8Array> {
     for (let piece = this.#pieces.shift(); piece !== undefined; piece = this.#pieces.shift()) {
       this.#given++;
@@ -84,7 +84,7 @@ class Decoding {
       const before = this.#given;
       const { value, done } = outputs.next();
       if (done === true) return;
-      // After an error the decoder takes no more input and gives no more output, for ever.
+      // After an error the decoder neither consumes nor produces anything, forever.
       stuck = value.byteLength === 0 && this.#given === before ? stuck + 1 : 0;
       if (stuck === 2)
         throw new ZstdFrameError('corrupt', 'a block does not decode, or its checksum is wrong');
@@ -101,12 +101,12 @@ class Decoding {
   }
 }
 
-// Where there is fetch the decoder fetches its own wasm from a data: URL, which loads an HTTP client first and doubles the start.
+// With fetch, the decoder loads its WebAssembly from a data: URL, which loads an HTTP client first and doubles the startup time.
 Reflect.deleteProperty(globalThis, 'fetch');
 
 const port = parentPort;
 if (port === null) throw new Error('zstd-worker runs as a worker thread only');
 const decoding = new Decoding((message, transfer = []) => port.postMessage(message, transfer));
-port.on('message', (message: ToZstdWorker) => decoding.take(message));
+port.on('message', (message: ToZstdWorker) => decoding.receive(message));
 await decoding.run();
 port.close();

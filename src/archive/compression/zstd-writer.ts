@@ -4,10 +4,10 @@ import { compressBlocks, compressionThreads, type CompressionOptions } from './c
 import type { ZstdJob, ZstdJobResult } from './zstd-encoder-worker.js';
 import { AirliftError } from '../../errors.js';
 
-/** Makes one zstd frame (RFC 8878) of a block. */
+/** Compresses a block into one zstd frame (RFC 8878). */
 export type FrameEncoder = (block: Buffer<ArrayBuffer>, level: number) => Promise<Buffer>;
 
-/** What Node has for zstd from 22.15 on. */
+/** The zstd function of node:zlib, available since Node 22.15. */
 interface NodeZstd {
   zstdCompress(
     content: Uint8Array,
@@ -34,10 +34,10 @@ function nodeEncoderOf(module: object): FrameEncoder | undefined {
     });
 }
 
-/** Node's own encoder, with a checksum in each frame; undefined where this Node has none. */
+/** Node's own encoder, with a checksum in each frame; undefined before Node 22.15. */
 export const nodeEncoder: FrameEncoder | undefined = nodeEncoderOf(zlib);
 
-/** A worker thread with zstd-codec in it, which compresses one block at a time. */
+/** A worker thread that compresses one block at a time with zstd-codec. */
 class EncoderThread {
   readonly #worker = new Worker(new URL('./zstd-encoder-worker.js', import.meta.url));
   #settle: ((result: ZstdJobResult) => void) | undefined;
@@ -64,7 +64,7 @@ class EncoderThread {
     this.#worker.ref();
     this.#worker.postMessage(job, [job.block.buffer]);
     const result = await done;
-    // A thread without work does not keep the process.
+    // An idle thread does not keep the process alive.
     this.#worker.unref();
     if ('failed' in result) throw new AirliftError('io', `compress zstd: ${result.failed}`);
     return Buffer.from(result.frame.buffer);
@@ -76,8 +76,8 @@ const waiting: (() => void)[] = [];
 let busy = 0;
 
 /**
- * zstd-codec's encoder, in threads that are kept for the next block. The same block and level give the same frame on every
- * version of Node. It takes the block's memory away.
+ * Compresses with zstd-codec, in threads that are reused. The same block and level give the same frame on every version of Node, unlike
+ * Node's own encoder. The block's memory is transferred to the thread.
  */
 export async function portableEncoder(block: Buffer<ArrayBuffer>, level: number): Promise<Buffer> {
   while (busy >= compressionThreads) await new Promise<void>((resolve) => waiting.push(resolve));
@@ -93,23 +93,23 @@ export async function portableEncoder(block: Buffer<ArrayBuffer>, level: number)
 }
 
 /**
- * Bytes of content in one frame, and so the largest window a reader needs. Against one frame, 4 MiB cost 1.7 % in size at
- * level 3. No frame says a content size that a reader's limit might refuse.
+ * Bytes of content in a frame, and so the largest window a reader needs. Frames of 4 MiB are 1.7 % larger than a single frame at
+ * level 3, and no reader refuses their size.
  */
 const blockSize = 4 * 1024 * 1024;
 
-/** As `zstd` itself: level 3 leaves 39 % of executables and libraries. */
+/** The default of `zstd`: level 3 compresses executables and libraries to 39 %. */
 const defaultLevel = 3;
 
 export interface ZstdOptions extends CompressionOptions {
   /**
-   * The same bytes on every version of Node, for what is known by its digest. Otherwise Node's own encoder is used where there is
+   * Produce the same bytes on every version of Node, for content that is addressed by digest. Otherwise use Node's own encoder if it has
    * one, which is several times as fast.
    */
   readonly portable?: boolean | undefined;
 }
 
-/** Compresses content as zstd frames (RFC 8878) of 4 MiB of content each, on several cores; they come out in order. */
+/** Compresses content into zstd frames (RFC 8878) of 4 MiB of content each, in several threads. */
 export function zstdFrames(
   source: AsyncIterable<Buffer>,
   { level = defaultLevel, concurrency = compressionThreads + 1, portable = false }: ZstdOptions = {},

@@ -1,14 +1,14 @@
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { AirliftError, isOutOfSpace, messageOf } from '../../errors.js';
 
-/** The error of a file that could not be written. */
+/** Returns the error for a file that could not be written. */
 function writeFailed(path: string, cause: unknown): AirliftError {
   const full = isOutOfSpace(cause);
   return new AirliftError(full ? 'no-space' : 'io', `write ${path}: ${messageOf(cause)}`, { cause });
 }
 
 /**
- * Runs a file operation and names the file where it fails.
+ * Awaits a file operation and adds the file's name to its error.
  * @throws AirliftError `io`, `no-space`
  */
 export async function onFile<T>(path: string, operation: Promise<T>): Promise<T> {
@@ -19,7 +19,7 @@ export async function onFile<T>(path: string, operation: Promise<T>): Promise<T>
   }
 }
 
-/** A file that has its name only once it is whole: until then it is `NAME.partial`. */
+/** A file that is `NAME.partial` until it is complete. */
 export class OutputFile {
   #size = 0;
 
@@ -29,7 +29,7 @@ export class OutputFile {
   ) {}
 
   /**
-   * Begins `path.partial`, over what an earlier run may have left of it.
+   * Creates `path.partial`, replacing the one of an earlier run.
    * @throws AirliftError `io`
    */
   static async create(path: string): Promise<OutputFile> {
@@ -47,21 +47,21 @@ export class OutputFile {
     this.#size += chunk.byteLength;
   }
 
-  /** Gives the file its name. */
+  /** Syncs the file and gives it its final name. */
   async commit(): Promise<void> {
     await onFile(this.path, this.file.sync());
     await onFile(this.path, this.file.close());
     await onFile(this.path, rename(partialName(this.path), this.path));
   }
 
-  /** Removes what was written. */
+  /** Removes the partial file. */
   async discard(): Promise<void> {
     await this.file.close().catch(() => undefined);
     await rm(partialName(this.path), { force: true });
   }
 }
 
-/** What something is called while it is not whole. */
+/** Returns the name of an incomplete file or directory. */
 export function partialName(path: string): string {
   return `${path.replace(/\/+$/, '')}.partial`;
 }

@@ -7,12 +7,12 @@ import { AirliftError, isOutOfSpace, messageOf } from '../../errors.js';
 import { formatBytes } from '../../oci/bytes.js';
 import { FileRange } from '../../io/byte-range.js';
 
-/** What is left on the disk of the temporary directory for others, in bytes. */
+/** Bytes of free disk space that a scratch file leaves for other programs. */
 const reserve = 64 * 1024 * 1024;
 
 const spaceHint = 'choose a directory with more space with `tmpDir`';
 
-/** What is left of chunks once the first `bytes` are taken off. */
+/** Returns chunks without their first `bytes`. */
 function without(chunks: readonly Buffer[], bytes: number): Buffer[] {
   const rest: Buffer[] = [];
   let skip = bytes;
@@ -24,7 +24,7 @@ function without(chunks: readonly Buffer[], bytes: number): Buffer[] {
 }
 
 /**
- * A temporary file that only grows. It has no name once it is open, so that nothing is left of it however the process ends.
+ * A temporary file that only grows. It is unlinked as soon as it is open, so that the system frees it however the process ends.
  */
 export class Scratch {
   #size = 0;
@@ -39,8 +39,9 @@ export class Scratch {
   }
 
   /**
-   * Makes a scratch file in `directory` (the system's temporary one by default).
-   * @throws AirliftError `io` where no file can be made there
+   * Creates a scratch file.
+   * @param directory where (default: the system's temporary directory)
+   * @throws AirliftError `io` where the file cannot be created
    */
   static async create(directory: string = tmpdir()): Promise<Scratch> {
     const path = join(directory, `airlift-${randomBytes(8).toString('hex')}.tmp`);
@@ -60,8 +61,8 @@ export class Scratch {
   }
 
   /**
-   * Checks that there is space for `bytes` more.
-   * @param what names what they are for, for messages
+   * Checks that `bytes` more fit on the disk.
+   * @param what names the content in messages
    * @throws AirliftError `no-space`
    */
   require(bytes: number, what: string): void {
@@ -73,7 +74,7 @@ export class Scratch {
     );
   }
 
-  /** A stream whose bytes are added at the end, one stream at a time, and the range they are in once it has finished. */
+  /** Returns a stream that appends to the file, and the range it has written once it is finished. Append one stream at a time. */
   append(what: string): { stream: Writable; range: () => FileRange } {
     const start = this.#size;
     const stream = new Writable({
@@ -91,7 +92,7 @@ export class Scratch {
     return { stream, range: () => new FileRange(this.file, start, this.#size - start, what) };
   }
 
-  /** Everything that was added, as a file of its own. The scratch must stay open for as long as it is used. */
+  /** The handle of the file, for random access. The scratch file must stay open while it is used. */
   get handle(): FileHandle {
     return this.file;
   }

@@ -1,6 +1,6 @@
 import { elfHeaderLength, parseElfHeader, type ElfHeader } from './elf.js';
 import { RangeCursor, StreamCursor, type ByteCursor, type ByteRange } from '../../io/byte-range.js';
-import { magicLength, decompress, tellCompression } from '../compression/decompress.js';
+import { magicLength, decompress, detectCompression } from '../compression/decompress.js';
 import { plainPath, scanTar, type TarEntry } from '../../tar/scan.js';
 
 /** A file of a layer, as far as it matters for what the image runs. */
@@ -111,7 +111,7 @@ async function collect(cursor: ByteCursor, range: ByteRange | undefined): Promis
 export async function readLayerFiles(layer: ByteRange | undefined): Promise<LayerFiles> {
   if (layer === undefined) return nothing;
   try {
-    if (tellCompression(await layer.read(0, magicLength), 'layer') === 'none')
+    if (detectCompression(await layer.read(0, magicLength), 'layer') === 'none')
       return await collect(new RangeCursor(layer), layer);
     const { content } = await decompress(layer.stream(), 'layer');
     try {

@@ -3,7 +3,7 @@ import { appendFile, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { compressLayer, type CompressedLayer } from '../compression/compress.js';
-import { decompress, magicLength, tellCompression, type Compression } from '../compression/decompress.js';
+import { decompress, magicLength, detectCompression, type Compression } from '../compression/decompress.js';
 import { Scratch } from '../io/scratch.js';
 import { AirliftError, messageOf } from '../../errors.js';
 import type { ByteRange } from '../../io/byte-range.js';
@@ -156,7 +156,7 @@ export class LayerStore {
   }
 
   async #pack(diffId: Digest, content: ByteRange, what: string): Promise<Packed> {
-    const held = tellCompression(await content.read(0, magicLength), what);
+    const held = detectCompression(await content.read(0, magicLength), what);
     const { compression, format, memory } = this.options;
     if (held !== 'none' || compression === 'none') {
       const digest = await verifyDiffId(content, diffId, what);

@@ -2,7 +2,7 @@ import { dirname, join } from 'node:path';
 import { AirliftError, firstNames, isAirliftError } from '../../errors.js';
 import { listLimits, parseJson } from '../../oci/json.js';
 import { RangeCursor, StreamCursor, type ByteCursor, type ByteRange } from '../../io/byte-range.js';
-import { magicLength, decompress, tellCompression } from '../compression/decompress.js';
+import { magicLength, decompress, detectCompression } from '../compression/decompress.js';
 import { DirectoryMembers } from './directory-members.js';
 import { readMember, type Members } from './members.js';
 import { scanTar } from '../../tar/scan.js';
@@ -61,7 +61,7 @@ async function hasList(cursor: ByteCursor, limit: number): Promise<boolean> {
 /** Whether an archive inside may hold images: the error must not advise importing an archive without any. */
 async function mayHoldImages(content: ByteRange): Promise<boolean> {
   try {
-    if (tellCompression(await content.read(0, magicLength), 'archive') === 'none')
+    if (detectCompression(await content.read(0, magicLength), 'archive') === 'none')
       return await hasList(new RangeCursor(content), Infinity);
     const unpacked = await decompress(content.stream(), 'archive');
     try {

@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { decompress, magicLength, tellCompression } from '../compression/decompress.js';
+import { decompress, magicLength, detectCompression } from '../compression/decompress.js';
 import { FrameSplitter } from '../compression/zstd-frames.js';
 import { Scratch } from '../io/scratch.js';
 import { DirectoryMembers } from './directory-members.js';
@@ -162,7 +162,7 @@ async function fromFile(handle: FileHandle, path: string, options: OpenMembersOp
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(headLength), 0, headLength, 0);
   const head = buffer.subarray(0, bytesRead);
   if (size === 0) throw new AirliftError('input', `read ${path}: empty file`);
-  if (tellCompression(head.subarray(0, magicLength), path) === 'none') {
+  if (detectCompression(head.subarray(0, magicLength), path) === 'none') {
     return TarMembers.open(handle, size, path, options.signal).catch((error: unknown) => {
       throw isAirliftError(error, 'input') && isText(head) ? textFile(error, path) : error;
     });

@@ -4,7 +4,7 @@ import { makeDirectory } from '../../io/directories.js';
 import { onFile, partialName } from '../io/output-file.js';
 import type { EntryWriter } from './entry-writer.js';
 
-/** A directory that has its name only once it is whole: until then it is `NAME.partial`. */
+/** Writes a directory that is `NAME.partial` until it is complete. */
 export class DirectoryWriter implements EntryWriter {
   readonly #partial: string;
   #size = 0;
@@ -14,7 +14,7 @@ export class DirectoryWriter implements EntryWriter {
   }
 
   /**
-   * Begins `path.partial`, in the place of what an earlier run may have left of it.
+   * Creates `path.partial`, replacing the one of an earlier run.
    * @throws AirliftError `io`
    */
   static async create(path: string): Promise<DirectoryWriter> {

@@ -10,20 +10,20 @@ import { decompress } from '../compression/decompress.js';
 import { contentOf, type EntryWriter } from './entry-writer.js';
 import { Scratch } from '../io/scratch.js';
 
-/** A layer of an image to write. */
+/** A layer to write. */
 export interface LayerToWrite {
   readonly descriptor: Descriptor;
   readonly open: () => Promise<AsyncIterable<Buffer>>;
 }
 
-/** The image of one platform. */
+/** An image of one platform to write. */
 export interface ImageToWrite {
   readonly reference: Reference;
   readonly config: Buffer;
   readonly layers: readonly LayerToWrite[];
 }
 
-/** Entry of `manifest.json`. */
+/** An entry of `manifest.json`. */
 interface SavedImage {
   readonly Config: string;
   readonly RepoTags: readonly string[] | null;
@@ -41,14 +41,14 @@ function matchingDiffIds(config: Buffer, name: string, layers: number): Digest[]
 }
 
 /**
- * Writes what `docker save` writes and every `docker load` takes: configs as they are, layers uncompressed and named by their
- * diff_id, each once, and `manifest.json` (Docker image specification v1.2).
+ * Writes the archive format of `docker save`, which every `docker load` reads: configs unchanged, layers uncompressed and named by
+ * their diff_id, each once, and `manifest.json` (Docker image specification v1.2).
  */
 export class DockerArchiveWriter {
   readonly #entries = new Set<string>();
   readonly #images: SavedImage[] = [];
 
-  /** @param tmpDir where a layer is kept while it is unpacked, because its size stands before it in the archive */
+  /** @param tmpDir where layers are decompressed, because the archive needs a layer's size before its content */
   constructor(
     private readonly to: EntryWriter,
     private readonly tmpDir: string | undefined,
@@ -56,8 +56,8 @@ export class DockerArchiveWriter {
 
   /**
    * Adds an image.
-   * @throws AirliftError `input` where config and manifest contradict each other; `digest-mismatch` where a layer is not what its
-   *   descriptor or its diff_id says; `damaged`, `no-space`, `io`; what the layers fail with
+   * @throws AirliftError `input` where config and manifest have different numbers of layers; `digest-mismatch` where a layer does not
+   *   match its descriptor or its diff_id; `damaged`, `no-space`, `io`; errors of the layers
    */
   async addImage({ reference, config, layers }: ImageToWrite): Promise<void> {
     const name = formatReference(reference);
@@ -71,7 +71,7 @@ export class DockerArchiveWriter {
     this.#images.push({ Config, RepoTags: repoTags(reference), Layers });
   }
 
-  /** Ends the archive; what it is written to has to be finished after it. */
+  /** Writes `manifest.json`. The caller finishes the entry writer. */
   async end(): Promise<void> {
     const manifest = Buffer.from(JSON.stringify(this.#images));
     await this.to.add('manifest.json', manifest.byteLength, contentOf(manifest));
@@ -120,7 +120,7 @@ export class DockerArchiveWriter {
   }
 }
 
-/** In full, because podman takes a short name for one of `localhost`. An image without a tag has no name in such archives. */
+/** Returns full names, because podman expands short names to `localhost`. The format has no names without a tag. */
 function repoTags(reference: Reference): string[] | null {
   return reference.tag === undefined ? null : [formatReference({ ...reference, digest: undefined })];
 }

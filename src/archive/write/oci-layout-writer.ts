@@ -8,13 +8,13 @@ import { verified } from '../../oci/verified.js';
 import { contentOf, type EntryWriter } from './entry-writer.js';
 
 /**
- * Writes an OCI image layout (image-spec, image-layout.md). `index.json` comes last, so that any number of images is written in
- * one go; every blob is there once.
+ * Writes an OCI image layout (image-spec, image-layout.md). `index.json` comes last, so that images can be added until the end; each
+ * blob is written once.
  */
 export class OciLayoutWriter {
   readonly #blobs = new Set<Digest>();
   readonly #entries: string[] = [];
-  /** Items of `manifest.json`, by config and layers. */
+  /** Items of `manifest.json`, keyed by config and layers. */
   readonly #saved = new Map<string, { Config: string; RepoTags: string[]; Layers: string[] }>();
 
   private constructor(private readonly to: EntryWriter) {}
@@ -29,8 +29,8 @@ export class OciLayoutWriter {
   }
 
   /**
-   * Adds a blob, unless it is there.
-   * @throws AirliftError `digest-mismatch` or `size-mismatch` where the content is wrong; `io`, `no-space`; what `content` fails with
+   * Adds a blob unless it was added before.
+   * @throws AirliftError `digest-mismatch` or `size-mismatch` where the content is wrong; `io`, `no-space`; errors of `content`
    */
   async addBlob({ digest, size }: Descriptor, content: AsyncIterable<Buffer>): Promise<void> {
     if (this.#blobs.has(digest)) return;
@@ -38,7 +38,7 @@ export class OciLayoutWriter {
     this.#blobs.add(digest);
   }
 
-  /** Names an image whose blobs are added: so that containerd, docker and podman take the name, in both ways they know. */
+  /** Adds an image whose blobs were added before. Containerd, docker and podman read its name from different annotations. */
   addImage(reference: Reference, { mediaType, digest, size, platform, artifactType }: Descriptor): void {
     const name = formatReference(reference);
     const entry = {
@@ -53,8 +53,8 @@ export class OciLayoutWriter {
   }
 
   /**
-   * Names an image in `manifest.json` as well, as docker ≥ 25 does, for readers that know docker-archives only: config and layers stay the
-   * blobs that they are. An image of which a layer is missing is left out there, because such readers want all layers.
+   * Adds an image to `manifest.json` too, as docker ≥ 25 does, for readers of docker-archives: it names the same blobs. An image with a
+   * missing layer is omitted there, because such readers need all layers.
    */
   addSaved(reference: Reference, config: Digest, layers: readonly Digest[]): void {
     if (![config, ...layers].every((digest) => this.#blobs.has(digest))) return;
@@ -66,7 +66,7 @@ export class OciLayoutWriter {
     this.#saved.set(key, saved);
   }
 
-  /** Ends the layout; what it is written to has to be finished after it. */
+  /** Writes `manifest.json` and `index.json`. The caller finishes the entry writer. */
   async end(): Promise<void> {
     if (this.#saved.size > 0) {
       const saved = Buffer.from(JSON.stringify([...this.#saved.values()]));

@@ -7,7 +7,7 @@ import type { Encoder } from '../compression/compress.js';
 import type { EntryWriter } from './entry-writer.js';
 import { OutputFile } from '../io/output-file.js';
 
-/** Where the bytes of an archive go. */
+/** A destination for the bytes of an archive. */
 interface Destination {
   write(chunk: Buffer): Promise<void>;
   commit(): Promise<void>;
@@ -15,7 +15,7 @@ interface Destination {
   readonly size: number;
 }
 
-/** A stream such as standard output, which is left open. */
+/** A stream such as standard output, which stays open. */
 class StreamDestination implements Destination {
   #size = 0;
   #failure: Error | undefined;
@@ -51,10 +51,13 @@ class StreamDestination implements Destination {
   }
 }
 
-/** Nobody's files, made at the epoch: the same content gives the same archive. */
+/** Owner 0 and the epoch as modification time: the same content gives the same archive. */
 const header = { mode: 0o644, uid: 0, gid: 0, mtime: new Date(0), type: 'file' } as const;
 
-/** A tar (POSIX ustar, pax records where a name or size needs them), compressed or not. */
+/**
+ * Writes a tar (POSIX ustar, pax records where a name or size needs them), compressed or not. The headers come from tar-stream, not from
+ * `encodeHeader`: the two pad numbers differently, and the digests of saved archives must not change.
+ */
 export class TarWriter implements EntryWriter {
   readonly #pack: Pack = pack();
   readonly #written: Promise<void>;
@@ -64,19 +67,19 @@ export class TarWriter implements EntryWriter {
     encode: Encoder,
   ) {
     this.#written = this.#write(encode(this.#pack as AsyncIterable<Buffer>));
-    // Surfaces where the next entry is added, or at the end.
+    // The error is thrown when the next entry is added, or at the end.
     this.#written.catch(() => undefined);
   }
 
   /**
-   * A tar that is written as `path.partial` and renamed at its end.
+   * Creates a tar that is `path.partial` until it is complete.
    * @throws AirliftError `io`
    */
   static async create(path: string, encode: Encoder): Promise<TarWriter> {
     return new TarWriter(await OutputFile.create(path), encode);
   }
 
-  /** A tar that is written to a stream, which stays open. */
+  /** Creates a tar in a stream, which stays open. */
   static to(stream: Writable, encode: Encoder): TarWriter {
     return new TarWriter(new StreamDestination(stream), encode);
   }
@@ -107,7 +110,7 @@ export class TarWriter implements EntryWriter {
     for await (const chunk of chunks) await this.destination.write(chunk);
   }
 
-  /** Why an entry could not be added: the output's own error, where that is at the bottom of it. */
+  /** Returns the reason why an entry could not be added: the output's own error if that is the cause. */
   async #failure(error: unknown): Promise<unknown> {
     this.#pack.destroy(error instanceof Error ? error : undefined);
     try {
