@@ -94,7 +94,7 @@ test(
     for (const file of ['.docker/config.json', '.config/containers/registries.conf'])
       await run('chmod', ['600', join(home, file)]);
     const closed = await run('setpriv', [...asNobody, 'env', `HOME=${home}`, ...command]);
-    assert.match(closed.stderr, /registries\.conf: .*; the file is ignored/);
+    assert.match(closed.stderr, /registries\.conf: .*; it is ignored/);
     const login = [process.execPath, airliftPath, 'login', host, '-u', 'me', '--password-stdin'];
     const refused = await run('setpriv', [...asNobody, 'env', `HOME=${home}`, ...login], {
       codes: [1],

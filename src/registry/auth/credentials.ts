@@ -153,7 +153,7 @@ export class CredentialStore {
       const content = await readAuthFile(path).catch((error: unknown) => {
         // Like docker, airlift ignores a file in a default place that this user may not read.
         if (!isAirliftError(error, 'io')) throw error;
-        this.places.warn(`${error.message}; the file is ignored`);
+        this.places.warn(`${error.message}; it is ignored`);
         return undefined;
       });
       if (content !== undefined) files.push({ path, content });

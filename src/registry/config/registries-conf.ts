@@ -127,7 +127,7 @@ export async function readRegistriesConf(
   const orWarn = <T>(fallback: T) => {
     return (error: unknown): T => {
       if (warn === undefined || !isAirliftError(error, 'io')) throw error;
-      warn(`${error.message}; the file is ignored`);
+      warn(`${error.message}; it is ignored`);
       return fallback;
     };
   };
