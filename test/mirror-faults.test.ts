@@ -138,19 +138,19 @@ test('an endpoint that stays down is skipped for longer each time, until it resp
   const book = { forReading: () => Promise.resolve([mirror, own]) };
   const tell = { warn: () => undefined, note: () => undefined };
   const reader = new MirrorReader(book as never, tell, () => now);
-  let asked = 0;
+  let attempts = 0;
   let isDown = true;
   const read = (): Promise<string> =>
     reader.readFirst({ registry: 'r.test', repository: 'a' }, { lookup: 'tag' }, ({ isMirror }) => {
       if (!isMirror) return Promise.resolve('own');
-      asked++;
+      attempts++;
       return isDown ? Promise.reject(new AirliftError('network', 'down')) : Promise.resolve('mirror');
     });
   const times: number[] = [];
   for (; now < 1_000_000; now += 10_000) {
-    const before = asked;
+    const before = attempts;
     await read();
-    if (asked > before) times.push(now / 1000);
+    if (attempts > before) times.push(now / 1000);
   }
   assert.deepEqual(times, [0, 60, 180, 420, 900]);
   isDown = false;
@@ -159,9 +159,9 @@ test('an endpoint that stays down is skipped for longer each time, until it resp
   isDown = true;
   assert.equal(await read(), 'own');
   now += 60_000;
-  const before = asked;
+  const before = attempts;
   await read();
-  assert.equal(asked, before + 1);
+  assert.equal(attempts, before + 1);
 });
 
 test('guesses are answered by the mirror while the registry is unreachable', async (t) => {

@@ -198,8 +198,8 @@ describe('registries with quirks', () => {
     test(`GHCR, where referrers are redirected to a web page with ${status}: export without retries`, async (t) => {
       const registry = await source(t, ghcr(status));
       assert.deepEqual(await read(t, registry), []);
-      const asked = registry.seen.filter(({ url }) => url.startsWith('/-/v2/'));
-      assert.equal(asked.length, 2, 'once for the export, once for the copy');
+      const requests = registry.seen.filter(({ url }) => url.startsWith('/-/v2/'));
+      assert.equal(requests.length, 2, 'once for the export, once for the copy');
     });
 
   const no: Record<string, QuirkAnswer> = {
@@ -213,7 +213,7 @@ describe('registries with quirks', () => {
   };
   for (const status of [400, 401, 403, 404, 405, 406, 410, 412, 422, 451, 501, 505])
     no[String(status)] = fault(status, 'UNKNOWN');
-  for (const [what, answer] of Object.entries(no))
+  for (const [what, refusal] of Object.entries(no))
     test(`${what} in response to a guess means "does not exist": export, copy, import`, async (t) => {
       const put = new Set<string>();
       const quirk: Quirk = {
@@ -222,7 +222,7 @@ describe('registries with quirks', () => {
         before: (call) => {
           if (call.url.pathname === '/login') return { status: 200, headers: htmlType, body: htmlPage };
           const isGuess = call.kind === 'referrers' || (isOfTag(call) && call.name.startsWith('sha256-'));
-          return isGuess && !put.has(call.name) ? answer : undefined;
+          return isGuess && !put.has(call.name) ? refusal : undefined;
         },
       };
       const registry = await source(t, quirk);
@@ -235,7 +235,7 @@ describe('registries with quirks', () => {
       );
     });
 
-  for (const [what, answer] of Object.entries(no))
+  for (const [what, refusal] of Object.entries(no))
     test(`${what} in response to a check before a push means "does not exist": import`, async (t) => {
       const put = new Set<string>();
       const key = (repository: string, name: string | null): string => `${repository} ${name}`;
@@ -249,7 +249,7 @@ describe('registries with quirks', () => {
         before: ({ method, kind, repository, name, url }) => {
           if (url.pathname === '/login') return { status: 200, headers: htmlType, body: htmlPage };
           const isLook = (method === 'HEAD' || method === 'GET') && kind !== 'uploads' && kind !== '';
-          return isLook && !put.has(key(repository, name)) ? answer : undefined;
+          return isLook && !put.has(key(repository, name)) ? refusal : undefined;
         },
       });
       await importing(twoBundle, registry.host);
@@ -263,11 +263,16 @@ describe('registries with quirks', () => {
           ? fault(status, 'UNKNOWN')
           : undefined;
       const registry = await source(t, { before: isGuess });
-      const told = (await read(t, registry)).join('\n');
-      assert.match(told, new RegExp(`left out what refers to \\S+/acme/plain@sha256:.*\\(${status}`));
-      assert.match(told, new RegExp(`left out the signatures of \\S+/acme/plain that tags .*\\(${status}`));
-      const asked = registry.seen.filter(({ url }) => url.includes('referrers') || url.includes('sha256-'));
-      assert.ok(asked.length <= 2 * (6 + 4), `${asked.length} requests`);
+      const warnings = (await read(t, registry)).join('\n');
+      assert.match(warnings, new RegExp(`left out what refers to \\S+/acme/plain@sha256:.*\\(${status}`));
+      assert.match(
+        warnings,
+        new RegExp(`left out the signatures of \\S+/acme/plain that tags .*\\(${status}`),
+      );
+      const requests = registry.seen.filter(
+        ({ url }) => url.includes('referrers') || url.includes('sha256-'),
+      );
+      assert.ok(requests.length <= 2 * (6 + 4), `${requests.length} requests`);
     }
   });
 
@@ -317,7 +322,7 @@ describe('registries with quirks', () => {
       await importing(twoBundle, registry.host);
       for (const name of ['acme/plain', 'acme/other']) await isWhole(registry.plain, name, '1', plain);
       assert.ok(
-        auth.asked.some((scopes) => scopes.length > 1),
+        auth.requestedScopes.some((scopes) => scopes.length > 1),
         'a mount was tried',
       );
     }
@@ -328,13 +333,13 @@ describe('registries with quirks', () => {
     const registry = await startQuirky(t, auth);
     await importing(twoBundle, registry.host);
     for (const name of ['acme/plain', 'acme/other']) await isWhole(registry.plain, name, '1', plain);
-    assert.ok(auth.asked.some((scopes) => scopes.length > 1));
+    assert.ok(auth.requestedScopes.some((scopes) => scopes.length > 1));
   });
 
   test('mounts that are rejected or fail: the second image is uploaded', async (t) => {
-    for (const answer of [400, 401, 403, 404, 405, 409, 415, 429, 500, 503, 200, 302]) {
+    for (const status of [400, 401, 403, 404, 405, 409, 415, 429, 500, 503, 200, 302]) {
       const registry = await startQuirky(t, {
-        before: ({ url }) => (url.searchParams.has('mount') ? fault(answer, 'UNKNOWN') : undefined),
+        before: ({ url }) => (url.searchParams.has('mount') ? fault(status, 'UNKNOWN') : undefined),
       });
       await importing(twoBundle, registry.host);
       for (const name of ['acme/plain', 'acme/other']) await isWhole(registry.plain, name, '1', plain);

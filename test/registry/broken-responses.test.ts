@@ -6,7 +6,7 @@ import { testClient } from './client.js';
 import { smallImage } from './content.js';
 import { startOddServer } from './odd-server.js';
 
-const { index } = smallImage('small answers');
+const { index } = smallImage('small responses');
 
 /** Sends a body, but breaks off in the middle of the first response. */
 function breaksOnce(): (response: ServerResponse, key: string, type: string, body: Buffer) => void {

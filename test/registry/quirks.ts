@@ -61,7 +61,7 @@ function callOf(request: IncomingMessage, host: string): QuirkCall {
   return { method, target, url, kind, repository, name, headers, host };
 }
 
-function answer(
+function sendResponse(
   response: ServerResponse,
   { status, headers, body = '' }: QuirkAnswer,
   isHead: boolean,
@@ -80,7 +80,7 @@ export async function startQuirky(t: Cleanup, ...quirks: readonly Quirk[]): Prom
       const own = quirk.before?.(call);
       if (typeof own === 'string') path = own;
       else if (own !== undefined) {
-        request.resume().once('end', () => answer(response, own, call.method === 'HEAD'));
+        request.resume().once('end', () => sendResponse(response, own, call.method === 'HEAD'));
         return;
       }
     }
@@ -124,12 +124,14 @@ export function isOfTag({ kind, method, name }: QuirkCall): boolean {
 
 /** Artifactory: 403 without a challenge for a missing tag. */
 export function artifactory(known: ReadonlySet<string>): Quirk {
-  const there = new Set(known);
+  const existing = new Set(known);
   return {
     before: (call) =>
-      isOfTag(call) && !there.has(call.name) ? fault(403, 'DENIED', { 'x-jfrog-version': '7' }) : undefined,
+      isOfTag(call) && !existing.has(call.name)
+        ? fault(403, 'DENIED', { 'x-jfrog-version': '7' })
+        : undefined,
     after: ({ kind, method, name }, status) => {
-      if (kind === 'manifests' && method === 'PUT' && status === 201) there.add(name);
+      if (kind === 'manifests' && method === 'PUT' && status === 201) existing.add(name);
     },
   };
 }
@@ -151,17 +153,17 @@ export function tokens(options: {
   refuses?(scopes: readonly string[]): number | undefined;
   /** Returns what a token with these scopes may not do. */
   forbids?(call: QuirkCall, scopes: readonly string[]): boolean;
-}): Quirk & { readonly asked: string[][] } {
-  const asked: string[][] = [];
+}): Quirk & { readonly requestedScopes: string[][] } {
+  const requestedScopes: string[][] = [];
   const granted = new Map<string, readonly string[]>();
   const before = (call: QuirkCall): QuirkAnswer | undefined => {
     const { url, host, headers, kind, repository, method } = call;
     if (url.pathname === '/token') {
       const scopes = url.searchParams.getAll('scope').flatMap((scope) => scope.split(' '));
-      asked.push(scopes);
+      requestedScopes.push(scopes);
       const refused = options.refuses?.(scopes);
       if (refused !== undefined) return fault(refused, 'DENIED');
-      const token = `token-${asked.length}`;
+      const token = `token-${requestedScopes.length}`;
       granted.set(`Bearer ${token}`, scopes);
       return {
         status: 200,
@@ -184,7 +186,7 @@ export function tokens(options: {
       return fault(401, 'UNAUTHORIZED', challenge);
     return undefined;
   };
-  return { before, asked };
+  return { before, requestedScopes };
 }
 
 /** Quay: 401 for everything in a missing repository if the token may only pull; a push creates the repository. */

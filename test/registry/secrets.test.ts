@@ -123,12 +123,12 @@ it('shows no password, token, signature or session in errors, traces and warning
   await attempt(() => loud.registry.resolve({ registry: server.host, repository: 'basic', tag: '1' }));
   process.env['PATH'] = before;
 
-  const told = [
+  const outputs = [
     ...thrown.map((error) => inspect(error, { depth: 20, showHidden: true })),
     ...clients.flatMap(({ traces, warnings }) => [...traces.map((trace) => inspect(trace)), ...warnings]),
   ];
-  assert.ok(thrown.length > 30 && told.length > 100, `${thrown.length} errors, ${told.length} outputs`);
-  for (const text of told) {
+  assert.ok(thrown.length > 30 && outputs.length > 100, `${thrown.length} errors, ${outputs.length} outputs`);
+  for (const text of outputs) {
     assert.doesNotMatch(text, leak);
     for (const encoded of encodedLeaks) assert.ok(!text.includes(encoded), text);
   }

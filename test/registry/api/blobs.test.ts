@@ -44,25 +44,25 @@ it('rejects encoded content', async (t) => {
 });
 
 it('resumes at an offset, or reports that the registry cannot', async (t) => {
-  let answer: (offset: number) => [number, Record<string, string>, Buffer] = () => [200, {}, bytes];
+  let respond: (offset: number) => [number, Record<string, string>, Buffer] = () => [200, {}, bytes];
   const { registry, name } = await setUp(t, (request, response) => {
     const offset = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1]);
-    const [status, headers, body] = answer(offset);
+    const [status, headers, body] = respond(offset);
     response.writeHead(status, headers).end(body);
   });
   const from = (offset: number): Promise<Buffer> =>
     registry.fetch(name, descriptor, { offset }).then(collect);
   await assert.rejects(from(10), { code: 'unsupported' });
-  answer = (at) => [206, { 'content-range': `bytes ${at}-299999/300000` }, bytes.subarray(at)];
+  respond = (at) => [206, { 'content-range': `bytes ${at}-299999/300000` }, bytes.subarray(at)];
   assert.deepEqual(await from(123_456), bytes.subarray(123_456));
   assert.deepEqual(await from(300_000), Buffer.alloc(0));
-  answer = () => [206, { 'content-range': 'bytes 0-299999/300000' }, bytes];
+  respond = () => [206, { 'content-range': 'bytes 0-299999/300000' }, bytes];
   await assert.rejects(from(10), { code: 'unsupported' });
-  answer = (at) => [206, { 'content-range': `bytes ${at}-299998/299999` }, bytes.subarray(at, -1)];
+  respond = (at) => [206, { 'content-range': `bytes ${at}-299998/299999` }, bytes.subarray(at, -1)];
   await assert.rejects(from(10), { code: 'size-mismatch' });
-  answer = () => [206, {}, bytes];
+  respond = () => [206, {}, bytes];
   await assert.rejects(from(10), { code: 'unsupported' });
-  answer = () => [416, {}, Buffer.alloc(0)];
+  respond = () => [416, {}, Buffer.alloc(0)];
   await assert.rejects(from(10), { code: 'unsupported' });
 });
 
@@ -115,17 +115,18 @@ it('stops at once when it is interrupted', async (t) => {
 });
 
 it('finds blobs by HEAD and checks their length', async (t) => {
-  const answers: [number, Record<string, string>, boolean][] = [
+  const responses: [number, Record<string, string>, boolean][] = [
     [200, { 'content-length': '300000' }, true],
     [200, { 'content-length': '299999' }, false],
     [404, {}, false],
   ];
   let at = 0;
   const { registry, name } = await setUp(t, (_request, response) => {
-    const [status, headers] = answers[at] ?? [500, {}];
+    const [status, headers] = responses[at] ?? [500, {}];
     response.writeHead(status, headers).end();
   });
-  for (; at < answers.length; at++) assert.equal(await registry.exists(name, descriptor), answers[at]?.[2]);
+  for (; at < responses.length; at++)
+    assert.equal(await registry.exists(name, descriptor), responses[at]?.[2]);
 });
 
 it('accepts a HEAD response without a length', async (t) => {

@@ -96,12 +96,12 @@ it('resolves and verifies a sha512 digest', async (t) => {
 });
 
 it('rejects HTML, schema 1 and manifests over 4 MiB', async (t) => {
-  let answer: (response: ServerResponse) => void = () => undefined;
-  const { registry, name } = await setUp(t, (_request, response) => answer(response));
+  let respond: (response: ServerResponse) => void = () => undefined;
+  const { registry, name } = await setUp(t, (_request, response) => respond(response));
   const resolving = (): Promise<unknown> => registry.resolve({ ...name, tag: '1' });
-  answer = (response) => send(response, { 'content-type': 'text/html' }, '<!doctype html><p>log in');
+  respond = (response) => send(response, { 'content-type': 'text/html' }, '<!doctype html><p>log in');
   await assert.rejects(resolving(), { code: 'registry', message: /HTML page/, hint: /proxy/ });
-  answer = (response) =>
+  respond = (response) =>
     send(
       response,
       {
@@ -112,9 +112,9 @@ it('rejects HTML, schema 1 and manifests over 4 MiB', async (t) => {
     );
   await assert.rejects(resolving(), { code: 'unsupported', message: /schema 1/ });
   const large = Buffer.alloc(4 * 1024 * 1024 + 1, 32);
-  answer = (response) => send(response, {}, large);
+  respond = (response) => send(response, {}, large);
   await assert.rejects(resolving(), { code: 'registry', message: /too large; got 4194305 bytes/ });
-  answer = (response) => {
+  respond = (response) => {
     response.writeHead(200, { 'content-type': ociIndex });
     response.end(large);
   };
@@ -138,11 +138,11 @@ it('pushes the exact bytes, and detects a registry that stores others', async (t
   await assert.rejects(registry.tag({ ...name, tag: '1' }, descriptor, opener(bytes)), {
     code: 'digest-mismatch',
   });
-  const asked = server.seen.length;
+  const requests = server.seen.length;
   await assert.rejects(registry.push(name, descriptor, opener(Buffer.from('other'))), {
     code: 'size-mismatch',
   });
-  assert.equal(server.seen.length, asked);
+  assert.equal(server.seen.length, requests);
 });
 
 it('reports why a registry rejects a manifest', async (t) => {

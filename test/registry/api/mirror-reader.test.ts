@@ -41,9 +41,9 @@ it('reads from the mirror, lists from the registry, and notes which one served',
   assert.deepEqual(await collect(await registry.fetch(name, index.descriptor)), index.bytes);
   assert.deepEqual(await collect(await registry.fetch(name, layer.descriptor)), layer.bytes);
   assert.deepEqual(upstream.seen, []);
-  for (const { url, registry: asked } of traces) {
+  for (const { url, registry: traced } of traces) {
     assert.match(url, new RegExp(`^http://${mirror.host}/v2/m/a/`));
-    assert.equal(asked, upstream.host);
+    assert.equal(traced, upstream.host);
   }
   const tags: string[] = [];
   for await (const tag of registry.tags(name)) tags.push(tag);

@@ -106,10 +106,10 @@ it('stops at pages that lead back or to another host', async (t) => {
 });
 
 it('treats a response that is not an index as a missing API', async (t) => {
-  for (const answer of [200, 400, 405, 501]) {
+  for (const status of [200, 400, 405, 501]) {
     const server = await startOddServer(t, (_request, response, url) => {
       if (url.pathname.includes('/manifests/')) sendFault(response, 404, 'MANIFEST_UNKNOWN');
-      else response.writeHead(answer, { 'content-type': 'text/html' }).end('<html>');
+      else response.writeHead(status, { 'content-type': 'text/html' }).end('<html>');
     });
     const name = { registry: server.host, repository: 'a' };
     assert.deepEqual(await list(testClient(t).registry, name, subject.digest), []);

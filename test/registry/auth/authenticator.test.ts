@@ -100,7 +100,7 @@ interface OddAuth {
 /** A registry with its token service under /token. A token is valid for `uses` requests. */
 function oddAuth(
   host: () => string,
-  answer: (token: string) => unknown,
+  tokenResponse: (token: string) => unknown,
   uses = Infinity,
   error = '',
 ): OddAuth {
@@ -113,7 +113,7 @@ function oddAuth(
         forms.push(new URLSearchParams(request.method === 'POST' ? body.toString() : url.search));
         issued.push(`t0ken-${issued.length + 1}`);
         used = 0;
-        sendJson(response, 200, answer(issued.at(-1) ?? ''));
+        sendJson(response, 200, tokenResponse(issued.at(-1) ?? ''));
       });
       return;
     }
@@ -229,8 +229,8 @@ describe('with odd token services', () => {
   });
 
   it('rejects responses without a token, and tokens that are not valid in a header', async (t) => {
-    for (const answer of [{}, [], { token: '' }, { token: 'a\r\nx: y' }, { token: 5 }]) {
-      const { name } = await startOddAuth(t, () => answer);
+    for (const body of [{}, [], { token: '' }, { token: 'a\r\nx: y' }, { token: 5 }]) {
+      const { name } = await startOddAuth(t, () => body);
       await assert.rejects(client(t).fetch(name, descriptor), { code: 'registry' });
     }
   });

@@ -85,32 +85,34 @@ test('a slow but steady download is not aborted', async (t) => {
 });
 
 test('a notice after a while without a response says what a run waits for, once per host', async (t) => {
-  const told: string[] = [];
+  const notices: string[] = [];
   const silent = await startOddServer(t, () => undefined);
-  const registry = new Registry({ retries: 0 }, { silence: (text) => void told.push(text) });
+  const registry = new Registry({ retries: 0 }, { silence: (text) => void notices.push(text) });
   t.after(() => registry.close());
   const stop = new AbortController();
   const name = { registry: silent.host, repository: 'a' };
-  const asked = ['1', '2', '3'].map((tag) => registry.resolve({ ...name, tag }, { signal: stop.signal }));
+  const pending = ['1', '2', '3'].map((tag) => registry.resolve({ ...name, tag }, { signal: stop.signal }));
   const deadline = performance.now() + 20_000;
-  while (told.length === 0 && performance.now() < deadline) await new Promise((done) => setTimeout(done, 50));
+  while (notices.length === 0 && performance.now() < deadline)
+    await new Promise((done) => setTimeout(done, 50));
   stop.abort();
-  for (const result of await Promise.allSettled(asked)) assert.equal(result.status, 'rejected');
-  assert.equal(told.length, 1);
-  assert.match(told[0] ?? '', new RegExp(`^waiting for a response from ${silent.host} for 5 s: resolve`));
+  for (const result of await Promise.allSettled(pending)) assert.equal(result.status, 'rejected');
+  assert.equal(notices.length, 1);
+  assert.match(notices[0] ?? '', new RegExp(`^waiting for a response from ${silent.host} for 5 s: resolve`));
 });
 
 test('no notice for responses in time, but one for a long wait before a retry', async () => {
-  const told: string[] = [];
-  const silence = new WaitNotices((text) => void told.push(text), 30);
-  silence.begin('quick.test', 'resolve quick').end();
-  const waiting = silence.begin('busy.test', 'resolve busy', 120_000);
-  const short = silence.begin('short.test', 'resolve short', 10);
+  const notices: string[] = [];
+  const waits = new WaitNotices((text) => void notices.push(text), 30);
+  waits.begin('quick.test', 'resolve quick').end();
+  const waiting = waits.begin('busy.test', 'resolve busy', 120_000);
+  const short = waits.begin('short.test', 'resolve short', 10);
   const deadline = performance.now() + 5000;
-  while (told.length === 0 && performance.now() < deadline) await new Promise((done) => setTimeout(done, 5));
+  while (notices.length === 0 && performance.now() < deadline)
+    await new Promise((done) => setTimeout(done, 5));
   waiting.end();
   short.end();
-  assert.deepEqual(told, ['waiting 120 s before the next request to busy.test: resolve busy']);
+  assert.deepEqual(notices, ['waiting 120 s before the next request to busy.test: resolve busy']);
 });
 
 test('secrets: the latest tokens and all passwords are hidden', () => {

@@ -102,9 +102,9 @@ it('stops at endless redirects and at targets that are not HTTP', async (t) => {
 it('waits for Retry-After, in seconds or until a date', async (t) => {
   const headers = [{ 'retry-after': '0' }, { 'retry-after': new Date().toUTCString() }];
   const server = await startOddServer(t, (_request, response) => {
-    const asked = headers.shift();
-    if (asked === undefined) response.end(bytes);
-    else response.writeHead(429, asked).end();
+    const retryHeaders = headers.shift();
+    if (retryHeaders === undefined) response.end(bytes);
+    else response.writeHead(429, retryHeaders).end();
   });
   const registry = client(t, { retryDelay: 60_000 });
   const stream = await registry.fetch({ registry: server.host, repository: 'a' }, descriptor);

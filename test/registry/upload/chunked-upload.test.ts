@@ -33,7 +33,7 @@ async function setUp(
   const blobs: Buffer[] = [];
   let held = Buffer.alloc(0);
   let step = 0;
-  const told = (): Record<string, string> => ({
+  const progressHeaders = (): Record<string, string> => ({
     location: `/up?step=${++step}`,
     range: `0-${Math.max(0, held.byteLength - 1)}`,
   });
@@ -42,8 +42,8 @@ async function setUp(
     const { method } = request;
     if (method === 'POST') {
       held = Buffer.alloc(0);
-      response.writeHead(202, { ...told(), ...headers }).end();
-    } else if (method === 'GET') response.writeHead(204, told()).end();
+      response.writeHead(202, { ...progressHeaders(), ...headers }).end();
+    } else if (method === 'GET') response.writeHead(204, progressHeaders()).end();
     else if (method === 'HEAD') response.writeHead(404).end();
     else if (method === 'DELETE') response.writeHead(204).end();
     else {
@@ -57,11 +57,11 @@ async function setUp(
       request.on('close', keep);
       request.on('end', () => {
         if (method === 'PATCH' && Number(from) !== held.byteLength) {
-          response.writeHead(416, told()).end();
+          response.writeHead(416, progressHeaders()).end();
           return;
         }
         keep();
-        if (method === 'PATCH') response.writeHead(202, told()).end();
+        if (method === 'PATCH') response.writeHead(202, progressHeaders()).end();
         else if (digestOf(held) !== url.searchParams.get('digest')) response.writeHead(400).end();
         else {
           blobs.push(held);
@@ -223,12 +223,12 @@ const limited =
   (request, response) => {
     if (Number(request.headers['content-length'] ?? 0) <= limit) return false;
     const page = '<html><h1>413 Request Entity Too Large</h1></html>';
-    const answer = (): void =>
+    const respond = (): void =>
       void response.writeHead(413, { 'content-type': 'text/html', connection: 'close' }).end(page, () => {
         if (isRude) request.socket.destroy();
       });
-    if (isRude) answer();
-    else void readRequest(request).then(answer);
+    if (isRude) respond();
+    else void readRequest(request).then(respond);
     return true;
   };
 
