@@ -46,6 +46,7 @@ const alternativeRetries = 1;
 const alternativeConnectTimeout = 5000;
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
+// undici's retry and redirect interceptors are not used: retries share a limit per host, and the authorization must not follow a redirect.
 /** Sends requests with redirects, retries, limits and traces. It does not know how to obtain an authorization. */
 export class Exchange {
   /** Origins that responded in this run. */

@@ -94,6 +94,7 @@ export interface Link {
   readonly relations: readonly string[];
 }
 
+// No library: those for `Link` reject forms that registries send.
 /** Matches `; name=value`, where the value is a token or a quoted string. Some registries use single quotes. */
 const linkParameter = /\s*;\s*([^\s=;,]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s;,"']*)))?/y;
 

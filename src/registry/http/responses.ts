@@ -79,7 +79,7 @@ const redundantMessages: ReadonlySet<string> = new Set([
 const maxMessage = 300;
 
 /** Parses the first error of a body (distribution-spec, "Error Codes"; the OAuth2 form: RFC 6749 section 5.2). */
-export function parseFault(bytes: Uint8Array): RegistryFault | undefined {
+function parseFault(bytes: Uint8Array): RegistryFault | undefined {
   let json: unknown;
   try {
     json = parseJson(bytes, 'error');
