@@ -57,7 +57,6 @@ interface Content {
  * others.
  */
 function resetPlatforms(database: Database.Database, addPlatform: AddPlatform): void {
-  const ids = (sql: string): number[] => database.prepare(sql).pluck().all() as number[];
   const contentOf = database.prepare(
     `SELECT digest, manifests.media_type AS mediaType, bytes FROM blobs JOIN contents ON contents.blob = id
       JOIN manifests ON manifests.blob = id WHERE id = ?`,
@@ -77,9 +76,8 @@ function resetPlatforms(database: Database.Database, addPlatform: AddPlatform): 
   };
   database.exec(`UPDATE manifests SET platform = NULL, os = NULL, architecture = NULL, variant = NULL, os_version = NULL,
     os_features = NULL`);
-  for (const index of ids(
-    `SELECT id FROM blobs WHERE kind = 'index' AND id NOT IN (${bytesOnly}) ORDER BY id`,
-  )) {
+  const indexes = `SELECT id FROM blobs WHERE kind = 'index' AND id NOT IN (${bytesOnly})`;
+  for (const index of pagedIds(database, indexes)) {
     const content = contentOf.get(index) as Content | undefined;
     if (content === undefined) continue;
     const parsed = parseManifest(content.bytes, content.mediaType, `manifest ${content.digest}`);
@@ -92,6 +90,22 @@ function resetPlatforms(database: Database.Database, addPlatform: AddPlatform): 
     }
   }
   // The platform of a manifest that no index names is that of its config.
-  for (const id of ids("SELECT root FROM images UNION SELECT parent FROM edges WHERE role = 'subject'"))
-    addFromConfig(id);
+  const roots = "SELECT root AS id FROM images UNION SELECT parent FROM edges WHERE role = 'subject'";
+  for (const id of pagedIds(database, roots)) addFromConfig(id);
+}
+
+/** Ids per query: between two queries the connection is free to write. */
+const pageRows = 1000;
+
+/** Yields the ids that a query selects, in ascending order. */
+function* pagedIds(database: Database.Database, select: string): Iterable<number> {
+  const page = database
+    .prepare(`SELECT id FROM (${select}) WHERE id > ? ORDER BY id LIMIT ${pageRows}`)
+    .pluck();
+  for (let after = 0; ;) {
+    const ids = page.all(after) as number[];
+    yield* ids;
+    if (ids.length < pageRows) return;
+    after = ids.at(-1) ?? 0;
+  }
 }
