@@ -1,28 +1,28 @@
-/** How the nodes of a site reach its registry. */
+/** How nodes reach the site's registry. */
 export interface NodeAccess {
-  /** The registry speaks plain HTTP. */
+  /** Use plain HTTP. */
   readonly plainHttp?: boolean | undefined;
-  /** Certificates are not verified. */
+  /** Do not verify certificates. */
   readonly skipVerify?: boolean | undefined;
-  /** Path, on the nodes, of the CA certificate that signed the registry's. */
+  /** Path on the nodes of the CA certificate for the registry. */
   readonly caFile?: string | undefined;
-  /** Let nodes ask the source registry for what the site lacks. Without it they never try to leave the site. */
+  /** Let nodes request images from the source registry if the site lacks them (default: false). */
   readonly fallback?: boolean | undefined;
 }
 
-/** A file for nodes, by its path below the folder that all of them are written to. */
+/** A file for nodes. */
 export interface NodeFile {
-  /** Relative, with `/`; only names that this module chose and registry hosts stand in it. */
+  /** Path relative to the output directory, with `/`. Contains only fixed names and registry hosts. */
   readonly path: string;
   readonly text: string;
 }
 
-/** A string in double quotes as JSON, YAML and TOML all read it. */
+/** Quotes a string so that JSON, YAML and TOML read it the same way. */
 export function quote(text: string): string {
   return JSON.stringify(text);
 }
 
-/** The registry's address as a URL. */
+/** Returns the URL of the registry. */
 export function siteUrl(registry: string, access: NodeAccess): string {
   return `${access.plainHttp === true ? 'http' : 'https'}://${registry}`;
 }

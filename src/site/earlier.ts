@@ -4,15 +4,15 @@ import { formatReference, formatRepository, parseReference } from '../oci/refere
 import { quoted } from '../oci/quoted.js';
 import type { Site, SiteName } from './names.js';
 
-/** Path of the table of names, which later runs read again. */
+/** Path of the table of names; later runs read it. */
 export const tablePath = 'names.tsv';
 
 const maxRows = 200_000;
 
 /**
- * Reads the table of names that an earlier run wrote.
- * @param file what messages call it
- * @throws AirliftError `usage` that names the line where it is no such table
+ * Parses the table of names of an earlier run.
+ * @param file name in messages
+ * @throws AirliftError `usage` with the line if the text is not such a table
  */
 export function parseTable(text: string, file: string): SiteName[] {
   const rows = text.split('\n').filter((line) => line !== '');
@@ -33,9 +33,10 @@ export function parseTable(text: string, file: string): SiteName[] {
 }
 
 /**
- * The names of earlier runs and of this one: what nodes found keeps its place, what is named again gets the new one.
- * @param file the table that the earlier names come from, for messages
- * @throws AirliftError `usage` where they are at another registry, `conflict` where a tag would pass to an image of another name
+ * Joins the names of earlier runs with those of this run. A new name replaces an earlier one for the same source.
+ * @param file the table of the earlier names, for messages
+ * @throws AirliftError `usage` if the earlier names are for another registry; `conflict` if a new name would take the tag of an
+ *   earlier name
  */
 export function joinNames(
   site: Site,
@@ -47,8 +48,8 @@ export function joinNames(
   if (elsewhere !== undefined)
     throw new AirliftError(
       'usage',
-      `emit names: ${file} holds names at ${elsewhere.site.registry}; got names at ${site.registry}`,
-      { hint: 'give `earlier` another directory: one is for one registry' },
+      `emit names: ${file} is for another registry; got ${site.registry}, want ${elsewhere.site.registry}`,
+      { hint: 'give `earlier` another directory, one for each registry' },
     );
   const targets = new Map(
     names.map(({ source, site: { repository } }) => [formatRepository(source), repository]),
@@ -63,7 +64,7 @@ export function joinNames(
     const target = targets.get(source);
     if (target !== undefined && target !== name.site.repository) {
       moved.add(
-        `${source}: nodes find it at ${site.registry}/${target} from now on, no longer at ${formatRepository(name.site)}`,
+        `${source}: nodes now find it at ${site.registry}/${target}, no longer at ${formatRepository(name.site)}`,
       );
       continue;
     }
@@ -74,14 +75,14 @@ export function joinNames(
         : tags.get(formatReference({ ...name.site, digest: undefined }));
     if (other !== undefined && other.digest !== name.digest && formatRepository(other.source) !== source)
       conflicts.push(
-        `${formatReference(other.site)} is ${formatReference(name.source)} (${name.digest}) and would be ${formatReference(other.source)} (${other.digest})`,
+        `${formatReference(other.site)} is ${formatReference(name.source)} (${name.digest}) and would become ${formatReference(other.source)} (${other.digest})`,
       );
     kept.push(name);
   }
   if (conflicts.length > 0)
     throw new AirliftError(
       'conflict',
-      `emit names: ${conflicts.length} would take a tag from a name in ${file}`,
+      `emit names: ${conflicts.length} new ${conflicts.length === 1 ? 'name' : 'names'} would take the tag of a name in ${file}`,
       {
         lines: conflicts.slice(0, 50),
         hint: 'keep their registries apart with `keepRegistry`, or give one of them another path with `rules`',

@@ -4,18 +4,18 @@ import { joinPath, pathOfScope } from './mirrors.js';
 import type { Site, SiteName } from './names.js';
 import { routesOf, unmappedPath } from './routes.js';
 
-/** The folder of a registry in `certs.d`: containerd takes `host_port_` for `host:port`, which every file system can hold. */
+/** Returns the folder of a registry in `certs.d`. containerd accepts `host_port_` for `host:port`, which is valid on every filesystem. */
 function folderOf(registry: string): string {
   const port = /:(\d+)$/.exec(registry);
   return port === null ? registry : `${registry.slice(0, port.index)}_${port[1] ?? ''}_`;
 }
 
-/** Where a registry answers that is asked under another name. */
+/** Returns the URL of a registry. Docker Hub uses another host name for it. */
 function upstreamOf(registry: string): string {
   return `https://${registry === 'docker.io' ? 'registry-1.docker.io' : registry}`;
 }
 
-/** The settings of one host, at the top of the file or in a `[host]` table. */
+/** Returns the settings of one host, for the top of the file or a `[host]` table. */
 function hostSettings(access: NodeAccess, path: string): string[] {
   return [
     'capabilities = ["pull", "resolve"]',
@@ -25,7 +25,7 @@ function hostSettings(access: NodeAccess, path: string): string[] {
   ];
 }
 
-/** @param path where the registry's repositories are at the site; undefined where its names must fail */
+/** @param path the path of the registry's repositories at the site; undefined if its names must fail */
 function hostsToml(registry: string, path: string | undefined, site: Site, access: NodeAccess): NodeFile {
   const folder = `certs.d/${folderOf(registry)}`;
   const below = path ?? unmappedPath(registry);
@@ -36,21 +36,21 @@ function hostsToml(registry: string, path: string | undefined, site: Site, acces
   ];
   if (path === undefined)
     lines.push(
-      '# The images of this registry are renamed in ways that this file cannot express: asking for them fails.',
+      '# This file cannot express how the images of this registry are renamed, so all of its names fail.',
     );
-  // As the server too, nothing else is asked when the site lacks an image.
+  // The site is the server too, so that nodes request nothing else if it lacks an image.
   const fallback = access.fallback === true && registry !== site.registry;
   lines.push(`server = ${quote(fallback ? upstreamOf(registry) : url)}`);
   if (!fallback) lines.push(...settings);
-  // containerd 1.6 leaves out a file without a [host] table.
+  // containerd 1.6 ignores a file without a [host] table.
   lines.push('', `[host.${quote(url)}]`, ...settings.map((setting) => `  ${setting}`));
   return { path: `${folder}/hosts.toml`, text: `${lines.join('\n')}\n` };
 }
 
 /**
- * A `certs.d` tree for containerd (containerd, docs/hosts.md). It can put a path in front of a registry's repositories,
- * not rename them one by one. A registry whose names need that gets a file that lets all of them fail, since any of them might
- * reach another image under its old path; the notes tell which.
+ * Formats a `certs.d` tree for containerd (containerd, docs/hosts.md). It can add a path in front of a registry's repositories, but
+ * cannot rename single repositories. If a registry needs that, its file makes all of its names fail, because a name might reach
+ * another image under its old path. The notes list these registries.
  */
 export function emitHostsToml(
   site: Site,
@@ -74,8 +74,8 @@ export function emitHostsToml(
     const source = `${registry}/${example}`;
     const others = renamed.length > 1 ? ` (and ${renamed.length - 1} more)` : '';
     notes.push(
-      `containerd's hosts.toml cannot rename ${source} to ${targets.get(source)}${others}: on its nodes every name of ` +
-        `${registry} fails, so that none reaches another image; ask for the names in names.tsv, or leave out \`rules\``,
+      `containerd's hosts.toml cannot rename ${source} to ${targets.get(source)}${others}: on containerd nodes, every name of ` +
+        `${registry} fails, so that none reaches the wrong image; use the names in names.tsv, or leave out \`rules\``,
     );
   }
   return { files, notes };

@@ -2,7 +2,7 @@ import { dockerHubNames, formatRepository, type Repository } from '../oci/refere
 import { quote, type NodeFile } from './access.js';
 import type { Site, SiteName } from './names.js';
 
-/** All the ways in which manifests spell a repository; kustomize compares text. */
+/** Returns all spellings of a repository in manifests, because kustomize compares text. */
 function spellings(source: Repository): string[] {
   const full = formatRepository(source);
   if (source.registry !== 'docker.io') return [full];
@@ -11,31 +11,31 @@ function spellings(source: Repository): string[] {
   return [...paths, ...dockerHubNames.flatMap((host) => paths.map((path) => `${host}/${path}`))];
 }
 
-/** One entry of `images:`. kustomize reads the name as a regular expression, with tag and digest after it. */
+/** One entry of `images:`. kustomize reads the name as a regular expression that a tag and a digest may follow. */
 interface Entry {
   readonly name: string;
   readonly newName: string;
   readonly digest?: string | undefined;
 }
 
-/** What kustomize makes of an image without tag and digest, applying the entries one after the other. */
+/** Returns the name that kustomize gives an image without tag and digest: it applies the entries one after another. */
 function renamedBy(entries: readonly Entry[], image: string): string {
   for (const { name, newName, digest } of entries)
     if (digest === undefined && new RegExp(`^${name}$`).test(image)) image = newName;
   return image;
 }
 
-/** The name for itself alone: a dot of a regular expression is any character. */
+/** Escapes dots, so that the regular expression matches only the name. */
 function literal(name: string): string {
   return name.replaceAll('.', '[.]');
 }
 
-/** Entries that rename each spelling, checked against what kustomize makes of all of them. */
+/** Returns entries that rename each spelling, checked against what kustomize does with all of them. */
 function renames(site: Site, renamed: ReadonlyMap<string, string>): { entries: Entry[]; notes: string[] } {
   const isSite = (name: string): boolean => name.startsWith(`${site.registry}/`);
   const sorted = [...renamed]
     .filter(([name, newName]) => name !== newName)
-    // What is at the site already comes first, so that it does not rename what others become.
+    // Names at the site come first; otherwise they would rename the results of the other entries.
     .sort(([left], [right]) => Number(isSite(right)) - Number(isSite(left)) || (left < right ? -1 : 1));
   const isWrong = (entries: readonly Entry[], name: string): boolean =>
     renamedBy(entries, name) !== (renamed.get(name) ?? name);
@@ -44,17 +44,17 @@ function renames(site: Site, renamed: ReadonlyMap<string, string>): { entries: E
   if (!all.some((name) => isWrong(plain, name))) return { entries: plain, notes: [] };
   let entries = plain.map(({ name, newName }) => ({ name: literal(name), newName }));
   const notes: string[] = [];
-  // Two names that take each other's place: without an entry they stay as they are.
+  // Two names that swap places cannot be expressed: without an entry, they stay unchanged.
   for (const name of all.filter((each) => isWrong(entries, each))) {
     entries = entries.filter((entry) => entry.name !== literal(name));
     notes.push(
-      `kustomize cannot rename ${name} to ${renamed.get(name)}: write the new name into its manifests`,
+      `kustomize cannot rename ${name} to ${renamed.get(name)}; write the new name into the manifests`,
     );
   }
   return { entries, notes };
 }
 
-/** Entries for pins by a digest that is not published: they get the one that is. */
+/** Returns entries that replace pins by an unpublished digest with the published digest. */
 function pins(names: readonly SiteName[]): Entry[] {
   const entries = new Map<string, Entry>();
   for (const { source, site, digest, original } of names)
@@ -68,10 +68,10 @@ function pins(names: readonly SiteName[]): Entry[] {
   return [...entries.values()].sort((left, right) => (left.name < right.name ? -1 : 1));
 }
 
-/** Where pod specs stand in the resources of Kubernetes. */
+/** Paths of pod specs in Kubernetes resources. */
 const podSpecs = ['spec', 'spec/template/spec', 'template/spec', 'spec/jobTemplate/spec/template/spec'];
 
-/** A kustomize component whose `images:` give every image its name at the site (kustomize, "images" transformer). */
+/** Formats a kustomize component whose `images:` rename every image to its name at the site (kustomize, "images" transformer). */
 export function emitKustomize(
   site: Site,
   names: readonly SiteName[],
@@ -81,10 +81,10 @@ export function emitKustomize(
     for (const name of spellings(source)) renamed.set(name, formatRepository(target));
   const { entries, notes } = renames(site, renamed);
   const lines = [
-    '# In a kustomization.yaml: components: [kustomize], with the path to this folder.',
+    '# Add to your kustomization.yaml: components: [kustomize], with the path to this folder.',
     'apiVersion: kustomize.config.k8s.io/v1alpha1',
     'kind: Component',
-    '# Images beside those of containers and initContainers, which kustomize knows.',
+    '# Image fields in addition to containers and initContainers, which kustomize knows.',
     'configurations: [images.yaml]',
   ];
   const all = [...pins(names), ...entries];

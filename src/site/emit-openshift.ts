@@ -7,16 +7,16 @@ import { routesOf, unmappedPath } from './routes.js';
 /** Path of the file with the mirror sets. */
 export const mirrorSetsPath = 'openshift/mirror-sets.yaml';
 
-/** The name of the objects in a file of mirror sets that was written earlier. */
+/** Returns the name of the objects in a file of mirror sets from an earlier run. */
 export function mirrorSetName(text: string): string | undefined {
   return /^ {2}name: (airlift[a-z0-9-]{0,60})$/m.exec(text)?.[1];
 }
 
 /**
- * An ImageDigestMirrorSet and an ImageTagMirrorSet for OpenShift 4.13 and later (config.openshift.io/v1): one holds for
- * pulls by digest, the other for pulls by tag. Plain HTTP and unverified certificates are a setting of the cluster's image
- * configuration, in a file of its own, since applying it replaces a list that the cluster may have.
- * @param name of both objects; by default one that differs wherever their entries do, so that none replaces another set's
+ * Formats an ImageDigestMirrorSet and an ImageTagMirrorSet for OpenShift 4.13 and later (config.openshift.io/v1): one applies to
+ * pulls by digest, the other to pulls by tag. Plain HTTP and unverified certificates are a setting in the cluster's image
+ * configuration. It has a file of its own, because applying it replaces a list of the cluster.
+ * @param name name of both objects; the default depends on their entries, so that different sets do not replace each other
  */
 export function emitOpenShift(
   site: Site,
@@ -29,7 +29,7 @@ export function emitOpenShift(
     routes.flatMap(({ scope, path }) => [
       `    - source: ${quote(joinPath(registry, scope))}`,
       '      mirrors:',
-      // There is no entry that only blocks: names that must fail lead to a repository that the site does not have.
+      // No entry can only block: names that must fail lead to a repository that does not exist at the site.
       `        - ${quote(joinPath(site.registry, path ?? unmappedPath(registry, scope)))}`,
       `      mirrorSourcePolicy: ${policy}`,
     ]),
@@ -45,7 +45,7 @@ export function emitOpenShift(
     ...entries,
   ];
   const lines = [
-    '# oc apply -f mirror-sets.yaml; nodes restart one after another as they take it up.',
+    '# oc apply -f mirror-sets.yaml; the nodes restart one after another to apply it.',
     ...document('ImageDigestMirrorSet', 'imageDigestMirrors'),
     '---',
     ...document('ImageTagMirrorSet', 'imageTagMirrors'),
@@ -57,8 +57,8 @@ export function emitOpenShift(
 
 function insecureRegistry(site: Site): NodeFile {
   const lines = [
-    '# oc apply -f image-config.yaml lets nodes reach the registry by plain HTTP or with a certificate that is not verified.',
-    '# It replaces the list: add what `oc get image.config.openshift.io/cluster -o yaml` shows there.',
+    '# oc apply -f image-config.yaml: nodes then use the registry with plain HTTP or without verifying its certificate.',
+    '# This replaces the list. First add the entries that `oc get image.config.openshift.io/cluster -o yaml` prints.',
     'apiVersion: config.openshift.io/v1',
     'kind: Image',
     'metadata:',

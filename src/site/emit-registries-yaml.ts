@@ -4,8 +4,8 @@ import type { Site, SiteName } from './names.js';
 import { routesOf, unmappedPath, type RegistryRoutes, type Route } from './routes.js';
 
 /**
- * A repository as a regular expression of Go. A dot is put into brackets, not behind a backslash: k3s copies the pattern
- * into a TOML string, where a backslash would mean something else.
+ * Formats a repository as a Go regular expression. A dot is written `[.]` instead of `\.`, because k3s copies the pattern into a
+ * TOML string, where a backslash starts an escape.
  */
 function literal(repository: string): string {
   return repository.replaceAll('.', '[.]');
@@ -13,13 +13,13 @@ function literal(repository: string): string {
 
 interface Trie {
   readonly next: Map<string, Trie>;
-  /** The repository that ends here has a route. */
+  /** Whether a repository that ends here has a route. */
   ends: boolean;
-  /** Everything below it has one. */
+  /** Whether every repository below has a route. */
   below: boolean;
 }
 
-/** A pattern for the repositories that no route fits: Go's regular expressions cannot say "not". */
+/** Returns a pattern for the repositories without a route: Go's regular expressions have no negation. */
 function uncovered(routes: readonly Route[]): string {
   const root: Trie = { next: new Map(), ends: false, below: false };
   for (const { scope, exact, path } of routes) {
@@ -35,7 +35,7 @@ function uncovered(routes: readonly Route[]): string {
   }
   const without = ({ next, ends, below }: Trie): string => {
     const followed = new Set(below ? [...next.keys(), '/'] : next.keys());
-    // A hyphen comes first in a class, where it means itself.
+    // In a class, a hyphen is literal only if it comes first.
     const characters = [...followed].sort((left, right) => Number(right === '-') - Number(left === '-'));
     const choices = ends ? [] : [''];
     choices.push(characters.length === 0 ? '.+' : `[^${characters.join('')}].*`);
@@ -46,7 +46,7 @@ function uncovered(routes: readonly Route[]): string {
   return without(root);
 }
 
-/** The rewrites of one registry. No two of them fit the same repository, since k3s takes them in any order. */
+/** Returns the rewrites of one registry. No two of them match the same repository, because k3s applies them in any order. */
 function rewritesOf({ registry, routes }: RegistryRoutes): string[] {
   return routes.flatMap((route) => {
     const { scope, exact, path } = route;
@@ -58,15 +58,15 @@ function rewritesOf({ registry, routes }: RegistryRoutes): string[] {
   });
 }
 
-/** `registries.yaml` for k3s and RKE2 (docs.k3s.io, "Private Registry Configuration"). */
+/** Formats `registries.yaml` for k3s and RKE2 (docs.k3s.io, "Private Registry Configuration"). */
 export function emitRegistriesYaml(site: Site, access: NodeAccess, names: readonly SiteName[]): NodeFile {
   const url = siteUrl(site.registry, access);
   const lines = [
-    '# k3s: /etc/rancher/k3s/registries.yaml, RKE2: /etc/rancher/rke2/registries.yaml, on every node; then restart it.',
+    '# k3s: /etc/rancher/k3s/registries.yaml, RKE2: /etc/rancher/rke2/registries.yaml, on every node; then restart k3s or RKE2.',
     ...(access.fallback === true
       ? []
       : [
-          '# Nodes ask the source registry for what the site lacks, unless started with --disable-default-registry-endpoint.',
+          '# If the site lacks an image, nodes request it from the source registry, unless started with --disable-default-registry-endpoint.',
         ]),
     'mirrors:',
   ];

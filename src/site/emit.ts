@@ -8,19 +8,19 @@ import { emitRegistriesConf } from './emit-registries-conf.js';
 import { emitRegistriesYaml } from './emit-registries-yaml.js';
 import type { Site, SiteName } from './names.js';
 
-/** Files that an earlier run wrote to the same folder: what they hold for nodes stays. */
+/** Files of an earlier run in the same directory; their names are kept. */
 export interface EarlierFiles {
   /** Text of `names.tsv`. */
   readonly table: string;
   /** Its path, for messages. */
   readonly file: string;
-  /** Text of `openshift/mirror-sets.yaml`, whose objects keep their name. */
+  /** Text of `openshift/mirror-sets.yaml`; its objects keep their name. */
   readonly mirrorSets?: string | undefined;
 }
 
 /**
- * The names at the source, at the site, and the digest that is published, a line each, separated by tabs. A publisher's
- * digest that is not published has a line of its own.
+ * Formats the table of names: one line per name with source, site and published digest, separated by tabs. An unpublished
+ * digest of the publisher has a line of its own.
  */
 export function emitTable(names: readonly SiteName[]): NodeFile {
   const lines = new Set<string>();
@@ -34,10 +34,10 @@ export function emitTable(names: readonly SiteName[]): NodeFile {
 }
 
 /**
- * Everything that nodes and manifests need to find the images at the site. The same names give the same bytes. Each file is
- * checked against the whole mapping: a name reaches its own image or fails.
- * @returns files by their paths below one folder, and notes about what a file can't express
- * @throws AirliftError what `parseTable` and `joinNames` throw about files of an earlier run
+ * Formats all files with which nodes and manifests find the images at the site. The same names give the same bytes. Each file is
+ * checked against the whole mapping: a name resolves to its own image or fails.
+ * @returns the files, and notes about names that a file cannot express
+ * @throws AirliftError errors of `parseTable` and `joinNames` about files of an earlier run
  */
 export function emitNodeFiles(
   site: Site,

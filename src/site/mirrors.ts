@@ -1,45 +1,45 @@
 import { isAirliftError } from '../errors.js';
 import { siteRepository, type Site, type SiteName } from './names.js';
 
-/** That repositories of a source registry are found at the site, for nodes that keep asking by the source's name. */
+/** The place at the site of repositories of a source registry, for nodes that use the source's names. */
 export interface Mirror {
   readonly registry: string;
-  /** The part of the registry it holds for: a repository, or everything below a path; '' for everything. */
+  /** The part of the registry: a repository, or everything below a path; '' for the whole registry. */
   readonly scope: string;
-  /** Whether it holds for the repository `scope` alone. */
+  /** Whether the mirror applies only to the repository `scope`. */
   readonly exact: boolean;
-  /** Where the scope is found at the site; '' for its root. */
+  /** Path of the scope at the site; '' for the root. */
   readonly path: string;
 }
 
-/** A name that no image has, to ask the mapping what it does in general. */
+/** A name that no image has, to find out what the mapping does in general. */
 const probe = 'airlift-probe';
 
-/** Joins paths of which either may be ''. */
+/** Joins two paths; either may be ''. */
 export function joinPath(left: string, right: string): string {
   return left === '' || right === '' ? left + right : `${left}/${right}`;
 }
 
-/** `path` without `rest` at its end, or undefined where it does not end in it. */
+/** Returns `path` without `rest` at its end; undefined if it does not end in `rest`. */
 function withoutEnd(path: string, rest: string): string | undefined {
   if (path === rest) return '';
   return path.endsWith(`/${rest}`) ? path.slice(0, -rest.length - 1) : undefined;
 }
 
-/** Where everything below `scope` is found at the site, by the rules; undefined where they change the rest of the path. */
+/** Returns the path at the site of everything below `scope`; undefined if the rules change the rest of the path. */
 export function pathOfScope(site: Site, registry: string, scope: string): string | undefined {
   const rest = scope === '' ? `${probe}/${probe}` : probe;
   try {
     return withoutEnd(siteRepository(site, { registry, repository: joinPath(scope, rest) }).repository, rest);
   } catch (error) {
-    if (isAirliftError(error, 'usage')) return undefined; // only too long with the probe's name in it
+    if (isAirliftError(error, 'usage')) return undefined; // the path is too long with the probe's name in it
     throw error;
   }
 }
 
 type Repositories = readonly (readonly [source: string, site: string])[];
 
-/** The largest scopes within which all repositories keep the rest of their path. */
+/** Returns mirrors for the largest scopes in which all repositories keep the rest of their path. */
 function mirrorsBelow(site: Site, registry: string, scope: string, repositories: Repositories): Mirror[] {
   const below = repositories.filter(([source]) => source !== scope);
   const mirrors: Mirror[] = repositories
@@ -62,7 +62,7 @@ function mirrorsBelow(site: Site, registry: string, scope: string, repositories:
   return mirrors;
 }
 
-/** The repositories of every source registry but the site itself, with their paths at the site, in order. */
+/** Returns the repositories of every source registry except the site, with their paths at the site, sorted. */
 export function repositoriesByRegistry(site: Site, names: readonly SiteName[]): Map<string, Repositories> {
   const registries = new Map<string, Map<string, string>>();
   for (const { source, site: target } of names) {
@@ -80,8 +80,8 @@ export function repositoriesByRegistry(site: Site, names: readonly SiteName[]): 
 }
 
 /**
- * How nodes find the images at the site under the source's names: as few and as general mirrors as the mapping allows,
- * in order of registry and scope. Where scopes overlap, the longest holds.
+ * Returns the mirrors with which nodes find the images at the site by the source's names: as few and as general as the mapping
+ * allows, sorted by registry and scope. If scopes overlap, the longest applies.
  */
 export function mirrorsOf(site: Site, names: readonly SiteName[]): Mirror[] {
   return [...repositoriesByRegistry(site, names)].flatMap(([registry, repositories]) =>

@@ -12,26 +12,26 @@ import {
 } from '../oci/reference.js';
 import type { RenameRule } from './rename.js';
 
-/** A registry that images are published to, and what they are called there. */
+/** A registry to publish to, and the rules for the names of images there. */
 export interface Site {
   /** Host with optional port. */
   readonly registry: string;
-  /** A path that is put in front of every repository. */
+  /** Path in front of every repository. */
   readonly prefix?: string | undefined;
-  /** Put the source registry in front of the repository: `SITE/ghcr.io/acme/api`. */
+  /** Whether to add the source registry in front of the repository: `SITE/ghcr.io/acme/api`. */
   readonly keepRegistry?: boolean | undefined;
-  /** The first rule that fits gives the path; where none does, the source's own is kept. */
+  /** Rename rules; the first matching rule applies. Without a match, the path of the source is kept. */
   readonly rules?: readonly RenameRule[] | undefined;
 }
 
-/** An image that is to be published. */
+/** An image to publish. */
 export interface NamedImage {
   readonly source: Reference;
-  /** What is published under the name: the filtered index where there is one. */
+  /** The digest to publish under the name: that of the filtered index, if the image has one. */
   readonly digest: Digest;
-  /** The publisher's index where `digest` is a filtered one: pins in manifests name it. */
+  /** The publisher's index if `digest` is a filtered index; pins in manifests use it. */
   readonly original?: Digest | undefined;
-  /** The image that the name was made from, `app:1.0` of `app:1.0-arm64`; undefined for names that inputs have. */
+  /** The image from whose name airlift derived this one: `app:1.0` for `app:1.0-arm64`; undefined for names of inputs. */
   readonly madeFrom?: Reference | undefined;
 }
 
@@ -41,8 +41,8 @@ export interface SiteName extends NamedImage {
 }
 
 /**
- * Reads where to publish: `HOST[:PORT][/PATH]`.
- * @throws AirliftError `usage` that says what is wrong
+ * Parses a destination: `HOST[:PORT][/PATH]`.
+ * @throws AirliftError `usage` if the text is not a valid destination
  */
 export function parseSite(text: string): Site {
   const bad = (happened: string, hint?: string): never => {
@@ -52,17 +52,14 @@ export function parseSite(text: string): Site {
   const [registry = '', ...path] = text.replace(/\/+$/, '').split('/');
   if (!isRegistry(registry)) bad(`${quoted(registry)} is not a registry host`);
   if (!/[.:]/.test(registry) && registry !== 'localhost')
-    bad(
-      'a host without dot or port means a path of Docker Hub to everybody who pulls',
-      `write ${registry}:443`,
-    );
+    bad('clients read a host without dot or port as a path on Docker Hub', `write ${registry}:443`);
   if (path.length === 0) return { registry };
   const prefix = path.join('/');
   if (!isRepositoryPath(prefix)) bad(`${quoted(prefix)} is not a repository path`);
   return { registry, prefix };
 }
 
-/** A registry as a component of a path: `localhost:5000` is `localhost_5000`. */
+/** Formats a registry as a path component: `localhost:5000` becomes `localhost_5000`. */
 export function registryAsPath(registry: string): string {
   return registry
     .toLowerCase()
@@ -71,8 +68,8 @@ export function registryAsPath(registry: string): string {
 }
 
 /**
- * What a repository is called at the site.
- * @throws AirliftError `usage` where the rules make no valid repository of it
+ * Returns the name of a repository at the site.
+ * @throws AirliftError `usage` if the rules give an invalid repository path
  */
 export function siteRepository(site: Site, source: Repository): Repository {
   let path =
@@ -95,7 +92,7 @@ export function siteRepository(site: Site, source: Repository): Repository {
   return { registry: site.registry, repository };
 }
 
-/** What an image is called at the site. A name with a digest gets the digest of what is published. */
+/** Returns the name of an image at the site. A name with a digest gets the published digest. */
 export function siteReference(site: Site, image: NamedImage): Reference {
   return {
     ...siteRepository(site, image.source),
@@ -114,23 +111,22 @@ function throwAll(
   throw new AirliftError(code, what, { hint, lines: firstLines(problems, maxProblemsShown) });
 }
 
-/** A name as the error about a conflict prints it. */
+/** Formats a name for the error about conflicts. */
 function described({ source, madeFrom }: NamedImage): string {
   const made = madeFrom === undefined ? '' : `, made by \`archTags\` from ${formatReference(madeFrom)}`;
   return `${formatReference(source)}${made}`;
 }
 
 /**
- * Names all images at the site, in their order. To be called before anything is pushed.
- * @throws AirliftError `usage` that tells every name that is not valid there, `conflict` that tells every tag that would
- *   have to stand for two different digests
+ * Returns the names of all images at the site, in their order. Call it before anything is pushed.
+ * @throws AirliftError `usage` with all invalid names; `conflict` with all tags that would get two digests
  */
 export function mapNames(site: Site, images: Iterable<NamedImage>): SiteName[] {
   const names: SiteName[] = [];
   const invalid: string[] = [];
   const byTag = new Map<string, SiteName>();
   const conflicts: string[] = [];
-  let hasMade = false;
+  let hasDerived = false;
   for (const image of images) {
     if (!isRegistry(image.source.registry) || !isRepositoryPath(image.source.repository)) {
       invalid.push(`${JSON.stringify(formatReference(image.source).slice(0, 300))} is not a reference`);
@@ -150,7 +146,7 @@ export function mapNames(site: Site, images: Iterable<NamedImage>): SiteName[] {
     if (reference.tag === undefined) continue;
     if (!isTag(reference.tag)) {
       invalid.push(
-        `${described(name)}: ${quoted(reference.tag)} is no tag; got ${reference.tag.length} characters`,
+        `${described(name)}: ${quoted(reference.tag)} is not a valid tag; got ${reference.tag.length} characters`,
       );
       continue;
     }
@@ -161,25 +157,29 @@ export function mapNames(site: Site, images: Iterable<NamedImage>): SiteName[] {
       conflicts.push(
         `${site.registry}/${key} would be ${described(earlier)} (${earlier.digest}) and ${described(name)} (${name.digest})`,
       );
-      hasMade ||= earlier.madeFrom !== undefined || madeFrom !== undefined;
+      hasDerived ||= earlier.madeFrom !== undefined || madeFrom !== undefined;
     } else if (earlier.madeFrom !== undefined) byTag.set(key, name);
   }
-  throwAll('usage', `name images at ${site.registry}: ${invalid.length} can't be named there`, invalid);
+  throwAll(
+    'usage',
+    `name images at ${site.registry}: ${invalid.length} invalid ${invalid.length === 1 ? 'name' : 'names'}`,
+    invalid,
+  );
   throwAll(
     'conflict',
-    `name images at ${site.registry}: ${conflicts.length} would take a tag from another`,
+    `name images at ${site.registry}: ${conflicts.length} tag ${conflicts.length === 1 ? 'conflict' : 'conflicts'}`,
     conflicts,
-    hasMade
+    hasDerived
       ? 'leave out `archTags`, or give one of the images another path with `rules`'
       : 'keep their registries apart with `keepRegistry`, or give one of them another path with `rules`',
   );
-  // A made name that an input has as well, for the same image, is listed once.
+  // If an input already has a derived name for the same image, the name is listed once.
   const isOwn = ({ site: { repository, tag = '' }, madeFrom }: SiteName): boolean =>
     madeFrom !== undefined && byTag.get(`${repository}:${tag}`)?.madeFrom === undefined;
   return names.filter((name) => !isOwn(name));
 }
 
-/** The site's repositories that take images of several source registries, as sentences for people. */
+/** Returns a sentence for each repository at the site that gets images of several source registries. */
 export function mergedRepositories(names: readonly SiteName[]): string[] {
   const sources = new Map<string, Map<string, string>>();
   for (const { source, site } of names) {
@@ -190,7 +190,7 @@ export function mergedRepositories(names: readonly SiteName[]): string[] {
   const merged = [...sources].filter(([, registries]) => registries.size > 1);
   const lines = merged.map(
     ([target, registries]) =>
-      `${[...registries.values()].join(' and ')} become one repository, ${target}: whoever asks for one can get a tag of the other`,
+      `${[...registries.values()].join(' and ')} become one repository, ${target}: a node that requests a tag of one may get a tag of the other`,
   );
   return firstLines(lines, maxProblemsShown);
 }

@@ -2,11 +2,11 @@ import { quoted } from '../oci/quoted.js';
 import { AirliftError, isAirliftError, maxProblemsShown, problemsError } from '../errors.js';
 import { dockerHubNames, formatRepository, isRegistry, type Repository } from '../oci/reference.js';
 
-/** Gives repositories that fit a pattern another path at the site. */
+/** A rule that gives matching repositories another path at the site. */
 export interface RenameRule {
-  /** As it was written. */
+  /** The rule as written. */
   readonly text: string;
-  /** The new path, or undefined where the repository does not fit. */
+  /** Returns the new path; undefined if the repository does not match. */
   apply(source: Repository): string | undefined;
 }
 
@@ -15,11 +15,11 @@ const maxMapLength = 4 * 1024 * 1024;
 
 function fail(text: string, happened: string): never {
   throw new AirliftError('usage', `parse rename rule ${quoted(text)}: ${happened}`, {
-    hint: "write it like 'docker.io/library/*=mirror/*'",
+    hint: "example: 'docker.io/library/*=mirror/*'",
   });
 }
 
-/** Adds what Docker's short names leave out: `rancher/*` is `docker.io/rancher/*`. */
+/** Completes Docker's short names: `rancher/*` becomes `docker.io/rancher/*`. */
 function completePattern(text: string, pattern: string): string {
   const parts = pattern.split('/');
   const first = parts[0] ?? '';
@@ -33,7 +33,7 @@ function completePattern(text: string, pattern: string): string {
   return dockerHubNames.includes(first) ? ['docker.io', ...parts.slice(1)].join('/') : pattern;
 }
 
-/** The pattern as a regular expression, with one group a wildcard, and the wildcards in their order. */
+/** Compiles the pattern to a regular expression with one group per wildcard; also returns the wildcards in order. */
 function compilePattern(
   text: string,
   pattern: string,
@@ -46,15 +46,15 @@ function compilePattern(
       return '(.+)';
     }
     const pieces = part.split('*');
-    // One wildcard a component keeps matching linear.
+    // With one wildcard per component, matching takes linear time.
     if (pieces.length > 2) fail(text, 'a component of the pattern has more than one *');
     const allowed = at === 0 ? /^[A-Za-z0-9.:_-]*$/ : /^[a-z0-9._-]*$/;
     if (part === '' || !pieces.every((piece) => allowed.test(piece)))
       fail(
         text,
         at > 0 && /[:@]/.test(part)
-          ? 'repositories are renamed, not tags or digests: leave them out'
-          : `${quoted(part)} can't stand in a repository`,
+          ? 'only repositories can be renamed; leave out the tag or digest'
+          : `${quoted(part)} is not valid in a repository`,
       );
     if (pieces.length === 2) wildcards.push('*');
     return pieces.map((piece) => piece.replaceAll('.', '\\.')).join('([^/]+)');
@@ -62,30 +62,30 @@ function compilePattern(
   return { regex: new RegExp(`^${parts.join('/')}$`), wildcards };
 }
 
-/** The target as literals and, between them, which group of the pattern stands there. */
+/** Compiles the target to literals and, between them, the numbers of the pattern's groups. */
 function compileTarget(text: string, target: string, wildcards: readonly string[]): (string | number)[] {
   const counts = { '*': 0, '**': 0 };
   const pieces: (string | number)[] = [];
   for (const piece of target.split(/(\*+)/)) {
     if (!piece.startsWith('*')) {
-      if (!/^[a-z0-9._/-]*$/.test(piece)) fail(text, `${quoted(piece)} can't stand in a repository path`);
+      if (!/^[a-z0-9._/-]*$/.test(piece)) fail(text, `${quoted(piece)} is not valid in a repository path`);
       pieces.push(piece);
       continue;
     }
-    if (piece !== '*' && piece !== '**') fail(text, `${piece} is no wildcard`);
+    if (piece !== '*' && piece !== '**') fail(text, `${piece} is not a wildcard`);
     const nth = counts[piece]++;
     const group = wildcards.flatMap((wildcard, at) => (wildcard === piece ? [at] : []))[nth];
-    if (group === undefined) fail(text, `the target has a ${piece} that the pattern lacks`);
+    if (group === undefined) fail(text, `the target has more ${piece} than the pattern`);
     pieces.push(group);
   }
   return pieces;
 }
 
 /**
- * Reads `PATTERN=TARGET`. The pattern is `registry/repository`, Docker's short names completed; `*` stands for one or more
- * characters of one component, `**`, a component of its own, for one or more components. In the target each wildcard
- * stands for what the same one, counted from the left, matched.
- * @throws AirliftError `usage` that says what is wrong with the rule
+ * Parses `PATTERN=TARGET`. The pattern is `registry/repository`; Docker's short names are completed. `*` matches one or more
+ * characters of one component; `**`, a component of its own, matches one or more components. In the target, each wildcard is
+ * replaced by the match of the same wildcard in the pattern, counted from the left.
+ * @throws AirliftError `usage` if the rule is invalid
  */
 export function parseRenameRule(text: string): RenameRule {
   if (text.length > maxRuleLength) fail(text, 'too long');
@@ -105,14 +105,13 @@ export function parseRenameRule(text: string): RenameRule {
 }
 
 /**
- * Reads a map file: a rename rule a line, written with `=` or with space between pattern and target; blank lines and `#`
- * comments are left out.
- * @param file what messages call it
- * @throws AirliftError `usage` that tells every bad line with its number
+ * Parses a map file: one rename rule per line, with `=` or a space between pattern and target. Ignores blank lines and `#`
+ * comments.
+ * @param file name in messages
+ * @throws AirliftError `usage` with all invalid lines and their numbers
  */
 export function parseNameMap(text: string, file: string): RenameRule[] {
-  if (text.length > maxMapLength)
-    throw new AirliftError('usage', `read ${file}: too large for a map of names`);
+  if (text.length > maxMapLength) throw new AirliftError('usage', `read ${file}: too large for a map file`);
   const rules: RenameRule[] = [];
   const problems: string[] = [];
   let count = 0;

@@ -3,30 +3,30 @@ import { formatRepository, type Repository } from '../oci/reference.js';
 import { joinPath, mirrorsOf, repositoriesByRegistry, type Mirror } from './mirrors.js';
 import { registryAsPath, siteRepository, type Site, type SiteName } from './names.js';
 
-/** What a node does with the names below a scope of one registry: asks the site below `path`, or fails. */
+/** A rule for the names in a scope of one registry: a node requests them from the site below `path`, or fails. */
 export interface Route {
   /** A repository, or everything below a path; '' for the whole registry. */
   readonly scope: string;
-  /** Whether it holds for the repository `scope` alone. Formats that match by prefix cannot say so. */
+  /** Whether the route applies only to the repository `scope`. Formats that match by prefix cannot express that. */
   readonly exact: boolean;
-  /** The path at the site; undefined where names fail. */
+  /** The path at the site; undefined if the names fail. */
   readonly path: string | undefined;
 }
 
-/** How a consumer of node files chooses among routes. */
+/** How a consumer of node files selects a route. */
 export type Matching =
   /** One path for the whole registry: `hosts.toml`. */
   | 'registry'
   /** The longest prefix, whole path components: `registries.conf`, OpenShift's mirror sets. */
   | 'prefix'
-  /** Patterns of which no two fit the same name: `registries.yaml`. */
+  /** Patterns; no two match the same name: `registries.yaml`. */
   | 'pattern';
 
-/** The routes of one source registry, and whether they lead every name of the mapping to its place. */
+/** The routes of one source registry, and the repositories that they cannot express. */
 export interface RegistryRoutes {
   readonly registry: string;
   readonly routes: readonly Route[];
-  /** Repositories of the mapping that fail, since the format cannot express them. */
+  /** Repositories of the mapping that fail because the format cannot express them. */
   readonly failing: readonly string[];
 }
 
@@ -34,7 +34,7 @@ const maxRepairs = 20;
 
 const failAll: Route = { scope: '', exact: false, path: undefined };
 
-/** A path that no image is published to, for names that must fail: the site answers that it has no such repository. */
+/** Returns a path that holds no image, for names that must fail: the site answers that the repository does not exist. */
 export function unmappedPath(registry: string, scope = ''): string {
   return joinPath(joinPath('airlift-not-mapped', registryAsPath(registry)), scope);
 }
@@ -43,7 +43,7 @@ function isBelow(path: string, scope: string): boolean {
   return scope === '' || path.startsWith(`${scope}/`);
 }
 
-/** Where a consumer finds a repository at the site; undefined where it fails. */
+/** Returns the path at the site where a consumer finds a repository; undefined if the name fails. */
 export function resolveRoute(
   routes: readonly Route[],
   repository: string,
@@ -54,7 +54,7 @@ export function resolveRoute(
     const isExact = route.exact && matching !== 'prefix';
     if (repository !== route.scope && (isExact || !isBelow(repository, route.scope))) continue;
     if (repository === route.scope && !route.exact && matching === 'pattern' && route.path !== undefined)
-      continue; // a pattern for what is below a path does not fit the path itself
+      continue; // a pattern for everything below a path does not match the path itself
     if (best === undefined || route.scope.length > best.scope.length || (route.exact && !best.exact))
       best = route;
   }
@@ -62,10 +62,10 @@ export function resolveRoute(
   return joinPath(best.path, repository.slice(best.scope === '' ? 0 : best.scope.length + 1));
 }
 
-/** The whole mapping: the site's name of each repository, also of repositories without an image. */
+/** The whole mapping: the path at the site of each repository, including repositories without an image. */
 class Mapping {
   readonly #targets = new Map<string, string>();
-  /** All paths that hold images at the site. */
+  /** All paths with images at the site. */
   readonly paths: readonly string[];
 
   constructor(
@@ -77,7 +77,7 @@ class Mapping {
     this.paths = [...new Set(this.#targets.values())];
   }
 
-  /** The path of a repository that has images. */
+  /** Returns the path of a repository that has images. */
   own(source: Repository): string | undefined {
     return this.#targets.get(formatRepository(source));
   }
@@ -94,7 +94,7 @@ class Mapping {
   }
 }
 
-/** Names that reach an image which is not theirs, or that have an image and do not reach it. */
+/** Returns the names that reach the image of another name, and the names that do not reach their image. */
 function wrongNames(
   mapping: Mapping,
   registry: string,
@@ -102,19 +102,19 @@ function wrongNames(
   routes: readonly Route[],
   matching: Matching,
 ): { wrong: string[]; failing: string[] } {
-  const asked = new Set(sources);
-  // Every name that some route leads to an image of the site.
+  const repositories = new Set(sources);
+  // Add every name that a route leads to an image of the site.
   for (const { scope, path } of routes) {
     if (path === undefined) continue;
     for (const target of mapping.paths) {
-      if (target === path && scope !== '') asked.add(scope);
+      if (target === path && scope !== '') repositories.add(scope);
       else if (isBelow(target, path))
-        asked.add(joinPath(scope, target.slice(path === '' ? 0 : path.length + 1)));
+        repositories.add(joinPath(scope, target.slice(path === '' ? 0 : path.length + 1)));
     }
   }
   const wrong: string[] = [];
   const failing: string[] = [];
-  for (const repository of asked) {
+  for (const repository of repositories) {
     const found = resolveRoute(routes, repository, matching);
     const source = { registry, repository };
     if (found === undefined) {
@@ -124,12 +124,12 @@ function wrongNames(
   return { wrong, failing };
 }
 
-/** One route for each repository that has images; everything else fails. */
+/** Returns one route for each repository with images; all other names fail. */
 function separateRoutes(repositories: readonly (readonly [string, string])[]): Route[] {
   return [...repositories.map(([scope, path]) => ({ scope, exact: true, path })), failAll];
 }
 
-/** Routes by prefix: a route for a repository holds for what is below it too, which gets routes of its own where that is wrong. */
+/** Returns routes by prefix. A route for a repository also applies to everything below it; where that is wrong, adds further routes. */
 function repairPrefixes(
   mapping: Mapping,
   registry: string,
@@ -150,7 +150,7 @@ function repairPrefixes(
   return [...byScope.values()].sort((left, right) => (left.scope < right.scope ? -1 : 1));
 }
 
-/** The first candidate that leads no name astray; the last one fails everything, and so never does. */
+/** Returns sets of routes to try, the most general first. */
 function candidatesOf(
   mapping: Mapping,
   registry: string,
@@ -175,8 +175,8 @@ function candidatesOf(
 }
 
 /**
- * The routes of every source registry for one kind of consumer, checked against the whole mapping: a name reaches its own image or
- * fails, also where an image of another name, or one of an earlier import, is found under its old path.
+ * Returns the routes of every source registry for one kind of consumer, checked against the whole mapping: a name reaches its own
+ * image or fails, even if its old path at the site holds an image of another name or of an earlier import.
  */
 export function routesOf(site: Site, names: readonly SiteName[], matching: Matching): RegistryRoutes[] {
   const mapping = new Mapping(site, names);

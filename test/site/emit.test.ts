@@ -216,10 +216,10 @@ test('hosts.toml has a folder per registry and its path, and notes report names 
     },
   });
   assert.deepEqual(filesOf(sites['renamed'] as Site).notes, [
-    "containerd's hosts.toml cannot rename docker.io/library/nginx to site.example:5000/p/mirror/nginx (and 1 more): on its " +
-      'nodes every name of docker.io fails, so that none reaches another image; ask for the names in names.tsv, or leave out `rules`',
-    "containerd's hosts.toml cannot rename ghcr.io/acme/api.server to site.example:5000/p/acme/server: on its " +
-      'nodes every name of ghcr.io fails, so that none reaches another image; ask for the names in names.tsv, or leave out `rules`',
+    "containerd's hosts.toml cannot rename docker.io/library/nginx to site.example:5000/p/mirror/nginx (and 1 more): on containerd " +
+      'nodes, every name of docker.io fails, so that none reaches the wrong image; use the names in names.tsv, or leave out `rules`',
+    "containerd's hosts.toml cannot rename ghcr.io/acme/api.server to site.example:5000/p/acme/server: on containerd " +
+      'nodes, every name of ghcr.io fails, so that none reaches the wrong image; use the names in names.tsv, or leave out `rules`',
   ]);
 });
 

@@ -85,7 +85,7 @@ test('all tags that would get two digests are reported before anything is pushed
     code: 'conflict',
     message: new RegExp(
       [
-        '^name images at site:5000: 2 would take a tag from another',
+        '^name images at site:5000: 2 tag conflicts',
         `  site:5000/library/redis:7 would be ghcr.io/library/redis:7 \\(${digest('ghcr.io/library/redis:7')}\\) and docker.io/library/redis:7 \\(${digest('redis:7')}\\)`,
         '  site:5000/library/redis:7 would be ghcr.io/.* and quay.io/.*$',
       ].join('\n'),
@@ -103,7 +103,7 @@ test('all names that are invalid at the site are reported', () => {
   assert.throws(() => mapped(site, 'ghcr.io/a', 'redis', 'quay.io/b'), {
     code: 'usage',
     message:
-      /2 can't be named there\n {2}name ghcr\.io\/a at site:5000: "x\/\/a" is not .*\n {2}name quay\.io\/b at/,
+      /2 invalid names\n {2}name ghcr\.io\/a at site:5000: "x\/\/a" is not .*\n {2}name quay\.io\/b at/,
   });
   const long = { ...parseSite('site:5000'), prefix: 'p'.repeat(250) };
   assert.throws(() => siteRepository(long, parseReference('acme/api')), { code: 'usage' });

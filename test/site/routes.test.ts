@@ -242,7 +242,7 @@ test('the files of a second bundle keep the names of the first', () => {
   const other = parseSite('other.example:5000');
   assert.throws(
     () => emitNodeFiles(other, {}, namesOf(other, ['redis:7']), { table, file: 'nodes/names.tsv' }),
-    /nodes\/names\.tsv holds names at site\.example:5000; got names at other\.example:5000/,
+    /nodes\/names\.tsv is for another registry; got other\.example:5000, want site\.example:5000/,
   );
   assert.throws(
     () =>
@@ -250,6 +250,6 @@ test('the files of a second bundle keep the names of the first', () => {
         table,
         file: 'nodes/names.tsv',
       }),
-    /1 would take a tag from a name in nodes\/names\.tsv/,
+    /1 new name would take the tag of a name in nodes\/names\.tsv/,
   );
 });
