@@ -36,6 +36,7 @@ export type FromWorker =
 type OnProgress = (bytes: number, checkpoint: Uint8Array) => void;
 
 interface Pending {
+  readonly size: number;
   readonly onProgress: OnProgress;
   readonly resolve: (received: number) => void;
   readonly reject: (error: Error) => void;
@@ -49,23 +50,39 @@ interface Lane {
   readonly ended: Promise<void>;
 }
 
+/** Pending bytes of a worker that justify another one. Starting a thread takes a tenth of a second of CPU time. */
+const bytesWorthWorker = 4 * 1024 * 1024;
+
 export interface DownloadPoolOptions extends DownloadWorkerData {
+  /** Maximum number of worker threads. */
   readonly workers: number;
   /** Concurrent downloads of all workers together. */
   readonly concurrency: number;
   readonly hooks: RegistryHooks;
 }
 
-/** Distributes downloads over worker threads. */
+/** Distributes downloads over worker threads. A thread starts when there is work for it. */
 export class DownloadPool {
   readonly #lanes: Lane[] = [];
   readonly #slots: Slots;
   #nextId = 0;
   #isClosing = false;
+  #isAborted = false;
 
   constructor(private readonly options: DownloadPoolOptions) {
     this.#slots = new Slots(options.concurrency);
-    for (let n = 0; n < options.workers; n++) this.#lanes.push(this.#startLane());
+  }
+
+  /** Returns the least busy worker, or starts one if all are busy. */
+  #openLane(): Lane {
+    const [idlest] = this.#lanes.toSorted((a, b) => a.pending.size - b.pending.size);
+    const bytes = [...(idlest?.pending.values() ?? [])].reduce((sum, { size }) => sum + size, 0);
+    const isEnough = bytes < bytesWorthWorker || this.#lanes.length >= this.options.workers;
+    if (idlest !== undefined && isEnough) return idlest;
+    const lane = this.#startLane();
+    this.#lanes.push(lane);
+    if (this.#isAborted) this.#post(lane, { type: 'abort' });
+    return lane;
   }
 
   #startLane(): Lane {
@@ -138,11 +155,11 @@ export class DownloadPool {
    */
   async download(task: TransferTask, position: number, onProgress: OnProgress): Promise<number> {
     return this.#slots.run(async () => {
-      const [lane] = this.#lanes.toSorted((a, b) => a.pending.size - b.pending.size);
-      if (lane === undefined) throw new AirliftError('io', 'download: no worker');
+      const lane = this.#openLane();
       const id = this.#nextId++;
+      const { size } = task.descriptor;
       return new Promise<number>((resolve, reject) => {
-        lane.pending.set(id, { onProgress, resolve, reject });
+        lane.pending.set(id, { size, onProgress, resolve, reject });
         this.#post(lane, { type: 'start', id, task, position });
       });
     });
@@ -154,6 +171,7 @@ export class DownloadPool {
 
   /** Stops every download after the chunk that it is writing; they fail with `interrupted`. */
   abort(): void {
+    this.#isAborted = true;
     for (const lane of this.#lanes) this.#post(lane, { type: 'abort' });
   }
 
