@@ -19,6 +19,7 @@ import { startAirlift } from './support/started.js';
 import { tarOf } from './support/tar.js';
 import { onTerminal } from './support/terminal.js';
 import { temp } from './support/temp.js';
+import { until } from './support/until.js';
 
 /** A plain tar of empty files, written in pieces. */
 function manyEntries(path: string, entries: number): void {
@@ -65,7 +66,6 @@ for (const args of [
     const path = join(temp(t), 'many.tar');
     manyEntries(path, 600_000);
     const run = startAirlift(args.map((arg) => arg.replace('{}', path)));
-    const deadline = performance.now() + 30_000;
     // It is at work once it holds the archive open.
     const isOpen = (): boolean =>
       readdirSync(`/proc/${run.pid}/fd`).some((name) => {
@@ -75,7 +75,7 @@ for (const args of [
           return false;
         }
       });
-    while (!isOpen() && performance.now() < deadline) await new Promise((done) => setTimeout(done, 2));
+    await until('the archive is open', isOpen);
     const begun = performance.now();
     run.send('SIGINT');
     const { code, stderr } = await run.ended;
@@ -138,20 +138,13 @@ test('verify refuses a wrong number of jobs, and a wrong option of import leaves
 
 test('a failed last flush of marks is reported as its cause, not as missing blobs', async () => {
   const full = Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
+  let isTried = false;
   const marks = new MarkBatcher('a.tar.partial.journal', () => {
+    isTried = true;
     throw full;
   });
   marks.complete(digestOf(Buffer.from('blob')));
-  const deadline = performance.now() + 5000;
-  let failure: unknown;
-  while (failure === undefined && performance.now() < deadline) {
-    await new Promise((done) => setTimeout(done, 30));
-    try {
-      marks.flush();
-    } catch (error) {
-      failure = error;
-    }
-  }
+  await until('the marks are flushed by their timer', () => isTried);
   assert.throws(() => marks.flush(), { code: 'no-space' });
 });
 

@@ -21,6 +21,7 @@ import { airlift } from './support/airlift.js';
 import { startAirlift } from './support/started.js';
 import { serveStore } from './support/serve-store.js';
 import type { Cleanup } from './support/temp.js';
+import { until } from './support/until.js';
 
 /** An index of three images, of which the first is in no registry. */
 function withLostChild(): { index: Content; lost: Content; others: Content[]; manifests: Content[] } {
@@ -107,7 +108,7 @@ test('forEachOf waits for what runs when its iterator throws, and takes nothing 
     throw new Error('broken list');
   };
   const work = async (): Promise<void> => {
-    await new Promise((done) => setTimeout(done, 20));
+    await new Promise(setImmediate);
     isDone = true;
   };
   await assert.rejects(forEachOf(broken(), 2, work), { message: 'broken list' });
@@ -161,6 +162,7 @@ async function startTwo(t: TestContext): Promise<TwoRegistries> {
   const held = [image.layer, image.config, image.manifest, image.index];
   const sick = await serveContent(t, held, image.index, ({ name: digest, method }, response) => {
     if (!digest.startsWith('sha256:') || method === 'HEAD') return false;
+    // The pause lets the same read of the other registry begin before this one fails.
     setTimeout(() => sendFault(response, 404, 'MANIFEST_UNKNOWN'), 300);
     return true;
   });
@@ -208,9 +210,7 @@ async function stopping(server: OddServer, call: (signal: AbortSignal) => Promis
   const stop = new AbortController();
   const running = call(stop.signal);
   running.catch(() => undefined);
-  const deadline = performance.now() + 10_000;
-  while (server.seen.length === 0 && performance.now() < deadline)
-    await new Promise((done) => setImmediate(done));
+  await until('a request comes in', () => server.seen.length > 0);
   const begun = performance.now();
   stop.abort();
   await assert.rejects(running, { code: 'interrupted' });
@@ -285,8 +285,7 @@ test('copy: Ctrl-C ends within a second while a registry asks to wait, with what
   );
   const site = await serveStore(t);
   const run = startAirlift(['copy', `${source.host}/app:1`, '--to', site]);
-  const deadline = performance.now() + 30_000;
-  while (asked.length === 0 && performance.now() < deadline) await new Promise((done) => setTimeout(done, 5));
+  await until('the layer is requested', () => asked.length > 0);
   const begun = performance.now();
   run.send('SIGINT');
   const { code, stderr } = await run.ended;

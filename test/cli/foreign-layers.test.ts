@@ -36,7 +36,7 @@ async function startStorage(t: Cleanup): Promise<{ host: string; seen: IncomingM
         ...(from === 0 ? {} : range),
       });
       const isFirst = seen.filter(({ url = '' }) => url.startsWith('/layer')).length === 1;
-      if (isFirst) response.write(bytes.subarray(0, 100_000), () => setTimeout(() => response.destroy(), 20));
+      if (isFirst) response.write(bytes.subarray(0, 100_000), () => response.socket?.end());
       else response.end(bytes.subarray(from));
     } else if (path.startsWith('/wrong')) response.end(Buffer.from(bytes).fill(0, 5000, 5009));
     else response.writeHead(404).end();

@@ -4,7 +4,6 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { airlift } from '../support/airlift.js';
 import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
 import { failing, startFaultProxy, type FaultProxy, type Rule } from '../support/faults.js';
@@ -16,6 +15,7 @@ import { pushImage } from '../support/push-image.js';
 import { authorizationFor } from '../support/registry-http.js';
 import { startAirlift } from '../support/started.js';
 import { temp, type Cleanup } from '../support/temp.js';
+import { until } from '../support/until.js';
 
 const image = multiPlatform({ name: 'secrets', bigBytes: 600_000 });
 const reader = { user: 'reader', password: 'rea+der/s3cr3t & ü' };
@@ -142,7 +142,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
       const running = startAirlift([...args, '--trace-requests'], { env: plain as Record<string, string> });
       let isOver = false;
       void running.ended.then(() => (isOver = true));
-      while (!isTime() && !isOver) await sleep(10);
+      await until('it is time to stop', () => isTime() || isOver);
       running.send(signal);
       const { stdout, stderr } = await running.ended;
       told.push(stdout, stderr);

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test, type TestContext } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { serve, type Serving } from '../../src/serve/serve.js';
 import { airlift } from '../support/airlift.js';
@@ -11,6 +10,7 @@ import { singlePlatform, multiPlatform, type NamedImage } from '../support/image
 import { pushImage } from '../support/push-image.js';
 import { startAirlift, type Ended } from '../support/started.js';
 import { temp } from '../support/temp.js';
+import { until } from '../support/until.js';
 
 const env = { SOURCE_DATE_EPOCH: '1700000000' };
 /** Bytes that may be in flight: eight transfers, each with the bytes since its last checkpoint and the bytes in sockets. */
@@ -77,11 +77,7 @@ describe('a stopped export resumes', () => {
 
   /** Waits until this many bytes of blobs have passed the proxy. */
   async function passed(bytes: number): Promise<void> {
-    const latest = Date.now() + 120_000;
-    while (sentBytes() < bytes) {
-      assert.ok(Date.now() < latest, `${bytes} bytes of blobs never came; got ${sentBytes()}`);
-      await sleep(5);
-    }
+    await until(`${bytes} bytes of blobs pass`, () => sentBytes() >= bytes, 120_000);
   }
 
   /** Runs the same command again, undisturbed, and checks its result and the bytes that it downloads. */
@@ -120,7 +116,7 @@ describe('a stopped export resumes', () => {
     await passed(8_000_000);
     run.send('SIGINT');
     // Two signals at the same time reach a process as one.
-    while (!run.said().includes('press Ctrl-C again')) await sleep(1);
+    await until('the first signal is noticed', () => run.said().includes('press Ctrl-C again'));
     run.send('SIGINT');
     assert.equal((await run.ended).code, 130);
     await goOn(output, want);
@@ -138,7 +134,8 @@ describe('a stopped export resumes', () => {
     proxy.use({ fault: { do: 'no-range' } });
     await airlift(commandOf(output), { env });
     assert.ok(readFileSync(output).equals(want));
-    assert.ok(proxy.log.sentAgain() <= 2 * (layerBytes + 10_000) + 2_000_000, `${proxy.log.sentAgain()}`);
+    // Two blobs were under way, and one may have ended so shortly before that no mark says so.
+    assert.ok(proxy.log.sentAgain() <= 3 * (layerBytes + 10_000), `${proxy.log.sentAgain()}`);
   });
 
   test('only the bytes that a power cut destroyed at the end of blobs are downloaded again', async (t) => {
@@ -186,9 +183,7 @@ describe('a stopped export resumes', () => {
     // The third image gets no answer; the other two are planned in the meantime.
     proxy.use({ fault: { do: 'stall', after: 0 }, path: /acme\/three\/manifests/ });
     const run = startAirlift(commandOf(output), { env });
-    while (!run.said().includes('2/3')) await sleep(5);
-    await sleep(400);
-    // The next addition commits the earlier ones.
+    await until('two images are planned', () => run.said().includes('2/3'));
     run.send('SIGTERM');
     assert.equal((await run.ended).code, 130);
     assert.deepEqual(readdirSync(join(output, '..')), ['site.tar.partial.journal']);

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test, type TestContext } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { airlift } from '../support/airlift.js';
 import { inMemory } from '../support/content.js';
 import { startDockerRegistry } from '../support/docker-registry.js';
@@ -16,6 +15,7 @@ import { serveStore } from '../support/serve-store.js';
 import { startAirlift, type Started } from '../support/started.js';
 import { temp, type Cleanup } from '../support/temp.js';
 import { sameContent, walkImage, walkRegistry } from '../support/walk.js';
+import { until } from '../support/until.js';
 
 const megabyte = 1_000_000;
 const several: Readonly<Record<string, TestImage>> = {
@@ -81,14 +81,10 @@ async function wayTo(t: TestContext, host: string): Promise<Way> {
   };
 }
 
-async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await sleep(1);
-}
-
 /** Breaks what the killed client left open. */
 async function letGo({ proxy }: Way): Promise<void> {
   proxy.down();
-  await until(() => proxy.log.requests.every(({ ended }) => ended));
+  await until('every connection is closed', () => proxy.log.requests.every(({ ended }) => ended));
   proxy.up();
 }
 
@@ -104,18 +100,17 @@ function leftUpload({ uploads }: Way): string {
 /** Waits until the registry has put away what was sent before a connection broke. */
 async function hasTaken(way: Way, bytes: number): Promise<void> {
   const path = leftUpload(way);
-  for (;;) {
+  await until(`the registry has stored ${bytes} bytes`, async () => {
     const { headers } = await askRegistry(way.host, { method: 'GET', path });
-    if (headers.range === `0-${bytes - 1}`) return;
-    await sleep(5);
-  }
+    return headers.range === `0-${bytes - 1}`;
+  });
 }
 
 /** Kills it as a power cut would, when `isTime`. */
 async function killWhen(started: Started, isTime: () => boolean): Promise<void> {
   let hasEnded = false;
   void started.ended.then(() => (hasEnded = true));
-  await until(() => isTime() || hasEnded);
+  await until('it is time to kill', () => isTime() || hasEnded);
   started.send('SIGKILL');
   const { signal, stdout, stderr } = await started.ended;
   assert.equal(signal, 'SIGKILL', `it ended before it was to be killed: ${stdout}${stderr}`);
@@ -222,7 +217,7 @@ test('Ctrl-C: chunks under way are finished, how to go on is said, and the next 
   const running = startAirlift(way.arguments(largeBundle, ...chunks), { env: way.env });
   const patches = (): LoggedRequest[] =>
     way.proxy.log.find('PATCH').filter(({ received }) => received > 5000);
-  await until(() => patches().length >= 2);
+  await until('two chunks are under way', () => patches().length >= 2);
   running.send('SIGINT');
   const { code, stderr } = await running.ended;
   assert.equal(code, 130);
@@ -244,9 +239,11 @@ test('Ctrl-C twice: it ends at once, and can be gone on with', async (t) => {
   const way = await wayTo(t, await serveStore(t));
   way.proxy.use({ fault: { do: 'stall', in: 'request', after: megabyte }, method: 'PATCH', nth: 3 });
   const running = startAirlift(way.arguments(largeBundle, '--chunk-size', '2Mi'), { env: way.env });
-  await until(() => way.proxy.log.requests.some(({ faults, received }) => faults.length > 0 && received > 0));
+  await until('a chunk is held', () =>
+    way.proxy.log.requests.some(({ faults, received }) => faults.length > 0 && received > 0),
+  );
   running.send('SIGINT');
-  await until(() => running.said().includes('stopping'));
+  await until('the first signal is noticed', () => running.said().includes('stopping'));
   running.send('SIGINT');
   assert.equal((await running.ended).code, 130);
   await letGo(way);

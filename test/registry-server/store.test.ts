@@ -4,12 +4,12 @@ import { readdir, readFile, stat, truncate, utimes, writeFile } from 'node:fs/pr
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
 import { isAirliftError } from '../../src/errors.js';
 import { digestOf, hexOf } from '../../src/oci/digest.js';
 import { DirectoryStore } from '../../src/registry-server/store.js';
 import { asker, imageOf, pushBlob, pushManifest, startRegistry, temporaryFolder } from './fixture.js';
 import { startServerProcess } from './process.js';
+import { until } from '../support/until.js';
 
 async function filesIn(folder: string): Promise<string[]> {
   return await readdir(folder).catch(() => []);
@@ -34,7 +34,7 @@ test('kill -9 during an upload leaves no partial blob, and the upload resumes', 
     const [name] = await filesIn(incoming);
     return name === undefined ? 0 : (await stat(join(incoming, name))).size;
   };
-  while ((await arrived()) < 2_000_000) await pause(5);
+  await until('2 MB are stored', async () => (await arrived()) >= 2_000_000);
   await first.kill();
   assert.deepEqual(await filesIn(join(directory, 'blobs', 'sha256')), []);
 
@@ -58,14 +58,16 @@ test('kill -9 at any instant of a series of pushes leaves whole blobs only, and 
     const running = await startServerProcess(directory);
     t.after(running.kill);
     const registry = { url: running.url, directory, ask: asker(running.url) };
+    let pushed = 0;
     const pushing = (async (): Promise<void> => {
       for (let n = 0; ; n++) {
         const image = await imageOf(registry, 'acme/api', `${round}-${n}`);
         await pushBlob(registry, 'acme/api', randomBytes(100_000));
         await pushManifest(registry, 'acme/api', 'latest', image);
+        pushed++;
       }
     })().catch(() => undefined);
-    await pause(150 + round * 37);
+    await until('images are pushed', () => pushed > round);
     await running.kill();
     await pushing;
     const blobs = join(directory, 'blobs', 'sha256');

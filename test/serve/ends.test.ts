@@ -92,6 +92,7 @@ test(
     sender.resume();
     await once(sender, 'close');
     const slow = await begin(url);
+    // A pause shorter than the stall timeout is what is tested.
     await new Promise((done) => setTimeout(done, 300));
     assert.equal(digestOf(await readAll(slow)), digest);
     // Draining waits for every request under way: the reader that drips is gone too.

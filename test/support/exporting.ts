@@ -1,6 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { serve } from '../../src/serve/serve.js';
 import { airlift } from './airlift.js';
 import { startFaultProxy, type FaultProxy, type Rule } from './faults.js';
@@ -8,6 +7,7 @@ import type { TestImage } from './images.js';
 import { pushImage } from './push-image.js';
 import { startAirlift, type Started } from './started.js';
 import { temp, type Cleanup } from './temp.js';
+import { until } from './until.js';
 
 export const env = { SOURCE_DATE_EPOCH: '1700000000' };
 
@@ -46,10 +46,8 @@ export async function startGround(t: Cleanup): Promise<Ground> {
     const before = sentBytes();
     let isEnded = false;
     void run.ended.then(() => (isEnded = true));
-    while (sentBytes() - before < bytes) {
-      if (isEnded) throw new Error(`ended too early: ${(await run.ended).stderr}`);
-      await sleep(5);
-    }
+    await until(`${bytes} bytes of blobs pass`, () => isEnded || sentBytes() - before >= bytes, 120_000);
+    if (sentBytes() - before < bytes) throw new Error(`ended too early: ${(await run.ended).stderr}`);
   };
   return {
     proxy,

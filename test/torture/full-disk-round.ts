@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { startAirlift } from '../support/started.js';
 import { temp, type Cleanup } from '../support/temp.js';
 import { env, type Arena } from './arena.js';
 import type { Dice } from './dice.js';
 import { hasty, slowness } from './faults.js';
 import type { Tally } from './tally.js';
+import { until } from '../support/until.js';
 
 function mount(...args: readonly string[]): string | false {
   const { status, stderr, error } = spawnSync('mount', args, { encoding: 'utf8' });
@@ -44,7 +44,7 @@ export async function fullDiskRound(t: Cleanup, arena: Arena, dice: Dice, tally:
   const ended = run.ended.finally(() => (isOver = true));
   const share = dice.roll();
   const moved = (): number => proxy.log.requests.reduce((sum, { sent }) => sum + sent, 0);
-  while (!isOver && moved() < share * arena.usual.bytes) await sleep(2);
+  await until('its share of bytes passed', () => isOver || moved() >= share * arena.usual.bytes, 300_000);
   // Somebody else takes all the room there is.
   if (!isOver) {
     const { bavail, bsize } = statfsSync(dir);

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { FaultLog } from '../support/fault-log.js';
 import type { Ended, Started } from '../support/started.js';
 import type { Dice } from './dice.js';
+import { until } from '../support/until.js';
 
 /** How a run is stopped; `pause` lets it sleep as a closed laptop does, and wake up. */
 export type Stop = 'SIGKILL' | 'SIGINT' | 'SIGTERM' | 'pause';
@@ -25,16 +26,17 @@ export async function stopSomewhere(
   const share = dice.roll();
   let isOver = false;
   const ended = run.ended.finally(() => (isOver = true));
-  const until = Date.now() + share * usual.milliseconds * 1.2;
+  const latest = Date.now() + share * usual.milliseconds * 1.2;
   const isReached = (): boolean =>
     by === 'time'
-      ? Date.now() >= until
+      ? Date.now() >= latest
       : by === 'requests'
         ? log.requests.length - requests >= share * usual.requests
         : moved(log) - bytes >= share * usual.bytes;
-  while (!isOver && !isReached()) await sleep(2);
+  await until('the point to stop at is reached', () => isOver || isReached(), 300_000);
   if (stop === 'pause') {
     run.send('SIGSTOP');
+    // The pause is what is tested: the process sleeps, the world goes on.
     await sleep(dice.between(50, 900));
     run.send('SIGCONT');
   } else run.send(stop);

@@ -4,7 +4,6 @@ import { mkdir, readdir, readlink, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { suite, test, type TestContext } from 'node:test';
-import { setTimeout as wait } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { findMember, readMember, type Members } from '../../../src/archive/read/members.js';
 import { openMembers, type OpenMembersOptions } from '../../../src/archive/read/open-members.js';
@@ -13,6 +12,7 @@ import { noise } from '../../support/content.js';
 import { needs, run } from '../../support/peers.js';
 import { tarHeader, tarOf, tarPadding, type TarMember } from '../../support/tar.js';
 import { temp } from '../../support/temp.js';
+import { until } from '../../support/until.js';
 
 async function opened(t: TestContext, path: string, options: OpenMembersOptions = {}): Promise<Members> {
   const members = await openMembers(path, options);
@@ -409,7 +409,7 @@ suite('members of a compressed archive or stream', { timeout: 120_000 }, () => {
       (
         await Promise.all((await readdir(fdFolder)).map((fd) => readlink(join(fdFolder, fd)).catch(() => '')))
       ).some((name) => name.startsWith(tmpDir));
-    while (!(await spooling())) await wait(20);
+    await until('the archive is spooled', spooling);
     child.kill('SIGKILL');
     await new Promise((resolve) => child.once('exit', resolve));
     assert.deepEqual(await readdir(tmpDir), []);

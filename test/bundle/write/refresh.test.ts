@@ -116,7 +116,7 @@ test('a run that is killed while it moves blobs loses none', async (t) => {
         done();
       }),
     );
-    // The moments differ, and the assertions hold at any of them.
+    // The pause picks the moment of the kill. The moments differ, and the assertions hold at any of them.
     await sleep((duration * (round % 5)) / 5);
     run.kill('SIGKILL');
     await ended;

@@ -14,6 +14,7 @@ let chunks = 0;
 await fill(writer, resumed(), {
   onChunk: async () => {
     process.stdout.write(`chunk ${++chunks}\n`);
+    // Slows the writer down, so that it can be killed between two chunks.
     await sleep(Number(wait));
   },
 });

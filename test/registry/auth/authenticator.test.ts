@@ -85,6 +85,7 @@ describe('with docker-registry', { skip: needs('docker-registry', 'htpasswd', 'o
     const name = { registry: server.host, repository: 'a/b' };
     const registry = client(t, { credentials: { username: 'jane', password: 'pa55word' } });
     await registry.push(name, descriptor, opener(bytes));
+    // The registry's own clock ends the token, which is good for one second.
     await new Promise((resolve) => setTimeout(resolve, 1500));
     assert.deepEqual(await collect(await registry.fetch(name, descriptor)), bytes);
     assert.equal(server.tokenRequests.length, 2);

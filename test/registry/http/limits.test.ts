@@ -50,6 +50,7 @@ it('succeeds in spite of many 429 responses', async (t) => {
   let refused = 0;
   const server = await startOddServer(t, (_request, response) => {
     most = Math.max(most, ++running);
+    // Each answer takes a while, so that requests meet.
     setTimeout(() => {
       // Two concurrent requests are accepted; the first requests are always rejected.
       const isTooMany = running > 2 || refused < 5;
