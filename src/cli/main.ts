@@ -6,6 +6,7 @@ import { exitCodeOf, exitCodes } from './exit-codes.js';
 import { dash, hideDashes } from './stdin-dash.js';
 import { standardError, standardOutput } from './output.js';
 import { printError, printNote } from './print.js';
+import { forgetPrinted } from './trace.js';
 import { usageError } from './usage-error.js';
 import { checkedValues } from './values.js';
 
@@ -148,6 +149,7 @@ export async function main(args: readonly string[], built?: Argv): Promise<numbe
 async function run(args: readonly string[], built: Argv): Promise<number> {
   const json = args.includes('--json');
   process.exitCode = exitCodes.done;
+  forgetPrinted();
   let code: number;
   let isPrinting = false;
   try {

@@ -12,12 +12,17 @@ export function formatTrace(trace: RequestTrace): string {
   return lines.map(printable).join('\n');
 }
 
-/** What was printed already: threads that reach the same registries notice the same. */
-const told = new Set<string>();
+/** Notes and warnings that were printed: threads that reach the same registries notice the same. */
+const printed = new Set<string>();
+
+/** Forgets what was printed. Each command line calls it, so that one that runs in the same process prints its own warnings. */
+export function forgetPrinted(): void {
+  printed.clear();
+}
 
 function printOnce(text: string): void {
-  if (told.has(text)) return;
-  told.add(text);
+  if (printed.has(text)) return;
+  printed.add(text);
   printNote(withFlags(text));
 }
 
