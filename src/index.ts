@@ -46,12 +46,10 @@ export type { RequestCount } from './export/request-count.js';
 export type { PlanRequest } from './plan/planner.js';
 export { inspect } from './inspect.js';
 export type { InspectedImage, Inspection } from './inspect.js';
-export type { PlatformSize } from './bundle/format/image-sizes.js';
 export { verify } from './verify.js';
 export type { VerifyOptions, VerifyReport } from './verify.js';
-export type { CheckProgress } from './bundle/verify/check-contents.js';
-export type { BrokenImage, Problem, ProblemKind } from './bundle/verify/findings.js';
-export { refuseDirectory } from './bundle/write/output-name.js';
+export type { BrokenImage, CheckProgress, PlatformSize, Problem, ProblemKind } from './bundle/report.js';
+export { refuseDirectory } from './io/directories.js';
 
 // Archives of images
 export { archiveImages, bundleArchives } from './import/into-bundle.js';

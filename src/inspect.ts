@@ -1,4 +1,5 @@
-import { ImageSizes, type PlatformSize } from './bundle/format/image-sizes.js';
+import { ImageSizes } from './bundle/format/image-sizes.js';
+import type { PlatformSize } from './bundle/report.js';
 import { BundleReader } from './bundle/reader.js';
 import type { Digest } from './oci/digest.js';
 import { formatReference } from './oci/reference.js';

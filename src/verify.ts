@@ -1,14 +1,15 @@
 import { availableParallelism } from 'node:os';
 import { findBlobsByName } from './bundle/verify/check-archive.js';
 import { checkCatalogRows, checkHeadContent } from './bundle/verify/check-catalog.js';
-import { checkContents, type CheckProgress } from './bundle/verify/check-contents.js';
+import { checkContents } from './bundle/verify/check-contents.js';
 import { EntryCheck } from './bundle/verify/check-entries.js';
 import { checkGraph } from './bundle/verify/check-graph.js';
 import { checkHead } from './bundle/verify/check-head.js';
 import { checkIndexFile, addCatalogGraph } from './bundle/verify/check-images.js';
 import { checkSums } from './bundle/verify/check-sums.js';
 import { EntryReader } from './bundle/format/entry-reader.js';
-import { Findings, type Problem } from './bundle/verify/findings.js';
+import type { CheckProgress, Problem } from './bundle/report.js';
+import { Findings } from './bundle/verify/findings.js';
 import { BundleFile } from './bundle/format/file.js';
 import { HeadDigests } from './bundle/format/sums.js';
 import type { Digest } from './oci/digest.js';

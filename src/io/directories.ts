@@ -1,6 +1,6 @@
 import { mkdir, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { systemCodeOf } from '../errors.js';
+import { dirname, join } from 'node:path';
+import { AirliftError, systemCodeOf } from '../errors.js';
 
 /**
  * Creates a directory and its parents. Node's `mkdir` with `recursive` never returns if a parent can be neither found nor created, as
@@ -38,6 +38,18 @@ export async function isHidden(path: string): Promise<boolean> {
     () => false,
     (error: unknown) => systemCodeOf(error) === 'EACCES',
   );
+}
+
+/**
+ * Rejects a directory as the path of an output file, before any download starts.
+ * @param option the option or flag that gave the path, for the hint
+ * @throws AirliftError `usage` with the name of a possible file
+ */
+export async function refuseDirectory(path: string, option: string, example: string): Promise<void> {
+  if (!/[/\\]$/.test(path) && !(await isDirectory(path))) return;
+  throw new AirliftError('usage', `write ${path}: is a directory; want a file`, {
+    hint: `choose a file in it: ${option} ${join(path, example)}`,
+  });
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -7,7 +7,7 @@ import type { Compression } from '../archive/compression/decompress.js';
 import { DirectoryWriter } from '../archive/write/directory-writer.js';
 import type { EntryWriter } from '../archive/write/entry-writer.js';
 import { TarWriter } from '../archive/write/tar-writer.js';
-import { refuseDirectory } from '../bundle/write/output-name.js';
+import { refuseDirectory } from '../io/directories.js';
 import { makeDirectory as makePath } from '../io/directories.js';
 import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';

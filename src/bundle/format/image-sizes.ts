@@ -1,15 +1,6 @@
 import { formatPlatform } from '../../oci/platform.js';
-import type { Digest } from '../../oci/digest.js';
 import { platformOf, type Catalog, type ManifestRow } from './catalog.js';
-
-/** The manifest of one platform of an image. */
-export interface PlatformSize {
-  /** `os/architecture[/variant]`. */
-  readonly platform: string;
-  readonly digest: Digest;
-  /** Bytes of its manifest, config and layers, each blob once, including blobs that the bundle leaves out. */
-  readonly size: number;
-}
+import type { PlatformSize } from '../report.js';
 
 /** Computes the sizes of images from a catalog. */
 export class ImageSizes {

@@ -3,14 +3,7 @@ import type { BundleFile } from '../format/file.js';
 import type { Findings } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
 import { hashRanges, type HashTask } from './hash-pool.js';
-
-/** Progress of hashing the blobs. */
-export interface CheckProgress {
-  readonly blobs: number;
-  readonly bytes: number;
-  readonly totalBlobs: number;
-  readonly totalBytes: number;
-}
+import type { CheckProgress } from '../report.js';
 
 export interface ContentCheckOptions {
   /** Worker threads. */

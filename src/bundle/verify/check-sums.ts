@@ -1,6 +1,7 @@
 import { isDigest } from '../../oci/digest.js';
 import type { TarEntry } from '../format/entry-reader.js';
-import type { Findings, ProblemKind } from './findings.js';
+import type { ProblemKind } from '../report.js';
+import type { Findings } from './findings.js';
 import { digestOfPath } from '../../oci/image-layout.js';
 import { entryNames } from '../format/format.js';
 import { readSums, type HeadDigests } from '../format/sums.js';

@@ -4,44 +4,8 @@ import type { Digest } from '../../oci/digest.js';
 import type { Index, Manifest } from '../../oci/manifest.js';
 import type { Platform } from '../../oci/platform.js';
 import type { BlobKind } from '../format/planned.js';
+import type { BrokenImage, Problem, ProblemKind } from '../report.js';
 import { openDatabase } from '../format/sqlite.js';
-
-/**
- * Kind of a problem in a bundle:
- *
- * - `header`: a tar header is damaged or was rewritten · `missing`: a blob is missing or truncated
- * - `digest`: content does not match its digest · `moved`: an entry is not where the catalog says
- * - `extra`: an entry that the bundle format does not have, or data after the end of the archive
- * - `catalog`, `index`, `layout`, `sums`: the catalog, `index.json`, `oci-layout`, a list of digests is wrong
- * - `manifest`: a manifest cannot be parsed · `edge`: a manifest and its children, or the catalog, disagree
- */
-export type ProblemKind =
-  | 'header'
-  | 'missing'
-  | 'digest'
-  | 'moved'
-  | 'extra'
-  | 'catalog'
-  | 'index'
-  | 'layout'
-  | 'sums'
-  | 'manifest'
-  | 'edge';
-
-/** An image that a problem affects, and its affected platforms; none if the affected content belongs to no platform. */
-export interface BrokenImage {
-  readonly reference: string;
-  readonly platforms: readonly string[];
-}
-
-export interface Problem {
-  readonly kind: ProblemKind;
-  /** The entry, blob or file that has the problem. */
-  readonly thing: string;
-  readonly detail: string;
-  /** The affected images; empty if no image depends on the damaged content. */
-  readonly images: readonly BrokenImage[];
-}
 
 /** Returns a key of all fields of a platform, for comparisons. */
 export function platformKey({ os, architecture, variant, osVersion, osFeatures }: Platform): string {

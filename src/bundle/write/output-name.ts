@@ -1,7 +1,7 @@
 import { closeSync, constants, existsSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
-import { lstat, open, stat } from 'node:fs/promises';
+import { lstat, open } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { AirliftError, isAirliftError, systemCodeOf } from '../../errors.js';
 import { noFollow } from '../format/file.js';
 import { ioError } from '../format/io-error.js';
@@ -87,24 +87,6 @@ export async function refuseExisting(path: string): Promise<void> {
   }
   throw new AirliftError('exists', `write ${path}: already exists`, {
     hint: 'choose another name, or add `force` to replace it',
-  });
-}
-
-/**
- * Rejects a directory as the path of an output file, before any download starts.
- * @param option the option or flag that gave the path, for the hint
- * @throws AirliftError `usage` with the name of a possible file
- */
-export async function refuseDirectory(path: string, option: string, example: string): Promise<void> {
-  const isDirectory =
-    /[/\\]$/.test(path) ||
-    (await stat(path).then(
-      (found) => found.isDirectory(),
-      () => false,
-    ));
-  if (!isDirectory) return;
-  throw new AirliftError('usage', `write ${path}: is a directory; want a file`, {
-    hint: `choose a file in it: ${option} ${join(path, example)}`,
   });
 }
 

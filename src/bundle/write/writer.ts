@@ -1,5 +1,6 @@
 import { rename, rm } from 'node:fs/promises';
 import { AirliftError } from '../../errors.js';
+import { refuseDirectory } from '../../io/directories.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Image } from '../../oci/source.js';
 import { isTarTime } from '../../tar/header.js';
@@ -12,14 +13,7 @@ import { Journal } from '../journal/journal.js';
 import { MarkBatcher, type PendingBlob } from '../journal/progress.js';
 import { checkWritten } from '../verify/check-front.js';
 import type { Layout, LayoutSummary } from './layout.js';
-import {
-  hasJournal,
-  openJournal,
-  refuseDirectory,
-  refuseExisting,
-  removeNotes,
-  syncDirectory,
-} from './output-name.js';
+import { hasJournal, openJournal, refuseExisting, removeNotes, syncDirectory } from './output-name.js';
 import { resumeBundle, type BundleOptions, type ResumedBundle } from './resume.js';
 
 export type { BundleOptions } from './resume.js';
