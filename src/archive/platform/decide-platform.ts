@@ -10,24 +10,24 @@ import {
   type Platform,
 } from '../../oci/platform.js';
 
-/** Words in file names that tell an architecture. `wasm` and the like tell what a file is of, not what it runs on. */
+/** Words in file names that name an architecture. `wasm` and the like describe the content, not the machine. */
 const words = [...knownArchitectures, ...architectureWords.keys()].filter((word) => !word.startsWith('wasm'));
 
 const anyWord = words.sort((a, b) => b.length - a.length).join('|');
 const pattern = new RegExp(`(?<![a-z0-9])(${anyWord})(?:[-_/]?(v[5-8]))?(?![a-z0-9])`, 'g');
 
-/** An architecture as it stands in an image's name: `arm64`, `arm-v7`, `arm64v8`, `linux-amd64`; a regular expression without groups. */
+/** A regular expression, without groups, for an architecture in an image's name: `arm64`, `arm-v7`, `arm64v8`, `linux-amd64`. */
 export const architecturePattern = `(?:(?:linux|windows)[-_.])?(?:arm64[-_.]?v[89]|arm[-_.]?v[5-8]|${anyWord})`;
 
-/** A platform that a file's name tells, and whether it tells the variant too. */
+/** A platform that a name states, and whether it states the variant. */
 export interface NamedPlatform {
   readonly platform: Platform;
   readonly hasVariant: boolean;
-  /** The word that told it. */
+  /** The word in the name. */
   readonly word: string;
 }
 
-/** The platform in a file's name (`k3s-airgap-images-armhf.tar.gz`); undefined where it tells none, or several. */
+/** Returns the platform in a file's name (`k3s-airgap-images-armhf.tar.gz`); undefined where it states none, or several. */
 export function platformOfFileName(path: string): NamedPlatform | undefined {
   const found = new Map<string, NamedPlatform>();
   for (const [, word = '', level] of basename(path).toLowerCase().matchAll(pattern)) {
@@ -41,42 +41,42 @@ export function platformOfFileName(path: string): NamedPlatform | undefined {
   return found.size === 1 ? only : undefined;
 }
 
-/** Who says what an image's platform is, most trusted first. */
+/** Claims about an image's platform, most trusted first. */
 export interface PlatformClaims {
-  /** `--arch` */
+  /** Stated by the user: `--arch`. */
   readonly flag: Platform | undefined;
   /** The index that names the image. */
   readonly entry: Platform | undefined;
-  /** The config's platform, and its fields as they stand there. */
+  /** The config's platform, and the config's own fields for it. */
   readonly config: { readonly platform: Platform; readonly fields: Json } | undefined;
-  /** What the architecture in the image's name tells, where a rule for names takes it out. */
+  /** The architecture in the image's name, if a name rule removes it. */
   readonly imageName?: NamedPlatform | undefined;
   readonly fileName: NamedPlatform | undefined;
 }
 
-/** What was found out of an image's platform. */
+/** The decision about an image's platform. */
 export interface PlatformFinding {
   readonly platform: Platform;
-  /** The platform as it is to be written into an index. */
+  /** The platform as written into an index. */
   readonly fields: Json;
-  /** Whether it is what `--arch` says. */
+  /** Whether the user stated it (`--arch`). */
   readonly isForced: boolean;
-  /** Whether the index that names the image says the same. */
+  /** Whether the index entry of the image states the same platform. */
   readonly agreesWithEntry: boolean;
-  /** Whether the config says the same. */
+  /** Whether the config states the same platform. */
   readonly agreesWithConfig: boolean;
-  /** What contradicts: `config says linux/amd64, executables are arm`; undefined where nothing does. */
+  /** The contradiction: `config says linux/amd64, executables are arm`; undefined where there is none. */
   readonly contradiction: string | undefined;
 }
 
-/** Whether a machine of `platform` runs the program that is started or, where it is not known, any of the programs. */
+/** Reports whether a machine of `platform` runs the started program or, if that is unknown, any of the programs. */
 function runs({ architecture }: Platform, program: ProgramEvidence): boolean {
   return program.architectures.some((made) => runsOn(architecture, made));
 }
 
 const armLevel = (variant: string | undefined): number => Number(/^v(\d)$/.exec(variant ?? '')?.[1] ?? 7);
 
-/** Whether programs need a later arm than `platform` says. */
+/** Reports whether the program needs a later arm variant than `platform`. */
 function needsMore(platform: Platform, program: ProgramEvidence): boolean {
   return (
     platform.architecture === 'arm' &&
@@ -121,7 +121,7 @@ function claimsInOrder(claims: PlatformClaims): Claim[] {
   return list;
 }
 
-/** A config that names arm without a variant leaves it to the image's name or the file's. */
+/** Takes the variant from the image's or the file's name if the config names arm without one. */
 function withNamedVariant(claim: Claim, { imageName, fileName }: PlatformClaims): Claim {
   const isOpen =
     claim.who === 'config' && claim.platform.architecture === 'arm' && !('variant' in claim.fields);
@@ -133,22 +133,22 @@ function withNamedVariant(claim: Claim, { imageName, fileName }: PlatformClaims)
   return { ...claim, platform, fields: platformFields(platform) };
 }
 
-/** The architecture that all claims name, where there are several and `--arch` is none of them. */
+/** Returns the architecture that several claims agree on; undefined where they differ or the user stated one. */
 function agreed([first, ...others]: readonly Claim[]): string | undefined {
   const architecture = first?.who === callerOption ? undefined : first?.platform.architecture;
   const isSame = others.every(({ platform }) => platform.architecture === architecture);
   return others.length > 0 && isSame ? architecture : undefined;
 }
 
-/** As `agreed`, for whoever looks for programs. */
+/** Returns the architecture that several claims agree on; undefined where they differ or the user stated one. */
 export function agreedArchitecture(claims: PlatformClaims): string | undefined {
   return agreed(claimsInOrder(claims));
 }
 
 /**
- * The claim that holds: `--arch`, else what the index says, where it fits; else the first claim that names the very architecture
- * of the programs; else the first that fits. Claims that agree hold where the program that is started is not known, for any
- * other may lie about in an image without being run; and where the others run there, for one program alone may be a mistake.
+ * Chooses a claim: `--arch`, else the index entry if the programs run on it, else the first claim that names exactly their architecture,
+ * else the first on which they run. Claims that agree win over unstarted programs, which an image may contain without running them, and
+ * over a single started program that differs from the others, because that may be a mistake.
  */
 function chosen(list: readonly Claim[], program: ProgramEvidence | undefined): Claim | undefined {
   const [first] = list;
@@ -163,9 +163,9 @@ function chosen(list: readonly Claim[], program: ProgramEvidence | undefined): C
 }
 
 /**
- * Decides what an image's platform is. What `--arch` says holds; else the first claim holds, in the order of `PlatformClaims`,
- * that fits what the image's programs are made for; where none fits, the programs do.
- * @returns undefined where nobody says anything
+ * Decides an image's platform: `--arch`, else the first claim, in the order of `PlatformClaims`, on which the image's programs run, else
+ * the platform of the programs.
+ * @returns undefined where there is neither a claim nor a program
  */
 export function decidePlatform(
   claims: PlatformClaims,

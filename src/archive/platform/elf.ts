@@ -1,10 +1,13 @@
-/** What the header of an ELF program says of the machine it runs on (System V ABI, chapter 4, "ELF Header"). */
+/**
+ * The machine that an ELF program needs, from its header (System V ABI, chapter 4, "ELF Header"). Parsed here, because ELF libraries load
+ * whole files and name neither OCI architectures nor arm variants.
+ */
 export interface ElfHeader {
-  /** The architecture in OCI's words; undefined where there is no word for it. */
+  /** The OCI architecture; undefined where OCI has no name for it. */
   readonly architecture: string | undefined;
   readonly isBigEndian: boolean;
   readonly is64Bit: boolean;
-  /** Where the section headers are, how long each is, how many there are, and which one holds their names. */
+  /** Offset, size and number of the section headers, and the index of the one with the names. */
   readonly sections: {
     readonly offset: number;
     readonly size: number;
@@ -13,16 +16,16 @@ export interface ElfHeader {
   };
 }
 
-/** As many bytes as a header has at most. */
+/** The most bytes of a header. */
 export const elfHeaderLength = 64;
 
 const executable = 2;
 const shared = 3;
 
-/** The bit of `e_flags` by which MIPS marks n32: 32-bit programs that need a 64-bit machine. */
+/** The bit of `e_flags` that marks n32 on MIPS: 32-bit programs that need a 64-bit machine. */
 const mipsN32 = 0x20;
 
-/** Go's names for the machines of ELF, where there are any; of 32-bit machines that Go has no name for, the usual one. */
+/** Returns Go's name for an ELF machine, or the usual name of 32-bit machines that Go has no name for. */
 function architectureOf(
   machine: number,
   is64Bit: boolean,
@@ -60,7 +63,7 @@ function architectureOf(
   }
 }
 
-/** Reads the header of a program or shared library; undefined where the bytes are something else, object files included. */
+/** Parses the header of a program or shared library; undefined for anything else, such as object files. */
 export function parseElfHeader(bytes: Buffer): ElfHeader | undefined {
   if (bytes.byteLength < 52 || bytes.readUInt32BE(0) !== 0x7f454c46) return undefined;
   const is64Bit = bytes[4] === 2;
@@ -86,20 +89,20 @@ export function parseElfHeader(bytes: Buffer): ElfHeader | undefined {
   };
 }
 
-/** Reads at a place in the program. */
+/** Reads bytes of the program at a position. */
 export type ReadAt = (position: number, length: number) => Promise<Buffer>;
 
 const maxSections = 200;
 const maxAttributes = 4096;
 
-/** The oldest architecture that runs code marked so (ABI for the Arm Architecture, "Addenda", Tag_CPU_arch). */
+/** Returns the oldest variant that runs code with this tag (ABI for the Arm Architecture, "Addenda", Tag_CPU_arch). */
 function variantOfTag(tag: number): string | undefined {
   if (tag <= 5) return 'v5';
   if (tag <= 9) return 'v6';
   return tag === 10 ? 'v7' : tag === 14 ? 'v8' : undefined;
 }
 
-/** A number of seven bits a byte, lowest first; and where it ends. */
+/** Decodes a ULEB128 number, and returns its end too. */
 function uleb(bytes: Buffer, start: number): [value: number, end: number] {
   let value = 0;
   let at = start;
@@ -113,7 +116,7 @@ function uleb(bytes: Buffer, start: number): [value: number, end: number] {
 
 /** Finds Tag_CPU_arch among the attributes of the whole file. */
 function cpuArch(attributes: Buffer): number | undefined {
-  // Format version, length, "aeabi", the tag for the whole file, its length.
+  // Before the attributes: format version, length, "aeabi", the tag for the whole file, its length.
   if (attributes.toString('latin1', 0, 1) !== 'A' || attributes.toString('latin1', 5, 11) !== 'aeabi\0')
     return undefined;
   for (let at = 16; at < attributes.byteLength;) {
@@ -133,8 +136,8 @@ function cpuArch(attributes: Buffer): number | undefined {
 }
 
 /**
- * The variant of 32-bit arm that a program needs, as its compiler noted it (section `.ARM.attributes`); undefined where it did
- * not, as Go's does not.
+ * Returns the variant of 32-bit arm that a program needs, as recorded by its compiler (section `.ARM.attributes`); undefined where it is
+ * not recorded: Go's compiler does not.
  */
 export async function armVariant(header: ElfHeader, read: ReadAt): Promise<string | undefined> {
   const { offset, size, count } = header.sections;
@@ -152,8 +155,8 @@ export async function armVariant(header: ElfHeader, read: ReadAt): Promise<strin
 }
 
 /**
- * Which machines run which programs, beside those made for them: the 32-bit programs of the same family and byte order, which
- * Linux runs on the 64-bit machines of that family (`CONFIG_COMPAT`).
+ * Architectures and the foreign programs they run: 64-bit Linux runs the 32-bit programs of the same family and byte order
+ * (`CONFIG_COMPAT`).
  */
 const alsoRuns: Readonly<Record<string, readonly string[]>> = {
   amd64: ['386'],
@@ -168,14 +171,13 @@ const alsoRuns: Readonly<Record<string, readonly string[]>> = {
   sparc64: ['sparc'],
 };
 
-/** Whether a Linux machine of `architecture` runs programs made for `program`. Both are Go's names. */
+/** Reports whether a Linux machine of `architecture` runs programs built for `program`. Both are Go's names. */
 export function runsOn(architecture: string, program: string): boolean {
   return architecture === program || (alsoRuns[architecture]?.includes(program) ?? false);
 }
 
 /**
- * Programs that run the programs of other machines. They are made for the machine that builds the image or starts it, and say
- * nothing of what the image runs on.
+ * Emulators. They are built for the machine that builds or starts the image, so they do not show the image's platform.
  */
 const emulators = /(?:^|\/)(?:qemu-[^/]+|box(?:64|86)|FEX[A-Za-z]*|fex-emu|rosetta|exagear|hqemu-[^/]+)$/;
 

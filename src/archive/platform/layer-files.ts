@@ -3,7 +3,7 @@ import { RangeCursor, StreamCursor, type ByteCursor, type ByteRange } from '../.
 import { magicLength, decompress, detectCompression } from '../compression/decompress.js';
 import { plainPath, scanTar, type TarEntry } from '../../tar/scan.js';
 
-/** A file of a layer, as far as it matters for what the image runs. */
+/** A file of a layer, reduced to what matters for finding the program of an image. */
 export type LayerFile =
   | {
       readonly kind: 'program';
@@ -15,28 +15,28 @@ export type LayerFile =
   | { readonly kind: 'directory' }
   | { readonly kind: 'other' };
 
-/** What a layer puts into an image: folders, programs, scripts and links by their path, and what it takes away. */
+/** The changes of a layer: folders, programs, scripts and links by path, and removed paths. */
 export interface LayerFiles {
   readonly files: ReadonlyMap<string, LayerFile>;
   /** Paths that the layer removes (OCI image-spec, layer.md, "Whiteouts"). */
   readonly removed: ReadonlySet<string>;
-  /** Folders of which the layer hides what is below. */
+  /** Folders whose content in lower layers is hidden. */
   readonly opaque: ReadonlySet<string>;
   /** Whether the layer was read to its end. */
   readonly isWhole: boolean;
 }
 
-/** How far a layer is looked into. */
+/** Limits for scanning a layer. */
 const maxEntries = 500_000;
 const maxFiles = 200_000;
-/** Bytes of a compressed layer that are unpacked to find its programs. */
+/** The most bytes of a compressed layer that are decompressed to find its programs. */
 const maxUnpacked = 256 * 1024 * 1024;
 const shebangLength = 256;
 
 const nothing: LayerFiles = { files: new Map(), removed: new Set(), opaque: new Set(), isWhole: false };
 
 function interpreterOf(head: Buffer): string | undefined {
-  // Behind env stand its flags and settings: `#!/usr/bin/env -S LANG=C python3`.
+  // Flags and variables may follow env: `#!/usr/bin/env -S LANG=C python3`.
   const line = /^#![ \t]*(\S+)(?:[ \t]+(?:(?:-\S*|\w+=\S*)[ \t]+)*(\S+))?/.exec(head.toString('latin1'));
   if (line === null) return undefined;
   const [, path = '', argument] = line;
@@ -48,7 +48,7 @@ class Collector {
   readonly removed = new Set<string>();
   readonly opaque = new Set<string>();
 
-  /** @param range the uncompressed layer, where it can be read from any place */
+  /** @param range the layer if it is uncompressed, for random access */
   constructor(private readonly range: ByteRange | undefined) {}
 
   async add(entry: TarEntry): Promise<void> {
@@ -66,7 +66,7 @@ class Collector {
 
   async #addFile(path: string, entry: TarEntry): Promise<void> {
     if ((entry.mode & 0o111) === 0) {
-      // Of entries with one name the last counts.
+      // Of several entries with one name, the last counts.
       if (this.files.has(path)) this.files.set(path, { kind: 'other' });
       return;
     }
@@ -101,13 +101,13 @@ async function collect(cursor: ByteCursor, range: ByteRange | undefined): Promis
       break;
     }
   } catch {
-    // A layer that is no tar, or a broken one, says nothing of programs; its digest is checked where it is carried.
+    // A damaged layer yields what was found so far; its digest is verified when it is transferred.
     isWhole = false;
   }
   return { files, removed, opaque, isWhole };
 }
 
-/** Looks through a layer for programs, scripts and links. A layer that can't be read gives what was found before. */
+/** Finds programs, scripts and links in a layer. An unreadable layer yields what was found before the damage. */
 export async function readLayerFiles(layer: ByteRange | undefined): Promise<LayerFiles> {
   if (layer === undefined) return nothing;
   try {

@@ -35,18 +35,18 @@ export interface PlatformNameRules {
 }
 
 export interface FindPlatformOptions {
-  /** What `--arch` says of the archive. */
+  /** The platform of the archive's images as stated by the user (`--arch`). */
   readonly platform?: Platform | undefined;
-  /** Rules that take architectures out of names, which tell the platform then. */
+  /** Rules that find platforms in names. */
   readonly nameRules?: PlatformNameRules | undefined;
-  /** `false` takes what the archive says of its images for true. */
+  /** Whether to compare the claims with the programs of an image (default: true). */
   readonly checkPrograms?: boolean | undefined;
 }
 
-/** The most files of layers that are remembered for the next image that has the same layers. */
+/** The most files of layers that are cached for other images with the same layers. */
 const maxRemembered = 500_000;
 
-/** Finds the platforms of an archive's images, looking into layers that several have once. */
+/** Finds the platforms of an archive's images. A layer that several images share is scanned once. */
 export class PlatformFinder {
   readonly #fileName: NamedPlatform | undefined;
   readonly #layers = new Map<Digest, Promise<LayerFiles>>();
@@ -60,10 +60,11 @@ export class PlatformFinder {
   }
 
   /**
-   * @param entryPlatform what the index that names the child says
-   * @param isAlone whether it is the only image below its root, so that it is what `--arch` speaks of
+   * Finds the platform of an image.
+   * @param entryPlatform the platform in the index entry of the child
+   * @param isAlone whether it is the only image below its root, so that `--arch` applies to it
    * @param names the image's names in the archive
-   * @returns undefined where the child is no image to run, or nothing at all says what it runs on
+   * @returns undefined where the child is not a runnable image, or nothing shows its platform
    */
   async find(
     child: PlatformSubject,
@@ -74,7 +75,7 @@ export class PlatformFinder {
     const { configBytes } = child;
     const isAttestation = child.descriptor.annotations?.[attestationSubject] !== undefined;
     if (isAttestation || (entryPlatform !== undefined && isUnknown(entryPlatform))) return undefined;
-    // What is no image to run stays what it is, whatever --arch and the file's name say of the images beside it.
+    // --arch and the file's name apply to runnable images only.
     if (configBytes === undefined) return undefined;
     const flag = isAlone ? this.options.platform : undefined;
     const what = `config of ${child.descriptor.digest}`;
@@ -114,7 +115,7 @@ export class PlatformFinder {
     return reading;
   }
 
-  /** Drops the layers looked into longest ago where too much is held. */
+  /** Empties the cache when it is too large. */
   #forget(added: number): void {
     this.#remembered += added;
     if (this.#remembered <= maxRemembered) return;

@@ -4,25 +4,25 @@ import { armVariant, isEmulator, runsOn } from './elf.js';
 import type { LayerFile, LayerFiles } from './layer-files.js';
 import { plainPath } from '../../tar/scan.js';
 
-/** What an image's programs say they are made for. */
+/** The architectures of an image's programs. */
 export interface ProgramEvidence {
-  /** What the program is made for that the image starts; where that is not found, what all its programs are made for, most of them first. */
+  /** The architecture of the program that the image starts; if that is not found, those of all its programs, most frequent first. */
   readonly architectures: readonly string[];
-  /** Whether that is the program that the image starts. */
+  /** Whether the started program was found. */
   readonly isStarted: boolean;
-  /** What most of the other programs are made for, where the one that is started does not run on the machine that all claims name. */
+  /** The architecture of most other programs, if the started one does not run on the claimed architecture. */
   readonly others?: string | undefined;
-  /** The variant of 32-bit arm that the program that is started needs, where that is noted in it. */
+  /** The variant of 32-bit arm that the started program needs, if its compiler recorded it. */
   readonly variant: string | undefined;
 }
 
-/** Gives the files of a layer by its place, 0 for the lowest. */
+/** Returns the files of a layer by index, 0 for the lowest. */
 export type FilesOf = (layer: number) => Promise<LayerFiles>;
 
 type Program = Extract<LayerFile, { kind: 'program' }>;
 
 const maxSteps = 60;
-/** Words of a command that are looked at behind an emulator. */
+/** The most words of a command that are searched for the program behind an emulator. */
 const maxWords = 20;
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -30,7 +30,7 @@ function texts(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : [];
 }
 
-/** What an image starts: its words (OCI image-spec, config.md, `Entrypoint`, `Cmd`), and where a word may be found. */
+/** The command of an image (OCI image-spec, config.md, `Entrypoint`, `Cmd`), and the paths that a word of it may have. */
 interface Start {
   readonly words: readonly string[];
   readonly placesOf: (command: string) => string[];
@@ -43,7 +43,7 @@ function startOf(config: Buffer): Start {
   return { words, placesOf: (command) => placesOf(command, run) };
 }
 
-/** Where a command may be, most likely first (`Env`, `WorkingDir`). */
+/** Returns the possible paths of a command, most likely first (`Env`, `WorkingDir`). */
 function placesOf(command: string, run: Readonly<Record<string, unknown>>): string[] {
   if (command === '') return [];
   if (command.startsWith('/')) return [command];
@@ -58,7 +58,7 @@ function placesOf(command: string, run: Readonly<Record<string, unknown>>): stri
   return path.split(':').map((folder) => `${folder}/${command}`);
 }
 
-/** The files of an image: what its layers, one over the other, make. */
+/** The file system of an image: its layers stacked. */
 class ImageFiles {
   #steps = 0;
 
@@ -67,7 +67,7 @@ class ImageFiles {
     private readonly filesOf: FilesOf,
   ) {}
 
-  /** The program that starting `path` runs: links and interpreters followed. */
+  /** Returns the program that runs when `path` is started, following links and interpreters, and its path. */
   async program(path: string): Promise<[string, Program] | undefined> {
     const real = await this.#real(path);
     const file = real === undefined ? undefined : await this.#lookUp(real);
@@ -78,9 +78,9 @@ class ImageFiles {
   }
 
   /**
-   * What the programs are made for that stand in the image: those in a `bin` folder, or all where there are none.
-   * @param but the path of a program that does not count
-   * @returns architectures, those of most programs first
+   * Returns the architectures of the programs in `bin` folders, or of all programs if there are none there.
+   * @param but the path of a program to ignore
+   * @returns architectures, most frequent first
    */
   async architectures(but?: string): Promise<string[]> {
     const inBin = new Map<string, number>();
@@ -105,7 +105,7 @@ class ImageFiles {
     return undefined;
   }
 
-  /** The path with all links followed, in its folders too; undefined where that leads nowhere. */
+  /** Returns the path with all links followed, also those of its folders; undefined where a link is circular. */
   async #real(path: string): Promise<string | undefined> {
     let rest = path.split('/');
     let done: string[] = [];
@@ -147,13 +147,13 @@ class ImageFiles {
   }
 }
 
-/** The program that an image starts, and its path. Behind an emulator it is the program that this one runs. */
+/** Returns the program that an image starts, and its path. If that is an emulator, returns the program it runs. */
 async function started(
   files: ImageFiles,
   { words, placesOf }: Start,
 ): Promise<[path: string, program: Program] | undefined> {
   for (const [at, word] of words.slice(0, maxWords).entries()) {
-    // Behind an emulator stand its flags and their values; only a path is a program for sure.
+    // An emulator's flags and their values follow it; only an absolute path is certainly a program.
     if (at > 0 && !word.startsWith('/')) continue;
     let emulates = isEmulator(word);
     for (const path of placesOf(word)) {
@@ -169,10 +169,10 @@ async function started(
 }
 
 /**
- * What an image's programs are made for: the one it starts, else all of them.
+ * Finds the architectures of an image's programs: of the started one, else of all.
  * @param config the image's config
- * @param count how many layers it has
- * @param claimed the architecture that all claims name; undefined where they differ
+ * @param count number of layers
+ * @param claimed the architecture that all claims agree on; undefined where they differ
  */
 export async function programEvidence(
   config: Buffer,

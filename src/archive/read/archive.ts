@@ -6,65 +6,65 @@ import type { Source } from '../../oci/source.js';
 import type { PlatformSubject } from '../platform/platform-finder.js';
 import type { PlatformFinding } from '../platform/decide-platform.js';
 
-/** What an archive is, told by what is in it. */
+/** The shape of an archive, detected by its content. */
 export type ArchiveShape = 'docker-archive' | 'oci-layout';
 
-/** A manifest of an archive's image that the archive holds in full: the manifest, its config and all its layers. */
+/** A manifest of an image that the archive holds completely: with its config and all its layers. */
 export interface ArchiveChild {
   readonly descriptor: Descriptor;
-  /** Its entry in the index that names it, every field of it; undefined where no index does. */
+  /** Its entry in the index that lists it, with all fields; undefined where no index does. */
   readonly entry: Json | undefined;
-  /** Digest of its config: the same one is the same image, however its layers are packed. */
+  /** Digest of its config. Manifests with the same config are the same image, whatever the compression of the layers. */
   readonly config: Digest | undefined;
-  /** Whether the manifest was made here, because the archive has none. */
+  /** Whether the manifest was created here because the archive has none. */
   readonly isMade: boolean;
-  /** Foreign layers that are not there, which is no fault: they are to be had at their `urls`. */
+  /** Foreign layers that the archive does not hold, which is no error: they are available at their `urls`. */
   readonly absent: readonly Digest[];
-  /** Whether it is an image to run: no attestation, no signature and no other artifact. */
+  /** Whether it is a runnable image: no attestation, signature or other artifact. */
   readonly isRunnable: boolean;
-  /** What is known of its platform; undefined where it is no image to run, or nothing says what it runs on. */
+  /** Its platform; undefined where it is not a runnable image, or nothing shows the platform. */
   readonly platform: PlatformFinding | undefined;
 }
 
-/** One image of an archive. */
+/** An image of an archive. */
 export interface ArchiveImage {
-  /** Full references; none where the archive names none. */
+  /** Full references; empty where the archive has no name for it. */
   readonly names: readonly string[];
-  /** A tag without a repository, where that is all the archive says. */
+  /** A tag without a repository, if the archive states no more. */
   readonly tag: string | undefined;
-  /** Of cosign's signatures, attestations and SBOMs, which stand beside an image under a tag made of its digest: that digest. */
+  /** For cosign's signatures, attestations and SBOMs, whose tag contains the digest of an image: that digest. */
   readonly companionOf?: Digest | undefined;
-  /** What the archive says the image is: an index or a manifest, its bytes as they are held. */
+  /** The image's index or manifest. */
   readonly root: Descriptor;
-  /** The manifests below the root that are there in full (the root itself where it is one), in the order of their indexes. */
+  /** The complete manifests below the root (or the root itself), in the order of their indexes. */
   readonly children: readonly ArchiveChild[];
-  /** Manifests and indexes below the root that are not there, or not in full. */
+  /** Manifests and indexes below the root that are missing or incomplete. */
   readonly missing: readonly Descriptor[];
-  /** Whether the root is an index whose children are indexes again. */
+  /** Whether the root is an index with indexes as children. */
   readonly isNested: boolean;
-  /** The archive, for messages. */
+  /** The archive's path in messages. */
   readonly file: string;
 }
 
-/** An archive that is open for reading. */
+/** An open archive. */
 export interface Archive extends Source {
   readonly shape: ArchiveShape;
-  /** The archive's path, for messages. */
+  /** The archive's path in messages. */
   readonly file: string;
-  /** The images, each root once. */
+  /** Lists the images, each root once. */
   images(): AsyncIterable<ArchiveImage>;
-  /** Whether the archive holds the content. */
+  /** Reports whether the archive holds the content. */
   holds(descriptor: Descriptor): Promise<boolean>;
-  /** Lets go of the archive and of what was unpacked for it. */
+  /** Closes the archive and removes its temporary files. */
   close(): Promise<void>;
 }
 
-/** An image as a reader of one shape finds it, before its platforms are looked into. */
+/** An image as found by a shape's reader, before its platforms are determined. */
 export interface FoundImage extends Omit<ArchiveImage, 'children' | 'file'> {
   readonly children: readonly FoundChild[];
 }
 
-/** A child as a reader of one shape finds it. */
+/** A child as found by a shape's reader. */
 export interface FoundChild extends Omit<ArchiveChild, 'platform' | 'isRunnable'>, PlatformSubject {}
 
 /** Reads the images of archives of one shape. */

@@ -5,7 +5,7 @@ import { maxManifestSize, parseManifest } from '../../oci/manifest.js';
 import type { ByteRange } from '../../io/byte-range.js';
 import { readWhole, type Members } from './members.js';
 
-/** A folder of an archive as an archive of its own. The archive itself stays open for as long as it is used. */
+/** A folder of an archive, viewed as an archive. The archive must stay open while the view is used. */
 export class FolderMembers implements Members {
   constructor(
     private readonly members: Members,
@@ -34,15 +34,15 @@ export class FolderMembers implements Members {
   }
 }
 
-/** Members, seen as those of an OCI layout, and what its index.json would list. */
+/** An archive viewed as an OCI layout, and the entries of its index.json. */
 export interface LayoutView {
   readonly members: Members;
   readonly entries: readonly Descriptor[];
 }
 
-/** An archive that keeps content in another place than an OCI layout does, seen as a layout: `blobs/<algorithm>/<hex>`. */
+/** An archive with its own paths for content, viewed as an OCI layout: `blobs/<algorithm>/<hex>`. */
 export class BlobView implements Members {
-  /** @param content finds content by its digest */
+  /** @param content finds content by digest */
   constructor(
     private readonly members: Members,
     private readonly content: (digest: Digest) => Promise<ByteRange | undefined>,
@@ -59,7 +59,7 @@ export class BlobView implements Members {
   }
 
   async *below(): AsyncGenerator<string> {
-    // Nothing in these archives has to be looked for.
+    // All content of these archives is listed by their manifests.
   }
 
   close(): Promise<void> {
@@ -68,9 +68,9 @@ export class BlobView implements Members {
 }
 
 /**
- * The entry of `index.json` that a manifest would have.
+ * Creates the entry that a manifest has in `index.json`.
  * @param name a full reference
- * @throws AirliftError `input` where the content is no manifest
+ * @throws AirliftError `input` where the content is not a manifest
  */
 export async function entryOf(
   content: ByteRange,

@@ -4,7 +4,7 @@ import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
 import { PathRange, type ByteRange } from '../../io/byte-range.js';
 import type { Members } from './members.js';
 
-/** The files below a directory: an OCI image layout, or an archive that somebody unpacked. */
+/** The files of a directory: an OCI image layout or an unpacked archive. */
 export class DirectoryMembers implements Members {
   readonly missingHint = undefined;
 
@@ -13,7 +13,7 @@ export class DirectoryMembers implements Members {
     readonly file: string,
   ) {}
 
-  /** @throws AirliftError `io` where the directory can't be read */
+  /** @throws AirliftError `io` where the directory cannot be read */
   static async open(path: string): Promise<DirectoryMembers> {
     return new DirectoryMembers(await realpath(path), path);
   }

@@ -6,10 +6,10 @@ import { BlobView, entryOf, type LayoutView } from './blob-view.js';
 import { MemoryRange, type ByteRange } from '../../io/byte-range.js';
 import type { Members } from './members.js';
 
-/** How deep indexes may be nested. */
+/** The most levels of nested indexes. */
 const maxDepth = 8;
 
-/** Whether `manifest.json` is that of `imgpkg copy --to-tar`: manifests and configs are in it, each as text. */
+/** Reports whether `manifest.json` is that of `imgpkg copy --to-tar`, which contains manifests and configs as text. */
 export function isImgpkg(list: readonly unknown[]): boolean {
   return list.length > 0 && list.every((item) => isObject(item) && ('Image' in item || 'ImageIndex' in item));
 }
@@ -20,7 +20,7 @@ function malformed(what: string, file: string): AirliftError {
   });
 }
 
-/** What imgpkg says an image is called: its repository with the tag, or with the digest. */
+/** Returns the name of an image: its repository with the tag or the digest. */
 function nameOf(item: Record<string, unknown>): string | undefined {
   const { Refs: refs, Tag: tag } = item;
   const [ref] = Array.isArray(refs) ? (refs as unknown[]) : [];
@@ -31,7 +31,8 @@ function nameOf(item: Record<string, unknown>): string | undefined {
 }
 
 /**
- * Archives of `imgpkg copy --to-tar`: `manifest.json` holds manifests and configs, layers are `sha256-<hex>.tar.gz`.
+ * Views an archive of `imgpkg copy --to-tar` as an OCI layout: `manifest.json` holds manifests and configs, layers are
+ * `sha256-<hex>.tar.gz`.
  * @throws AirliftError `input` where `manifest.json` is malformed
  */
 export async function imgpkgArchive(members: Members, list: readonly unknown[]): Promise<LayoutView> {

@@ -1,28 +1,28 @@
 import { AirliftError } from '../../errors.js';
 import type { ByteRange } from '../../io/byte-range.js';
 
-/** The files inside an archive, or below a directory, by their path (no `./` in front, `/` between). */
+/** The files of an archive or a directory, by path (without leading `./`, separated by `/`). */
 export interface Members {
-  /** The archive's name, for messages. */
+  /** The archive's name in messages. */
   readonly file: string;
   /**
-   * The content of a file, links followed within the archive; undefined where there is none.
-   * @throws AirliftError `damaged` where a link leads outside, or in a circle, or where the path is ambiguous
+   * Finds the content of a file, following links within the archive; undefined where the file is missing.
+   * @throws AirliftError `damaged` where a link is circular or leads outside, or where the path is ambiguous
    */
   find(path: string): Promise<ByteRange | undefined>;
-  /** The paths of all files below a folder (`blobs/`), links included. */
+  /** Lists the paths of all files and links below a folder (`blobs/`). */
   below(folder: string): AsyncIterable<string>;
-  /** What to add to the message that something is missing. */
+  /** The hint for errors about missing files. */
   readonly missingHint: string | undefined;
   close(): Promise<void>;
 }
 
-/** The most entries an archive may have: a hundred times what the largest known ones do. */
+/** The most entries of an archive: a hundred times as many as the largest known archive has. */
 export const maxMembers = 2_000_000;
 
 /**
- * The content of a file that must be there.
- * @throws AirliftError `damaged` where it is not
+ * Finds the content of a required file.
+ * @throws AirliftError `damaged` where it is missing
  */
 export async function findMember(members: Members, path: string, namedBy: string): Promise<ByteRange> {
   const content = await members.find(path);
@@ -35,7 +35,7 @@ export async function findMember(members: Members, path: string, namedBy: string
 }
 
 /**
- * A document inside the archive, whole; undefined where there is none.
+ * Reads a document of the archive; undefined where it is missing.
  * @param limit the most bytes it may have
  * @throws AirliftError `input` where it is larger
  */
@@ -45,8 +45,8 @@ export async function readMember(members: Members, path: string, limit: number):
 }
 
 /**
- * All of a content.
- * @throws AirliftError `input` where there is more than `limit` bytes
+ * Reads all of a content.
+ * @throws AirliftError `input` where it has more than `limit` bytes
  */
 export async function readWhole(content: ByteRange, limit: number, what: string): Promise<Buffer> {
   if (content.size > limit)

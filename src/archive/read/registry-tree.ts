@@ -9,7 +9,7 @@ import type { ByteRange } from '../../io/byte-range.js';
 import { maxListed } from './docker-archive.js';
 import { readMember, type Members } from './members.js';
 
-/** The most bytes of a link, which is a digest. */
+/** The most bytes of a link file, which contains a digest. */
 const maxLink = 256;
 
 const hint =
@@ -21,8 +21,8 @@ async function linkOf(members: Members, path: string): Promise<Digest | undefine
 }
 
 /**
- * Whether a tag only lists referrers (distribution-spec, "Referrers Tag Schema"); these are found by their subject. oc-mirror gives
- * images that were named by digest such a tag too, which leads to the image itself.
+ * Reports whether a tag only lists referrers (distribution-spec, "Referrers Tag Schema"), which are found by their subject. oc-mirror
+ * gives such a tag also to images that were requested by digest; it then points to the image itself.
  */
 async function isReferrersTag(
   tag: string,
@@ -47,8 +47,8 @@ function nameOf(repository: string, tag: string, warn: (text: string) => void): 
 }
 
 /**
- * The storage of a registry, as oc-mirror 2 puts it into its archives: repositories with tags that link to content. Every tag is an
- * image; manifests that have a subject come along.
+ * Views the storage of a registry, which archives of oc-mirror 2 contain, as an OCI layout: repositories with tags that link to content.
+ * Every tag is an image; manifests with a subject are included too.
  * @param root the folder above `repositories` and `blobs`
  */
 export async function registryTree(
@@ -98,7 +98,7 @@ export async function registryTree(
     try {
       await add(digest, undefined);
     } catch (error) {
-      // Without a tag nothing depends on it: registries keep manifests of all ages.
+      // No image depends on it without a tag: registries keep old manifests.
       if (!isAirliftError(error, 'input', 'unsupported')) throw error;
     }
   };

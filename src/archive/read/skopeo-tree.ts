@@ -7,15 +7,15 @@ import type { ByteRange } from '../../io/byte-range.js';
 import { findMember, type Members } from './members.js';
 
 /**
- * The name of an image that `skopeo sync` wrote: the folders above it, from the registry on where `--scoped` says one.
- * @returns undefined where the folder has no tag or digest, as one of `skopeo copy` to `dir:`
+ * Returns the name of an image that `skopeo sync` wrote: the folders above it, starting at the registry if `--scoped` added one.
+ * @returns undefined where the folder has no tag or digest, like that of `skopeo copy` to `dir:`
  */
 export function nameOfFolder(folder: string): string | undefined {
   const parts = folder.split('/');
   const last = parts.at(-1) ?? '';
   if (!/[:@]/.test(last)) return undefined;
   const registry = parts.slice(0, -1).findLastIndex((part) => /[.:]/.test(part) || part === 'localhost');
-  // Without a registry, the folders above are where somebody put the tree.
+  // Without a registry, the folders above are not part of the name.
   const name = registry < 0 ? last : parts.slice(registry).join('/');
   try {
     return formatReference(parseReference(name));
@@ -25,16 +25,16 @@ export function nameOfFolder(folder: string): string | undefined {
   }
 }
 
-/** How skopeo names a file by its digest: the hexadecimal part alone for sha256. */
+/** Returns skopeo's file name for a digest: for sha256 the hexadecimal part only. */
 function fileOf(digest: Digest): string {
   const algorithm = algorithmOf(digest);
   return algorithm === 'sha256' ? hexOf(digest) : `${algorithm}-${hexOf(digest)}`;
 }
 
 /**
- * Folders as skopeo's `dir:` transport writes them, one image each: `manifest.json` is the image's manifest or index, everything else
- * is named by its digest. `skopeo sync --dest dir` writes many of them, in folders with the images' names.
- * @param folders without `/` at their end; '' is the archive itself
+ * Views folders of skopeo's `dir:` transport as an OCI layout. Each holds one image: `manifest.json` is its manifest or index, all other
+ * files are named by digest. `skopeo sync --dest dir` writes many, in folders with the images' names.
+ * @param folders without trailing `/`; '' is the archive itself
  */
 export async function skopeoTree(
   members: Members,
@@ -43,7 +43,7 @@ export async function skopeoTree(
   signal?: AbortSignal,
 ): Promise<LayoutView> {
   const inside = new Set(folders);
-  // By name, in one pass: a tree of thousands of images has as many folders that might hold a digest.
+  // One pass collects all files by name, because any of thousands of folders might hold a digest.
   const places = new Map<string, string>();
   for await (const path of members.below('')) {
     const slash = Math.max(0, path.lastIndexOf('/'));

@@ -4,15 +4,15 @@ import { RangeCursor, FileRange, type ByteRange } from '../../io/byte-range.js';
 import { maxMembers, type Members } from './members.js';
 import { plainPath, scanTar, type TarEntry } from '../../tar/scan.js';
 
-/** A file or link of the archive, by its place or by the path it points at, and the entry that had the same name before it. */
+/** A file (by position) or a link (by target path), and the previous entry with the same name. */
 type Node = ({ offset: number; size: number } | { target: string | undefined }) & {
   readonly earlier?: Node | undefined;
 };
 
 const maxLinks = 40;
-/** Bytes of each read when two contents are compared. */
+/** Bytes compared at a time. */
 const comparedChunk = 1024 * 1024;
-/** The most characters that all paths of an archive may have together: they are held in memory. */
+/** The most characters of all paths together, because they are kept in memory. */
 const maxPathCharacters = 256 * 1024 * 1024;
 
 async function isSame(a: ByteRange | undefined, b: ByteRange | undefined): Promise<boolean> {
@@ -25,10 +25,10 @@ async function isSame(a: ByteRange | undefined, b: ByteRange | undefined): Promi
   return true;
 }
 
-/** The members of an uncompressed tar file, by one pass over its headers; content is read in its place. */
+/** The files of an uncompressed tar file, found by one pass over its headers; content is read in place. */
 export class TarMembers implements Members {
   readonly #nodes = new Map<string, Node>();
-  /** The content of names that several entries have, once it was compared. */
+  /** The content of names that several entries share, after comparison. */
   readonly #repeated = new Map<string, ByteRange | undefined>();
   readonly #range: FileRange;
   #characters = 0;
@@ -43,8 +43,8 @@ export class TarMembers implements Members {
   }
 
   /**
-   * Goes through the headers of the `size` bytes in `handle`, which is closed with the members.
-   * @throws AirliftError `input`, `damaged` or `unsupported`, as `scanTar`, and `damaged` where a name leads out of the archive
+   * Scans the headers in the first `size` bytes of `handle`, which is closed with the members.
+   * @throws AirliftError `damaged` where a path leads outside the archive; errors of `scanTar`
    */
   static async open(
     handle: FileHandle,
@@ -91,8 +91,9 @@ export class TarMembers implements Members {
   }
 
   /**
-   * The content of a name that several entries have: images built on others, and archives that were added to, repeat entries.
-   * @throws AirliftError `damaged` where their bytes differ, as nobody knows which ones are meant
+   * Returns the content of a name that several entries share: archives of related images, and archives that were appended to, repeat
+   * entries.
+   * @throws AirliftError `damaged` where their bytes differ, because it is unclear which one is meant
    */
   async #sameContent(at: string, last: Node, followed: number): Promise<ByteRange | undefined> {
     const content = await this.#contentOf(at, last, followed);
@@ -141,7 +142,7 @@ export class TarMembers implements Members {
     const from = entry.kind === 'symlink' ? path.split('/').slice(0, -1) : [];
     const absolute = entry.kind === 'symlink' && entry.linkName.startsWith('/');
     const target = absolute ? undefined : plainPath(entry.linkName, from);
-    // GNU tar writes a file that it is given twice as a hard link to itself.
+    // GNU tar stores a file that is listed twice as a hard link to itself.
     if (entry.kind === 'hardlink' && target === path && earlier !== undefined) return;
     this.#nodes.set(path, { target, earlier });
   }
