@@ -1,6 +1,6 @@
 /**
- * The machine that an ELF program needs, from its header (System V ABI, chapter 4, "ELF Header"). Parsed here, because ELF libraries load
- * whole files and name neither OCI architectures nor arm variants.
+ * The machine that an ELF program needs, from its header (System V ABI, chapter 4, "ELF Header"). No library: two
+ * fields of the first 64 bytes, read while a layer streams by, are enough.
  */
 export interface ElfHeader {
   /** The OCI architecture; undefined where OCI has no name for it. */

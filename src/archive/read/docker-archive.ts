@@ -19,19 +19,19 @@ import { isImgpkg } from './imgpkg.js';
 import type { LayerStore, ManifestFormat } from './layer-store.js';
 import { findMember, readMember, readWhole, type Members } from './members.js';
 
-/** The most bytes of `manifest.json` and `index.json`: a list of 100,000 images has less. */
+/** The most bytes of `manifest.json` and `index.json`: a list of 100,000 images is smaller. */
 export const maxListSize = listLimits.bytes;
 /** The most images of such a list. */
 export const maxListed = 200_000;
 /** The most bytes of a config. */
 export const maxConfigSize = 8 * 1024 * 1024;
 
-/** One image in `manifest.json`. */
+/** An image in `manifest.json`. */
 export interface SavedImage {
   readonly config: string;
   readonly tags: readonly string[];
   readonly layers: readonly string[];
-  /** Foreign layers by diff_id, of which the archive need not hold the content. */
+  /** Foreign layers by diff_id, whose content may be missing from the archive. */
   readonly sources: ReadonlyMap<string, Descriptor>;
 }
 
@@ -57,16 +57,16 @@ function savedImage(item: unknown, what: string): SavedImage {
   };
 }
 
-/** A `manifest.json`, by who wrote it. */
+/** A `manifest.json`, by the program that wrote it. */
 export type ManifestJson =
   | { readonly by: 'docker'; readonly images: readonly SavedImage[] }
   | { readonly by: 'imgpkg'; readonly list: readonly unknown[] }
   | { readonly by: 'skopeo' }
-  /** It is not about images. */
+  /** The file does not describe images. */
   | { readonly by: 'others'; readonly what: string };
 
 /**
- * What `manifest.json` says; undefined where the archive has none.
+ * Reads `manifest.json`; undefined where the archive has none.
  * @throws AirliftError `input` where it is malformed or too large
  */
 export async function readManifestJson(members: Members): Promise<ManifestJson | undefined> {
@@ -74,7 +74,7 @@ export async function readManifestJson(members: Members): Promise<ManifestJson |
   if (bytes === undefined) return undefined;
   const what = `manifest.json in ${members.file}`;
   const list = parseJson(bytes, what, listLimits);
-  // In a folder of skopeo's dir: transport, it is the image's manifest itself.
+  // In a folder of skopeo's dir: transport, the file is the image's manifest.
   if (isObject(list) && 'schemaVersion' in list) return { by: 'skopeo' };
   if (!Array.isArray(list)) return { by: 'others', what };
   refuseMore(list, what, maxListed);
@@ -88,12 +88,12 @@ export interface DockerArchiveOptions {
 }
 
 /**
- * Archives as `docker save`, `podman save`, skopeo's docker-archive: and `crane pull` write them (docker image spec v1.2,
- * "Combined Image JSON + Filesystem Changeset Format"): `manifest.json` names configs and layers. They have no manifests, so
- * these are made: the same config and layers always give the same one.
+ * Reads archives of `docker save`, `podman save`, skopeo's docker-archive: and `crane pull` (docker image spec v1.2, "Combined Image JSON +
+ * Filesystem Changeset Format"): `manifest.json` lists configs and layers. The archives have no manifests, so these are created: the same
+ * config and layers always give the same manifest.
  */
 export class DockerArchive implements ShapeReader {
-  /** Manifests made here, and configs by the digest that they turned out to have. */
+  /** Created manifests, and configs, by digest. */
   readonly #documents = new Map<Digest, Buffer>();
 
   constructor(
@@ -107,7 +107,7 @@ export class DockerArchive implements ShapeReader {
     for (const saved of this.saved) {
       const { names, tag } = namesOfRepoTags(saved.tags, this.options.warn);
       if (companionOfNames({ names, tag }) !== undefined) {
-        // A manifest made here would be another signature, one that says nothing.
+        // A created manifest would lack the annotations that hold the signature.
         this.options.warn(
           `skipped ${names.join(', ')}: a docker-archive does not keep the manifests of signatures; carry them with cosign save or skopeo copy to oci:`,
         );
@@ -129,7 +129,7 @@ export class DockerArchive implements ShapeReader {
   }
 
   async *referrers(): AsyncGenerator<Descriptor> {
-    // Nothing in these archives can refer to anything.
+    // These archives have no manifests with a subject.
   }
 
   close(): Promise<void> {
@@ -177,8 +177,8 @@ export class DockerArchive implements ShapeReader {
     const isForeign = source !== undefined && isForeignLayer(source.mediaType) && source.urls !== undefined;
     const content = await this.members.find(path);
     if (content === undefined && isForeign) return source;
-    const there = content ?? (await findMember(this.members, path, 'manifest.json'));
-    return this.layers.add(diffId, there, `${path} of ${name} in ${this.members.file}`);
+    const held = content ?? (await findMember(this.members, path, 'manifest.json'));
+    return this.layers.add(diffId, held, `${path} of ${name} in ${this.members.file}`);
   }
 
   #keep(mediaType: string, bytes: Buffer): Descriptor {

@@ -12,15 +12,15 @@ import {
   type Reference,
 } from '../../oci/reference.js';
 
-/** What an archive says an image is called. */
+/** The names of an image in its archive. */
 export interface ImageNames {
   /** Full references. */
   readonly names: readonly string[];
-  /** A tag without a repository. */
+  /** A tag without a repository, if the archive states no more. */
   readonly tag: string | undefined;
 }
 
-/** The tag that crane writes where an image was pulled by digest: it names no version, and every such image has it. */
+/** The tag that crane writes for every image that was pulled by digest. */
 const craneDigestTag = 'i-was-a-digest';
 
 function parsed(text: string, warn: (happened: string) => void): Reference | undefined {
@@ -33,11 +33,11 @@ function parsed(text: string, warn: (happened: string) => void): Reference | und
   }
 }
 
-/** The names of an image in `manifest.json`. */
+/** Returns the names of an image in `manifest.json`. */
 export function namesOfRepoTags(tags: readonly string[], warn: (text: string) => void): ImageNames {
   const names: string[] = [];
   for (const text of tags) {
-    // containerd records each image under its id as well.
+    // containerd also records each image under its id.
     if (isImageId(text)) continue;
     const reference = parsed(text, warn);
     if (reference?.tag === craneDigestTag)
@@ -48,9 +48,9 @@ export function namesOfRepoTags(tags: readonly string[], warn: (text: string) =>
 }
 
 /**
- * The name of an entry of `index.json`: containerd's annotation, else the image-spec's (image-spec, annotations.md), which
- * may be a whole reference or a tag alone.
- * @param isZarf whether the layout is that of a zarf package
+ * Returns the names of an entry of `index.json`: containerd's annotation, else the one of the image-spec (annotations.md), which may be a
+ * full reference or only a tag.
+ * @param isZarf whether the layout belongs to a zarf package
  */
 export function nameOfAnnotations(
   annotations: Readonly<Record<string, string>> | undefined,
@@ -58,7 +58,7 @@ export function nameOfAnnotations(
   isZarf = false,
 ): ImageNames {
   const full = annotations?.['io.containerd.image.name'];
-  // Zarf before 0.50 writes the name where others say what an image was built on.
+  // Zarf before 0.50 writes the name into the annotation for the base image.
   const baseName = isZarf ? annotations?.['org.opencontainers.image.base.name'] : undefined;
   const refName = annotations?.['org.opencontainers.image.ref.name'] ?? baseName;
   if (full !== undefined && full !== '') return namesOfRepoTags([full], warn);
@@ -67,14 +67,14 @@ export function nameOfAnnotations(
   return { names: [], tag: isTag(refName) ? refName : undefined };
 }
 
-/** A reference as people write it: without `docker.io/` and `library/`. */
+/** Returns the short form of a reference, without `docker.io/` and `library/`. */
 export function familiarName(reference: string): string {
   return reference.replace(/^docker\.io\/(?:library\/)?/, '');
 }
 
 /**
- * What an entry of `index.json` is, as `cosign save` and hauler say in its annotation `kind`. Both give what belongs to an image
- * the image's own name, or none at all.
+ * The role of an entry of `index.json`, as stated by `cosign save` and hauler in the annotation `kind`. Both give the signatures of an
+ * image the name of the image, or no name.
  */
 export type EntryRole = 'image' | 'sig' | 'att' | 'sbom' | 'referrer';
 
@@ -87,15 +87,15 @@ const roles: Readonly<Record<string, EntryRole>> = {
   referrers: 'referrer',
 };
 
-/** The role of an entry; undefined where no annotation tells it. */
+/** Returns the role of an entry; undefined where no annotation states it. */
 export function roleOf({ annotations }: Descriptor): EntryRole | undefined {
-  // Hauler puts the digest behind the kind of a referrer.
+  // Hauler appends the digest to the kind of a referrer.
   const [, word = ''] =
     /^dev\.(?:cosignproject\.cosign|hauler)\/(\w+)/.exec(annotations?.['kind'] ?? '') ?? [];
   return Object.hasOwn(roles, word) ? roles[word] : undefined;
 }
 
-/** The most bytes of a signature's or attestation's layer that is looked into for what it is about. */
+/** The most bytes of a signature's or attestation's layer that is read to find its subject. */
 export const maxPayloadSize = 16 * 1024 * 1024;
 
 function parsedPayload(bytes: Buffer): unknown {
@@ -111,8 +111,8 @@ function at(value: unknown, ...path: string[]): unknown {
 }
 
 /**
- * The digests that a layer of a signature or attestation says it is about (cosign's SIGNATURE_SPEC; in-toto statements, in DSSE
- * envelopes too); none where it says nothing of it, as SBOMs do.
+ * Returns the digests that the layer of a signature or attestation names as its subject (cosign's SIGNATURE_SPEC; in-toto statements, also
+ * in DSSE envelopes); empty where it names none, as in SBOMs.
  */
 export function subjectsOfPayload(layer: Uint8Array): Digest[] {
   const json = parsedPayload(Buffer.from(layer));
@@ -126,14 +126,14 @@ export function subjectsOfPayload(layer: Uint8Array): Digest[] {
   return [signed, ...about].filter(isDigest);
 }
 
-/** An entry of the layout, as far as it tells what belongs to what. */
+/** An entry of a layout, with what is needed to find the image it belongs to. */
 export interface LayoutEntry {
   readonly entry: Descriptor;
   readonly names: ImageNames;
   readonly role: EntryRole | undefined;
-  /** Digests of everything below the entry. */
+  /** Digests of all content below the entry. */
   readonly below: ReadonlySet<Digest>;
-  /** The digests that it says it is about. */
+  /** The digests that its content names as subjects. */
   readonly about: readonly Digest[];
 }
 
@@ -146,8 +146,8 @@ function repositoriesOf({ names }: ImageNames): string[] {
 }
 
 /**
- * Where cosign looks for a signature, an attestation or an SBOM: the tag `sha256-<hex>.sig`, `.att` or `.sbom` beside the image
- * (cosign's SIGNATURE_SPEC). The image is the one that the content is about, else the one before it that has the same name.
+ * Returns the names under which cosign looks for a signature, an attestation or an SBOM: the tag `sha256-<hex>.sig`, `.att` or `.sbom` in
+ * the repository of the image (cosign's SIGNATURE_SPEC). The image is the subject of the content, else the preceding one of the same name.
  * @returns undefined where neither is known
  */
 export function companionNames(
@@ -170,7 +170,7 @@ export function companionNames(
   return { names: repositories.map((repository) => `${repository}:${tag}`), tag, companionOf: subject };
 }
 
-/** What a name says that an entry belongs to, where it is one of cosign's tags already. */
+/** Returns the digest of the image that an entry belongs to, if its name has one of cosign's tags. */
 export function companionOfNames({ names, tag }: ImageNames): Digest | undefined {
   const tags = names.length > 0 ? names.map((name) => parseReference(name).tag) : [tag];
   const [subject, ...others] = tags.map(subjectOfTag);

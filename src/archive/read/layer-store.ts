@@ -12,28 +12,28 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import { isDigest, parseDigest, type Digest } from '../../oci/digest.js';
 import { dockerLayer, dockerLayerGzip, ociLayer, ociLayerGzip, ociLayerZstd } from '../../oci/media-types.js';
 
-/** What a layer became when it was compressed. */
+/** Digest and size of a compressed layer. */
 export type RememberedLayer = Pick<Descriptor, 'digest' | 'size'>;
 
-/** Remembers what layers became when they were compressed, so that one that a registry has already is not compressed again. */
+/** A cache of the digests of compressed layers, so that a layer that the registry already has is not compressed again. */
 export interface LayerMemory {
   get(diffId: Digest, compression: Compression): RememberedLayer | undefined;
   set(diffId: Digest, compression: Compression, layer: RememberedLayer): Promise<void>;
 }
 
-/** The way to compress: another way, or another zlib, gives other bytes. */
+/** Returns the version of the compression: another method or zlib gives other bytes. */
 function recipe(compression: Compression): string {
   return `${compression}-1-zlib-${process.versions['zlib'] ?? ''}`;
 }
 
-/** The most lines that are taken from a file: the last ones. */
+/** The most lines that are read from a file, counted from its end. */
 const maxLines = 200_000;
 
 function parseLines(text: string): Map<string, RememberedLayer> {
   const known = new Map<string, RememberedLayer>();
   for (const line of text.split('\n').slice(-maxLines)) {
     const [diffId, how, digest, size] = line.split(' ');
-    // A line that was cut off by a crash says nothing.
+    // A crash may leave an incomplete line.
     if (isDigest(diffId) && isDigest(digest) && /^\d{1,15}$/.test(size ?? ''))
       known.set(`${diffId} ${how}`, { digest, size: Number(size) });
   }
@@ -41,14 +41,14 @@ function parseLines(text: string): Map<string, RememberedLayer> {
 }
 
 /**
- * A memory kept in a file: one line a layer, `diff_id recipe digest size`. The file may be removed at any time. A cache is never
- * needed: where the file cannot be used, the memory is one of this run alone.
- * @param warn called once, with the reason, where the file cannot be used
+ * Opens a cache in a file, one line per layer: `diff_id recipe digest size`. The file may be removed at any time. If it cannot be used,
+ * the cache lasts for this run only.
+ * @param warn called once, with the reason, if the file cannot be used
  */
 export async function openLayerMemory(path: string, warn: (message: string) => void): Promise<LayerMemory> {
   let known = new Map<string, RememberedLayer>();
   let isKept = true;
-  const goOnWithout = (error: unknown): void => {
+  const disable = (error: unknown): void => {
     if (isKept) warn(`use the layer cache ${path}: ${messageOf(error)}; compressed layers are not cached`);
     isKept = false;
   };
@@ -62,23 +62,23 @@ export async function openLayerMemory(path: string, warn: (message: string) => v
       await file.close();
     }
   } catch (error) {
-    goOnWithout(error);
+    disable(error);
   }
   return {
     get: (diffId, compression) => known.get(`${diffId} ${recipe(compression)}`),
     set: async (diffId, compression, layer) => {
       const key = `${diffId} ${recipe(compression)}`;
       known.set(key, layer);
-      if (isKept) await appendFile(path, `${key} ${layer.digest} ${layer.size}\n`).catch(goOnWithout);
+      if (isKept) await appendFile(path, `${key} ${layer.digest} ${layer.size}\n`).catch(disable);
     },
   };
 }
 
-/** The kind of manifest that is made for images that come without one. */
+/** The format of manifests that are created for images without one. */
 export type ManifestFormat = 'oci' | 'docker';
 
 export interface LayerStoreOptions {
-  /** What uncompressed layers are compressed with. */
+  /** The compression of layers that the archive holds uncompressed. */
   readonly compression: Compression;
   readonly format: ManifestFormat;
   readonly tmpDir?: string | undefined;
@@ -86,10 +86,10 @@ export interface LayerStoreOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A layer of a docker-archive in the form in which it is published. */
+/** A layer of a docker-archive as it is published. */
 interface Packed {
   readonly descriptor: Descriptor;
-  /** Its bytes, made by the first call where they are not there yet. */
+  /** Returns its bytes; the first call may have to compress them. */
   readonly bytes: () => Promise<ByteRange>;
 }
 
@@ -101,7 +101,7 @@ function mediaTypeOf(compression: Compression, format: ManifestFormat, what: str
   });
 }
 
-/** Hashes what passes. */
+/** Hashes chunks as they pass. */
 async function* hashing(
   chunks: AsyncIterable<Uint8Array>,
   hash: { update(chunk: Uint8Array): unknown },
@@ -113,8 +113,8 @@ async function* hashing(
 }
 
 /**
- * The layers of docker-archives, which hold them as plain tars: each diff_id is verified and compressed once, into a scratch
- * file, whatever number of images has it. Layers that are compressed already stay as they are.
+ * Stores the layers of docker-archives as they are published. Each diff_id is verified and compressed once, into a scratch file, however
+ * many images share it. Layers that the archive holds compressed are kept unchanged.
  */
 export class LayerStore {
   readonly #byDiffId = new Map<Digest, Promise<Packed>>();
@@ -125,9 +125,9 @@ export class LayerStore {
   constructor(private readonly options: LayerStoreOptions) {}
 
   /**
-   * Takes a layer in, unless it is known.
-   * @param what names it, for messages
-   * @throws AirliftError `digest-mismatch` where its content is not what `diffId` says, `no-space`, `damaged`, `unsupported`
+   * Adds a layer unless it is known.
+   * @param what names it in messages
+   * @throws AirliftError `digest-mismatch` where its content does not match `diffId`; `no-space`, `damaged`, `unsupported`
    */
   async add(diffId: Digest, content: ByteRange, what: string): Promise<Descriptor> {
     let adding = this.#byDiffId.get(diffId);
@@ -144,7 +144,7 @@ export class LayerStore {
     return this.#byDigest.has(digest);
   }
 
-  /** The bytes of a layer as it is published; undefined where it is not known. */
+  /** Streams a layer as it is published; undefined where it is unknown. */
   async open(digest: Digest, offset: number): Promise<Readable | undefined> {
     const packed = this.#byDigest.get(digest);
     return packed === undefined ? undefined : (await packed.bytes()).stream(offset);
@@ -169,7 +169,7 @@ export class LayerStore {
       let making: Promise<ByteRange> | undefined;
       const make = async (): Promise<ByteRange> => {
         const [made, bytes] = await this.#compress(diffId, content, what);
-        if (made.digest !== known.digest) throw misremembered(made.digest, known.digest, what);
+        if (made.digest !== known.digest) throw cacheMismatch(made.digest, known.digest, what);
         return bytes;
       };
       return { descriptor: { mediaType, ...known }, bytes: () => (making ??= make()) };
@@ -179,7 +179,7 @@ export class LayerStore {
     return { descriptor: { mediaType, digest, size }, bytes: () => Promise.resolve(bytes) };
   }
 
-  /** Compresses a layer into the scratch file, one layer at a time: each takes all cores. */
+  /** Compresses a layer into the scratch file, one layer at a time, because each uses all cores. */
   #compress(diffId: Digest, content: ByteRange, what: string): Promise<[CompressedLayer, ByteRange]> {
     const turn = this.#turn.then(() => this.#compressNow(diffId, content, what));
     this.#turn = turn.catch(() => undefined);
@@ -208,7 +208,7 @@ function wrongLayer(got: string, want: Digest, what: string): AirliftError {
   );
 }
 
-function misremembered(got: Digest, want: Digest, what: string): AirliftError {
+function cacheMismatch(got: Digest, want: Digest, what: string): AirliftError {
   return new AirliftError(
     'conflict',
     `compress ${what}: digest differs from the cached one; got ${got}, want ${want}`,
@@ -216,7 +216,7 @@ function misremembered(got: Digest, want: Digest, what: string): AirliftError {
   );
 }
 
-/** Verifies that a layer, compressed or not, unpacks to what `diffId` says, and gives the digest of the layer as it is. */
+/** Verifies that a layer, compressed or not, has the content of `diffId`, and returns the digest of the layer itself. */
 async function verifyDiffId(content: ByteRange, diffId: Digest, what: string): Promise<Digest> {
   const outer = createHash('sha256');
   const inner = createHash('sha256');

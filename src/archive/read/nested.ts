@@ -7,26 +7,26 @@ import { DirectoryMembers } from './directory-members.js';
 import { readMember, type Members } from './members.js';
 import { scanTar } from '../../tar/scan.js';
 
-/** Paths that are looked at to find where in an archive images are. */
+/** The most paths that are searched for images. */
 const maxLooked = 200_000;
-/** Bytes of `manifest.json` and `version` files that are looked at for what they are. */
+/** The most bytes of `manifest.json` and `version` files that are read to recognise them. */
 const maxManifestJson = 32 * 1024 * 1024;
 const maxVersion = 256;
 
-/** Where images are in an archive that has none at its root. Folders have no `/` at their end. */
+/** The places of images in an archive without images at its root. Folders have no trailing `/`. */
 export interface Nested {
   /** The folder of a registry's storage, `…docker/registry/v2`. */
   readonly registry: string | undefined;
   /** OCI layouts and docker-archives. */
   readonly folders: readonly string[];
-  /** Folders that skopeo wrote, `dir:`. */
+  /** Folders of skopeo's `dir:` transport. */
   readonly skopeo: readonly string[];
   /** Archives that may hold images. */
   readonly archives: readonly string[];
   readonly chart: string | undefined;
 }
 
-/** An archive by its name; not the layers that docker-archives consist of. */
+/** Matches names of archives, except for the layers in docker-archives. */
 const archiveName =
   /(?<!(?:^|\/)layer|(?:^|\/)[0-9a-f]{64})\.(?:tar(?:\.(?:gz|zst|xz|bz2|lz4))?|tgz|tzst|txz|tbz2?)$/i;
 
@@ -45,7 +45,7 @@ async function isSkopeo(members: Members, folder: string): Promise<boolean> {
   return (await content.read(0, maxVersion)).toString('latin1').startsWith('Directory Transport Version');
 }
 
-/** How far an archive inside is looked into: archives inside, entries, bytes of a compressed one. */
+/** Limits for inner archives: how many are inspected, entries of each, decompressed bytes of each. */
 const maxPeeked = 200;
 const maxEntries = 200_000;
 const maxUnpacked = 64 * 1024 * 1024;
@@ -58,7 +58,7 @@ async function hasList(cursor: ByteCursor, limit: number): Promise<boolean> {
   return false;
 }
 
-/** Whether an archive inside may hold images: the error must not advise importing an archive without any. */
+/** Reports whether an inner archive may hold images, so that the error advises only to import those. */
 async function mayHoldImages(content: ByteRange): Promise<boolean> {
   try {
     if (detectCompression(await content.read(0, magicLength), 'archive') === 'none')
@@ -90,7 +90,7 @@ async function withImages(
   return found;
 }
 
-/** Looks through the paths of an archive for images below its root. */
+/** Searches an archive for images below its root. */
 export async function findNested(members: Members, signal?: AbortSignal): Promise<Nested> {
   const layouts = new Set<string>();
   const manifests: string[] = [];
@@ -120,7 +120,7 @@ export async function findNested(members: Members, signal?: AbortSignal): Promis
   return { registry, folders: [...folders].sort(), skopeo: skopeo.sort(), archives: inside, chart };
 }
 
-/** The most paths that a message names. */
+/** The most paths in a message. */
 const maxNamed = 5;
 
 function listed(paths: readonly string[]): string {
@@ -130,12 +130,12 @@ function listed(paths: readonly string[]): string {
   );
 }
 
-/** A word of a command, quoted where a shell would take it apart. */
+/** Quotes a word of a shell command where necessary. */
 export function word(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** Paths as a command has them: many of one kind by a pattern. */
+/** Returns paths as words of a command, or patterns where there are many. */
 function words(paths: readonly string[]): string[] {
   if (paths.length <= maxNamed) return paths.map(word);
   const patterns = paths.map((path) => {
@@ -145,7 +145,7 @@ function words(paths: readonly string[]): string[] {
   return [...new Set(patterns)];
 }
 
-/** The command that imports what is inside of a directory or an archive. */
+/** Returns the command that imports the archives inside of a directory or an archive. */
 export function importCommand(members: Members, paths: readonly string[]): string {
   const isDirectory = members instanceof DirectoryMembers;
   const named = words(isDirectory ? paths.map((path) => join(members.file, path)) : paths);
@@ -156,8 +156,8 @@ export function importCommand(members: Members, paths: readonly string[]): strin
 }
 
 /**
- * Makes the error for an archive that holds several archives.
- * @param paths of the archives inside
+ * Returns the error for an archive that holds several archives.
+ * @param paths the paths of the inner archives
  */
 export function severalInside(members: Members, paths: readonly string[]): AirliftError {
   const kind = members instanceof DirectoryMembers ? 'a directory' : 'an archive';

@@ -29,14 +29,14 @@ import {
 } from './image-names.js';
 import { readMember, readWhole, type Members } from './members.js';
 
-/** How deep indexes may be nested. */
+/** The most levels of nested indexes. */
 const maxDepth = 8;
-/** The most layers of a signature that are looked into for what it signs: a layer is one signature, and all sign the same. */
+/** The most layers of a signature that are read to find its subject: each layer is a signature of the same image. */
 const maxPayloads = 16;
 
 /**
- * The entries of `index.json`; undefined where the archive has none.
- * @throws AirliftError `input` where it is malformed or too large, `unsupported` where the layout is of another version
+ * Reads the entries of `index.json`; undefined where the archive has none.
+ * @throws AirliftError `input` where it is malformed or too large, `unsupported` where the layout has another version
  */
 export async function readLayoutIndex(members: Members): Promise<Descriptor[] | undefined> {
   const bytes = await readMember(members, 'index.json', maxListSize);
@@ -53,30 +53,30 @@ export async function readLayoutIndex(members: Members): Promise<Descriptor[] | 
   }
   const what = `index.json in ${members.file}`;
   const { manifests } = parseJsonObject(bytes, what, listLimits);
-  // docker 25.0 writes null where images were named by digest.
+  // docker 25.0 writes null for images that were saved by digest.
   if (manifests === undefined || manifests === null) return [];
   if (!Array.isArray(manifests)) throw new AirliftError('input', `parse ${what}: manifests is not a list`);
   return parseDescriptors(manifests, `${what} manifests`, maxListed);
 }
 
-/** What is found below a root. */
+/** The content below a root. */
 interface Tree {
   readonly children: FoundChild[];
   readonly missing: Descriptor[];
-  /** Whether an index names content that is no manifest, as build caches name their layers, and the layout holds it. */
+  /** Whether an index lists blobs, as build caches list their layers, and the layout holds them. */
   hasBlobs: boolean;
-  /** Digests of everything below the root. */
+  /** Digests of all content below the root. */
   readonly below: Set<Digest>;
   isNested: boolean;
   hasSubject: boolean;
 }
 
 /**
- * OCI image layouts (image-spec, image-layout.md), as `ctr images export`, docker ≥ 25 with containerd's store, buildx, skopeo,
- * podman and airlift write them. Manifests are carried as they are; of an index, only some children may be there.
+ * Reads OCI image layouts (image-spec, image-layout.md), as written by `ctr images export`, docker ≥ 25 with containerd's store, buildx,
+ * skopeo, podman and airlift. Manifests are kept unchanged; an index may lack some of its children.
  */
 export class OciLayout implements ShapeReader {
-  /** What refers to a digest, among the entries of `index.json`. */
+  /** The referrers of each digest. */
   #referrers: Map<Digest, Descriptor[]> | undefined;
   #known: readonly Descriptor[] | undefined;
 
@@ -105,7 +105,7 @@ export class OciLayout implements ShapeReader {
       const { mediaType, digest, size, platform } = each.entry;
       const { children, missing, isNested } = each.tree;
       const isCompanion = named.companionOf !== undefined;
-      // What is published under a tag of cosign's is read as cosign wrote it, whatever it looks like.
+      // Content under a tag of cosign is never a runnable image, even if it looks like one.
       const asFound = isCompanion
         ? children.map((child) => ({ ...child, configBytes: undefined }))
         : children;
@@ -118,8 +118,8 @@ export class OciLayout implements ShapeReader {
   }
 
   /**
-   * The entries that are manifests and indexes: some tools list the layers of a build cache there.
-   * @throws AirliftError `unsupported` where all are blobs: nothing names them, so that no registry can hold them
+   * Returns the entries that are manifests or indexes: some tools also list the layers of a build cache.
+   * @throws AirliftError `unsupported` where all are blobs, which a registry does not keep without a manifest
    */
   async #manifests(): Promise<readonly Descriptor[]> {
     if (this.#known !== undefined) return this.#known;
@@ -142,7 +142,7 @@ export class OciLayout implements ShapeReader {
     return known;
   }
 
-  /** What an entry is published as; undefined where it is no image of its own. */
+  /** Returns the names an entry is published under; undefined where it is not an image of its own. */
   #namesOf(
     each: LayoutEntry & { readonly tree: Tree },
     found: readonly LayoutEntry[],
@@ -152,7 +152,7 @@ export class OciLayout implements ShapeReader {
     const companionOf = companionOfNames(names);
     if (companionOf !== undefined) return { ...names, companionOf };
     if (role === 'referrer') {
-      // Referrers are found by their subject, and have no name.
+      // Referrers have no name; they are found by their subject.
       if (!tree.hasSubject)
         this.warn(`skipped ${entry.digest}: it is marked as a referrer but has no subject`);
       return undefined;
@@ -163,7 +163,7 @@ export class OciLayout implements ShapeReader {
         this.warn(`skipped ${entry.digest} (${role}): the archive does not name the image it belongs to`);
       return beside;
     }
-    // What has no name of its own is part of another image, says something about one, or is containerd's record of an id.
+    // An entry without a name may be part of another image, a referrer, or containerd's record of an image id.
     const hasName = (other: LayoutEntry): boolean =>
       other.names.names.length > 0 || other.names.tag !== undefined;
     const isPart =
@@ -173,7 +173,7 @@ export class OciLayout implements ShapeReader {
     return hasName(each) || !isPart ? names : undefined;
   }
 
-  /** What the layers of a signature or attestation say they are about. */
+  /** Returns the subjects that the layers of a signature or attestation name. */
   async #subjects({ children }: Tree): Promise<Digest[]> {
     const subjects: Digest[] = [];
     for (const layer of children.flatMap((child) => child.layers).slice(0, maxPayloads)) {
@@ -208,7 +208,7 @@ export class OciLayout implements ShapeReader {
     return this.members.find(blobPath(digest));
   }
 
-  /** A small document whole, verified; undefined where it is not there. */
+  /** Reads and verifies a small document; undefined where it is missing. */
   async #read(descriptor: Descriptor, limit: number): Promise<Buffer | undefined> {
     const content = await this.#find(descriptor);
     const what = `${blobPath(descriptor.digest)} in ${this.members.file}`;
@@ -238,7 +238,7 @@ export class OciLayout implements ShapeReader {
       ...{ hasBlobs: false, isNested: false, hasSubject: false },
     };
     await this.#add(root, undefined, 0, tree);
-    // An index that is filtered for what is missing keeps no blobs: they would be lost.
+    // A filtered index does not keep blobs, so an index with blobs must be complete.
     if (tree.hasBlobs ? tree.missing.length === 0 : tree.children.length > 0) return tree;
     const what = `${this.members.file}: ${root.digest}`;
     const absent = tree.missing.map(({ digest }) => digest).join(', ');
@@ -281,7 +281,7 @@ export class OciLayout implements ShapeReader {
       await this.#add(child.descriptor, child.entry, depth + 1, tree);
   }
 
-  /** Whether what an index names is held and is no manifest, by its label and by its content. */
+  /** Reports whether the layout holds the content and it is a blob, by media type and by content. */
   async #isBlob(descriptor: Descriptor): Promise<boolean> {
     if (livesUnderManifests(descriptor)) return false;
     const content = await this.#find(descriptor);
@@ -291,7 +291,7 @@ export class OciLayout implements ShapeReader {
     return !isManifestContent(bytes);
   }
 
-  /** A manifest with its config and layers; undefined where one of these is not there. */
+  /** Returns a manifest with its config and layers; undefined where one of these is missing. */
   async #child(
     descriptor: Descriptor,
     entry: Json | undefined,
@@ -342,7 +342,7 @@ export class OciLayout implements ShapeReader {
       listed.add(entry.digest);
       if (bytes !== undefined) add(entry, bytes);
     }
-    // cosign 3 saves referrers as blobs that its index.json does not list.
+    // cosign 3 saves referrers as blobs without listing them in index.json.
     if (!this.entries.some((entry) => roleOf(entry) === 'image')) return found;
     for await (const path of this.members.below('blobs/sha256/')) {
       const digest = `sha256:${path.slice('blobs/sha256/'.length)}`;
@@ -358,7 +358,7 @@ export class OciLayout implements ShapeReader {
   }
 }
 
-/** Whether content is a manifest or an index, whatever it is labelled as. */
+/** Reports whether content is a manifest or an index, whatever its media type. */
 function isManifestContent(bytes: Buffer): boolean {
   if (!bytes.includes('"schemaVersion"')) return false;
   try {
@@ -369,7 +369,7 @@ function isManifestContent(bytes: Buffer): boolean {
   }
 }
 
-/** Whether a blob is a manifest that has a subject. */
+/** Reports whether a blob is a manifest with a subject. */
 function isReferrer(bytes: Buffer): boolean {
   if (!bytes.includes('"subject"') || !bytes.includes('"schemaVersion"')) return false;
   try {

@@ -13,12 +13,12 @@ import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../../err
 import type { FileRange } from '../../io/byte-range.js';
 import { formatBytes } from '../../oci/bytes.js';
 
-/** Content that unpacks to more than this, and to more than `bombRatio` times its size, is taken for a bomb. */
+/** Content that decompresses to more bytes than this, and to more than `bombRatio` times its size, counts as a decompression bomb. */
 const bombFloor = 1024 * 1024 * 1024;
-/** Image archives shrink to between a half and a tenth; whole disks of zeros inside of them are rare. */
+/** Image archives compress by a factor of 2 to 10; disk images full of zeros are rare in them. */
 const bombRatio = 500;
 
-/** Counts what goes in and what comes out, and stops where the two are too far apart. */
+/** Counts compressed and decompressed bytes, and fails where their ratio shows a decompression bomb. */
 class Proportion {
   #in = 0;
   #out = 0;
@@ -47,7 +47,7 @@ class Proportion {
   }
 }
 
-/** The least that content unpacks to, as far as its first bytes say; its own size where they do not. */
+/** Returns the least number of decompressed bytes: as stated by zstd headers in the first bytes, else the compressed size. */
 export function leastUnpacked(head: Uint8Array, size: number): number {
   const frames = new FrameSplitter();
   try {
@@ -59,10 +59,10 @@ export function leastUnpacked(head: Uint8Array, size: number): number {
 }
 
 /**
- * Takes the compression off a stream and stores what comes out in a scratch file.
- * @param what names the content, for messages
- * @throws AirliftError `no-space` where it does not fit, `damaged` where the input is broken or a bomb, `unsupported` where its
- *   compression is not read, `interrupted` where `signal` is aborted
+ * Decompresses a stream into a scratch file.
+ * @param what names the content in messages
+ * @throws AirliftError `no-space` where it does not fit, `damaged` where the input is broken or a bomb, `unsupported` where it has a
+ *   foreign format, `interrupted` where `signal` is aborted
  */
 export async function spool(
   input: Readable,
@@ -86,7 +86,7 @@ export async function spool(
   }
 }
 
-/** The first byte of a file; undefined where it cannot be read. */
+/** Reads the first byte of a file; undefined where it cannot be read. */
 async function firstByte(path: string): Promise<string | undefined> {
   try {
     const file = await open(path);
@@ -98,8 +98,8 @@ async function firstByte(path: string): Promise<string | undefined> {
 }
 
 /**
- * An error about a file that is a part of an archive (`NAME.part001`), with the command that joins the parts. Zarf's part 000 is no part
- * of the archive but describes the others, in JSON.
+ * Adds the command that joins the parts to an error about a part of an archive (`NAME.part001`). Zarf's part 000 is not a part of the
+ * archive: it describes the others in JSON.
  */
 export async function withPartsHint(path: string, error: unknown): Promise<unknown> {
   const [, whole] = /^(.+)\.part\d{2,4}$/.exec(path) ?? [];
@@ -111,14 +111,14 @@ export async function withPartsHint(path: string, error: unknown): Promise<unkno
 }
 
 export interface OpenMembersOptions {
-  /** Where compressed archives and streams are unpacked to; the system's temporary directory by default. */
+  /** Directory for decompressed archives and streams (default: the system's temporary directory). */
   readonly tmpDir?: string | undefined;
-  /** What is read where the path is `-`. */
+  /** The stream to read for the path `-`. */
   readonly stdin?: Readable | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Bytes of a compressed file that are looked at before it is unpacked. */
+/** Bytes of a compressed file that are inspected before it is decompressed. */
 const headLength = 64;
 
 function openFailed(path: string, cause: unknown): AirliftError {
@@ -130,14 +130,14 @@ function isText(head: Buffer): boolean {
   return head.every((byte) => byte >= 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d);
 }
 
-/** What people give to import by mistake: the list of what they want. */
+/** Adds a hint to the error for a text file: it may be an image list, given to import by mistake. */
 function textFile({ code, message }: AirliftError, path: string): AirliftError {
   return new AirliftError(code, message, {
     hint: `the file is text; if it lists images: airlift export --images ${path} -o BUNDLE`,
   });
 }
 
-/** Unpacks a stream once, so that it can be read from any place. */
+/** Decompresses a stream into a scratch file, for random access. */
 async function spooled(
   input: Readable,
   file: string,
@@ -174,9 +174,9 @@ async function fromFile(handle: FileHandle, path: string, options: OpenMembersOp
 }
 
 /**
- * Opens an archive: an uncompressed file is read in its place, a compressed one or a stream is unpacked to a temporary file
- * first, a directory is read as it lies there.
- * @throws AirliftError `not-found`, `io`, `no-space`, `input` where it is no archive, `damaged`, `unsupported`, `interrupted`
+ * Opens an archive. An uncompressed file or a directory is read in place; a compressed file or a stream is first decompressed into a
+ * temporary file.
+ * @throws AirliftError `not-found`, `io`, `no-space`, `input` where it is not an archive, `damaged`, `unsupported`, `interrupted`
  */
 export async function openMembers(path: string, options: OpenMembersOptions = {}): Promise<Members> {
   if (path === '-') {

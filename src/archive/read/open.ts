@@ -22,21 +22,21 @@ import { openMembers } from './open-members.js';
 import { readerFor } from './shape.js';
 
 export interface OpenOptions {
-  /** Where compressed archives, streams and newly compressed layers are kept meanwhile; the system's temporary directory by default. */
+  /** Directory for decompressed archives and compressed layers (default: the system's temporary directory). */
   readonly tmpDir?: string | undefined;
-  /** What the archive's images run on, whatever they say themselves: `--arch FILE=linux/arm/v7`. */
+  /** The platform of the archive's images; overrides what the archive states. */
   readonly platform?: Platform | undefined;
-  /** What uncompressed layers of docker-archives are compressed with: gzip by default. */
+  /** Compression of layers that a docker-archive holds uncompressed (default: gzip). */
   readonly layerCompression?: Compression | undefined;
-  /** The kind of manifest made for images of docker-archives: OCI by default. */
+  /** Format of the manifests created for images of docker-archives (default: oci). */
   readonly manifestFormat?: ManifestFormat | undefined;
-  /** Remembers what layers became, so that those a registry has already need not be compressed again. */
+  /** The cache of compressed layers. */
   readonly layerMemory?: LayerMemory | undefined;
-  /** Rules that take architectures out of names, which tell the platform then. */
+  /** Rules that find platforms in names. */
   readonly nameRules?: PlatformNameRules | undefined;
-  /** `false` takes what archives say of their images' platforms for true, without a look at their programs. */
+  /** Whether to compare the stated platforms of images with their programs (default: true). */
   readonly checkPrograms?: boolean | undefined;
-  /** What is read where the path is `-`. */
+  /** The stream to read for the path `-`. */
   readonly stdin?: Readable | undefined;
   /** Checks the list of files before any of them is read as an image. What it throws ends opening. Default: no check. */
   readonly checkMembers?: ((members: Pick<Members, 'file' | 'find'>) => Promise<void>) | undefined;
@@ -44,7 +44,7 @@ export interface OpenOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Gathers what is the same image under several names. */
+/** Joins entries of the same image under several names. */
 function joined(found: readonly FoundImage[]): FoundImage[] {
   const byRoot = new Map<string, FoundImage>();
   for (const image of found) {
@@ -125,10 +125,10 @@ class OpenArchive implements Archive {
     const isAlone = image.children.filter(({ configBytes }) => configBytes !== undefined).length < 2;
     for (const { descriptor, entry, config, isMade, absent, ...found } of image.children) {
       checkInterrupted(this.options.signal, 'read archive');
-      const said = isIndex(image.root.mediaType) ? descriptor.platform : image.root.platform;
+      const entryPlatform = isIndex(image.root.mediaType) ? descriptor.platform : image.root.platform;
       const isRunnable = found.configBytes !== undefined;
       const child = { descriptor, entry, config, isMade, absent, isRunnable };
-      const platform = await this.#finder.find({ ...child, ...found }, said, isAlone, image.names);
+      const platform = await this.#finder.find({ ...child, ...found }, entryPlatform, isAlone, image.names);
       children.push({ ...child, platform });
     }
     return { ...image, children, file: this.file };
@@ -136,9 +136,9 @@ class OpenArchive implements Archive {
 }
 
 /**
- * Opens an archive of images, of whatever shape and compression: what it is is told by what is in it.
+ * Opens an archive of images. Shape and compression are detected by content.
  * @param path a file, a directory, or `-` for `options.stdin`
- * @throws AirliftError `not-found`, `io`, `no-space`, `interrupted`; `input` where it holds no images, `damaged`, `unsupported`
+ * @throws AirliftError `input` where it holds no images; `not-found`, `io`, `no-space`, `interrupted`, `damaged`, `unsupported`
  */
 export async function openArchive(path: string, options: OpenOptions = {}): Promise<Archive> {
   const members = await openMembers(path, options);
