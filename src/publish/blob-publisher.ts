@@ -12,7 +12,7 @@ import { whileOpening } from '../transfer/opening.js';
 import { Slots } from '../concurrency.js';
 
 /** A registry that content can be pushed to and read back from. */
-export type Site = Source &
+export type SiteRegistry = Source &
   Target & {
     /** The tags of a repository, where the site can list them. */
     tags?(
@@ -63,7 +63,7 @@ export class BlobPublisher {
 
   constructor(
     private readonly source: Source,
-    private readonly site: Site,
+    private readonly site: SiteRegistry,
     private readonly options: BlobOptions,
   ) {
     this.#slots = new Slots(options.concurrency);

@@ -15,11 +15,11 @@ import { isIndex } from '../oci/media-types.js';
 import { readContent, readManifest } from '../oci/read.js';
 import { formatReference, type Reference } from '../oci/reference.js';
 import { mayRun } from '../oci/runnable.js';
-import type { Site } from './blob-publisher.js';
+import type { SiteRegistry } from './blob-publisher.js';
 
 /** What a tag is to point at, and what it points at now. All of both is at the site. */
 export interface TagMerge {
-  readonly site: Site;
+  readonly site: SiteRegistry;
   readonly name: Reference;
   readonly there: Descriptor;
   /** What is published: a manifest or an index. */

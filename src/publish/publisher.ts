@@ -14,7 +14,7 @@ import type { OpenContent } from '../oci/target.js';
 import type { BlobNode, ManifestNode } from '../plan/graph.js';
 import { Planner } from '../plan/planner.js';
 import type { Leniency } from '../plan/referrers.js';
-import { BlobPublisher, type BlobOptions, type BlobTotals, type Site } from './blob-publisher.js';
+import { BlobPublisher, type BlobOptions, type BlobTotals, type SiteRegistry } from './blob-publisher.js';
 
 /** Policies for a tag that exists at the site and points at another digest; `merge` keeps platforms that only the site has. */
 export type OnExistingTag = 'overwrite' | 'skip' | 'error' | 'merge';
@@ -117,7 +117,7 @@ export class Publisher {
 
   constructor(
     private readonly source: Source,
-    private readonly site: Site,
+    private readonly site: SiteRegistry,
     private readonly options: PublishOptions,
   ) {
     const onUnread = (name: string, error: unknown): void => void this.#unread.set(name, messageOf(error));
@@ -134,7 +134,7 @@ export class Publisher {
   }
 
   /** Warns once of all that the site accepted and refuses to show. To be called at the end. */
-  tellUnread(): void {
+  warnOfUnread(): void {
     const [first] = this.#unread.values();
     if (first === undefined) return;
     this.options.warn?.(

@@ -25,7 +25,16 @@ test('signatures are counted as signatures by every command, and a filtered imag
     const inspected = await airlift(['inspect', bundle]);
     const verified = await airlift(['verify', bundle]);
     const imported = await airlift(['import', bundle, '--to', `${site}/p${platform.length}`, '-q']);
-    for (const { stdout } of [dry, exported, inspected, verified, imported])
+    const copy = [
+      'copy',
+      `${host}/team/app:1`,
+      ...platform,
+      '--to',
+      `${site}/copied${platform.length}`,
+      '-q',
+    ];
+    const copied = await airlift(copy);
+    for (const { stdout } of [dry, exported, inspected, verified, imported, copied])
       counts.push(
         /\d+ images?(?: and \d+ signatures?)?/.exec(stdout.replace(/^(published|unchanged).*$/gm, ''))?.[0] ??
           stdout,
@@ -38,6 +47,6 @@ test('signatures are counted as signatures by every command, and a filtered imag
   }
   const [first] = counts;
   assert.match(first ?? '', /^1 image and \d+ signatures?$/);
-  assert.deepEqual(new Set(counts.slice(0, 5)).size, 1, counts.join('\n'));
-  assert.deepEqual(new Set(counts.slice(5)).size, 1, counts.join('\n'));
+  assert.deepEqual(new Set(counts.slice(0, 6)).size, 1, counts.join('\n'));
+  assert.deepEqual(new Set(counts.slice(6)).size, 1, counts.join('\n'));
 });
