@@ -5,9 +5,11 @@ import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
 import type { Platform } from './oci/platform.js';
 import type { LoadedManifest } from './oci/read.js';
-import { formatReference, type Reference } from './oci/reference.js';
+import { verdictOf } from './oci/guess.js';
+import { formatReference, formatRepository, type Reference, type Repository } from './oci/reference.js';
 import type { Image } from './oci/source.js';
-import type { PlanRequest } from './plan/planner.js';
+import type { BlobNode } from './plan/graph.js';
+import { Planner, type PlanRequest } from './plan/planner.js';
 import {
   PublishingRun,
   type PublishedName,
@@ -58,6 +60,9 @@ interface Chosen {
   readonly image: Image;
 }
 
+/** The repositories of the source that have a blob, by its digest. */
+type RepositoriesOfBlobs = ReadonlyMap<Digest, ReadonlyMap<string, Repository>>;
+
 /** One run of `copy`. */
 class Copying {
   readonly #source: Registry;
@@ -66,6 +71,8 @@ class Copying {
   readonly #run: PublishingRun;
   /** The digest of each tag that images and signatures get: two sources may hold different signatures for one image. */
   readonly #tags = new Map<string, Digest>();
+
+  #repositories: Promise<RepositoriesOfBlobs> | undefined;
 
   constructor(private readonly options: CopyOptions) {
     this.#run = new PublishingRun('copy', options);
@@ -152,9 +159,44 @@ class Copying {
         referenceOf: ({ request }) => request.reference,
         publish: (one, publishName) => this.#publishImage(one, publishName),
       },
-      { hasForeign: () => foreignLayers !== 'keep', referrers, indexOnly, lenient: true },
+      {
+        hasForeign: () => foreignLayers !== 'keep',
+        otherRepositories: async (digest) => (await this.#findBlobs(chosen)).get(digest)?.values() ?? [],
+        referrers,
+        indexOnly,
+        lenient: true,
+      },
     );
     return { ...summary, copied };
+  }
+
+  /** Finds the source repositories of all blobs, once: only a blob that its own repository lost needs it. */
+  #findBlobs(chosen: readonly Chosen[]): Promise<RepositoriesOfBlobs> {
+    return (this.#repositories ??= this.#planBlobs(chosen));
+  }
+
+  async #planBlobs(chosen: readonly Chosen[]): Promise<RepositoriesOfBlobs> {
+    const { signal } = this.options;
+    const repositories = new Map<Digest, Map<string, Repository>>();
+    await forEachOf(chosen, lookups, async ({ request, resolved }) => {
+      const { registry, repository } = request.reference;
+      const name = formatRepository(request.reference);
+      const addBlob = ({ descriptor: { digest } }: BlobNode): void => {
+        const known = repositories.get(digest) ?? new Map<string, Repository>();
+        repositories.set(digest, known.set(name, { registry, repository }));
+      };
+      try {
+        const { image, filtered } = await this.#filter(request, resolved);
+        const release = this.#overlay.hold(filtered);
+        // One planner for each image: a planner walks a manifest once, whichever repositories have it.
+        const sink = { has: () => false, addBlob, addManifest: () => undefined };
+        await new Planner(this.#overlay, sink, { signal }).planImage(image).finally(release);
+      } catch (error) {
+        // The image itself reports this failure when it is published.
+        if (verdictOf(error) === 'fatal') throw error;
+      }
+    });
+    return repositories;
   }
 
   async #publishImage({ request, resolved }: Chosen, publishName: PublishName): Promise<void> {

@@ -74,7 +74,9 @@ test('everything arrives byte for byte, each manifest fetched once; a second run
   const summary = await copy(references, to.host, { onEvent: (event) => void events.push(event) });
   assert.deepEqual(
     summary.copied.map(({ target: name }) => name).sort(),
-    [...images, ...companions].map((named) => reference(to.host, named)).sort(),
+    [...images, ...companions.filter(({ tag }) => tag !== undefined)]
+      .map((named) => reference(to.host, named))
+      .sort(),
   );
   for (const { repository, tag, image } of [...images, ...companions]) {
     const { content } = await walkRegistry(target, repository, tag ?? image.root.digest);
@@ -153,6 +155,35 @@ test('a source that breaks off is gone on with where it broke, in the same uploa
   assert.equal(ranges.length, 3, 'the rest is asked for');
   const begun = to.log.find('POST', /\/blobs\/uploads\//);
   assert.equal(begun.length, image.blobs.size, 'one upload for each blob');
+});
+
+test('a blob that one repository lost is copied from another repository of the same run', async (t) => {
+  const [source, target] = [await serveStore(t), await serveStore(t)];
+  const image = singlePlatform('linux/amd64', { name: 'shared', bigBytes: 300_000 });
+  for (const repository of ['acme/lossy', 'acme/whole']) await pushImage(source, repository, '1', image);
+  const from = await proxied(t, source);
+  const big = [...image.blobs.values()].find(({ size }) => size > 300_000) ?? assert.fail();
+  from.use({ fault: failing(404), method: 'GET', path: new RegExp(`/acme/lossy/blobs/${big.digest}`) });
+  const names = [`${from.host}/acme/lossy:1`, `${from.host}/acme/whole:1`];
+  const summary = await copy(names, target);
+  assert.deepEqual(summary.failed, []);
+  for (const repository of ['acme/lossy', 'acme/whole'])
+    sameContent((await walkRegistry(target, repository, '1')).content, await walkImage(image));
+  // Without another repository that has the blob, the image fails as before.
+  await assert.rejects(copy(names.slice(0, 1), `${target}/alone`), { code: 'not-found' });
+});
+
+test('a blob that breaks off in one registry is copied from another registry of the same run', async (t) => {
+  const [source, target] = [await serveStore(t), await serveStore(t)];
+  const image = singlePlatform('linux/amd64', { name: 'shared', bigBytes: 300_000 });
+  for (const repository of ['acme/first', 'acme/second']) await pushImage(source, repository, '1', image);
+  const [broken, whole] = [await proxied(t, source), await proxied(t, source)];
+  const big = [...image.blobs.values()].find(({ size }) => size > 300_000) ?? assert.fail();
+  broken.use({ fault: { do: 'truncate', after: 1000 }, path: new RegExp(`/blobs/${big.digest}`) });
+  const summary = await copy([`${broken.host}/acme/first:1`, `${whole.host}/acme/second:1`], target);
+  assert.deepEqual(summary.failed, []);
+  for (const repository of ['acme/first', 'acme/second'])
+    sameContent((await walkRegistry(target, repository, '1')).content, await walkImage(image));
 });
 
 test('a run that was stopped by faults sends only what is missing when it is run again', async (t) => {

@@ -2,9 +2,10 @@
 import { availableParallelism } from 'node:os';
 import type { BundleWriter, LostBlob, PendingBlob } from '../bundle/write/writer.js';
 import { forEachOf } from '../concurrency.js';
+import { fromAnyRepository } from '../transfer/other-repositories.js';
 import { checkInterrupted, isAirliftError, toPlainError, type AirliftError } from '../errors.js';
-import { formatRepository, parseReference, type Repository } from '../oci/reference.js';
-import { isOutage, Outages } from '../plan/outages.js';
+import { formatRepository, parseReference } from '../oci/reference.js';
+import { isLoss, isOutage, Outages } from '../plan/outages.js';
 import type { OnEvent } from '../progress.js';
 import type { RegistryHooks, RegistryOptions } from '../registry/registry.js';
 import { DownloadPool } from './download-pool.js';
@@ -81,7 +82,11 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
     await forEachOf(writer.pending(), concurrency, async (blob) => {
       const { descriptor, repository } = blob;
       try {
-        await downloadFromAny(writer, blob, attempt);
+        await fromAnyRepository(
+          repository,
+          () => writer.imagesWith(descriptor.digest).map(parseReference),
+          (other) => attempt({ ...blob, repository: other }),
+        );
       } catch (error) {
         if (options.keepGoing && isLoss(error)) {
           lost.push({ repository, descriptor, error: toPlainError(error) });
@@ -100,51 +105,4 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
   }
   if (outage !== undefined) throw outage;
   return { fetched, resumed, lost };
-}
-
-/**
- * Downloads a blob from its repository or, if that fails, from the repositories of other images that share it.
- * @throws AirliftError the failure of the first repository, if all of them fail
- */
-async function downloadFromAny(
-  writer: BundleWriter,
-  blob: PendingBlob,
-  attempt: (blob: PendingBlob) => Promise<void>,
-): Promise<void> {
-  try {
-    await attempt(blob);
-  } catch (error) {
-    if (!isLoss(error) && !isOutage(error)) throw error;
-    const others = new Map(
-      writer.imagesWith(blob.descriptor.digest).map((image) => {
-        const { registry, repository } = parseReference(image);
-        return [formatRepository({ registry, repository }), { registry, repository }];
-      }),
-    );
-    others.delete(formatRepository(blob.repository));
-    const { registry } = blob.repository;
-    // If a registry is down, all of its repositories are.
-    const isCandidate = (other: Repository): boolean => isLoss(error) || other.registry !== registry;
-    for (const repository of [...others.values()].filter(isCandidate).slice(0, maxOtherRepositories)) {
-      try {
-        await attempt({ ...blob, repository });
-        return;
-      } catch (other) {
-        if (!isLoss(other) && !isOutage(other)) throw other;
-      }
-    }
-    throw error;
-  }
-}
-
-/** Number of other repositories to try for a blob: enough for a few that lost it, too few to wait for hundreds. */
-const maxOtherRepositories = 4;
-
-/** Statuses of a registry that is temporarily down, or of a proxy in front of it. */
-const down: ReadonlySet<number> = new Set([502, 503, 504]);
-
-/** Reports whether the registry cannot deliver the blob, however often it is asked. */
-function isLoss(error: unknown): error is AirliftError {
-  if (isAirliftError(error, 'registry')) return !down.has(error.status ?? 0);
-  return isAirliftError(error, 'not-found', 'unauthorized', 'denied', 'digest-mismatch', 'size-mismatch');
 }

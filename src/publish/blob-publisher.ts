@@ -7,8 +7,10 @@ import { formatRepository, type Repository } from '../oci/reference.js';
 import type { Source } from '../oci/source.js';
 import type { OpenContent, Pushed, Target } from '../oci/target.js';
 import type { BlobNode } from '../plan/graph.js';
+import { isLoss, isOutage } from '../plan/outages.js';
 import type { OnEvent } from '../progress.js';
 import { whileOpening } from '../transfer/opening.js';
+import { fromAnyRepository } from '../transfer/other-repositories.js';
 import { Slots } from '../concurrency.js';
 
 /** A registry that content can be pushed to and read back from. */
@@ -26,6 +28,8 @@ export interface BlobOptions {
   readonly concurrency: number;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Finds the repositories of the source that have a blob; called when its own repository fails to give it. */
+  readonly otherRepositories?: ((digest: Digest) => Promise<Iterable<Repository>>) | undefined;
   /** Called where the registry accepted something and refuses to show it. */
   readonly onUnread?: ((name: string, error: unknown) => void) | undefined;
 }
@@ -37,6 +41,49 @@ export interface BlobTotals {
   mountedBlobs: number;
   existingBlobs: number;
   existingBytes: number;
+}
+
+/** The content of a blob in one repository of the source. */
+class BlobOrigin {
+  #failure: unknown;
+
+  constructor(
+    private readonly source: Source,
+    readonly node: BlobNode,
+    private readonly target: Repository,
+    private readonly options: Pick<BlobOptions, 'onEvent' | 'signal'>,
+  ) {}
+
+  /** Opens the content, and reports progress as it passes. */
+  readonly open: OpenContent = async (offset) => {
+    const { descriptor, bytes: known } = this.node;
+    if (known !== undefined) return readableOf(known, offset);
+    const { digest, size } = descriptor;
+    const { onEvent, signal } = this.options;
+    this.#failure = undefined;
+    const fail = (error: unknown): void => void (this.#failure = error);
+    const stream = await whileOpening(signal, (opening) =>
+      this.source.fetch(this.node.repository, descriptor, { offset, signal: opening }),
+    ).catch((error: unknown) => {
+      fail(error);
+      throw error;
+    });
+    const repository = formatRepository(this.target);
+    let bytes = offset;
+    onEvent?.({ event: 'blob', digest, size, bytes, repository });
+    stream.on('data', (chunk: Buffer) =>
+      onEvent?.({ event: 'blob', digest, size, bytes: (bytes += chunk.byteLength), repository }),
+    );
+    stream.once('error', fail);
+    stream.pause();
+    return stream;
+  };
+
+  /** Reports whether a push failed because this repository did not give the content, or gave wrong content. */
+  isCauseOf(error: unknown): boolean {
+    if (isAirliftError(error, 'digest-mismatch', 'size-mismatch')) return true;
+    return isLoss(this.#failure) || isOutage(this.#failure);
+  }
 }
 
 /** Puts blobs into the repositories of a site: each is sent once, and mounted wherever else it is needed. */
@@ -125,21 +172,7 @@ export class BlobPublisher {
     const { digest, size } = descriptor;
     const { onEvent, signal } = this.options;
     const exists = await this.site.exists(name, descriptor, { isGuess: true, signal });
-    const open: OpenContent = async (offset) => {
-      if (node.bytes !== undefined) return readableOf(node.bytes, offset);
-      const stream = await whileOpening(signal, (opening) =>
-        this.source.fetch(node.repository, descriptor, { offset, signal: opening }),
-      );
-      const repository = formatRepository(name);
-      let bytes = offset;
-      onEvent?.({ event: 'blob', digest, size, bytes, repository });
-      stream.on('data', (chunk: Buffer) =>
-        onEvent?.({ event: 'blob', digest, size, bytes: (bytes += chunk.byteLength), repository }),
-      );
-      stream.pause();
-      return stream;
-    };
-    const how = exists ? 'existed' : await this.#send(name, node, open);
+    const how = exists ? 'existed' : await this.#sendFromAny(node, name);
     this.#count(how, size);
     this.#holders.set(digest, [...(this.#holders.get(digest) ?? []), name]);
     onEvent?.({ event: 'blob-done', digest, size, how });
@@ -180,8 +213,26 @@ export class BlobPublisher {
     }
   }
 
+  /** Sends a blob from its own repository or, if that lost it, from other repositories of the source that have it. */
+  async #sendFromAny(node: BlobNode, name: Repository): Promise<Pushed> {
+    const { digest } = node.descriptor;
+    const { otherRepositories } = this.options;
+    let origin = new BlobOrigin(this.source, node, name, this.options);
+    return fromAnyRepository(
+      node.repository,
+      async () => (await otherRepositories?.(digest)) ?? [],
+      (repository) => {
+        origin = new BlobOrigin(this.source, { ...node, repository }, name, this.options);
+        return this.#send(name, origin);
+      },
+      // Only failures of the source: the destination would refuse the blob of every repository.
+      (error) => otherRepositories !== undefined && origin.isCauseOf(error),
+    );
+  }
+
   /** Mounts or uploads a blob and reads it back at once: a registry may answer with success and not have it. */
-  async #send(name: Repository, { descriptor, repository }: BlobNode, open: OpenContent): Promise<Pushed> {
+  async #send(name: Repository, { node, open }: BlobOrigin): Promise<Pushed> {
+    const { descriptor, repository } = node;
     const { signal } = this.options;
     const mountFrom = (await this.#holderOf(descriptor, name)) ?? repository;
     const how = await this.site

@@ -166,7 +166,10 @@ export class PublishingRun {
     source: Source,
     site: SiteRegistry,
     work: PublishingWork<T>,
-    settings: Pick<PublishOptions, 'hasForeign' | 'referrers' | 'indexOnly' | 'lenient'>,
+    settings: Pick<
+      PublishOptions,
+      'hasForeign' | 'referrers' | 'indexOnly' | 'lenient' | 'otherRepositories'
+    >,
   ): Promise<PublishingSummary> {
     const { to, onEvent, signal, onExistingTag, originalIndex, concurrency } = this.options;
     const { images, count } = work;
