@@ -17,7 +17,7 @@ import {
   type PublishingSummary,
   type PublishName,
 } from './publish/publishing-run.js';
-import { findCompanions, takeOptional } from './plan/referrers.js';
+import { findCompanions, includeOptional } from './plan/referrers.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 import { mapNames, siteReference, type SiteName } from './site/names.js';
 import { forEachOf } from './concurrency.js';
@@ -213,7 +213,7 @@ class Copying {
       for (const companion of await findCompanions(source, image.reference, manifests, { signal, warn })) {
         const { reference, root } = companion;
         const load = async (): Promise<void> => void (await loadManifest(source, reference, root, signal));
-        if (await takeOptional(formatReference(reference), { warn, lenient: true }, load))
+        if (await includeOptional(formatReference(reference), { warn, lenient: true }, load))
           await this.#publishCompanion(publishName, companion, name);
       }
     } finally {
@@ -231,7 +231,7 @@ class Copying {
     if (before !== undefined) {
       throw new AirliftError(
         'conflict',
-        `copy ${formatReference(companion.reference)}: ${key} was given to another; got ${before}, want ${companion.root.digest}`,
+        `copy ${formatReference(companion.reference)}: ${key} already names another manifest; got ${before}, want ${companion.root.digest}`,
         {
           hint: 'keep their registries apart with `keepRegistry`, or give one of them another path with `rules`',
         },

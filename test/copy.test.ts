@@ -272,7 +272,7 @@ test('--index-only pushes the index and its tag alone, and names a child that is
     copy([reference(source, web)], to.host, { indexOnly: true }),
     (error) =>
       isAirliftError(error, 'not-found') &&
-      error.message.includes(`${arm64.digest} (linux/arm64) is not there`),
+      error.message.includes(`${arm64.digest} (linux/arm64) is missing at the destination`),
   );
   assert.deepEqual(to.log.find('PUT'), []);
 
@@ -320,7 +320,7 @@ test('what an index names and its registry does not have is told, or left out wi
     copy([name], target),
     (error) =>
       isAirliftError(error, 'not-found') &&
-      error.message.includes(`index ${index.root.digest} names it for linux/arm64`) &&
+      error.message.includes(`index ${index.root.digest} lists it for linux/arm64`) &&
       error.hint?.includes('`skipMissingPlatforms`') === true,
   );
   await copy([name], target, { platforms: platforms('linux/amd64') });

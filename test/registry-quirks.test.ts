@@ -264,10 +264,10 @@ describe('registries with quirks', () => {
           : undefined;
       const registry = await source(t, { before: isGuess });
       const warnings = (await read(t, registry)).join('\n');
-      assert.match(warnings, new RegExp(`left out what refers to \\S+/acme/plain@sha256:.*\\(${status}`));
+      assert.match(warnings, new RegExp(`left out the referrers of \\S+/acme/plain@sha256:.*\\(${status}`));
       assert.match(
         warnings,
-        new RegExp(`left out the signatures of \\S+/acme/plain that tags .*\\(${status}`),
+        new RegExp(`left out signatures of \\S+/acme/plain under tags .*\\(${status}`),
       );
       const requests = registry.seen.filter(
         ({ url }) => url.includes('referrers') || url.includes('sha256-'),
@@ -419,7 +419,7 @@ describe('registries with quirks', () => {
     const started = Date.now();
     await assert.rejects(
       importing(twoBundle, registry.host, { registry: { retryDelay: 2, settleTime: 2000 } }),
-      /the registry took it and does not have it/,
+      /the registry accepted the blob and does not have it/,
     );
     assert.ok(Date.now() - started < 15_000);
   });

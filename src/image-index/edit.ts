@@ -102,7 +102,7 @@ export function removeFromIndex(options: RemoveOptions): Promise<IndexSummary> {
     draft.remove(digestsOf(options.children, draft.children, target.name));
     if (draft.children.length === 0) {
       throw new AirliftError('usage', `remove from index ${target.name}: no children would be left`, {
-        hint: 'to take the whole image away, delete its tag in the registry',
+        hint: 'to remove the whole image, delete its tag in the registry',
       });
     }
     return target.write(draft.finish(), draft.children);

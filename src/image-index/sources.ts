@@ -98,7 +98,7 @@ export class IndexSources {
           );
     if (platform !== undefined) return child(platform);
     const kind = manifest.artifactType ?? config?.mediaType ?? manifest.mediaType;
-    throw new AirliftError('usage', `compose index: ${from} names no platform; got ${kind}`, {
+    throw new AirliftError('usage', `compose index: ${from} has no platform; got ${kind}`, {
       hint: `say one with \`platform\` ${from}=linux/arm64, or \`platform\` ${from}=none to list it without`,
     });
   }
@@ -111,7 +111,7 @@ function chosen({ platform }: IndexSource, index: ExistingIndex): readonly Index
   if (platform === 'none') {
     throw new AirliftError(
       'usage',
-      `compose index: ${index.from} is an index, whose children have platforms`,
+      `compose index: ${index.from} is an index: its children have platforms of their own`,
     );
   }
   const descriptors = matchPlatform(

@@ -62,8 +62,8 @@ export class TaggedIndex {
     const { target, signal } = options;
     this.name = formatReference(target);
     if (target.tag === undefined || target.digest !== undefined) {
-      throw new AirliftError('usage', `write index ${this.name}: not a name with a tag`, {
-        hint: 'an index is written under a tag, such as 127.0.0.1:5000/team/app:1.0',
+      throw new AirliftError('usage', `write index ${this.name}: not a reference with a tag alone`, {
+        hint: 'give the tag to write to, such as 127.0.0.1:5000/team/app:1.0',
       });
     }
     this.#registry = new Registry(options.registry, options.hooks);
@@ -100,7 +100,7 @@ export class TaggedIndex {
     const descriptor = await this.#registry.resolve(target, { signal });
     this.#previous = descriptor.digest;
     if (!isIndex(descriptor.mediaType)) {
-      throw new AirliftError('usage', `alter index ${this.name}: not an index; got ${descriptor.mediaType}`, {
+      throw new AirliftError('usage', `edit index ${this.name}: not an index; got ${descriptor.mediaType}`, {
         hint: `airlift index create ${this.name} ${this.name} OTHER… makes one of this image and others`,
       });
     }
@@ -116,8 +116,8 @@ export class TaggedIndex {
     if (subject !== undefined && formatRepository(subject) !== formatRepository(target)) {
       throw new AirliftError(
         'usage',
-        `write index ${this.name}: its subject is in another repository; got ${formatReference(subject)}`,
-        { hint: 'referrers are looked up beside the image they refer to' },
+        `write index ${this.name}: its subject must be in the same repository; got ${formatReference(subject)}`,
+        { hint: 'registries list referrers in the repository of their subject' },
       );
     }
     const descriptor = subject === undefined ? undefined : await this.#registry.resolve(subject, { signal });
@@ -155,7 +155,7 @@ export class TaggedIndex {
       if (!isRefusedReading(error)) throw error;
       onEvent?.({
         event: 'warning',
-        message: `accepted, and not shown by the registry: ${messageOf(error)}`,
+        message: `the registry accepted the index and does not show it: ${messageOf(error)}`,
       });
     }
   }
@@ -194,8 +194,8 @@ export class TaggedIndex {
   #touched(got: Digest | undefined, want: Digest | undefined): AirliftError {
     return new AirliftError(
       'conflict',
-      `write index ${this.name}: something else changed the tag meanwhile; got ${got ?? 'nothing'}, want ${want ?? 'nothing'}`,
-      { hint: 'run it again' },
+      `write index ${this.name}: another client changed the tag meanwhile; got ${got ?? 'nothing'}, want ${want ?? 'nothing'}`,
+      { hint: 'run the same command again' },
     );
   }
 

@@ -114,7 +114,7 @@ export class IndexDraft {
         'conflict',
         `compose index: two images for ${platformName(child.descriptor)}; ` +
           `got ${rival.descriptor.digest} of ${rival.from} and ${digest} of ${child.from}`,
-        { hint: 'leave one of them out, or say which platform each is for' },
+        { hint: 'leave one of them out, or give each its own platform' },
       );
     }
     this.#needsOci ||= !fitsDocker(child);
@@ -136,10 +136,10 @@ export class IndexDraft {
     if (there === undefined) {
       throw new AirliftError(
         'conflict',
-        `compose index: ${child.descriptor.digest} is named for two platforms; ` +
+        `compose index: ${child.descriptor.digest} has two platforms; ` +
           `got ${same.map((other) => `${platformName(other.descriptor)} of ${other.from}`).join(', ')} ` +
           `and ${got} of ${child.from}`,
-        { hint: 'they are one and the same image: say one platform for it' },
+        { hint: 'both entries are the same image: give it one platform' },
       );
     }
     const whole = completed(there, child);
@@ -220,7 +220,7 @@ export class IndexDraft {
     if (this.kind === 'oci') return ociIndex;
     if (!this.#needsOci) return this.base?.descriptor.mediaType ?? dockerManifestList;
     if (this.kind === 'auto') return ociIndex;
-    throw new AirliftError('usage', 'compose index: a Docker manifest list can’t hold what is asked for', {
+    throw new AirliftError('usage', 'compose index: a Docker manifest list cannot hold this index', {
       hint: 'annotations, artifact types, subjects and OCI manifests need an OCI image index',
     });
   }

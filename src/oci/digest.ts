@@ -83,7 +83,7 @@ export class Verifier {
     if (bytes > this.size) {
       throw new AirliftError(
         'size-mismatch',
-        `verify blob ${this.digest}: more content than its descriptor says; got at least ${bytes} bytes, want ${this.size}`,
+        `verify blob ${this.digest}: more content than the descriptor says; got at least ${bytes} bytes, want ${this.size}`,
       );
     }
     this.#bytes = bytes;

@@ -57,11 +57,11 @@ export function parseJsonObject(
     const html = /^\s*<(?:!doctype|html)/i.test(text);
     throw new AirliftError(
       'input',
-      `parse ${what}: ${html ? 'got an HTML page' : 'not JSON'}, it begins ${start}`,
+      `parse ${what}: ${html ? 'got an HTML page' : 'not JSON'}; it begins with ${start}`,
       {
         cause: error.cause,
         hint: html
-          ? 'something between here and the registry answered in its place: a proxy, a login page, or not a registry'
+          ? 'a proxy or a login page answered instead of the registry, or the host is not a registry'
           : undefined,
       },
     );
@@ -93,7 +93,7 @@ function mediaTypeOf(json: Record<string, unknown>, label: string | undefined, w
     mediaTypes.isIndex(label) === mediaTypes.isIndex(shape);
   const type = own !== undefined && own !== '' ? own : fits ? label : shape;
   if (json['schemaVersion'] === 1 || mediaTypes.isSchema1(type)) {
-    throw new AirliftError('unsupported', `parse ${what}: Docker schema 1 manifests are not carried`, {
+    throw new AirliftError('unsupported', `parse ${what}: Docker schema 1 manifests are not supported`, {
       hint: 'pull and push the image with a current docker to convert it, or ask its publisher for a newer build',
     });
   }

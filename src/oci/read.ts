@@ -31,7 +31,7 @@ export async function readContent(
   if (descriptor.size > limit) {
     throw new AirliftError(
       'input',
-      `read ${descriptor.mediaType} ${descriptor.digest}: too large to hold; got ${descriptor.size} bytes, want at most ${limit}`,
+      `read ${descriptor.mediaType} ${descriptor.digest}: too large to keep in memory; got ${descriptor.size} bytes, want at most ${limit}`,
     );
   }
   for (let wrong = 0, attempt = 1; ; attempt++) {

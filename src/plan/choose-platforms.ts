@@ -9,20 +9,26 @@ import { formatPlatform, isUnknown, type Platform } from '../oci/platform.js';
 import { readContent, readManifest, type Fetches, type LoadedManifest } from '../oci/read.js';
 import { formatReference, type Reference, type Repository } from '../oci/reference.js';
 
-/** How deep indexes may be nested, and referrers of referrers followed. */
+/** Maximum nesting of indexes, and maximum length of a chain of referrers. */
 export const maxDepth = 8;
 
-/** @throws AirliftError `input`, always */
+/**
+ * Rejects indexes that are nested too deep.
+ * @throws AirliftError `input`, always
+ */
 export function refuseDepth(descriptor: Descriptor): never {
-  throw new AirliftError('input', `plan ${descriptor.digest}: indexes nested more than ${maxDepth} deep`);
+  throw new AirliftError(
+    'input',
+    `plan ${descriptor.digest}: indexes are nested more than ${maxDepth} levels deep`,
+  );
 }
 
-/** A manifest read together with the config that names its platform. */
+/** A manifest, and the config that names its platform. */
 export interface Loaded extends LoadedManifest {
   readonly config: Buffer | undefined;
 }
 
-/** Reads a manifest or index, and the config that names the platform of an image. */
+/** Reads a manifest or index and, for an image, the config that names its platform. */
 export async function loadManifest(
   source: Fetches,
   repository: Repository,
@@ -38,30 +44,31 @@ export async function loadManifest(
   };
 }
 
-/** Reads a manifest or index of the image whose platforms are chosen; the same one is read once. */
+/** Reads a manifest or index of the image whose platforms are chosen; reads each only once. */
 export type Load = (descriptor: Descriptor) => Promise<Loaded>;
 
 export interface ChooseOptions {
-  /** Platforms to keep; undefined keeps all. */
+  /** Platforms to keep; default: all. */
   readonly platforms?: readonly Platform[] | undefined;
-  /** A platform that the image or its registry lacks is a warning, not an error. */
+  /** Warn about a platform that the image or its registry lacks, instead of failing. */
   readonly skipMissingPlatforms?: boolean | undefined;
-  /** Whether a manifest is known to be there. */
+  /** Reports whether the registry is known to have a manifest. */
   readonly has?: ((digest: Digest) => boolean) | undefined;
   readonly warn?: ((text: string) => void) | undefined;
 }
 
-/** What is left of an image: its root, and the indexes that had to be written anew for it. */
+/** The chosen part of an image: its root, and the indexes that were written for it. */
 export interface Choice {
   readonly root: Descriptor;
   readonly filtered: readonly Loaded[];
-  /** The platforms to choose to get the same again; undefined where nothing was chosen or left out. */
-  readonly taken: readonly Platform[] | undefined;
+  /** The platforms that give the same choice again; undefined if all were chosen and none is missing. */
+  readonly chosen: readonly Platform[] | undefined;
 }
 
 /**
- * Applies the chosen platforms to an image. Where nothing is dropped the root stays what it is, to the byte.
- * @throws AirliftError `platform-missing` naming what there is; `not-found` where the registry lacks what an index names
+ * Applies the chosen platforms to an image. If no platform is dropped, the root stays the same to the byte.
+ * @throws AirliftError `platform-missing` that names the available platforms; `not-found` if the registry lacks a child of an
+ *   index
  */
 export async function choosePlatforms(
   load: Load,
@@ -71,33 +78,33 @@ export async function choosePlatforms(
 ): Promise<Choice> {
   const { platforms, skipMissingPlatforms: skips = false } = options;
   const absent = new Map<Digest, Descriptor>();
-  const survey = new Survey(load, skips ? (child) => void absent.set(child.digest, child) : undefined);
-  const found = await survey.leavesOf(root);
+  const finder = new LeafFinder(load, skips ? (child) => void absent.set(child.digest, child) : undefined);
+  const found = await finder.leavesOf(root);
   const select = (): Selection => {
-    const there = found.filter((leaf) => !absent.has(leaf.digest));
-    return platforms === undefined ? allOf(there) : selectPlatforms(there, platforms);
+    const present = found.filter((leaf) => !absent.has(leaf.digest));
+    return platforms === undefined ? allOf(present) : selectPlatforms(present, platforms);
   };
   let selection = select();
-  // A leaf that takes the place of an absent one may be absent too.
+  // A leaf that replaces an absent one may be absent too.
   const isUnsure = ({ digest }: Descriptor): boolean =>
     selection.kept.has(digest) && digest !== root.digest && options.has?.(digest) !== true;
-  while (skips && (await survey.noteAbsent(root, found.filter(isUnsure)))) selection = select();
+  while (skips && (await finder.noteAbsent(root, found.filter(isUnsure)))) selection = select();
   for (const child of absent.values())
     options.warn?.(
-      `${formatReference(reference)}: left out ${child.digest} (${platformName(child)}), which its index names and the registry does not have`,
+      `${formatReference(reference)}: left out ${child.digest} (${platformName(child)}), which its index lists and the registry does not have`,
     );
   const { kept, missing, available } = selection;
   if (platforms !== undefined && missing.length > 0 && (available.length > 0 || absent.size > 0))
     reportMissing(reference, missing, available, platforms, options);
-  const taken = absent.size > 0 && platforms === undefined ? platformsOf(found, kept) : platforms;
-  const chosen = { taken: taken?.filter((platform) => !missing.includes(platform)) };
-  if (!isIndex(root.mediaType)) return { ...chosen, root, filtered: [] };
+  const all = absent.size > 0 && platforms === undefined ? platformsOf(found, kept) : platforms;
+  const chosen = all?.filter((platform) => !missing.includes(platform));
+  if (!isIndex(root.mediaType)) return { chosen, root, filtered: [] };
   const filtered: Loaded[] = [];
   const left = await rebuild({ load, kept, absent, filtered }, root);
   if (left === undefined) {
-    throw new AirliftError('input', `plan ${formatReference(reference)}: nothing in its index to carry`);
+    throw new AirliftError('input', `plan ${formatReference(reference)}: its index lists nothing to carry`);
   }
-  return { ...chosen, root: left, filtered };
+  return { chosen, root: left, filtered };
 }
 
 function allOf(leaves: readonly Descriptor[]): Selection {
@@ -134,14 +141,14 @@ function reportMissing(
 }
 
 /**
- * The error for a child that an index names and its registry does not have; other errors stay as they are.
+ * Returns the error for a child that the registry of its index lacks; returns other errors unchanged.
  * @param parent the index
  */
 export function sparseError(error: unknown, parent: Descriptor, child: Descriptor): unknown {
   if (!isAirliftError(error, 'not-found')) return error;
   return new AirliftError(
     'not-found',
-    `${error.message}; index ${parent.digest} names it for ${platformName(child)}`,
+    `${error.message}; index ${parent.digest} lists it for ${platformName(child)}`,
     {
       cause: error,
       status: error.status,
@@ -151,10 +158,10 @@ export function sparseError(error: unknown, parent: Descriptor, child: Descripto
 }
 
 /** Finds the manifests below an index, each with its platform. */
-class Survey {
+class LeafFinder {
   constructor(
     private readonly load: Load,
-    /** Is told of children that the registry does not have; without it they are an error. */
+    /** Called for children that the registry lacks; default: a missing child is an error. */
     private readonly onAbsent: ((child: Descriptor) => void) | undefined,
   ) {}
 
@@ -164,7 +171,7 @@ class Survey {
     return leaves;
   }
 
-  /** Looks for leaves that are named and not there. */
+  /** Reports whether the registry lacks any of these leaves, and records those that it lacks. */
   async noteAbsent(root: Descriptor, leaves: readonly Descriptor[]): Promise<boolean> {
     let isAnyAbsent = false;
     for (const leaf of leaves)
@@ -213,11 +220,11 @@ interface Rebuilding {
   readonly load: Load;
   readonly kept: ReadonlySet<Digest>;
   readonly absent: ReadonlyMap<Digest, Descriptor>;
-  /** Takes the indexes that were written anew. */
+  /** Receives the indexes that are written. */
   readonly filtered: Loaded[];
 }
 
-/** The index with only the kept leaves below it: itself where all are kept, undefined where none is. */
+/** Writes an index with only the kept leaves; returns the index itself if all are kept, undefined if none is. */
 async function rebuild(work: Rebuilding, descriptor: Descriptor): Promise<Descriptor | undefined> {
   const { bytes, manifest } = await work.load(descriptor);
   if (manifest.kind !== 'index') return work.kept.has(descriptor.digest) ? descriptor : undefined;

@@ -7,27 +7,27 @@ import type { Repository } from '../oci/reference.js';
 export type BlobRole = 'config' | 'layer';
 export type EdgeRole = 'manifest' | BlobRole | 'subject';
 
-/** One line of the graph: `parent` names `child`, as its `position`th of that role. */
+/** An edge of the graph to `child`, the `position`th child with this role. */
 export interface Edge {
   readonly child: Digest;
   readonly role: EdgeRole;
   readonly position: number;
 }
 
-/** A manifest or index of the plan, with its bytes as they came. */
+/** A manifest or index of the plan, with its original bytes. */
 export interface ManifestNode {
   readonly repository: Repository;
   readonly descriptor: Descriptor;
   readonly bytes: Buffer;
   readonly manifest: Manifest | Index;
   readonly edges: readonly Edge[];
-  /** Of an image: what its index entry says, else its config. */
+  /** The platform of an image: from its index entry, else from its config. */
   readonly platform: Platform | undefined;
-  /** A publisher's index beside its filtered copy: not all that it names is part of the plan. */
+  /** Set for a publisher's index that is planned with its filtered copy: some of its children are not planned. */
   readonly isOriginal?: boolean | undefined;
 }
 
-/** A config or layer of the plan, with its bytes where planning had to read them. */
+/** A config or layer of the plan, with its bytes if planning read them. */
 export interface BlobNode {
   readonly repository: Repository;
   readonly descriptor: Descriptor;
@@ -40,16 +40,16 @@ export interface PlanSink {
   /** Reports whether the blob was added. */
   has(digest: Digest): boolean;
   addBlob(node: BlobNode): void;
-  /** Records a blob that a manifest names but that is not carried: a foreign layer of which only the descriptor is kept. */
+  /** Records a blob that a manifest lists and the plan leaves out: a foreign layer of which only the descriptor is kept. */
   leaveOut?(node: BlobNode): void;
   /**
-   * Adds a manifest or index. A publisher's index may be added twice: beside its filtered copy, where its edges lead to children that
-   * are not carried, and again when another image needs all of it.
+   * Adds a manifest or index. A publisher's index may be added twice: with its filtered copy, when its edges lead to children that
+   * are not planned, and again when another image includes all of it.
    */
   addManifest(node: ManifestNode): void;
 }
 
-/** The edges from a manifest or index to what it names. */
+/** Returns the edges from a manifest or index to its children and its subject. */
 export function edgesOf(manifest: Manifest | Index): Edge[] {
   const edges: Edge[] = [];
   const add = (role: EdgeRole, children: readonly Descriptor[]): void => {

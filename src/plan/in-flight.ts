@@ -7,14 +7,14 @@ interface Running<T> {
 }
 
 /**
- * Shares reads of the same content among those who want it at the same time. A registry answers for itself alone: another
- * registry is always asked too, and another repository of the same registry as soon as the first one has failed.
+ * Shares concurrent reads of the same content. Reads are shared within one registry only; a read from another repository of the
+ * same registry starts as soon as the first one has failed.
  */
 export class InFlight<T> {
   readonly #running = new Map<string, Running<T>>();
 
   /**
-   * Joins the read of `key` that is under way, or begins it.
+   * Joins the running read of `key`, or starts one.
    * @throws what `work` throws for this repository
    */
   async share(key: string, repository: Repository, work: () => Promise<T>): Promise<T> {
@@ -25,7 +25,7 @@ export class InFlight<T> {
       try {
         return await other.work;
       } catch (error) {
-        // That repository does not have it, and this one may; or others did not want it any more.
+        // The other repository lacks the content, which this one may have; or the other caller was interrupted.
         if (other.place === place && !isAirliftError(error, 'interrupted')) throw error;
       }
     }

@@ -9,7 +9,7 @@ import { readableOf } from '../oci/readable.js';
 import type { Reference, Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
 
-/** Bytes of manifests and configs to keep: those of a few thousand images. */
+/** Bytes of manifests and configs to keep: enough for a few thousand images. */
 const defaultLimit = 64 * 1024 * 1024;
 
 function isSmallContent({ mediaType, size }: Descriptor): boolean {
@@ -17,14 +17,14 @@ function isSmallContent({ mediaType, size }: Descriptor): boolean {
 }
 
 /**
- * A source that keeps manifests and configs in bounded memory, so that each is fetched once although several steps read it,
- * and that gives what was written on the way, such as filtered indexes, as if the source had it.
+ * A source that caches manifests and configs in bounded memory, so that each is fetched once although several steps read it. It
+ * also serves manifests that airlift wrote itself, such as filtered indexes, as if the source had them.
  */
 export class ManifestOverlay implements Source {
-  /** In the order of their last use. */
+  /** Cached content, least recently used first. */
   readonly #kept = new Map<Digest, Buffer>();
-  readonly #coming = new InFlight<Buffer>();
-  /** What the source does not have, with the number of those who need it. */
+  readonly #reads = new InFlight<Buffer>();
+  /** Manifests that only this object has, with the number of images that need them. */
   readonly #written = new Map<Digest, { readonly bytes: Buffer; holders: number }>();
   #size = 0;
 
@@ -55,8 +55,8 @@ export class ManifestOverlay implements Source {
   }
 
   /**
-   * Gives manifests that the source does not have.
-   * @returns ends that
+   * Serves manifests that the source does not have.
+   * @returns a function that releases them
    */
   hold(manifests: readonly LoadedManifest[]): () => void {
     const digests = manifests.map(({ descriptor: { digest }, bytes }) => {
@@ -85,7 +85,7 @@ export class ManifestOverlay implements Source {
       this.#kept.set(digest, kept);
       return kept;
     }
-    return this.#coming.share(digest, repository, async () =>
+    return this.#reads.share(digest, repository, async () =>
       this.#keep(digest, await readContent(this.source, repository, descriptor, { signal })),
     );
   }

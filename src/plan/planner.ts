@@ -20,82 +20,82 @@ import { formatReference, formatRepository, type Reference, type Repository } fr
 import type { Image, Source } from '../oci/source.js';
 import {
   findCompanions,
-  takeOptional,
-  takeReferrers,
+  includeOptional,
+  includeReferrers,
   type Leniency,
   type ReferrersWalk,
 } from './referrers.js';
 import { allLinked } from '../concurrency.js';
 
 export interface PlanOptions extends Leniency {
-  /** Platforms to keep; undefined keeps all. */
+  /** Platforms to keep; default: all. */
   readonly platforms?: readonly Platform[] | undefined;
-  /** A platform that an image lacks is a warning, not an error. */
+  /** Warn about a platform that an image lacks, instead of failing. */
   readonly skipMissingPlatforms?: boolean | undefined;
   /** Follow signatures and other referrers. */
   readonly referrers?: boolean | undefined;
-  /** `keep` plans only the descriptors of foreign layers, `include` their content too. */
+  /** Plan the content of foreign layers (`include`, the default) or only their descriptors (`keep`). */
   readonly foreignLayers?: 'keep' | 'include' | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a list says of one image beside its name. */
+/** An image of a list, with the options that the list sets for it. */
 export interface PlanRequest {
   readonly reference: Reference;
-  /** Platforms of this image, instead of those of all. */
+  /** Platforms of this image; default: those of all images. */
   readonly platforms?: readonly Platform[] | undefined;
-  /** What to take under the name, whatever it points at now. */
+  /** The digest to use, even if the tag points elsewhere now. */
   readonly pinned?: Digest | undefined;
-  /** What refers to it and is to be taken, whatever else there is now: signatures under tags are not looked for then. */
+  /** The only referrers to include. Tags of signatures are ignored then. Default: all referrers. */
   readonly referrers?: readonly Digest[] | undefined;
 }
 
-/** An image that was planned, with what it takes to plan the same again. */
+/** A planned image, with the options that give the same plan again. */
 export interface PlannedImage extends Image {
-  /** Undefined where all platforms are taken. */
+  /** Undefined if all platforms are included. */
   readonly platforms?: readonly Platform[] | undefined;
-  /** Undefined where none were asked for. */
+  /** Undefined if referrers were not requested. */
   readonly referrers?: readonly Digest[] | undefined;
 }
 
-/** Where in its image a manifest stands. */
+/** The place of a manifest in its image. */
 interface Position {
   readonly depth: number;
-  /** The index that names it. */
+  /** The index that lists it. */
   readonly parent?: Descriptor | undefined;
-  /** The publisher's index, where what is planned was filtered out of it: the one that people know. */
+  /** The publisher's index of a filtered image: errors name it because users know it. */
   readonly publishers?: Descriptor | undefined;
-  /** Links what is read beside it. */
+  /** Aborted when a sibling fails. */
   readonly signal?: AbortSignal | undefined;
 }
 
 const none: readonly Digest[] = [];
 
-/** What belongs to an image without being part of it. */
+/** Referrers and signatures of an image. */
 interface Attached {
   readonly referrers: ReadonlySet<Digest>;
   readonly companions: readonly Image[];
 }
 
-/** What was chosen of an image. */
+/** The chosen part of an image. */
 type Chosen = Pick<PlannedImage, 'root' | 'original' | 'platforms'>;
 
 /**
- * Walks the graph below references and gives each digest once, children before parents. Several images may be planned at
- * the same time: what they share is fetched once.
+ * Walks the graph below references and passes each digest to the sink once, children before parents. Several images may be
+ * planned concurrently; content that they share is fetched once.
  */
 export class Planner {
-  /** Manifests that were read, until the sink has them. */
+  /** Manifests that were read and that the sink does not have yet. */
   readonly #loaded = new Map<Digest, Loaded>();
   readonly #loading = new InFlight<Loaded>();
   /**
-   * Manifests that the sink has, with the children of indexes: a digest may be known as somebody's layer and still be a
-   * manifest to walk.
+   * Manifests that the sink has, with the children of indexes. The sink's own `has` is no substitute: a digest may be known as a
+   * layer and still be a manifest to walk.
    */
   readonly #added = new Map<Digest, readonly Digest[]>();
   /** The media types of these manifests, by their content. */
   readonly #types = new Map<Digest, string>();
-  /** Publishers' indexes whose bytes the sink has, beside the filtered ones made of them. */
+  /** Publishers' indexes whose bytes the sink has in addition to their filtered copies. */
   readonly #originals = new Set<Digest>();
   readonly #adding = new InFlight<void>();
   readonly #chosen = new Map<string, Chosen>();
@@ -109,16 +109,16 @@ export class Planner {
   ) {}
 
   /**
-   * Resolves a reference, chooses its platforms and plans what is left.
-   * @returns the image, and after it the images behind cosign's tags for it
-   * @throws AirliftError `platform-missing` naming what there is; what the source throws
+   * Resolves a reference, chooses its platforms and plans them.
+   * @returns the image, followed by the images under cosign's tags for it
+   * @throws AirliftError `platform-missing` that names the available platforms; what the source throws
    */
   async plan(request: PlanRequest): Promise<PlannedImage[]> {
     const { reference, pinned } = request;
     const platforms = request.platforms ?? this.options.platforms;
     const named = pinned === undefined ? reference : { ...reference, digest: pinned };
     const resolved = await this.#resolve(named);
-    // One registry may lack what another has of the same index.
+    // One registry may lack children of an index that another registry has.
     const place = this.options.skipMissingPlatforms === true ? formatRepository(reference) : '';
     const key = [resolved.digest, resolved.mediaType, place, ...(platforms ?? []).map(formatPlatform)].join(
       ' ',
@@ -135,7 +135,7 @@ export class Planner {
     return [{ ...image, referrers: [...referrers].sort() }, ...companions];
   }
 
-  /** What a reference points at, with the media type that it has by its content: registries may label it otherwise. */
+  /** Resolves a reference and takes the media type from the content: the registry's label may be wrong. */
   async #resolve(reference: Reference): Promise<Descriptor> {
     const { signal } = this.options;
     const descriptor = await this.source.resolve(reference, { signal });
@@ -145,22 +145,22 @@ export class Planner {
   }
 
   /**
-   * Plans an image as it is, without choosing platforms.
-   * @param wanted the referrers to take, whatever others there are
+   * Plans a whole image, without choosing platforms.
+   * @param wanted the only referrers to include; default: all
    * @returns the digests of its manifests, which signatures may name
    */
   async planImage(image: Image, wanted?: readonly Digest[]): Promise<Set<Digest>> {
     const subjects = await this.#addImage(image);
     if (this.options.referrers !== true) return subjects;
     if (wanted !== undefined) await this.#addWanted(image.reference, subjects, new Set(wanted));
-    else await takeReferrers(this.#walkOf(image.reference), subjects);
+    else await includeReferrers(this.#walkOf(image.reference), subjects);
     return subjects;
   }
 
   async #addImage(image: Image): Promise<Set<Digest>> {
     await this.#add(image.reference, image.root, { depth: 0, publishers: image.original });
     const subjects = new Set<Digest>([image.root.digest]);
-    // A set grows while it is walked.
+    // The loop also visits digests that are added to the set meanwhile.
     for (const digest of subjects) for (const child of this.#added.get(digest) ?? none) subjects.add(child);
     if (image.original !== undefined) {
       subjects.add(image.original.digest);
@@ -176,7 +176,7 @@ export class Planner {
     return { source, repository, signal, wanted, add, warn, lenient };
   }
 
-  /** Plans what belongs to an image; for several tags of one image in one repository it is looked for once. */
+  /** Plans the referrers of an image; several tags of one image in one repository share one search. */
   #addAttached(
     image: Image,
     subjects: ReadonlySet<Digest>,
@@ -195,12 +195,12 @@ export class Planner {
 
   async #addFound(repository: Repository, subjects: ReadonlySet<Digest>): Promise<Attached> {
     const { signal } = this.options;
-    const referrers = await takeReferrers(this.#walkOf(repository), subjects);
+    const referrers = await includeReferrers(this.#walkOf(repository), subjects);
     const { warn } = this.options;
     const companions: Image[] = [];
     for (const companion of await findCompanions(this.source, repository, subjects, { signal, warn })) {
       const { reference, root } = companion;
-      if (await takeOptional(formatReference(reference), this.options, () => this.#add(reference, root)))
+      if (await includeOptional(formatReference(reference), this.options, () => this.#add(reference, root)))
         companions.push(companion);
     }
     const typed = companions.map(({ reference, root }) => ({
@@ -216,7 +216,7 @@ export class Planner {
     wanted: ReadonlySet<Digest>,
   ): Promise<Attached> {
     const { signal } = this.options;
-    const listed = await takeReferrers(this.#walkOf(repository, wanted), subjects);
+    const listed = await includeReferrers(this.#walkOf(repository, wanted), subjects);
     for (const digest of wanted) {
       if (listed.has(digest)) continue;
       const reference = { registry: repository.registry, repository: repository.repository, digest };
@@ -226,8 +226,8 @@ export class Planner {
   }
 
   /**
-   * Plans the bytes of a publisher's index and of the indexes below it: what was filtered out of them is not part of the plan. A
-   * nested one that is nowhere could not be followed before either.
+   * Plans the bytes of a publisher's index and of the indexes nested in it. Children that were filtered out are not planned. A
+   * nested index that the registry lacks is left out: choosing platforms did not need it either.
    */
   async #addOriginal(repository: Repository, descriptor: Descriptor, depth = 0): Promise<void> {
     if (depth > maxDepth) refuseDepth(descriptor);
@@ -240,7 +240,7 @@ export class Planner {
     const below =
       manifest.kind === 'index' ? manifest.manifests.filter(({ mediaType }) => isIndex(mediaType)) : [];
     for (const child of below) await this.#addOriginal(repository, child, depth + 1);
-    // Not noted as added: another image may take all of it, and its children then have to be walked.
+    // Not recorded as added: another image may include the whole index, and then its children must be walked.
     this.#originals.add(descriptor.digest);
     this.sink.addManifest({
       repository,
@@ -266,10 +266,10 @@ export class Planner {
       platforms,
       has: (digest) => this.#added.has(digest),
     });
-    const { root, filtered, taken } = choice;
+    const { root, filtered, chosen } = choice;
     for (const loaded of filtered) this.#loaded.set(loaded.descriptor.digest, loaded);
     const original = root.digest === resolved.digest ? undefined : resolved;
-    return { root, original, platforms: taken };
+    return { root, original, platforms: chosen };
   }
 
   async #load(repository: Repository, descriptor: Descriptor, signal = this.options.signal): Promise<Loaded> {
@@ -278,20 +278,20 @@ export class Planner {
     if (known !== undefined) return known;
     return this.#loading.share(digest, repository, async () => {
       const loaded = await loadManifest(this.source, repository, descriptor, signal);
-      // Another registry may have been quicker, and the sink may have it since.
+      // Meanwhile the sink may have got the manifest from another registry.
       if (!this.#added.has(digest)) this.#loaded.set(digest, loaded);
       return loaded;
     });
   }
 
-  /** Plans a manifest and all below it, once. */
+  /** Plans a manifest and everything below it, once. */
   async #add(repository: Repository, descriptor: Descriptor, at: Position = { depth: 0 }): Promise<void> {
     if (at.depth > maxDepth) refuseDepth(descriptor);
     if (this.#added.has(descriptor.digest)) return;
     await this.#adding.share(descriptor.digest, repository, () => this.#addOnce(repository, descriptor, at));
   }
 
-  /** Plans what an index names: manifests, and blobs, as build caches keep their layers. */
+  /** Plans a child of an index: a manifest, or a blob, as the layers in BuildKit's cache indexes are. */
   async #addChild(repository: Repository, child: Descriptor, at: Position): Promise<void> {
     if (isManifest(child.mediaType)) await this.#add(repository, child, at);
     else this.#addBlob(repository, child, 'layer', undefined);
@@ -308,23 +308,24 @@ export class Planner {
       await allLinked(manifest.manifests, at.signal ?? this.options.signal, (child, signal) =>
         this.#addChild(repository, child, { ...below, signal }),
       );
-      // Another registry gave the same index meanwhile.
+      // Meanwhile another registry provided the same index.
       if (this.#added.has(descriptor.digest)) return;
     } else {
       if (this.#added.has(descriptor.digest)) return;
       if (manifest.config !== undefined) this.#addBlob(repository, manifest.config, 'config', config);
       for (const layer of manifest.layers) this.#addBlob(repository, layer, 'layer', undefined);
     }
-    const told = at.parent === undefined ? undefined : descriptor.platform;
+    const listed = at.parent === undefined ? undefined : descriptor.platform;
     const own =
-      told ?? (config === undefined ? undefined : platformOfConfig(config, `config of ${descriptor.digest}`));
+      listed ??
+      (config === undefined ? undefined : platformOfConfig(config, `config of ${descriptor.digest}`));
     this.sink.addManifest({
       repository,
       descriptor: loaded.descriptor,
       bytes,
       manifest,
       edges: edgesOf(manifest),
-      // Attestations are marked unknown/unknown; that is no platform.
+      // Attestations are marked unknown/unknown, which is not a platform.
       platform: own === undefined || isUnknown(own) ? undefined : own,
     });
     this.#types.set(descriptor.digest, manifest.mediaType);

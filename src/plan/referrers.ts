@@ -7,16 +7,14 @@ import { formatRepository, isTag, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Image, Source } from '../oci/source.js';
 import { allLinked } from '../concurrency.js';
 
-/** What belongs to images without being part of them, and how it is found. */
-
 type Warn = (text: string) => void;
 
 const cosignSuffixes = ['sig', 'att', 'sbom'];
 
 /**
- * Images that cosign keeps beside another under tags made of its digest: `sha256-<hex>.sig`, `.att` and `.sbom` (cosign's
+ * Finds the images that cosign keeps under tags made of another image's digest: `sha256-<hex>.sig`, `.att` and `.sbom` (cosign's
  * SIGNATURE_SPEC).
- * @param subjects the digests to look for
+ * @param subjects the digests that the tags name
  */
 export async function findCompanions(
   source: Pick<Source, 'resolve'>,
@@ -29,14 +27,14 @@ export async function findCompanions(
     .flatMap((subject) =>
       cosignSuffixes.map((suffix) => `${algorithmOf(subject)}-${hexOf(subject)}.${suffix}`),
     )
-    // A sha512 digest is too long for a tag.
+    // A sha512 digest does not fit into a tag.
     .filter(isTag);
   const unanswered: { tag: string; why: string }[] = [];
   const found = await allLinked(tags, options.signal, async (tag, signal) => {
     const reference = { registry, repository, tag };
     try {
       const root = await source.resolve(reference, { ...options, signal, isGuess: true });
-      // Some registries resolve a tag that begins like the digest to the image itself.
+      // Some registries resolve a tag that starts with the digest to the image itself.
       return known.has(root.digest) ? [] : [{ reference, root }];
     } catch (error) {
       const verdict = verdictOf(error);
@@ -48,35 +46,35 @@ export async function findCompanions(
   const [first] = unanswered;
   if (first !== undefined)
     warn?.(
-      `left out the signatures of ${formatRepository({ registry, repository })} that tags such as ${first.tag} may hold: ` +
+      `left out signatures of ${formatRepository({ registry, repository })} under tags such as ${first.tag}: ` +
         first.why,
     );
   return found.flat();
 }
 
-/** How failures over optional content are taken. */
+/** How to handle failures of optional content. */
 export interface Leniency {
   readonly warn?: Warn | undefined;
   /**
-   * What the source fails over is left out with a warning, as is right for registries. A bundle or archive that fails is damaged:
-   * only what it does not hold is left out.
+   * Leave out optional content with a warning if the source fails, as registries may. Default: leave out only missing content,
+   * because a bundle or an archive that fails is damaged.
    */
   readonly lenient?: boolean | undefined;
 }
 
 /**
- * Runs what takes optional content, which an image is whole without.
- * @param what names it, for a warning
- * @returns whether it was taken; where it was not, `warn` got the reason
- * @throws AirliftError where the run itself can't continue, and what a strict source fails over
+ * Includes optional content, without which an image is still complete.
+ * @param what the content, for the warning
+ * @returns whether the content was included; if not, `warn` got the reason
+ * @throws AirliftError if the run cannot continue; the failure of a source that is not lenient
  */
-export async function takeOptional(
+export async function includeOptional(
   what: string,
   { warn, lenient }: Leniency,
-  take: () => Promise<void>,
+  include: () => Promise<void>,
 ): Promise<boolean> {
   try {
-    await take();
+    await include();
     return true;
   } catch (error) {
     const verdict = verdictOf(error);
@@ -86,32 +84,36 @@ export async function takeOptional(
   }
 }
 
-/** What a walk over referrers needs. */
+/** The parameters of a walk over referrers. */
 export interface ReferrersWalk extends Leniency {
   readonly source: Pick<Source, 'referrers'>;
   readonly repository: Repository;
   readonly signal: AbortSignal | undefined;
-  /** Takes a referrer and all below it. */
+  /** Includes a referrer and everything below it. */
   add(referrer: Descriptor): Promise<void>;
-  /** Where there are some: nothing else is taken. */
+  /** The only referrers to include; default: all. */
   readonly wanted?: ReadonlySet<Digest> | undefined;
 }
 
-/** Lists of referrers outlive what they name, where clients keep them under a tag. */
-async function isTaken(walk: ReferrersWalk, referrer: Descriptor, subject: Digest): Promise<boolean> {
+/**
+ * Includes a referrer. One that is missing is left out with a warning: a list of referrers that clients keep under a tag may list
+ * deleted manifests.
+ */
+async function includeReferrer(walk: ReferrersWalk, referrer: Descriptor, subject: Digest): Promise<boolean> {
   const { wanted } = walk;
-  const take = (): Promise<void> => walk.add(referrer);
-  if (wanted === undefined) return takeOptional(`referrer ${referrer.digest} of ${subject}`, walk, take);
-  await take();
+  const include = (): Promise<void> => walk.add(referrer);
+  if (wanted === undefined)
+    return includeOptional(`referrer ${referrer.digest} of ${subject}`, walk, include);
+  await include();
   return true;
 }
 
 /**
- * Lists what refers to a digest. Where a registry cannot answer, it warns and lists nothing; referrers that are wanted by their own
- * digests need no list.
- * @throws AirliftError what a strict source (a bundle or an archive) fails over
+ * Lists the referrers of a digest. If a registry cannot answer, warns and lists nothing; referrers that are pinned by digest need no
+ * list.
+ * @throws AirliftError the failure of a source that is not lenient (a bundle or an archive)
  */
-async function* listed(walk: ReferrersWalk, subject: Digest): AsyncGenerator<Descriptor> {
+async function* listReferrers(walk: ReferrersWalk, subject: Digest): AsyncGenerator<Descriptor> {
   const { source, repository, signal, wanted, warn, lenient } = walk;
   try {
     yield* source.referrers(repository, subject, { signal });
@@ -120,28 +122,31 @@ async function* listed(walk: ReferrersWalk, subject: Digest): AsyncGenerator<Des
     if (verdict === 'fatal' || (verdict === 'unanswered' && lenient !== true)) throw error;
     if (verdict === 'unanswered' && wanted === undefined)
       warn?.(
-        `left out what refers to ${formatRepository(repository)}@${subject}, as signatures and SBOMs do: ${messageOf(error)}`,
+        `left out the referrers of ${formatRepository(repository)}@${subject}, such as signatures and SBOMs: ${messageOf(error)}`,
       );
   }
 }
 
 /**
- * Takes what refers to images, what refers to that, and so on (distribution-spec, "Listing Referrers").
+ * Includes the referrers of images, their referrers, and so on (distribution-spec, "Listing Referrers").
  * @returns the digests of the referrers
  */
-export async function takeReferrers(walk: ReferrersWalk, subjects: Iterable<Digest>): Promise<Set<Digest>> {
-  const taken = new Set<Digest>();
+export async function includeReferrers(
+  walk: ReferrersWalk,
+  subjects: Iterable<Digest>,
+): Promise<Set<Digest>> {
+  const included = new Set<Digest>();
   const follow = async (subject: Digest, depth: number): Promise<void> => {
     if (depth > maxDepth) return;
     const { wanted } = walk;
-    for await (const referrer of listed(walk, subject)) {
+    for await (const referrer of listReferrers(walk, subject)) {
       const { digest } = referrer;
-      if (taken.has(digest) || wanted?.has(digest) === false) continue;
-      taken.add(digest);
-      if (await isTaken(walk, referrer, subject)) await follow(digest, depth + 1);
-      else taken.delete(digest);
+      if (included.has(digest) || wanted?.has(digest) === false) continue;
+      included.add(digest);
+      if (await includeReferrer(walk, referrer, subject)) await follow(digest, depth + 1);
+      else included.delete(digest);
     }
   };
   for (const subject of subjects) await follow(subject, 0);
-  return taken;
+  return included;
 }

@@ -9,7 +9,7 @@ import { mayRun } from '../oci/runnable.js';
 import type { Reference } from '../oci/reference.js';
 import type { Source } from '../oci/source.js';
 
-/** An image that a machine can run: its manifest, and what it runs on. */
+/** The manifest of an image that a machine can run, and its platform. */
 export interface RunnableImage extends Descriptor {
   readonly platform: Platform;
 }
@@ -26,7 +26,7 @@ async function platformOf(
   return platformOfConfig(await readContent(source, reference, config), `config of ${descriptor.digest}`);
 }
 
-/** The images to run that a root is or holds, in the order of its indexes; attestations and artifacts are none. */
+/** Returns the runnable images at or below a root, in the order of its indexes, without attestations and artifacts. */
 export async function runnableImages(
   source: Source,
   reference: Reference,

@@ -13,10 +13,10 @@ import { whileOpening } from '../transfer/opening.js';
 import { fromAnyRepository } from '../transfer/other-repositories.js';
 import { Slots } from '../concurrency.js';
 
-/** A registry that content can be pushed to and read back from. */
+/** A registry to push content to and to read it back from. */
 export type SiteRegistry = Source &
   Target & {
-    /** The tags of a repository, where the site can list them. */
+    /** Lists the tags of a repository; missing where the site cannot. */
     tags?(
       repository: Repository,
       options?: { readonly signal?: AbortSignal | undefined },
@@ -24,17 +24,17 @@ export type SiteRegistry = Source &
   };
 
 export interface BlobOptions {
-  /** Blobs on their way at a time. */
+  /** Concurrent blob transfers. */
   readonly concurrency: number;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Finds the repositories of the source that have a blob; called when its own repository fails to give it. */
   readonly otherRepositories?: ((digest: Digest) => Promise<Iterable<Repository>>) | undefined;
-  /** Called where the registry accepted something and refuses to show it. */
+  /** Called when the registry accepted content and refuses to show it. */
   readonly onUnread?: ((name: string, error: unknown) => void) | undefined;
 }
 
-/** What became of blobs so far. */
+/** Counts of the blobs that a run has handled so far. */
 export interface BlobTotals {
   uploadedBlobs: number;
   uploadedBytes: number;
@@ -86,7 +86,7 @@ class BlobOrigin {
   }
 }
 
-/** Puts blobs into the repositories of a site: each is sent once, and mounted wherever else it is needed. */
+/** Pushes blobs to the repositories of a site: uploads each once and mounts it in every other repository that needs it. */
 export class BlobPublisher {
   readonly totals: BlobTotals = {
     uploadedBlobs: 0,
@@ -96,16 +96,15 @@ export class BlobPublisher {
     existingBytes: 0,
   };
   readonly #slots: Slots;
-  /** The repositories of the site that are known to hold a blob; one as a rule. */
+  /** Repositories of the site that are known to hold a blob; usually one. */
   readonly #holders = new Map<Digest, readonly Repository[]>();
-  /** One object for each repository. */
+  /** One object per repository, so that repositories compare by identity. */
   readonly #repositories = new Map<string, Repository>();
-  /** Blobs on their way, by digest: who needs one of them in another repository waits and mounts it. */
+  /** Pushes in progress, by digest: another repository that needs the blob waits and mounts it. */
   readonly #moving = new Map<Digest, Promise<void>>();
-  /** The repositories that need a blob and are not known to hold it. */
+  /** Repositories that need a blob and are not known to hold it. */
   readonly #wanting = new Map<Digest, Set<Repository>>();
-
-  /** Blobs that were counted by `plannedBytes`. */
+  /** Blobs that `plannedBytes` has counted. */
   readonly #planned = new Set<Digest>();
 
   constructor(
@@ -116,7 +115,7 @@ export class BlobPublisher {
     this.#slots = new Slots(options.concurrency);
   }
 
-  /** The bytes of those blobs that were not counted before. */
+  /** Returns the total size of the blobs that no earlier call has counted. */
   plannedBytes(blobs: readonly BlobNode[]): number {
     let bytes = 0;
     for (const { descriptor } of blobs) {
@@ -128,8 +127,8 @@ export class BlobPublisher {
   }
 
   /**
-   * Sees to it that a repository holds blobs.
-   * @throws AirliftError `registry` where it took one and does not have it; what source and site throw
+   * Pushes the blobs that a repository does not hold yet.
+   * @throws AirliftError `registry` if the registry accepted a blob and does not have it; what source and site throw
    */
   async push(blobs: readonly BlobNode[], name: Repository): Promise<void> {
     const at = this.#repositoryOf(name);
@@ -179,8 +178,8 @@ export class BlobPublisher {
   }
 
   /**
-   * A repository to mount a blob from. An earlier run may have brought it to one that needs it now too. Where none is known, the
-   * repository that the blob comes from is asked: it may be of the same registry.
+   * Finds a repository to mount a blob from. Repositories that need the blob in this run may hold it from an earlier run. If none
+   * does, the caller tries the blob's source repository, which may be in the same registry.
    */
   async #holderOf(descriptor: Descriptor, name: Repository): Promise<Repository | undefined> {
     const { digest } = descriptor;
@@ -191,7 +190,7 @@ export class BlobPublisher {
     return undefined;
   }
 
-  /** A mount spares an upload, no more: where nobody knows, there is none. */
+  /** Reports whether a repository holds a blob. Without a clear answer it does not: a mount only saves an upload. */
   async #mayMountFrom(other: Repository, descriptor: Descriptor): Promise<boolean> {
     try {
       const { signal } = this.options;
@@ -202,7 +201,7 @@ export class BlobPublisher {
     }
   }
 
-  /** Whether a blob is there that the registry accepted. Its word counts where it does not let the blob be looked for. */
+  /** Reports whether the registry has a blob that it accepted. If it refuses to show the blob, its acceptance counts. */
   async #isHeld(name: Repository, descriptor: Descriptor): Promise<boolean> {
     try {
       return await this.site.exists(name, descriptor, { signal: this.options.signal });
@@ -230,7 +229,7 @@ export class BlobPublisher {
     );
   }
 
-  /** Mounts or uploads a blob and reads it back at once: a registry may answer with success and not have it. */
+  /** Mounts or uploads a blob and checks at once that it arrived: a registry may report success and not have it. */
   async #send(name: Repository, { node, open }: BlobOrigin): Promise<Pushed> {
     const { descriptor, repository } = node;
     const { signal } = this.options;
@@ -238,19 +237,19 @@ export class BlobPublisher {
     const how = await this.site
       .push(name, descriptor, open, { mountFrom, signal })
       .catch(async (error: unknown) => {
-        // The registry refuses wrong content of a mirror. Where another place may have it right, it is sent once more.
+        // The content of a mirror was wrong. If another mirror may have the right content, send it once more.
         const isWrong = isAirliftError(error, 'digest-mismatch', 'size-mismatch');
         const isElsewhere = isWrong && (await this.source.distrust?.(repository, descriptor)) === true;
         if (!isElsewhere) throw error;
         return this.site.push(name, descriptor, open, { mountFrom, signal });
       });
     if (await this.#isHeld(name, descriptor)) return how;
-    // docker-registry 2.8 answers so to a mount of a blob that is named by sha512.
+    // docker-registry 2.8 reports a mount of a blob with a sha512 digest and does not have it afterwards.
     if (how === 'mounted') await this.site.push(name, descriptor, open, { signal });
     if (how === 'mounted' && (await this.#isHeld(name, descriptor))) return 'uploaded';
     throw new AirliftError(
       'registry',
-      `push blob ${descriptor.digest} to ${formatRepository(name)}: the registry took it and does not have it`,
+      `push blob ${descriptor.digest} to ${formatRepository(name)}: the registry accepted the blob and does not have it`,
     );
   }
 

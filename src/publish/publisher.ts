@@ -32,13 +32,13 @@ export type PublishOutcome = 'published' | 'merged' | 'unchanged' | 'skipped';
 export interface PublishOptions extends Omit<BlobOptions, 'onUnread'>, Leniency {
   readonly onExistingTag: OnExistingTag;
   readonly originalIndex: OriginalIndex;
-  /** Whether the source has the content of a foreign layer; all of it unless told. */
+  /** Reports whether the source has the content of a foreign layer; default: it has all of them. */
   readonly hasForeign?: ((digest: Digest) => boolean) | undefined;
-  /** Publish what refers to an image along with it; unless told, it is. */
+  /** Publish the referrers of an image with it; default: true. */
   readonly referrers?: boolean | undefined;
-  /** Push the index and its tag alone: everything below it has to be there. */
+  /** Push only the index and its tag; the site must hold its children. */
   readonly indexOnly?: boolean | undefined;
-  /** Called before an image is moved with the bytes of its blobs that no image before it has. */
+  /** Called before the blobs of an image are pushed, with the size of those blobs that no earlier image has. */
   readonly onPlanned?: ((image: Image, bytes: number) => void) | undefined;
 }
 
@@ -46,34 +46,34 @@ function statusOf(error: unknown): number | undefined {
   return isAirliftError(error) ? error.status : undefined;
 }
 
-/** Adds a hint where a registry refused to change a tag: ECR, Harbor and Quay have a setting that makes tags immutable. */
+/** Adds a hint if a registry refused to change a tag: ECR, Harbor and Quay have a setting that makes tags immutable. */
 function withKeptTagHint(error: unknown): unknown {
   if (!isAirliftError(error) || error.hint !== undefined || !isNo(error.status ?? 500)) return error;
   return new AirliftError(error.code, error.message, {
     ...{ status: error.status, reason: error.reason, cause: error },
-    hint: "the registry may keep tags from changing: `onExistingTag: 'skip'` leaves what is there",
+    hint: "the registry may forbid changing tags: `onExistingTag: 'skip'` keeps the existing tag",
   });
 }
 
-/** How many names a warning shows. */
+/** Number of names in a warning. */
 const shownNames = 5;
 
-/** What publishing has moved so far. */
+/** Counts of what a run has published so far. */
 export interface PublishTotals extends BlobTotals {
   images: number;
   skippedImages: number;
   manifests: number;
 }
 
-/** What became of one image. */
+/** The outcome for one image. */
 export interface Published {
   readonly reference: Reference;
-  /** What the name points at now. */
+  /** The digest that the name points at now. */
   readonly digest: Digest;
   readonly outcome: PublishOutcome;
-  /** The publisher's index digest that the site could not take, where there was one. */
+  /** The digest of the publisher's index, if the site rejected that index. */
   readonly lostPin?: Digest | undefined;
-  /** The manifests of the image: signatures may be kept under tags that name one of them. */
+  /** The manifests of the image: tags of signatures may name any of them. */
   readonly manifests: ReadonlySet<Digest>;
 }
 
@@ -81,21 +81,21 @@ export interface Published {
 interface ImagePlan {
   readonly blobs: BlobNode[];
   readonly manifests: ManifestNode[];
-  /** The digests of the image itself, without what refers to it. */
+  /** The digests of the image itself, without its referrers. */
   readonly subjects: ReadonlySet<Digest>;
 }
 
-/** What became of an image that is all there and not tagged yet. */
+/** An image that is fully pushed and not tagged yet. */
 export type Prepared = Pick<Published, 'lostPin' | 'manifests'>;
-/** What became of a name. */
-export type Pointed = Omit<Published, 'manifests'>;
+/** The outcome for one name. */
+export type TagResult = Omit<Published, 'manifests'>;
 
-/** What a name points at before it is published, and whether it is to stay so. */
+/** The target of a name before it is published, and whether the name keeps it. */
 type Before =
-  | { readonly there: Descriptor | undefined; readonly isKept: false }
-  | { readonly there: Descriptor; readonly isKept: boolean };
+  | { readonly existing: Descriptor | undefined; readonly isKept: false }
+  | { readonly existing: Descriptor; readonly isKept: boolean };
 
-/** What of an image is at the site, ready to be tagged. */
+/** An image at the site, ready to be tagged. */
 interface Pushed extends Prepared {
   readonly root: ComposedIndex;
   readonly original: ComposedIndex | undefined;
@@ -106,13 +106,13 @@ function openBytes(bytes: Buffer): OpenContent {
 }
 
 /**
- * Publishes images to a site: blobs first, each once, mounted where another repository has them; then manifests by digest,
- * children first; then the tag; then it is read back. A tag never points at half an image.
+ * Publishes images to a site: first the blobs, each uploaded once and mounted in other repositories; then manifests by digest,
+ * children first; then the tag, which is read back. A tag never points at half an image.
  */
 export class Publisher {
   readonly #blobs: BlobPublisher;
   readonly #counts = { images: 0, skippedImages: 0, manifests: 0 };
-  /** What the site accepted and refuses to show, with what it said. */
+  /** Names that the site accepted and refuses to show, with its error message. */
   readonly #unread = new Map<string, string>();
 
   constructor(
@@ -128,67 +128,66 @@ export class Publisher {
     return { ...this.#counts, ...this.#blobs.totals };
   }
 
-  /** The names of what the site accepted and refuses to show. */
+  /** The names that the site accepted and refuses to show. */
   get unread(): string[] {
     return [...this.#unread.keys()];
   }
 
-  /** Warns once of all that the site accepted and refuses to show. To be called at the end. */
+  /** Warns once about all content that the site accepted and refuses to show. Call it at the end of a run. */
   warnOfUnread(): void {
     const [first] = this.#unread.values();
     if (first === undefined) return;
     this.options.warn?.(
-      `pushed, but not read back, because the registry accepted it and does not show it (Harbor, for one, until it has scanned an ` +
-        `image): ${firstNames(this.unread, shownNames)}; it said: ${first}`,
+      `pushed, but not read back: the registry accepted the content and does not show it (Harbor, for example, until it has scanned an ` +
+        `image): ${firstNames(this.unread, shownNames)}; the registry answered: ${first}`,
     );
   }
 
   /**
    * Publishes one image under `name`.
-   * @param wanted the referrers to publish along, whatever others there are
-   * @throws AirliftError `exists` where the tag is taken and `onExistingTag` is `error`; `not-found` where only the index is to
-   *   be pushed and something below it is missing; `registry` where the original index is to be tagged and the site does not take
-   *   it; what source and site throw
+   * @param wanted the only referrers to publish; default: all
+   * @throws AirliftError `exists` if the tag is taken and `onExistingTag` is `error`; `not-found` if only the index is pushed and
+   *   the site lacks a child; `registry` if the site rejects the original index that should be tagged; what source and site throw
    */
   async publish(image: Image, name: Reference, wanted?: readonly Digest[]): Promise<Published> {
     const tagged = this.#taggedOf(image);
     const before = await this.#before(tagged, name);
-    if (before.isKept) return { ...this.#skipped(name, before.there), manifests: new Set() };
-    const pushed = await this.#bring(image, tagged, name, wanted);
-    return { ...(await this.#point(name, tagged, before.there, pushed)), manifests: pushed.manifests };
+    if (before.isKept) return { ...this.#skipped(name, before.existing), manifests: new Set() };
+    const pushed = await this.#pushContent(image, tagged, name, wanted);
+    return { ...(await this.#setTag(name, tagged, before.existing, pushed)), manifests: pushed.manifests };
   }
 
   /**
-   * The first half of `publish`: all of the image is there, and no tag is changed.
+   * Pushes an image without changing a tag: the first half of `publish`.
    * @throws AirliftError as `publish`
    */
   async prepare(image: Image, name: Reference, wanted?: readonly Digest[]): Promise<Prepared> {
     const tagged = this.#taggedOf(image);
     const before = await this.#before(tagged, name);
     if (before.isKept) return { manifests: new Set() };
-    const { root, lostPin, manifests } = await this.#bring(image, tagged, name, wanted);
+    const { root, lostPin, manifests } = await this.#pushContent(image, tagged, name, wanted);
     if (this.options.indexOnly === true) await this.#pushManifest(root, name);
     return { lostPin, manifests };
   }
 
   /**
-   * The second half: lets `name` point at an image that was prepared. What it points at is read from the site.
+   * Sets the tag of an image that `prepare` pushed: the second half of `publish`. Reads the manifest from the site.
    * @throws AirliftError as `publish`
    */
-  async point(image: Image, name: Reference, lostPin: Digest | undefined): Promise<Pointed> {
+  async setTag(image: Image, name: Reference, lostPin: Digest | undefined): Promise<TagResult> {
     const { onExistingTag, signal } = this.options;
     const tagged = this.#taggedOf(image);
     const before = await this.#before(tagged, name);
-    if (before.isKept) return this.#skipped(name, before.there);
+    if (before.isKept) return this.#skipped(name, before.existing);
     const root = await this.#readPrepared(image, tagged, name);
     const isWanted = onExistingTag === 'merge' && image.original !== undefined;
     const original = isWanted
       ? await readManifest(this.source, image.reference, image.original, { signal })
       : undefined;
-    return this.#point(name, tagged, before.there, { root, original, lostPin });
+    return this.#setTag(name, tagged, before.existing, { root, original, lostPin });
   }
 
-  /** What was prepared, from the site; from the source where the site does not show it. */
+  /** Reads a prepared manifest from the site, or from the source if the site refuses to show it. */
   async #readPrepared(image: Image, tagged: Descriptor, name: Reference): Promise<ComposedIndex> {
     const { signal } = this.options;
     try {
@@ -203,42 +202,42 @@ export class Publisher {
     return (this.options.originalIndex === 'original' ? image.original : undefined) ?? image.root;
   }
 
-  /** What the name points at, and whether that is to stay so. */
+  /** Reads the present target of a name and decides whether to keep it. */
   async #before(tagged: Descriptor, name: Reference): Promise<Before> {
     const { onExistingTag } = this.options;
-    const there = await this.#current(name, tagged);
-    if (there === undefined || there.digest === tagged.digest) return { there, isKept: false };
-    if (onExistingTag !== 'error') return { there, isKept: onExistingTag === 'skip' };
+    const existing = await this.#current(name, tagged);
+    if (existing === undefined || existing.digest === tagged.digest) return { existing, isKept: false };
+    if (onExistingTag !== 'error') return { existing, isKept: onExistingTag === 'skip' };
     throw new AirliftError(
       'exists',
-      `publish ${formatReference(name)}: tag is taken; got ${there.digest}, want ${tagged.digest}`,
+      `publish ${formatReference(name)}: tag is taken; got ${existing.digest}, want ${tagged.digest}`,
       { hint: "`onExistingTag: 'overwrite'` replaces it, skip keeps it, merge adds to it" },
     );
   }
 
-  #skipped(name: Reference, there: Descriptor): Pointed {
+  #skipped(name: Reference, existing: Descriptor): TagResult {
     this.#counts.skippedImages++;
-    return { reference: name, digest: there.digest, outcome: 'skipped' };
+    return { reference: name, digest: existing.digest, outcome: 'skipped' };
   }
 
-  /** Lets the name point at what was pushed. */
-  async #point(
+  /** Points the name at an image that was pushed. */
+  async #setTag(
     name: Reference,
     tagged: Descriptor,
-    there: Descriptor | undefined,
+    existing: Descriptor | undefined,
     { root, original, lostPin }: Omit<Pushed, 'manifests'>,
-  ): Promise<Pointed> {
+  ): Promise<TagResult> {
     const { site } = this;
     const { signal } = this.options;
-    const isTaken = there !== undefined && there.digest !== tagged.digest;
+    const isTaken = existing !== undefined && existing.digest !== tagged.digest;
     const top =
       isTaken && this.options.onExistingTag === 'merge'
-        ? await mergeWithTag({ site, name, there, root, original, signal })
+        ? await mergeWithTag({ site, name, existing, root, original, signal })
         : root;
     const { digest } = top.descriptor;
-    if (name.tag !== undefined && there?.digest !== digest)
+    if (name.tag !== undefined && existing?.digest !== digest)
       await site.tag(name, top.descriptor, openBytes(top.bytes), { signal }).catch((error: unknown) => {
-        throw there === undefined && !isWithheld(statusOf(error)) ? error : withKeptTagHint(error);
+        throw existing === undefined && !isWithheld(statusOf(error)) ? error : withKeptTagHint(error);
       });
     await this.#readBack(name, top).catch((error: unknown) => {
       if (!isRefusedReading(error)) throw error;
@@ -246,13 +245,13 @@ export class Publisher {
     });
     this.#counts.images++;
     const outcome =
-      there?.digest === digest ? 'unchanged' : digest === tagged.digest ? 'published' : 'merged';
-    // What could not be kept for want of platforms may have become whole.
+      existing?.digest === digest ? 'unchanged' : digest === tagged.digest ? 'published' : 'merged';
+    // Merging may have completed the publisher's index, so that its digest is kept after all.
     const lost = lostPin === digest ? undefined : lostPin;
     return { reference: name, digest, outcome, lostPin: lost };
   }
 
-  #bring(
+  #pushContent(
     image: Image,
     tagged: Descriptor,
     name: Reference,
@@ -263,7 +262,7 @@ export class Publisher {
       : this.#push(image, tagged, name, wanted);
   }
 
-  /** Pushes everything of an image, and tags nothing. */
+  /** Pushes all content of an image without a tag. */
   async #push(
     image: Image,
     tagged: Descriptor,
@@ -277,7 +276,7 @@ export class Publisher {
     let lostPin: Digest | undefined;
     for (const node of plan.manifests) {
       if (node.isOriginal === true) {
-        // Where one below it can't be kept, it would lead nowhere.
+        // Without a nested index, the index above it would point at missing content.
         const isKept = lostPin === undefined && (await this.#pushOriginal(node, name));
         if (!isKept) lostPin = image.original?.digest;
       } else if (!isOriginal || node.descriptor.digest !== image.root.digest) {
@@ -290,12 +289,12 @@ export class Publisher {
     if (root === undefined)
       throw new AirliftError(
         'damaged',
-        `publish ${formatReference(name)}: root manifest ${tagged.digest} is not there`,
+        `publish ${formatReference(name)}: root manifest ${tagged.digest} is missing`,
       );
     return { root, original: find(image.original?.digest), lostPin, manifests: plan.subjects };
   }
 
-  /** Looks whether everything that an index names is there. */
+  /** Checks that the site holds all children of an index. */
   async #check(image: Image, tagged: Descriptor, name: Reference): Promise<Pushed> {
     const { signal } = this.options;
     const root = await readManifest(this.source, image.reference, tagged, { signal });
@@ -304,14 +303,14 @@ export class Publisher {
       if (await this.site.exists(name, child, { signal })) continue;
       throw new AirliftError(
         'not-found',
-        `publish ${formatReference(name)}: ${child.digest} (${platformName(child)}) is not there`,
+        `publish ${formatReference(name)}: ${child.digest} (${platformName(child)}) is missing at the destination`,
         { hint: 'leave out `indexOnly` to send it' },
       );
     }
     return { root, original: undefined, manifests: new Set([tagged.digest]) };
   }
 
-  /** Whether the list of tags has a tag that the site does not show, so that it is not overwritten against the user's word. */
+  /** Reports whether the tag list has a tag that the site refuses to show: `onExistingTag` protects such a tag too. */
   async #isListed(name: Reference): Promise<boolean> {
     const { site } = this;
     if (site.tags === undefined) return false;
@@ -324,7 +323,7 @@ export class Publisher {
     return false;
   }
 
-  /** @throws AirliftError `exists` where the site withholds what it must be compared with */
+  /** @throws AirliftError `exists` if the site does not show the tag that must be compared */
   async #current(name: Reference, tagged: Descriptor): Promise<Descriptor | undefined> {
     if (name.tag === undefined) return undefined;
     try {
@@ -334,13 +333,13 @@ export class Publisher {
       if (!isAirliftError(error, 'not-found')) throw error;
       if (this.options.onExistingTag === 'overwrite') return undefined;
       if (isWithheld(error.status)) {
-        // A rerun, before the image was scanned.
+        // A rerun before the registry has scanned the image.
         if (await this.site.exists(name, tagged, { signal: this.options.signal })) return tagged;
       } else if (error.status === undefined || error.status === 404 || !(await this.#isListed(name)))
         return undefined;
       throw new AirliftError(
         'exists',
-        `publish ${formatReference(name)}: the tag is taken, and the registry does not show by what (${error.status})`,
+        `publish ${formatReference(name)}: the tag is taken, and the registry does not show its digest (${error.status})`,
         { cause: error, status: error.status, hint: "`onExistingTag: 'overwrite'` replaces it" },
       );
     }
@@ -379,7 +378,7 @@ export class Publisher {
     if (pushed !== 'existed') this.#counts.manifests++;
   }
 
-  /** Pushes the publisher's index, whose other children are not carried; not every registry takes that. */
+  /** Pushes the publisher's index, some of whose children are missing. Returns false if the registry rejects that. */
   async #pushOriginal(node: ManifestNode, name: Repository): Promise<boolean> {
     if (this.options.originalIndex === 'filtered') return true;
     try {
@@ -390,17 +389,17 @@ export class Publisher {
       if (this.options.originalIndex === 'auto') return false;
       throw new AirliftError(
         'registry',
-        `publish ${formatRepository(name)}: ${name.registry} takes no index whose other platforms are missing`,
+        `publish ${formatRepository(name)}: ${name.registry} rejects indexes with missing platforms`,
         {
           cause: error,
           status: error.status,
-          hint: "`originalIndex: 'filtered'` publishes an index of what is there",
+          hint: "`originalIndex: 'filtered'` publishes an index of the platforms that are present",
         },
       );
     }
   }
 
-  /** Compares what the site now gives for the name with what was carried. */
+  /** Reads a name back from the site and compares digest and bytes with those that were published. */
   async #readBack(name: Reference, root: ComposedIndex): Promise<void> {
     const { signal } = this.options;
     const want = root.descriptor.digest;
@@ -413,7 +412,7 @@ export class Publisher {
         'digest-mismatch',
         `read back ${formatReference(name)}: digest mismatch; got ${got.digest}, want ${want}`,
         {
-          hint: 'something else pushed to this tag at the same time; run it again',
+          hint: 'another client pushed to this tag at the same time; run the same command again',
         },
       );
     }

@@ -11,7 +11,7 @@ import {
   Publisher,
   type OnExistingTag,
   type OriginalIndex,
-  type Pointed,
+  type TagResult,
   type PublishOptions,
   type PublishOutcome,
   type PublishTotals,
@@ -216,7 +216,7 @@ export class PublishingRun {
 
   /** Publishes one image and records its names once all of them are done: an image whose signature fails has failed. */
   async #publishImage<T>(publisher: Publisher, item: T, work: PublishingWork<T>): Promise<void> {
-    const names: { readonly source: string; pointed?: Pointed }[] = [];
+    const names: { readonly source: string; result?: TagResult }[] = [];
     let pending = 1;
     const done = (): void => {
       if (--pending === 0) this.#record(names, work.count);
@@ -231,27 +231,27 @@ export class PublishingRun {
       if (this.options.atomic === true) {
         const { lostPin, manifests } = await publisher.prepare(plain, name, referrers);
         this.#taggings.push(async () => {
-          entry.pointed = await publisher.point(plain, name, lostPin);
+          entry.result = await publisher.setTag(plain, name, lostPin);
           done();
         });
         return manifests;
       }
-      const { manifests, ...pointed } = await publisher.publish(plain, name, referrers);
-      entry.pointed = pointed;
+      const { manifests, ...result } = await publisher.publish(plain, name, referrers);
+      entry.result = result;
       done();
       return manifests;
     });
     done();
   }
 
-  #record(names: readonly { readonly source: string; readonly pointed?: Pointed }[], images: number): void {
-    for (const { source, pointed } of names) {
-      if (pointed === undefined) continue;
-      const { reference, digest, outcome, lostPin } = pointed;
+  #record(names: readonly { readonly source: string; readonly result?: TagResult }[], images: number): void {
+    for (const { source, result } of names) {
+      if (result === undefined) continue;
+      const { reference, digest, outcome, lostPin } = result;
       this.#published.push({ source, target: formatReference(reference), digest, outcome });
       if (lostPin !== undefined) this.#lostPins.push(`${formatRepository(reference)}@${lostPin}`);
     }
-    const main = names[0]?.pointed;
+    const main = names[0]?.result;
     if (main === undefined) return;
     const { reference, digest, outcome } = main;
     this.options.onEvent?.({

@@ -62,13 +62,13 @@ export async function saveDockerArchive(
     if (found === undefined) {
       const isArtifact = images.length === 0 || platform === undefined;
       if (!isArtifact && skipMissingPlatforms !== true) throw missing(name, images, platform);
-      job.warn(`${name} left out: ${isArtifact ? 'no image to run' : `no ${formatPlatform(platform)}`}`);
+      job.warn(`${name} left out: ${isArtifact ? 'not a runnable image' : `no ${formatPlatform(platform)}`}`);
       continue;
     }
     const { manifest } = await readManifest(job.source, reference, found);
     const config = manifest.kind === 'manifest' ? manifest.config : undefined;
     if (manifest.kind !== 'manifest' || config === undefined || !isImageConfig(config.mediaType)) {
-      job.warn(`${name} left out: no image to run`);
+      job.warn(`${name} left out: not a runnable image`);
       continue;
     }
     const newName = job.names.nameOf(reference);

@@ -40,12 +40,10 @@ export class SaveJob {
       count++;
       missing.delete(formatReference(reference));
     }
-    for (const name of missing) throw new AirliftError('not-found', `save ${name}: not in the source`);
+    for (const name of missing)
+      throw new AirliftError('not-found', `save ${name}: the source does not hold this image`);
     if (count === 0)
-      throw new AirliftError(
-        'input',
-        'save: no image in the source, only what belongs to images, such as signatures',
-      );
+      throw new AirliftError('input', 'save: the source holds no images, only signatures and the like');
     this.count = count;
     this.names = new SaveNames(tags, count, options.namesWithDigests ?? true);
     // Before anything is written: names that two images want, or that nothing has.

@@ -34,7 +34,11 @@ export class SaveNames {
       const at = tag.indexOf('=');
       if (at < 0) {
         if (images !== 1 || this.#only !== undefined)
-          bad(tag, `a name alone is for one image; got ${images}`, 'write `tags` OLD=NEW for each of them');
+          bad(
+            tag,
+            `a new name without OLD= needs exactly one image; got ${images}`,
+            'write `tags` OLD=NEW for each of them',
+          );
         this.#only = newName(tag);
       } else {
         const old = formatReference(parseReference(tag.slice(0, at)));
@@ -64,7 +68,7 @@ export class SaveNames {
     if (other !== undefined && other.old !== old && !(isTag && other.digest === digest)) {
       throw new AirliftError(
         'conflict',
-        `save ${text}: two images of one name; got ${other.old} and ${old}`,
+        `save ${text}: two images would get this name; got ${other.old} and ${old}`,
         { hint: 'give one of them another name with `tags` OLD=NEW, or choose with `images`' },
       );
     }

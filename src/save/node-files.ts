@@ -37,7 +37,7 @@ export async function nodePlatforms(job: SaveJob): Promise<Platform[]> {
 }
 
 function listOf(platforms: ReadonlySet<string>): string {
-  return platforms.size === 0 ? 'no image to run' : [...platforms].sort().join(', ');
+  return platforms.size === 0 ? 'no runnable image' : [...platforms].sort().join(', ');
 }
 
 /**

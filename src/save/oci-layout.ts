@@ -143,7 +143,7 @@ export async function saveForNode(
     const name = { ...named, digest: undefined };
     if (name.tag === undefined) {
       job.warn(
-        `${formatReference(named)} left out of ${formatPlatform(platform)}: nodes take names with tags only; give it one with \`tags\` OLD=NEW`,
+        `${formatReference(named)} left out of ${formatPlatform(platform)}: nodes accept only names with tags; give it one with \`tags\` OLD=NEW`,
       );
       continue;
     }

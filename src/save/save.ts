@@ -84,7 +84,7 @@ async function checkFree(path: string, options: SaveOptions): Promise<void> {
   const isReplaced = options.force === true && there === 'other' && options.format !== 'oci-layout';
   if (there === undefined || isReplaced) return;
   if (options.format !== 'oci-layout') await refuseDirectory(path, '`output`', 'images.tar');
-  throw new AirliftError('exists', `write ${path}: it is there already`, {
+  throw new AirliftError('exists', `write ${path}: it already exists`, {
     hint: there === 'other' && options.format !== 'oci-layout' ? '`force` replaces it' : 'remove it first',
   });
 }
@@ -107,7 +107,7 @@ async function write(
   const to = await open();
   try {
     const images = await work(to);
-    if (images === 0) throw new AirliftError('input', `save ${path}: no image to write`);
+    if (images === 0) throw new AirliftError('input', `save ${path}: no image to save`);
     return { path, size: await to.finish(), images };
   } catch (error) {
     await to.discard();
@@ -162,7 +162,7 @@ async function saveNodes(job: SaveJob, options: SaveOptions): Promise<SavedFile[
     const file = await write(path, options, (to) =>
       saveForNode(job, to, platform, ({ reference }, images) =>
         job.warn(
-          `${formatReference(reference)} left out of ${basename(path)}: ${images.length > 0 ? `no ${name}` : 'no image to run'}`,
+          `${formatReference(reference)} left out of ${basename(path)}: ${images.length > 0 ? `no ${name}` : 'not a runnable image'}`,
         ),
       ),
     );
@@ -226,7 +226,7 @@ export async function saveImages(options: SaveOptions): Promise<SaveSummary> {
   const { format, output, stdout, level, compression = 'none' } = options;
   encoderOf(compression, { level });
   if (output === '-' && (stdout === undefined || format === 'oci-layout' || format === 'k3s'))
-    throw new AirliftError('usage', `save: ${format} can’t be written to standard output`);
+    throw new AirliftError('usage', `save: ${format} cannot be written to standard output`);
   const source = await openSaveSource(fromOf(options), options);
   try {
     return { format, files: await saveAll(jobOf(source, options), options) };

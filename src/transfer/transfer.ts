@@ -153,7 +153,7 @@ class Transfer {
     const { descriptor, repository } = this.task;
     return new AirliftError(
       'network',
-      `fetch blob ${descriptor.digest} of ${formatRepository(repository)}: the answer ended early; got ${this.#verifier.bytes} bytes, want ${descriptor.size}`,
+      `fetch blob ${descriptor.digest} of ${formatRepository(repository)}: the response ended early; got ${this.#verifier.bytes} bytes, want ${descriptor.size}`,
     );
   }
 
@@ -164,7 +164,7 @@ class Transfer {
       `fetch blob ${descriptor.digest} of ${formatRepository(repository)}: wrong content twice: ${cause.message}`,
       {
         cause,
-        hint: `what ${repository.registry} holds, or a proxy in front of it, is damaged; push the image there again`,
+        hint: `the content in ${repository.registry}, or in a proxy in front of it, is damaged; push the image there again`,
       },
     );
   }

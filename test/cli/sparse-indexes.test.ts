@@ -27,10 +27,10 @@ test('an index that names what its registry lacks: an error, or left out where t
   const exporting = ['export', `${source}/acme/sparse:1`, '-o', bundle];
 
   const refused = await airlift(exporting, { codes: [1] });
-  assert.match(refused.stderr, new RegExp(`index ${index.root.digest} names it for linux/arm64`));
+  assert.match(refused.stderr, new RegExp(`index ${index.root.digest} lists it for linux/arm64`));
   assert.match(refused.stderr, /\n {2}hint: .*--skip-missing-platforms/);
   const wanted = await airlift([...exporting, '--platform', 'linux/amd64,linux/arm64'], { codes: [1] });
-  assert.match(wanted.stderr, new RegExp(`index ${index.root.digest} names it for linux/arm64`));
+  assert.match(wanted.stderr, new RegExp(`index ${index.root.digest} lists it for linux/arm64`));
 
   // Who does not want it never notices.
   const chosen = await airlift([...exporting, '--platform', 'linux/amd64,linux/arm/v7']);

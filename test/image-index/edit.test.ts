@@ -229,7 +229,7 @@ test('an artifact needs a platform, or that it is said to have none', { skip }, 
   await failsWith(
     createIndex({ ...common, target, sources: [{ reference }] }),
     'usage',
-    /team\/tool:linux names no platform; got application\/vnd\.example\.tool$/,
+    /team\/tool:linux has no platform; got application\/vnd\.example\.tool$/,
   );
   await createIndex({
     ...common,
@@ -336,7 +336,7 @@ test('what can’t be done is told and changes nothing', { skip }, async (t) => 
   await failsWith(
     createIndex({ ...common, target: { ...target, tag: undefined }, sources: [{ reference }] }),
     'usage',
-    /not a name with a tag/,
+    /not a reference with a tag alone/,
   );
   await failsWith(
     appendToIndex({ ...common, target: reference, sources: [{ reference }] }),

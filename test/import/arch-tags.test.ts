@@ -132,7 +132,7 @@ test('copy gives the tag of an image to no signature of another', async (t) => {
   const sources = [`${one}/team/app:1`, `${two}/team/app:${signature.tag}`];
   for (const images of [sources, sources.toReversed()]) {
     const { stderr } = await airlift(['copy', ...images, '--to', to], { codes: [1] });
-    assert.match(stderr, /sha256-[0-9a-f]{64}\.sig was given to another; got sha256:/);
+    assert.match(stderr, /sha256-[0-9a-f]{64}\.sig already names another manifest; got sha256:/);
   }
 });
 
@@ -146,7 +146,7 @@ suite('names of what save writes', () => {
     for (const format of ['docker-archive', 'k3s']) {
       const output = join(temp(t), 'out.tar');
       const { stderr } = await airlift(['save', path, '--format', format, '-o', output], { codes: [1] });
-      assert.match(stderr, /save docker\.io\/team\/app:1\.0: two images of one name/);
+      assert.match(stderr, /save docker\.io\/team\/app:1\.0: two images would get this name/);
       assert.equal(existsSync(output), false);
     }
   });

@@ -306,7 +306,7 @@ test('a manifest list becomes an image index where Docker’s format has no plac
     const asked = IndexDraft.create('docker');
     asked.add(docker);
     change(asked);
-    fails(() => asked.finish(), 'usage', /manifest list can’t hold/);
+    fails(() => asked.finish(), 'usage', /manifest list cannot hold/);
   }
   const stays = IndexDraft.of(old);
   stays.add(child(image('linux/arm64', 'docker')));

@@ -57,7 +57,7 @@ test('Docker schema 1 is refused by name', () => {
 
 test('what is no manifest is refused, saying what it is', () => {
   refused(Buffer.from('<!DOCTYPE html><html><body>Sign in</body></html>'), 'input', /got an HTML page/);
-  refused(Buffer.from('nope'), 'input', /not JSON, it begins "nope"/);
+  refused(Buffer.from('nope'), 'input', /not JSON; it begins with "nope"/);
   refused(Buffer.from('[]'), 'input', /not a JSON object/);
   refused(
     Buffer.alloc(maxManifestSize + 1, 32),

@@ -181,7 +181,7 @@ test(
       app.publishWith(web, ['linux/amd64'], { originalIndex: 'original' }),
       (error) =>
         isAirliftError(error, 'registry') &&
-        error.message.includes('takes no index whose other platforms are missing') &&
+        error.message.includes('rejects indexes with missing platforms') &&
         error.hint?.includes("`originalIndex: 'filtered'`") === true,
     );
     const auto = await app.publishWith(web, ['linux/amd64'], {});

@@ -55,7 +55,7 @@ describe('saving for docker', { skip: needs('docker-registry', 'tar') }, () => {
       assert.equal(stdout, '');
       assert.ok(
         events.some(
-          (event) => event.event === 'warning' && /acme\/chart.*no image to run/.test(event.message),
+          (event) => event.event === 'warning' && /acme\/chart.*not a runnable image/.test(event.message),
         ),
       );
     },

@@ -55,14 +55,14 @@ describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
       [
         { images: [parseReference('none')] },
         'not-found',
-        /docker\.io\/library\/none:latest: not in the source/,
+        /docker\.io\/library\/none:latest: the source does not hold this image/,
       ],
-      [{ tags: ['x:1'] }, 'usage', /a name alone is for one image; got 6/],
+      [{ tags: ['x:1'] }, 'usage', /a new name without OLD= needs exactly one image; got 6/],
       [{ tags: ['none=x:1'] }, 'usage', /docker\.io\/library\/none:latest: no such image/],
       [
         { tags: [`${site.referenceOf(site.named('web'))}=${site.referenceOf(site.named('pause'))}`] },
         'conflict',
-        /rancher\/pause:3\.1: two images of one name/,
+        /rancher\/pause:3\.1: two images would get this name/,
       ],
       [{ level: 11 }, 'usage', /got 11, want 1 to 9/],
       [{ format: 'k3s', platforms: [parsePlatform('linux/s390x')] }, 'platform-missing', /want linux\/s390x/],
@@ -84,7 +84,7 @@ describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
     const { path } = await site.save(t, { format: 'oci-archive', images: site.refs('web') });
     const before = digestOfFile(path);
     const again = { from: { files: [site.bundle] }, format: 'oci-archive', output: path } as const;
-    await failsWith(saveImages({ ...again, images: site.refs('tools') }), 'exists', /it is there already/);
+    await failsWith(saveImages({ ...again, images: site.refs('tools') }), 'exists', /it already exists/);
     assert.equal(digestOfFile(path), before);
     await saveImages({ ...again, images: site.refs('tools'), force: true });
     assert.notEqual(digestOfFile(path), before);
