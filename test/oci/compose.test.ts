@@ -262,7 +262,7 @@ test('two images for one platform contradict each other, and so do two platforms
   fails(
     () => draft.add(childOf(old.root, 'three.tar', platformFields(parsePlatform('linux/amd64')))),
     'conflict',
-    /named for two platforms; got linux\/arm64 of one.tar and linux\/amd64 of three.tar/,
+    /has two platforms; got linux\/arm64 of one.tar and linux\/amd64 of three.tar/,
   );
   // Not the same place: another variant, another os version, another kind of artifact.
   draft.add(childOf(newer.root, 'v9', { architecture: 'arm64', os: 'linux', variant: 'v9' }));
