@@ -265,10 +265,7 @@ describe('registries with quirks', () => {
       const registry = await source(t, { before: isGuess });
       const warnings = (await read(t, registry)).join('\n');
       assert.match(warnings, new RegExp(`left out the referrers of \\S+/acme/plain@sha256:.*\\(${status}`));
-      assert.match(
-        warnings,
-        new RegExp(`left out signatures of \\S+/acme/plain under tags .*\\(${status}`),
-      );
+      assert.match(warnings, new RegExp(`left out signatures of \\S+/acme/plain under tags .*\\(${status}`));
       const requests = registry.seen.filter(
         ({ url }) => url.includes('referrers') || url.includes('sha256-'),
       );
