@@ -158,7 +158,7 @@ suite('nothing to do is an error that says so', () => {
       ['copy', 'a/b:1', '--to', 'site:5000'],
     ]) {
       const { stderr } = await airlift([...command, '--platform', ''], { codes: [2] });
-      assert.match(stderr, /^--platform: its value is empty$/m);
+      assert.match(stderr, /^--platform: the value is empty$/m);
     }
   });
 });

@@ -52,23 +52,23 @@ export type ArchiveArguments = ArgumentsCamelCase<
   InferredOptionTypes<typeof archiveFlags> & { inputs: string[] }
 >;
 
-/** The inputs that a file named by `--arch` means: by its whole path, else by its last part. */
-function inputsNamed(name: string, inputs: readonly string[]): string[] {
+/** Returns the inputs that the FILE of `--arch` matches: by whole path, else by base name. */
+function matchingInputs(name: string, inputs: readonly string[]): string[] {
   if (inputs.includes(name)) return [name];
   return inputs.filter((input) => basename(input) === name);
 }
 
-/** `--arch` by the input that it is said of. */
-function platformsByInput(says: readonly string[], inputs: readonly string[]): Map<string, Platform> {
+/** Maps inputs to the platforms that `--arch` gives them. */
+function platformsByInput(values: readonly string[], inputs: readonly string[]): Map<string, Platform> {
   const platforms = new Map<string, Platform>();
-  for (const text of says) {
+  for (const text of values) {
     const equals = text.lastIndexOf('=');
     const platform = parsePlatform(text.slice(equals + 1));
-    const named = equals < 0 ? inputs : inputsNamed(text.slice(0, equals), inputs);
-    const [input, ...others] = named;
+    const matches = equals < 0 ? inputs : matchingInputs(text.slice(0, equals), inputs);
+    const [input, ...others] = matches;
     if (input === undefined || others.length > 0) {
-      throw new AirliftError('usage', `--arch ${text}: names ${named.length} of the inputs, want one`, {
-        hint: `write it like --arch ${inputs[0] ?? 'FILE'}=linux/arm64`,
+      throw new AirliftError('usage', `--arch ${text}: got ${matches.length} matching inputs, want one`, {
+        hint: `--arch ${inputs[0] ?? 'FILE'}=linux/arm64`,
       });
     }
     platforms.set(input, platform);
@@ -76,17 +76,17 @@ function platformsByInput(says: readonly string[], inputs: readonly string[]): M
   return platforms;
 }
 
-/** The file that remembers layers, where there is a place for it. */
+/** Returns the file that caches digests of compressed layers; warns if there is no home directory for it. */
 function layerMemoryOf(env: NodeJS.ProcessEnv): string | undefined {
   const folder = cacheFolder(env);
   if (folder !== undefined) return join(folder, 'layers');
   printNote(
-    'warning: no home directory: compressed layers are not remembered (HOME is not an absolute path)',
+    'warning: no home directory: digests of compressed layers are not cached (HOME is not an absolute path)',
   );
   return undefined;
 }
 
-/** What the flags and the environment say about inputs and how they are read. */
+/** Returns the inputs and archive options that flags and environment give. */
 export function inputsOf(args: ArchiveArguments): { inputs: string[]; archives: ArchiveOptions } {
   const inputs = showDashes(args.inputs);
   const archives = {

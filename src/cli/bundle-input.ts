@@ -4,7 +4,7 @@ import { AirliftError } from '../errors.js';
 import { withStoredStream } from '../io/stored-stream.js';
 import { dash } from './stdin-dash.js';
 
-/** What messages and summaries call a bundle that comes from `-`. */
+/** Name of the bundle `-` in messages and summaries. */
 export const standardInputName = 'standard input';
 
 function isRedirectedFile(): boolean {
@@ -15,7 +15,7 @@ function isRedirectedFile(): boolean {
   }
 }
 
-/** Names the stream where an error names the file that it is stored in. */
+/** Rethrows an error with the name of the stream in place of its temporary file. */
 function rethrow(error: unknown, path: string): never {
   if (!(error instanceof AirliftError)) throw error;
   const named = (text: string): string => text.replaceAll(path, standardInputName);
@@ -25,19 +25,19 @@ function rethrow(error: unknown, path: string): never {
 }
 
 /**
- * Gives the path of a bundle to `use`. A bundle is read here and there, by several threads: a stream is stored in the temporary
- * directory first, and removed again.
- * @throws AirliftError `io`, `no-space` where the stream cannot be stored; `interrupted`
+ * Calls `use` with the path of a bundle. Several threads read a bundle at random positions, so a stream is first stored in the
+ * temporary directory, and removed afterwards.
+ * @throws AirliftError `io` or `no-space` if the stream cannot be stored; `interrupted`
  */
 export async function withBundle<T>(
-  typed: string,
+  argument: string,
   signal: AbortSignal,
   use: (path: string) => Promise<T>,
 ): Promise<T> {
-  if (typed !== dash) return use(typed);
+  if (argument !== dash) return use(argument);
   const useUnnamed = (path: string): Promise<T> => use(path).catch((error: unknown) => rethrow(error, path));
   if (isRedirectedFile()) return useUnnamed('/proc/self/fd/0');
-  const hint = 'set TMPDIR to a directory with room for the bundle, or name the file itself';
+  const hint = 'set TMPDIR to a directory with enough space for the bundle, or name the file';
   return withStoredStream(
     process.stdin,
     { folder: tmpdir(), name: standardInputName, hint, signal },

@@ -1,4 +1,4 @@
-/** Every command, in the order in which they are used. */
+/** Every command, in the order of docs/commands.md. */
 export const commandNames = [
   'export',
   'inspect',
@@ -18,7 +18,7 @@ export const commandNames = [
   'logout',
 ] as const;
 
-/** How a command is typed, and what the list of commands says of it. */
+/** Usage line and description of a command in the list of commands. */
 export interface CommandHead {
   readonly usage: string;
   readonly describe: string;

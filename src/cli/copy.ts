@@ -2,13 +2,13 @@ import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yar
 import { copyImages, copyNames, refuseDirectory, type CopyOptions } from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
-import { argumentsOfEnd, flagsOfEnd, hasEnd } from './source-dest-flags.js';
+import { argumentsOfEndpoint, flagsOfEndpoint, hasEndpointFlags } from './source-dest-flags.js';
 import { exitCodes } from './exit-codes.js';
 import { FailedList, failedFlag } from './failed.js';
 import { contentFlags, outputFlags, platformFlags, platformsOf, positive } from './flags.js';
 import { imageFlags, imagesOf, readLists, referencesPositional, registriesIn } from './images.js';
 import { interruptible, withResumeHint } from './interrupt.js';
-import { emitNames, nameFlags, noteMerged, printNames, siteOf } from './names.js';
+import { emitNames, nameFlags, warnMergedRepositories, printNames, siteOf } from './names.js';
 import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
 import { showPublished } from './summaries.js';
@@ -29,8 +29,8 @@ const flags = {
   ...failedFlag,
   ...outputFlags,
   ...registryFlags,
-  ...flagsOfEnd('src'),
-  ...flagsOfEnd('dest'),
+  ...flagsOfEndpoint('src'),
+  ...flagsOfEndpoint('dest'),
   ...uploadFlags,
 } as const satisfies Record<string, Options>;
 
@@ -44,15 +44,20 @@ async function run(args: Arguments): Promise<void> {
   const to = await siteOf(args);
   const list = await readLists(args);
   const sources = registriesIn(list);
-  const isSplit = hasEnd(args, 'src') || hasEnd(args, 'dest');
+  const hasSeparateEndpoints = hasEndpointFlags(args, 'src') || hasEndpointFlags(args, 'dest');
   const { registry: target } = to;
-  const ends = isSplit
+  const endpoints = hasSeparateEndpoints
     ? {
-        registry: await registryOptionsOf(argumentsOfEnd(args, 'src'), process.env, sources),
-        destination: await registryOptionsOf(argumentsOfEnd(args, 'dest'), process.env, [target], target),
+        registry: await registryOptionsOf(argumentsOfEndpoint(args, 'src'), process.env, sources),
+        destination: await registryOptionsOf(
+          argumentsOfEndpoint(args, 'dest'),
+          process.env,
+          [target],
+          target,
+        ),
       }
     : { registry: await registryOptionsOf(args, process.env, [...sources, target], target) };
-  const images = await imagesOf('copy', list, args, ends.registry);
+  const images = await imagesOf('copy', list, args, endpoints.registry);
   // A dry run prints one JSON document on standard output; progress goes to standard error.
   const view = progressView(args.dryRun ? { ...args, json: false } : args);
   const failed = new FailedList(args.failed, images);
@@ -60,7 +65,7 @@ async function run(args: Arguments): Promise<void> {
   const options: CopyOptions = {
     images,
     to,
-    ...ends,
+    ...endpoints,
     platforms: platformsOf(args.platform),
     skipMissingPlatforms: args.skipMissingPlatforms,
     referrers: args.referrers,
@@ -73,8 +78,8 @@ async function run(args: Arguments): Promise<void> {
     keepGoing: args.keepGoing,
     atomic: args.atomic,
     onNames: async (names) => {
-      noteMerged(names);
-      if (emit !== undefined) await emitNames(emit, to, names, ends.destination ?? ends.registry);
+      warnMergedRepositories(names);
+      if (emit !== undefined) await emitNames(emit, to, names, endpoints.destination ?? endpoints.registry);
     },
     onEvent: failed.listen(view.onEvent),
   };
@@ -84,7 +89,7 @@ async function run(args: Arguments): Promise<void> {
         failed.write(),
       );
       view.stop();
-      noteMerged(names);
+      warnMergedRepositories(names);
       printNames(names, args.json);
       if (failed.size > 0) process.exitCode = exitCodes.someFailed;
       return;

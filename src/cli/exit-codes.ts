@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../errors.js';
 
-/** What a script can tell a run's end by. */
+/** Exit codes of the program. */
 export const exitCodes = {
   done: 0,
   failed: 1,
@@ -8,18 +8,18 @@ export const exitCodes = {
   someFailed: 3,
   damaged: 4,
   interrupted: 130,
-  /** The reader of standard output went away, as a shell tells of a program that SIGPIPE ended. */
+  /** The reader of standard output is gone; shells report this code for a program that SIGPIPE ended. */
   readerGone: 141,
 } as const;
 
-const ofCode: Partial<Record<ErrorCode, number>> = {
+const byErrorCode: Partial<Record<ErrorCode, number>> = {
   usage: exitCodes.usage,
   partial: exitCodes.someFailed,
   damaged: exitCodes.damaged,
   interrupted: exitCodes.interrupted,
 };
 
-/** The exit code that goes with an error. */
+/** Returns the exit code for an error. */
 export function exitCodeOf(code: ErrorCode | undefined): number {
-  return (code === undefined ? undefined : ofCode[code]) ?? exitCodes.failed;
+  return (code === undefined ? undefined : byErrorCode[code]) ?? exitCodes.failed;
 }

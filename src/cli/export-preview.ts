@@ -29,23 +29,23 @@ function printPreview(preview: ExportPreview): void {
   printLines(formatTable(head, preview.images.map(rowOf), [2, 3]));
   printFailed(preview.failed);
   printLine('');
-  const foreign = preview.foreign > 0 ? `; ${count(preview.foreign, 'foreign layer')} left out` : '';
+  const foreign = preview.foreign > 0 ? `; ${count(preview.foreign, 'foreign layer')} excluded` : '';
   printLine(
     `${countNames(preview.images.map(({ image }) => image))}, ${count(preview.blobs, 'blob')}, ${formatBytes(preview.bytes)} to fetch${foreign}`,
   );
   for (const { registry, manifests, others, blobs, remaining, limit } of preview.requests) {
-    const left =
+    const quota =
       remaining === undefined ? '' : `; ${remaining}${limit === undefined ? '' : ` of ${limit}`} left`;
     printLine(
-      `requests to ${registry}: ${count(manifests, 'manifest')}${left}, ${count(others, 'other lookup')}, ${count(blobs, 'blob')}`,
+      `requests to ${registry}: ${count(manifests, 'manifest')}${quota}, ${count(others, 'other lookup')}, ${count(blobs, 'blob')}`,
     );
   }
   printLine('nothing was written');
 }
 
-/** `airlift export --dry-run`: looks everything up, and tells what an export would take and cost. */
+/** Runs `airlift export --dry-run`: resolves all images and prints sizes and request counts. */
 export async function runPreview(options: PreviewOptions, args: OutputArguments): Promise<void> {
-  // The preview is one JSON document; what else there is to tell goes to standard error then.
+  // The preview prints one JSON document on standard output; progress goes to standard error.
   const view = progressView({ ...args, json: false });
   try {
     const preview = await interruptible((signal) =>

@@ -12,7 +12,7 @@ export const failedFlag = {
   },
 } as const satisfies Record<string, Options>;
 
-/** Collects which images failed, and writes them down in the end. */
+/** Collects the failed images and writes them to a list file. */
 export class FailedList {
   readonly #reasons = new Map<string, string>();
 
@@ -21,12 +21,12 @@ export class FailedList {
     private readonly images: readonly ListedReference[],
   ) {}
 
-  /** Images that failed so far. */
+  /** Number of failed images so far. */
   get size(): number {
     return this.#reasons.size;
   }
 
-  /** Listens, and passes on. */
+  /** Records failures and passes every event to `next`. */
   listen(next: OnEvent): OnEvent {
     return (event) => {
       if (event.event === 'image-failed') this.#reasons.set(event.image, event.message);
@@ -35,7 +35,7 @@ export class FailedList {
   }
 
   /**
-   * Writes the list, an empty one too: what an earlier run left there does not hold any more.
+   * Writes the list, even if it is empty: it must replace the list of an earlier run.
    * @throws AirliftError `io`
    */
   async write(): Promise<void> {
@@ -44,7 +44,7 @@ export class FailedList {
       const reason = this.#reasons.get(formatReference(listed.reference));
       return reason === undefined ? [] : [{ listed, reason: withFlags(reason) }];
     });
-    const title = `${failed.length} of ${this.images.length} images failed; try them again with --images`;
+    const title = `${failed.length} of ${this.images.length} images failed; retry them with --images`;
     try {
       await writeFile(this.path, formatRerun(failed, title));
     } catch (cause) {

@@ -1,11 +1,11 @@
-/** How figures are shown to people: powers of 1000, as docker prints image sizes. */
+/** Formats numbers and tables for people. Sizes use powers of 1000, as in docker. */
 
 import { printable } from '../oci/printable.js';
 
 export { formatBytes } from '../oci/bytes.js';
 export { printable } from '../oci/printable.js';
 
-/** `3.4 s`, `2 min 05 s`, `1 h 02 min`. */
+/** Formats a duration: `3.4 s`, `2 min 05 s`, `1 h 02 min`. */
 export function formatDuration(milliseconds: number): string {
   const seconds = milliseconds / 1000;
   if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
@@ -15,12 +15,15 @@ export function formatDuration(milliseconds: number): string {
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, '0')} min`;
 }
 
-/** `1 image`, `8 images`. */
+/** Formats a count: `1 image`, `8 images`. */
 export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`;
 }
 
-/** Rows under a head line, a line each, columns padded; those named in `right` are aligned to the right. */
+/**
+ * Formats a table.
+ * @param right indexes of the columns to align to the right
+ */
 export function formatTable(
   head: readonly string[],
   rows: readonly (readonly string[])[],

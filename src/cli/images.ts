@@ -15,7 +15,7 @@ import { showDashes } from './stdin-dash.js';
 import { printNote } from './print.js';
 import { hooksOf } from './trace.js';
 
-/** Flags of the commands that take images from registries, beside their references. */
+/** Flags of the commands that read images from registries. */
 export const imageFlags = {
   images: {
     type: 'string',
@@ -42,8 +42,8 @@ export type ImageArguments = ArgumentsCamelCase<
   InferredOptionTypes<typeof imageFlags> & { references?: string[] | undefined }
 >;
 
-/** What looks like a file and is one was meant as a list: no image that anybody publishes is called like that. */
-async function refuseFiles(references: readonly string[]): Promise<void> {
+/** Rejects references that are names of existing list or archive files: the user forgot --images or wants import. */
+async function rejectFiles(references: readonly string[]): Promise<void> {
   for (const text of references) {
     const isArchive = /\.(?:tar|tgz|tar\.\w+|zst|bundle|001)$/i.test(text);
     if (!isArchive && !/^[./]|\.(?:txt|lst|list|ya?ml|json|toml|lock)$/i.test(text)) continue;
@@ -52,44 +52,44 @@ async function refuseFiles(references: readonly string[]): Promise<void> {
       () => false,
     );
     if (!isFile) continue;
-    throw new AirliftError('usage', `read image ${quoted(text)}: it is a file, not the name of an image`, {
-      hint: isArchive ? `airlift import ${text} --to HOST` : `--images ${text} reads the images it lists`,
+    throw new AirliftError('usage', `read image ${quoted(text)}: it is a file, not an image name`, {
+      hint: isArchive ? `airlift import ${text} --to HOST` : `--images ${text} reads the images in the list`,
     });
   }
 }
 
 /**
- * What the command line and the lists name. Remarks about what is not taken are printed.
- * @throws AirliftError `usage` that tells everything that is wrong with the lists
+ * Reads references from the command line and from lists, and prints notes about entries that it skips.
+ * @throws AirliftError `usage` with every problem of the lists
  */
 export async function readLists(args: ImageArguments): Promise<ImageList> {
-  await refuseFiles(args.references ?? []);
+  await rejectFiles(args.references ?? []);
   const lists = showDashes(args.images ?? []);
   const list = await listImages({ references: args.references ?? [], lists, stdin: process.stdin });
   for (const note of list.notes) printNote(`${placeOf(note)}: ${note.message}`);
   return list;
 }
 
-/** The registries that a list names. */
+/** Returns the registries that a list names. */
 export function registriesIn(list: ImageList): Set<string> {
   const references = list.references.map(({ reference }) => reference.registry);
   return new Set([...references, ...list.patterns.map(({ repository }) => repository.registry)]);
 }
 
-/** The error where lists name no image, or nothing was named at all. */
+/** Returns the error for a command line or lists without any image. */
 export function noImages(verb: string, lists: readonly string[]): AirliftError {
   const where = lists.length > 0 ? ` in ${lists.join(', ')}` : '';
   return new AirliftError('usage', `${verb}: no images${where}`, {
     hint:
       lists.length > 0
-        ? 'a list has one image a line, or is one of the kinds in docs/image-lists.md'
-        : 'name some, or a file that lists them with --images',
+        ? 'write one image per line, or use a format of docs/image-lists.md'
+        : 'name images, or a list with --images FILE',
   });
 }
 
 /**
- * The images of a list, tag patterns looked up.
- * @throws AirliftError `usage` where there are none; what looking up tags throws
+ * Returns the images of a list, and resolves tag patterns.
+ * @throws AirliftError `usage` if there are none; errors of listing tags
  */
 export async function imagesOf(
   verb: string,

@@ -3,7 +3,7 @@ import { creationTime } from './environment.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import type { OutputArguments } from './flags.js';
 import { interruptible } from './interrupt.js';
-import { printHeld } from './names.js';
+import { printImages } from './names.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
 import { printBundleSteps } from './summaries.js';
@@ -21,7 +21,7 @@ export async function importIntoBundle(
     if (args.dryRun) {
       const images = await interruptible((signal) => archiveImages({ ...options, onEvent, signal }));
       view.stop();
-      return printHeld(images, args.json);
+      return printImages(images, args.json);
     }
     const summary = await interruptible((signal) => bundleArchives({ ...options, created, onEvent, signal }));
     view.stop();

@@ -8,7 +8,7 @@ import { forceFlag, outputFlags, positive } from './flags.js';
 import { importIntoBundle } from './import-bundle.js';
 import { interruptible, withResumeHint } from './interrupt.js';
 import { printLine } from './print.js';
-import { emitNames, nameFlags, noteMerged, printNames, siteOf } from './names.js';
+import { emitNames, nameFlags, warnMergedRepositories, printNames, siteOf } from './names.js';
 import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
 import { showPublished } from './summaries.js';
@@ -85,7 +85,7 @@ async function publish(args: Arguments, target: string): Promise<void> {
         siteNames({ ...inputs, archTags: args.archTags, originalIndex: args.index, signal }, to),
       );
       view.stop();
-      noteMerged(names);
+      warnMergedRepositories(names);
       return printNames(names, args.json);
     }
     const summary = await interruptible((signal) =>
@@ -94,7 +94,7 @@ async function publish(args: Arguments, target: string): Promise<void> {
         to,
         archTags: args.archTags,
         onNames: async (names) => {
-          noteMerged(names);
+          warnMergedRepositories(names);
           if (emit !== undefined) await emitNames(emit, to, names, registry);
         },
         registry,

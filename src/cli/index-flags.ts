@@ -50,41 +50,42 @@ export const formatFlag = {
   },
 } as const satisfies Record<string, Options>;
 
-function bad(flag: string, value: string, want: string): never {
+function rejectValue(flag: string, value: string, want: string): never {
   throw new AirliftError('usage', `--${flag}: got ${JSON.stringify(value)}, want ${want}`);
 }
 
-/** `KEY=VALUE` of a repeated flag as a map. */
+/** Parses the `KEY=VALUE` values of a repeatable flag. */
 export function keyValues(flag: string, values: readonly string[] = []): Record<string, string> {
   return Object.fromEntries(
     values.map((value) => {
       const at = value.indexOf('=');
-      return at < 1 ? bad(flag, value, 'KEY=VALUE') : [value.slice(0, at), value.slice(at + 1)];
+      return at < 1 ? rejectValue(flag, value, 'KEY=VALUE') : [value.slice(0, at), value.slice(at + 1)];
     }),
   );
 }
 
-/** What is said of each reference, by its full form; only of those that are there. */
+/** Values of a flag per reference. Accepts only references of the command line, in any spelling. */
 class PerReference<T> {
-  readonly #said = new Map<string, T>();
+  readonly #values = new Map<string, T>();
 
   constructor(
     private readonly flag: string,
     references: readonly Reference[],
     private readonly initial: T,
   ) {
-    for (const reference of references) this.#said.set(formatReference(reference), initial);
+    for (const reference of references) this.#values.set(formatReference(reference), initial);
   }
 
   get(reference: Reference): T {
-    return this.#said.get(formatReference(reference)) ?? this.initial;
+    return this.#values.get(formatReference(reference)) ?? this.initial;
   }
 
   change(value: string, name: string, change: (before: T) => T): void {
     const key = formatReference(parseReference(name));
-    const before = this.#said.get(key);
-    if (!this.#said.has(key)) bad(this.flag, value, `one of ${[...this.#said.keys()].join(', ')} in front`);
-    this.#said.set(key, change(before ?? this.initial));
+    const before = this.#values.get(key);
+    if (!this.#values.has(key))
+      rejectValue(this.flag, value, `a value that starts with one of ${[...this.#values.keys()].join(', ')}`);
+    this.#values.set(key, change(before ?? this.initial));
   }
 }
 
@@ -94,13 +95,16 @@ export interface SourceArguments {
   readonly annotationFor?: readonly string[] | undefined;
 }
 
-/** The references of a command line, each with what the flags say of it. */
+/**
+ * Returns the references of a command line with the platform and annotations that flags give them.
+ * @throws AirliftError `usage`
+ */
 export function sourcesOf(args: SourceArguments): IndexSource[] {
   const references = (args.references ?? []).map(parseReference);
   const platforms = new PerReference<Platform | 'none' | undefined>('platform', references, undefined);
   for (const value of args.platform ?? []) {
     const at = value.lastIndexOf('=');
-    if (at < 1) bad('platform', value, 'REF=PLATFORM');
+    if (at < 1) rejectValue('platform', value, 'REF=PLATFORM');
     const platform = value.slice(at + 1);
     platforms.change(value, value.slice(0, at), () =>
       platform === 'none' ? 'none' : parsePlatform(platform),
@@ -108,10 +112,11 @@ export function sourcesOf(args: SourceArguments): IndexSource[] {
   }
   const annotations = new PerReference<Record<string, string>>('annotation-for', references, {});
   for (const value of args.annotationFor ?? []) {
-    // A value may hold anything, a reference and a key no equals sign, and a key no colon.
+    // A reference and a key contain no equals sign, and a key contains no colon; a value may contain both.
     const equals = value.indexOf('=');
     const colon = value.lastIndexOf(':', equals);
-    if (equals < 0 || colon < 1 || colon + 1 === equals) bad('annotation-for', value, 'REF:KEY=VALUE');
+    if (equals < 0 || colon < 1 || colon + 1 === equals)
+      rejectValue('annotation-for', value, 'REF:KEY=VALUE');
     annotations.change(value, value.slice(0, colon), (before) => ({
       ...before,
       [value.slice(colon + 1, equals)]: value.slice(equals + 1),

@@ -1,7 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { login, logout, parseLoginName } from '../index.js';
 import type { CommandHead } from './command-names.js';
-import { ownFlagsFirst, registryOptionsOf, reachingFlags, type RegistryArguments } from './registry-flags.js';
+import { ownFlagsFirst, registryOptionsOf, accessFlags, type RegistryArguments } from './registry-flags.js';
 import { jsonFlag } from './flags.js';
 import { authFilesOf, dockerAuthFileOf } from './environment.js';
 import { interruptible } from './interrupt.js';
@@ -17,10 +17,10 @@ const loginFlags = {
     describe: 'read the password from standard input instead of asking',
   },
   ...jsonFlag,
-  ...reachingFlags,
+  ...accessFlags,
 } as const satisfies Record<string, Options>;
 
-const logoutFlags = { authfile: reachingFlags.authfile, ...jsonFlag } as const satisfies Record<
+const logoutFlags = { authfile: accessFlags.authfile, ...jsonFlag } as const satisfies Record<
   string,
   Options
 >;

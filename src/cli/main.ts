@@ -107,40 +107,41 @@ export async function parser(args: readonly string[]): Promise<Argv> {
     .exitProcess(false);
 }
 
-/** Commands that do nothing but print; what others do counts, whether or not anybody reads of it. */
-const printing: readonly string[] = ['inspect', 'verify', 'list-images', 'index inspect'];
+/** Commands whose only result is their output. */
+const printingCommands: readonly string[] = ['inspect', 'verify', 'list-images', 'index inspect'];
 
 function onlyPrints(args: Readonly<Record<string, unknown>> & { _: readonly (string | number)[] }): boolean {
   const isHelp = args['help'] === true || args['version'] === true;
   const isDry = args['dryRun'] === true;
   const isStream = args['output'] === dash;
-  return isHelp || isDry || isStream || printing.some((name) => args._.join(' ').startsWith(name));
+  return isHelp || isDry || isStream || printingCommands.some((name) => args._.join(' ').startsWith(name));
 }
 
 /**
- * The exit code when some of the output was lost. As with Git, a reader that has seen enough is no error to tell of. Work that was
- * done is done: its exit code stays.
+ * Returns the exit code after a loss of output, and prints a warning. As in Git, a printing command whose reader has gone prints
+ * none. A command that did other work keeps its exit code.
  */
 function codeAfterLoss(code: number, lost: string, isPrinting: boolean): number {
   if (isPrinting && code === exitCodes.done && lost === 'EPIPE') return exitCodes.readerGone;
-  const why = lost === 'EPIPE' ? 'its reader is gone (EPIPE)' : `the system refused it (${lost})`;
+  const why = lost === 'EPIPE' ? 'the reader closed it (EPIPE)' : `the system rejected the write (${lost})`;
   if (!isPrinting) {
-    const outcome = code === exitCodes.done ? 'the command itself is done' : `the command ended with ${code}`;
+    const outcome =
+      code === exitCodes.done ? 'the command itself succeeded' : `the command ended with exit code ${code}`;
     printNote(`warning: write standard output: ${why}; part of the output is lost, ${outcome}`);
   } else if (lost !== 'EPIPE' && code === exitCodes.done)
     printNote(`write standard output: ${why}; part of the output is lost`);
   return code === exitCodes.done && isPrinting ? exitCodes.failed : code;
 }
 
-/** Whether what failed is the writing of an archive to a standard output that nobody reads any more. */
+/** Reports whether `error` comes from writing an archive to a closed standard output. */
 function isReaderGone(error: unknown): boolean {
   const codes = [systemCodeOf(error), error instanceof Error ? systemCodeOf(error.cause) : undefined];
   return standardOutput.lost === 'EPIPE' && codes.includes('EPIPE');
 }
 
 /**
- * Runs one command line and returns the exit code; throws nothing.
- * @param built the parser for `args`, where the caller has built it already
+ * Runs one command line and returns the exit code; never throws.
+ * @param built the parser for `args`, if the caller has built it already
  */
 export async function main(args: readonly string[], built?: Argv): Promise<number> {
   return run(args, built ?? (await parser(args)));
@@ -164,7 +165,7 @@ async function run(args: readonly string[], built: Argv): Promise<number> {
     isPrinting = onlyPrints(parsed);
     code = process.exitCode;
   } catch (thrown) {
-    // yargs throws some of what is wrong with a command line, and tells the rest.
+    // yargs reports some usage errors through `fail` and throws others.
     const isUsage = thrown instanceof Error && thrown.name === 'YError';
     const error = isUsage ? usageError(thrown.message, args, built) : thrown;
     code = exitCodeOf(isAirliftError(error) ? error.code : undefined);

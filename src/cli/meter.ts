@@ -1,18 +1,18 @@
 import type { ProgressEvent } from '../index.js';
 import { formatBytes, formatDuration } from './format.js';
 
-/** The rate is that of the last seconds: a mean over hours says nothing about now. */
+/** The rate is the mean over this window: a mean over hours does not show the current speed. */
 const windowMilliseconds = 15_000;
 const sampleMilliseconds = 500;
 
 interface Moving {
   readonly size: number;
   readonly repository: string | undefined;
-  /** The most bytes that were in place. */
+  /** Highest number of bytes in place so far. */
   bytes: number;
 }
 
-/** Sums up blobs: how many bytes are in place, how many this run moved, at what rate. */
+/** Sums up the progress of blobs: bytes in place, bytes moved by this run, and the rate. */
 export class Meter {
   readonly #moving = new Map<string, Moving>();
   readonly #done = new Set<string>();
@@ -46,7 +46,7 @@ export class Meter {
         break;
       case 'image-done':
       case 'image-failed':
-        // What failed while it was looked up is no part of what is planned.
+        // Images that failed before planning are not part of the plan.
         if (this.#images > 0) this.#finishedImages++;
         break;
       case 'reading':
@@ -61,7 +61,7 @@ export class Meter {
   #takeBlob({ digest, size, bytes, repository }: ProgressEvent & { event: 'blob' }): void {
     if (this.#done.has(digest)) return;
     const known = this.#moving.get(digest);
-    // What is in place at first was left there by an earlier run.
+    // The bytes of the first event come from an earlier run.
     if (known === undefined) this.#moving.set(digest, { size, repository, bytes });
     else if (bytes > known.bytes) {
       this.#moved += bytes - known.bytes;
@@ -72,7 +72,7 @@ export class Meter {
   #finishBlob({ digest, size, how }: ProgressEvent & { event: 'blob-done' }): void {
     const known = this.#moving.get(digest);
     this.#moving.delete(digest);
-    // A blob that several repositories need is counted once.
+    // Count a blob once, even if several repositories need it.
     if (this.#done.has(digest)) return;
     this.#done.add(digest);
     this.#doneBytes += size;
@@ -88,7 +88,7 @@ export class Meter {
     while (at - (this.#samples[1]?.at ?? at) > windowMilliseconds) this.#samples.shift();
   }
 
-  /** Blobs under way, those that began first in front. */
+  /** Yields active blobs, oldest first. */
   *moving(): Generator<{ digest: string } & Readonly<Moving>> {
     for (const [digest, blob] of this.#moving) yield { digest, ...blob };
   }
@@ -100,12 +100,12 @@ export class Meter {
     return bytes;
   }
 
-  /** Bytes that this run moved. */
+  /** Bytes moved by this run. */
   get moved(): number {
     return this.#moved;
   }
 
-  /** Bytes a second that this run moves, without what was there before. */
+  /** Bytes per second moved by this run. */
   get rate(): number {
     const [first] = this.#samples;
     if (first === undefined) return 0;
@@ -113,8 +113,8 @@ export class Meter {
   }
 
   /**
-   * Bytes that are to be in place in the end; undefined where nothing is known yet. While images are still being looked up, those
-   * that are missing are taken to be as large as the others.
+   * Total bytes at the end; undefined while unknown. Until all images are planned, it assumes that the remaining images have the mean
+   * size of the planned ones.
    */
   get total(): { readonly bytes: number; readonly isExact: boolean } | undefined {
     if (this.#exactTotal !== undefined)
@@ -125,13 +125,13 @@ export class Meter {
     return { bytes: Math.max(bytes, this.bytes), isExact };
   }
 
-  /** `3/12 images`; empty before the first is finished. */
+  /** Formats `3/12 images`; empty until an image is finished. */
   get images(): string {
     const finished = Math.min(this.#finishedImages, this.#images);
     return finished === 0 ? '' : `${finished}/${this.#images} images`;
   }
 
-  /** `1.2 GB of 1.9 GB, 540 MB/s, 1.3 s left` */
+  /** Formats `1.2 GB of 1.9 GB, 540 MB/s, 1.3 s left`. */
   toString(): string {
     const { bytes, total, rate } = this;
     const of = total === undefined ? '' : ` of ${total.isExact ? '' : '~'}${formatBytes(total.bytes)}`;

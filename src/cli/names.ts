@@ -57,11 +57,11 @@ async function readMap(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (cause) {
-    throw new AirliftError('usage', `read map ${path}: ${messageOf(cause)}`, { cause });
+    throw new AirliftError('usage', `read rename map ${path}: ${messageOf(cause)}`, { cause });
   }
 }
 
-/** The site and its names as the flags say. */
+/** Builds the site and its rename rules from the flags. */
 export async function siteOf(args: NameArguments): Promise<Site> {
   const rules = (args.rename ?? []).map(parseRenameRule);
   if (args.renameMap !== undefined)
@@ -69,7 +69,7 @@ export async function siteOf(args: NameArguments): Promise<Site> {
   return { ...parseSite(args.to), keepRegistry: args.keepRegistry, rules };
 }
 
-/** Prints what images would be called at the site. */
+/** Prints the names that images get at the site. */
 export function printNames(names: readonly SiteName[], json: boolean): void {
   const rows = names.map(({ source, site, digest }) => [
     formatReference(source),
@@ -80,8 +80,8 @@ export function printNames(names: readonly SiteName[], json: boolean): void {
   else printLines(formatTable(['source', 'site', 'digest'], rows));
 }
 
-/** Prints what images would be called in a file. */
-export function printHeld(images: readonly HeldImage[], json: boolean): void {
+/** Prints the names and digests of images in a file. */
+export function printImages(images: readonly HeldImage[], json: boolean): void {
   if (json) printJson(images);
   else
     printLines(
@@ -92,14 +92,14 @@ export function printHeld(images: readonly HeldImage[], json: boolean): void {
     );
 }
 
-/** Says where images of several registries become one repository, so that nodes could get one for the other. */
-export function noteMerged(names: readonly SiteName[]): void {
+/** Warns if images of several registries get the same repository, because nodes could then pull the wrong image. */
+export function warnMergedRepositories(names: readonly SiteName[]): void {
   const merged = mergedRepositories(names);
   for (const sentence of merged) printNote(`note: ${sentence}`);
-  if (merged.length > 0) printNote('  hint: keep their registries apart with --keep-registry');
+  if (merged.length > 0) printNote('  hint: keep the registries apart with --keep-registry');
 }
 
-async function readIfThere(file: string): Promise<string | undefined> {
+async function readIfExists(file: string): Promise<string | undefined> {
   try {
     return await readFile(file, 'utf8');
   } catch (cause) {
@@ -109,32 +109,35 @@ async function readIfThere(file: string): Promise<string | undefined> {
   }
 }
 
-/** What an earlier run wrote to the directory; undefined where nothing of that kind is in it. */
+/**
+ * Reads the files that an earlier run wrote to the directory; undefined if there are none.
+ * @throws AirliftError `usage` if the directory contains node files without their names.tsv
+ */
 async function earlierFiles(directory: string): Promise<EarlierFiles | undefined> {
   const file = join(directory, 'names.tsv');
-  const table = await readIfThere(file);
+  const table = await readIfExists(file);
   if (table !== undefined)
-    return { table, file, mirrorSets: await readIfThere(join(directory, 'openshift/mirror-sets.yaml')) };
+    return { table, file, mirrorSets: await readIfExists(join(directory, 'openshift/mirror-sets.yaml')) };
   for (const path of ['registries.yaml', 'registries.conf', 'certs.d', 'openshift', 'kustomize']) {
     const found = await stat(join(directory, path)).catch(() => undefined);
     if (found !== undefined)
       throw new AirliftError(
         'usage',
-        `emit to ${directory}: it has ${path}, but no names.tsv that says what is in it`,
-        { hint: 'give --emit another directory' },
+        `emit to ${directory}: found ${path} without the names.tsv that airlift writes with it`,
+        { hint: 'choose another directory with --emit DIR' },
       );
   }
   return undefined;
 }
 
-/** Replaces a file as a whole: a node never reads half of it. */
+/** Replaces a file atomically, so that a node never reads half of it. */
 async function replaceFile(file: string, text: string): Promise<void> {
   await makeDirectory(dirname(file));
   await writeFile(`${file}.partial`, text);
   await rename(`${file}.partial`, file);
 }
 
-/** How the registry is really reached, which certificates that need not be valid leave open. */
+/** Asks the registry whether it uses plain HTTP; with `--tls-verify=false` the options allow both. */
 async function usesPlainHttp(registry: string, access: RegistryOptions): Promise<boolean> {
   const client = new Registry(access);
   try {
@@ -154,17 +157,16 @@ async function writeNodeFiles(
     if (authority !== undefined) await copyFile(authority, join(directory, 'ca.crt'));
     for (const { path, text } of files) await replaceFile(join(directory, path), text);
   } catch (cause) {
-    throw new AirliftError('io', `write files for nodes to ${directory}: ${messageOf(cause)}`, {
+    throw new AirliftError('io', `write node files to ${directory}: ${messageOf(cause)}`, {
       cause,
-      hint: 'name a directory that can be written with --emit',
+      hint: 'choose a writable directory with --emit DIR',
     });
   }
 }
 
 /**
- * Writes what nodes need to find the images under their old names, below one directory. What earlier runs wrote there for other
- * images stays.
- * @param access how the registry is reached from here: certificates that are trusted here have to be on the nodes too
+ * Writes the configuration with which nodes find images under their old names. Keeps the entries of earlier runs for other images.
+ * @param access registry options of this run; nodes need the same certificates
  */
 export async function emitNames(
   directory: string,
@@ -174,15 +176,15 @@ export async function emitNames(
 ): Promise<void> {
   const own = access.hosts?.[site.registry];
   const authority = access.caFile ?? own?.caFile;
-  const reaching = {
+  const connection = {
     plainHttp: await usesPlainHttp(site.registry, access),
     skipVerify: access.insecureSkipTlsVerify === true || own?.insecureSkipTlsVerify === true,
-    // podman and CRI-O look there by themselves, k3s and containerd are told.
+    // podman and CRI-O search this directory; the emitted files name it for k3s and containerd.
     caFile: authority === undefined ? undefined : `/etc/containers/certs.d/${site.registry}/ca.crt`,
   };
-  const { files, notes } = emitNodeFiles(site, reaching, names, await earlierFiles(directory));
+  const { files, notes } = emitNodeFiles(site, connection, names, await earlierFiles(directory));
   await writeNodeFiles(directory, files, authority);
   if (authority !== undefined)
-    notes.push(`every node needs ${join(directory, 'ca.crt')} as ${reaching.caFile}`);
+    notes.push(`copy ${join(directory, 'ca.crt')} to every node as ${connection.caFile}`);
   for (const note of notes) printNote(withFlags(note));
 }

@@ -1,21 +1,21 @@
 import { systemCodeOf } from '../errors.js';
 
-/** What stands at the bottom of a terminal, below all that is printed, and is drawn again and again. */
+/** Text at the bottom of a terminal, below all other output, that is redrawn repeatedly. */
 export interface LiveArea {
-  /** Takes the area off the terminal until it is drawn again. */
+  /** Removes the area from the terminal until the next drawing. */
   clear(): void;
 }
 
 let live: LiveArea | undefined;
 
-/** Has everything that is printed from now on appear above `area`; undefined ends that. */
+/** Prints all later output above `area`; undefined ends this. */
 export function printAbove(area: LiveArea | undefined): void {
   live = area;
 }
 
 /**
- * Standard output or standard error. A reader may go away (EPIPE) and a disk may fill up (ENOSPC): what is printed after that is
- * dropped, and the command decides what it means. Without a listener Node would end the process in the middle of its work.
+ * Standard output or standard error. After a failed write (EPIPE if the reader is gone, ENOSPC if the disk is full) it drops all
+ * later output, and the command decides what that means. Without an error listener Node would end the process in the middle of its work.
  */
 export class Output {
   #lost: string | undefined;
@@ -24,7 +24,7 @@ export class Output {
     stream.on('error', (error) => this.#lose(error));
   }
 
-  /** The system's error code of the first write that failed. */
+  /** System error code of the first failed write. */
   get lost(): string | undefined {
     return this.#lost;
   }
@@ -35,7 +35,7 @@ export class Output {
     this.draw(text);
   }
 
-  /** As `write`, for the live area itself. */
+  /** Writes without clearing the live area; only the live area calls it. */
   draw(text: string | Uint8Array): void {
     if (this.#lost !== undefined) return;
     try {
@@ -45,7 +45,7 @@ export class Output {
     }
   }
 
-  /** Resolves when everything was written, or is known to be lost. */
+  /** Resolves when all output is written or known to be lost. */
   async flush(): Promise<void> {
     if (this.#lost !== undefined) return;
     await new Promise<void>((done) => void this.stream.write('', () => done()));

@@ -3,42 +3,45 @@ import { addAbortSignal, Writable } from 'node:stream';
 import { AirliftError } from '../errors.js';
 import { standardError } from './output.js';
 
-const longest = 64 * 1024;
+const maxLength = 64 * 1024;
 
-/** All of standard input, without the end of its last line. */
+/** Reads standard input to its end, without the final line break. */
 async function readAll(signal: AbortSignal): Promise<string> {
   let text = '';
   for await (const chunk of addAbortSignal(signal, process.stdin)) {
     text += String(chunk);
-    if (text.length > longest)
-      throw new AirliftError('usage', 'read the password: standard input is too long');
+    if (text.length > maxLength)
+      throw new AirliftError(
+        'usage',
+        `read the password: standard input is longer than ${maxLength} characters`,
+      );
   }
   return text.replace(/\r?\n$/, '');
 }
 
-/** Asks a person; what they type is not shown where it is `hidden`. */
-async function ask(question: string, hidden: boolean, signal: AbortSignal): Promise<string> {
+/** Asks a question at the terminal; `isHidden` hides the answer. */
+async function ask(question: string, isHidden: boolean, signal: AbortSignal): Promise<string> {
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({
     input: process.stdin,
-    output: hidden ? silent : process.stderr,
+    output: isHidden ? silent : process.stderr,
     terminal: true,
   });
-  // Only now does the terminal echo nothing: who answers at once is not shown either. readline would take the question off its line.
-  if (hidden) standardError.write(question);
+  // readline has turned the echo off by now, so an early answer stays hidden. It would erase a question printed before.
+  if (isHidden) standardError.write(question);
   try {
-    // A terminal that is read line by line gives Ctrl-C as a key, not as a signal.
+    // readline receives Ctrl-C as a key, not as a signal.
     lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'));
-    return await lines.question(hidden ? '' : question, { signal });
+    return await lines.question(isHidden ? '' : question, { signal });
   } finally {
     lines.close();
-    if (hidden) standardError.write('\n');
+    if (isHidden) standardError.write('\n');
   }
 }
 
 /**
- * A user name and password from standard input: as a whole, or asked for at a terminal.
- * @throws AirliftError `usage` where there is nobody to ask
+ * Reads a user name and password from standard input or asks for them at the terminal.
+ * @throws AirliftError `usage` if standard input is not a terminal and `fromStdin` is false; `usage` for invalid values
  */
 export async function readPassword(
   username: string | undefined,
@@ -46,15 +49,15 @@ export async function readPassword(
   signal: AbortSignal,
 ): Promise<{ username: string; password: string }> {
   if (!fromStdin && !process.stdin.isTTY) {
-    throw new AirliftError('usage', 'read the password: standard input is no terminal', {
+    throw new AirliftError('usage', 'read the password: standard input is not a terminal', {
       hint: 'airlift login HOST --username USER --password-stdin < FILE',
     });
   }
   if (fromStdin && username === undefined)
-    throw new AirliftError('usage', '--password-stdin: needs --username too');
+    throw new AirliftError('usage', '--password-stdin: also needs --username');
   const user = username ?? (await ask('user name: ', false, signal));
   const password = fromStdin ? await readAll(signal) : await ask('password: ', true, signal);
   if (user === '' || password === '' || user.includes(':'))
-    throw new AirliftError('usage', 'log in: a user name without colon, and a password, are needed');
+    throw new AirliftError('usage', 'log in: want a user name without a colon, and a password');
   return { username: user, password };
 }

@@ -3,22 +3,22 @@ import { printable, printableJson } from '../oci/printable.js';
 import { errorWithFlags } from './hints.js';
 import { standardError, standardOutput } from './output.js';
 
-/** Writes a line for people or scripts to standard output. */
+/** Writes a line to standard output. */
 export function printLine(text: string): void {
   standardOutput.write(`${printable(text)}\n`);
 }
 
-/** Writes text of several lines, made of parts that were made printable, to standard output. */
+/** Writes several lines to standard output. */
 export function printLines(text: string): void {
   text.split('\n').forEach(printLine);
 }
 
-/** Writes a line to standard error, where it can't disturb what a script reads. */
+/** Writes a line to standard error. */
 export function printNote(text: string): void {
   standardError.write(`${printable(text)}\n`);
 }
 
-/** Writes text of several lines, made of parts that were made printable, to standard error. */
+/** Writes several lines to standard error. */
 export function printNotes(text: string): void {
   text.split('\n').forEach(printNote);
 }
@@ -28,24 +28,24 @@ export function printJson(value: unknown): void {
   standardOutput.write(`${printableJson(value)}\n`);
 }
 
-/** What the system refused where nobody foresaw it, or a bug in airlift itself, whose place in the code helps whoever mends it. */
-function formatUnforeseen(error: unknown): string {
+/** Formats an unexpected system error or a bug in airlift; AIRLIFT_DEBUG=1 adds the stack. */
+function formatUnexpected(error: unknown): string {
   const message = `airlift: ${printable(messageOf(error))}`;
   if (systemCodeOf(error) !== undefined) return message;
   if (process.env['AIRLIFT_DEBUG'] === '1' && error instanceof Error && error.stack !== undefined)
     return [message, ...error.stack.split('\n').map(printable)].join('\n');
-  return `${message}\n  hint: this is a fault of airlift itself; AIRLIFT_DEBUG=1 shows where it happened`;
+  return `${message}\n  hint: this is a bug in airlift; set AIRLIFT_DEBUG=1 to print the stack trace`;
 }
 
-/** An error as people read it: the message, what there is of more lines, and on a line of its own the hint. */
+/** Formats an error for people: the message, further lines, and the hint on a line of its own. */
 export function formatError(error: unknown): string {
-  if (!isAirliftError(error)) return formatUnforeseen(error);
+  if (!isAirliftError(error)) return formatUnexpected(error);
   const lines = error.lines.map(printable);
   if (error.hint !== undefined) lines.push(`hint: ${printable(error.hint)}`);
   return lines.join('\n  ');
 }
 
-/** Prints why a run failed: for people on standard error, with `--json` as one JSON line on standard output as well. */
+/** Prints an error to standard error and, with `--json`, also as one JSON line to standard output. */
 export function printError(thrown: unknown, json: boolean): void {
   const error = errorWithFlags(thrown);
   if (json) printJson({ event: 'error', ...toPlainError(error) });

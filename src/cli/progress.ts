@@ -7,7 +7,7 @@ import { Meter } from './meter.js';
 import { printJson, printNote, printNotes } from './print.js';
 import { countImages } from './signatures.js';
 
-/** Shows what a verb reports, until `stop`. */
+/** Shows the events of a command until `stop`. */
 export interface ProgressView {
   readonly onEvent: OnEvent;
   stop(): void;
@@ -21,7 +21,7 @@ function mergedPart({
   return `${name} in ${file}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`;
 }
 
-/** The text for an event that is worth a line in a log, ready to be printed; undefined for the others. */
+/** Formats the log line of an event; undefined for events without one. */
 export function lineOf(event: ProgressEvent): string | undefined {
   switch (event.event) {
     case 'reading':
@@ -49,11 +49,11 @@ export function lineOf(event: ProgressEvent): string | undefined {
   }
 }
 
-/** How often a log gets a line about bytes, and NDJSON an event about a blob under way, in milliseconds. */
+/** Minimum milliseconds between byte-count lines in a log, and between NDJSON events of one active blob. */
 const logInterval = 10_000;
 const jsonInterval = 500;
 
-/** For logs: a line an image, and one about bytes every ten seconds. */
+/** Prints one line per image, and the byte count every ten seconds. */
 function lineView(): ProgressView {
   const meter = new Meter();
   let last = Date.now();
@@ -71,7 +71,7 @@ function lineView(): ProgressView {
   };
 }
 
-/** For scripts: every event as one line of JSON, blobs under way at most twice a second. */
+/** Prints every event as one line of JSON; events of an active blob at most twice a second. */
 function jsonView(): ProgressView {
   const last = new Map<string, number>();
   return {
@@ -89,16 +89,16 @@ function jsonView(): ProgressView {
   };
 }
 
-/** For people: one bar for all of it, and one for each blob under way. */
+/** Draws one bar for the total and one for each active blob. */
 function barView(): ProgressView {
   const meter = new Meter();
-  let lookedUp = '';
+  let resolving = '';
   const bars = (): Bar[] => {
     const { total, bytes } = meter;
     const part = total === undefined ? undefined : bytes / Math.max(1, total.bytes);
     const all = { label: meter.images === '' ? 'total' : meter.images, part, figures: meter.toString() };
     if (total === undefined && bytes === 0)
-      return lookedUp === '' ? [] : [{ label: lookedUp, part: undefined, figures: '' }];
+      return resolving === '' ? [] : [{ label: resolving, part: undefined, figures: '' }];
     return [
       all,
       ...Array.from(meter.moving(), (blob) => ({
@@ -112,8 +112,8 @@ function barView(): ProgressView {
   return {
     onEvent(event) {
       meter.take(event);
-      // Looked up and finished images are counted in the bars; the summary names each of them in the end.
-      if (event.event === 'resolved') lookedUp = `${event.position}/${event.images} images looked up`;
+      // The bars count resolved and finished images; the summary lists them.
+      if (event.event === 'resolved') resolving = `${event.position}/${event.images} images resolved`;
       else if (event.event !== 'image-done') {
         const line = lineOf(event);
         if (line !== undefined) printNotes(line);
@@ -123,13 +123,13 @@ function barView(): ProgressView {
   };
 }
 
-/** A repository as it is shown beside a bar: its path, without the registry. */
+/** Returns the path of a repository, without its registry. */
 function nameOf(repository: string | undefined): string {
   return printable(repository?.replace(/^[^/]*[.:][^/]*\//, '') ?? '');
 }
 
-/** Whether standard error is a terminal that moves its cursor. */
-function hasBars(): boolean {
+/** Reports whether standard error is a terminal with cursor movement. */
+function canDrawBars(): boolean {
   return process.stderr.isTTY === true && process.env['TERM'] !== 'dumb';
 }
 
@@ -140,7 +140,7 @@ function chooseView(args: Pick<OutputArguments, 'json' | 'quiet'>): ProgressView
       onEvent: (event) => event.event === 'warning' && printNote(`warning: ${event.message}`),
       stop: () => undefined,
     };
-  return hasBars() ? barView() : lineView();
+  return canDrawBars() ? barView() : lineView();
 }
 
 /** Shows progress as NDJSON with `--json`, as bars on a terminal, as lines in a log; with `--quiet`, shows only warnings. */
@@ -149,15 +149,15 @@ export function progressView(args: Pick<OutputArguments, 'json' | 'quiet'>): Pro
   return { onEvent: (event) => view.onEvent(eventWithFlags(event)), stop: () => view.stop() };
 }
 
-/** How far checking has come. */
+/** Progress of a check. */
 interface Checked {
   readonly bytes: number;
   readonly totalBytes: number;
 }
 
-/** One bar, on a terminal only: checking is as fast as the disk, a log needs no lines of it. */
+/** Draws one bar, on terminals only: checking runs at disk speed, so a log needs no progress lines. */
 export function checkBar(): { onProgress: (checked: Checked) => void; stop(): void } | undefined {
-  if (!hasBars()) return undefined;
+  if (!canDrawBars()) return undefined;
   let checked: Checked | undefined;
   const stop = showBars(() => {
     if (checked === undefined) return [];

@@ -20,8 +20,8 @@ const durationUnits: Readonly<Record<string, number>> = {
 };
 
 /**
- * A flag that says how many bytes: `32M` and `32MB` are powers of 1000, `32Mi` and `32MiB` powers of 1024.
- * @returns bytes, from 1
+ * Parses the size in a flag: `32M` and `32MB` are powers of 1000, `32Mi` and `32MiB` powers of 1024.
+ * @returns bytes, at least 1
  * @throws AirliftError `usage`
  */
 export function parseSize(flag: string, text: string): number {
@@ -29,21 +29,21 @@ export function parseSize(flag: string, text: string): number {
   const bytes = Math.floor(Number(digits) * (sizeUnits[unit.toLowerCase()] ?? NaN));
   if (digits !== '' && Number.isSafeInteger(bytes) && bytes > 0) return bytes;
   throw new AirliftError('usage', `--${flag}: not a size; got ${JSON.stringify(text)}`, {
-    hint: 'write it like 32M (powers of 1000) or 32Mi (powers of 1024)',
+    hint: `--${flag} 32M (powers of 1000) or --${flag} 32Mi (powers of 1024)`,
   });
 }
 
 /**
- * A flag that says how long: `500ms`, `30s`, `5m`, `1h`; a bare number is seconds.
+ * Parses the duration in a flag: `500ms`, `30s`, `5m`, `1h`; a bare number is seconds.
  * @returns milliseconds
  * @throws AirliftError `usage`
  */
 export function parseDuration(flag: string, text: string): number {
   const [, digits = '', unit = 's'] = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)?$/.exec(text.trim()) ?? [];
   const milliseconds = Math.round(Number(digits) * (durationUnits[unit] ?? NaN));
-  // What timers hold.
+  // Timers hold 32-bit signed values.
   if (digits !== '' && milliseconds < 2 ** 31) return milliseconds;
   throw new AirliftError('usage', `--${flag}: not a duration; got ${JSON.stringify(text)}`, {
-    hint: 'write it like 500ms, 30s, 5m or 1h',
+    hint: `--${flag} 500ms, 30s, 5m or 1h`,
   });
 }

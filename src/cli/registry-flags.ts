@@ -24,11 +24,11 @@ import { warnOnce } from './trace.js';
 import { wholeNumber } from './flags.js';
 import { parseDuration, parseSize } from './quantities.js';
 
-/** Flags and environment of everything that reaches registries. */
+/** Flags and environment variables for access to registries. */
 
 const group = 'Registry options:';
 
-/** Help shows groups in the order in which they are named: a command's own flags come before those of this file. */
+/** Puts the command's own flags before registry flags in help, which shows groups in order of first mention. */
 export function ownFlagsFirst<T>(yargs: Argv<T>): Argv<T> {
   return yargs.group([], 'Options:');
 }
@@ -75,8 +75,8 @@ const trustFlags = {
   },
 } as const satisfies Record<string, Options>;
 
-/** What may differ between two registries. */
-export const endFlags = { ...credsFlag, ...trustFlags };
+/** Flags that `copy` repeats as --src-… and --dest-…. */
+export const endpointFlags = { ...credsFlag, ...trustFlags };
 
 const sharedFlags = {
   mirror: {
@@ -147,10 +147,10 @@ const sharedFlags = {
   },
 } as const satisfies Record<string, Options>;
 
-/** Flags of every command that reaches registries, without credentials. */
-export const reachingFlags = { ...trustFlags, ...sharedFlags };
-/** Flags of every command that reaches registries. */
-export const registryFlags = { ...credsFlag, ...reachingFlags };
+/** `registryFlags` without `--creds`. */
+export const accessFlags = { ...trustFlags, ...sharedFlags };
+/** Flags of every command that accesses registries. */
+export const registryFlags = { ...credsFlag, ...accessFlags };
 
 /** Flags of commands that upload blobs. */
 export const uploadFlags = {
@@ -166,23 +166,23 @@ export const uploadFlags = {
 export type RegistryArguments = ArgumentsCamelCase<InferredOptionTypes<typeof registryFlags>> &
   Partial<ArgumentsCamelCase<InferredOptionTypes<typeof uploadFlags>>>;
 
-/** A registry in front of credentials: with a dot or a port in it, so that it is no user name. */
-const hostInFront = /^((?:localhost|\[[0-9a-fA-F:]+\]|[\w-]+(?:\.[\w-]+)+)(?::\d+)?|[\w-]+:\d+)=(?=[^:]+:)/;
+/** Matches the HOST= prefix of credentials. The host has a dot or a port, which tells it apart from a user name. */
+const hostPrefix = /^((?:localhost|\[[0-9a-fA-F:]+\]|[\w-]+(?:\.[\w-]+)+)(?::\d+)?|[\w-]+:\d+)=(?=[^:]+:)/;
 
-/** `[HOST=]USER:PASSWORD`. The value never gets into a message. */
+/** Parses `[HOST=]USER:PASSWORD`. Error messages never contain the value. */
 function parseCredentials(text: string): ExplicitCredentials {
-  const [front = '', registry] = hostInFront.exec(text) ?? [];
-  const rest = text.slice(front.length);
+  const [prefix = '', registry] = hostPrefix.exec(text) ?? [];
+  const rest = text.slice(prefix.length);
   const colon = rest.indexOf(':');
   if (colon > 0) return { username: rest.slice(0, colon), password: rest.slice(colon + 1), registry };
-  throw new AirliftError('usage', '--creds: not [HOST=]USER:PASSWORD', {
-    hint: 'airlift login HOST takes a password from standard input',
+  throw new AirliftError('usage', '--creds: want [HOST=]USER:PASSWORD', {
+    hint: 'use airlift login HOST, which reads the password from standard input',
   });
 }
 
 /**
- * Credentials by registry. Those that name none are for the only registry there is: shown to several, one of them would learn
- * the password of another.
+ * Assigns credentials to registries. Credentials without a host need a command with a single registry: sent to several, they would
+ * give one registry the password of another.
  */
 function credentialsOf(
   values: readonly string[] | undefined,
@@ -190,14 +190,14 @@ function credentialsOf(
 ): Record<string, HostSettings> {
   const hosts: Record<string, HostSettings> = {};
   for (const credentials of (values ?? []).map(parseCredentials)) {
-    const [only, ...others] =
+    const [host, ...others] =
       credentials.registry === undefined ? new Set(registries) : [credentials.registry];
-    if (only === undefined || others.length > 0) {
-      throw new AirliftError('usage', '--creds: for which registry?', {
-        hint: `write it like --creds ${only ?? 'HOST'}=USER:PASSWORD, or use airlift login`,
+    if (host === undefined || others.length > 0) {
+      throw new AirliftError('usage', '--creds: the registry is ambiguous', {
+        hint: `--creds ${host ?? 'HOST'}=USER:PASSWORD, or airlift login ${host ?? 'HOST'}`,
       });
     }
-    hosts[only] = { credentials: { ...credentials, registry: only } };
+    hosts[host] = { credentials: { ...credentials, registry: host } };
   }
   return hosts;
 }
@@ -206,14 +206,14 @@ function parseRateBudget(text: string | undefined): RateBudget | undefined {
   if (text === undefined) return undefined;
   const [, whenSpent, keep] = /^(wait|stop)(?::(\d{1,6}))?$/.exec(text) ?? [];
   if (whenSpent === undefined) {
-    throw new AirliftError('usage', `--rate-budget: got ${JSON.stringify(text)}, want wait or stop`, {
-      hint: 'stop:20 leaves twenty downloads to others',
+    throw new AirliftError('usage', `--rate-budget: got ${JSON.stringify(text)}, want wait[:N] or stop[:N]`, {
+      hint: '--rate-budget stop:20 keeps 20 pulls in reserve',
     });
   }
   return { whenSpent: whenSpent as 'wait' | 'stop', keep: keep === undefined ? undefined : Number(keep) };
 }
 
-/** Puts rules of one prefix together: the mirrors of the first are tried first. */
+/** Merges rules with the same prefix; mirrors of earlier lists come first. */
 function mergeRules(...lists: (readonly MirrorRule[])[]): MirrorRule[] {
   const rules = new Map<string, MirrorRule>();
   for (const rule of lists.flat()) {
@@ -228,28 +228,32 @@ function mergeRules(...lists: (readonly MirrorRule[])[]): MirrorRule[] {
   return [...rules.values()];
 }
 
-/** As `--tls-verify=false` says it in skopeo: no certificate is checked, and TLS need not be there. */
-function insecurely(rules: readonly MirrorRule[]): MirrorRule[] {
+/** Applies `--tls-verify=false` to all rules. As in skopeo, it skips certificate checks and allows plain HTTP. */
+function makeInsecure(rules: readonly MirrorRule[]): MirrorRule[] {
   const all: MirrorRule = { prefix: '*', insecure: true, mirrors: [], origin: '--tls-verify=false' };
   return [all, ...rules.map((rule) => ({ ...rule, insecure: true }))];
 }
 
-async function filesOf(
+async function readConfigFiles(
   args: RegistryArguments,
   env: NodeJS.ProcessEnv,
 ): Promise<{ rules: MirrorRule[]; hosts: Readonly<Record<string, HostSettings>> }> {
-  const told = args.registriesConf;
-  if (told !== undefined && !existsSync(told))
-    throw new AirliftError('usage', `--registries-conf ${told}: no such file`);
+  const explicit = args.registriesConf;
+  if (explicit !== undefined && !existsSync(explicit))
+    throw new AirliftError('usage', `--registries-conf ${explicit}: no such file`);
   const { files, directories } =
-    told === undefined ? registriesConfOf(env) : { files: [told], directories: [] };
-  const fromConf = await readRegistriesConf(files, directories, told === undefined ? warnOnce : undefined);
+    explicit === undefined ? registriesConfOf(env) : { files: [explicit], directories: [] };
+  const fromConf = await readRegistriesConf(
+    files,
+    directories,
+    explicit === undefined ? warnOnce : undefined,
+  );
   if (args.registriesYaml === undefined) return { rules: fromConf, hosts: {} };
   const { mirrors, hosts } = await readRegistriesYaml(args.registriesYaml);
   return { rules: mergeRules(mirrors, fromConf), hosts };
 }
 
-/** Rules by which a registry that is written to is read from itself: a mirror may be behind. */
+/** Removes the mirrors of the registry that is written to, because a mirror may be out of date. */
 function withoutMirrorsOf(registry: string, rules: readonly MirrorRule[]): MirrorRule[] {
   const own = rules.filter(({ prefix }) => prefix === registry || prefix.startsWith(`${registry}/`));
   const isWild = ({ prefix }: MirrorRule): boolean => prefix.startsWith('*');
@@ -260,10 +264,10 @@ function withoutMirrorsOf(registry: string, rules: readonly MirrorRule[]): Mirro
 }
 
 /**
- * What flags, files and the environment say about reaching registries.
- * @param registries those that the command deals with: what `--creds` without a host is for
+ * Combines flags, configuration files and environment variables into registry options.
+ * @param registries all registries that the command accesses, to which `--creds` without a host applies
  * @param target the registry that the command writes to
- * @throws AirliftError `usage` where a flag is malformed; `input` or `io` where a file is
+ * @throws AirliftError `usage` for an invalid flag; `input` or `io` for an invalid or unreadable file
  */
 export async function registryOptionsOf(
   args: RegistryArguments,
@@ -271,7 +275,7 @@ export async function registryOptionsOf(
   registries: Iterable<string>,
   target?: string,
 ): Promise<RegistryOptions> {
-  const files = await filesOf(args, env);
+  const files = await readConfigFiles(args, env);
   const merged = mergeRules((args.mirror ?? []).map(parseMirrorFlag), files.rules);
   const rules = target === undefined ? merged : withoutMirrorsOf(target, merged);
   const hosts: Record<string, HostSettings> = { ...files.hosts };
@@ -290,7 +294,7 @@ export async function registryOptionsOf(
     rootsFile: rootsFileOf(env),
     insecureSkipTlsVerify: isInsecure || args.insecureSkipTlsVerify,
     proxy: proxiesOf(env),
-    mirrors: isInsecure ? insecurely(rules) : rules,
+    mirrors: isInsecure ? makeInsecure(rules) : rules,
     hosts,
     retries: wholeNumber('retries', args.retries, 0),
     retryDelay: duration('retry-delay', args.retryDelay),

@@ -16,7 +16,7 @@ import { showDashes } from './stdin-dash.js';
 import { forceFlag, outputFlags, platformFlags, platformsOf } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
-import { printHeld } from './names.js';
+import { printImages } from './names.js';
 import { printJson, printLine, printNote } from './print.js';
 import { progressView } from './progress.js';
 import { hooksOf } from './trace.js';
@@ -144,7 +144,7 @@ async function run(args: Arguments): Promise<void> {
     if (args.dryRun) {
       const images = await interruptible((signal) => imagesToSave(optionsFor(signal)));
       view.stop();
-      return printHeld(images, args.json);
+      return printImages(images, args.json);
     }
     const summary = await interruptible((signal) => saveImages(optionsFor(signal)));
     view.stop();

@@ -1,7 +1,7 @@
 import { isCompanionTag, parseReference, type Inspection } from '../index.js';
 import { count } from './format.js';
 
-/** `3 images`, `3 images and 2 signatures`: what hangs on another image by cosign's tags is no image that anybody asked for. */
+/** Formats `3 images` or `3 images and 2 signatures`. Images with cosign's signature tags count as signatures. */
 export function countNames(references: Iterable<string>): string {
   let images = 0;
   let signatures = 0;
@@ -12,15 +12,14 @@ export function countNames(references: Iterable<string>): string {
   return countImages(images, signatures);
 }
 
-/** `3 images`, `3 images and 2 signatures`. */
+/** Formats `3 images` or `3 images and 2 signatures`. */
 export function countImages(images: number, signatures: number): string {
-  const asked = count(images, 'image');
-  return signatures === 0 ? asked : `${asked} and ${count(signatures, 'signature')}`;
+  const counted = count(images, 'image');
+  return signatures === 0 ? counted : `${counted} and ${count(signatures, 'signature')}`;
 }
 
 /**
- * What to know of images that were signed as a whole and carry some of their platforms only: their tag gets another digest, which
- * nobody signed.
+ * Explains what happens to the signatures of images that lost platforms: their tags get new digests, which nobody signed.
  */
 export function notesOnSignatures({ images }: Pick<Inspection, 'images'>): string[] {
   const signed = new Set(images.map(({ companionOf }) => companionOf));
@@ -29,9 +28,9 @@ export function notesOnSignatures({ images }: Pick<Inspection, 'images'>): strin
   );
   if (lost.length === 0) return [];
   return [
-    'note: images with some of their platforms get a new digest, which their publishers did not sign: cosign verify finds no signature for the tags of',
+    'note: an image with only some of its platforms gets a new digest without a signature: cosign verify fails for these tags:',
     ...lost.map(({ reference, original }) => `  ${reference} (signed: ${original})`),
-    '  where the registry takes indexes with missing platforms, import keeps the signed digest too: cosign verify REPOSITORY@DIGEST',
+    '  if the registry accepts indexes with missing platforms, import also keeps the signed digest: cosign verify REPOSITORY@DIGEST',
     '  hint: export all platforms (without --platform) to keep the signatures of the tags',
   ];
 }

@@ -1,37 +1,44 @@
 import type { ArgumentsCamelCase, InferredOptionTypes } from 'yargs';
-import { endFlags, type RegistryArguments } from './registry-flags.js';
+import { endpointFlags, type RegistryArguments } from './registry-flags.js';
 
-/** Flags for one end of a copy, where source and destination are reached in different ways. */
+/** Registry flags for only the source or only the destination of a copy. */
 
-type End = 'src' | 'dest';
-type EndFlags<E extends End> = {
-  readonly [Name in keyof typeof endFlags as `${E}-${Name}`]: (typeof endFlags)[Name];
+type Endpoint = 'src' | 'dest';
+type EndpointFlags<E extends Endpoint> = {
+  readonly [Name in keyof typeof endpointFlags as `${E}-${Name}`]: (typeof endpointFlags)[Name];
 };
 
-const endNames: Readonly<Record<End, string>> = { src: 'the source', dest: 'the destination' };
+const endpointNames: Readonly<Record<Endpoint, string>> = { src: 'the source', dest: 'the destination' };
 
-/** The flags of one end of a copy: `--src-creds`, … */
-export function flagsOfEnd<E extends End>(end: E): EndFlags<E> {
-  const flags = Object.entries(endFlags).map(([name, flag]) => [
-    `${end}-${name}`,
-    { ...flag, group: 'Source and destination options:', describe: `--${name} for ${endNames[end]}` },
+/** Returns the flags of one endpoint: `--src-creds`, … */
+export function flagsOfEndpoint<E extends Endpoint>(endpoint: E): EndpointFlags<E> {
+  const flags = Object.entries(endpointFlags).map(([name, flag]) => [
+    `${endpoint}-${name}`,
+    {
+      ...flag,
+      group: 'Source and destination options:',
+      describe: `--${name} for ${endpointNames[endpoint]}`,
+    },
   ]);
-  return Object.fromEntries(flags) as EndFlags<E>;
+  return Object.fromEntries(flags) as EndpointFlags<E>;
 }
 
-type EndArguments = ArgumentsCamelCase<
-  InferredOptionTypes<EndFlags<'src'>> & InferredOptionTypes<EndFlags<'dest'>>
+type EndpointArguments = ArgumentsCamelCase<
+  InferredOptionTypes<EndpointFlags<'src'>> & InferredOptionTypes<EndpointFlags<'dest'>>
 >;
 
-/** Whether anything is said of one end alone. */
-export function hasEnd(args: EndArguments, end: End): boolean {
-  return Object.keys(endFlags).some((name) => args[`${end}-${name}`] !== undefined);
+/** Reports whether any flag of this endpoint is set. */
+export function hasEndpointFlags(args: EndpointArguments, endpoint: Endpoint): boolean {
+  return Object.keys(endpointFlags).some((name) => args[`${endpoint}-${name}`] !== undefined);
 }
 
-/** What the flags say of one end: its own, and in their place those for both. */
-export function argumentsOfEnd(args: RegistryArguments & EndArguments, end: End): RegistryArguments {
+/** Returns the registry arguments of one endpoint: its own flags override the flags for both. */
+export function argumentsOfEndpoint(
+  args: RegistryArguments & EndpointArguments,
+  endpoint: Endpoint,
+): RegistryArguments {
   const own =
-    end === 'src'
+    endpoint === 'src'
       ? {
           creds: args.srcCreds,
           authfile: args.srcAuthfile,
@@ -50,6 +57,6 @@ export function argumentsOfEnd(args: RegistryArguments & EndArguments, end: End)
           tlsVerify: args.destTlsVerify,
           plainHttp: args.destPlainHttp,
         };
-  const told = Object.entries(own).filter(([, value]) => value !== undefined);
-  return { ...args, ...Object.fromEntries(told) };
+  const set = Object.entries(own).filter(([, value]) => value !== undefined);
+  return { ...args, ...Object.fromEntries(set) };
 }

@@ -3,7 +3,7 @@ import type { RegistryHooks, RequestTrace } from '../index.js';
 import { withFlags } from './hints.js';
 import { printNote, printNotes } from './print.js';
 
-/** One exchange as lines for people: method, URL, status, time; then the headers. */
+/** Formats one exchange for people: method, URL, status, time; then the headers. */
 export function formatTrace(trace: RequestTrace): string {
   const outcome = trace.status ?? trace.error ?? 'no answer';
   const lines = [`${trace.method} ${trace.url} ${outcome} ${Math.round(trace.milliseconds)} ms`];
@@ -12,10 +12,10 @@ export function formatTrace(trace: RequestTrace): string {
   return lines.map(printable).join('\n');
 }
 
-/** Notes and warnings that were printed: threads that reach the same registries notice the same. */
+/** Notes and warnings printed so far. Several threads that access the same registry report the same ones. */
 const printed = new Set<string>();
 
-/** Forgets what was printed. Each command line calls it, so that one that runs in the same process prints its own warnings. */
+/** Clears the record of printed texts, so that each command line of one process prints its own warnings. */
 export function forgetPrinted(): void {
   printed.clear();
 }
@@ -26,12 +26,12 @@ function printOnce(text: string): void {
   printNote(withFlags(text));
 }
 
-/** Prints a warning, each once. */
+/** Prints a warning unless it was printed before. */
 export function warnOnce(text: string): void {
   printOnce(`warning: ${text}`);
 }
 
-/** Hooks that print traces where they are asked for, notes unless `quiet`, and warnings always. */
+/** Returns hooks that print warnings, notes unless `quiet`, and traces if `traceRequests`. */
 export function hooksOf(args: {
   readonly traceRequests: boolean;
   readonly quiet?: boolean | undefined;

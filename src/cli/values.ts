@@ -2,7 +2,7 @@ import type { Argv } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { dash } from './stdin-dash.js';
 
-/** What yargs knows of flags, as far as it is looked at here; its types leave it out. */
+/** The part of yargs' option table that is used here; its type declarations omit it. */
 export interface KnownFlags {
   readonly key: Readonly<Record<string, unknown>>;
   readonly array: readonly string[];
@@ -20,8 +20,8 @@ export function kebab(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-/** Where `-` means standard input or standard output: positionals and flags, by command. */
-const streams: Readonly<Record<string, readonly string[]>> = {
+/** Positionals and flags that accept `-` for standard input or output, by command. */
+const streamArguments: Readonly<Record<string, readonly string[]>> = {
   import: ['inputs'],
   save: ['sources', 'output'],
   verify: ['bundle'],
@@ -31,10 +31,10 @@ const streams: Readonly<Record<string, readonly string[]>> = {
   'list-images': ['lists'],
 };
 
-/** The name that help puts last: of `-o, --output` the second. */
+/** Returns the longest alias of a flag: `output` for `-o, --output`. */
 export function longName(name: string, { alias }: KnownFlags): string {
-  const same = Object.entries(alias).filter(([one, more]) => [one, ...more].map(kebab).includes(name));
-  const names = same.flatMap(([one, more]) => [one, ...more].map(kebab));
+  const groups = Object.entries(alias).filter(([one, more]) => [one, ...more].map(kebab).includes(name));
+  const names = groups.flatMap(([one, more]) => [one, ...more].map(kebab));
   return [name, ...names].reduce((best, one) => (one.length > best.length ? one : best));
 }
 
@@ -46,21 +46,21 @@ function checkValue(command: string, name: string, value: unknown, flags: KnownF
   const types = [flags.string, flags.number].map((names) => names.map(kebab).includes(name));
   const [isString, isNumber] = types;
   for (const one of Array.isArray(value) ? (value as unknown[]) : [value]) {
-    // `--no-NAME` turns a flag off that is on or off; others it would give the value false.
+    // `--no-NAME` gives any flag the value false; only boolean flags accept that.
     if (typeof one === 'boolean' && (isString === true || isNumber === true))
-      refuse(name, `needs a value, and --no-${name} has none`);
-    if (isString === true && one === '') refuse(name, 'its value is empty');
+      refuse(name, `needs a value; --no-${name} gives none`);
+    if (isString === true && one === '') refuse(name, 'the value is empty');
     if (isNumber === true && Number.isNaN(one)) refuse(name, 'not a number');
-    if (one === dash && streams[command]?.includes(name) !== true)
-      throw new AirliftError('usage', `${command}: - (a stream) cannot be used for ${name}`, {
-        hint: `name a file; airlift ${command} --help says where - is understood`,
+    if (one === dash && streamArguments[command]?.includes(name) !== true)
+      throw new AirliftError('usage', `${command}: ${name} does not accept - (standard input or output)`, {
+        hint: `name a file; airlift ${command} --help shows which arguments accept -`,
       });
   }
 }
 
 /**
- * Of a flag that takes one value and was given more than once the last value counts, as with docker and skopeo; values that no
- * command could use are refused.
+ * Adds checks for flag values. If a single-value flag is repeated, the last value counts, as in docker and skopeo. Empty and
+ * malformed values are usage errors.
  */
 export function checkedValues(parser: Argv): Argv {
   return parser.middleware((args: Record<string, unknown>) => {

@@ -54,7 +54,7 @@ test(
         codes: [2],
       },
     );
-    assert.match(refused.stderr, /it has registries\.yaml, but no names\.tsv/);
+    assert.match(refused.stderr, /found registries\.yaml without the names\.tsv/);
     assert.equal(readFileSync(join(foreign, 'registries.yaml'), 'utf8'), 'mirrors: {}\n');
 
     // Two registries, one path.

@@ -149,7 +149,7 @@ test('nothing to log in with: a usage error, and no password in it', async (t) =
     input: 'hunter2',
     codes: [2],
   });
-  assert.match(stderr, /--password-stdin: needs --username/);
+  assert.match(stderr, /--password-stdin: also needs --username/);
   assert.equal(stderr.includes('hunter2'), false);
 });
 

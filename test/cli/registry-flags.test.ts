@@ -43,7 +43,7 @@ test('--creds are for the registry that they name, or for the only one there is'
 test('what is malformed is a usage error that names the flag', async (t) => {
   const { env } = newHome(t);
   const cases: [Partial<RegistryArguments>, RegExp][] = [
-    [{ rateBudget: 'soon' }, /--rate-budget: got "soon", want wait or stop/],
+    [{ rateBudget: 'soon' }, /--rate-budget: got "soon", want wait\[:N\] or stop\[:N\]/],
     [{ retryDelay: 'soon' }, /--retry-delay: not a duration/],
     [{ idleTimeout: 'x' }, /--idle-timeout: not a duration/],
     [{ maxRetryAfter: 'x' }, /--max-retry-after: not a duration/],

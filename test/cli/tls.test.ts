@@ -107,7 +107,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     const importing = ['import', bundle, '--to', `${plain.host}/emitted`, '--emit', nodes];
     const { stderr } = await airlift([...importing, ...trusting], { env: nobody });
     const there = `/etc/containers/certs.d/${plain.host}/ca.crt`;
-    assert.ok(stderr.includes(`every node needs ${join(nodes, 'ca.crt')} as ${there}\n`), stderr);
+    assert.ok(stderr.includes(`copy ${join(nodes, 'ca.crt')} to every node as ${there}\n`), stderr);
     const authority = join(nodes, 'ca.crt');
     assert.equal(readFileSync(authority, 'utf8'), readFileSync(plain.ca ?? '', 'utf8'));
     // As k3s would read it, were the certificate where it says.

@@ -94,7 +94,7 @@ function* linesFor(
 }
 
 const fault =
-  /\n\s+at .*:\d+|fault of airlift|uncaught|unhandled|TypeError|RangeError|is not a function|is not iterable|Cannot read prop|\[object |\bundefined\b/;
+  /\n\s+at .*:\d+|bug in airlift|uncaught|unhandled|TypeError|RangeError|is not a function|is not iterable|Cannot read prop|\[object |\bundefined\b/;
 
 describe('no flag of any command ends with a stack, whatever its value', () => {
   for (const command of commandNames)

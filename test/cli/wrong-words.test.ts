@@ -18,18 +18,18 @@ test('a slip of the hand is answered with what was meant, in a line and a hint',
   const calls: readonly (readonly [string[], RegExp])[] = [
     [
       ['export', 'redis', '--platfrom', 'linux/amd64', '-o', 'x.tar'],
-      /no flag "--platfrom"\n +hint: --platform;/,
+      /unknown flag "--platfrom"\n +hint: --platform;/,
     ],
     [
       ['export', 'redis', '-platform', 'linux/amd64', '-o', 'x.tar'],
-      /no flag "-platform"\n +hint: --platform;/,
+      /unknown flag "-platform"\n +hint: --platform;/,
     ],
-    [['exprot'], /no command "exprot"\n +hint: airlift export;/],
-    [['index', 'craete'], /no command "craete"\n +hint: airlift index create;/],
+    [['exprot'], /unknown command "exprot"\n +hint: airlift export;/],
+    [['index', 'craete'], /unknown command "craete"\n +hint: airlift index create;/],
     [['import', 'x.tar', '--to'], /--to needs a value/],
     [['serve', '--store'], /--store needs a value/],
     [['import', 'x.tar', '--to', 'host.corp:99999'], /not a registry host/],
-    [['export', 'redis', '-o', '-'], /- \(a stream\) cannot be used for output/],
+    [['export', 'redis', '-o', '-'], /output does not accept - \(standard input or output\)/],
     [['export', 'images.txt', '-o', 'x.tar'], /it is a file.*\n +hint: --images images\.txt/],
     [['copy', './images.txt', '--to', 'host.corp'], /it is a file/],
   ];

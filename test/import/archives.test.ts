@@ -201,7 +201,7 @@ suite('importing archives of one platform each', { timeout: 180_000 }, () => {
     const wrong = await airlift(['import', path, '--to', host, '--arch', 'b.tar=linux/arm64'], {
       codes: [2],
     });
-    assert.match(wrong.stderr, /--arch b\.tar=linux\/arm64: names 0 of the inputs, want one\n\s+hint: /);
+    assert.match(wrong.stderr, /--arch b\.tar=linux\/arm64: got 0 matching inputs, want one\n\s+hint: /);
   });
 
   test('into a bundle instead, which reads back and imports as they do', wants, async (t) => {

@@ -308,7 +308,7 @@ suite('names that carry an architecture', () => {
       ['--atomic'],
     ]) {
       const { stderr } = await airlift(['import', input, '-o', out, ...flag], { codes: [2] });
-      assert.match(stderr, new RegExp(`import --output: ${flag[0]} is for publishing with --to`));
+      assert.match(stderr, new RegExp(`import --output: ${flag[0]} applies only to publishing with --to`));
     }
     assert.equal(existsSync(out), false);
   });
