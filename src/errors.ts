@@ -1,22 +1,22 @@
 /**
- * What went wrong, as a closed set that code may switch on; people read the message.
+ * Kinds of errors: a closed set for programs to switch on. People read the message.
  *
- * - `usage`: the call itself is wrong (a flag, a reference, a list line)
- * - `input`: a file, document or answer given to airlift is malformed
- * - `not-found`: the registry or bundle does not hold the thing
- * - `platform-missing`: an image lacks a wanted platform
- * - `unauthorized`: no or wrong credentials (401) · `denied`: credentials lack the right (403)
- * - `digest-mismatch`, `size-mismatch`: content is not what its descriptor says
- * - `damaged`: a bundle or archive is broken
- * - `unsupported`: understood, but not carried (Docker schema 1, bzip2, …)
- * - `registry`: the registry answered with an error or against the protocol
- * - `rate-limited`: the registry asks to wait longer than allowed (429)
- * - `network`: no answer (DNS, refused, reset, stalled) · `tls`: certificate or handshake
- * - `no-space`: the disk is too small · `exists`: the thing is already there · `busy`: in use by another run
+ * - `usage`: the call is wrong: an option, a reference, a line of a list
+ * - `input`: a file, a document or a response is malformed
+ * - `not-found`: the registry or the bundle does not hold the content
+ * - `platform-missing`: an image lacks a requested platform
+ * - `unauthorized`: credentials are missing or wrong (401) · `denied`: the credentials lack a permission (403)
+ * - `digest-mismatch`, `size-mismatch`: content does not match its descriptor
+ * - `damaged`: a bundle or an archive is damaged
+ * - `unsupported`: airlift recognizes the content and cannot carry it (Docker schema 1, bzip2, …)
+ * - `registry`: the registry returned an error or violated the protocol
+ * - `rate-limited`: the registry demands a longer wait than allowed (429)
+ * - `network`: the connection failed (DNS, refused, reset, stalled) · `tls`: the certificate or the handshake failed
+ * - `no-space`: the disk or the quota is full · `exists`: the output exists · `busy`: another process uses the file
  * - `io`: the operating system refused a file operation
  * - `conflict`: two inputs contradict each other
- * - `partial`: some images failed, the rest is done (`--keep-going`)
- * - `interrupted`: stopped by the user
+ * - `partial`: some images failed and the others are done (`keepGoing`)
+ * - `interrupted`: the caller aborted the signal
  */
 export type ErrorCode =
   | 'usage'
@@ -41,29 +41,29 @@ export type ErrorCode =
   | 'partial'
   | 'interrupted';
 
-/** What else an error carries: the next thing to do, and what caused it. */
+/** Optional parts of an error. */
 export interface ErrorDetails {
-  /** What to do next, without the word "hint". */
+  /** The next step for the user, without the word "hint". It names options of this library in backticks. */
   hint?: string | undefined;
   cause?: unknown;
-  /** HTTP status where a registry answered. */
+  /** HTTP status of the registry's response. */
   status?: number | undefined;
-  /** The registry's own code, such as `MANIFEST_BLOB_UNKNOWN` (distribution-spec, "Error Codes"). */
+  /** Error code in the registry's response, such as `MANIFEST_BLOB_UNKNOWN` (distribution-spec, "Error Codes"). */
   reason?: string | undefined;
-  /** More lines below the message, where several things are wrong: each is printed on a line of its own. */
+  /** Further lines of the message, one for each problem. */
   lines?: readonly string[] | undefined;
 }
 
 /**
- * The one error class. The message reads `<what was attempted> <which thing>: <what happened>; got X, want Y`, in lower
- * case, with secrets left out by whoever throws.
+ * The class of all errors that airlift throws. The message reads `<action> <thing>: <what happened>; got X, want Y`, in lower case.
+ * Messages contain no secrets: the code that throws leaves them out.
  */
 export class AirliftError extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
   readonly status: number | undefined;
   readonly reason: string | undefined;
-  /** The message line by line. A line break within one of them came from outside. */
+  /** The message line by line. A line break inside a line comes from foreign text. */
   readonly lines: readonly string[];
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
@@ -78,12 +78,12 @@ export class AirliftError extends Error {
   }
 }
 
-/** Whether `error` is an AirliftError of one of `codes` (of any code where none is named). */
+/** Reports whether `error` is an AirliftError with one of `codes`; without `codes`, any code matches. */
 export function isAirliftError(error: unknown, ...codes: ErrorCode[]): error is AirliftError {
   return error instanceof AirliftError && (codes.length === 0 || codes.includes(error.code));
 }
 
-/** The error of work that its signal stopped. */
+/** Returns the `interrupted` error for an aborted signal; if the signal's reason is an AirliftError, returns that. */
 export function interruption(doing: string, signal: AbortSignal): AirliftError {
   const reason: unknown = signal.reason;
   if (isAirliftError(reason)) return reason;
@@ -91,15 +91,15 @@ export function interruption(doing: string, signal: AbortSignal): AirliftError {
 }
 
 /**
- * Ends work whose signal is aborted.
- * @param doing what is interrupted, for the message
+ * Throws if the signal is aborted.
+ * @param doing the action that is interrupted, for the message
  * @throws AirliftError `interrupted`
  */
 export function checkInterrupted(signal: AbortSignal | undefined, doing: string): void {
   if (signal?.aborted === true) throw interruption(doing, signal);
 }
 
-/** The message of anything that was thrown, for use inside another message. */
+/** Returns the message of any thrown value, for use inside another message. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
@@ -137,21 +137,21 @@ export function problemsError(
   });
 }
 
-/** The system's error code (`ENOENT`, `ECONNRESET`, …) of anything that was thrown, where it has one. */
+/** Returns the system's error code of any thrown value (`ENOENT`, `ECONNRESET`, …), if it has one. */
 export function systemCodeOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
 /**
- * Whether the operating system refused to store more: the disk or the quota is full, or the file is as large as the filesystem or
- * `ulimit -f` lets it be.
+ * Reports whether the operating system refused to store more: the disk or the quota is full, or the file reached the limit of the
+ * filesystem or of `ulimit -f`.
  */
 export function isOutOfSpace(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(error) ?? '');
 }
 
-/** An error as plain data, to cross from a worker thread or into JSON. */
+/** An AirliftError as plain data, for JSON and for messages between threads. */
 export interface PlainError {
   readonly code: ErrorCode;
   readonly message: string;
@@ -159,13 +159,13 @@ export interface PlainError {
   readonly status?: number | undefined;
 }
 
-/** An error as plain data; what is not an AirliftError becomes `io`. */
+/** Converts any thrown value to plain data; the code is `io` unless it is an AirliftError. */
 export function toPlainError(error: unknown): PlainError {
   if (!(error instanceof AirliftError)) return { code: 'io', message: messageOf(error) };
   return { code: error.code, message: error.message, hint: error.hint, status: error.status };
 }
 
-/** The error that `toPlainError` made plain. */
+/** Converts plain data back to an error. */
 export function fromPlainError({ code, message, hint, status }: PlainError): AirliftError {
   return new AirliftError(code, message, { hint, status });
 }

@@ -1,12 +1,12 @@
 import { AirliftError, fromPlainError, type PlainError } from './errors.js';
 
-/** An image that failed, and why. */
+/** An image that failed, with its error. */
 export interface FailedImage {
   readonly image: string;
   readonly error: PlainError;
 }
 
-/** Failures as lines: each image with its reason, and hints behind the last of the failures that have them in common. */
+/** Formats failures as lines: each image with its error. A hint that consecutive failures share follows the last of them. */
 export function linesOfFailures(failed: readonly FailedImage[]): string[] {
   return failed.flatMap(({ image, error }, at) => {
     const { message, hint } = error;
@@ -16,8 +16,9 @@ export function linesOfFailures(failed: readonly FailedImage[]): string[] {
 }
 
 /**
- * One error for all images that failed: their own where it is one, else one that names each of them.
- * @param images how many there are
+ * Returns one error for all failed images: the image's own error if one failed, otherwise an error that lists each of them.
+ * @param images the number of all images
+ * @param hint used if other images are left
  */
 export function failureOf(
   verb: string,

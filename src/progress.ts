@@ -1,50 +1,50 @@
 import type { Digest } from './oci/digest.js';
 
-/** What a verb reports while it works. Plain data: it may be printed as one line of JSON. */
+/** Progress of a function: plain data that fits on one line of JSON. Sizes are in bytes; positions count from 1. */
 export type ProgressEvent =
-  /** An archive is opened, which may mean to unpack it first. */
+  /** An archive is being opened; a compressed one may be unpacked first. */
   | { readonly event: 'reading'; readonly file: string }
-  /** An image was looked up; `position` counts from 1. */
+  /** An image was resolved. */
   | {
       readonly event: 'resolved';
       readonly image: string;
       readonly position: number;
       readonly images: number;
     }
-  /** All is planned: what there is to move, and the bytes of it that an interrupted run left. */
+  /** The plan is complete: blobs to transfer, and the bytes of them that an interrupted run has transferred already. */
   | {
       readonly event: 'planned';
       readonly images: number;
-      /** How many of these are signatures and the like under cosign's tags. */
+      /** Number of these that are companions of images, such as signatures under cosign's tags. */
       readonly signatures: number;
       readonly blobs: number;
       readonly bytes: number;
       readonly resumedBytes: number;
     }
-  /** An image is about to be moved; `bytes` are those of its blobs that no image before it has. */
+  /** The transfer of an image begins; `bytes` counts its blobs that no earlier image shares. */
   | {
       readonly event: 'image-planned';
       readonly image: string;
       readonly images: number;
       readonly bytes: number;
     }
-  /** A blob is under way; `bytes` of `size` are in place. The first event of a blob tells what an earlier run left of it. */
+  /** A blob is being transferred; `bytes` of `size` are in place. The first event of a blob reports the bytes of an earlier run. */
   | {
       readonly event: 'blob';
       readonly digest: Digest;
       readonly size: number;
       readonly bytes: number;
-      /** A repository that it belongs to. */
+      /** A repository that holds the blob. */
       readonly repository?: string | undefined;
     }
-  /** A blob is done, and how. */
+  /** A blob is complete. */
   | {
       readonly event: 'blob-done';
       readonly digest: Digest;
       readonly size: number;
       readonly how: 'downloaded' | 'copied' | 'uploaded' | 'mounted' | 'existed' | 'verified';
     }
-  /** An image is whole. */
+  /** An image is complete. */
   | {
       readonly event: 'image-done';
       readonly image: string;
@@ -53,14 +53,14 @@ export type ProgressEvent =
       readonly digest: Digest;
       readonly outcome?: 'published' | 'merged' | 'unchanged' | 'skipped' | undefined;
     }
-  /** An image failed and the rest goes on. */
+  /** An image failed; the run continues with the others. */
   | {
       readonly event: 'image-failed';
       readonly image: string;
       readonly message: string;
       readonly hint?: string | undefined;
     }
-  /** Images that got one name by a rule for names, and are one image now. */
+  /** Images of several inputs got the same name by a rule for names, and became one image. */
   | {
       readonly event: 'merged';
       readonly image: string;
@@ -70,6 +70,8 @@ export type ProgressEvent =
         readonly platforms: readonly string[];
       }[];
     }
+  /** A problem that does not stop the run. */
   | { readonly event: 'warning'; readonly message: string };
 
+/** Receives progress events, in order. */
 export type OnEvent = (event: ProgressEvent) => void;

@@ -8,26 +8,35 @@ import { mergeIndexes } from '../oci/merge-indexes.js';
 import { formatPlatform, samePlatform, type Platform } from '../oci/platform.js';
 import { TaggedIndex, type IndexFieldOptions, type IndexOptions, type IndexSummary } from './tagged-index.js';
 
+/** Options of `createIndex`. */
 export interface CreateIndexOptions extends IndexOptions, IndexFieldOptions {
+  /** Images and indexes to list, in this order. */
   readonly sources: readonly IndexSource[];
+  /** Media type of the index; default `auto`: that of the sources. */
   readonly kind?: IndexKind | undefined;
-  /** An index among the sources is one child itself, instead of its children. */
+  /** List an index among the sources as one child, instead of its children. Default false. */
   readonly nest?: boolean | undefined;
 }
 
+/** Options of `appendToIndex`. */
 export interface AppendOptions extends IndexOptions, IndexFieldOptions {
+  /** Images and indexes to add, in this order. */
   readonly sources: readonly IndexSource[];
-  /** Put a source in the place of another image for its platform. */
+  /** Replace a child that has the same platform as a source. Default false: that is a conflict. */
   readonly replace?: boolean | undefined;
+  /** List an index among the sources as one child, instead of its children. Default false. */
   readonly nest?: boolean | undefined;
 }
 
+/** Options of `removeFromIndex`. */
 export interface RemoveOptions extends IndexOptions {
-  /** The children to take out, by digest or by platform. */
+  /** Children to remove, by digest or by platform. */
   readonly children: readonly (Digest | Platform)[];
 }
 
+/** Options of `mergeIntoIndex`. */
 export interface MergeOptions extends IndexOptions {
+  /** Images and indexes to merge; earlier sources come first. */
   readonly sources: readonly IndexSource[];
   readonly kind?: IndexKind | undefined;
 }
@@ -58,9 +67,9 @@ function addAll(draft: IndexDraft, loaded: readonly LoadedSource[], replace?: bo
 }
 
 /**
- * Makes an index of images, in their order, and lets the tag point at it. What is in other repositories is copied first.
- * @throws AirliftError `conflict` where two images are for one platform; `usage` where a platform has to be said; what the
- *   registry throws
+ * Creates an index of images in the given order and tags it. First copies images that are in other repositories.
+ * @throws AirliftError `conflict` if two images have the same platform; `usage` if the platform of an image cannot be determined; errors
+ *   of the registry
  */
 export function createIndex(options: CreateIndexOptions): Promise<IndexSummary> {
   return onIndex(options, async (target) => {
@@ -73,8 +82,8 @@ export function createIndex(options: CreateIndexOptions): Promise<IndexSummary> 
 }
 
 /**
- * Adds images to the index that a tag points at. Its other children are neither read nor written; all its fields stay.
- * @throws AirliftError as `createIndex`; `conflict` too where somebody else changed the tag meanwhile
+ * Adds images to an existing index. Neither reads nor writes its other children, and keeps all its fields.
+ * @throws AirliftError as `createIndex`; also `conflict` if another client changed the tag at the same time
  */
 export function appendToIndex(options: AppendOptions): Promise<IndexSummary> {
   const { sources, annotations = {}, artifactType, subject } = options;
@@ -93,8 +102,8 @@ export function appendToIndex(options: AppendOptions): Promise<IndexSummary> {
 }
 
 /**
- * Takes children, and their attestations, out of the index that a tag points at. The registry keeps what they are made of.
- * @throws AirliftError `not-found` where the index has no such child; `usage` where none would be left; what the registry throws
+ * Removes children and their attestations from an existing index. The registry keeps their content.
+ * @throws AirliftError `not-found` if the index has no such child; `usage` if no child would be left; errors of the registry
  */
 export function removeFromIndex(options: RemoveOptions): Promise<IndexSummary> {
   return onIndex(options, async (target) => {
@@ -134,7 +143,7 @@ function digestsOf(
 }
 
 /**
- * Lets a tag point at the union of indexes and images: at one of them, byte for byte, where it holds all of it already.
+ * Tags the union of indexes and images. If one of them holds the whole union, tags it unchanged.
  * @throws AirliftError as `createIndex`
  */
 export function mergeIntoIndex(options: MergeOptions): Promise<IndexSummary> {

@@ -8,6 +8,7 @@ import { readManifest } from '../oci/read.js';
 import { formatReference, type Reference } from '../oci/reference.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 
+/** Options of `inspectIndex`. */
 export interface InspectIndexOptions {
   readonly reference: Reference;
   /** How to reach registries; default: the system's certificates, no credentials, no proxy. */
@@ -16,27 +17,27 @@ export interface InspectIndexOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A child of an index, as it is shown. */
+/** A child of an index. */
 export interface IndexChildReport {
   readonly digest: Digest;
   readonly mediaType: string;
-  /** Bytes of its manifest. */
+  /** Size of its manifest in bytes. */
   readonly size: number;
   readonly platform?: string | undefined;
   readonly artifactType?: string | undefined;
   readonly annotations?: Readonly<Record<string, string>> | undefined;
-  /** The image that it is an attestation of. */
+  /** Digest of the image that this attestation describes. */
   readonly describes?: string | undefined;
-  /** Whether the registry holds its manifest: not every child of a sparse index is there. */
+  /** Whether the registry holds its manifest; a sparse index names children that the registry lacks. */
   readonly held: boolean;
 }
 
-/** An index, as it is shown. */
+/** An index and its children; plain data. */
 export interface IndexReport {
   readonly reference: string;
   readonly digest: Digest;
   readonly mediaType: string;
-  /** Bytes of the index itself. */
+  /** Size of the index itself in bytes. */
   readonly size: number;
   readonly artifactType?: string | undefined;
   readonly subject?: Digest | undefined;
@@ -44,7 +45,7 @@ export interface IndexReport {
   readonly children: readonly IndexChildReport[];
 }
 
-/** Whether the registry holds a child of an index. A sparse index names some that it lacks. */
+/** Reports whether the registry holds a child of an index. */
 async function isThere(
   registry: Registry,
   repository: Reference,
@@ -60,8 +61,9 @@ async function isThere(
 }
 
 /**
- * Shows an index and its children, and the bytes it is.
- * @throws AirliftError `usage` where the reference is not an index; what the registry throws
+ * Reads an index from a registry and describes it.
+ * @returns the description, and the bytes of the index as the registry serves them
+ * @throws AirliftError `usage` if the reference is not an index; errors of the registry
  */
 export async function inspectIndex(
   options: InspectIndexOptions,

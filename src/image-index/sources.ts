@@ -19,9 +19,9 @@ import type { Source } from '../oci/source.js';
 /** What goes into an index: an image, an artifact, or an index whose children are taken. */
 export interface IndexSource {
   readonly reference: Reference;
-  /** Of an image: what to say of it. Of an index: which of its children to take. `none`: to be listed without a platform. */
+  /** For an image: the platform to record. For an index: the child to select. `none` records no platform. Default: read from the source. */
   readonly platform?: Platform | 'none' | undefined;
-  /** For its entry; of an index, for each of its children but attestations. */
+  /** Annotations for the entry of the image, or for each child of an index except attestations. */
   readonly annotations?: Readonly<Record<string, string>> | undefined;
 }
 

@@ -14,9 +14,9 @@ import type { OnEvent } from '../progress.js';
 import { Publisher } from '../publish/publisher.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 
-/** What all work on an index takes. */
+/** Options of every function that changes an index. */
 export interface IndexOptions {
-  /** The tag of the index. */
+  /** Reference of the index, with its tag. */
   readonly target: Reference;
   /** How to reach registries; default: the system's certificates, no credentials, no proxy. */
   readonly registry?: RegistryOptions | undefined;
@@ -29,19 +29,19 @@ export interface IndexOptions {
 export interface IndexFieldOptions {
   readonly annotations?: Readonly<Record<string, string>> | undefined;
   readonly artifactType?: string | undefined;
-  /** What the index refers to; in the repository of the index. */
+  /** A manifest in the same repository that the index refers to. */
   readonly subject?: Reference | undefined;
 }
 
-/** What became of an index. */
+/** Result of changing an index. */
 export interface IndexSummary {
   readonly reference: string;
   readonly mediaType: string;
   readonly digest: Digest;
-  /** What the tag pointed at before. */
+  /** Digest that the tag pointed at before; undefined if the tag did not exist. */
   readonly previous: Digest | undefined;
   readonly children: number;
-  /** Children that were copied into the repository. */
+  /** Number of children that were copied into the repository. */
   readonly copied: number;
 }
 

@@ -7,14 +7,15 @@ import { SaveNames } from './names.js';
 import type { SaveSource, SourceImage } from './source.js';
 import { steadyContent } from '../transfer/resuming-stream.js';
 
+/** Options of saving that choose and name images. */
 export interface SaveJobOptions {
-  /** The images to save; all unless told. */
+  /** Images to save. Default: all. */
   readonly images?: readonly Reference[] | undefined;
-  /** New names: `OLD=NEW`, or a name alone where there is one image. */
+  /** New names: `OLD=NEW`, or only `NEW` if there is one image. Default: the names in the source. */
   readonly tags?: readonly string[] | undefined;
-  /** Whether what is written keeps digests in names, which is the default; where it does not, names are compared without them. */
+  /** Whether the output keeps digests in names. Default true; if false, names are compared without digests. */
   readonly namesWithDigests?: boolean | undefined;
-  /** How often a broken stream is taken up again. */
+  /** Retries of an interrupted stream. Default 5. */
   readonly retries?: number | undefined;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;

@@ -18,41 +18,45 @@ import { checkEach, checkPlatforms, nodePlatforms, platformsByName } from './nod
 import { saveForNode, saveOciLayout } from './oci-layout.js';
 import { openSaveSource, type SaveFrom, type SaveSource } from './source.js';
 
+/** File formats that `saveImages` writes; `k3s` writes one archive for each platform. */
 export type SaveFormat = 'docker-archive' | 'oci-archive' | 'oci-layout' | 'k3s';
 
+/** Options of `saveImages` and `imagesToSave`. */
 export interface SaveOptions extends SaveJobOptions {
   readonly from: SaveFrom;
   readonly format: SaveFormat;
   /**
-   * The file, or with `oci-layout` the directory, to write; `-` is `stdout`. With `k3s` the directory to write files into, or
-   * the beginning of their names.
+   * Path of the file to write, or of the directory with `oci-layout`; `-` writes to `stdout`. With `k3s`, a directory, or the prefix of
+   * the file names.
    */
   readonly output: string;
+  /** The stream that `-` writes to. */
   readonly stdout?: Writable | undefined;
-  /** Platforms to save; all unless told. */
+  /** Platforms to save. Default: all. */
   readonly platforms?: readonly Platform[] | undefined;
-  /** Leave out what an image lacks, instead of failing. */
+  /** Leave out platforms that an image lacks, instead of failing. Default false. */
   readonly skipMissingPlatforms?: boolean | undefined;
-  /** Of the files as a whole: zstd for `k3s`, none for the others unless told. */
+  /** Compression of the files. Default: `zstd` for `k3s`, `none` for the other formats. */
   readonly compression?: Compression | undefined;
-  /** 1 (fast) to 9 (small). */
+  /** Compression level, 1 (fastest) to 9 (smallest). */
   readonly level?: number | undefined;
-  /** Where layers and archives are unpacked to meanwhile. */
+  /** Directory for temporary files. Default: the system's. */
   readonly tmpDir?: string | undefined;
-  /** Replace files that are there. */
+  /** Replace existing files. Default false. */
   readonly force?: boolean | undefined;
 }
 
-/** A file or directory that was written. */
+/** A written file or directory. */
 export interface SavedFile {
   readonly path: string;
-  /** Bytes; of a directory, those of all its files. */
+  /** Size in bytes; for a directory, the sum of its files. */
   readonly size: number;
   readonly images: number;
-  /** The platform it is for, where it is for one. */
+  /** The platform of the images, if the file is for one platform. */
   readonly platform?: string | undefined;
 }
 
+/** Result of `saveImages`. */
 export interface SaveSummary {
   readonly format: SaveFormat;
   readonly files: readonly SavedFile[];
@@ -195,8 +199,9 @@ function fromOf({ from, format, tags, tmpDir }: SaveOptions): SaveFrom {
 }
 
 /**
- * What `saveImages` would save, under the names that it would give. Nothing is written.
- * @throws AirliftError what opening the source and naming throw
+ * Lists the images that `saveImages` would save, with their new names. Writes nothing.
+ * @throws AirliftError `input` or `damaged` for a source that cannot be read; `usage`, `not-found` or `conflict` for wrong names; errors of
+ *   the registry
  */
 export async function imagesToSave(options: SaveOptions): Promise<HeldImage[]> {
   const source = await openSaveSource(fromOf(options), options);
@@ -217,10 +222,9 @@ function jobOf(source: SaveSource, options: SaveOptions): SaveJob {
 }
 
 /**
- * Writes images of a bundle, of archives or of registries in a form that other tools load. What is written has its name only
- * once it is whole.
- * @throws AirliftError `exists` where there is something already; `usage`, `platform-missing`, `not-found`, `conflict`; what
- *   reading and writing throw
+ * Writes images of a bundle, of archives or of registries to files that other tools load. A file gets its name when it is complete.
+ * @throws AirliftError `exists` if the output exists; `usage`, `platform-missing`, `not-found`, `conflict`; errors of reading and
+ *   writing
  */
 export async function saveImages(options: SaveOptions): Promise<SaveSummary> {
   const { format, output, stdout, level, compression = 'none' } = options;

@@ -7,8 +7,9 @@ import type { Image, Source } from '../oci/source.js';
 import type { OnEvent } from '../progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 
-/** Images of one bundle, or of archives merged by the names of their images. */
+/** Images of one bundle, or of archives that are merged by the names of their images. */
 export interface SaveFromFiles {
+  /** Paths; `-` reads `archives.stdin`. */
   readonly files: readonly string[];
   readonly archives?: ArchiveOptions | undefined;
 }
@@ -21,6 +22,7 @@ export interface SaveFromRegistries {
   readonly hooks?: RegistryHooks | undefined;
 }
 
+/** The source of images to save. */
 export type SaveFrom = SaveFromFiles | SaveFromRegistries;
 
 /** An image that can be saved. */

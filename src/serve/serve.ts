@@ -20,7 +20,7 @@ export interface ServeOptions extends ServerOptions {
   readonly port?: number | undefined;
 }
 
-/** A registry that is being served. */
+/** A running registry. */
 export interface Serving {
   readonly host: string;
   readonly port: number;
