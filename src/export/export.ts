@@ -1,7 +1,8 @@
 import { open, rename, rm } from 'node:fs/promises';
+import { ioError } from '../bundle/format/io-error.js';
 import { sumsDigest } from '../bundle/format/sums.js';
 import { BundleWriter } from '../bundle/write/writer.js';
-import { AirliftError, fromPlainError, isAirliftError, messageOf } from '../errors.js';
+import { AirliftError, fromPlainError, isAirliftError } from '../errors.js';
 import type { FailedImage } from '../failed-images.js';
 import { formatLock } from '../lists/lock.js';
 import { digestOf, type Digest } from '../oci/digest.js';
@@ -113,7 +114,7 @@ async function plan(writer: BundleWriter, options: ExportOptions): Promise<void>
 
 /**
  * Writes the lock, completely or not at all: the list of an export is often the lock that it replaces.
- * @throws AirliftError `io`
+ * @throws AirliftError `no-space`, `io`
  */
 async function writeLock(writer: BundleWriter, { lock }: ExportOptions): Promise<void> {
   if (lock === undefined) return;
@@ -129,7 +130,7 @@ async function writeLock(writer: BundleWriter, { lock }: ExportOptions): Promise
     await rename(temporary, lock);
   } catch (cause) {
     await rm(temporary, { force: true });
-    throw new AirliftError('io', `write lock ${lock}: ${messageOf(cause)}`, { cause });
+    throw ioError(`write lock ${lock}`, cause);
   }
 }
 

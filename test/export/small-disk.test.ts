@@ -6,6 +6,7 @@ import { airlift } from '../support/airlift.js';
 import { besides, env, slow, startGround } from '../support/exporting.js';
 import { multiPlatform } from '../support/image-sets.js';
 import { needsMount, smallDisk } from '../support/small-disk.js';
+import { temp } from '../support/temp.js';
 
 const skip = needsMount();
 const mebibyte = 1024 * 1024;
@@ -66,3 +67,19 @@ test(
     assert.ok(!existsSync(output));
   },
 );
+
+test('a full disk for the lock is reported as no space, and no lock is left', { skip }, async (t) => {
+  const ground = await startGround(t);
+  await ground.push('one', multiPlatform({ name: 'one', bigBytes: 100_000 }));
+  const disk = await smallDisk(t, 32 * 1024);
+  const { bavail, bsize } = statfsSync(disk);
+  writeFileSync(join(disk, 'other'), Buffer.alloc(bavail * bsize, 1));
+  const lock = join(disk, 'site.lock');
+  const args = ['export', ...ground.names('one'), '-o', join(temp(t), 'site.tar'), '--lock', lock];
+  const { stderr } = await airlift(args, { env, codes: [1] });
+  assert.match(
+    stderr,
+    /write lock \S+site\.lock: no space left on the device \(ENOSPC\)\n {2}hint: free some space/,
+  );
+  assert.ok(!existsSync(lock));
+});
