@@ -35,24 +35,33 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
   logout: [nobody],
 };
 
-/** The flags of a command as yargs knows them when it refuses one that there is not. */
-async function flagsOf(command: string): Promise<string[]> {
+interface Flags {
+  readonly names: readonly string[];
+  /** Flags without a value: a word that follows one is a positional argument. */
+  readonly booleans: ReadonlySet<string>;
+}
+
+/** Returns the flags of a command, as yargs knows them when it refuses an unknown flag. */
+async function flagsOf(command: string): Promise<Flags> {
   const words = [...command.split(' '), ...(bases[command as keyof typeof bases] ?? []), '--no-such-flag'];
   const built = await parser(words);
   let names: string[] = [];
+  let booleans: string[] = [];
   const seen = new Error('seen');
   // yargs throws at once what it finds before it begins to wait.
   const parse = async (): Promise<unknown> =>
     await built
       .fail(() => {
-        names = Object.keys(knownFlags(built).key).map(kebab);
+        const known = knownFlags(built);
+        names = Object.keys(known.key).map(kebab);
+        booleans = known.boolean.map(kebab);
         throw seen;
       })
       .parseAsync(words);
   await assert.rejects(parse, seen);
   const found = [...new Set(names)].filter((name) => !['help', 'h', 'version'].includes(name));
   if (command !== 'index') assert.ok(found.includes('json'), `${command}: ${found.join(' ')}`);
-  return found;
+  return { names: found, booleans: new Set(booleans) };
 }
 
 const values = [
@@ -67,20 +76,24 @@ const values = [
   'folder',
   '/proc/self/mem',
 ];
-/** For flags that export has too: they are read in the same place. */
+/** For flags that `export` has too, and for letters that stand for a flag: they are read in the same place. */
 const someValues = ['', '-', 'folder'];
+/** For flags without a value: every value is tried as a positional argument. */
+const oneValue = ['nonsense'];
 
 function* linesFor(
   command: string,
-  flags: readonly string[],
+  { names, booleans }: Flags,
   shared: ReadonlySet<string>,
 ): Generator<string[]> {
   const base = [...command.split(' '), ...(bases[command as keyof typeof bases] ?? [])];
-  for (const name of flags) {
+  for (const name of names) {
     const flag = name.length === 1 ? `-${name}` : `--${name}`;
-    for (const value of shared.has(name) ? someValues : values) yield [...base, flag, value];
+    const isReadElsewhere = shared.has(name) || name.length === 1;
+    const tried = booleans.has(name) ? oneValue : isReadElsewhere ? someValues : values;
+    for (const value of tried) yield [...base, flag, value];
     yield [...base, flag];
-    if (shared.has(name)) continue;
+    if (isReadElsewhere) continue;
     yield [...base, flag, '--json'];
     yield [...base, flag, 'nonsense', flag, 'nonsense'];
     yield [...base, `--no-${name}`];
@@ -102,7 +115,7 @@ describe('no flag of any command ends with a stack, whatever its value', () => {
       const dir = temp(t);
       mkdirSync(join(dir, 'folder'));
       writeFileSync(join(dir, 'list.txt'), `${nobody}/team/app:1\n`);
-      const shared = new Set(command === 'export' ? [] : await flagsOf('export'));
+      const shared = new Set(command === 'export' ? [] : (await flagsOf('export')).names);
       const lines = [...linesFor(command, await flagsOf(command), shared)];
       const file = join(dir, 'lines.json');
       writeFileSync(file, JSON.stringify(lines));
