@@ -4,7 +4,7 @@ import { parseImageList } from '../../src/lists/read.js';
 import { formatPlatform } from '../../src/oci/platform.js';
 import { formatReference, formatRepository } from '../../src/oci/reference.js';
 
-function taken(text: string): string[] {
+function imagesOf(text: string): string[] {
   return parseImageList(text, 'l').references.map((listed) => {
     const platforms = listed.platforms?.map(formatPlatform).join(',');
     return `${listed.line} ${formatReference(listed.reference)}${platforms === undefined ? '' : ` ${platforms}`}`;
@@ -28,7 +28,10 @@ test('the format of a list is detected by its content', () => {
     'kubernetes',
     'compose',
   ]);
-  assert.deepEqual(taken('- redis\n- "a/b:1"\n'), ['1 docker.io/library/redis:latest', '2 docker.io/a/b:1']);
+  assert.deepEqual(imagesOf('- redis\n- "a/b:1"\n'), [
+    '1 docker.io/library/redis:latest',
+    '2 docker.io/a/b:1',
+  ]);
 });
 
 test('tags, digests and patterns of a skopeo sync list are read', () => {
@@ -52,9 +55,9 @@ docker.io:
         coreos/etcd: [latest]
         hello: [v1]
 `;
-  assert.throws(() => taken(text.replace('^1', '(^1')), /l:9: .*missing closing \)/);
+  assert.throws(() => imagesOf(text.replace('^1', '(^1')), /l:9: .*missing closing \)/);
   assert.throws(
-    () => taken('myregistry:\n    images:\n        a: [b]\n'),
+    () => imagesOf('myregistry:\n    images:\n        a: [b]\n'),
     /l:2: the registry "myregistry" has neither a dot nor a port/,
   );
   const list = parseImageList(text, 'l');
@@ -100,7 +103,7 @@ apiVersion: content.hauler.cattle.io/v1
 kind: Charts
 spec: {charts: [{name: x}]}
 `;
-  assert.deepEqual(taken(text), [
+  assert.deepEqual(imagesOf(text), [
     '9 ghcr.io/neuvector/scanner:latest linux/amd64,linux/arm/v7',
     '10 docker.io/neuvector/updater:latest linux/arm64',
   ]);
@@ -118,7 +121,7 @@ apiVersion: imgpkg.carvel.dev/v1alpha1
 kind: BundleLock
 bundle: {image: "ghcr.io/a/bundle@${digest}", tag: v1}
 `;
-  assert.deepEqual(taken(text), [`4 docker.io/library/redis@${digest}`, `9 ghcr.io/a/bundle@${digest}`]);
+  assert.deepEqual(imagesOf(text), [`4 docker.io/library/redis@${digest}`, `9 ghcr.io/a/bundle@${digest}`]);
 });
 
 test('mistakes in manifests are reported with their lines', () => {
@@ -135,7 +138,7 @@ kind: ImagesLock
 images: [{digest: x}]
 `;
   assert.throws(
-    () => taken(text),
+    () => imagesOf(text),
     (error: Error) => {
       for (const line of [5, 6, 11]) assert.ok(error.message.includes(`\n  l:${line}: `), error.message);
       return true;

@@ -59,5 +59,5 @@ test('an endless list is refused, not read to its end', async () => {
     code: 'usage',
     message: /too large for an image list/,
   });
-  assert.ok(given < 40, `${given} MiB were taken`);
+  assert.ok(given < 40, `${given} MiB were read`);
 });

@@ -31,7 +31,7 @@ interface Published {
   readonly notes: readonly string[];
 }
 
-/** A site whose registry holds the images under their names there, and the files for its nodes. */
+/** Creates a site: a registry with the images under their names at the site, and the files for its nodes. */
 async function publish(
   t: Cleanup,
   naming: Omit<Site, 'registry'>,
@@ -77,7 +77,7 @@ async function publish(
   return { folder, registry, names, notes };
 }
 
-/** Flags of `ctr images pull` for a node with the files that were written to `folder`. */
+/** Returns the flags of `ctr images pull` for a node with the files in `folder`. */
 function pullFlags(folder: string): string[] {
   const hosts = ['--hosts-dir', join(folder, 'certs.d')];
   return [...hosts, '--snapshotter', 'native', '--platform', 'linux/amd64'];
@@ -177,7 +177,7 @@ test(
       const inspect = ['--registries-conf', conf, 'inspect', '--raw', `docker://${name}`];
       assert.equal(testDigest((await run('skopeo', inspect)).bytes), digest, name);
     }
-    // Nothing but the site is asked for what the site does not have.
+    // If the site lacks an image, the node requests it from no other registry.
     const store = temp(t);
     const podman = [
       '--root',

@@ -54,7 +54,7 @@ function text(files: Map<string, string>, path: string): string {
   return found;
 }
 
-/** A TOML file as plain objects. */
+/** Parses a TOML file to plain objects. */
 function toml(files: Map<string, string>, path: string): unknown {
   return JSON.parse(JSON.stringify(parseToml(text(files, path))));
 }
@@ -72,7 +72,7 @@ for (const [name, site] of Object.entries(sites)) {
       assert.deepEqual(mirror?.endpoint, ['https://site.example:5000']);
       const rewritten = new Set<string>();
       for (const [pattern, replacement] of Object.entries(mirror.rewrite ?? {})) {
-        // k3s writes both into TOML between quotes as they are.
+        // k3s writes both unchanged into a quoted TOML string.
         const toml = parseToml(`[rewrite]\n"${pattern}" = "${replacement}"`) as {
           rewrite: Record<string, string>;
         };
@@ -109,7 +109,7 @@ for (const [name, site] of Object.entries(sites)) {
 
   test(`${name}: OpenShift's mirror sets match their schema and direct every name to the site`, () => {
     const host = '(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])';
-    // The pattern of the custom resource's schema for sources and mirrors.
+    // The pattern for sources and mirrors in the schema of the custom resource.
     const location = new RegExp(
       `^(${host}(?:(?:\\.${host})+)?(?::[0-9]+)?)(?:(?:/[a-z0-9]+(?:(?:(?:[._]|__|[-]*)[a-z0-9]+)+)?)+)?$`,
     );
@@ -163,7 +163,7 @@ for (const [name, site] of Object.entries(sites)) {
     for (const [spelling, full] of spelled) {
       let image = spelling;
       for (const { name, newName } of component.images) {
-        // How kustomize compares: the name as a regular expression, with tag or digest after it.
+        // kustomize reads the name as a regular expression that a tag or digest may follow.
         if (new RegExp(`^${name}(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?$`).test(image))
           image = newName;
       }

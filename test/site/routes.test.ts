@@ -11,7 +11,7 @@ import { parseRenameRule } from '../../src/site/rename.js';
 
 const unmapped = 'airlift-not-mapped/';
 
-/** Where the nodes of one kind look a name up: a path at the site, 'fails', or 'internet'. */
+/** Resolves a name as one kind of node does: to a path at the site, 'fails', or 'internet'. */
 type Consumer = (registry: string, repository: string) => string;
 
 function longestPrefix(name: string, prefixes: readonly string[]): number {
@@ -24,7 +24,7 @@ function longestPrefix(name: string, prefixes: readonly string[]): number {
   return best;
 }
 
-/** Readers of the files' text, written apart from what writes them. */
+/** Readers of the files, independent of the code that writes them. */
 function consumersOf(host: string, files: ReadonlyMap<string, string>): Record<string, Consumer> {
   const conf = parseToml(files.get('registries.conf') ?? '') as {
     registry?: { prefix: string; location: string; blocked?: boolean }[];
@@ -108,7 +108,7 @@ function filesOf(site: Site, names: readonly SiteName[]): Map<string, string> {
   return new Map(emitNodeFiles(site, {}, names).files.map(({ path, text }) => [path, text]));
 }
 
-/** Every name that could be asked for reaches its own image or fails, and none leaves the site. */
+/** Asserts that every name that a node could request reaches its own image or fails, and that none leaves the site. */
 function check(
   site: Site,
   names: readonly SiteName[],
@@ -236,7 +236,7 @@ test('the files of a second bundle keep the names of the first', () => {
   }
   const nameOf = (text = ''): string | undefined => / {2}name: (\S+)/.exec(text)?.[1];
   assert.equal(nameOf(texts.get('openshift/mirror-sets.yaml')), nameOf(mirrorSets));
-  // In a folder of its own the second set has objects of its own, and does not replace those of the first.
+  // In another folder, the objects of the second set have another name and do not replace those of the first.
   const apart = filesOf(renamed, second).get('openshift/mirror-sets.yaml');
   assert.notEqual(nameOf(apart), nameOf(mirrorSets));
   const other = parseSite('other.example:5000');
