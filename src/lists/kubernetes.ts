@@ -44,6 +44,7 @@ const groups: readonly ApiGroup[] = [
 /** Aliases let a small file describe an endless tree: limits for the number of visited nodes and the depth. */
 const maxVisited = 5_000_000;
 const maxWalkDepth = 400;
+const maxKeyLength = 200;
 
 /** Reports whether a document is a Kubernetes resource, or a list of resources. */
 export function isKubernetes(document: YamlNode): boolean {
@@ -160,6 +161,12 @@ function readDeployment(resource: YamlMap, into: Collector): void {
   }
 }
 
+/** Appends a key to a path. Keeps the end only: aliases may lead through very long keys millions of times. */
+function pathBelow(path: string, key: string): string {
+  const end = key.slice(-maxKeyLength);
+  return path === '' ? end : `${path}.${end}`.slice(-2 * maxKeyLength);
+}
+
 class Walk {
   #visited = 0;
   /** Values that were read already: an alias may repeat one text many times. */
@@ -210,7 +217,7 @@ class Walk {
     for (const [key, value] of entriesOf(node)) {
       if (isResource && (key === 'metadata' || key === 'status')) continue;
       if (isPodSpec && (containerKeys as readonly string[]).includes(key)) continue;
-      const here = path === '' ? key : `${path}.${key}`;
+      const here = pathBelow(path, key);
       if (key === 'image' && value.kind === 'scalar') this.#imageElsewhere(value, here);
       else if (key === 'global') this.#globalRegistry(value, here, depth, own);
       else if (own?.single?.includes(key) === true && hasImage(value)) readContainer(value, this.into);

@@ -170,6 +170,22 @@ spec:
   ]);
 });
 
+test('long keys that aliases repeat are walked in bounded time', { timeout: 60_000 }, () => {
+  const { images } = read(`apiVersion: argoproj.io/v1alpha1
+kind: Application
+x: &x {repository: a/b}
+spec:
+  ? ${'k'.repeat(2_000_000)}
+  :
+${Array.from({ length: 50_000 }, (_, at) => `    k${at}: *x`).join('\n')}
+  image: {repository: ghcr.io/acme/app, tag: v1}
+`);
+  assert.deepEqual(
+    images.map((image) => image.replace(/^\d+ /, '')),
+    ['ghcr.io/acme/app:v1'],
+  );
+});
+
 test('the values of the HelmCharts of k3s and RKE2 are read', () => {
   for (const kind of ['HelmChart', 'HelmChartConfig']) {
     const { images } = read(`apiVersion: helm.cattle.io/v1
