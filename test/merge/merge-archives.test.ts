@@ -243,7 +243,7 @@ suite('merging archives that have one image each', () => {
     );
   });
 
-  test('a liar that is alone gets an index that tells the truth', async (t) => {
+  test('a single image with a false config gets an index with the right platform', async (t) => {
     const image = app('linux/amd64', 'app', { program: 'linux/arm64' });
     const { root, manifests } = await only(
       await merge(t, [['a.tar', savedMembers('podman', [{ tags: ['a:1'], image }])]]),
@@ -284,7 +284,7 @@ suite('merging archives that have one image each', () => {
     assert.deepEqual(platformsOf(manifests), ['linux/amd64', 'linux/arm64']);
   });
 
-  test('what has no platform can’t be merged, but can be published alone', async (t) => {
+  test('an image without a platform cannot be merged, but can be published alone', async (t) => {
     const chart = (content: string): TestImage =>
       imageOf({
         layers: [plainBlob(content, 'application/vnd.cncf.helm.chart.content.v1.tar+gzip')],
@@ -376,7 +376,7 @@ suite('merging archives that have parts of one index', () => {
     assert.deepEqual(platformsOf(some.manifests), ['linux/arm64', 'linux/arm/v7', 'linux/s390x']);
   });
 
-  test('with an image that is in it already: byte for byte still', async (t) => {
+  test('with an image that it already contains: still byte for byte', async (t) => {
     const saved = savedMembers('docker-20', [{ tags: ['app:1'], image: app('linux/arm64') }]);
     const { root } = await only(
       await merge(t, [

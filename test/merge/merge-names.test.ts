@@ -106,7 +106,7 @@ suite('names that carry an architecture', () => {
     });
   }
 
-  test('auto knows the usual ways, and renames nothing that merges with nothing', async (t) => {
+  test('auto knows the usual forms, and renames only images that merge with others', async (t) => {
     for (const [, [amd64, arm64], want] of shapes.slice(0, 7)) {
       const inputs = [named(amd64, image('linux/amd64')), named(arm64, image('linux/arm64'))];
       const others = [
@@ -152,7 +152,7 @@ suite('names that carry an architecture', () => {
     assert.deepEqual((await merged(t, ['{arch}/*=*'], inputs)).names, { 'docker.io/library/alpine:3': both });
   });
 
-  test('the name tells the variant that a config leaves out', async (t) => {
+  test('the name supplies the variant that a config omits', async (t) => {
     const config = { variant: undefined };
     const arm = imageOf({ platform: 'linux/arm', config, layers: [layer([{ name: 'x', content: 'x' }])] });
     assert.deepEqual((await merged(t, ['{arch}/*=*'], [named('arm32v6/x:1', arm)])).names, {
@@ -160,7 +160,7 @@ suite('names that carry an architecture', () => {
     });
   });
 
-  test('two images for one platform are a conflict that tells their names', async (t) => {
+  test('two images for one platform are a conflict that states their names', async (t) => {
     const inputs = [
       layoutMembers([
         { name: 'a/b:1-amd64', image: image('linux/amd64') },
@@ -174,7 +174,7 @@ suite('names that carry an architecture', () => {
     );
   });
 
-  test('a name that tells a wrong architecture is told', async (t) => {
+  test('a name with a wrong architecture is reported', async (t) => {
     const inputs = [
       named('a/b:1-amd64', image('linux/amd64')),
       named('a/b:1-arm64', indexOf({ children: [{ image: image('linux/s390x'), platform: 'linux/s390x' }] })),
@@ -187,7 +187,7 @@ suite('names that carry an architecture', () => {
     ]);
   });
 
-  test('one image under the names of two architectures is told, and is an error with --strict-platforms', async (t) => {
+  test('one image under the names of two architectures is reported, and an error with --strict-platforms', async (t) => {
     const one = image('linux/amd64');
     const inputs = [layoutMembers(['a/b:1-amd64', 'a/b:1-arm64'].map((name) => ({ name, image: one })))];
     const rules = ['*:{tag}-{arch}=*:{tag}'];
@@ -218,7 +218,7 @@ suite('names that carry an architecture', () => {
     assert.deepEqual(names[1], [`docker.io/library/b:${signature.tag}`, signature.image.root.digest]);
   });
 
-  test('rules that are wrong or fit nothing are told', () => {
+  test('rules that are malformed or match nothing are reported', () => {
     const wrong: [rule: string, message: RegExp][] = [
       ['x', /not PATTERN=TARGET/],
       ['*:{tag}-{arch}', /not PATTERN=TARGET/],
@@ -297,7 +297,7 @@ suite('names that carry an architecture', () => {
     assert.match(stderr, /^merged team\/app:1\.0: /m);
   });
 
-  test('flags for a site are refused where a bundle is written', async (t) => {
+  test('flags for publishing are refused when a bundle is written', async (t) => {
     const [input = ''] = await files(t, [named('a/b:1', image('linux/amd64'))]);
     const out = join(temp(t), 'x.tar');
     for (const flag of [

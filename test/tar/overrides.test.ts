@@ -92,12 +92,12 @@ async function scanned(...parts: Buffer[]): Promise<Found[]> {
 
 const last: Buffer[] = [block({ name: 'last', size: 1 }), padded('x')];
 
-suite('fields of tar headers and what overrides them', { timeout: 120_000 }, () => {
+suite('fields of tar headers and their overrides', { timeout: 120_000 }, () => {
   const cut = longName.slice(0, 100);
   assert.ok(cut.endsWith('/'));
   for (const flag of ['0', '\0', '7']) {
     const named = { name: cut, flag, size: 5 };
-    test(`a name field that ends in "/" is no directory where a longer name says so, flag ${JSON.stringify(flag)}`, async () => {
+    test(`a name field that ends in "/" is not a directory if a long name overrides it, flag ${JSON.stringify(flag)}`, async () => {
       const want = [
         { name: longName, kind: 'file', size: 5, linkName: '' },
         { name: 'last', kind: 'file', size: 1, linkName: '' },
@@ -139,7 +139,7 @@ suite('fields of tar headers and what overrides them', { timeout: 120_000 }, () 
     });
   }
 
-  test('content behind a file whose name ends in "/" is passed over as Go, GNU tar and bsdtar do', async () => {
+  test('content of a file whose name ends in "/" is skipped as Go, GNU tar and bsdtar do', async () => {
     const found = await scanned(block({ name: 'folder/', size: 3 }), padded('abc'), ...last);
     assert.deepEqual(
       found.map(({ name, kind }) => [name, kind]),
@@ -211,7 +211,7 @@ suite('fields of tar headers and what overrides them', { timeout: 120_000 }, () 
     ['GNU', gnuLong('L', longName)],
     ['pax', pax({ path: longName })],
   ] as const) {
-    test(`the program of a layer is found behind a long ${how} name`, async (t) => {
+    test(`the program of a layer is found after a long ${how} name`, async (t) => {
       const program = elfFile('linux/arm64', 'app');
       const tar = Buffer.concat([
         header,
@@ -241,7 +241,7 @@ suite('fields of tar headers and what overrides them', { timeout: 120_000 }, () 
 
   for (const format of ['gnu', 'posix']) {
     test(
-      `the program of a layer is found behind a sparse file written by GNU tar as ${format}`,
+      `the program of a layer is found after a sparse file written by GNU tar as ${format}`,
       { skip: needs('tar') },
       async (t) => {
         const dir = temp(t);

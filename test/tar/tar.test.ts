@@ -138,7 +138,7 @@ test('the header of an ordinary file is the one that the tests write themselves'
   assert.deepEqual(encodeHeader('blobs/sha256/aa', 12345, mtime), own);
 });
 
-test('what is encoded is as long as it says', () => {
+test('an encoded header has the stated length', () => {
   for (const name of names) assert.equal(encodeHeader(name, 1, mtime).length, headerLength(name));
 });
 
@@ -170,7 +170,7 @@ test('the bytes of headers never change', () => {
   for (const [want, header] of Object.entries(digests)) assert.equal(digestOf(header), `sha256:${want}`);
 });
 
-test('a pax record counts its own digits, also where they become more', () => {
+test('a pax record counts its own digits, also at 9→11 and 99→101 bytes', () => {
   for (let length = 0; length < 1100; length++) {
     const value = 'é'.repeat(length % 7) + 'v'.repeat(length);
     const record = encodePaxRecord('k', value);

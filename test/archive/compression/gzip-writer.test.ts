@@ -16,7 +16,7 @@ const directory = mkdtempSync(join(tmpdir(), 'airlift-gzip-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
 const mebibyte = 1024 * 1024;
 
-test('members hold the content, and the result says what both sides are', async () => {
+test('members hold the content, and the result has the digests and sizes before and after', async () => {
   for (const size of [0, 1, mebibyte - 1, mebibyte, mebibyte + 1, 5 * mebibyte + 4321]) {
     const bytes = sample(size);
     const path = join(directory, `size-${size}.gz`);
@@ -52,14 +52,14 @@ test('the bytes depend neither on how the content arrives nor on how many blocks
   assert.equal(digests.size, 1);
 });
 
-test('every member names no time and no operating system, so that machines agree', async () => {
+test('no member states a time or an operating system, so that all machines give the same bytes', async () => {
   const path = join(directory, 'header.gz');
   await compressLayer(Readable.from([sample(2 * mebibyte + 1)]), path, 'gzip');
   const written = readFileSync(path);
   assert.deepEqual([...written.subarray(0, 10)], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
 });
 
-test('GNU gzip takes it', async () => {
+test('GNU gzip decompresses it', async () => {
   const bytes = sample(3 * mebibyte + 5);
   const path = join(directory, 'gnu.gz');
   await compressLayer(Readable.from([bytes]), path, 'gzip', { level: 6 });
@@ -85,7 +85,7 @@ test('memory stays flat', async () => {
   assert.ok(peak - before < 150 * mebibyte, `grew by ${Math.round((peak - before) / mebibyte)} MiB`);
 });
 
-test('a source that fails leaves no file, and its error comes out', async () => {
+test('a source that fails leaves no file, and its error is reported', async () => {
   const path = join(directory, 'broken.gz');
   const boom = new Error('the stick was pulled');
   async function* source(): AsyncGenerator<Buffer> {
@@ -96,7 +96,7 @@ test('a source that fails leaves no file, and its error comes out', async () => 
   assert.equal(existsSync(path), false);
 });
 
-test('an abort leaves no file and is called interrupted', async () => {
+test('an abort leaves no file and is reported as interrupted', async () => {
   const path = join(directory, 'aborted.gz');
   const stop = new AbortController();
   const endless = new Readable({
@@ -112,7 +112,7 @@ test('an abort leaves no file and is called interrupted', async () => {
   assert.equal(endless.destroyed, true);
 });
 
-test('a file that stands there already is refused and kept', async () => {
+test('an existing file is refused and kept', async () => {
   const path = join(directory, 'mine.gz');
   writeFileSync(path, 'mine');
   await assert.rejects(compressLayer(Readable.from([Buffer.from('x')]), path, 'gzip'), (error) =>

@@ -20,7 +20,7 @@ async function packed(bytes: Buffer, options: ZstdOptions, chunk = 300_000): Pro
 /** Where Node has no encoder of its own, there is only the portable one. */
 const encoders = nodeEncoder === undefined ? [{ portable: true }] : [{ portable: true }, { portable: false }];
 
-test('zstd takes the frames of both encoders', { skip: needs('zstd') }, async (t) => {
+test('zstd decompresses the frames of both encoders', { skip: needs('zstd') }, async (t) => {
   const path = join(temp(t), 'a.zst');
   for (const encoder of encoders) {
     for (const size of [0, 1, 4 * mebibyte, 4 * mebibyte + 1, 9 * mebibyte + 77]) {
@@ -33,7 +33,7 @@ test('zstd takes the frames of both encoders', { skip: needs('zstd') }, async (t
   }
 });
 
-test('no frame wants a window of more than 4 MiB, at any level', { skip: needs('zstd') }, async (t) => {
+test('no frame needs a window of more than 4 MiB, at any level', { skip: needs('zstd') }, async (t) => {
   const path = join(temp(t), 'a.zst');
   const bytes = sample(5 * mebibyte);
   for (const encoder of encoders) {

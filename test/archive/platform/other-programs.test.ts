@@ -68,7 +68,7 @@ suite('programs that are not what an image starts', () => {
     });
   }
 
-  test('a program that is started and runs elsewhere, among others that run where all claims say, is told', async (t) => {
+  test('a started program that contradicts both the claims and the other programs is reported', async (t) => {
     const members = [
       at('app', arm64),
       at('bin/a', 'linux/amd64'),
@@ -91,7 +91,7 @@ suite('programs that are not what an image starts', () => {
     assert.equal((await finding(t, lying, 'x-amd64.tar'))?.platform.architecture, 'arm64');
   });
 
-  test('where tools for many machines are all there is, one that the config’s machine runs is enough', async (t) => {
+  test('an image of only tools for many machines needs one that the config’s machine runs', async (t) => {
     const members = [at('bin/arm', arm64), at('bin/arm-2', arm64), at('bin/x86', 'linux/386')];
     const saved = savedMembers('docker-20', [{ tags: ['a/b:1'], image: image([members], {}) }]);
     const found = await finding(t, saved, 'x.tar');
@@ -109,7 +109,7 @@ suite('programs that are not what an image starts', () => {
   });
 });
 
-test('architecture words that are not Go’s stand in no index made of archives', async (t) => {
+test('an index of merged archives has Go’s names of architectures only', async (t) => {
   const words: [word: string, want: Record<string, string>][] = [
     ['x86_64', { architecture: 'amd64', os: 'linux' }],
     ['aarch64', { architecture: 'arm64', os: 'linux' }],

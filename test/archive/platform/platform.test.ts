@@ -150,7 +150,7 @@ suite('what an image’s programs say', () => {
     }
   }
 
-  test('nothing, where there are none, and where nobody shall look', async (t) => {
+  test('nothing without programs, and nothing if the check is off', async (t) => {
     const silent = layoutMembers([
       { name: 'a/b:1', image: image([[{ name: 'etc/passwd', content: 'x' }]], {}) },
     ]);
@@ -196,7 +196,7 @@ suite('what an image’s programs say', () => {
   });
 });
 
-suite('which claim holds', () => {
+suite('which claim wins', () => {
   const run = { Cmd: ['/app'] };
   const build = (config: string, program: string | undefined, variant?: string): TestImage =>
     imageOf({
@@ -303,7 +303,7 @@ suite('which claim holds', () => {
     assert.equal(found.agreesWithEntry, true);
   });
 
-  test('programs that need a later arm than is said', { skip: needsBusybox() }, async (t) => {
+  test('programs that need a later arm variant than stated', { skip: needsBusybox() }, async (t) => {
     const content = readFileSync(busybox('linux/arm/v7') ?? '');
     const v6 = imageOf({
       platform: 'linux/arm/v6',

@@ -211,7 +211,7 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
       });
     });
 
-    test(`${where}: what an image was built on is its name nowhere else`, async (t) => {
+    test(`${where}: outside of zarf packages the annotation for the base image is not a name`, async (t) => {
       const annotations = { 'org.opencontainers.image.base.name': 'docker.io/library/alpine:3' };
       const members = below('images', layoutMembers([{ name: undefined, image: index, annotations }]));
       const { names } = await read(t, await written(t, members, isDirectory));
@@ -276,7 +276,7 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
       assert.deepEqual(found, [referrer.root.digest]);
     });
 
-    test(`${where}: what an archive of oc-mirror leaves to an earlier one is named`, async (t) => {
+    test(`${where}: content that only an earlier oc-mirror archive holds is reported`, async (t) => {
       const lost = hex([...single.blobs.keys()].at(-1) ?? '');
       const members = storedMembers({ 'team/app:1': single }).filter((member) => !member.name.includes(lost));
       await refused(
@@ -381,7 +381,7 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
       await refused(t, path, /of archives; name the archives themselves: "one", "two", "three\.tar"$/, hint);
     });
 
-    test(`${where}: a manifest.json that is not about images hides none that are below`, async (t) => {
+    test(`${where}: a manifest.json that does not describe images does not hide images below the root`, async (t) => {
       const manifest = { name: 'manifest.json', content: '{"name":"vendor"}' };
       const layout = below('images', layoutMembers([{ name, image: single }]));
       const { names } = await read(t, await written(t, [manifest, ...layout], isDirectory));

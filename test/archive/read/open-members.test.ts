@@ -68,7 +68,7 @@ suite('members of a tar archive', { timeout: 120_000 }, () => {
     });
   }
 
-  test('links may point ahead, at links, and at hard links, but not out and not in circles', async (t) => {
+  test('links may point forward, at links and at hard links, but not outside and not in circles', async (t) => {
     const members = await opened(
       t,
       await written(
@@ -113,7 +113,7 @@ suite('members of a tar archive', { timeout: 120_000 }, () => {
     });
   }
 
-  test('an entry that is repeated with the same content is read, with different content it is refused', async (t) => {
+  test('a repeated entry is read if the content is the same, else refused', async (t) => {
     const files = (name: string, ...contents: string[]): TarMember[] =>
       contents.map((content) => ({ name, content }));
     const members = await opened(
@@ -158,7 +158,7 @@ suite('members of a tar archive', { timeout: 120_000 }, () => {
     }
   });
 
-  test('a file given to GNU tar twice is read', { skip: needs('tar') }, async (t) => {
+  test('a file listed twice for GNU tar is read', { skip: needs('tar') }, async (t) => {
     const dir = temp(t);
     await writeFile(join(dir, 'a'), 'content');
     await run('tar', ['-C', dir, '-cf', join(dir, 'x.tar'), 'a', 'a', './a']);
@@ -183,7 +183,7 @@ suite('members of a tar archive', { timeout: 120_000 }, () => {
       await assert.rejects(members.find(name), fails('damaged', /is a circular link$/));
   });
 
-  test('an archive cut anywhere is damaged, or lacks entries and says so', async (t) => {
+  test('a truncated archive is damaged, or its missing entries are explained', async (t) => {
     const whole = tarOf([
       { name: 'one', content: 'x'.repeat(700) },
       { name: 'two', content: 'y'.repeat(100) },
@@ -289,7 +289,7 @@ suite('members of a tar archive', { timeout: 120_000 }, () => {
     );
   });
 
-  test('what is no archive is said so', async (t) => {
+  test('a file that is not an archive is reported as such', async (t) => {
     const dir = temp(t);
     await assert.rejects(openMembers(join(dir, 'x')), { code: 'not-found' });
     await assert.rejects(
@@ -374,7 +374,7 @@ suite('members of a compressed archive or stream', { timeout: 120_000 }, () => {
     },
   );
 
-  test('a damaged archive is named, and nothing is left', async (t) => {
+  test('a damaged archive is named in the error, and leaves no temporary file', async (t) => {
     const tmpDir = temp(t);
     const path = await written(t, gzipSync(archive).subarray(0, 1_000_000));
     await assert.rejects(
@@ -394,7 +394,7 @@ suite('members of a compressed archive or stream', { timeout: 120_000 }, () => {
     assert.deepEqual(await readdir(tmpDir), []);
   });
 
-  test('nothing is left by a process that is killed', async (t) => {
+  test('a killed process leaves no temporary file', async (t) => {
     const tmpDir = temp(t);
     const url = new URL('../../../src/archive/read/open-members.js', import.meta.url);
     const script = `import { openMembers } from ${JSON.stringify(String(url))};
@@ -429,7 +429,7 @@ suite('members of a compressed archive or stream', { timeout: 120_000 }, () => {
     },
   );
 
-  test('a bomb is stopped', { skip: needs('zstd') }, async (t) => {
+  test('a decompression bomb is stopped', { skip: needs('zstd') }, async (t) => {
     const bomb = join(temp(t), 'x.zst');
     await run('sh', ['-c', `head -c 4G /dev/zero | zstd -q -1 -o "$0"`, bomb]);
     await assert.rejects(
@@ -444,7 +444,7 @@ suite('members of a compressed archive or stream', { timeout: 120_000 }, () => {
 });
 
 suite('members of a directory', () => {
-  test('files are found, links that lead out are refused', async (t) => {
+  test('files are found, links to the outside are refused', async (t) => {
     const dir = temp(t);
     await writeFile(join(dir, 'secret'), 'secret');
     await mkdir(join(dir, 'layout/blobs/sha256'), { recursive: true });

@@ -134,7 +134,7 @@ suite('archives of images without manifests', () => {
       assert.equal((await imagesOf(await opened(t, saved(shape).toReversed()))).length, 2);
   });
 
-  test('Docker manifests, and layers left as they are, where asked for', async (t) => {
+  test('Docker manifests and unchanged layers, if requested', async (t) => {
     const docker = await opened(t, saved('docker-20'), {
       manifestFormat: 'docker',
       layerCompression: 'none',
@@ -168,7 +168,7 @@ suite('archives of images without manifests', () => {
     assert.deepEqual((await imagesOf(await opened(t, docker, { warn })))[0]?.names, []);
   });
 
-  test('layers that are remembered are not compressed until somebody wants them', async (t) => {
+  test('cached layers are not compressed until they are read', async (t) => {
     const dir = temp(t);
     const path = join(dir, 'cache/layers');
     const before = await opened(t, saved('docker-20'), {
@@ -224,7 +224,7 @@ suite('broken archives of images', () => {
   const reading = async (t: TestContext, members: readonly TarMember[]): Promise<unknown> =>
     imagesOf(await opened(t, members));
 
-  test('a layer that is not what the config says', async (t) => {
+  test('a layer that does not match its diff_id', async (t) => {
     for (const shape of ['docker-20', 'podman', 'docker-25'] as const) {
       const name = {
         'docker-20': /layer\.tar$/,
@@ -255,7 +255,7 @@ suite('broken archives of images', () => {
     );
   });
 
-  test('a config that is not what its name says', async (t) => {
+  test('a config that does not match its name', async (t) => {
     await assertFails(
       reading(
         t,
@@ -266,7 +266,7 @@ suite('broken archives of images', () => {
     );
   });
 
-  test('files that are named and not there', async (t) => {
+  test('listed files that are missing', async (t) => {
     await assertFails(
       reading(
         t,
@@ -296,7 +296,7 @@ suite('broken archives of images', () => {
     }
   });
 
-  test('paths that lead out of the archive', async (t) => {
+  test('paths that lead outside the archive', async (t) => {
     for (const path of ['../../etc/passwd', '/../etc/passwd']) {
       const manifest = (): Buffer =>
         Buffer.from(JSON.stringify([{ Config: path, RepoTags: ['a:1'], Layers: [] }]));
@@ -352,7 +352,7 @@ suite('broken archives of images', () => {
     );
   });
 
-  test('what is no archive of images is called by its name', async (t) => {
+  test('other kinds of archives are recognised', async (t) => {
     const cases: [members: TarMember[], code: string, message: string | RegExp][] = [
       [
         [{ name: 'bin/sh', content: 'x' }],
@@ -472,7 +472,7 @@ suite('OCI layouts', () => {
     }
   });
 
-  test('content that is not what its digest says is named', async (t) => {
+  test('content that does not match its digest is reported', async (t) => {
     const image = program('linux/amd64', 'one');
     const members = (alter: (content: Buffer) => Buffer): TarMember[] =>
       layoutMembers([{ name: 'a/b:1', image }]).map((member) =>
@@ -505,7 +505,7 @@ suite('OCI layouts', () => {
     );
   });
 
-  test('docker ≥ 25 with containerd’s store: upstream manifests, and what index.json forgot', async (t) => {
+  test('docker ≥ 25 with containerd’s store: upstream manifests, and images that index.json lacks', async (t) => {
     const gzipped = imageOf({
       platform: 'linux/amd64',
       layers: [layer([{ name: 'bin/app', content: elfFile('linux/amd64'), mode: 0o755 }])],

@@ -40,7 +40,7 @@ test(
   },
 );
 
-test('nothing has the final name before the end, and nothing is left of what is discarded', async (t) => {
+test('nothing has the final name before the end, and discarding removes everything', async (t) => {
   const dir = temp(t);
   for (const create of [
     () => TarWriter.create(join(dir, 'a'), plain),
@@ -54,7 +54,7 @@ test('nothing has the final name before the end, and nothing is left of what is 
   }
 });
 
-test('what an earlier run left is written over', async (t) => {
+test('the partial file of an earlier run is replaced', async (t) => {
   const dir = temp(t);
   writeFileSync(join(dir, 'a.partial'), 'x'.repeat(100_000));
   const writer = await TarWriter.create(join(dir, 'a'), plain);
@@ -63,7 +63,7 @@ test('what an earlier run left is written over', async (t) => {
   assert.equal(readFileSync(join(dir, 'a')).length, 2048);
 });
 
-test('content that is shorter or longer than was said, or that fails, is an error', async (t) => {
+test('content that is shorter or longer than its size, or that fails, is an error', async (t) => {
   const dir = temp(t);
   const boom = new Error('the stick was pulled');
   async function* failing(): AsyncGenerator<Buffer> {
@@ -82,7 +82,7 @@ test('content that is shorter or longer than was said, or that fails, is an erro
   }
 });
 
-test('an output that fails is the error, whatever is being added', async (t) => {
+test('the error of the output is reported, not that of the entry being added', async (t) => {
   const dir = temp(t);
   const writer = await TarWriter.create(join(dir, 'a'), plain);
   rmSync(dir, { recursive: true });
