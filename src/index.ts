@@ -67,6 +67,7 @@ export { importImages, siteNames } from './import/import.js';
 export type { ImportedImage, ImportOptions, ImportSummary, SiteNamesOptions } from './import/import.js';
 export { copyImages, copyNames } from './copy.js';
 export type { CopiedImage, CopyOptions, CopySummary } from './copy.js';
+export type { PublishedName, PublishingOptions, PublishingSummary } from './publish/publishing-run.js';
 export type { BlobTotals } from './publish/blob-publisher.js';
 export type { OnExistingTag, OriginalIndex, PublishOutcome, PublishTotals } from './publish/publisher.js';
 

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
+import { temp } from './support/temp.js';
 
 // dist/test/index.test.js -> dist/src
 const declared = join(dirname(fileURLToPath(import.meta.url)), '..', 'src');
@@ -57,8 +59,13 @@ test('every type in the signatures of the library is exported', () => {
   assert.deepEqual(missingTypes(join(declared, 'index.d.ts')), []);
 });
 
-test('a type that is not exported is found', () => {
-  const missing = missingTypes(join(declared, 'copy.d.ts'));
-  assert.ok(missing.includes(`Site of ${join('site', 'names.d.ts')}, in CopyOptions`), missing.join('\n'));
-  assert.deepEqual(missingTypes(join(declared, 'errors.d.ts')), []);
+test('a type that is not exported is found', (t) => {
+  const dir = temp(t);
+  const deep = 'export interface Deep {\n  a: string;\n}\n';
+  writeFileSync(join(dir, 'deep.d.ts'), deep);
+  writeFileSync(
+    join(dir, 'index.d.ts'),
+    "import type { Deep } from './deep.js';\nexport interface Options {\n  deep?: readonly Deep[];\n}\n",
+  );
+  assert.deepEqual(missingTypes(join(dir, 'index.d.ts')), ['Deep of deep.d.ts, in Options']);
 });

@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { listImages } from '../src/list-images.js';
 import { formatReference } from '../src/oci/reference.js';
+import { failsWith } from './support/errors.js';
 import { temp } from './support/temp.js';
 
 const stdin = (text: string): Readable => Readable.from([Buffer.from(text)]);
@@ -51,4 +52,8 @@ test('the mistakes of all of them are reported together', async (t) => {
     assert.match(problems[2] ?? '', /^ {2}standard input:1: the image of service "a" needs a value for X/);
     return true;
   });
+});
+
+test('- in the lists needs a stream', async () => {
+  await failsWith(listImages({ lists: ['-'] }), 'usage', /^read standard input: no stream is given for it$/);
 });

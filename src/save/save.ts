@@ -40,7 +40,7 @@ export interface SaveOptions extends SaveJobOptions {
   readonly compression?: Compression | undefined;
   /** Compression level, 1 (fastest) to 9 (smallest). */
   readonly level?: number | undefined;
-  /** Directory for temporary files. Default: the system's. */
+  /** Directory for temporary files. Default: beside `output` for layers, the system's for unpacked archives. */
   readonly tmpDir?: string | undefined;
   /** Replace existing files. Default false. */
   readonly force?: boolean | undefined;
