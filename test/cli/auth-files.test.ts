@@ -34,7 +34,7 @@ function writeJson(path: string, value: unknown): void {
 
 type Get = (name: string, env: Home['env'], ...flags: string[]) => Promise<boolean>;
 
-/** Whether airlift gets an index with the logins of `env`. */
+/** Reports whether airlift can read an index with the logins of `env`. */
 const airliftGets: Get = async (name, env, ...flags) =>
   (await airlift(['index', 'inspect', name, ...flags], { env, codes: [0, 1] })).code === 0;
 
@@ -43,7 +43,7 @@ const skopeoGets: Get = async (name, env, ...flags) => {
   return (await run('skopeo', args, { env, codes: [0, 1] })).code === 0;
 };
 
-/** Whether airlift and skopeo get an index; fails where they differ. */
+/** Reports whether airlift and skopeo can read an index; fails if they differ. */
 const bothGet: Get = async (name, env, ...flags) => {
   const got = {
     airlift: await airliftGets(name, env, ...flags),
@@ -53,7 +53,7 @@ const bothGet: Get = async (name, env, ...flags) => {
   return got.airlift;
 };
 
-describe('auth files, judged by skopeo', { skip: needs('docker-registry', 'htpasswd', 'skopeo') }, () => {
+describe('auth files, compared with skopeo', { skip: needs('docker-registry', 'htpasswd', 'skopeo') }, () => {
   let registry: DockerRegistry;
   let name: string;
 
@@ -68,7 +68,7 @@ describe('auth files, judged by skopeo', { skip: needs('docker-registry', 'htpas
   const login = (env: Home['env'], to = registry.host, ...flags: string[]): Promise<unknown> =>
     airlift(['login', to, '-u', user, '--password-stdin', ...flags], { env, input: password });
 
-  test('the first of the places that has a login counts', async (t) => {
+  test('the first auth file with a login wins', async (t) => {
     const home = newHome(t);
     const dockerConfig = join(home.dir, 'docker-config');
     const places: [file: string, more: Record<string, string | undefined>][] = [
@@ -80,7 +80,7 @@ describe('auth files, judged by skopeo', { skip: needs('docker-registry', 'htpas
     ];
     for (const [file] of places) writeJson(file, { auths: { [registry.host]: auth(user, 'wrong') } });
     for (const [at, [file, more]] of places.entries()) {
-      // What goes before has nothing for this registry, what comes after is wrong.
+      // Earlier files have no login for this registry; later files have a wrong one.
       const env = { ...home.env, ...places[3]?.[1], ...(at === 0 ? places[0]?.[1] : {}), ...more };
       writeJson(file, { auths: { [registry.host]: auth(user, password) } });
       assert.equal(await bothGet(name, env), true, `the login in ${file} is used`);
@@ -88,7 +88,7 @@ describe('auth files, judged by skopeo', { skip: needs('docker-registry', 'htpas
     }
   });
 
-  test('a login for a part of a registry serves that part alone', async (t) => {
+  test('a login for a namespace applies only to that namespace', async (t) => {
     const { env, dockerConfig } = newHome(t);
     await login(env, `${registry.host}/team`);
     assert.deepEqual(
@@ -103,7 +103,7 @@ describe('auth files, judged by skopeo', { skip: needs('docker-registry', 'htpas
     assert.match(missing.stderr, /log out of \S+\/team: no login for it in /);
   });
 
-  test('a part that skopeo logged in to, beside another login for the rest', async (t) => {
+  test('a skopeo login for a namespace works beside another login for the registry', async (t) => {
     const { env, dir } = newHome(t);
     const file = join(dir, 'auth.json');
     writeJson(file, { auths: { [registry.host]: auth('nobody', 'wrong') } });
@@ -124,7 +124,7 @@ describe('auth files, judged by skopeo', { skip: needs('docker-registry', 'htpas
     assert.equal(await bothGet(name, env, '--authfile', file), false);
   });
 
-  test('skopeo copies with a login of airlift’s, from a file of its owner alone', async (t) => {
+  test('skopeo uses a login of airlift, from a file with mode 0600', async (t) => {
     const { env, dir } = newHome(t);
     const file = join(dir, 'own', 'auth.json');
     await login(env, registry.host, '--authfile', file);
@@ -141,7 +141,7 @@ describe('auth files, judged by skopeo', { skip: needs('docker-registry', 'htpas
     assert.equal(await bothGet(name, env, '--authfile', file), false);
   });
 
-  /** Puts a credential helper into a directory: a program that keeps what it is given in a file of its own. */
+  /** Writes a credential helper that stores credentials in its own file. */
   function makeHelper(dir: string, helper: string, script: string): string {
     const program = join(dir, `docker-credential-${helper}`);
     writeFileSync(program, `#!/bin/sh\nKEPT='${dir}/kept'\n${script}`);
@@ -163,11 +163,11 @@ esac
 
   for (const [field, config] of [
     ['credHelpers', (host: string) => ({ credHelpers: { [host]: 'airlift-test' } })],
-    // docker's alone: skopeo does not look at it.
+    // Only docker reads it; skopeo ignores it.
     ['credsStore', () => ({ credsStore: 'airlift-test' })],
   ] as const) {
     const get = field === 'credsStore' ? airliftGets : bothGet;
-    test(`a helper named by ${field} keeps the login and is asked for it, and logout takes it back`, async (t) => {
+    test(`a helper named by ${field} stores and returns the login, and logout removes it`, async (t) => {
       const { env: home, dockerConfig } = newHome(t);
       const dir = temp(t);
       const env = withPath(home, dir);
@@ -189,7 +189,7 @@ esac
     });
   }
 
-  test('a helper that fails is named with what it says, once, and others are asked instead', async (t) => {
+  test('the error of a failing helper is printed once, and other credentials are used', async (t) => {
     const { env: home, dockerConfig } = newHome(t);
     const dir = temp(t);
     const env = withPath(home, dir);
@@ -223,7 +223,7 @@ esac
 });
 
 describe('identity tokens', { skip: needs('docker-registry', 'openssl', 'skopeo') }, () => {
-  test('airlift logs in with one, and both trade it for tokens by POST', async (t) => {
+  test('airlift logs in with an identity token, and both tools exchange it for tokens by POST', async (t) => {
     const registry = await startDockerRegistry({
       token: { users: { [user]: password }, identityTokens: { [identityToken]: user } },
     });

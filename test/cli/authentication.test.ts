@@ -38,7 +38,7 @@ describe('passwords', { skip: needs('docker-registry', 'htpasswd') }, () => {
   });
   after(() => Promise.all([source?.stop(), site?.stop()]));
 
-  test('images go from a registry with one to a registry with another', async (t) => {
+  test('images move between registries with different passwords', async (t) => {
     const bundle = join(temp(t), 'site.tar');
     await airlift(['export', named(web), named(other), '-o', bundle, ...creds(exporter)], { env });
     await airlift(['import', bundle, '--to', site.host, ...creds(importer)], { env });
@@ -46,7 +46,7 @@ describe('passwords', { skip: needs('docker-registry', 'htpasswd') }, () => {
       sameContent((await walkRegistry(site.host, repository, tag, importer)).content, await walkImage(image));
   });
 
-  test('of two registries each is shown its own', async (t) => {
+  test('each of two registries receives only its own password', async (t) => {
     await pushImage(site.host, 'acme/third', '3', web.image, importer);
     const bundle = join(temp(t), 'both.tar');
     const both = [...creds(importer, site.host), ...creds(exporter, source.host)];
@@ -59,7 +59,7 @@ describe('passwords', { skip: needs('docker-registry', 'htpasswd') }, () => {
     assert.match(refused.stderr, /unauthorized \(401/);
   });
 
-  test('without one, or with a wrong one, both ends name the login command and nothing of the password', async (t) => {
+  test('a missing or wrong password: the error names the login command and not the password', async (t) => {
     const bundle = join(temp(t), 'site.tar');
     await airlift(['export', named(web), '-o', bundle, ...creds(exporter)], { env });
     for (const [host, args] of [
@@ -84,7 +84,7 @@ describe('tokens', { skip: needs('docker-registry', 'openssl') }, () => {
   const users = { [importer.user]: importer.password };
   const { env } = newHome({ after });
 
-  test('who may only read exports without a login, and is refused to import', async (t) => {
+  test('anonymous users can export but not import', async (t) => {
     const registry = await startDockerRegistry({ token: { users, anonymous: ['pull'] } });
     t.after(() => registry.stop());
     await pushAll(registry, importer);
@@ -98,7 +98,7 @@ describe('tokens', { skip: needs('docker-registry', 'openssl') }, () => {
       [...new Set(reading.flatMap(({ scopes }) => scopes))].sort(),
       [other, web].map(({ repository }) => `repository:${repository}:pull`),
     );
-    // One for each repository in each of the three threads that talk to the registry.
+    // One token per repository in each of three threads.
     assert.ok(reading.length <= 6, `${reading.length} tokens`);
 
     const refused = await airlift(['import', bundle, '--to', `${registry.host}/site`], { env, codes: [1] });
@@ -108,7 +108,7 @@ describe('tokens', { skip: needs('docker-registry', 'openssl') }, () => {
     sameContent(content, await walkImage(web.image));
   });
 
-  test('one token does for reading and writing a repository, one more for what is mounted', async (t) => {
+  test('one token covers reading and writing a repository, and a second one mounts', async (t) => {
     const registry = await startDockerRegistry({ token: { users } });
     t.after(() => registry.stop());
     await pushAll(registry, importer);

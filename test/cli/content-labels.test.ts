@@ -16,7 +16,7 @@ import { temp, type Cleanup } from '../support/temp.js';
 import { sameContent, walkImage, walkRegistry } from '../support/walk.js';
 import { startOddServer } from '../registry/odd-server.js';
 
-/** A registry that labels manifests as it likes: with one Content-Type, or none. */
+/** Starts a registry that returns a fixed Content-Type, or none, for manifests. */
 async function mislabelling(t: Cleanup, upstream: string, type: string | undefined): Promise<string> {
   const [host, port] = upstream.split(':');
   const server = await startOddServer(t, (request, response) => {
@@ -35,7 +35,7 @@ async function mislabelling(t: Cleanup, upstream: string, type: string | undefin
   return server.host;
 }
 
-/** Carries an image by export, verify and import, and by copy; gives the site that has it twice. */
+/** Moves an image by export, verify and import, and by copy; returns the site with both results. */
 async function carry(t: Cleanup, source: string, ...flags: string[]): Promise<string> {
   const site = await serveStore(t);
   const bundle = join(temp(t), 'site.tar');
@@ -78,7 +78,7 @@ const labels = [
   'application/vnd.docker.distribution.manifest.v1+prettyjws', // Docker schema 1, which the content is not
 ];
 for (const label of labels)
-  test(`a manifest labelled ${label ?? 'not at all'} is what its content says`, async (t) => {
+  test(`a manifest with Content-Type ${label ?? '(none)'} is classified by its content`, async (t) => {
     const store = await serveStore(t);
     for (const flavour of ['oci', 'docker'] as const) {
       const image = multiPlatform({ name: 'labels', flavour, platforms: ['linux/amd64', 'linux/arm64'] });
@@ -96,7 +96,7 @@ for (const label of labels)
     }
   });
 
-test('a manifest without a media type of its own is what its shape says', async (t) => {
+test('a manifest without mediaType is classified by its fields', async (t) => {
   const store = await serveStore(t);
   const config = plainBlob('{}', types.oci.config);
   const image = assemble({ schemaVersion: 2, config: config.descriptor, layers: [] } as never, {
@@ -114,7 +114,7 @@ test('a manifest without a media type of its own is what its shape says', async 
 
 const part = (text: string, mediaType: string): Layer => plainBlob(text, mediaType);
 
-test('layers and configs are blobs, whatever their media types say', async (t) => {
+test('layers and configs are blobs, whatever their media types', async (t) => {
   const store = await serveStore(t);
   const inner = [...multiPlatform({ name: 'inner' }).manifests.values()].at(-1) ?? assert.fail();
   const layers = [
@@ -137,7 +137,7 @@ test('layers and configs are blobs, whatever their media types say', async (t) =
   await arrives(t, store, artifact);
 });
 
-/** A cache as BuildKit exports it: an index that names layers, and a config of its own. */
+/** A cache as BuildKit exports it: an index of layers with its own config. */
 function buildCache(...names: string[]): { image: TestImage; layers: Layer[] } {
   const layers = [
     ...names.map((name) => layer([{ name, content: name }])),
@@ -154,7 +154,7 @@ function buildCache(...names: string[]): { image: TestImage; layers: Layer[] } {
   return { image, layers };
 }
 
-test('a build cache, an index that names layers and a config of its own, is carried', async (t) => {
+test('a build cache (an index of layers with its own config) is exported and imported', async (t) => {
   const store = await serveStore(t);
   const { image: cache } = buildCache('a', 'b');
   await pushImage(store, 'acme/app', '1', cache);
@@ -164,7 +164,7 @@ test('a build cache, an index that names layers and a config of its own, is carr
   assert.equal(testDigest(tagged.body), cache.root.digest, 'no platform is dropped where there is none');
 });
 
-test('a build cache in an OCI layout is imported, and refused where a layer of it is missing', async (t) => {
+test('a build cache in an OCI layout is imported, and rejected if a layer is missing', async (t) => {
   const { image: cache, layers } = buildCache('a');
   const dir = temp(t);
   await writeOciLayout(dir, [{ name: 'latest', image: cache }]);
@@ -184,7 +184,7 @@ test('a build cache in an OCI layout is imported, and refused where a layer of i
   assert.match(refused.stderr, new RegExp(hex));
 });
 
-test('content that a descriptor carries itself is carried where the registry has no such blob', async (t) => {
+test('inline data of a descriptor is used if the registry lacks the blob', async (t) => {
   const store = await serveStore(t);
   const config = part('{"made":"for this"}', 'application/vnd.example.config.v1+json');
   const inline = part('inline', 'text/plain');

@@ -16,7 +16,7 @@ import { sameContent, walkImage, walkRegistry } from '../support/walk.js';
 const catalogOf = async (host: string): Promise<unknown> =>
   JSON.parse((await askRegistry(host, { method: 'GET', path: '/v2/_catalog' })).body.toString());
 
-test('copy --dry-run tells the names at the site and sends no write', async (t) => {
+test('copy --dry-run prints the names at the site and sends no write request', async (t) => {
   const [source, target] = [await serveStore(t), await serveStore(t)];
   const app = multiPlatform({ name: 'app' });
   await pushImage(source, 'acme/app', '1', app);
@@ -37,7 +37,7 @@ test('copy --dry-run tells the names at the site and sends no write', async (t) 
   assert.deepEqual(await catalogOf(target), { repositories: [] });
 });
 
-test('copy --keep-going --failed writes a list that copies the rest when it is given back', async (t) => {
+test('copy --keep-going --failed writes a list with which a second run copies the failed images', async (t) => {
   const [source, target] = [await serveStore(t), await serveStore(t)];
   const dir = temp(t);
   const names = ['one', 'two', 'three'];
@@ -81,7 +81,7 @@ test('copy --keep-going --failed writes a list that copies the rest when it is g
 });
 
 test(
-  'copy between two registries with a user each: --src-creds and --dest-creds',
+  'copy between registries with different users: --src-creds and --dest-creds',
   { skip: needs('docker-registry', 'htpasswd', 'skopeo') },
   async (t) => {
     const [reader, writer] = [

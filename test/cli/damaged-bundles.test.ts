@@ -69,7 +69,7 @@ describe('a damaged bundle', () => {
     'in the blocks that end it': (path: string) => flip(path, places.size - 100),
   };
   for (const [where, damage] of Object.entries(damages)) {
-    test(`${where} is refused with exit code 4 before anything is published or written`, async () => {
+    test(`${where} is rejected with exit code 4 before anything is published or written`, async () => {
       const path = join(dir, `damaged${++count}.tar`);
       copyFileSync(whole, path);
       damage(path);
@@ -94,7 +94,7 @@ describe('a damaged bundle', () => {
     });
   }
 
-  test('on standard input is refused before anything is published, and a whole one is taken', async () => {
+  test('on standard input is rejected before anything is published; an intact one is imported', async () => {
     const path = join(dir, 'piped.tar');
     copyFileSync(whole, path);
     flip(path, places.manifest);
@@ -116,7 +116,7 @@ describe('a damaged bundle', () => {
     await airlift(['verify', out]);
   });
 
-  test('is refused by serve at the start', async () => {
+  test('is rejected by serve at start', async () => {
     const path = join(dir, 'served.tar');
     copyFileSync(whole, path);
     flip(path, places.manifest);
@@ -139,7 +139,7 @@ describe('a damaged bundle', () => {
   });
 });
 
-test('a directory where a bundle or an archive is to be written is refused at once, with a file to use', async (t) => {
+test('a directory as the output file is rejected at once with a hint', async (t) => {
   const ground = await startGround(t);
   await ground.push('one', singlePlatform('linux/amd64', { name: 'one' }));
   const dir = temp(t);
@@ -168,7 +168,7 @@ test('a directory where a bundle or an archive is to be written is refused at on
 });
 
 test(
-  'serve --store refuses a place that it cannot write to at the start',
+  'serve --store rejects a directory that is not writable at start',
   {
     skip: process.getuid?.() === 0 ? false : 'only root can run as somebody else',
   },
@@ -190,7 +190,7 @@ test(
   },
 );
 
-test('export and verify print the digest of SHA256SUMS, the same that sha256 gives', async (t) => {
+test('export and verify print the SHA-256 digest of SHA256SUMS', async (t) => {
   const ground = await startGround(t);
   await ground.push('one', singlePlatform('linux/amd64', { name: 'one' }));
   const bundle = join(temp(t), 'site.tar');

@@ -10,7 +10,7 @@ import { pushImage } from '../support/push-image.js';
 import { temp } from '../support/temp.js';
 
 test(
-  'import --emit keeps what an earlier bundle emitted, and says where registries become one',
+  'import --emit keeps the entries of earlier bundles, and warns of merged repositories',
   { skip: needs('docker-registry') },
   async (t) => {
     const upstream = await startDockerRegistry();
@@ -39,12 +39,12 @@ test(
     );
     assert.equal(read('kustomize/kustomization.yaml').match(/newName/g)?.length, 2);
 
-    // Both together, into a new folder: the same names.
+    // Both bundles into a new folder give the same names.
     const together = join(dir, 'together');
     await airlift(['import', ...bundles, '--to', site.host, '--emit', together]);
     assert.equal(readFileSync(join(together, 'names.tsv'), 'utf8'), table);
 
-    // The files of somebody else are not replaced, and nothing is pushed.
+    // Files of another program are not replaced, and nothing is pushed.
     const foreign = join(dir, 'foreign');
     mkdirSync(foreign);
     writeFileSync(join(foreign, 'registries.yaml'), 'mirrors: {}\n');
@@ -57,7 +57,7 @@ test(
     assert.match(refused.stderr, /found registries\.yaml without the names\.tsv/);
     assert.equal(readFileSync(join(foreign, 'registries.yaml'), 'utf8'), 'mirrors: {}\n');
 
-    // Two registries, one path.
+    // Images of two registries with the same path.
     const second = await startDockerRegistry();
     t.after(() => second.stop());
     await pushImage(second.host, 'team/app', '2', multiPlatform({ name: 'two', platforms: ['linux/amd64'] }));

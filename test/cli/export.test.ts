@@ -15,7 +15,7 @@ import { temp } from '../support/temp.js';
 
 const env = { SOURCE_DATE_EPOCH: '1700000000' };
 
-/** A registry, and a proxy in front of it that counts. */
+/** Starts a registry behind a proxy that counts requests. */
 async function counted(t: TestContext): Promise<{ host: string; proxy: FaultProxy }> {
   const host = await serveStore(t);
   const proxy = await startFaultProxy({ upstream: `http://${host}` });
@@ -31,7 +31,7 @@ interface Preview {
   readonly requests: readonly { registry: string; manifests: number; others: number; blobs: number }[];
 }
 
-test('export --dry-run tells images, new bytes and the requests that an export then makes, and writes nothing', async (t) => {
+test('export --dry-run prints images, new bytes and the later number of requests, and writes nothing', async (t) => {
   const { host, proxy } = await counted(t);
   const shared = multiPlatform({ name: 'shared', bigBytes: 50_000 });
   await pushImage(host, 'acme/one', '1', shared);
@@ -74,7 +74,7 @@ test('export --dry-run tells images, new bytes and the requests that an export t
   assert.match(people.stdout, /^nothing was written$/m);
 });
 
-test('export --dry-run previews a tag pattern, and tells what fails', async (t) => {
+test('export --dry-run previews a tag pattern, and lists failures', async (t) => {
   const host = await serveStore(t);
   for (const tag of ['1.27.0', '1.28.1', '1.29.0', '1.31.0'])
     await pushImage(host, 'acme/app', tag, singlePlatform('linux/amd64', { name: tag }));
@@ -92,7 +92,7 @@ test('export --dry-run previews a tag pattern, and tells what fails', async (t) 
   assert.deepEqual([preview.images.length, preview.failed.map(({ image }) => image)], [1, [names[1]]]);
 });
 
-test('export without -o is refused unless it is a dry run, and --dry-run writes no lock', async (t) => {
+test('export without -o is rejected unless it is a dry run, and --dry-run rejects --lock', async (t) => {
   const dir = temp(t);
   const nothing = await airlift(['export', 'localhost:1/a:1'], { codes: [2] });
   assert.match(nothing.stderr, /export: no output file\n {2}hint: .*--dry-run/);
@@ -101,7 +101,7 @@ test('export without -o is refused unless it is a dry run, and --dry-run writes 
   assert.deepEqual(readdirSync(dir), []);
 });
 
-test('the publisher’s nested indexes travel beside filtered ones, so that a pin can be followed to its end', async (t) => {
+test('the original nested indexes are exported beside the filtered ones, so that pinned digests resolve', async (t) => {
   const host = await serveStore(t);
   const inner = multiPlatform({ name: 'inner' });
   const image = indexOf({ children: [inner, singlePlatform('linux/arm64', { name: 'beside' })] });
@@ -120,13 +120,13 @@ test('the publisher’s nested indexes travel beside filtered ones, so that a pi
   assert.ok(lost.stdout.includes(`  ${strict}/acme/nested@${image.root.digest}`));
 });
 
-/** A signed image with an SBOM that refers to it. */
+/** A signed image with an SBOM as referrer. */
 function signedImage(): { image: NamedImage; others: readonly NamedImage[] } {
   const image = { repository: 'acme/app', tag: '1', image: multiPlatform({ name: 'app', bigBytes: 20_000 }) };
   return { image, others: companionsOf(image) };
 }
 
-test('an export from a lock is the same bundle again, whatever tags and signatures there are by then', async (t) => {
+test('an export from a lock gives the same bundle after tags and signatures have changed', async (t) => {
   const host = await serveStore(t);
   const dir = temp(t);
   const { image, others } = signedImage();
@@ -141,7 +141,7 @@ test('an export from a lock is the same bundle again, whatever tags and signatur
   const text = readFileSync(lock, 'utf8');
   assert.ok(text.includes(`digest: ${image.image.root.digest}`), 'the publisher’s index is what is locked');
 
-  // By then tags have moved, and more refers to the image.
+  // Now the tags have moved and the image has more referrers.
   await pushImage(host, 'acme/app', '1', singlePlatform('linux/amd64', { name: 'newer' }));
   await pushImage(host, 'acme/web', '2', singlePlatform('linux/amd64', { name: 'newer' }));
   await pushImage(
@@ -155,12 +155,12 @@ test('an export from a lock is the same bundle again, whatever tags and signatur
   assert.ok(readFileSync(first).equals(readFileSync(second)), 'the same bytes');
   assert.equal(readFileSync(again, 'utf8'), text, 'the lock of a lock is the same lock');
 
-  // Its own list may be what it writes.
+  // The lock may be both input and output.
   await airlift(['export', '--images', lock, '-o', third, '--lock', lock], { env });
   assert.equal(readFileSync(lock, 'utf8'), text);
   assert.ok(!existsSync(`${lock}.new`));
 
-  // Copied from the lock, no more refers to it either.
+  // A copy from the lock adds no referrers either.
   const target = await serveStore(t);
   await airlift(['copy', '--images', lock, '--to', target]);
   const referrers = await askRegistry(target, {
@@ -170,7 +170,7 @@ test('an export from a lock is the same bundle again, whatever tags and signatur
   assert.ok(!referrers.body.toString().includes('text/late'));
 });
 
-test('--no-referrers is locked too', async (t) => {
+test('a lock records --no-referrers', async (t) => {
   const host = await serveStore(t);
   const dir = temp(t);
   const { image, others } = signedImage();
@@ -183,7 +183,7 @@ test('--no-referrers is locked too', async (t) => {
   assert.ok(readFileSync(first).equals(readFileSync(second)));
 });
 
-test('a lock is written of an interrupted plan too, by the run that goes on', async (t) => {
+test('a resumed export writes the lock of the interrupted plan', async (t) => {
   const { host, proxy } = await counted(t);
   const dir = temp(t);
   await pushImage(host, 'acme/app', '1', multiPlatform({ name: 'app', bigBytes: 20_000 }));
@@ -200,7 +200,7 @@ test('a lock is written of an interrupted plan too, by the run that goes on', as
 });
 
 test(
-  'signatures under tags are marked in the catalog as what they are',
+  'the catalog marks images with signature tags as signatures',
   { skip: needs('sqlite3', 'tar') },
   async (t) => {
     const host = await serveStore(t);

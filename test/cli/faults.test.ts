@@ -31,7 +31,7 @@ const everything = /\/v2\/.+/;
 describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, () => {
   let registry: DockerRegistry;
   let tokens: DockerRegistry;
-  /** What the registry with tokens answers to those without. */
+  /** Response of the token registry to requests without a token. */
   let challenge: string;
   const { env } = newHome({ after });
 
@@ -44,7 +44,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
   });
   after(() => Promise.all([registry?.stop(), tokens?.stop()]));
 
-  /** What storage that is reached without proof shows to the registry behind it. */
+  /** Returns the Authorization header that the storage proxy sends to the registry behind it. */
   async function pass(upstream: DockerRegistry): Promise<string> {
     const basic = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
     if (upstream === registry) return basic;
@@ -75,7 +75,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
     return proxy;
   }
 
-  /** Exports and imports by faulty ways; what arrives must be the image. Gives what went over both ways. */
+  /** Exports and imports through faulty proxies, checks the image, and returns the logs of both proxies. */
   async function carry(
     t: Cleanup,
     upstream: DockerRegistry,
@@ -95,7 +95,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
   }
   let carried = 0;
 
-  test('a token that is refused in the middle of transfers is replaced, and the request made again', async (t) => {
+  test('a token rejected during transfers is replaced, and the request retried', async (t) => {
     const fault: Rule['fault'] = {
       do: 'answer',
       status: 401,
@@ -125,7 +125,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
     assert.ok(tokens.tokenRequests.length > asked + 6);
   });
 
-  test('a storm of 429, with seconds, with dates and without either', async (t) => {
+  test('many 429 responses, with Retry-After in seconds, as a date, and without it', async (t) => {
     const rules: Rule[] = [
       { fault: retryLater(429, 1), path: everything, nth: [3, 4, 5] },
       { fault: retryLater(429, new Date(Date.now() + 2000).toUTCString()), path: everything, nth: [8, 12] },
@@ -136,7 +136,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
     for (const log of [from, to]) assert.ok(log.requests.filter(({ status }) => status === 429).length > 5);
   });
 
-  test('a registry that asks to wait for longer than allowed ends the run with what to do', async (t) => {
+  test('a Retry-After above the limit ends the run with a hint', async (t) => {
     const hour = new Date(Date.now() + 3_600_000).toUTCString();
     for (const after of ['3600', hour]) {
       const proxy = await proxyTo(t, registry, [{ fault: retryLater(429, after), path: /manifests/ }]);
@@ -159,7 +159,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
     }
   });
 
-  test('5xx, resets, stalls, early ends and flipped bits all over the place', async (t) => {
+  test('5xx, resets, stalls, truncated bodies and flipped bits on all paths', async (t) => {
     const bodies = { method: 'GET', path: blobs, host: 'first' } as const;
     const { from, to } = await carry(t, registry, {
       from: [
@@ -187,7 +187,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
     }
   });
 
-  test('answers that trickle in are waited for, those that stop in the middle are asked for again', async (t) => {
+  test('slow responses are waited for, stalled ones are retried', async (t) => {
     await carry(t, registry, {
       from: [
         { fault: { do: 'slow', bytes: 200, every: 40 }, path: /manifests/ },
@@ -201,7 +201,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
     });
   });
 
-  test('a length that is wrong once is got over, one that stays wrong is told', async (t) => {
+  test('a wrong Content-Length is retried, and reported if it stays wrong', async (t) => {
     const [layer, ...others] = [...image.blobs.values()].toSorted((a, b) => b.size - a.size);
     const fault = { do: 'wrong-length', by: 7 } as const;
     const at = (blob = layer): Rule => ({ fault, method: 'GET', path: new RegExp(`blobs/${blob?.digest}`) });
@@ -222,7 +222,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
     ['password', () => registry],
     ['token', () => tokens],
   ] as const)
-    test(`another host that blobs and uploads are led to never sees the ${kind}`, async (t) => {
+    test(`a host that blobs and uploads are redirected to never receives the ${kind}`, async (t) => {
       const way: Way = {
         from: [{ fault: { do: 'redirect' }, method: /GET|HEAD/, path: blobs }],
         to: [{ fault: { do: 'relocate' }, method: 'POST', path: /uploads/ }],

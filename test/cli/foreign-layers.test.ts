@@ -19,7 +19,7 @@ const creds = ['--creds', `${access.user}:${access.password}`];
 const held = bigLayer(300_000, 'foreign');
 const bytes = bytesOf(held.content ?? assert.fail());
 
-/** A place outside of registries that holds the layer. It breaks off the first time, and then gives the rest. */
+/** Starts an HTTP server with the layer. The first response breaks off; the next one serves the rest. */
 async function startStorage(t: Cleanup): Promise<{ host: string; seen: IncomingMessage[] }> {
   const seen: IncomingMessage[] = [];
   const server = createServer((request, response) => {
@@ -46,7 +46,7 @@ async function startStorage(t: Cleanup): Promise<{ host: string; seen: IncomingM
   return { host: `127.0.0.1:${(server.address() as AddressInfo).port}`, seen };
 }
 
-/** An image with a layer that no registry holds, but these addresses. */
+/** An image with a layer that exists only at these urls. */
 function imageAt(mediaType: string, urls: string[]): TestImage {
   const elsewhere: Layer = {
     ...held,
@@ -64,7 +64,7 @@ function imageAt(mediaType: string, urls: string[]): TestImage {
 const dockerForeign = 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip';
 const ociForeign = 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip';
 
-describe('layers that are elsewhere', { skip: needs('docker-registry', 'htpasswd') }, () => {
+describe('foreign layers', { skip: needs('docker-registry', 'htpasswd') }, () => {
   let registry: DockerRegistry;
   let site: DockerRegistry;
   const { env } = newHome({ after });
@@ -95,7 +95,7 @@ describe('layers that are elsewhere', { skip: needs('docker-registry', 'htpasswd
   ];
 
   for (const mediaType of [dockerForeign, ociForeign])
-    test(`${mediaType}: fetched where its descriptor says, without the registry’s password, and gone on with where it broke off`, async (t) => {
+    test(`${mediaType}: fetched from its urls, without the registry password, and resumed after a break`, async (t) => {
       const storage = await startStorage(t);
       const image = imageAt(mediaType, [
         ...(mediaType === ociForeign ? [`ftp://${storage.host}/layer`] : []),
@@ -124,7 +124,7 @@ describe('layers that are elsewhere', { skip: needs('docker-registry', 'htpasswd
       sameContent(content, want);
     });
 
-  test('--foreign-layers keep: the image goes without, and its descriptor still says where', async (t) => {
+  test('--foreign-layers keep: the layer is not exported, and its descriptor keeps its urls', async (t) => {
     const storage = await startStorage(t);
     const image = imageAt(dockerForeign, [`http://${storage.host}/layer`]);
     const repository = await push(image);
@@ -136,7 +136,7 @@ describe('layers that are elsewhere', { skip: needs('docker-registry', 'htpasswd
     sameContent((await walkRegistry(site.host, `kept/${repository}`, '1')).content, await walkImage(image));
   });
 
-  test('refused by a registry with default settings: at once, with the setting that helps', async (t) => {
+  test('rejected by a registry with default settings: at once, with a hint', async (t) => {
     const storage = await startStorage(t);
     const repository = await push(imageAt(dockerForeign, [`http://${storage.host}/layer`]));
     const bundle = join(temp(t), 'site.tar');
@@ -152,7 +152,7 @@ describe('layers that are elsewhere', { skip: needs('docker-registry', 'htpasswd
     await airlift(['import', bundle, '--to', lenient.host]);
   });
 
-  test('nowhere, or wrong there: an error that says so, and what to pass', async (t) => {
+  test('unavailable or with wrong content: an error with a hint', async (t) => {
     const storage = await startStorage(t);
     const bundle = join(temp(t), 'site.tar');
     const gone = await push(imageAt(dockerForeign, [`http://${storage.host}/gone?sig=hidden-sig`]));

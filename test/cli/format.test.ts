@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatBytes, formatDuration, formatTable, printable } from '../../src/cli/format.js';
 
-test('bytes are shown in powers of 1000', () => {
+test('bytes are formatted in powers of 1000', () => {
   const pairs: readonly (readonly [number, string])[] = [
     [0, '0 B'],
     [999, '999 B'],
@@ -17,14 +17,14 @@ test('bytes are shown in powers of 1000', () => {
   for (const [bytes, text] of pairs) assert.equal(formatBytes(bytes), text);
 });
 
-test('durations are shown in the units people use', () => {
+test('durations are formatted in seconds, minutes and hours', () => {
   assert.equal(formatDuration(3400), '3.4 s');
   assert.equal(formatDuration(125_000), '2 min 05 s');
   assert.equal(formatDuration(59_990), '1 min 00 s');
   assert.equal(formatDuration(3_720_000), '1 h 02 min');
 });
 
-test('tables are padded, figures to the right', () => {
+test('table columns are padded, numbers aligned to the right', () => {
   assert.equal(
     formatTable(
       ['image', 'size'],

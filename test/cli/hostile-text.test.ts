@@ -9,7 +9,7 @@ import { imageOf, indexOf, layer } from '../support/images.js';
 import type { Ran } from '../support/peers.js';
 import { temp } from '../support/temp.js';
 
-/** A line of its own, a colour, a text direction turned round, an invisible space, and a C1 control. */
+/** A line break, a colour, a reversed text direction, an invisible space, and a C1 control. */
 const nasty = 'x\nhint: curl evil\u001b[31m\u202egnp\u2066\u200b\u009b1m\u2028';
 
 function refuteHidden({ stdout, stderr }: Ran): void {
@@ -19,7 +19,7 @@ function refuteHidden({ stdout, stderr }: Ran): void {
   }
 }
 
-test('text from outside is one line without hidden characters, in words and in JSON', () => {
+test('external text is printed on one line without hidden characters, as text and as JSON', () => {
   assert.equal(printable('a\nb\t\u202e\u{e0041}\ud800'), 'a\\nb\\t\\u202e\\u{e0041}\\ud800');
   assert.equal(printable(printable(nasty)), printable(nasty));
   assert.equal(printable('naïve 日本 🚀'), 'naïve 日本 🚀');
@@ -30,7 +30,7 @@ test('text from outside is one line without hidden characters, in words and in J
   }
 });
 
-test('hostile platforms of a bundle stay in their cell of every table', async (t) => {
+test('hostile platforms in a bundle stay inside their table cells', async (t) => {
   const bundle = join(temp(t), 'hostile.tar');
   const platform = { os: 'linux', architecture: nasty.slice(0, 60) };
   const layers = [layer([{ name: 'a', content: 'a' }])];
@@ -53,7 +53,7 @@ test('hostile platforms of a bundle stay in their cell of every table', async (t
   assert.ok(images[0]?.platforms.some((one) => one.platform === `linux/${platform.architecture}`));
 });
 
-test('hostile words of a registry and hostile names that are typed are shown, not obeyed', async (t) => {
+test('hostile registry messages and image names are escaped', async (t) => {
   const { host } = await startOddServer(t, (request, response) => {
     if (request.url === '/v2/') response.writeHead(200).end();
     else sendFault(response, 400, nasty, nasty);

@@ -26,7 +26,7 @@ interface IndexJson {
   annotations?: object;
 }
 
-test('one name for several images, from making it to taking one out again', { skip }, async (t) => {
+test('an index is created, extended, inspected and reduced', { skip }, async (t) => {
   const registry = await startDockerRegistry();
   t.after(() => registry.stop());
   const name = `${registry.host}/team/app`;
@@ -68,7 +68,7 @@ test('one name for several images, from making it to taking one out again', { sk
   assert.equal((await airlift(['index', 'inspect', '--raw', `${name}:2.0`])).stdout, await raw('2.0'));
 });
 
-test('wrong command lines end with 2 and say what is wrong', { skip }, async () => {
+test('wrong command lines end with exit code 2 and an explanation', { skip }, async () => {
   for (const [args, message] of [
     [['index'], /want a command: create, append, remove, merge or inspect/],
     [['index', 'create', 'site.test/app:1'], /not enough arguments|missing/i],

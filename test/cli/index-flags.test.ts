@@ -7,7 +7,7 @@ import { formatReference } from '../../src/oci/reference.js';
 const app = 'site.test:5000/team/app:1.0-amd64';
 const other = 'other/app';
 
-test('what is said of a reference reaches it, however it is written', () => {
+test('flags for a reference match it in any spelling', () => {
   const sources = sourcesOf({
     references: [app, other],
     platform: [`${app}=linux/amd64`, 'docker.io/other/app:latest=none'],
@@ -26,7 +26,7 @@ test('what is said of a reference reaches it, however it is written', () => {
   );
 });
 
-test('a digest in a reference does not disturb', () => {
+test('a reference with a digest is accepted', () => {
   const pinned = `site.test/app@sha256:${'a'.repeat(64)}`;
   const [source] = sourcesOf({
     references: [pinned],
@@ -42,7 +42,7 @@ test('annotations of the index are split at the first equals sign', () => {
   assert.deepEqual(keyValues('annotation', undefined), {});
 });
 
-test('flags that say nothing useful are refused with what they should be', () => {
+test('malformed flags are rejected with the expected form', () => {
   const cases: [work: () => unknown, message: RegExp][] = [
     [() => keyValues('annotation', ['novalue']), /--annotation: got "novalue", want KEY=VALUE/],
     [() => keyValues('annotation', ['=v']), /want KEY=VALUE/],

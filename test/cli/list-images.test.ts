@@ -26,7 +26,7 @@ const sync = `ghcr.io:
   images: {acme/tool: []}
 `;
 
-test('a rendered chart on standard input becomes a list that can be given again', { skip }, async () => {
+test('a rendered chart on standard input becomes an image list that --images accepts', { skip }, async () => {
   const first = await airlift(['list-images', '-'], { input: rendered });
   assert.equal(first.stdout, 'ghcr.io/acme/app:2.1\ndocker.io/library/redis:latest\n');
   assert.equal(first.stderr, 'standard input:11: container proxy names no image\n');
@@ -34,7 +34,7 @@ test('a rendered chart on standard input becomes a list that can be given again'
   assert.equal(again.stdout, first.stdout);
 });
 
-test('places are told on demand, and patterns are comments', { skip }, async (t) => {
+test('--where adds file and line, and patterns are comments', { skip }, async (t) => {
   const dir = temp(t);
   writeFileSync(join(dir, 'k.yaml'), rendered);
   writeFileSync(join(dir, 'sync.yaml'), sync);
@@ -67,7 +67,7 @@ test('--json prints one document and nothing else', { skip }, async (t) => {
   });
 });
 
-test('a list with mistakes ends with the code for wrong usage and names each', { skip }, async () => {
+test('a list with errors ends with exit code 2 and names each error', { skip }, async () => {
   const { stdout, stderr } = await airlift(['list-images', '-'], { input: 'ok:1\nNo:1\na b\n', codes: [2] });
   assert.equal(stdout, '');
   assert.match(stderr, /^read images: 2 problems\n {2}standard input:2: .*\n {2}standard input:3: .*\n$/);

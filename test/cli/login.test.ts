@@ -16,7 +16,7 @@ const user = 'courier';
 const password = 'Kaffee & Kuchen: 7 €';
 
 describe(
-  'login, judged by skopeo',
+  'login, compared with skopeo',
   { skip: needs('docker-registry', 'htpasswd', 'openssl', 'skopeo') },
   () => {
     let registry: DockerRegistry;
@@ -43,7 +43,7 @@ describe(
       ...['inspect', '--raw', `--cert-dir=${certificates}`, ...flags, `docker://${reference}`],
     ];
 
-    test('what airlift keeps, skopeo uses; after logout neither does', async (t) => {
+    test('skopeo uses a login of airlift; after logout neither has it', async (t) => {
       const home = newHome(t);
       const { env } = home;
       const { stdout } = await airlift(
@@ -67,7 +67,7 @@ describe(
       assert.match(again.stderr, /no login for it/);
     });
 
-    test('what skopeo keeps, airlift uses', async (t) => {
+    test('airlift uses a login of skopeo', async (t) => {
       const { env, dir } = newHome(t);
       const authfile = join(dir, 'auth.json');
       await run(
@@ -96,7 +96,7 @@ describe(
       assert.equal(existsSync(dockerConfig), false);
     });
 
-    test('a wrong password is refused and not kept', async (t) => {
+    test('a wrong password is rejected and not stored', async (t) => {
       const { env, dockerConfig } = newHome(t);
       const { stderr } = await airlift(
         ['login', registry.host, '-u', user, '--password-stdin', ...reaching()],
@@ -104,12 +104,12 @@ describe(
       );
       assert.match(stderr, /log in to .*: unauthorized \(401/);
       assert.equal(stderr.includes('wrong-password'), false);
-      // It does not advise the command that was just typed.
+      // The hint must not name the command that just ran.
       assert.doesNotMatch(stderr, /hint: .*airlift login/);
       assert.equal(existsSync(dockerConfig), false);
     });
 
-    test('a certificate that is not trusted is named, with what to pass', async (t) => {
+    test('an untrusted certificate is reported with a hint', async (t) => {
       const { env } = newHome(t);
       const args = ['login', registry.host, '-u', user, '--password-stdin', '--no-plain-http'];
       const { stderr } = await airlift(args, { env, input: password, codes: [1] });
@@ -127,7 +127,7 @@ describe(
 );
 
 describe('login with tokens', { skip: needs('docker-registry', 'openssl') }, () => {
-  test('the token service sees the password, and commands use it', async (t) => {
+  test('login sends the password to the token service, and commands use it', async (t) => {
     const registry = await startDockerRegistry({ token: { users: { [user]: password } } });
     t.after(() => registry.stop());
     const { single } = assortment();
@@ -142,7 +142,7 @@ describe('login with tokens', { skip: needs('docker-registry', 'openssl') }, () 
   });
 });
 
-test('nothing to log in with: a usage error, and no password in it', async (t) => {
+test('missing credentials: a usage error without the password', async (t) => {
   const { env } = newHome(t);
   const { stderr } = await airlift(['login', '127.0.0.1:1', '--password-stdin'], {
     env,
@@ -153,7 +153,7 @@ test('nothing to log in with: a usage error, and no password in it', async (t) =
   assert.equal(stderr.includes('hunter2'), false);
 });
 
-test('names to log in to', () => {
+test('registry names that login accepts', () => {
   for (const name of ['ghcr.io', '192.168.2.23:5000', 'registry.corp/team', '[::1]:5000', 'docker.io/'])
     assert.equal(parseLoginName(name), name.replace(/\/$/, ''));
   for (const name of ['', 'https://ghcr.io', 'ghcr.io/Team', 'a b', '-x'])

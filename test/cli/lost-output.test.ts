@@ -11,7 +11,7 @@ import { temp } from '../support/temp.js';
 
 type End = 'gone' | 'full' | 'closed';
 
-/** Runs airlift with a stream whose reader is gone, whose disk is full, or that is closed; the other stream is read. */
+/** Runs airlift with one stream broken (reader gone, disk full or closed), and reads the other one. */
 async function runWithout(
   lost: 'stdout' | 'stderr',
   end: End,
@@ -50,7 +50,7 @@ async function fixture(
   return { dir, reference: `${host}/team/app:1`, bundle, list };
 }
 
-test('a command that prints ends quietly when its reader is gone, and says when the disk is full', async (t) => {
+test('a printing command ends silently if its reader is gone, and reports a full disk', async (t) => {
   const { reference, bundle, list } = await fixture(t);
   const commands = [
     ['list-images', list],
@@ -79,7 +79,7 @@ test('a command that prints ends quietly when its reader is gone, and says when 
   }
 });
 
-test('a transfer goes on when nobody reads its output, and says so', async (t) => {
+test('a transfer continues after its output is closed, and prints a warning', async (t) => {
   const { dir, reference, bundle } = await fixture(t);
   const site = await serveStore(t);
   mkdirSync(join(dir, 'out'));

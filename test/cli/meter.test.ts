@@ -11,7 +11,7 @@ const [a, b, c] = ['a', 'b', 'c'].map((text) => digestOf(Buffer.from(text))) as 
 ];
 const MB = 1_000_000;
 
-test('bytes that an earlier run left, or the site had, are in place and not in the rate', () => {
+test('bytes from an earlier run or already at the site count as done, but not in the rate', () => {
   let now = 0;
   const meter = new Meter(() => now);
   meter.take({ event: 'planned', images: 1, signatures: 0, blobs: 3, bytes: 60 * MB, resumedBytes: 40 * MB });
@@ -33,7 +33,7 @@ test('bytes that an earlier run left, or the site had, are in place and not in t
   assert.equal(meter.toString(), '100 MB of 100 MB, 15 MB/s');
 });
 
-test('while images are looked up the total is an estimate, and marked as one', () => {
+test('the total is marked as an estimate until all images are planned', () => {
   const meter = new Meter(() => 0);
   assert.equal(meter.total, undefined);
   meter.take({ event: 'image-planned', image: 'a', images: 4, bytes: 10 * MB });
@@ -44,7 +44,7 @@ test('while images are looked up the total is an estimate, and marked as one', (
   assert.deepEqual(meter.total, { bytes: 16 * MB, isExact: true });
 });
 
-test('the rate is that of the last seconds', () => {
+test('the rate covers the last seconds', () => {
   let now = 0;
   const meter = new Meter(() => now);
   for (let second = 0; second <= 100; second++) {
@@ -54,7 +54,7 @@ test('the rate is that of the last seconds', () => {
   assert.ok(meter.rate > 9.9 * MB && meter.rate <= 10 * MB, `${meter.rate}`);
 });
 
-test('bars fit into any terminal, figures last of all', () => {
+test('bars fit into any terminal width; figures are dropped last', () => {
   const bars = [
     { label: '3/12 images', part: 0.5, figures: '1.2 GB of ~1.9 GB, 540 MB/s, 1 h 03 min left' },
     {

@@ -33,7 +33,7 @@ describe('mirrors', { skip: needs('docker-registry', 'htpasswd') }, () => {
   });
   after(() => Promise.all([upstream?.stop(), mirror?.stop(), site?.stop()]));
 
-  /** Exports by way of `flags`, imports, and sees that both images arrived. */
+  /** Exports with `flags`, imports, and checks that both images arrived. */
   async function carry(t: Cleanup, names: [string, string], flags: string[], more = {}): Promise<Ran> {
     const bundle = join(temp(t), 'site.tar');
     const told = { env: { ...env, ...more } };
@@ -51,7 +51,7 @@ describe('mirrors', { skip: needs('docker-registry', 'htpasswd') }, () => {
   }
   let carried = 0;
 
-  /** The log's lines about who served what. */
+  /** Returns the log lines that name the mirror of an image. */
   const served = ({ stderr }: Ran): string[] =>
     stderr
       .split('\n')
@@ -59,7 +59,7 @@ describe('mirrors', { skip: needs('docker-registry', 'htpasswd') }, () => {
       .sort();
   const creds = (): string[] => ['--creds', `${mirror.host}=${reader.user}:${reader.password}`];
 
-  test('--mirror goes first, the registry after it, and the log says which one served', async (t) => {
+  test('--mirror is read first, then the registry, and the log names the one that served', async (t) => {
     const names: [string, string] = [`${upstream.host}/acme/mirrored:1`, `${upstream.host}/acme/own:1`];
     const flags = ['--mirror', `${upstream.host}=${mirror.host}/hub`, ...creds()];
     const ran = await carry(t, names, flags);
@@ -71,7 +71,7 @@ describe('mirrors', { skip: needs('docker-registry', 'htpasswd') }, () => {
     assert.deepEqual(served(quiet), []);
   });
 
-  test('a dry run says which mirror served too', async () => {
+  test('a dry run also names the mirror that served', async () => {
     const names = [`${upstream.host}/acme/mirrored:1`, `${upstream.host}/acme/own:1`];
     const flags = ['--mirror', `${upstream.host}=${mirror.host}/hub`, ...creds()];
     const ran = await airlift(['export', ...names, '--dry-run', ...flags], { env });
@@ -125,7 +125,7 @@ blocked = true
     }
   });
 
-  test('registries.yaml of k3s: endpoints in their order, rewrites and passwords', async (t) => {
+  test('k3s registries.yaml: order of endpoints, rewrites and passwords', async (t) => {
     const yaml = join(temp(t), 'registries.yaml');
     writeFileSync(
       yaml,
@@ -153,7 +153,7 @@ configs:
       );
   });
 
-  test('a mirror that refuses is warned of; a mirror alone that has nothing leaves the registry’s own error', async (t) => {
+  test('a failing mirror causes a warning; if no mirror has the image, the error is the registry’s', async (t) => {
     const flags = ['--mirror', `${upstream.host}=${mirror.host}/hub`];
     const output = join(temp(t), 'site.tar');
     const warned = await airlift(['export', `${upstream.host}/acme/own:1`, '-o', output, ...flags], { env });

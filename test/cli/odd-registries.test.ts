@@ -28,7 +28,7 @@ const tooLarge: Rule['fault'] = {
   body: '<html><head><title>413 Request Entity Too Large</title></head></html>',
 };
 
-describe('registries that are odd', { skip: needs('docker-registry') }, () => {
+describe('registries with unusual behaviour', { skip: needs('docker-registry') }, () => {
   let bundle: string;
   const scratch: (() => Promise<void> | void)[] = [];
   const later = { after: (work: () => Promise<void> | void): void => void scratch.push(work) };
@@ -49,7 +49,7 @@ describe('registries that are odd', { skip: needs('docker-registry') }, () => {
     return registry;
   }
 
-  /** Imports by a proxy with these rules, under two names, and sees that both are there in full. */
+  /** Imports through a proxy with these rules, under two names, and checks that both images are complete. */
   async function publish(
     t: Cleanup,
     registry: DockerRegistry,
@@ -67,7 +67,7 @@ describe('registries that are odd', { skip: needs('docker-registry') }, () => {
   }
 
   for (const relativeUrls of [false, true])
-    test(`locations that are ${relativeUrls ? 'relative' : 'absolute'}, in one piece and in chunks`, async (t) => {
+    test(`upload locations that are ${relativeUrls ? 'relative' : 'absolute'}, in one piece and in chunks`, async (t) => {
       const registry = await site(t, { relativeUrls });
       const whole = await publish(t, registry, []);
       assert.deepEqual(whole.find('PATCH'), []);
@@ -78,11 +78,11 @@ describe('registries that are odd', { skip: needs('docker-registry') }, () => {
       for (const { received } of chunked.find('PATCH')) assert.ok(received <= 500_000);
     });
 
-  test('without HEAD on blobs and manifests', async (t) => {
+  test('no HEAD on blobs and manifests', async (t) => {
     const registry = await site(t);
     const log = await publish(t, registry, [{ fault: notAllowed, method: 'HEAD' }]);
     assert.ok(log.find('HEAD').length > 0);
-    // What is there is seen all the same, by a byte of it.
+    // Existing blobs are still found, by reading one byte.
     const before = log.find('PUT', /uploads/).length;
     const proxy = await startFaultProxy({
       upstream: `http://${registry.host}`,
@@ -94,20 +94,20 @@ describe('registries that are odd', { skip: needs('docker-registry') }, () => {
     assert.deepEqual(proxy.log.find('PUT', /uploads/), []);
   });
 
-  test('that refuse to mount', async (t) => {
+  test('no mounts', async (t) => {
     for (const fault of [notAllowed, failing(404)]) {
       const log = await publish(t, await site(t), [{ fault, method: 'POST', path: /mount=/ }]);
       assert.ok(log.find('PUT', /uploads/).length > 0);
     }
   });
 
-  test('with a limit on bodies in front: chunks, smaller and smaller', async (t) => {
+  test('a proxy with a body size limit: chunks shrink until they fit', async (t) => {
     const limit = 1_000_000;
     const log = await publish(t, await site(t), [{ fault: tooLarge, method: /PUT|PATCH/, over: limit }]);
     const taken = log.find('PATCH').filter(({ status }) => status === 202);
     assert.ok(taken.length > 0);
     for (const { received } of taken) assert.ok(received <= limit);
-    // Once it is known, no more is tried than the first time.
+    // The limit is learned once: later blobs need no more attempts.
     const refused = log.requests.filter(({ status }) => status === 413);
     assert.ok(refused.length <= 2 * 8 * 3, `${refused.length} refused`);
     const hopeless = await startFaultProxy({

@@ -13,7 +13,7 @@ import { temp } from '../support/temp.js';
 const linux = process.platform === 'linux' ? false : 'Linux only';
 
 test(
-  'makeDirectory ends where a parent can neither be found nor made',
+  'makeDirectory fails if a parent neither exists nor can be created',
   { skip: linux, timeout: 10_000 },
   async (t) => {
     const dir = temp(t);
@@ -33,7 +33,7 @@ test(
   },
 );
 
-test('a home directory that cannot be used costs one warning and the cache', { skip: linux }, async (t) => {
+test('an unusable home directory causes one warning and disables the cache', { skip: linux }, async (t) => {
   const dir = temp(t);
   const host = await serveStore(t);
   await pushImage(host, 'team/app', '1', multiPlatform({ name: 'app', platforms: ['linux/amd64'] }));
@@ -75,7 +75,7 @@ test('a home directory that cannot be used costs one warning and the cache', { s
 });
 
 test(
-  'a user without a name, and files that this user may not read, are no obstacle',
+  'an unnamed user and unreadable configuration files cause no failure',
   { skip: needs('setpriv') || (process.getuid?.() !== 0 && 'wants root') },
   async (t) => {
     const dir = temp(t);

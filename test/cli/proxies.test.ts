@@ -15,7 +15,7 @@ import { sameContent, walkImage, walkRegistry } from '../support/walk.js';
 
 const image = multiPlatform({ name: 'far' });
 const credentials = { user: 'cl@rk', password: 'pr0xy:päss/word' };
-/** The same as they stand in an address. */
+/** The same, percent-encoded for URLs. */
 const written = `${encodeURIComponent(credentials.user)}:${encodeURIComponent(credentials.password)}`;
 const secrets = [
   credentials.password,
@@ -24,9 +24,9 @@ const secrets = [
 ];
 
 describe('forward proxies', { skip: needs('docker-registry', 'openssl') }, () => {
-  /** Plain HTTP, known to the proxy alone as `source.test`. */
+  /** Plain HTTP; only the proxy resolves its name `source.test`. */
   let source: DockerRegistry;
-  /** TLS, known to the proxy alone as `site.test`. */
+  /** TLS; only the proxy resolves its name `site.test`. */
   let site: DockerRegistry;
   const { env } = newHome({ after });
   const targetOf = (host: string): string | undefined =>
@@ -39,7 +39,7 @@ describe('forward proxies', { skip: needs('docker-registry', 'openssl') }, () =>
   });
   after(() => Promise.all([source?.stop(), site?.stop()]));
 
-  test('plain HTTP goes by whole addresses, TLS by tunnels, and the proxy’s password is never shown', async (t) => {
+  test('plain HTTP uses absolute URLs, TLS uses CONNECT, and the proxy’s password is never printed', async (t) => {
     const proxy = await startForwardProxy(t, { targetOf, credentials });
     const address = `http://${written}@${proxy.host}`;
     const through = { ...env, HTTP_PROXY: address, https_proxy: address };
@@ -66,7 +66,7 @@ describe('forward proxies', { skip: needs('docker-registry', 'openssl') }, () =>
       for (const secret of secrets) assert.ok(!`${stdout}${stderr}`.includes(secret), secret);
   });
 
-  test('a proxy that wants another password, or does not know the host, is named', async (t) => {
+  test('errors name a proxy that rejects the password or the host', async (t) => {
     const proxy = await startForwardProxy(t, { targetOf, credentials });
     for (const [address, flags, want] of [
       [
@@ -104,7 +104,7 @@ describe('forward proxies', { skip: needs('docker-registry', 'openssl') }, () =>
     }
   });
 
-  test('a proxy that is itself reached over TLS', async (t) => {
+  test('a proxy over TLS', async (t) => {
     const dir = temp(t);
     const authority = await makeAuthority(dir, 'proxies');
     const tls = await issueCertificate(dir, authority, 'proxy');
@@ -130,7 +130,7 @@ describe('forward proxies', { skip: needs('docker-registry', 'openssl') }, () =>
     sameContent(content, await walkImage(image));
   });
 
-  test('hosts of NO_PROXY and loopback are reached without', async (t) => {
+  test('NO_PROXY hosts and loopback bypass the proxy', async (t) => {
     const proxy = await startForwardProxy(t, { targetOf });
     const proxies = {
       HTTP_PROXY: proxy.host,

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parseDuration, parseSize } from '../../src/cli/quantities.js';
 import { isAirliftError } from '../../src/errors.js';
 
-test('sizes: powers of 1000, and of 1024 with an i', () => {
+test('sizes: powers of 1000, or of 1024 with Ki, Mi, …', () => {
   const cases: [string, number][] = [
     ['1', 1],
     ['32M', 32_000_000],

@@ -9,14 +9,14 @@ import { pushImage } from '../support/push-image.js';
 import { serveStore } from '../support/serve-store.js';
 import { temp, type Cleanup } from '../support/temp.js';
 
-/** A registry that counts downloads of manifests as Docker Hub does, and refuses once none is left. */
+/** A registry with a quota for manifest downloads, as on Docker Hub. */
 interface Counting {
   readonly host: string;
-  /** Downloads that are left. */
+  /** Remaining downloads. */
   left: number;
-  /** Downloads it allows anew each time it is asked, without a download, while none is left. */
+  /** Downloads added by each quota request while none remain. */
   refill: number;
-  /** Paths of manifests that were downloaded. */
+  /** Paths of downloaded manifests. */
   readonly downloads: string[];
   refused: number;
 }
@@ -38,7 +38,7 @@ async function startCounting(t: Cleanup, upstream: string, left: number): Promis
     if (isCounted) counting.left--;
     const onward = httpRequest({ host: name, port, path, method, headers }, (answer) => {
       if (isCounted && answer.statusCode === 200) counting.downloads.push(path);
-      // What is not there does not count.
+      // Missing manifests do not count.
       else if (isCounted) counting.left++;
       const told = { 'ratelimit-limit': '100;w=1', 'ratelimit-remaining': `${counting.left};w=1` };
       response.writeHead(answer.statusCode ?? 0, {
@@ -57,7 +57,7 @@ async function startCounting(t: Cleanup, upstream: string, left: number): Promis
 }
 
 const names = ['one', 'two', 'three', 'four'];
-/** An index and three children each. */
+/** Images that consist of an index and three children. */
 const downloadsWanted = names.length * 4;
 
 async function registry(t: Cleanup): Promise<string> {
@@ -70,7 +70,7 @@ const exporting = (host: string, output: string, ...flags: string[]): string[] =
   ...['export', ...names.map((name) => `${host}/acme/${name}:1`), '-o', output, '--retries', '0', ...flags],
 ];
 
-test('--rate-budget stop ends the run before a download is refused, and the next run goes on', async (t) => {
+test('--rate-budget stop ends the run before the registry rejects a download, and the next run resumes', async (t) => {
   const hub = await startCounting(t, await registry(t), 9);
   const output = join(temp(t), 'site.tar');
   const stopped = await airlift(exporting(hub.host, output, '--rate-budget', 'stop:2'), { codes: [1] });
@@ -84,11 +84,11 @@ test('--rate-budget stop ends the run before a download is refused, and the next
   await airlift(exporting(hub.host, output, '--rate-budget', 'stop:2'));
   await airlift(['verify', output]);
   assert.equal(new Set(hub.downloads).size, downloadsWanted);
-  // The index of an image whose children had not all come is fetched once more.
+  // The index of the incomplete image is fetched once more.
   assert.ok(hub.downloads.length <= downloadsWanted + names.length, `${hub.downloads.length} downloads`);
 });
 
-test('--rate-budget wait waits until there are more', async (t) => {
+test('--rate-budget wait waits until the quota is refilled', async (t) => {
   const hub = await startCounting(t, await registry(t), 5);
   hub.refill = 4;
   const output = join(temp(t), 'site.tar');
@@ -98,7 +98,7 @@ test('--rate-budget wait waits until there are more', async (t) => {
   assert.equal(hub.downloads.length, downloadsWanted);
 });
 
-test('without a budget the refusal names it', async (t) => {
+test('without --rate-budget, the hint of a 429 names the flag', async (t) => {
   const hub = await startCounting(t, await registry(t), 5);
   const { stderr } = await airlift(exporting(hub.host, join(temp(t), 'site.tar')), { codes: [1] });
   assert.match(

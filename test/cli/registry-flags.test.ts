@@ -10,7 +10,7 @@ import { temp } from '../support/temp.js';
 const plain = { _: [], $0: 'airlift', retries: 5, traceRequests: false } as unknown as RegistryArguments;
 const args = (more: Partial<RegistryArguments>): RegistryArguments => ({ ...plain, ...more });
 
-test('--creds are for the registry that they name, or for the only one there is', async (t) => {
+test('--creds applies to the named registry, or to the only one', async (t) => {
   const env = { ...newHome(t).env };
   const hostsOf = async (creds: string[], registries: string[]): Promise<unknown> =>
     (await registryOptionsOf(args({ creds }), env, registries)).hosts;
@@ -40,7 +40,7 @@ test('--creds are for the registry that they name, or for the only one there is'
   }
 });
 
-test('what is malformed is a usage error that names the flag', async (t) => {
+test('a malformed value is a usage error that names the flag', async (t) => {
   const { env } = newHome(t);
   const cases: [Partial<RegistryArguments>, RegExp][] = [
     [{ rateBudget: 'soon' }, /--rate-budget: got "soon", want wait\[:N\] or stop\[:N\]/],
@@ -61,7 +61,7 @@ test('what is malformed is a usage error that names the flag', async (t) => {
     );
 });
 
-test('figures reach the registry client in its units', async (t) => {
+test('sizes and durations reach the registry client as bytes and milliseconds', async (t) => {
   const flags = {
     ...{ retries: 0, retryDelay: '10ms', maxRetryAfter: '1m', idleTimeout: '2s', requestsPerHost: 4 },
     ...{ rateBudget: 'stop:20', chunkSize: '5M' },
@@ -98,7 +98,7 @@ test('the environment: auth files, proxies, roots, certificates', async (t) => {
   assert.deepEqual(own.authFiles, ['/a.json']);
 });
 
-test('mirrors of flags come before those of files, and settings of both hold', async (t) => {
+test('mirrors of flags come before those of files, and other settings are merged', async (t) => {
   const { dir, env } = newHome(t);
   const folder = join(dir, '.config', 'containers');
   mkdirSync(folder);
@@ -146,7 +146,7 @@ configs:
   );
 });
 
-test('--tls-verify=false holds for every registry', async (t) => {
+test('--tls-verify=false applies to every registry', async (t) => {
   const flags = args({ tlsVerify: false, mirror: ['docker.io=m.corp'] });
   const { mirrors = [], insecureSkipTlsVerify } = await registryOptionsOf(flags, { ...newHome(t).env }, []);
   assert.equal(insecureSkipTlsVerify, true);
@@ -154,7 +154,7 @@ test('--tls-verify=false holds for every registry', async (t) => {
   assert.ok(mirrors.some(({ prefix, insecure }) => prefix === 'docker.io' && insecure === true));
 });
 
-test('a broken registries.yaml is refused without a word of its content', async (t) => {
+test('a malformed registries.yaml is rejected without printing its content', async (t) => {
   const yaml = join(temp(t), 'registries.yaml');
   writeFileSync(yaml, 'configs:\n  a.corp:\n    auth: { password: "hunter2\n');
   await assert.rejects(

@@ -1,4 +1,4 @@
-/** Runs many command lines in one process and prints, as JSON, how each ended and what it said. Reads them as JSON from a file. */
+/** Reads command lines as JSON from a file, runs them in one process, and prints the exit code and output of each as JSON. */
 import { readFileSync } from 'node:fs';
 import { main } from '../../src/cli/main.js';
 

@@ -14,7 +14,7 @@ const skip =
   (!(commandNames as readonly string[]).includes('save') && 'the command is not registered yet') ||
   needs('docker-registry', 'skopeo', 'tar');
 
-test('what was exported is saved for docker, for nodes and as a layout', { skip }, async (t) => {
+test('a bundle is saved for docker, for k3s nodes and as an OCI layout', { skip }, async (t) => {
   const registry = await startDockerRegistry();
   t.after(() => registry.stop());
   const dir = temp(t);
@@ -55,7 +55,7 @@ test('what was exported is saved for docker, for nodes and as a layout', { skip 
   assert.ok(existsSync(join(layout, 'oci-layout')));
 });
 
-test('wrong command lines end with 2 and say what is wrong', { skip }, async (t) => {
+test('wrong command lines end with exit code 2 and an explanation', { skip }, async (t) => {
   const dir = temp(t);
   const output = ['-o', join(dir, 'x')];
   for (const [args, code, message] of [

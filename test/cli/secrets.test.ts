@@ -26,11 +26,11 @@ const signature = 'sig/na+ture-s3cr3t';
 const wrong = 'wro&ng-s3cr3t';
 const typed = 'ty-ped-s3cr3t';
 
-/** The forms in which a secret may show: as it is, in an address, in JSON, and in base64 wherever it begins in what is encoded. */
+/** Returns the forms in which a secret may appear: plain, in a URL, in JSON, and in base64 at any offset. */
 function formsOf(secret: string): string[] {
   const inBase64 = [0, 1, 2].map((skipped) => {
     const encoded = Buffer.concat([Buffer.alloc(skipped), Buffer.from(secret)]).toString('base64');
-    // Without the characters that hang on what stands before and behind.
+    // Drop the characters that depend on neighbouring bytes.
     return encoded.slice(Math.ceil((skipped * 4) / 3), -4);
   });
   const forms = [secret, encodeURIComponent(secret), encodeURI(secret), JSON.stringify(secret).slice(1, -1)];
@@ -39,14 +39,14 @@ function formsOf(secret: string): string[] {
   return [...new Set(forms)];
 }
 
-/** Every file below a directory, by its path. */
+/** Reads every file below a directory, by path. */
 function filesIn(dir: string): string[] {
   return readdirSync(dir, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name));
 }
 
-/** A registry that repeats what it was sent in what it answers. */
+/** A registry whose responses repeat the request. */
 async function startEcho(t: Cleanup): Promise<string> {
   const server = createServer((request, response) => {
     const sent = request.headers.authorization;
@@ -95,7 +95,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
     await site?.stop();
   });
 
-  test('no output, trace, journal, bundle, lock or cache holds one, whatever happens to a run', async (t) => {
+  test('no output, trace, journal, bundle, lock or cache contains a secret, however a run ends', async (t) => {
     const work = temp(t);
     const { dir: home, env: homeEnv } = newHome(t);
     for (const folder of ['tmp', 'cache', 'out']) mkdirSync(join(work, folder));
@@ -123,7 +123,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
     });
 
     const told: string[] = [];
-    /** Runs one command with everything printed that there is to print. */
+    /** Runs one command with all traces enabled. */
     const run = async (args: readonly string[], codes: number[], input?: string): Promise<string> => {
       const traced = ['export', 'import', 'copy', 'save', 'login'].includes(args[0] ?? '')
         ? [...args, '--trace-requests']
@@ -132,7 +132,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
       told.push(stdout, stderr);
       return `${stdout}${stderr}`;
     };
-    /** Runs one command until `isTime`, then ends it. */
+    /** Runs one command and stops it when `isTime` returns true. */
     const stopped = async (
       args: readonly string[],
       signal: NodeJS.Signals,
@@ -148,7 +148,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
       told.push(stdout, stderr);
     };
 
-    // Logging in: taken, refused, by identity token, and by a helper.
+    // Logins: accepted, rejected, with an identity token, and with a helper.
     const login = ['login', 'source.test', '--plain-http', '--password-stdin', '--retries', '0', '-u'];
     await run([...login, reader.user, '--authfile', join(home, 'a.json')], [0], reader.password);
     await run([...login, reader.user, '--authfile', join(home, 'a.json')], [1], wrong);
@@ -165,7 +165,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
     const byHelper = authFile('held.json', { credHelpers: { [back.host]: 'held' } });
     const byTorn = authFile('torn.json', { credsStore: 'torn' });
 
-    // Exports that end well, with storage elsewhere that is led to by signed addresses.
+    // Successful exports, with redirects to storage by signed URLs.
     const redirect: Rule = { fault: { do: 'redirect' }, method: 'GET', path: /\/blobs\// };
     front.use(redirect);
     const out = (name: string): string => join(work, 'out', name);
@@ -181,7 +181,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
     const creds = ['--creds', `source.test=${reader.user}:${reader.password}`];
     await run(exporting('c.tar', ...creds, '--dry-run'), [0]);
 
-    // Exports that fail: refused, by a registry that repeats what it is shown, with storage or proxy gone.
+    // Failed exports: rejected, by a registry that repeats requests, and without storage or proxy.
     const echo = await startEcho(t);
     for (const json of [[], ['--json']]) {
       await run(exporting('d.tar', '--creds', `${reader.user}:${wrong}`, ...json), [1]);
@@ -199,7 +199,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
     assert.match(broken, /X-Amz-Signature=\*\*\*/);
     front.heal();
 
-    // Exports that are stopped. What they leave is looked through as well.
+    // Interrupted exports; the files that they leave are searched too.
     const stall: Rule = { fault: { do: 'stall', after: 100_000 }, method: 'GET', path: /\/blobs\// };
     front.use(redirect, stall, { ...stall, host: 'second' });
     for (const signal of ['SIGINT', 'SIGKILL'] as const) {
@@ -210,7 +210,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
     }
     front.heal();
 
-    // Imports: done, refused, failing in the middle of uploads, stopped.
+    // Imports: successful, rejected, failed during uploads, interrupted.
     const importing = (...more: string[]): string[] => [
       ...['import', out('a.tar'), '--to', `${back.host}/s${imports++}`, '--retries', '1', ...more],
     ];
@@ -226,7 +226,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
     await stopped(importing('--authfile', byHelper), 'SIGINT', () => back.log.find('PUT').length > 0);
     back.heal();
 
-    // Without a bundle.
+    // Copies.
     const ends = ['--src-creds', `${reader.user}:${reader.password}`, '--dest-authfile', byHelper];
     await run(['copy', `${front.host}/acme/app:1`, '--to', `${back.host}/copied`, ...ends], [0]);
     const missing = ['copy', `${front.host}/acme/none:1`, '--to', `${back.host}/copied`, ...ends];
@@ -234,7 +234,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
     const saving = ['save', `${front.host}/acme/app:1`, '--format', 'oci-archive', '-o', out('saved.tar')];
     await run([...saving, '--creds', `${reader.user}:${reader.password}`], [0]);
 
-    // Addresses with passwords and signatures where a name belongs.
+    // URLs with passwords and signatures in place of names.
     const address = `https://me:${typed}@source.test/acme/app`;
     const list = join(home, 'list.txt');
     writeFileSync(

@@ -35,7 +35,7 @@ test('--listen takes an address, a port, or both', () => {
   }
 });
 
-test('it says where it listens and what to type next, and ends on Ctrl-C', async (t) => {
+test('serve prints its address and the next command, and ends on Ctrl-C', async (t) => {
   const store = join(temp(t), 'store');
   const args = [airliftPath, 'serve', '--store', store, '--listen', '127.0.0.1:0'];
   for (const next of [
@@ -57,7 +57,7 @@ test('it says where it listens and what to type next, and ends on Ctrl-C', async
   }
 });
 
-test('the first Ctrl-C lets a download that runs come to its end', { timeout: 120_000 }, async (t) => {
+test('the first Ctrl-C lets an active download finish', { timeout: 120_000 }, async (t) => {
   const dir = temp(t);
   const image = singlePlatform('linux/amd64', { name: 'large', bigBytes: 24_000_000 });
   const path = join(dir, 'site.tar');
@@ -83,7 +83,7 @@ test('the first Ctrl-C lets a download that runs come to its end', { timeout: 12
   assert.deepEqual(await exited, [0, null]);
 });
 
-test('with --json it prints one document, and what is wrong with the call ends with code 2', async (t) => {
+test('--json prints one document, and usage errors end with exit code 2', async (t) => {
   const store = join(temp(t), 'store');
   const args = [airliftPath, 'serve', '--store', store, '--listen', '0', '--json'];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });

@@ -14,13 +14,13 @@ const [amd64, arm64, armV7] = ['linux/amd64', 'linux/arm64', 'linux/arm/v7'].map
   singlePlatform(platform, { name: 'sparse' }),
 ) as [TestImage, TestImage, TestImage];
 const index = indexOf({ children: [amd64, arm64, armV7] });
-/** The index without what it names for arm64. */
+/** The index without its arm64 child. */
 const sparse: TestImage = {
   ...index,
   manifests: new Map([...index.manifests].filter(([digest]) => digest !== arm64.root.digest)),
 };
 
-test('an index that names what its registry lacks: an error, or left out where that is asked for', async (t) => {
+test('an index with missing children is an error, or is filtered with --skip-missing-platforms', async (t) => {
   const source = await serveStore(t, { allowSparse: true });
   await pushImage(source, 'acme/sparse', '1', sparse);
   const bundle = join(temp(t), 'site.tar');
@@ -32,7 +32,7 @@ test('an index that names what its registry lacks: an error, or left out where t
   const wanted = await airlift([...exporting, '--platform', 'linux/amd64,linux/arm64'], { codes: [1] });
   assert.match(wanted.stderr, new RegExp(`index ${index.root.digest} lists it for linux/arm64`));
 
-  // Who does not want it never notices.
+  // Exports of other platforms are not affected.
   const chosen = await airlift([...exporting, '--platform', 'linux/amd64,linux/arm/v7']);
   assert.doesNotMatch(chosen.stderr, /warning/);
   const site = await serveStore(t);
@@ -61,7 +61,7 @@ test('an index that names what its registry lacks: an error, or left out where t
   }
 });
 
-test('an index of attestations and images keeps its other children where one is missing', async (t) => {
+test('an index keeps its other images and attestations if one child is missing', async (t) => {
   const source = await serveStore(t, { allowSparse: true });
   const nested = indexOf({ children: [index, singlePlatform('linux/s390x', { name: 'sparse' })] });
   const hole = {

@@ -36,7 +36,7 @@ function assertClean(screen: Screen): void {
 
 describe('on a terminal', { skip: needs('python3') }, () => {
   for (const columns of [80, 50, 24]) {
-    test(`of ${columns} columns, copy names each failed image and each result whole, below no bar`, async (t) => {
+    test(`of ${columns} columns, copy prints each failure and result in full, outside the bars`, async (t) => {
       const { host, digests } = await slowRegistry(t);
       const site = await serveStore(t);
       const references = [...names.map((name) => `${name}:v1`), ...missing].map((name) => `${host}/${name}`);
@@ -56,14 +56,14 @@ describe('on a terminal', { skip: needs('python3') }, () => {
     });
   }
 
-  test('the bars of an import have a total, a rate, the time left, and names beside digests', async (t) => {
+  test('the bars of an import show total, rate, remaining time, and names with digests', async (t) => {
     const { host } = await slowRegistry(t);
     const bundle = join(temp(t), 'site.tar');
     await airlift(['export', ...names.map((name) => `${host}/${name}:v1`), '-o', bundle]);
     const proxy = await startFaultProxy({
       upstream: `http://${await serveStore(t)}`,
       rules: [
-        // One upload hangs until it is given up and begun anew: long enough for a bar to be drawn.
+        // One upload stalls until it is retried: long enough to draw a bar.
         {
           method: /PUT|PATCH/,
           path: /\/blobs\/uploads/,
@@ -83,7 +83,7 @@ describe('on a terminal', { skip: needs('python3') }, () => {
     assertClean(new Screen(80, shown));
   });
 
-  test('Ctrl-C leaves no bar behind, and what is said stands on lines of its own', async (t) => {
+  test('Ctrl-C removes the bars, and messages have lines of their own', async (t) => {
     const { host } = await slowRegistry(t);
     const references = names.map((name) => `${host}/${name}:v1`);
     const terminal = onTerminal(['export', ...references, '-o', join(temp(t), 'site.tar')]);
@@ -102,7 +102,7 @@ describe('on a terminal', { skip: needs('python3') }, () => {
 });
 
 for (const mode of [[], ['-q'], ['--json']]) {
-  test(`where all or some images fail, each is named in the end: ${mode[0] ?? 'plain'}`, async (t) => {
+  test(`the summary names each failed image: ${mode[0] ?? 'plain'}`, async (t) => {
     const host = await serveStore(t);
     const out = join(temp(t), 'site.tar');
     const references = missing.map((name) => `${host}/${name}`);

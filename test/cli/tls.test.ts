@@ -13,7 +13,7 @@ import { sameContent, walkImage, walkRegistry } from '../support/walk.js';
 
 const image = singlePlatform('linux/amd64', { name: 'tls' });
 
-/** A directory as docker's `certs.d/HOST`, with as much in it as is named. */
+/** Writes a directory like docker's `certs.d/HOST` with the given files. */
 function certificates(dir: string, registry: DockerRegistry, ...parts: ('ca' | 'client')[]): string {
   mkdirSync(dir, { recursive: true });
   if (parts.includes('ca')) copyFileSync(registry.ca ?? '', join(dir, 'ca.crt'));
@@ -25,9 +25,9 @@ function certificates(dir: string, registry: DockerRegistry, ...parts: ('ca' | '
 }
 
 describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
-  /** Shows a certificate of its own authority. */
+  /** Has a certificate of a private authority. */
   let plain: DockerRegistry;
-  /** Wants one of its clients too. */
+  /** Also requires a client certificate. */
   let strict: DockerRegistry;
   let name: string;
   const nobody = { ...newHome({ after }).env, SSL_CERT_FILE: undefined, SSL_CERT_DIR: undefined };
@@ -56,7 +56,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
   }
   let carried = 0;
 
-  test('authorities by --ca-file, client certificates by --cert-dir', async (t) => {
+  test('--ca-file for authorities, --cert-dir for client certificates', async (t) => {
     const shown = certificates(join(temp(t), 'certificates'), strict, 'ca', 'client');
     await carry(
       t,
@@ -66,7 +66,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     );
   });
 
-  test('both from certs.d, without a flag', async (t) => {
+  test('both from certs.d, without flags', async (t) => {
     const { dir, env } = newHome(t);
     const own = join(dir, '.config', 'containers', 'certs.d');
     certificates(join(own, plain.host), plain, 'ca');
@@ -89,7 +89,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     await carry(t, ['--registries-yaml', yaml], ['--registries-yaml', yaml], nobody);
   });
 
-  test('--insecure-skip-tls-verify and --tls-verify=false take any certificate', async (t) => {
+  test('--insecure-skip-tls-verify and --tls-verify=false accept any certificate', async (t) => {
     const shown = certificates(join(temp(t), 'certificates'), strict, 'client');
     await carry(
       t,
@@ -99,7 +99,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     );
   });
 
-  test('--emit gives nodes the authority too', async (t) => {
+  test('--emit also writes the certificate authority for nodes', async (t) => {
     const dir = temp(t);
     const [bundle, nodes] = [join(dir, 'site.tar'), join(dir, 'nodes')];
     const trusting = ['--no-plain-http', '--ca-file', plain.ca ?? ''];
@@ -110,7 +110,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     assert.ok(stderr.includes(`copy ${join(nodes, 'ca.crt')} to every node as ${there}\n`), stderr);
     const authority = join(nodes, 'ca.crt');
     assert.equal(readFileSync(authority, 'utf8'), readFileSync(plain.ca ?? '', 'utf8'));
-    // As k3s would read it, were the certificate where it says.
+    // Read it as k3s would, with the certificate at the named path.
     const yaml = join(dir, 'registries.yaml');
     const text = readFileSync(join(nodes, 'registries.yaml'), 'utf8');
     assert.ok(text.includes(`ca_file: "${there}"`), text);
@@ -121,7 +121,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     assert.match(readFileSync(join(nodes, 'registries.yaml'), 'utf8'), /insecure_skip_verify: true/);
   });
 
-  test('--tls-verify=false --emit keeps https in what nodes get, without verification', async (t) => {
+  test('--tls-verify=false --emit configures nodes for https without verification', async (t) => {
     const dir = temp(t);
     const [bundle, nodes] = [join(dir, 'site.tar'), join(dir, 'nodes')];
     const lax = '--tls-verify=false';
@@ -135,13 +135,13 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
       .map((entry) => readFileSync(join(entry.parentPath, entry.name), 'utf8'))
       .join('\n');
     assert.ok(!every.includes(`http://${plain.host}`), every);
-    // As k3s would read it.
+    // Read it as k3s would.
     const again = ['export', name, '-o', join(dir, 'again.tar'), '--registries-yaml'];
     const { stderr } = await airlift([...again, join(nodes, 'registries.yaml')], { env: nobody });
     assert.match(stderr, /acme\/app: served by mirror https:/);
   });
 
-  /** What both verbs say where the registry can't be reached in this way. */
+  /** Returns the errors of export and import for an unreachable registry. */
   async function refusals(t: Cleanup, host: string, flags: string[]): Promise<string[]> {
     const bundle = join(temp(t), 'site.tar');
     await airlift(['export', name, '-o', bundle, '--no-plain-http', '--ca-file', plain.ca ?? ''], {
@@ -156,7 +156,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     return said;
   }
 
-  test('a certificate of an unknown authority is named, with its issuer, names and what to pass', async (t) => {
+  test('an untrusted certificate is reported with issuer, names and a hint', async (t) => {
     for (const stderr of await refusals(t, plain.host, ['--no-plain-http'])) {
       assert.match(
         stderr,
@@ -171,7 +171,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     }
   });
 
-  test('a certificate for other names is told with these names', async (t) => {
+  test('a certificate for other names is reported with these names', async (t) => {
     const elsewhere = await startDockerRegistry({ tls: true, tlsNames: ['registry.corp', 'IP:10.1.2.3'] });
     t.after(() => elsewhere.stop());
     for (const stderr of await refusals(t, elsewhere.host, [
@@ -185,7 +185,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
       );
   });
 
-  test('a registry that wants a client certificate: where to put it', async (t) => {
+  test('a registry that requires a client certificate: the hint says where to put it', async (t) => {
     for (const stderr of await refusals(t, strict.host, ['--no-plain-http', '--ca-file', strict.ca ?? '']))
       assert.match(
         stderr,
@@ -193,7 +193,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
       );
   });
 
-  test('TLS with a registry that has none, and plain HTTP with one that has: the flag to pass', async (t) => {
+  test('TLS to a plain HTTP registry, and plain HTTP to a TLS registry: the hint names the flag', async (t) => {
     const open = await startDockerRegistry();
     t.after(() => open.stop());
     for (const stderr of await refusals(t, open.host, ['--no-plain-http']))

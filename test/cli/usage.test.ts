@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { airlift } from '../support/airlift.js';
 import { temp } from '../support/temp.js';
 
-test('a wrong call ends with exit code 2, says what is wrong and leaves nothing', async (t) => {
+test('a usage error ends with exit code 2, explains the problem and writes no files', async (t) => {
   const dir = temp(t);
   const output = join(dir, 'site.tar');
   const calls: readonly (readonly [readonly string[], RegExp])[] = [
@@ -29,7 +29,7 @@ test('a wrong call ends with exit code 2, says what is wrong and leaves nothing'
   assert.deepEqual(readdirSync(dir), []);
 });
 
-test('every bad line of every list is told at once, with file and line, before anything is fetched', async (t) => {
+test('all bad lines of all lists are reported together, with file and line, before any request', async (t) => {
   const dir = temp(t);
   const list = join(dir, 'list.txt');
   writeFileSync(list, '# images\r\nredis:7\r\n\r\nNope\r\nghcr.io/acme/api@sha256:12\r\n');
@@ -46,7 +46,7 @@ test('every bad line of every list is told at once, with file and line, before a
   assert.deepEqual(readdirSync(dir), ['list.txt']);
 });
 
-test('of a flag that is given more than once the last value counts, lists are put together', async (t) => {
+test('the last value of a repeated flag wins, and array flags are merged', async (t) => {
   const dir = temp(t);
   const list = join(dir, 'list.txt');
   writeFileSync(list, '127.0.0.1:1/a:1\n');

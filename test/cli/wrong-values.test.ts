@@ -12,27 +12,27 @@ import type { Outcome } from './run-many.js';
 
 const runMany = fileURLToPath(new URL('./run-many.js', import.meta.url));
 
-/** Nobody listens there. */
-const nobody = '127.0.0.1:1';
+/** An address without a listener. */
+const closedPort = '127.0.0.1:1';
 
-/** A command line of each command that fails soon, and needs no registry, network or terminal for it. */
+/** A command line for each command that fails quickly, without registry, network or terminal. */
 const bases: Record<(typeof commandNames)[number], readonly string[]> = {
-  export: [`${nobody}/team/app:1`, '-o', 'site.tar', '--retries', '0'],
+  export: [`${closedPort}/team/app:1`, '-o', 'site.tar', '--retries', '0'],
   inspect: ['none.tar'],
   verify: ['none.tar'],
-  import: ['none.tar', '--to', nobody, '--retries', '0'],
-  copy: [`${nobody}/team/app:1`, '--to', nobody, '--retries', '0'],
+  import: ['none.tar', '--to', closedPort, '--retries', '0'],
+  copy: [`${closedPort}/team/app:1`, '--to', closedPort, '--retries', '0'],
   save: ['none.tar', '--format', 'oci-archive', '-o', 'out.tar'],
   serve: ['none.tar'],
   index: [],
-  'index create': [`${nobody}/a:1`, `${nobody}/b:1`, '--retries', '0'],
-  'index append': [`${nobody}/a:1`, `${nobody}/b:1`, '--retries', '0'],
-  'index remove': [`${nobody}/a:1`, 'linux/amd64', '--retries', '0'],
-  'index merge': [`${nobody}/a:1`, `${nobody}/b:1`, '--retries', '0'],
-  'index inspect': [`${nobody}/a:1`, '--retries', '0'],
+  'index create': [`${closedPort}/a:1`, `${closedPort}/b:1`, '--retries', '0'],
+  'index append': [`${closedPort}/a:1`, `${closedPort}/b:1`, '--retries', '0'],
+  'index remove': [`${closedPort}/a:1`, 'linux/amd64', '--retries', '0'],
+  'index merge': [`${closedPort}/a:1`, `${closedPort}/b:1`, '--retries', '0'],
+  'index inspect': [`${closedPort}/a:1`, '--retries', '0'],
   'list-images': ['list.txt'],
-  login: [nobody, '-u', 'me', '--password-stdin', '--retries', '0'],
-  logout: [nobody],
+  login: [closedPort, '-u', 'me', '--password-stdin', '--retries', '0'],
+  logout: [closedPort],
 };
 
 interface Flags {
@@ -48,7 +48,7 @@ async function flagsOf(command: string): Promise<Flags> {
   let names: string[] = [];
   let booleans: string[] = [];
   const seen = new Error('seen');
-  // yargs throws at once what it finds before it begins to wait.
+  // yargs throws errors that it finds before its first await.
   const parse = async (): Promise<unknown> =>
     await built
       .fail(() => {
@@ -76,7 +76,7 @@ const values = [
   'folder',
   '/proc/self/mem',
 ];
-/** For flags that `export` has too, and for letters that stand for a flag: they are read in the same place. */
+/** Values for short flags and flags that `export` shares: the same code reads them. */
 const someValues = ['', '-', 'folder'];
 /** For flags without a value: every value is tried as a positional argument. */
 const oneValue = ['nonsense'];
@@ -109,12 +109,12 @@ function* linesFor(
 const fault =
   /\n\s+at .*:\d+|bug in airlift|uncaught|unhandled|TypeError|RangeError|is not a function|is not iterable|Cannot read prop|\[object |\bundefined\b/;
 
-describe('no flag of any command ends with a stack, whatever its value', () => {
+describe('no value of any flag causes a stack trace', () => {
   for (const command of commandNames)
     test(command, { timeout: 300_000 }, async (t) => {
       const dir = temp(t);
       mkdirSync(join(dir, 'folder'));
-      writeFileSync(join(dir, 'list.txt'), `${nobody}/team/app:1\n`);
+      writeFileSync(join(dir, 'list.txt'), `${closedPort}/team/app:1\n`);
       const shared = new Set(command === 'export' ? [] : (await flagsOf('export')).names);
       const lines = [...linesFor(command, await flagsOf(command), shared)];
       const file = join(dir, 'lines.json');

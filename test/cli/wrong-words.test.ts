@@ -11,7 +11,7 @@ import { serveStore } from '../support/serve-store.js';
 import { temp } from '../support/temp.js';
 import { onTerminal } from '../support/terminal.js';
 
-test('a slip of the hand is answered with what was meant, in a line and a hint', async (t) => {
+test('a typing error gets a one-line error and a hint with the likely word', async (t) => {
   const dir = temp(t);
   writeFileSync(join(dir, 'images.txt'), 'redis\n');
   mkdirSync(join(dir, 'redis'));
@@ -41,7 +41,7 @@ test('a slip of the hand is answered with what was meant, in a line and a hint',
   assert.equal(isRegistry('[:::1]:5000'), false);
 });
 
-test('a stray % in the user or password of a proxy is part of it', async (t) => {
+test('a stray % in the user name or password of a proxy is literal', async (t) => {
   const host = await serveStore(t);
   for (const proxy of ['http://us%er:pass%word@127.0.0.1:1', 'http://user:100%@127.0.0.1:1']) {
     const { stderr } = await airlift(['export', 'registry.example/a:1', '--dry-run', '--retries', '0'], {
@@ -54,7 +54,7 @@ test('a stray % in the user or password of a proxy is part of it', async (t) => 
   assert.ok(host);
 });
 
-test('--tls-verify=false leaves the scheme for nodes to what the registry really speaks', async (t) => {
+test('--tls-verify=false --emit uses the scheme of the registry', async (t) => {
   const host = await serveStore(t);
   await pushImage(host, 'team/app', '1', multiPlatform({ name: 'app', platforms: ['linux/amd64'] }));
   const bundle = join(temp(t), 'site.tar');
@@ -64,7 +64,7 @@ test('--tls-verify=false leaves the scheme for nodes to what the registry really
   assert.match(readFileSync(join(emit, 'registries.yaml'), 'utf8'), new RegExp(`http://${host}`));
 });
 
-test('login shows its questions on the terminal', { skip: needs('python3') }, async (t) => {
+test('login prints its questions on the terminal', { skip: needs('python3') }, async (t) => {
   const host = await serveStore(t);
   const terminal = onTerminal(['login', host, '--authfile', join(temp(t), 'auth.json')]);
   await terminal.until(/user name: (?!.*\u001b\[0?J)/);
@@ -76,7 +76,7 @@ test('login shows its questions on the terminal', { skip: needs('python3') }, as
   assert.doesNotMatch(shown, /secret/);
 });
 
-test('an export beyond the largest file that is allowed says so and what to do', async (t) => {
+test('an export above the file size limit fails with a hint', async (t) => {
   const host = await serveStore(t);
   await pushImage(
     host,
@@ -85,7 +85,7 @@ test('an export beyond the largest file that is allowed says so and what to do',
     singlePlatform('linux/amd64', { name: 'large', bigBytes: 3_000_000 }),
   );
   const output = join(temp(t), 'site.tar');
-  // Blocks of 512 or 1024 bytes, by the shell: at most a megabyte.
+  // The shell counts blocks of 512 or 1024 bytes: at most one megabyte.
   const command = `ulimit -f 1000; exec "$0" "$@"`;
   const args = ['-c', command, process.execPath, airliftPath, 'export', `${host}/acme/large:1`, '-o', output];
   const { stderr } = await run('/bin/sh', args, { codes: [1], env: stateEnv });
