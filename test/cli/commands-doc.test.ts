@@ -7,10 +7,10 @@ import { parser } from '../../src/cli/main.js';
 
 const path = fileURLToPath(new URL('../../../docs/commands.md', import.meta.url));
 
-/** Returns the output of `airlift … --help`. */
-async function help(args: readonly string[]): Promise<string> {
+/** Returns the output of `airlift … --help`, with lines of at most `columns`. */
+async function help(args: readonly string[], columns = 110): Promise<string> {
   let text = '';
-  const built = await parser(args);
+  const built = (await parser(args)).wrap(columns);
   await built.parseAsync([...args, '--help'], {}, (_error, _args, output) => void (text = output));
   return text.trimEnd();
 }
@@ -31,4 +31,19 @@ test('docs/commands.md equals the output of --help', async () => {
   const want = await render();
   if (process.env['UPDATE_DOCS'] === '1') writeFileSync(path, want);
   assert.equal(readFileSync(path, 'utf8'), want);
+});
+
+test('every flag is described in at most 80 characters', async () => {
+  let flags = 0;
+  for (const name of commandNames) {
+    const lines = (await help(name.split(' '), 500)).split('\n');
+    for (const line of lines) {
+      const [, flag = '', describe = ''] =
+        /^ +(?:-\w, )?(--[\w-]+) +(.*?)(?: *\[[^\]]*\])+$/.exec(line) ?? [];
+      if (flag === '') continue;
+      flags++;
+      assert.ok(describe.length > 0 && describe.length <= 80, `${name} ${flag}: ${describe}`);
+    }
+  }
+  assert.ok(flags > 200, `${flags} flags`);
 });
