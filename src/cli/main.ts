@@ -79,6 +79,16 @@ const commands: readonly Command[] = [
 ];
 
 /**
+ * Keeps yargs from laying out the help text of a command that runs: it would do so to show the text if the command fails, which
+ * airlift never does. Measuring the width of a long help text takes 30 ms, as long as small commands take.
+ */
+function skipHelpOfRunningCommand(parser: Argv): void {
+  type Usage = { cacheHelpMessage: () => void };
+  const internals = parser as unknown as { getInternalMethods(): { getUsageInstance(): Usage } };
+  internals.getInternalMethods().getUsageInstance().cacheHelpMessage = () => undefined;
+}
+
+/**
  * Builds the parser for a command line. Loads only the commands that `args` name: loading the library takes several times as long
  * as `--version` and `--help` take.
  */
@@ -91,6 +101,7 @@ export async function parser(args: readonly string[]): Promise<Argv> {
     if (args.includes(name)) (await load())(base, head);
     else base.command(head.usage, head.describe);
   }
+  skipHelpOfRunningCommand(base);
   return base
     .demandCommand(1, 'want a command')
     .strict()
