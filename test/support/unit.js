@@ -1,12 +1,37 @@
-// Runs tests that are built already: `node test/support/unit.js [--fast] [FILE…]`. Default: all of them.
+// Runs tests that are built already: `node test/support/unit.js [--fast] [--test-name-pattern=PATTERN] [FILE…]`. Default: all of them.
 // FILE is a test as it is written (test/oci/digest.test.ts) or as it is built. --fast leaves out files that start other programs.
-import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
+import { run } from 'node:test';
+import { spec, tap } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 
 const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const millisecondsAFile = 600_000;
+const millisecondsPerFile = 600_000;
+const filesAtOnce = 2;
+
+/** The files that take longest. They start first, so that the last one does not run alone. */
+const longest = [
+  'test/cli/lost-output.test.ts',
+  'test/export/resume.test.ts',
+  'test/registry-quirks.test.ts',
+  'test/import/resume.test.ts',
+  'test/torture/torture.test.ts',
+  'test/mirror-faults.test.ts',
+  'test/cli/wrong-values.test.ts',
+  'test/export/refresh.test.ts',
+  'test/export/keep-going.test.ts',
+  'test/cli/content-labels.test.ts',
+  'test/bundle/write/resume.test.ts',
+  'test/cli/faults.test.ts',
+  'test/export-import.test.ts',
+  'test/docs/examples.test.ts',
+  'test/import/real-archives.test.ts',
+  'test/archive/compression/decompress.test.ts',
+];
+const missing = longest.filter((file) => !existsSync(join(project, file)));
+if (missing.length > 0)
+  throw new Error(`test/support/unit.js lists files that are gone: ${missing.join(', ')}`);
 
 /** What a test file imports that starts processes: airlift itself, a registry or another program. */
 const starts =
@@ -16,7 +41,12 @@ function allTests() {
   return readdirSync(join(project, 'test'), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
     .map((entry) => relative(project, join(entry.parentPath, entry.name)))
-    .sort();
+    .sort((left, right) => rankOf(left) - rankOf(right) || (left < right ? -1 : 1));
+}
+
+function rankOf(file) {
+  const at = longest.indexOf(file);
+  return at === -1 ? longest.length : at;
 }
 
 /** The built file of a test. */
@@ -38,15 +68,22 @@ files ??= allTests()
   .filter((file) => !flags.includes('--fast') || !starts.test(readFileSync(join(project, file), 'utf8')))
   .map((file) => join('dist', file.replace(/\.ts$/, '.js')));
 
-const run = spawn(
-  process.execPath,
-  [
-    '--test',
-    '--test-concurrency=2',
-    `--test-timeout=${millisecondsAFile}`,
-    ...flags.filter((flag) => flag !== '--fast'),
-    ...files,
-  ],
-  { cwd: project, stdio: 'inherit' },
-);
-run.on('exit', (code) => process.exit(code ?? 1));
+const pattern = '--test-name-pattern=';
+const unknown = flags.filter((flag) => flag !== '--fast' && !flag.startsWith(pattern));
+if (unknown.length > 0) {
+  console.error(`${unknown.join(' ')}: unknown flag; want --fast or ${pattern}PATTERN`);
+  process.exit(2);
+}
+const patterns = flags.filter((flag) => flag.startsWith(pattern)).map((flag) => flag.slice(pattern.length));
+
+// Tests and the programs that they start name files below the project.
+process.chdir(project);
+// `node --test` would sort the files by name.
+const events = run({
+  files: files.map((file) => join(project, file)),
+  concurrency: filesAtOnce,
+  timeout: millisecondsPerFile,
+  ...(patterns.length > 0 ? { testNamePatterns: patterns } : {}),
+});
+events.on('test:fail', () => (process.exitCode = 1));
+events.compose(process.stdout.isTTY ? new spec() : tap).pipe(process.stdout);
