@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { AirliftError } from './errors.js';
 
-/** Lets at most `count` pieces of work run at a time; the rest wait in order. */
+/** Limits concurrent work to `count` tasks; the others wait in order. */
 export class Slots {
   #free: number;
   readonly #waiting: (() => void)[] = [];
@@ -23,15 +23,15 @@ export class Slots {
   }
 }
 
-/** Runs `next` until it has nothing left to do. */
+/** Calls `next` until it returns false. */
 async function repeat(next: () => Promise<boolean>): Promise<void> {
   while (await next()) continue;
 }
 
 /**
- * Runs `work` over items, at most `count` at a time, and takes the next item only when there is room: a long list is never
- * held whole. After the first failure, of `work` or of `items`, nothing new begins; it is thrown once everything that runs
- * has ended.
+ * Runs `work` for each item, at most `count` at a time. Takes the next item only when there is a free slot, so that a long list is
+ * never in memory as a whole. After the first failure of `work` or `items`, starts no further work.
+ * @throws the first failure, after all running work has ended
  */
 export async function forEachOf<T>(
   items: Iterable<T> | AsyncIterable<T>,
@@ -41,21 +41,21 @@ export async function forEachOf<T>(
   const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
   const failures: unknown[] = [];
   let isDone = false;
-  // Items are taken one after the other: a generator must not be asked for two at a time.
-  let turn: Promise<unknown> = Promise.resolve();
-  const take = async (): Promise<IteratorResult<T, unknown> | undefined> => {
-    const taken = turn.then(async () => {
+  // One call at a time: a generator does not allow concurrent calls.
+  let previous: Promise<unknown> = Promise.resolve();
+  const takeItem = async (): Promise<IteratorResult<T, unknown> | undefined> => {
+    const taken = previous.then(async () => {
       if (isDone || failures.length > 0) return undefined;
       const result = await iterator.next();
       if (result.done === true) isDone = true;
       return result;
     });
-    turn = taken.catch(() => undefined);
+    previous = taken.catch(() => undefined);
     return taken;
   };
   const next = async (): Promise<boolean> => {
     try {
-      const result = await take();
+      const result = await takeItem();
       if (result === undefined || result.done === true) return false;
       await work(result.value);
       return true;
@@ -66,22 +66,22 @@ export async function forEachOf<T>(
   };
   await Promise.all(Array.from({ length: Math.max(1, count) }, () => repeat(next)));
   if (failures.length === 0) return;
-  // A generator that was not read to its end releases what it holds.
+  // Lets a generator that was not read to its end release its resources.
   if (!isDone) await iterator.return?.();
   throw failures[0];
 }
 
-/** Milliseconds that what runs beside a failure has to end: a download that is nearly there was paid for. */
-const grace = 1000;
+/** Milliseconds that other work gets to finish after a failure: a download that is nearly complete should not be wasted. */
+const gracePeriod = 1000;
 
-/** Aborts after a short grace. */
+/** Aborts after a grace period. */
 export function abortSoon(controller: AbortController, reason: unknown): NodeJS.Timeout {
-  return setTimeout(() => controller.abort(reason), grace);
+  return setTimeout(() => controller.abort(reason), gracePeriod);
 }
 
 /**
- * Runs `work` over all items beside each other, with one signal that links them: it is aborted with `signal`, and soon after the first
- * failure, so that nobody goes on for nothing. Ends when all of them have ended.
+ * Runs `work` for all items concurrently with one shared signal, which is aborted with `signal` and soon after the first failure.
+ * Settles when all of them have ended.
  * @throws the first failure
  */
 export async function allLinked<T, R>(
@@ -100,7 +100,7 @@ export async function allLinked<T, R>(
     [...items].map((item) =>
       work(item, link.signal).catch((error: unknown) => {
         failure ??= { error };
-        soon ??= abortSoon(link, new AirliftError('interrupted', 'something beside it failed'));
+        soon ??= abortSoon(link, new AirliftError('interrupted', 'concurrent work failed'));
         throw error;
       }),
     ),

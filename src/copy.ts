@@ -221,9 +221,9 @@ class Copying {
     }
   }
 
-  /** Publishes a signature under the same tag beside the image. */
-  async #publishCompanion(publishName: PublishName, companion: Image, beside: Reference): Promise<void> {
-    const { registry, repository } = beside;
+  /** Publishes a signature in the repository of its image, under the same tag. */
+  async #publishCompanion(publishName: PublishName, companion: Image, image: Reference): Promise<void> {
+    const { registry, repository } = image;
     const name = { registry, repository, tag: companion.reference.tag };
     const key = formatReference(name);
     const before = this.#tags.get(key);

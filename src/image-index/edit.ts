@@ -53,7 +53,7 @@ async function onIndex(
   }
 }
 
-/** Adds what was loaded, with its annotations. */
+/** Adds loaded sources with their annotations. */
 function addAll(draft: IndexDraft, loaded: readonly LoadedSource[], replace?: boolean): void {
   for (const { source, children } of loaded) {
     for (const child of children) {
@@ -73,7 +73,7 @@ function addAll(draft: IndexDraft, loaded: readonly LoadedSource[], replace?: bo
  */
 export function createIndex(options: CreateIndexOptions): Promise<IndexSummary> {
   return onIndex(options, async (target) => {
-    await target.replacing();
+    await target.recordPrevious();
     const draft = IndexDraft.create(options.kind);
     addAll(draft, await target.loadAll(options.sources));
     await target.setFields(draft, options);
@@ -129,12 +129,12 @@ function digestsOf(
       typeof want === 'string' ? digest === want : platform !== undefined && samePlatform(want, platform),
     );
     if (matching.length === 0) {
-      const there = children.map(({ descriptor: { digest, platform } }) =>
+      const available = children.map(({ descriptor: { digest, platform } }) =>
         platform === undefined || typeof want === 'string' ? digest : formatPlatform(platform),
       );
       throw new AirliftError(
         'not-found',
-        `remove from index ${name}: no such child; got ${there.join(', ')}, want ${typeof want === 'string' ? want : formatPlatform(want)}`,
+        `remove from index ${name}: no such child; got ${available.join(', ')}, want ${typeof want === 'string' ? want : formatPlatform(want)}`,
       );
     }
     for (const { descriptor } of matching) found.add(descriptor.digest);
@@ -148,7 +148,7 @@ function digestsOf(
  */
 export function mergeIntoIndex(options: MergeOptions): Promise<IndexSummary> {
   return onIndex(options, async (target) => {
-    await target.replacing();
+    await target.recordPrevious();
     const loaded = await target.loadAll(options.sources);
     const indexes = loaded.flatMap(({ index, source }) =>
       index === undefined || source.platform !== undefined ? [] : [index],

@@ -46,7 +46,7 @@ export interface IndexReport {
 }
 
 /** Reports whether the registry holds a child of an index. */
-async function isThere(
+async function isHeld(
   registry: Registry,
   repository: Reference,
   child: Descriptor,
@@ -78,7 +78,7 @@ export async function inspectIndex(
       throw new AirliftError('usage', `inspect index ${name}: not an index; got ${root.mediaType}`);
     const children: IndexChildReport[] = [];
     for (const child of manifest.manifests)
-      children.push(reportOf(child, await isThere(registry, reference, child, signal)));
+      children.push(reportOf(child, await isHeld(registry, reference, child, signal)));
     const report = {
       reference: name,
       digest: root.digest,

@@ -16,7 +16,7 @@ import { readContent, readManifest, type LoadedManifest } from '../oci/read.js';
 import { formatReference, type Reference, type Repository } from '../oci/reference.js';
 import type { Source } from '../oci/source.js';
 
-/** What goes into an index: an image, an artifact, or an index whose children are taken. */
+/** A source for children of an index: an image, an artifact, or an index that provides its children. */
 export interface IndexSource {
   readonly reference: Reference;
   /** For an image: the platform to record. For an index: the child to select. `none` records no platform. Default: read from the source. */
@@ -25,21 +25,21 @@ export interface IndexSource {
   readonly annotations?: Readonly<Record<string, string>> | undefined;
 }
 
-/** A source that was looked up, and the children it gives. */
+/** A resolved source, and the children that it provides. */
 export interface LoadedSource {
   readonly source: IndexSource;
-  /** Where it is an index. */
+  /** The index, if the source is one. */
   readonly index: ExistingIndex | undefined;
   readonly children: readonly IndexChild[];
 }
 
 export interface LoadOptions {
-  /** An index is one child itself, instead of its children. */
+  /** Use an index as one child, instead of its children. */
   readonly nest?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Looks up what goes into an index, and remembers where each child is. */
+/** Resolves the sources of an index, and remembers the repository of each child. */
 export class IndexSources {
   readonly #homes = new Map<Digest, Repository>();
 
@@ -48,14 +48,14 @@ export class IndexSources {
     private readonly options: LoadOptions = {},
   ) {}
 
-  /** The repository that a child was found in. */
+  /** Returns the repository of a child. */
   homeOf(child: IndexChild): Repository | undefined {
     return this.#homes.get(child.descriptor.digest);
   }
 
   /**
-   * Looks up a source.
-   * @throws AirliftError `usage` where an artifact has no platform and none was said; `platform-missing` where an index has no
+   * Resolves a source.
+   * @throws AirliftError `usage` if an artifact has no platform and the source sets none; `platform-missing` if an index has no
    *   child for the platform; what the registry throws
    */
   async load(source: IndexSource): Promise<LoadedSource> {
@@ -104,7 +104,7 @@ export class IndexSources {
   }
 }
 
-/** The children that a source means, where it is an index: all, or those for its platform with their attestations. */
+/** Returns the children that an index provides: all, or those for the platform with their attestations. */
 function chosen({ platform }: IndexSource, index: ExistingIndex): readonly IndexChild[] {
   const all = childrenOf(index);
   if (platform === undefined) return all;
@@ -120,12 +120,12 @@ function chosen({ platform }: IndexSource, index: ExistingIndex): readonly Index
   );
   const kept = new Set<string>(descriptors.map(({ digest }) => digest));
   if (kept.size === 0) {
-    const there = all.flatMap(({ descriptor: { platform: own } }) =>
+    const available = all.flatMap(({ descriptor: { platform: own } }) =>
       own === undefined ? [] : [formatPlatform(own)],
     );
     throw new AirliftError(
       'platform-missing',
-      `compose index: ${index.from} has no image for the platform; got ${there.join(', ')}, want ${formatPlatform(platform)}`,
+      `compose index: ${index.from} has no image for the platform; got ${available.join(', ')}, want ${formatPlatform(platform)}`,
     );
   }
   return all.filter(

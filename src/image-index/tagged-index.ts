@@ -45,14 +45,14 @@ export interface IndexSummary {
   readonly copied: number;
 }
 
-/** The index under a tag: what is there, what goes into it, and writing it. Close it when done. */
+/** The index under a tag: reads the present one, loads sources, writes the new one. Call `close` when done. */
 export class TaggedIndex {
   readonly name: string;
   readonly #registry: Registry;
   readonly #sources: IndexSources;
-  /** What the tag pointed at when this work began. */
+  /** The digest of the tag when this work began. */
   #previous: Digest | undefined;
-  /** Children that the repository holds because an index there names them. */
+  /** Children that the repository holds already, because the present index lists them. */
   #held: ReadonlySet<Digest> = new Set();
 
   constructor(
@@ -76,8 +76,8 @@ export class TaggedIndex {
     return loaded;
   }
 
-  /** Notes what the tag points at, where there is one: writing it replaces that. */
-  async replacing(): Promise<void> {
+  /** Records the present digest of the tag, which `write` replaces. */
+  async recordPrevious(): Promise<void> {
     this.#previous = await this.#current();
   }
 
@@ -92,8 +92,8 @@ export class TaggedIndex {
   }
 
   /**
-   * The index that the tag points at.
-   * @throws AirliftError `usage` where it is none; what the registry throws
+   * Reads the index that the tag points at.
+   * @throws AirliftError `usage` if the tag points at something else; what the registry throws
    */
   async existing(): Promise<ExistingIndex> {
     const { target, signal } = this.options;
@@ -126,7 +126,7 @@ export class TaggedIndex {
 
   /**
    * Copies what the repository lacks, sets the tag, and reads it back.
-   * @throws AirliftError `conflict` where somebody else changed the tag meanwhile; what the registry throws
+   * @throws AirliftError `conflict` if another client changed the tag meanwhile; what the registry throws
    */
   async write(index: ComposedIndex, children: readonly IndexChild[]): Promise<IndexSummary> {
     const { target, signal } = this.options;
@@ -134,9 +134,9 @@ export class TaggedIndex {
     const previous = this.#previous;
     if (previous !== index.descriptor.digest) {
       checkInterrupted(signal, 'write index');
-      await this.#checkUntouched();
+      await this.#checkUnchanged();
       const open: OpenContent = (offset) => Promise.resolve(readableOf(index.bytes, offset));
-      // Pushing by digest is what lists it among the referrers of its subject.
+      // Registries add the index to the referrers of its subject when it is pushed by digest.
       const { subject } = parseManifest(index.bytes, index.descriptor.mediaType, `index ${this.name}`);
       if (subject !== undefined) await this.#registry.push(target, index.descriptor, open, { signal });
       await this.#registry.tag(target, index.descriptor, open, { signal });
@@ -150,7 +150,7 @@ export class TaggedIndex {
     const { target, signal, onEvent } = this.options;
     try {
       const held = await this.#registry.resolve(target, { signal });
-      if (held.digest !== want) throw this.#touched(held.digest, want);
+      if (held.digest !== want) throw this.#changed(held.digest, want);
     } catch (error) {
       if (!isRefusedReading(error)) throw error;
       onEvent?.({
@@ -185,13 +185,13 @@ export class TaggedIndex {
     return copied;
   }
 
-  /** Registries can't compare and swap: this finds nearly all changes by others between reading and writing. */
-  async #checkUntouched(): Promise<void> {
+  /** Checks that the tag has not changed. Registries cannot compare and swap; this finds nearly all concurrent changes. */
+  async #checkUnchanged(): Promise<void> {
     const now = await this.#current();
-    if (now !== this.#previous) throw this.#touched(now, this.#previous);
+    if (now !== this.#previous) throw this.#changed(now, this.#previous);
   }
 
-  #touched(got: Digest | undefined, want: Digest | undefined): AirliftError {
+  #changed(got: Digest | undefined, want: Digest | undefined): AirliftError {
     return new AirliftError(
       'conflict',
       `write index ${this.name}: another client changed the tag meanwhile; got ${got ?? 'nothing'}, want ${want ?? 'nothing'}`,

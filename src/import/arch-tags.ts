@@ -4,29 +4,32 @@ import type { Image, Source } from '../oci/source.js';
 import { runnableImages } from '../plan/runnable-images.js';
 import type { NamedImage } from '../site/names.js';
 
-/** `arm64`, `arm`, `armv6` beside another arm, `windows-amd64`, `windows-amd64-10.0.17763.1` beside another Windows. */
+/**
+ * Returns the tag suffix for a platform: `arm64`, `windows-amd64`; with the variant (`armv6`) or the OS version
+ * (`windows-amd64-10.0.17763.1`) only if the image has several of them.
+ */
 function suffixOf({ os, architecture, variant, osVersion }: Platform, all: readonly Platform[]): string {
   const alike = all.filter((other) => other.os === os && other.architecture === architecture);
-  const isOneOf = (values: readonly unknown[]): boolean => new Set(values).size > 1;
-  const name = isOneOf(alike.map((other) => other.variant))
+  const isAmbiguous = (values: readonly unknown[]): boolean => new Set(values).size > 1;
+  const name = isAmbiguous(alike.map((other) => other.variant))
     ? `${architecture}${variant ?? ''}`
     : architecture;
   const same = alike.filter((other) => other.variant === variant);
-  const version = isOneOf(same.map((other) => other.osVersion)) ? `-${osVersion ?? ''}` : '';
+  const version = isAmbiguous(same.map((other) => other.osVersion)) ? `-${osVersion ?? ''}` : '';
   return `${os === 'linux' ? '' : `${os}-`}${name}${version}`;
 }
 
 /**
- * The image of each platform under a tag of its own, `TAG-arm64`, for engines that cannot choose from an index. Of several images
- * for the very same platform the first counts, as engines choose.
+ * Returns the image of each platform under a tag of its own, `TAG-arm64`, for engines that cannot choose from an index. If several
+ * images have the same platform, uses the first, as engines do.
  */
 export async function archImages(source: Source, { reference, root }: Image): Promise<Image[]> {
   const { registry, repository, tag } = reference;
   if (tag === undefined) return [];
-  const placed = await runnableImages(source, reference, root);
-  const platforms = placed.map(({ platform }) => platform);
+  const runnable = await runnableImages(source, reference, root);
+  const platforms = runnable.map(({ platform }) => platform);
   const byPlatform = new Map<string, Image>();
-  for (const { platform, mediaType, digest, size } of placed) {
+  for (const { platform, mediaType, digest, size } of runnable) {
     const key = formatPlatform(platform);
     const name = { registry, repository, tag: `${tag}-${suffixOf(platform, platforms)}` };
     if (!byPlatform.has(key)) byPlatform.set(key, { reference: name, root: { mediaType, digest, size } });
@@ -34,7 +37,7 @@ export async function archImages(source: Source, { reference, root }: Image): Pr
   return [...byPlatform.values()];
 }
 
-/** The names that images get at a site, those made for their platforms included where `archTags` asks for them. */
+/** Returns the names that images get at a site, including those of their platforms if `archTags` is set. */
 export async function namesToGive(
   { source, images }: { readonly source: Source; readonly images: Iterable<Image> },
   {
@@ -43,7 +46,7 @@ export async function namesToGive(
     signal,
   }: {
     readonly archTags?: boolean | undefined;
-    /** `original` tags the publisher's index where there is one. */
+    /** `original` tags the publisher's index, if the image has one. */
     readonly originalIndex?: string | undefined;
     readonly signal?: AbortSignal | undefined;
   },

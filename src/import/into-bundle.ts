@@ -13,17 +13,17 @@ import { forEachOf } from '../concurrency.js';
 import { transferBlob } from '../transfer/transfer.js';
 
 export interface BundleArchivesOptions extends InputOptions {
-  /** Path of the bundle. */
+  /** The path of the bundle. */
   readonly output: string;
   /** Creation time recorded in the bundle; fractions of a second are dropped. Default: now. */
   readonly created?: Date | undefined;
-  /** Replace a bundle that is already there. */
+  /** Replace an existing bundle. */
   readonly force?: boolean | undefined;
 }
 
 export interface BundleArchivesSummary {
   readonly path: string;
-  /** Bytes of the finished bundle. */
+  /** The size of the finished bundle in bytes. */
   readonly size: number;
   readonly images: number;
   readonly platforms: readonly string[];
@@ -33,7 +33,7 @@ export interface BundleArchivesSummary {
 }
 
 /**
- * What `bundleArchives` would write, without writing anything.
+ * Returns the images that `bundleArchives` would write, without writing anything.
  * @throws AirliftError what opening and merging throw
  */
 export async function archiveImages(options: InputOptions): Promise<HeldImage[]> {
@@ -48,10 +48,10 @@ export async function archiveImages(options: InputOptions): Promise<HeldImage[]>
   }
 }
 
-/** Blobs copied at a time: as many as keep a disk busy. */
+/** Blobs copied at a time: enough to keep a disk busy. */
 const copyConcurrency = 2;
 
-/** What is copied, in a form that is the same for the same images, whatever the order of the archives. */
+/** Returns a fingerprint of the images, independent of the order of the archives. */
 function fingerprintOf({ images }: Inputs): string {
   const lines = [...images]
     .map(({ reference, root }) => `${formatReference(reference)} ${root.digest}`)
@@ -107,9 +107,9 @@ async function copyBlobs(
 }
 
 /**
- * Writes the images of archives, merged by their names, into a bundle. Interrupted, it leaves what it has beside the output, and
- * the same call goes on from there.
- * @throws AirliftError what opening, merging and writing throw; nothing is left under the output's name then
+ * Writes the images of archives, merged by their names, to a bundle. After an interruption the partial bundle stays beside the
+ * output, and the same call resumes it.
+ * @throws AirliftError what opening, merging and writing throw; the output does not exist then
  */
 export async function bundleArchives(options: BundleArchivesOptions): Promise<BundleArchivesSummary> {
   const inputs = await openInputs(options);

@@ -1,7 +1,7 @@
 /** Powers of 1000, as docker prints image sizes. */
 const units = ['B', 'kB', 'MB', 'GB', 'TB'];
 
-/** A number of bytes for people: `1.9 GB`, `12 kB`, `0 B`. */
+/** Formats a number of bytes: `1.9 GB`, `12 kB`, `0 B`. */
 export function formatBytes(bytes: number): string {
   let value = bytes;
   let unit = 0;

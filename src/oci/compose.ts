@@ -14,10 +14,10 @@ import {
 import { attestationSubject, maxManifestSize, parseJsonObject } from './manifest.js';
 import { dockerManifest, dockerManifestList, ociIndex } from './media-types.js';
 
-/** An OCI image index, Docker's manifest list, or the latter where all children are Docker's and nothing else forbids it. */
+/** An OCI image index, a Docker manifest list, or (`auto`) the latter if all children and fields allow it. */
 export type IndexKind = 'oci' | 'docker' | 'auto';
 
-/** An index that was put together, ready to be pushed. */
+/** A composed index, ready to be pushed. */
 export interface ComposedIndex {
   readonly descriptor: Descriptor;
   readonly bytes: Buffer;
@@ -30,10 +30,10 @@ export interface IndexFields {
   readonly subject?: Descriptor | undefined;
 }
 
-/** What became of a child that was added. `completed`: it was there, with fewer fields. */
+/** The result of adding a child; `completed`: the index had it with fewer fields. */
 export type Added = 'added' | 'replaced' | 'completed' | 'present';
 
-/** All that an entry of a Docker manifest list may have, in the order in which docker writes it. */
+/** The fields that an entry of a Docker manifest list may have, in the order in which docker writes them. */
 const dockerEntryFields = ['mediaType', 'size', 'digest', 'urls', 'platform'];
 
 function sorted(map: Readonly<Record<string, string>>): Record<string, string> {
@@ -47,16 +47,15 @@ function fitsDocker({ entry, descriptor }: IndexChild): boolean {
   );
 }
 
-/** Spaces or tabs by which JSON is indented, and what follows its end: an index that is altered keeps both. */
+/** Returns the indentation of JSON and the white space after its end: an edited index keeps both. */
 function layoutOf(bytes: Uint8Array): { indent: string; end: string } {
   const text = Buffer.from(bytes).toString('utf8');
   return { indent: /^\s*\{\r?\n([ \t]+)/.exec(text)?.[1] ?? '', end: /\}(\s*)$/.exec(text)?.[1] ?? '' };
 }
 
 /**
- * An image index being put together or altered (OCI image-spec, image-index.md). Of an index that exists, everything stays
- * that is not changed here: unknown fields, their order, the indentation; where nothing was changed, its very bytes. The same
- * calls always give the same bytes.
+ * An image index that is being composed or edited (OCI image-spec, image-index.md). Edits keep everything else of an existing index:
+ * unknown fields, their order, the indentation; without changes, its exact bytes. The same calls always give the same bytes.
  */
 export class IndexDraft {
   readonly #layout: { indent: string; end: string } | undefined;
@@ -75,14 +74,14 @@ export class IndexDraft {
     this.#changed = base === undefined;
   }
 
-  /** A new index without children. */
+  /** Creates a draft of a new index without children. */
   static create(kind: IndexKind = 'auto'): IndexDraft {
     return new IndexDraft(kind, undefined);
   }
 
   /**
-   * An index that exists, to be altered. It stays a Docker manifest list as long as what is added allows.
-   * @throws AirliftError `input` where it is malformed
+   * Creates a draft of an existing index. A Docker manifest list stays one as long as the additions allow it.
+   * @throws AirliftError `input` if the index is malformed
    */
   static of(index: ExistingIndex): IndexDraft {
     return new IndexDraft('auto', index);
@@ -92,15 +91,15 @@ export class IndexDraft {
     return this.#children;
   }
 
-  /** Whether `finish` gives other bytes than those of the index that this began as. */
+  /** Whether `finish` returns other bytes than those of the existing index. */
   get isChanged(): boolean {
     return this.#changed;
   }
 
   /**
-   * Adds a child. One that is there already stays one child, and gets the fields and annotations that it lacks.
-   * @param how `replace` puts it in the place of another image for its platform, whose attestations go with it
-   * @throws AirliftError `conflict` where another image is there for its platform, or the same one under another platform
+   * Adds a child. If the index has the child already, adds only the fields and annotations that it lacks.
+   * @param how `replace` removes another image for the same platform, and its attestations
+   * @throws AirliftError `conflict` if the index has another image for the platform, or the same image for another platform
    */
   add(child: IndexChild, how: { readonly replace?: boolean | undefined } = {}): Added {
     const { digest } = child.descriptor;
@@ -130,10 +129,10 @@ export class IndexDraft {
     const [first] = same;
     const got = platformName(child.descriptor);
     const isSilent = ({ descriptor }: IndexChild): boolean => descriptor.platform === undefined;
-    const there = isSilent(child)
+    const present = isSilent(child)
       ? first
       : same.find((other) => isSilent(other) || platformName(other.descriptor) === got);
-    if (there === undefined) {
+    if (present === undefined) {
       throw new AirliftError(
         'conflict',
         `compose index: ${child.descriptor.digest} has two platforms; ` +
@@ -142,35 +141,35 @@ export class IndexDraft {
         { hint: 'both entries are the same image: give it one platform' },
       );
     }
-    const whole = completed(there, child);
-    if (whole === there) return 'present';
-    this.#put(there, whole);
+    const whole = completed(present, child);
+    if (whole === present) return 'present';
+    this.#put(present, whole);
     return 'completed';
   }
 
-  #put(there: IndexChild, child: IndexChild): void {
-    this.#children[this.#children.indexOf(there)] = child;
-    this.#needsOci ||= fitsDocker(there) && !fitsDocker(child);
+  #put(present: IndexChild, child: IndexChild): void {
+    this.#children[this.#children.indexOf(present)] = child;
+    this.#needsOci ||= fitsDocker(present) && !fitsDocker(child);
     this.#changed = true;
   }
 
   /**
-   * Takes children out, and the attestations of those taken out with them.
-   * @returns what was taken out
+   * Removes children and their attestations.
+   * @returns the removed children
    */
   remove(digests: ReadonlySet<Digest>): IndexChild[] {
     const names: ReadonlySet<string> = digests;
-    const goes = ({ descriptor }: IndexChild): boolean =>
+    const isRemoved = ({ descriptor }: IndexChild): boolean =>
       names.has(descriptor.digest) || names.has(descriptor.annotations?.[attestationSubject] ?? '');
-    const gone = this.#children.filter(goes);
-    this.#children = this.#children.filter((child) => !goes(child));
-    this.#changed ||= gone.length > 0;
-    return gone;
+    const removed = this.#children.filter(isRemoved);
+    this.#children = this.#children.filter((child) => !isRemoved(child));
+    this.#changed ||= removed.length > 0;
+    return removed;
   }
 
   /**
-   * Puts annotations on a child, over those that it has.
-   * @throws AirliftError `not-found` where it is not there
+   * Sets annotations of a child, over those that it has.
+   * @throws AirliftError `not-found` if the index does not have the child
    */
   annotateChild(digest: Digest, annotations: Readonly<Record<string, string>>): void {
     const child = this.#children.find(({ descriptor }) => descriptor.digest === digest);
@@ -180,7 +179,7 @@ export class IndexDraft {
     this.#put(child, childOfEntry({ ...child.entry, annotations: all }, child.from));
   }
 
-  /** Sets fields of the index itself: annotations over those it has, the others in place of what it has. */
+  /** Sets fields of the index itself. Annotations are merged into the existing ones, other fields replaced. */
   setFields({ annotations, artifactType, subject }: IndexFields): void {
     const set: Record<string, unknown> = {};
     if (artifactType !== undefined) set['artifactType'] = artifactType;
@@ -195,9 +194,9 @@ export class IndexDraft {
   }
 
   /**
-   * The index as bytes. A new one is written as docker and oras write theirs: the same children and fields give the same digest.
-   * @throws AirliftError `usage` where it has no children, or a Docker manifest list was asked for and can't hold them;
-   *   `input` where it is larger than registries take
+   * Serialises the index. A new one is formatted as docker and oras do: the same children and fields give the same digest.
+   * @throws AirliftError `usage` if it has no children, or a Docker manifest list was requested and cannot hold them; `input` if it
+   *   is larger than registries accept
    */
   finish(): ComposedIndex {
     if (!this.#changed && this.base !== undefined) {
@@ -227,23 +226,23 @@ export class IndexDraft {
 
   #json(mediaType: string): Json {
     if (this.base === undefined) {
-      const order = mediaType === ociIndex ? asTheyStand : asDockerWrites;
+      const order = mediaType === ociIndex ? entryOf : dockerEntryOf;
       const { artifactType, subject, annotations } = this.#fields;
       const manifests = this.#children.map(order);
-      // JSON.stringify leaves out what is undefined.
+      // JSON.stringify leaves out undefined fields.
       return { schemaVersion: 2, mediaType, artifactType, manifests, subject, annotations };
     }
-    const manifests = this.#children.map(asTheyStand);
+    const manifests = this.#children.map(entryOf);
     const isNamed = 'mediaType' in this.#fields || mediaType !== this.base.descriptor.mediaType;
     return { ...this.#fields, ...(isNamed ? { mediaType } : {}), manifests };
   }
 }
 
-function asTheyStand({ entry }: IndexChild): Json {
+function entryOf({ entry }: IndexChild): Json {
   return withGoNames(entry);
 }
 
-function asDockerWrites(child: IndexChild): Json {
+function dockerEntryOf(child: IndexChild): Json {
   const entry = withGoNames(child.entry);
   return Object.fromEntries(
     dockerEntryFields.flatMap((name) => (name in entry ? [[name, entry[name]]] : [])),

@@ -6,34 +6,34 @@ import { decodePlatform, type Platform } from './platform.js';
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: Digest;
-  /** Bytes of the content. */
+  /** The size of the content in bytes. */
   readonly size: number;
   readonly urls?: readonly string[] | undefined;
   readonly annotations?: Readonly<Record<string, string>> | undefined;
-  /** The content itself in base64, where the descriptor carries it. */
+  /** The content itself in base64, if the descriptor embeds it. */
   readonly data?: string | undefined;
   readonly platform?: Platform | undefined;
   readonly artifactType?: string | undefined;
   /**
-   * It stands among layers or as a config, so that registries keep it as a blob, although its media type is that of a manifest.
-   * Where a descriptor stands decides what it is; its media type is a label.
+   * Set for a config or layer whose media type is that of a manifest: registries store it as a blob. The place of a descriptor
+   * decides what its content is; the media type is only a label.
    */
   readonly isBlob?: true | undefined;
 }
 
-/** The most annotations of one descriptor or manifest; the most known is 40. */
+/** Maximum number of annotations of one descriptor or manifest; the highest known number is 40. */
 const maxAnnotations = 1024;
 
 function fail(what: string, happened: string): never {
   throw new AirliftError('input', `parse ${what}: ${happened}`);
 }
 
-/** A JSON object (not null, not an array). */
+/** Reports whether a value is a JSON object (not null, not an array). */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Reads `annotations` as a string map; values of other types are refused. */
+/** Parses `annotations`, a map of strings; rejects values of other types. */
 export function parseAnnotations(value: unknown, what: string): Record<string, string> | undefined {
   if (value === undefined || value === null) return undefined;
   if (!isObject(value)) fail(what, 'annotations are not an object');
@@ -47,10 +47,10 @@ export function parseAnnotations(value: unknown, what: string): Record<string, s
 }
 
 /**
- * Checks a descriptor that came as JSON. Fields that airlift does not know are dropped from this copy; they stay in the
- * manifest's bytes, which are what is carried.
- * @param what names the document and the place in it, for messages
- * @throws AirliftError `input` where a field is missing or of the wrong type
+ * Parses a descriptor. This copy drops fields that airlift does not know; the manifest's bytes, which are what airlift transfers,
+ * keep them.
+ * @param what the document and the place in it, for messages
+ * @throws AirliftError `input` if a field is missing or has the wrong type
  */
 export function parseDescriptor(value: unknown, what: string): Descriptor {
   if (!isObject(value)) fail(what, 'descriptor is not an object');

@@ -4,14 +4,14 @@ import { AirliftError } from '../errors.js';
 
 declare const digestBrand: unique symbol;
 
-/** A checked content digest, `algorithm:hex`, e.g. `sha256:9f2c…` (OCI image-spec, descriptor.md, Digests). */
+/** A valid content digest, `algorithm:hex`, e.g. `sha256:9f2c…` (OCI image-spec, descriptor.md, Digests). */
 export type Digest = string & { readonly [digestBrand]: true };
 
-/** The registered algorithms, with the length of their hex form. */
+/** The registered algorithms, with the length of their digests in hex. */
 const hexLengths = { sha256: 64, sha512: 128 } as const;
 export type DigestAlgorithm = keyof typeof hexLengths;
 
-/** Whether `text` is a digest of a registered algorithm in its canonical (lower case) form. */
+/** Reports whether `text` is a digest of a registered algorithm in its canonical (lower case) form. */
 export function isDigest(text: unknown): text is Digest {
   if (typeof text !== 'string') return false;
   const match = /^(sha256|sha512):([0-9a-f]+)$/.exec(text);
@@ -20,7 +20,7 @@ export function isDigest(text: unknown): text is Digest {
 
 /**
  * Checks `text` and returns it as a Digest.
- * @throws AirliftError `input` where it is not `sha256:` or `sha512:` with lower case hex of the right length
+ * @throws AirliftError `input` if it is not `sha256:` or `sha512:` with lower case hex of the right length
  */
 export function parseDigest(text: string): Digest {
   if (isDigest(text)) return text;
@@ -30,22 +30,22 @@ export function parseDigest(text: string): Digest {
   );
 }
 
-/** The algorithm of a digest: the part before the colon. */
+/** Returns the algorithm of a digest: the part before the colon. */
 export function algorithmOf(digest: Digest): DigestAlgorithm {
   return digest.slice(0, digest.indexOf(':')) as DigestAlgorithm;
 }
 
-/** The hex of a digest: the part after the colon. */
+/** Returns the hex form of a digest: the part after the colon. */
 export function hexOf(digest: Digest): string {
   return digest.slice(digest.indexOf(':') + 1);
 }
 
-/** The digest of bytes held in memory. */
+/** Returns the digest of bytes in memory. */
 export function digestOf(bytes: Uint8Array, algorithm: DigestAlgorithm = 'sha256'): Digest {
   return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}` as Digest;
 }
 
-/** Counts and hashes content as it passes, and says at its end whether it is what was promised. */
+/** Counts and hashes content, and compares it with a descriptor at the end. */
 export class Verifier {
   readonly #hash: Hash;
   #bytes = 0;
@@ -59,24 +59,24 @@ export class Verifier {
     this.#bytes = before?.bytes ?? 0;
   }
 
-  /** Bytes seen so far. */
+  /** The number of bytes so far. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** One that has seen the same so far. */
+  /** Returns a verifier with the same state. */
   clone(): Verifier {
     return new Verifier(this.digest, this.size, this);
   }
 
-  /** The digest of what was seen so far, by the same algorithm, as bytes. */
+  /** Returns the digest of the bytes so far, by the same algorithm, as bytes. */
   soFar(): Buffer {
     return this.#hash.copy().digest();
   }
 
   /**
-   * Takes the next chunk.
-   * @throws AirliftError `size-mismatch` as soon as there is more than the promised size; that chunk does not count
+   * Adds the next chunk.
+   * @throws AirliftError `size-mismatch` if the content exceeds the expected size; that chunk is not counted
    */
   update(chunk: Uint8Array): void {
     const bytes = this.#bytes + chunk.byteLength;
@@ -91,8 +91,8 @@ export class Verifier {
   }
 
   /**
-   * Ends the content.
-   * @throws AirliftError `size-mismatch` where it was short, `digest-mismatch` where the bytes differ
+   * Verifies the content at its end.
+   * @throws AirliftError `size-mismatch` if it is too short, `digest-mismatch` if the bytes differ
    */
   end(): void {
     if (this.#bytes !== this.size) {
@@ -111,7 +111,7 @@ export class Verifier {
   }
 }
 
-/** A stream that passes content on and fails where it is not what `digest` and `size` promise. */
+/** Returns a stream that passes content on and fails if it does not match `digest` and `size`. */
 export function verifyStream(digest: Digest, size: number): Transform {
   const verifier = new Verifier(digest, size);
   return new Transform({

@@ -5,7 +5,7 @@ import { withGoNames, type Json } from './index-child.js';
 import { attestationSubject, parseJsonObject } from './manifest.js';
 import { formatPlatform, isUnknown, matchPlatform, type Platform } from './platform.js';
 
-/** The digest of the image that an attestation child describes (BuildKit's attestation storage), where the descriptor is one. */
+/** Returns the digest of the image that an attestation describes (BuildKit's attestation storage); undefined for other descriptors. */
 export function describedBy(descriptor: Descriptor): string | undefined {
   const subject = descriptor.annotations?.[attestationSubject];
   return subject !== undefined && (descriptor.platform === undefined || isUnknown(descriptor.platform))
@@ -13,17 +13,17 @@ export function describedBy(descriptor: Descriptor): string | undefined {
     : undefined;
 }
 
-/** Which leaves of an index tree stay, and which wanted platforms no leaf answers. */
+/** The leaves of an index tree to keep, and the wanted platforms that no leaf has. */
 export interface Selection {
   readonly kept: ReadonlySet<Digest>;
   readonly missing: readonly Platform[];
-  /** The platforms there are, for messages. */
+  /** The available platforms, for messages. */
   readonly available: readonly string[];
 }
 
 /**
- * Chooses among the leaves (manifests) of an index tree. Attestations follow the image they describe; leaves without a
- * platform, such as artifacts, always stay.
+ * Selects leaves (manifests) of an index tree. An attestation is kept with the image that it describes; leaves without a platform,
+ * such as artifacts, are always kept.
  */
 export function selectPlatforms(leaves: readonly Descriptor[], wanted: readonly Platform[]): Selection {
   const images = leaves.filter((leaf) => leaf.platform !== undefined && !isUnknown(leaf.platform));
@@ -49,9 +49,9 @@ export function selectPlatforms(leaves: readonly Descriptor[], wanted: readonly 
 }
 
 /**
- * Writes an index anew with some children left out or replaced: same media type, all other fields kept, compact JSON, so that
- * the same choice always gives the same bytes.
- * @param replaceChild gives the digest and size to write for a child, or undefined to leave it out
+ * Writes a copy of an index with some children left out or replaced. It has the same media type and other fields, as compact JSON,
+ * so that the same choice always gives the same bytes.
+ * @param replaceChild returns the digest and size to write for a child, or undefined to leave it out
  */
 export function filterIndex(
   bytes: Uint8Array,

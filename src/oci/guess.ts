@@ -1,17 +1,17 @@
 import { AirliftError } from '../errors.js';
 
 /**
- * What counts as "not there". Nobody named what airlift asks for here: the referrers API, the tags that signatures may have, the
- * state of a tag or a blob before a push, a mount. Mostly the answer is no, and registries say no in many ways.
+ * Guesses: requests for content that airlift only supposes to exist, such as the referrers API, the tags of signatures, a tag or a
+ * blob before a push, a mount. Usually the answer is no, and registries say no in many ways.
  */
 
 /**
- * How to take an error in answer to such a question:
+ * The meaning of an error in answer to a guess:
  *
- * - `absent`: the registry answered, and did not give the thing. It counts as not there.
- * - `unanswered`: the registry gave no usable answer (host gone, 429, 5xx, wrong content). That is an error; for optional content it
- *   is a warning, and the content is left out.
- * - `fatal`: it is no answer (interrupted, disk full, the budget of downloads is spent).
+ * - `absent`: the registry answered and did not provide the content. It counts as missing.
+ * - `unanswered`: the registry gave no usable answer (host gone, 429, 5xx, wrong content). That is an error; optional content is left
+ *   out with a warning.
+ * - `fatal`: not an answer (interrupted, disk full, pull quota used up).
  */
 export type Verdict = 'absent' | 'unanswered' | 'fatal';
 
@@ -29,9 +29,9 @@ const noAnswer: ReadonlySet<string> = new Set<AirliftError['code']>([
 ]);
 
 /**
- * Whether an HTTP status that is not what was asked for is a definite no: every one that a registry would give again, whether it
- * means "no such thing" (404, 410), "no such API" (400, 405, 406, 501), or, for want of a right to know, anything else (401, 403,
- * 412, 422, 451). A success with other content than was asked for is a no as well.
+ * Reports whether an HTTP status is a definite no: one that the registry would repeat, whether it means "no such content" (404, 410),
+ * "no such API" (400, 405, 406, 501) or "no permission to know" (401, 403, 412, 422, 451). A success with unexpected content is a no,
+ * too.
  */
 export function isNo(status: number): boolean {
   if (status >= 500) return status === 501 || status === 505;
@@ -39,26 +39,27 @@ export function isNo(status: number): boolean {
 }
 
 /**
- * Whether a registry has a thing and does not hand it out: a policy says so, as in Harbor before an image is scanned (412), or the
+ * Reports whether a registry has content and withholds it because of a policy (412, as Harbor before it has scanned an image) or the
  * law (451).
  */
 export function isWithheld(status: number | undefined): boolean {
   return status === 412 || status === 451;
 }
 
-/** Whether a registry refuses to show what it does not say to lack. */
+/** Reports whether a registry refuses to show content without saying that it lacks it. */
 export function isRefusedReading(error: unknown): boolean {
   if (!(error instanceof AirliftError) || error.status === undefined) return false;
   const { status, code } = error;
   return code !== 'not-found' && status >= 400 && status !== 404 && status !== 410 && isNo(status);
 }
 
+/** Returns the meaning of an error in answer to a guess. */
 export function verdictOf(error: unknown): Verdict {
   if (!(error instanceof AirliftError)) return 'fatal';
   const { code, status } = error;
   if (code === 'not-found') return 'absent';
   if (!noAnswer.has(code)) return 'fatal';
   if (status !== undefined) return isNo(status) ? 'absent' : 'unanswered';
-  // Without a status: the user's own budget of downloads, or a rule that blocks the registry.
+  // Without a status, the user's own pull budget or a rule that blocks the registry.
   return code === 'rate-limited' || code === 'denied' || code === 'unauthorized' ? 'fatal' : 'unanswered';
 }

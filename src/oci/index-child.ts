@@ -3,34 +3,34 @@ import { isObject, parseDescriptor, type Descriptor } from './descriptor.js';
 import { attestationSubject, parseJsonObject, refuseMore } from './manifest.js';
 import { formatPlatform, isUnknown, normalisePlatform, type Platform } from './platform.js';
 
-/** A JSON object, with the fields that airlift does not know too. */
+/** A JSON object, including fields that airlift does not know. */
 export type Json = Readonly<Record<string, unknown>>;
 
-/** A child of an index: its entry there, every field of it, and where it comes from. */
+/** A child of an index: its entry with all fields, and its origin. */
 export interface IndexChild {
   readonly descriptor: Descriptor;
   /** The descriptor as JSON. */
   readonly entry: Json;
-  /** What to call its origin in messages: a reference, a file. */
+  /** The origin, for messages: a reference or a file. */
   readonly from: string;
   /**
-   * What two children of one index may not share: the platform in full, the kind of artifact, and how the layers are packed.
-   * Undefined for those that may be there any number of times: attestations, artifacts without platform, indexes.
+   * The key that is unique within an index: full platform, artifact type and compression of the layers. Undefined for children that
+   * an index may have any number of: attestations, artifacts without platform, indexes.
    */
   readonly place: string | undefined;
 }
 
-/** An index that exists, and what to call it in messages. */
+/** An existing index, and its name for messages. */
 export interface ExistingIndex {
   readonly descriptor: Descriptor;
   readonly bytes: Buffer;
   readonly from: string;
 }
 
-/** By this annotation podman tells apart images that differ in the compression of their layers alone. */
+/** The annotation by which podman distinguishes images that differ only in the compression of their layers. */
 const compressionMark = 'io.github.containers.compression.zstd';
 
-/** A platform as the image-spec writes it (image-index.md, `platform`), fields in its order. */
+/** Returns a platform as JSON, with the fields in the order of the image-spec (image-index.md, `platform`). */
 export function platformFields(platform: Platform): Json {
   const { architecture, os, osVersion, osFeatures, variant } = platform;
   return {
@@ -43,8 +43,8 @@ export function platformFields(platform: Platform): Json {
 }
 
 /**
- * The platform fields of an image config as they stand there, which is what docker and oras put into an index; undefined where
- * it names no platform, as configs of artifacts do.
+ * Returns the platform fields of an image config unchanged, as docker and oras copy them to an index; undefined if the config names
+ * no platform, as with artifacts.
  */
 export function platformFieldsOfConfig(bytes: Uint8Array, what: string): Json | undefined {
   const config = parseJsonObject(bytes, what);
@@ -58,8 +58,8 @@ export function platformFieldsOfConfig(bytes: Uint8Array, what: string): Json | 
 }
 
 /**
- * An entry as airlift writes it into an index of its own making: with Go's name for the architecture, which is all that most
- * readers know (`amd64`, not `x86_64`). Other fields stay as they are.
+ * Returns an entry with Go's names for OS and architecture (`amd64`, not `x86_64`), the only names that most readers know. Other
+ * fields stay unchanged.
  */
 export function withGoNames(entry: Json): Json {
   const { platform } = entry;
@@ -80,15 +80,15 @@ function placeOf({ platform, artifactType, annotations }: Descriptor): string | 
 }
 
 /**
- * A child out of JSON.
- * @throws AirliftError `input` where it is no descriptor
+ * Parses an entry of an index.
+ * @throws AirliftError `input` if it is not a descriptor
  */
 export function childOfEntry(entry: Json, from: string): IndexChild {
   const descriptor = parseDescriptor(entry, `index entry of ${from}`);
   return { entry, from, descriptor, place: placeOf(descriptor) };
 }
 
-/** A child made of a manifest, with the platform to say of it, as the image-spec writes one. */
+/** Returns a child for a manifest, with the platform to record for it. */
 export function childOf(manifest: Descriptor, from: string, platform: Json | undefined): IndexChild {
   const { mediaType, digest, size, artifactType } = manifest;
   return childOfEntry(
@@ -104,8 +104,8 @@ export function childOf(manifest: Descriptor, from: string, platform: Json | und
 }
 
 /**
- * The children of an index, each with every field of its entry.
- * @throws AirliftError `input` where the index or one of its entries is malformed
+ * Returns the children of an index, with all fields of their entries.
+ * @throws AirliftError `input` if the index or one of its entries is malformed
  */
 export function childrenOf({ bytes, from }: ExistingIndex): IndexChild[] {
   const { manifests } = parseJsonObject(bytes, `index ${from}`);
@@ -115,12 +115,12 @@ export function childrenOf({ bytes, from }: ExistingIndex): IndexChild[] {
   return (manifests as Json[]).map((entry) => childOfEntry(entry, from));
 }
 
-/** The platform that a child is for, as people read it. */
+/** Returns the platform of a child, for messages. */
 export function platformName({ platform }: Descriptor): string {
   return platform === undefined ? 'no platform' : formatPlatform(platform);
 }
 
-/** A child with the fields and annotations that only the other one has put behind its own; itself where there are none. */
+/** Returns a child with the fields and annotations appended that only the other one has; the child itself if there are none. */
 export function completed(child: IndexChild, other: IndexChild): IndexChild {
   const [own, others] = [child.descriptor.annotations ?? {}, other.descriptor.annotations ?? {}];
   const isComplete =
@@ -134,7 +134,7 @@ export function completed(child: IndexChild, other: IndexChild): IndexChild {
   return childOfEntry(entry, child.from);
 }
 
-/** Children in an order that does not depend on how they came: by platform, attestations in the order of their images, others. */
+/** Sorts children into an order that is independent of their input order: by platform, then attestations by their image's, then others. */
 export function inPlatformOrder(children: readonly IndexChild[]): IndexChild[] {
   const names = new Map<string, string>();
   for (const { descriptor, place } of children)

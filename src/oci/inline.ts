@@ -2,7 +2,7 @@ import type { Descriptor } from './descriptor.js';
 import { algorithmOf, digestOf } from './digest.js';
 import { maxManifestSize } from './manifest.js';
 
-/** The content that a descriptor carries itself, where it is what the descriptor says (OCI image-spec, descriptor.md, `data`). */
+/** Returns the content that a descriptor embeds, if it matches the descriptor (OCI image-spec, descriptor.md, `data`). */
 export function inlineContent(descriptor: Descriptor): Buffer | undefined {
   if (descriptor.data === undefined || descriptor.size > maxManifestSize) return undefined;
   const bytes = Buffer.from(descriptor.data, 'base64');

@@ -1,6 +1,6 @@
 import { AirliftError } from '../errors.js';
 
-/** What a JSON document from outside may have at most. Bytes alone are no bound: `[[],[],…` takes 15 times its size in memory. */
+/** Limits for an untrusted JSON document. A limit of bytes is not enough: `[[],[],…` takes 15 times its size in memory. */
 export interface JsonLimits {
   readonly bytes: number;
   /** Members, items and containers together. */
@@ -8,15 +8,15 @@ export interface JsonLimits {
   readonly depth: number;
 }
 
-/** For one manifest, index, config, token or other answer: an index of 8,000 children has fewer values. */
+/** Limits for a manifest, index, config, token or other response: an index of 8,000 children has fewer values. */
 export const documentLimits: JsonLimits = { bytes: 8 * 1024 * 1024, values: 250_000, depth: 64 };
 
-/** For a list of images, such as `index.json` or docker's `manifest.json`: 100,000 images have fewer values. */
+/** Limits for a list of images, such as `index.json` or docker's `manifest.json`: 100,000 images have fewer values. */
 export const listLimits: JsonLimits = { bytes: 32 * 1024 * 1024, values: 2_000_000, depth: 64 };
 
 const [quote, backslash, comma, colon] = [0x22, 0x5c, 0x2c, 0x3a];
 
-/** Where a string ends that begins at `from - 1`: behind its quote, or the end of the bytes. */
+/** Returns the offset after the closing quote of the string whose opening quote is at `from - 1`, or the end of the bytes. */
 function endOfString(bytes: Buffer, from: number): number {
   for (let at = bytes.indexOf(quote, from); at >= 0; at = bytes.indexOf(quote, at + 1)) {
     let backslashes = 0;
@@ -26,7 +26,7 @@ function endOfString(bytes: Buffer, from: number): number {
   return bytes.length;
 }
 
-/** How a document exceeds its limits; undefined where it does not. Nothing is built in memory before this is known. */
+/** Describes how a document exceeds its limits; undefined if it does not. Runs before the parser allocates anything. */
 function excessOf(bytes: Buffer, limits: JsonLimits): string | undefined {
   if (bytes.length > limits.bytes)
     return `too large; got ${bytes.length} bytes, want at most ${limits.bytes}`;
@@ -45,9 +45,9 @@ function excessOf(bytes: Buffer, limits: JsonLimits): string | undefined {
 }
 
 /**
- * Parses JSON that came from outside. Every document that airlift did not write itself in this run goes through here.
- * @param what names the document, for messages
- * @throws AirliftError `input` where it exceeds a limit or is not JSON; its content is quoted nowhere: it may be a secret
+ * Parses untrusted JSON: every document that airlift did not write itself in this run.
+ * @param what the document, for messages
+ * @throws AirliftError `input` if it exceeds a limit or is not JSON; never quotes the content, which may be a secret
  */
 export function parseJson(
   source: Uint8Array | string,

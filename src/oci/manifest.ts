@@ -5,25 +5,25 @@ import { isDigest, type Digest } from './digest.js';
 import * as mediaTypes from './media-types.js';
 import { decodePlatform, type Platform } from './platform.js';
 
-/** The most bytes a manifest or index may have (distribution-spec, "Pushing Manifests", asks registries for at least this). */
+/** Maximum size of a manifest or index in bytes (distribution-spec, "Pushing Manifests", asks registries for at least this). */
 export const maxManifestSize = 4 * 1024 * 1024;
 
-/** The most children of an index, and the most layers of a manifest. */
+/** Maximum number of children of an index, and of layers of a manifest. */
 export const maxDescriptors = 8192;
 
-/** An image manifest or artifact manifest, read from its bytes (OCI image-spec, manifest.md). */
+/** A parsed image manifest or artifact manifest (OCI image-spec, manifest.md). */
 export interface Manifest {
   readonly kind: 'manifest';
   readonly mediaType: string;
   readonly artifactType: string | undefined;
-  /** Missing only in the withdrawn OCI artifact manifest. */
+  /** Undefined only for the withdrawn OCI artifact manifest. */
   readonly config: Descriptor | undefined;
   readonly layers: readonly Descriptor[];
   readonly subject: Descriptor | undefined;
   readonly annotations: Readonly<Record<string, string>> | undefined;
 }
 
-/** An image index or Docker manifest list, read from its bytes (OCI image-spec, image-index.md). */
+/** A parsed image index or Docker manifest list (OCI image-spec, image-index.md). */
 export interface Index {
   readonly kind: 'index';
   readonly mediaType: string;
@@ -33,12 +33,12 @@ export interface Index {
   readonly annotations: Readonly<Record<string, string>> | undefined;
 }
 
-/** The annotation by which BuildKit ties an attestation child to the image it describes. */
+/** BuildKit's annotation of an attestation: the digest of the image that it describes. */
 export const attestationSubject = 'vnd.docker.reference.digest';
 
 /**
- * Parses JSON that came from outside and is no secret.
- * @throws AirliftError `input` that shows how the bytes begin where they are not a JSON object, or which limit they exceed
+ * Parses an untrusted JSON object that is not secret.
+ * @throws AirliftError `input` that quotes the first bytes if they are not a JSON object, or names the limit that they exceed
  */
 export function parseJsonObject(
   bytes: Uint8Array,
@@ -70,7 +70,7 @@ export function parseJsonObject(
   return value;
 }
 
-/** The media type that a manifest without one of its own has by its shape. */
+/** Derives the media type of a manifest without `mediaType` from its fields. */
 function typeOfShape(json: Record<string, unknown>): string {
   if ('fsLayers' in json || json['schemaVersion'] === 1) return mediaTypes.dockerSchema1;
   if ('manifests' in json) return mediaTypes.ociIndex;
@@ -79,8 +79,8 @@ function typeOfShape(json: Record<string, unknown>): string {
 }
 
 /**
- * The media type of a manifest or index: its own `mediaType`; else what it came labelled as, where that fits its shape; else what
- * its shape says. Registries and servers of plain files label manifests as text, JSON or bytes.
+ * Returns the media type of a manifest or index: its own `mediaType`; else the label, if it fits the fields; else the type that the
+ * fields imply. Registries and static file servers may label manifests as text, JSON or bytes.
  */
 function mediaTypeOf(json: Record<string, unknown>, label: string | undefined, what: string): string {
   const own = json['mediaType'];
@@ -106,14 +106,14 @@ function mediaTypeOf(json: Record<string, unknown>, label: string | undefined, w
 }
 
 /**
- * The media type of a manifest or index by its content, whatever it is labelled as.
+ * Returns the media type of a manifest or index by its content, even if the label is wrong.
  * @throws AirliftError as `parseManifest`
  */
 export function manifestTypeOf(bytes: Uint8Array, label: string | undefined, what: string): string {
   return mediaTypeOf(parseJsonObject(bytes, what), label, what);
 }
 
-/** A config or layer: a blob, whatever its media type says. */
+/** Marks a config or layer as a blob, even if its media type is that of a manifest. */
 function asBlob(descriptor: Descriptor): Descriptor {
   return mediaTypes.livesUnderManifests(descriptor) ? { ...descriptor, isBlob: true } : descriptor;
 }
@@ -125,9 +125,9 @@ function descriptors(value: unknown, what: string): Descriptor[] {
 }
 
 /**
- * Reads a list of descriptors.
- * @param most what it may hold at most
- * @throws AirliftError `input` where it holds more, or one of them is malformed
+ * Parses a list of descriptors.
+ * @param most the maximum number of items
+ * @throws AirliftError `input` if the list is longer, or an item is malformed
  */
 export function parseDescriptors(
   list: readonly unknown[],
@@ -138,7 +138,7 @@ export function parseDescriptors(
   return list.map((item, at) => parseDescriptor(item, `${what}[${at}]`));
 }
 
-/** @throws AirliftError `input` where a list has more than `most` items */
+/** @throws AirliftError `input` if a list has more than `most` items */
 export function refuseMore(list: readonly unknown[], what: string, most = maxDescriptors): void {
   if (list.length > most)
     throw new AirliftError(
@@ -148,10 +148,10 @@ export function refuseMore(list: readonly unknown[], what: string, most = maxDes
 }
 
 /**
- * Reads a copy of a manifest's or index's bytes. The bytes themselves are what is carried.
- * @param mediaType what the registry or the parent descriptor labels it as; its own `mediaType` goes before that
- * @param what names the document, for messages
- * @throws AirliftError `input` where it is malformed or ambiguous (both layers and children), `unsupported` for Docker schema 1
+ * Parses a manifest or index. Only its original bytes are ever transferred, never this copy.
+ * @param mediaType the label from the registry or the parent descriptor; the document's own `mediaType` takes precedence
+ * @param what the document, for messages
+ * @throws AirliftError `input` if it is malformed or ambiguous (both layers and children), `unsupported` for Docker schema 1
  */
 export function parseManifest(
   bytes: Uint8Array,
@@ -207,8 +207,8 @@ export function parseManifest(
 }
 
 /**
- * The platform that an image config names (OCI image-spec, config.md, `os`, `architecture`, `variant`), or undefined where it
- * names none, as configs of artifacts do.
+ * Returns the platform in an image config (OCI image-spec, config.md, `os`, `architecture`, `variant`); undefined if it names none,
+ * as with artifacts.
  */
 export function platformOfConfig(bytes: Uint8Array, what: string): Platform | undefined {
   const json = parseJsonObject(bytes, what);

@@ -1,4 +1,4 @@
-/** The media types airlift tells apart. Everything else is carried as it is. */
+/** The media types that airlift handles specially. It transfers all others unchanged. */
 
 export const ociManifest = 'application/vnd.oci.image.manifest.v1+json';
 export const ociIndex = 'application/vnd.oci.image.index.v1+json';
@@ -7,7 +7,7 @@ export const ociLayer = 'application/vnd.oci.image.layer.v1.tar';
 export const ociLayerGzip = 'application/vnd.oci.image.layer.v1.tar+gzip';
 export const ociLayerZstd = 'application/vnd.oci.image.layer.v1.tar+zstd';
 export const ociEmpty = 'application/vnd.oci.empty.v1+json';
-/** Withdrawn from the image-spec before 1.1, still met in registries. */
+/** Withdrawn from the image-spec before 1.1; some registries still hold it. */
 export const ociArtifactManifest = 'application/vnd.oci.artifact.manifest.v1+json';
 
 export const dockerManifest = 'application/vnd.docker.distribution.manifest.v2+json';
@@ -28,7 +28,7 @@ const manifestTypes: ReadonlySet<string> = new Set([
   dockerManifestList,
 ]);
 
-/** What a registry is asked for when a manifest is wanted, most telling first. */
+/** The media types to accept in a request for a manifest, in order of preference. */
 export const manifestAccept: readonly string[] = [
   ociIndex,
   dockerManifestList,
@@ -39,38 +39,38 @@ export const manifestAccept: readonly string[] = [
   dockerSchema1,
 ];
 
-/** An image index, or a Docker manifest list. */
+/** Reports whether a media type is that of an image index or a Docker manifest list. */
 export function isIndex(mediaType: string): boolean {
   return indexTypes.has(mediaType);
 }
 
-/** Anything that lives under `/manifests/` in a registry: manifests and indexes. */
+/** Reports whether a media type is that of a manifest or an index. */
 export function isManifest(mediaType: string): boolean {
   return manifestTypes.has(mediaType);
 }
 
-/** A descriptor, as far as it tells where its content is kept. */
+/** The fields of a descriptor that tell where a registry stores its content. */
 interface Placed {
   readonly mediaType: string;
   readonly isBlob?: true | undefined;
 }
 
-/** Whether a registry keeps what a descriptor names under `/manifests/`, not under `/blobs/`. */
+/** Reports whether a registry stores the content of a descriptor under `/manifests/`, not under `/blobs/`. */
 export function livesUnderManifests({ mediaType, isBlob }: Placed): boolean {
   return isBlob !== true && (isManifest(mediaType) || isSchema1(mediaType));
 }
 
-/** Docker schema 1, which airlift refuses by name. */
+/** Reports whether a media type is Docker schema 1, which airlift does not support. */
 export function isSchema1(mediaType: string): boolean {
   return mediaType === dockerSchema1 || mediaType === dockerSchema1Signed;
 }
 
-/** The config of a runnable image, which names its platform. */
+/** Reports whether a media type is that of an image config, which names the platform of a runnable image. */
 export function isImageConfig(mediaType: string): boolean {
   return mediaType === ociConfig || mediaType === dockerConfig;
 }
 
-/** A layer that its publisher forbids (or once forbade) to redistribute: it may be found only under its `urls`. */
+/** Reports whether a layer's publisher forbids (or once forbade) to redistribute it: it may be available only at its `urls`. */
 export function isForeignLayer(mediaType: string): boolean {
   return mediaType.includes('.foreign.') || mediaType.includes('.nondistributable.');
 }

@@ -12,8 +12,8 @@ export function backoff(attempt: number, first: number, longest = 30_000): numbe
 }
 
 /**
- * Waits; an abort of one of the signals ends it at once, and nothing is left that keeps the process alive.
- * @param doing what the wait is a part of, for the message
+ * Waits. An abort of one of the signals ends the wait at once and releases the timer.
+ * @param doing the work that waits, for the message
  * @throws AirliftError `interrupted`
  */
 export function pause(
@@ -42,7 +42,7 @@ export function pause(
 }
 
 /**
- * Waits for shared work that goes on for others when `signal` is aborted.
+ * Waits for shared work until `signal` is aborted; the work continues for its other callers.
  * @throws AirliftError `interrupted`; what the work throws
  */
 export async function untilAborted<T>(

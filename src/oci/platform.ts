@@ -1,6 +1,6 @@
 import { AirliftError } from '../errors.js';
 
-/** The platform an image runs on (OCI image-spec, image-index.md, `platform`), normalised as containerd does. */
+/** The platform of an image (OCI image-spec, image-index.md, `platform`), normalised as in containerd. */
 export interface Platform {
   readonly os: string;
   readonly architecture: string;
@@ -14,8 +14,8 @@ const token = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 // Maps, not objects: a hostile config may name the architecture `constructor`.
 const osNames: ReadonlyMap<string, string> = new Map([['macos', 'darwin']]);
 /**
- * What architectures are called in configs, file names and image names, by the kernel, Debian, Docker Hub and others, and the Go
- * names for them, which alone stand in an index (OCI image-spec, image-index.md, `platform.architecture`).
+ * Names of architectures in configs, file names and image names, as the kernel, Debian, Docker Hub and others use them, with their Go
+ * names, the only ones allowed in an index (OCI image-spec, image-index.md, `platform.architecture`).
  */
 export const architectureWords: ReadonlyMap<string, readonly [architecture: string, variant?: string]> =
   new Map(
@@ -75,7 +75,7 @@ function normaliseVariant(architecture: string, variant: string | undefined): st
   return named === '' ? undefined : named;
 }
 
-/** Brings a platform into containerd's normal form: `arm64/v8` is `arm64`, `arm` is `arm/v7`, `x86_64` is `amd64`. */
+/** Normalises a platform as containerd does: `arm64/v8` is `arm64`, `arm` is `arm/v7`, `x86_64` is `amd64`. */
 export function normalisePlatform(platform: Platform): Platform {
   const os = platform.os.toLowerCase();
   const architecture = platform.architecture.toLowerCase();
@@ -94,9 +94,9 @@ export function normalisePlatform(platform: Platform): Platform {
 }
 
 /**
- * Reads a `platform` object out of a descriptor, or the same fields out of an image config, and normalises it.
- * @param what names the document, for messages
- * @throws AirliftError `input` where a field is of the wrong type
+ * Parses and normalises the `platform` object of a descriptor, or the same fields of an image config.
+ * @param what the document, for messages
+ * @throws AirliftError `input` if a field has the wrong type
  */
 export function decodePlatform(value: unknown, what: string): Platform {
   const fields = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
@@ -119,8 +119,9 @@ export function decodePlatform(value: unknown, what: string): Platform {
 }
 
 /**
- * Reads what a person types: `os/architecture[/variant]`, `os(version)/architecture`, or an architecture alone, which means Linux.
- * @throws AirliftError `usage` where it is none of these
+ * Parses a platform that a user typed: `os/architecture[/variant]`, `os(version)/architecture`, or only an architecture, which means
+ * Linux.
+ * @throws AirliftError `usage` if it is none of these
  */
 export function parsePlatform(text: string): Platform {
   const bad = (): never => {
@@ -140,18 +141,18 @@ export function parsePlatform(text: string): Platform {
   return normalisePlatform({ os: first, architecture, variant, osVersion });
 }
 
-/** `os/architecture[/variant]`, with the os version in parentheses where there is one, as containerd prints it. */
+/** Formats a platform as containerd does: `os/architecture[/variant]`, or `os(version)/architecture[/variant]`. */
 export function formatPlatform(platform: Platform): string {
   const os = platform.osVersion === undefined ? platform.os : `${platform.os}(${platform.osVersion})`;
   return [os, platform.architecture, platform.variant].filter((part) => part !== undefined).join('/');
 }
 
-/** `unknown/unknown`, the mark of children that are not images to run, such as attestations. */
+/** Reports whether a platform is `unknown/unknown`, which marks children that are not runnable, such as attestations. */
 export function isUnknown(platform: Platform): boolean {
   return platform.os === 'unknown' && platform.architecture === 'unknown';
 }
 
-/** Whether `have` is exactly what `want` names. A `want` without os version takes every os version. */
+/** Reports whether `have` equals `want`. A `want` without OS version matches every OS version. */
 export function samePlatform(want: Platform, have: Platform): boolean {
   return (
     want.os === have.os &&
@@ -161,7 +162,7 @@ export function samePlatform(want: Platform, have: Platform): boolean {
   );
 }
 
-/** The variants a machine of `platform` also runs, best first, without its own (arm/v7 runs v6 and v5; amd64/v3 runs v2 and v1). */
+/** Returns the lesser variants that a machine of `platform` also runs, best first (arm/v7: v6, v5; amd64/v3: v2, v1). */
 function lesserVariants(platform: Platform): (string | undefined)[] {
   const level = Number(/^v(\d)$/.exec(platform.variant ?? '')?.[1] ?? 0);
   const lesser = [];
@@ -172,8 +173,8 @@ function lesserVariants(platform: Platform): (string | undefined)[] {
 }
 
 /**
- * The entries that a machine of platform `want` would run: exact ones or, where there is none, those of the best lesser
- * variant, by containerd's rules.
+ * Returns the entries that a machine of platform `want` runs by containerd's rules: exact matches or, if there are none, those of
+ * the best lesser variant.
  */
 export function matchPlatform<T extends { readonly platform?: Platform | undefined }>(
   want: Platform,

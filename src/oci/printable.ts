@@ -1,6 +1,6 @@
 const named: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
-/** Control and format characters (bidirectional marks, zero-width characters, …), line separators, and halves of surrogate pairs. */
+/** Control and format characters (bidirectional marks, zero-width characters, …), line separators, and lone surrogates. */
 const hidden = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
 function escaped(character: string): string {
@@ -12,22 +12,22 @@ function escaped(character: string): string {
 }
 
 /**
- * Text from outside as one line that shows all of it: a terminal obeys control characters, newlines make lines of their own, and
- * bidirectional marks change what is read. Applied twice it changes nothing more.
+ * Escapes untrusted text so that it is one line and shows all of its characters: control characters act on a terminal, newlines
+ * start lines, and bidirectional marks change the order of the text. Idempotent.
  */
 export function printable(text: string): string {
   return text.replace(hidden, escaped);
 }
 
 /**
- * Text from outside as one short line: white space and control characters become single spaces, and what is hidden is shown.
- * @param most characters that are kept
+ * Shortens untrusted text to one line: replaces white space and control characters by single spaces and escapes hidden characters.
+ * @param most maximum number of characters
  */
 export function oneLine(text: string, most: number): string {
   return printable(text.replace(/[\p{Cc}\s]+/gu, ' ').trim()).slice(0, most);
 }
 
-/** JSON of a value on one line, with the same characters escaped as JSON escapes them; it parses to the same value. */
+/** Formats a value as JSON on one line, with hidden characters in JSON escapes; it parses to the same value. */
 export function printableJson(value: unknown): string {
   return JSON.stringify(value).replace(hidden, (character) =>
     [...Array(character.length).keys()]

@@ -1,6 +1,6 @@
 /**
- * Text that somebody typed where a name belongs, as it may be shown: addresses that are pasted there may have a user name and
- * password (RFC 3986 section 3.2.1), or a signature in their query. A digest behind an `@` stays.
+ * Removes secrets from text that a user typed instead of a name: a pasted URL may contain a user name and password (RFC 3986 section
+ * 3.2.1), or a signature in its query. A digest after an `@` stays.
  */
 export function withoutSecrets(text: string): string {
   return text
@@ -9,7 +9,7 @@ export function withoutSecrets(text: string): string {
     .replace(/\?.*$/s, '?***');
 }
 
-/** The same in quotes, cut to a length that fits into a message. */
+/** Quotes such text for a message: without secrets, cut to `longest` characters. */
 export function quoted(text: string, longest = 300): string {
   return JSON.stringify(withoutSecrets(text).slice(0, longest));
 }

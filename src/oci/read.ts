@@ -7,19 +7,18 @@ import { maxManifestSize, parseManifest, type Index, type Manifest } from './man
 import type { Repository } from './reference.js';
 import type { FetchOptions, Source } from './source.js';
 
-/** What is needed of a Source to read small content whole. */
+/** The part of a Source that reading small content needs. */
 export type Fetches = Pick<Source, 'fetch' | 'distrust'>;
 
-/** How often content is read again that breaks off, and milliseconds of the first wait before that. */
-const rereads = 4;
+/** Retries after a broken stream; milliseconds of the first and of the longest wait before them. */
+const maxRetries = 4;
 const firstWait = 200;
 const longestWait = 3200;
 
 /**
- * Reads small content (a manifest, a config) whole and verifies it. What breaks off in the middle is read again a few times,
- * wrong content once.
- * @throws AirliftError `input` where the descriptor says more than `limit` bytes; what `fetch` throws; `network`;
- *   `size-mismatch` or `digest-mismatch` where the content is not what the descriptor says
+ * Reads and verifies small content (a manifest, a config). Retries a few times after a broken stream, and once after wrong content.
+ * @throws AirliftError `input` if the descriptor's size exceeds `limit` bytes; what `fetch` throws; `network`; `size-mismatch` or
+ *   `digest-mismatch` if the content does not match the descriptor
  */
 export async function readContent(
   source: Fetches,
@@ -41,11 +40,11 @@ export async function readContent(
       return await readStream(stream, descriptor);
     } catch (error) {
       const isWrong = isAirliftError(error, 'digest-mismatch', 'size-mismatch') && ++wrong === 1;
-      // What does not come at all was asked for often enough by the source.
+      // If no content arrives at all, the source itself has retried already.
       const isBroken = stream !== undefined && isAirliftError(error, 'network');
-      const isFaulty = isAirliftError(error, 'digest-mismatch', 'size-mismatch') || attempt > rereads;
+      const isFaulty = isAirliftError(error, 'digest-mismatch', 'size-mismatch') || attempt > maxRetries;
       const isElsewhere = isFaulty && (await source.distrust?.(repository, descriptor)) === true;
-      if (!isElsewhere && (attempt > rereads || !(isWrong || isBroken))) throw error;
+      if (!isElsewhere && (attempt > maxRetries || !(isWrong || isBroken))) throw error;
       if (isElsewhere) wrong = 0;
     }
     await pause(backoff(attempt, firstWait, longestWait), `read ${descriptor.digest}`, signal);
@@ -63,14 +62,14 @@ async function readStream(stream: Readable, descriptor: Descriptor): Promise<Buf
   return Buffer.concat(chunks);
 }
 
-/** A manifest with the bytes it came as. */
+/** A manifest with its original bytes. */
 export interface LoadedManifest {
   readonly descriptor: Descriptor;
   readonly bytes: Buffer;
   readonly manifest: Manifest | Index;
 }
 
-/** Reads, verifies and parses a manifest or index. The descriptor gets the media type that the manifest has by its content. */
+/** Reads, verifies and parses a manifest or index. The returned descriptor has the media type that the content implies. */
 export async function readManifest(
   source: Fetches,
   repository: Repository,

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 
-/** Content in memory as a stream, from the byte at `offset` on. */
+/** Returns a stream of content in memory, starting at byte `offset`. */
 export function readableOf(bytes: Buffer, offset = 0): Readable {
   return Readable.from(offset < bytes.byteLength ? [bytes.subarray(offset)] : [], { objectMode: false });
 }

@@ -22,33 +22,33 @@ const domain =
 const pathComponent = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const tagPattern = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 
-/** The hosts by which people and programs name Docker Hub. */
+/** The host names of Docker Hub. */
 export const dockerHubNames: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1.docker.io'];
 
-/** Whether `text` is the id of an image, as docker and containerd record it, and no name. */
+/** Reports whether `text` is an image ID, as docker and containerd record it, and not a name. */
 export function isImageId(text: string): boolean {
   return /^(?:(?:sha256:)?[0-9a-f]{64}|(?:sha512:)?[0-9a-f]{128})$/.test(text);
 }
 
-/** Whether `text` is a valid tag. */
+/** Reports whether `text` is a valid tag. */
 export function isTag(text: string): boolean {
   return tagPattern.test(text);
 }
 
-/** Whether `text` is a host with optional port. */
+/** Reports whether `text` is a host with optional port. */
 export function isRegistry(text: string): boolean {
-  // What no URL can hold cannot be reached: ports beyond 65535, addresses out of range.
+  // A host that is invalid in a URL cannot be reached: a port above 65535, an address out of range.
   return domain.test(text) && URL.canParse(`https://${text}`);
 }
 
-/** Whether a host, with or without a port, is this machine: `localhost`, 127.0.0.0/8 or `::1`. */
+/** Reports whether a host, with or without a port, is this machine: `localhost`, 127.0.0.0/8 or `::1`. */
 export function isLoopback(host: string): boolean {
   if (host === '::1') return true;
   const name = host.replace(/:\d+$/, '').toLowerCase();
   return name === 'localhost' || name === '[::1]' || (isIP(name) === 4 && name.startsWith('127.'));
 }
 
-/** Whether `text` is a valid repository path (without registry). */
+/** Reports whether `text` is a valid repository path (without registry). */
 export function isRepositoryPath(text: string): boolean {
   return text.length <= 255 && text.split('/').every((part) => pathComponent.test(part));
 }
@@ -68,9 +68,9 @@ function splitRegistry(name: string): Repository {
 }
 
 /**
- * Reads a reference as docker does: `redis` is `docker.io/library/redis:latest`. A reference with a digest keeps its tag but
- * gets none by default.
- * @throws AirliftError `usage` that says which part is wrong
+ * Parses a reference as docker does: `redis` is `docker.io/library/redis:latest`. A reference with a digest keeps its tag but gets
+ * no default tag.
+ * @throws AirliftError `usage` that names the wrong part
  */
 export function parseReference(text: string): Reference {
   const bad = (happened: string, hint?: string): never => {
@@ -83,7 +83,7 @@ export function parseReference(text: string): Reference {
   if (isImageId(text)) bad('is an image ID, not a name');
   const at = text.indexOf('@');
   const digest = at < 0 ? undefined : text.slice(at + 1);
-  // First of all: in front of something else than a digest there may be a password.
+  // Checked first: the text before an @ without a digest may contain a password.
   if (digest !== undefined && !isDigest(digest)) bad('what follows the @ is not a sha256 or sha512 digest');
   const named = at < 0 ? text : text.slice(0, at);
   const colon = named.lastIndexOf(':');
@@ -107,12 +107,12 @@ export function parseReference(text: string): Reference {
   };
 }
 
-/** `registry/repository`. */
+/** Formats a repository: `registry/repository`. */
 export function formatRepository(name: Repository): string {
   return `${name.registry}/${name.repository}`;
 }
 
-/** The full form, `registry/repository[:tag][@digest]`. */
+/** Formats a reference in full: `registry/repository[:tag][@digest]`. */
 export function formatReference(reference: Reference): string {
   const tag = reference.tag === undefined ? '' : `:${reference.tag}`;
   const digest = reference.digest === undefined ? '' : `@${reference.digest}`;

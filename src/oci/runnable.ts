@@ -2,12 +2,12 @@ import { isObject } from './descriptor.js';
 import { parseJsonObject, platformOfConfig, type Manifest } from './manifest.js';
 import { isImageConfig } from './media-types.js';
 
-/** Layers of root file systems: of OCI, of Docker, and of formats that containerd mounts as they are. */
+/** Media types of root file system layers: of OCI, of Docker, and of formats that containerd mounts directly. */
 const layerType = /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs|erofs)\b/;
 
 /**
- * Whether a manifest may be an image that a machine runs, as far as the manifest says. Signatures, attestations, SBOMs, charts, Wasm
- * modules and other artifacts are none; cosign gives its own the media type of an image's config, so the layers count too.
+ * Reports whether a manifest may be a runnable image, as far as the manifest tells. Signatures, attestations, SBOMs, charts, Wasm
+ * modules and other artifacts are not; cosign's have the config media type of images, so the layers are checked, too.
  */
 export function mayRun(manifest: Manifest): boolean {
   const { config, layers, artifactType } = manifest;
@@ -18,8 +18,8 @@ export function mayRun(manifest: Manifest): boolean {
 }
 
 /**
- * Whether a manifest that `mayRun` has a config that describes an image: one that names a platform, or a root file system.
- * @param what names the config, for messages
+ * Reports whether the config of a manifest that `mayRun` describes an image: it names a platform or a root file system.
+ * @param what the config, for messages
  */
 export function describesImage(config: Uint8Array, layers: number, what: string): boolean {
   if (platformOfConfig(config, what) !== undefined) return true;

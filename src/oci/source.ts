@@ -3,43 +3,43 @@ import type { Descriptor } from './descriptor.js';
 import type { Digest } from './digest.js';
 import type { Reference, Repository } from './reference.js';
 
-/** An image to carry: its name and what the name points at. */
+/** An image: its name and the descriptor that the name points at. */
 export interface Image {
   readonly reference: Reference;
   readonly root: Descriptor;
-  /** The index as its publisher made it, where `root` is a filtered copy of it. */
+  /** The publisher's index, if `root` is a filtered copy of it. */
   readonly original?: Descriptor | undefined;
 }
 
 export interface FetchOptions {
-  /** Byte to begin at, to go on with a blob that is half there. */
+  /** The byte to start at, to resume a partial blob. */
   readonly offset?: number | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Nobody named the reference, and mostly it is not there: find that out at the least cost. */
+  /** Set for a probe: the reference probably does not exist, so a 404 from HEAD is trusted. */
   readonly isGuess?: boolean | undefined;
 }
 
 /**
- * Where content comes from: a registry, a bundle, an archive.
+ * The source of content: a registry, a bundle, an archive.
  *
- * `fetch` gives the bytes as they are held: whoever reads them checks them against the descriptor.
+ * `fetch` does not verify: the reader checks the bytes against the descriptor.
  */
 export interface Source {
   /**
-   * What a reference points at.
+   * Resolves a reference to the descriptor that it points at.
    * @throws AirliftError `not-found`
    */
   resolve(reference: Reference, options?: FetchOptions): Promise<Descriptor>;
   /**
-   * The content of a descriptor from `offset` on. A source that can't begin there throws `unsupported`.
+   * Opens the content of a descriptor, starting at `offset`. A source that cannot start there throws `unsupported`.
    * @throws AirliftError `not-found`
    */
   fetch(repository: Repository, descriptor: Descriptor, options?: FetchOptions): Promise<Readable>;
   /**
-   * Notes that the content which `fetch` gave last was wrong or broke off.
-   * @returns whether `fetch` asks another place from now on
+   * Reports that the content of the last `fetch` was wrong or broke off.
+   * @returns whether the next `fetch` uses another mirror
    */
   distrust?(repository: Repository, descriptor: Descriptor): Promise<boolean>;
-  /** What refers to a digest: signatures, attestations, SBOMs (distribution-spec, "Listing Referrers"). */
+  /** Lists the referrers of a digest: signatures, attestations, SBOMs (distribution-spec, "Listing Referrers"). */
   referrers(repository: Repository, digest: Digest, options?: FetchOptions): AsyncIterable<Descriptor>;
 }

@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import type { Descriptor } from './descriptor.js';
 import type { Reference, Repository } from './reference.js';
 
-/** Opens content at a byte offset; may be called again for another try. */
+/** Opens content at a byte offset; called again for each attempt. */
 export type OpenContent = (offset: number) => Promise<Readable>;
 
 export interface TargetOptions {
@@ -10,30 +10,30 @@ export interface TargetOptions {
 }
 
 export interface PushOptions extends TargetOptions {
-  /** A repository of the same target that is known to hold the blob, to mount it from. */
+  /** A repository of the same target that probably holds the blob, to mount it from. */
   readonly mountFrom?: Repository | undefined;
 }
 
 export interface ExistsOptions extends TargetOptions {
-  /** It is pushed where it is not there: everything that counts as not there (`verdictOf`) is a no. */
+  /** Set before a push: every answer that counts as absent (`verdictOf`) means no. */
   readonly isGuess?: boolean | undefined;
 }
 
-/** What became of a push: bytes sent, mounted from another repository, or already there. */
+/** The result of a push: uploaded, mounted from another repository, or already present. */
 export type Pushed = 'uploaded' | 'mounted' | 'existed';
 
-/** Where content goes: a registry, an archive. Blobs are pushed before the manifests that name them, children before parents, tags last. */
+/** The destination of content: a registry, an archive. Callers push blobs before manifests, children before parents, tags last. */
 export interface Target {
-  /** Whether the repository holds the content, in full. */
+  /** Reports whether the repository holds the whole content. */
   exists(repository: Repository, descriptor: Descriptor, options?: ExistsOptions): Promise<boolean>;
-  /** Puts a blob, or a manifest by its digest, there. The content is verified against the descriptor on its way. */
+  /** Pushes a blob, or a manifest by its digest, and verifies the content against the descriptor. */
   push(
     repository: Repository,
     descriptor: Descriptor,
     open: OpenContent,
     options?: PushOptions,
   ): Promise<Pushed>;
-  /** Lets `reference`'s tag point at a manifest that was pushed before. */
+  /** Points the tag of `reference` at a manifest that was pushed before. */
   tag(
     reference: Reference,
     descriptor: Descriptor,

@@ -2,7 +2,7 @@ import type { Descriptor } from './descriptor.js';
 import { Verifier } from './digest.js';
 
 /**
- * Hands content on, and fails where it is not what the descriptor promises.
+ * Passes content on and fails if it does not match the descriptor.
  * @throws AirliftError `size-mismatch`, `digest-mismatch`
  */
 export async function* verified(

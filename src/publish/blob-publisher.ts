@@ -28,7 +28,7 @@ export interface BlobOptions {
   readonly concurrency: number;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Finds the repositories of the source that have a blob; called when its own repository fails to give it. */
+  /** Finds the repositories of the source that have a blob; called when its own repository fails to provide it. */
   readonly otherRepositories?: ((digest: Digest) => Promise<Iterable<Repository>>) | undefined;
   /** Called when the registry accepted content and refuses to show it. */
   readonly onUnread?: ((name: string, error: unknown) => void) | undefined;
@@ -79,7 +79,7 @@ class BlobOrigin {
     return stream;
   };
 
-  /** Reports whether a push failed because this repository did not give the content, or gave wrong content. */
+  /** Reports whether a push failed because this repository did not provide the content, or provided wrong content. */
   isCauseOf(error: unknown): boolean {
     if (isAirliftError(error, 'digest-mismatch', 'size-mismatch')) return true;
     return isLoss(this.#failure) || isOutage(this.#failure);

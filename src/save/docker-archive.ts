@@ -9,14 +9,14 @@ import type { RunnableImage } from '../plan/runnable-images.js';
 import type { SaveJob } from './job.js';
 
 export interface SaveDockerOptions {
-  /** The platform to save; may be left out where every image has only one. */
+  /** The platform to save; optional if every image has only one. */
   readonly platform?: Platform | undefined;
   /** Leave out images that lack the platform. */
   readonly skipMissingPlatforms?: boolean | undefined;
   readonly tmpDir?: string | undefined;
 }
 
-/** The one image of those for several platforms. */
+/** Chooses the image to save among those for several platforms. */
 function chosen(
   name: string,
   images: readonly RunnableImage[],
@@ -43,8 +43,8 @@ function missing(name: string, images: readonly RunnableImage[], platform: Platf
 }
 
 /**
- * Writes images as `docker save` does.
- * @returns how many images were written
+ * Writes images in the format of `docker save`.
+ * @returns the number of images written
  */
 export async function saveDockerArchive(
   job: SaveJob,

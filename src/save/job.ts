@@ -21,14 +21,14 @@ export interface SaveJobOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What is saved: the chosen images of a source under their new names. */
+/** The chosen images of a source, and their new names. */
 export class SaveJob {
   readonly names: SaveNames;
-  /** How many images there are. */
+  /** The number of images. */
   readonly count: number;
   readonly #wanted: ReadonlySet<string> | undefined;
 
-  /** @throws AirliftError `not-found` where an image is not in the source; `usage` or `conflict` where `tags` are wrong */
+  /** @throws AirliftError `not-found` if the source lacks an image; `usage` or `conflict` if `tags` are wrong */
   constructor(
     private readonly from: SaveSource,
     private readonly options: SaveJobOptions,
@@ -47,12 +47,12 @@ export class SaveJob {
       throw new AirliftError('input', 'save: the source holds no images, only signatures and the like');
     this.count = count;
     this.names = new SaveNames(tags, count, options.namesWithDigests ?? true);
-    // Before anything is written: names that two images want, or that nothing has.
-    for (const { reference, root } of this.images()) this.names.take(reference, root.digest);
+    // Before anything is written: names of two images and unused new names fail here.
+    for (const { reference, root } of this.images()) this.names.assign(reference, root.digest);
     this.names.checkUsed();
   }
 
-  /** The images to save. What belongs to others, such as signatures, is none of them. */
+  /** Yields the images to save, without those that belong to others, such as signatures. */
   *images(): Generator<SourceImage> {
     for (const image of this.from.images) {
       if (image.companionOf !== undefined) continue;
@@ -68,7 +68,7 @@ export class SaveJob {
     return this.from.hasForeign(descriptor.digest);
   }
 
-  /** The images to run that an image is made of. */
+  /** Returns the runnable images at or below the root of an image. */
   async runnable({ reference, root, children = [] }: SourceImage): Promise<RunnableImage[]> {
     const found = await runnableImages(this.source, reference, root);
     return found.map((image) => ({
@@ -78,7 +78,7 @@ export class SaveJob {
     }));
   }
 
-  /** The content of a blob, not verified yet, with progress told as it passes. */
+  /** Streams the content of a blob, unverified, and reports progress. */
   async *content(repository: Repository, descriptor: Descriptor): AsyncGenerator<Buffer> {
     const { retries = 5, onEvent, signal } = this.options;
     const { digest, size } = descriptor;
@@ -94,7 +94,7 @@ export class SaveJob {
     this.options.onEvent?.({ event: 'warning', message });
   }
 
-  /** Tells that an image is saved, as the `position`th. */
+  /** Reports the `position`th image as saved. */
   done(name: Reference, root: Descriptor, position: number): void {
     const image = formatReference(name);
     const { digest } = root;

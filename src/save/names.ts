@@ -11,19 +11,19 @@ function newName(text: string): Reference {
   return name.tag === undefined ? bad(text, 'the new name has no tag') : name;
 }
 
-/** What images are called in what is saved: by default as in the source. */
+/** The names of images in the output; default: their names in the source. */
 export class SaveNames {
   readonly #renames = new Map<string, Reference>();
   readonly #unused = new Set<string>();
-  /** New names, and the image that each was given to. */
-  readonly #taken = new Map<string, { readonly old: string; readonly digest: Digest }>();
+  /** The image that has each new name. */
+  readonly #assigned = new Map<string, { readonly old: string; readonly digest: Digest }>();
   #only: Reference | undefined;
 
   /**
-   * @param tags `OLD=NEW`, or a new name alone where there is one image
-   * @param images how many images there are
-   * @param hasDigests whether what is written keeps digests in names
-   * @throws AirliftError `usage` where a name alone is given for several images, or names are malformed
+   * @param tags `OLD=NEW`, or only `NEW` for a single image
+   * @param images the number of images
+   * @param hasDigests whether the output keeps digests in names
+   * @throws AirliftError `usage` if only `NEW` is given for several images, or names are malformed
    */
   constructor(
     tags: readonly string[],
@@ -53,18 +53,18 @@ export class SaveNames {
   }
 
   /**
-   * Gives an image its name.
-   * @param digest what the image is
-   * @throws AirliftError `conflict` where another image has the name already
+   * Assigns an image its name.
+   * @param digest the digest of the image
+   * @throws AirliftError `conflict` if another image has the name already
    */
-  take(reference: Reference, digest: Digest): void {
+  assign(reference: Reference, digest: Digest): void {
     const old = formatReference(reference);
     this.#unused.delete(old);
     const name = this.nameOf(reference);
     const isTag = !this.hasDigests && name.tag !== undefined;
     const text = formatReference(isTag ? { ...name, digest: undefined } : name);
-    const other = this.#taken.get(text);
-    // Where digests are dropped, `app:1` and `app:1@sha256:…` are one name, which is right for one image.
+    const other = this.#assigned.get(text);
+    // Without digests, `app:1` and `app:1@sha256:…` are the same name. That is no conflict if they are the same image.
     if (other !== undefined && other.old !== old && !(isTag && other.digest === digest)) {
       throw new AirliftError(
         'conflict',
@@ -72,10 +72,10 @@ export class SaveNames {
         { hint: 'give one of them another name with `tags` OLD=NEW, or choose with `images`' },
       );
     }
-    this.#taken.set(text, { old, digest });
+    this.#assigned.set(text, { old, digest });
   }
 
-  /** @throws AirliftError `usage` where a new name was given for an image that is not there */
+  /** @throws AirliftError `usage` if a new name is for an image that does not exist */
   checkUsed(): void {
     for (const old of this.#unused) bad(old, 'no such image');
   }

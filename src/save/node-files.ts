@@ -3,14 +3,14 @@ import { formatPlatform, matchPlatform, type Platform } from '../oci/platform.js
 import { formatReference } from '../oci/reference.js';
 import type { SaveJob } from './job.js';
 
-/** What a node of an architecture wants: containerd takes lesser variants of arm where there is no v7. */
-function wantOf({ os, architecture }: Platform): Platform {
+/** Returns the platform of the nodes that run an image: on arm, v7, whose containerd falls back to lesser variants. */
+function nodePlatformOf({ os, architecture }: Platform): Platform {
   return { os, architecture, variant: architecture === 'arm' ? 'v7' : undefined };
 }
 
 /**
- * The Linux platforms of nodes that have at least one image, sorted by name.
- * @throws AirliftError `platform-missing` where no image is for Linux
+ * Returns the Linux platforms of nodes that at least one image is for, sorted by name.
+ * @throws AirliftError `platform-missing` if no image is for Linux
  */
 export async function nodePlatforms(job: SaveJob): Promise<Platform[]> {
   const found = new Map<string, Platform>();
@@ -20,7 +20,7 @@ export async function nodePlatforms(job: SaveJob): Promise<Platform[]> {
     const images = await job.runnable(image);
     for (const { platform } of images) {
       all.add(formatPlatform(platform));
-      const want = wantOf(platform);
+      const want = nodePlatformOf(platform);
       if (want.os === 'linux' && matchPlatform(want, images).length > 0)
         found.set(formatPlatform(want), want);
     }
@@ -41,7 +41,7 @@ function listOf(platforms: ReadonlySet<string>): string {
 }
 
 /**
- * Refuses a platform that no image has: nothing would be saved for it.
+ * Rejects a platform that no image has, for which nothing would be saved.
  * @throws AirliftError `platform-missing`
  */
 export async function checkPlatforms(job: SaveJob, platforms: readonly Platform[]): Promise<void> {
@@ -65,7 +65,7 @@ export async function checkPlatforms(job: SaveJob, platforms: readonly Platform[
 }
 
 /**
- * Refuses an image that lacks one of the platforms: the files for the others are not to be written first.
+ * Rejects an image that lacks one of the platforms, before the files for the other platforms are written.
  * @throws AirliftError `platform-missing`
  */
 export async function checkEach(job: SaveJob, platforms: readonly Platform[]): Promise<void> {
@@ -83,18 +83,18 @@ export async function checkEach(job: SaveJob, platforms: readonly Platform[]): P
   }
 }
 
-/** The name of a platform in file names, as k3s releases have it: `amd64`, `arm64`, `arm`, `s390x`, `windows-10.0.17763.1-amd64`. */
+/** Returns the name of a platform in file names, as in k3s releases: `amd64`, `arm64`, `arm`, `s390x`, `windows-10.0.17763.1-amd64`. */
 function nodePlatformName({ os, architecture, variant, osVersion }: Platform): string {
   const isUsual = variant === undefined || (architecture === 'arm' && variant === 'v7');
   const system = [os, osVersion].filter((part) => part !== undefined && part !== 'linux');
   const name = [...system, `${architecture}${isUsual ? '' : variant}`].join('-');
-  // A config may say anything: what is no part of a file name stays out of it.
+  // A config may contain any text; only characters that are safe in a file name remain.
   return name.replace(/[^\w.-]+/g, '-');
 }
 
 /**
- * The platforms by what they are called in file names.
- * @throws AirliftError `conflict` where two would share a name
+ * Returns the platforms by their names in file names.
+ * @throws AirliftError `conflict` if two platforms have the same name
  */
 export function platformsByName(platforms: readonly Platform[]): Map<string, Platform> {
   const byName = new Map<string, Platform>();

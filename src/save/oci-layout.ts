@@ -15,7 +15,7 @@ import type { SaveJob } from './job.js';
 import type { SourceImage } from './source.js';
 
 export interface SaveOciOptions {
-  /** Platforms to keep; all unless told. */
+  /** Platforms to keep; default: all. */
   readonly platforms?: readonly Platform[] | undefined;
   readonly skipMissingPlatforms?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -25,7 +25,7 @@ function byDigest(a: { descriptor: Descriptor }, b: { descriptor: Descriptor }):
   return a.descriptor.digest < b.descriptor.digest ? -1 : 1;
 }
 
-/** A source with one image, which is not looked up again: what a tag points at may have changed meanwhile. */
+/** A source that resolves every reference to a known root: the tag may have changed since it was resolved. */
 class KnownRoot implements Source {
   root: Descriptor | undefined;
 
@@ -44,7 +44,7 @@ class KnownRoot implements Source {
   }
 }
 
-/** Adds a config or layer, but no foreign layer that the source has not. */
+/** Adds a config or layer, except a foreign layer that the source lacks. */
 async function addBlob(
   job: SaveJob,
   writer: OciLayoutWriter,
@@ -56,8 +56,8 @@ async function addBlob(
 }
 
 /**
- * Writes images as an OCI image layout: indexes with all chosen platforms, byte for byte where all are chosen.
- * @returns how many images were written
+ * Writes images as an OCI image layout, with indexes of the chosen platforms; unchanged indexes if all platforms are chosen.
+ * @returns the number of images written
  */
 export async function saveOciLayout(
   job: SaveJob,
@@ -86,7 +86,7 @@ export async function saveOciLayout(
   for (const image of job.images()) {
     job.checkInterrupted();
     const { root } = await planned(image);
-    // Planning asks for several manifests at a time: in the order of their digests, the same image gives the same bytes.
+    // Manifests are planned concurrently; sorting them by digest makes the output the same for the same images.
     for (const { descriptor, bytes, isOriginal } of manifests.sort(byDigest))
       if (isOriginal !== true) await writer.addBlob(descriptor, contentOf(bytes));
     for (const { descriptor } of blobs.sort(byDigest))
@@ -103,7 +103,7 @@ export async function saveOciLayout(
   return written;
 }
 
-/** What skopeo 1.9 and podman 4.3 skip in `index.json` when they look for a name; skopeo 1.22 finds it. */
+/** Media types that skopeo 1.9 and podman 4.3 skip when they look for a name in `index.json`; skopeo 1.22 finds them. */
 const dockerTypes: ReadonlySet<string> = new Set([dockerManifest, dockerManifestList]);
 const maxNamesShown = 10;
 
@@ -118,8 +118,9 @@ function warnOfDockerTypes(job: SaveJob, names: readonly string[], images: numbe
 }
 
 /**
- * Writes the images for one platform, each under its name without an index above it: what containerd imports on a node.
- * @returns how many images were written; 0 where none is for the platform
+ * Writes the images for one platform, each under its name and without an index, for containerd to import on a node.
+ * @param lacking called for images that are not for the platform
+ * @returns the number of images written
  */
 export async function saveForNode(
   job: SaveJob,
@@ -152,7 +153,7 @@ export async function saveForNode(
       const { config, layers } = manifest;
       if (config !== undefined) await addBlob(job, writer, reference, config);
       for (const layer of layers) await addBlob(job, writer, reference, layer);
-      // RKE2 looks for its runtime image in manifest.json alone; containerd goes by index.json.
+      // RKE2 finds its runtime image only in manifest.json; containerd reads index.json.
       if (config !== undefined && isImageConfig(config.mediaType))
         writer.addSaved(
           name,

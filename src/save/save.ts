@@ -64,8 +64,8 @@ export interface SaveSummary {
 
 const extensions = { none: '', gzip: '.gz', zstd: '.zst' } as const;
 
-/** Whether there is something at a path; that it is a directory, where it is one. */
-async function found(path: string): Promise<'directory' | 'other' | undefined> {
+/** Returns the kind of file at a path; undefined if there is none. */
+async function kindOf(path: string): Promise<'directory' | 'other' | undefined> {
   try {
     return (await stat(path)).isDirectory() ? 'directory' : 'other';
   } catch (error) {
@@ -82,25 +82,25 @@ async function makeDirectory(path: string): Promise<void> {
   }
 }
 
-/** @throws AirliftError `exists` where something is at the path that may not be replaced */
+/** @throws AirliftError `exists` if the path exists and must not be replaced */
 async function checkFree(path: string, options: SaveOptions): Promise<void> {
-  const there = await found(path);
-  const isReplaced = options.force === true && there === 'other' && options.format !== 'oci-layout';
-  if (there === undefined || isReplaced) return;
+  const kind = await kindOf(path);
+  const isReplaced = options.force === true && kind === 'other' && options.format !== 'oci-layout';
+  if (kind === undefined || isReplaced) return;
   if (options.format !== 'oci-layout') await refuseDirectory(path, '`output`', 'images.tar');
   throw new AirliftError('exists', `write ${path}: it already exists`, {
-    hint: there === 'other' && options.format !== 'oci-layout' ? '`force` replaces it' : 'remove it first',
+    hint: kind === 'other' && options.format !== 'oci-layout' ? '`force` replaces it' : 'remove it first',
   });
 }
 
-/** Writes one file (or directory) with `work`, whole or not at all. */
+/** Writes one file (or directory) with `work`, completely or not at all. */
 async function write(
   path: string,
   options: SaveOptions,
   work: (to: EntryWriter) => Promise<number>,
 ): Promise<SavedFile> {
   const { format, stdout, compression = format === 'k3s' ? 'zstd' : 'none' } = options;
-  // Layers for nodes are compressed already: more than the fastest level costs time and gains nothing.
+  // Layers for nodes are compressed already: a higher level takes time and saves nothing.
   const { level = format === 'k3s' ? 1 : undefined } = options;
   const encode = encoderOf(compression, { level });
   const open = (): Promise<EntryWriter> => {
@@ -136,9 +136,9 @@ async function saveDocker(job: SaveJob, options: SaveOptions): Promise<SavedFile
   return [{ ...(await write(output, options, work)), platform: platform && formatPlatform(platform) }];
 }
 
-/** What the names of node files begin with: `out/NAME` from `out/` or from `out/NAME`. */
+/** Returns the prefix for the names of node files: `out/NAME` for both `out/` and `out/NAME`. */
 async function prefixOf({ output, from }: SaveOptions): Promise<string> {
-  const isDirectory = output.endsWith('/') || (await found(output)) === 'directory';
+  const isDirectory = output.endsWith('/') || (await kindOf(output)) === 'directory';
   if (!isDirectory) return output;
   const [file] = 'files' in from ? from.files : [];
   const [reference] = 'references' in from ? from.references : [];
@@ -177,7 +177,7 @@ async function saveNodes(job: SaveJob, options: SaveOptions): Promise<SavedFile[
 
 async function saveAll(job: SaveJob, options: SaveOptions): Promise<SavedFile[]> {
   const { format, output, platforms, skipMissingPlatforms } = options;
-  // In the other cases saving itself fails over the first image without the platform, before it writes anything.
+  // In the other cases, saving fails at the first image without the platform, before it writes anything.
   if (platforms !== undefined && (format === 'k3s' || skipMissingPlatforms === true))
     await checkPlatforms(job, platforms);
   if (format === 'k3s') return saveNodes(job, options);
@@ -186,12 +186,12 @@ async function saveAll(job: SaveJob, options: SaveOptions): Promise<SavedFile[]>
   return [await write(output, options, (to) => saveOciLayout(job, to, options))];
 }
 
-/** The source, with what the format makes best of archives. */
-function fromOf({ from, format, tags, tmpDir }: SaveOptions): SaveFrom {
+/** Returns the source with the archive options that suit the format. */
+function sourceFor({ from, format, tags, tmpDir }: SaveOptions): SaveFrom {
   if (!('files' in from)) return from;
   const name = tags?.find((tag) => !tag.includes('='));
   const archives = { tmpDir, ...from.archives, name: from.archives?.name ?? name };
-  // Layers that will be written uncompressed are not compressed before.
+  // A docker-archive holds uncompressed layers.
   return {
     ...from,
     archives: format === 'docker-archive' ? { ...archives, layerCompression: 'none' } : archives,
@@ -204,7 +204,7 @@ function fromOf({ from, format, tags, tmpDir }: SaveOptions): SaveFrom {
  *   the registry
  */
 export async function imagesToSave(options: SaveOptions): Promise<HeldImage[]> {
-  const source = await openSaveSource(fromOf(options), options);
+  const source = await openSaveSource(sourceFor(options), options);
   try {
     const job = jobOf(source, options);
     return [...job.images()].map(({ reference, root }) => ({
@@ -231,7 +231,7 @@ export async function saveImages(options: SaveOptions): Promise<SaveSummary> {
   encoderOf(compression, { level });
   if (output === '-' && (stdout === undefined || format === 'oci-layout' || format === 'k3s'))
     throw new AirliftError('usage', `save: ${format} cannot be written to standard output`);
-  const source = await openSaveSource(fromOf(options), options);
+  const source = await openSaveSource(sourceFor(options), options);
   try {
     return { format, files: await saveAll(jobOf(source, options), options) };
   } catch (error) {

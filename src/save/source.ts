@@ -14,7 +14,7 @@ export interface SaveFromFiles {
   readonly archives?: ArchiveOptions | undefined;
 }
 
-/** Images of registries. */
+/** Images in registries. */
 export interface SaveFromRegistries {
   readonly references: readonly Reference[];
   /** How to reach registries; default: the system's certificates, no credentials, no proxy. */
@@ -27,19 +27,19 @@ export type SaveFrom = SaveFromFiles | SaveFromRegistries;
 
 /** An image that can be saved. */
 export interface SourceImage extends Image {
-  /** Of what belongs to another image, such as its signature: that image's manifest. */
+  /** The manifest that this image belongs to, if it is a signature or the like. */
   readonly companionOf?: Digest | undefined;
-  /** What the images below the root are, where that was found out by more than what index and config say. */
+  /** The platforms of the images below the root, if more evidence than index and config determined them. */
   readonly children?: readonly { readonly descriptor: Descriptor; readonly platform: Platform }[] | undefined;
 }
 
-/** Images to save, open. */
+/** An open source of images. */
 export interface SaveSource {
   readonly source: Source;
   readonly images: Iterable<SourceImage>;
-  /** Whether the content of a foreign layer is there. */
+  /** Reports whether the source has the content of a foreign layer. */
   hasForeign(digest: Digest): boolean;
-  /** The error to tell instead of one that damage of the input is behind. */
+  /** Returns the damage of the input that caused an error, if there is any, else the error. */
   explain?(error: unknown): Promise<unknown>;
   close(): Promise<void>;
 }
@@ -50,8 +50,8 @@ export interface OpenSaveOptions {
 }
 
 /**
- * Opens what images are saved from. What tags of registries point at is looked up once, here.
- * @throws AirliftError what opening, merging and looking up throw
+ * Opens the source of the images to save. Tags in registries are resolved once, here.
+ * @throws AirliftError what opening, merging and resolving throw
  */
 export async function openSaveSource(from: SaveFrom, options: OpenSaveOptions): Promise<SaveSource> {
   if ('files' in from) return openInputs({ inputs: from.files, archives: from.archives, ...options });

@@ -1,7 +1,8 @@
 import { checkInterrupted } from '../errors.js';
 
 /**
- * Opens content with a signal that counts until it is open: an interruption does not break off what is nearly sent.
+ * Opens content with a signal that applies only until the content is open: an interruption does not cut off a transfer that is
+ * nearly complete.
  * @throws AirliftError `interrupted`; what `open` throws
  */
 export async function whileOpening<T>(

@@ -4,7 +4,7 @@ import { formatRepository, type Repository } from '../oci/reference.js';
 /** Number of other repositories to try for a blob: enough for a few that lost it, too few to wait for hundreds. */
 const maxOtherRepositories = 4;
 
-/** Reports whether a source failed to give a blob that another repository may have. */
+/** Reports whether a source failed to provide a blob that another repository may have. */
 function isSourceFailure(error: unknown): boolean {
   return isLoss(error) || isOutage(error);
 }

@@ -3,19 +3,20 @@ import { checkInterrupted, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { Verifier } from '../oci/digest.js';
 
-/** What an interrupted run left of a blob. */
+/** The part of a blob that an interrupted run wrote. */
 export interface Written {
-  /** Its first bytes that are thought to be written. */
+  /** The number of bytes that should be present. */
   readonly have: number;
-  /** Digests of its first bytes when they were written, from the shortest on. */
+  /** Digests of prefixes, recorded when they were written, shortest first. */
   readonly checkpoints?: readonly { readonly bytes: number; readonly digest: Uint8Array }[] | undefined;
 }
 
 /**
- * Hashes what an interrupted run left, and finds out how much of it to go on from: all where that is the whole blob, else
- * what the last checkpoint in a row of right ones says. Without checkpoints it is all of it, which the digest of the whole
- * must prove in the end.
- * @param read gives the first so many bytes
+ * Hashes the bytes that an interrupted run wrote and decides where to resume: after all of them if they are the whole blob, else
+ * after the last of the first checkpoints that all match. Without checkpoints it resumes after all of them, and the digest of the
+ * whole blob must prove them in the end.
+ * @param read reads the first `length` bytes
+ * @returns a verifier that has seen the bytes to keep
  */
 export async function verifyWritten(
   { digest, size }: Descriptor,
@@ -26,28 +27,28 @@ export async function verifyWritten(
   const length = Math.min(have, size);
   let verifier = new Verifier(digest, size);
   if (length === 0) return verifier;
-  let proven = verifier.clone();
+  let confirmed = verifier.clone();
   const ahead = checkpoints.filter(({ bytes }) => bytes <= length);
   for await (const chunk of read(length) as AsyncIterable<Buffer>) {
-    checkInterrupted(signal, 'read what is written');
+    checkInterrupted(signal, 'read the partial blob');
     let rest = chunk;
     for (let next = ahead[0]; next !== undefined; next = ahead[0]) {
       const left = next.bytes - verifier.bytes;
       if (left > rest.length) break;
       verifier.update(rest.subarray(0, left));
       rest = rest.subarray(left);
-      if (!verifier.soFar().equals(next.digest)) return proven;
-      proven = verifier.clone();
+      if (!verifier.soFar().equals(next.digest)) return confirmed;
+      confirmed = verifier.clone();
       ahead.shift();
     }
     verifier.update(rest);
   }
-  if (verifier.bytes === size && isRight(verifier)) return verifier;
-  if (checkpoints.length > 0) verifier = proven;
+  if (verifier.bytes === size && isCorrect(verifier)) return verifier;
+  if (checkpoints.length > 0) verifier = confirmed;
   return verifier.bytes === size ? new Verifier(digest, size) : verifier;
 }
 
-function isRight(verifier: Verifier): boolean {
+function isCorrect(verifier: Verifier): boolean {
   try {
     verifier.clone().end();
     return true;

@@ -5,13 +5,13 @@ import type { Reference, Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
 import { openSteady } from './resuming-stream.js';
 
-/** A source whose streams resume after a break, so that an upload which they feed need not begin again. */
+/** A source whose streams resume after a break, so that an upload that reads them does not restart. */
 export class SteadySource implements Source {
   constructor(
     private readonly source: Source,
-    /** How often a broken stream is resumed without any byte of progress between. */
+    /** How often to resume a broken stream without any progress in between. */
     private readonly retries: number,
-    /** Ends the opening of streams, also when they are opened again in the middle. */
+    /** Aborts the opening of streams, also when they are reopened after a break. */
     private readonly signal?: AbortSignal,
   ) {}
 

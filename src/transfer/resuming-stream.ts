@@ -6,20 +6,20 @@ import type { Readable } from 'node:stream';
 import { whileOpening } from './opening.js';
 
 export interface SteadyOptions {
-  /** Byte to begin at. */
+  /** The byte to start at. */
   readonly offset?: number | undefined;
-  /** How often a broken stream is taken up again without any byte of progress between. */
+  /** How often to resume a broken stream without any progress in between. */
   readonly retries: number;
   readonly signal?: AbortSignal | undefined;
-  /** Ends the opening of the stream after a break; `signal` unless given. */
+  /** Aborts the reopening of the stream after a break; default: `signal`. */
   readonly resumeSignal?: AbortSignal | undefined;
-  /** Called with the bytes given so far. */
+  /** Called with the number of bytes passed on so far. */
   readonly onProgress?: ((bytes: number) => void) | undefined;
 }
 
 /**
- * Streams content and resumes after network breaks, for consumers that cannot rewind: behind the last byte given, or before it
- * where the source only begins at the beginning. It is not verified.
+ * Streams content and resumes after network breaks, for consumers that cannot rewind. If the source cannot start at an offset, it
+ * is read from the start and the bytes already passed on are skipped. The content is not verified.
  * @throws AirliftError what the source throws, `network` once the retries are used up
  */
 export async function* steadyContent(
@@ -32,8 +32,8 @@ export async function* steadyContent(
 }
 
 /**
- * Opens content as `steadyContent` gives it, and comes back once the source has answered: what waits for the answer hears of an
- * interruption.
+ * Opens content like `steadyContent`. Resolves after the source has answered, so that the caller can abort the wait for the
+ * answer.
  * @throws AirliftError what the source throws
  */
 export async function openSteady(
@@ -48,7 +48,7 @@ export async function openSteady(
 }
 
 class SteadyStream {
-  #given: number;
+  #passedOn: number;
   #at = 0;
   #takesOffset = true;
   #failures = 0;
@@ -60,19 +60,19 @@ class SteadyStream {
     private readonly descriptor: Descriptor,
     private readonly options: SteadyOptions,
   ) {
-    this.#given = options.offset ?? 0;
+    this.#passedOn = options.offset ?? 0;
   }
 
   async open(signal = this.options.signal): Promise<Readable> {
     for (;;) {
-      this.#at = this.#takesOffset ? this.#given : 0;
+      this.#at = this.#takesOffset ? this.#passedOn : 0;
       try {
         this.#stream = await whileOpening(signal, (opening) =>
           this.source.fetch(this.repository, this.descriptor, { offset: this.#at, signal: opening }),
         );
         return this.#stream;
       } catch (error) {
-        await this.#failed(error, this.#given);
+        await this.#failed(error, this.#passedOn);
       }
     }
   }
@@ -80,15 +80,15 @@ class SteadyStream {
   async *read(): AsyncGenerator<Buffer> {
     try {
       for (;;) {
-        const before = this.#given;
+        const before = this.#passedOn;
         try {
           const stream = this.#stream ?? (await this.open(this.options.resumeSignal ?? this.options.signal));
           for await (const chunk of stream as AsyncIterable<Buffer>) {
-            const fresh = chunk.subarray(Math.max(0, this.#given - this.#at));
+            const fresh = chunk.subarray(Math.max(0, this.#passedOn - this.#at));
             this.#at += chunk.byteLength;
             if (fresh.byteLength === 0) continue;
-            this.#given += fresh.byteLength;
-            this.options.onProgress?.(this.#given);
+            this.#passedOn += fresh.byteLength;
+            this.options.onProgress?.(this.#passedOn);
             yield fresh;
           }
           return;
@@ -102,10 +102,10 @@ class SteadyStream {
     }
   }
 
-  /** @throws `error`, where another try would not help */
+  /** @throws `error`, if another attempt would not help */
   async #failed(error: unknown, before: number): Promise<void> {
-    this.#failures = this.#given > before ? 1 : this.#failures + 1;
-    if (isAirliftError(error, 'unsupported') && this.#takesOffset && this.#given > 0) {
+    this.#failures = this.#passedOn > before ? 1 : this.#failures + 1;
+    if (isAirliftError(error, 'unsupported') && this.#takesOffset && this.#passedOn > 0) {
       this.#takesOffset = false;
       return;
     }

@@ -8,14 +8,14 @@ import { formatRepository, type Repository } from '../oci/reference.js';
 import { isOutage } from '../plan/outages.js';
 import { verifyWritten, type Written } from './resume-check.js';
 
-/** Bytes gathered before they are written: fewer, larger writes cost half the time of one per network chunk. */
+/** Bytes per write: fewer, larger writes take half the time of one write per network chunk. */
 const writeSize = 256 * 1024;
 
-/** Where a blob's content goes: a place of its own, written front to back. */
+/** The destination of a blob, which is written front to back. */
 export interface Place {
-  /** Writes chunks one after another, beginning `offset` bytes into the blob. */
+  /** Writes chunks one after another, starting `offset` bytes into the blob. */
   write(chunks: readonly Uint8Array[], offset: number): Promise<void>;
-  /** Reads back the first `length` bytes, to hash what an interrupted run left. */
+  /** Reads back the first `length` bytes, which an interrupted run wrote, to hash them. */
   read(length: number): Readable;
 }
 
@@ -25,23 +25,24 @@ export interface TransferTask extends Written {
 }
 
 export interface TransferOptions {
-  /** How often a broken stream is taken up again without any byte of progress between. */
+  /** How often to resume a broken stream without any progress in between. */
   readonly retries: number;
-  /** Milliseconds of the first wait before that; it doubles from there. 500 unless told. */
+  /** Milliseconds to wait before the first retry; later waits double. Default: 500. */
   readonly retryDelay?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /**
-   * Called with the bytes that are in place, after each write.
-   * @param soFar their digest
+   * Called after each write.
+   * @param bytes the number of bytes written so far
+   * @param soFar returns their digest
    */
   readonly onProgress: (bytes: number, soFar: () => Uint8Array) => void;
 }
 
 /**
- * Brings a blob to its place: goes on behind what is there, takes up a broken stream where it broke, verifies all of it.
- * @returns bytes that were received
- * @throws AirliftError what the source throws when it is not passing or `retries` are used up; `digest-mismatch` or
- *   `size-mismatch` where the source gave wrong content twice; `interrupted`
+ * Transfers a blob: resumes after the bytes that are present, resumes a broken stream where it broke, and verifies the whole blob.
+ * @returns the number of bytes received
+ * @throws AirliftError what the source throws if it is not transient or `retries` are used up; `digest-mismatch` or
+ *   `size-mismatch` if the source provided wrong content twice; `interrupted`
  */
 export async function transferBlob(
   source: Fetches,
@@ -60,11 +61,11 @@ export async function transferBlob(
 class Transfer {
   #verifier: Verifier;
   #received = 0;
-  /** The farthest that any try came: a server that breaks off at the same byte each time makes no progress. */
+  /** The longest prefix of all attempts: a server that breaks off at the same byte each time makes no progress. */
   #farthest = 0;
   #failures = 0;
-  #wrong = 0;
-  /** What stands at the begin is of an earlier run, which may have had it wrong. */
+  #wrongAttempts = 0;
+  /** Whether the first bytes are from an earlier run, which may have written wrong ones. */
   #isInherited = false;
 
   constructor(
@@ -82,20 +83,20 @@ class Transfer {
     this.#verifier = await verifyWritten(descriptor, task, (length) => place.read(length), options.signal);
     this.#farthest = this.#verifier.bytes;
     this.#isInherited = this.#verifier.bytes > 0;
-    while (!(await this.#try())) continue;
+    while (!(await this.#attempt())) continue;
     options.onProgress(descriptor.size, () => this.#verifier.soFar());
     return this.#received;
   }
 
-  /** Gives whether the blob is whole and right; throws where it never will be. */
-  async #try(): Promise<boolean> {
+  /** Makes one attempt. Returns whether the blob is complete and correct; throws if further attempts are useless. */
+  async #attempt(): Promise<boolean> {
     const { descriptor, repository } = this.task;
-    const begun = this.#verifier.bytes;
+    const start = this.#verifier.bytes;
     let isAnswered = false;
     try {
-      if (begun < descriptor.size || descriptor.size === 0) {
+      if (start < descriptor.size || descriptor.size === 0) {
         const { signal } = this.options;
-        const stream = await this.source.fetch(repository, descriptor, { offset: begun, signal });
+        const stream = await this.source.fetch(repository, descriptor, { offset: start, signal });
         isAnswered = true;
         await this.#receive(stream);
       }
@@ -104,23 +105,24 @@ class Transfer {
       return true;
     } catch (error) {
       if (this.options.signal?.aborted === true) throw error;
-      // A length that is wrong before any content came may be that of somebody's error page.
+      // A wrong length without any content may be the length of a proxy's error page.
       const isAnnounced = !isAnswered && isAirliftError(error, 'size-mismatch');
-      if (begun > 0 && isAirliftError(error, 'unsupported')) this.#startOver();
+      if (start > 0 && isAirliftError(error, 'unsupported')) this.#startOver();
       else if (isOutage(error) || isAnnounced) await this.#pause(error);
-      else if (isAirliftError(error, 'digest-mismatch', 'size-mismatch')) await this.#blame(error);
+      else if (isAirliftError(error, 'digest-mismatch', 'size-mismatch'))
+        await this.#handleWrongContent(error);
       else throw error;
       return false;
     }
   }
 
-  /** Waits before the rest is asked for again, or throws `error` where that was done often enough. */
+  /** Waits before the next attempt, or throws `error` if the retries are used up. */
   async #pause(error: unknown): Promise<void> {
     const { retries, retryDelay = 500, signal } = this.options;
     this.#failures = this.#verifier.bytes > this.#farthest ? 1 : this.#failures + 1;
     this.#farthest = Math.max(this.#farthest, this.#verifier.bytes);
     if (this.#failures > retries) {
-      // A mirror that breaks off at the same byte each time has to be passed over as well.
+      // Another mirror may send what this one breaks off each time.
       if (!(await this.#distrust())) throw error;
       this.#failures = 0;
       return;
@@ -128,16 +130,16 @@ class Transfer {
     await pause(backoff(this.#failures, retryDelay), 'transfer', signal);
   }
 
-  /** Makes ready to fetch all of it once more, or throws where the server had it wrong before. */
-  async #blame(error: AirliftError): Promise<void> {
+  /** Prepares to fetch the whole blob once more, or throws if the server sent wrong content before. */
+  async #handleWrongContent(error: AirliftError): Promise<void> {
     if (!this.#isInherited) {
-      if (await this.#distrust()) this.#wrong = 0;
-      else if (++this.#wrong > 1) throw this.#wrongContent(error);
+      if (await this.#distrust()) this.#wrongAttempts = 0;
+      else if (++this.#wrongAttempts > 1) throw this.#wrongContent(error);
     }
     this.#startOver();
   }
 
-  /** Whether another place is asked from now on than the one that gave the content last. */
+  /** Switches to another mirror than the one that sent the content last; returns whether there is one. */
   async #distrust(): Promise<boolean> {
     const { repository, descriptor } = this.task;
     return (await this.source.distrust?.(repository, descriptor)) === true;
@@ -192,7 +194,7 @@ class Transfer {
         if (size >= writeSize) await flush();
       }
     } finally {
-      // What arrived before a break is hashed already: it must be on disk too, or the rest would be asked from beyond it.
+      // The bytes before a break are hashed already. Without them on disk, the next attempt would leave a gap.
       await flush();
     }
   }
