@@ -319,7 +319,7 @@ test('a subject has to be in the repository of the index', { skip }, async (t) =
   await failsWith(
     createIndex({ ...call, subject: name('other/app:arm64') }),
     'usage',
-    /in another repository/,
+    /must be in the same repository/,
   );
   const { digest } = await createIndex({ ...call, subject: name('team/app:amd64') });
   assert.equal((await json('team/app:1')).subject?.digest, amd64.root.digest);

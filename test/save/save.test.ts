@@ -51,7 +51,7 @@ describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
         'platform-missing',
         /library\/single.* got linux\/amd64, want linux\/arm64/,
       ],
-      [{ images: site.refs('artifact') }, 'input', /no image to write/],
+      [{ images: site.refs('artifact') }, 'input', /no image to save/],
       [
         { images: [parseReference('none')] },
         'not-found',
