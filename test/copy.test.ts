@@ -121,7 +121,7 @@ test('platforms: a filtered index is made on the way, and the publisher’s is k
 });
 
 test(
-  'where both ends are one registry, blobs are mounted and none is fetched',
+  'blobs are mounted and not fetched if source and destination are the same registry',
   { skip: needs('docker-registry') },
   async (t) => {
     const registry = await startDockerRegistry();
@@ -140,7 +140,7 @@ test(
   },
 );
 
-test('a source that breaks off is gone on with where it broke, in the same upload', async (t) => {
+test('a broken source stream resumes where it broke, in the same upload', async (t) => {
   const [source, target] = [await serveStore(t), await serveStore(t)];
   const image = singlePlatform('linux/amd64', { name: 'big', bigBytes: 4_000_000 });
   await pushImage(source, 'acme/big', '1', image);
@@ -186,7 +186,7 @@ test('a blob that breaks off in one registry is copied from another registry of 
     sameContent((await walkRegistry(target, repository, '1')).content, await walkImage(image));
 });
 
-test('a run that was stopped by faults sends only what is missing when it is run again', async (t) => {
+test('a rerun after faults sends only the missing content', async (t) => {
   const [source, target] = [await serveStore(t), await serveStore(t)];
   const image = multiPlatform({ name: 'big', bigBytes: 300_000 });
   await pushImage(source, 'acme/big', '1', image);
@@ -232,7 +232,7 @@ test('one signature tag of two sources with different signatures is a conflict',
   );
 });
 
-test('without --keep-going all that can’t be looked up is told, and nothing is pushed', async (t) => {
+test('without --keep-going every image that cannot be resolved is named, and nothing is pushed', async (t) => {
   const [source, target] = [await serveStore(t), await serveStore(t)];
   const web = assortment()['web'] ?? assert.fail();
   await pushAll(source, [web]);
@@ -303,7 +303,7 @@ test('--no-referrers leaves signatures behind', async (t) => {
   assert.deepEqual(from.log.find('GET', /referrers/), []);
 });
 
-test('what an index names and its registry does not have is told, or left out with a warning', async (t) => {
+test('a child that the registry of its index lacks is an error, or left out with a warning', async (t) => {
   const [source, target] = [await serveStore(t, { allowSparse: true }), await serveStore(t)];
   const [amd64, arm64] = ['linux/amd64', 'linux/arm64'].map((name) =>
     singlePlatform(name, { name: 'sparse' }),

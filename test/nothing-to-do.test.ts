@@ -52,7 +52,7 @@ suite('nothing to do is an error that says so', () => {
     });
   }
 
-  test('an empty archive beside others is told', async (t) => {
+  test('a warning names an empty archive among others', async (t) => {
     const path = await archive(t, empty['an OCI layout'] ?? []);
     const other = await archive(t, layoutMembers([{ name: 'a/b:1', image: image('linux/amd64') }]), 'b.tar');
     const { stderr, stdout } = await airlift(['import', path, other, '--to', 'site:5000', '--dry-run']);
@@ -138,7 +138,7 @@ suite('nothing to do is an error that says so', () => {
     assert.deepEqual(readdirSync(dir).sort(), Object.keys(lists).sort());
   });
 
-  test('import of a list of images says which command takes lists', async (t) => {
+  test('import of an image list names the commands that accept lists', async (t) => {
     const list = join(temp(t), 'images.txt');
     await writeFile(list, 'docker.io/rancher/pause:3.1\n');
     const { stderr } = await airlift(['import', list, '--to', 'site:5000'], { codes: [1] });

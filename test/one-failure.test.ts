@@ -59,7 +59,7 @@ async function startLossy(t: Cleanup): Promise<{ source: OddServer; lost: Conten
   return { source, lost };
 }
 
-test('copy: a child of an index that is missing ends the others, and the process', async (t) => {
+test('copy: a missing child of an index stops the other requests and the process', async (t) => {
   const { source, lost } = await startLossy(t);
   const site = await serveStore(t);
   const begun = performance.now();
@@ -72,7 +72,7 @@ test('copy: a child of an index that is missing ends the others, and the process
   assert.ok(performance.now() - begun < 30_000, `took ${Math.round(performance.now() - begun)} ms`);
 });
 
-test('copy: the same in the library leaves nothing behind that asks again', async (t) => {
+test('copy: after such a failure the library sends no further request', async (t) => {
   const { source } = await startLossy(t);
   const site = await serveStore(t);
   const reference = { registry: source.host, repository: 'app', tag: '1' };
@@ -82,7 +82,7 @@ test('copy: the same in the library leaves nothing behind that asks again', asyn
   );
 });
 
-test('work beside each other is linked to one signal, and the first failure is the one that is thrown', async () => {
+test('allLinked aborts concurrent work after a failure and throws the first failure', async () => {
   const failure = new Error('the first');
   const ended: string[] = [];
   const waiting = (signal: AbortSignal): Promise<void> =>
@@ -101,7 +101,7 @@ test('work beside each other is linked to one signal, and the first failure is t
   assert.deepEqual(ended, ['beside', 'beside']);
 });
 
-test('forEachOf waits for what runs when its iterator throws, and takes nothing after a failure', async () => {
+test('forEachOf waits for running work when its iterator throws, and takes no item after a failure', async () => {
   let isDone = false;
   const broken = function* (): Generator<number> {
     yield 1;
@@ -122,7 +122,7 @@ test('forEachOf waits for what runs when its iterator throws, and takes nothing 
   assert.deepEqual(taken, [1]);
 });
 
-test('forEachOf keeps nothing of items that are done while one of them takes long', async () => {
+test('forEachOf frees finished items while one of them takes long', async () => {
   setFlagsFromString('--expose-gc');
   const gc = runInNewContext('gc') as () => void;
   let release: () => void = () => undefined;
@@ -176,7 +176,7 @@ async function startTwo(t: TestContext): Promise<TwoRegistries> {
   };
 }
 
-test('a digest that one registry lacks is planned from another that has it, whatever is under way', async (t) => {
+test('a digest that one registry lacks is planned from another that has it, during a shared read too', async (t) => {
   const { registry, sick, healthy } = await startTwo(t);
   const blobs: string[] = [];
   const sink = {
@@ -195,7 +195,7 @@ test('a digest that one registry lacks is planned from another that has it, what
   assert.equal(blobs.length, 2);
 });
 
-test('copy reads a manifest from the registry that it is asked of, whatever another one answers', async (t) => {
+test('copy reads a manifest from its own registry, even if another one lacks it', async (t) => {
   const { registry, sick, healthy, image } = await startTwo(t);
   const overlay = new ManifestOverlay(registry);
   const [bad, good] = await Promise.allSettled(
@@ -295,7 +295,7 @@ test('copy: Ctrl-C ends within a second while a registry asks to wait, with what
   assert.doesNotMatch(stderr, /\n +at /);
 });
 
-test('content is verified by whoever reads it: a steady stream gives all of it', async (t) => {
+test('a resuming stream passes all content on; its reader verifies', async (t) => {
   const { layer, config, manifest, index } = smallImage('steady');
   const source = await serveContent(t, [layer, config, manifest, index], index);
   const { registry } = testClient(t);

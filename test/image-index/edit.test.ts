@@ -177,7 +177,7 @@ test('appending and removing write the index and nothing else', { skip }, async 
   assert.equal(status, 200);
 });
 
-test('appending what is there already writes nothing', { skip }, async (t) => {
+test('appending existing children writes nothing', { skip }, async (t) => {
   const { name, push, common, requests } = await site(t);
   const index = indexOf({ children: [amd64, arm64] });
   await push('team/app:1.0', index);
@@ -195,7 +195,7 @@ test('appending what is there already writes nothing', { skip }, async (t) => {
 });
 
 test(
-  'another image for a platform is refused, or takes the place when that is asked',
+  'a second image for a platform is rejected, or replaces the first with --replace',
   { skip },
   async (t) => {
     const { name, push, json, common } = await site(t);
@@ -217,7 +217,7 @@ test(
   },
 );
 
-test('an artifact needs a platform, or that it is said to have none', { skip }, async (t) => {
+test('an artifact needs a platform, or the explicit platform none', { skip }, async (t) => {
   const { name, push, json, common } = await site(t);
   const artifact = artifactOf({
     artifactType: 'application/vnd.example.tool',
@@ -254,7 +254,7 @@ test('an artifact needs a platform, or that it is said to have none', { skip }, 
   assert.equal((await json('team/tool:1')).manifests[0]?.platform, undefined);
 });
 
-test('of an index one platform may be taken, or the index itself', { skip }, async (t) => {
+test('an index provides one platform, or itself as a child', { skip }, async (t) => {
   const { name, push, json, common } = await site(t);
   const index = indexOf({ children: [amd64, arm64, attestationOf(arm64)] });
   await push('up/stream:1', index);
@@ -327,7 +327,7 @@ test('a subject has to be in the repository of the index', { skip }, async (t) =
   assert.deepEqual(digests(await json(`team/app:${amd64.root.digest.replace(':', '-')}`)), [digest]);
 });
 
-test('what can’t be done is told and changes nothing', { skip }, async (t) => {
+test('an impossible edit is an error and changes nothing', { skip }, async (t) => {
   const { name, push, common, requests } = await site(t);
   await push('team/app:amd64', amd64);
   await push('team/app:1', indexOf({ children: [amd64] }));
@@ -364,7 +364,7 @@ test('what can’t be done is told and changes nothing', { skip }, async (t) => 
   );
 });
 
-test('inspecting tells of each child what it is, and whether it is there', { skip }, async (t) => {
+test('inspect reports each child and whether the registry holds it', { skip }, async (t) => {
   const { host, name, push, common } = await site(t);
   await push('team/app:1', indexOf({ children: [amd64, arm64, attestationOf(arm64)] }));
   await askRegistry(host, { method: 'DELETE', path: `/v2/team/app/manifests/${amd64.root.digest}` });

@@ -70,7 +70,7 @@ function fails(work: () => unknown, code: ErrorCode, message: RegExp): void {
 }
 
 test(
-  'a new manifest list is what docker manifest create and annotate push, byte for byte',
+  'a new manifest list equals that of docker manifest create and annotate, byte for byte',
   { skip: needs('docker', 'docker-registry') },
   async (t) => {
     const registry = await startDockerRegistry();
@@ -110,7 +110,7 @@ test(
   },
 );
 
-test('a new image index is what oras manifest index create writes, byte for byte', () => {
+test('a new image index equals that of oras manifest index create, byte for byte', () => {
   const draft = IndexDraft.create();
   for (const one of [image('linux/amd64'), image('linux/arm64/v8'), image(windows, 'docker')])
     draft.add(child(one));
@@ -159,7 +159,7 @@ test('an index that nothing changes keeps its bytes', () => {
   assert.ok(draft.finish().bytes.equals(index.bytes));
 });
 
-test('what is changed of an index is all that changes: unknown fields, their order and the indentation stay', () => {
+test('an edit of an index keeps unknown fields, their order and the indentation', () => {
   const old = JSON.parse(bottles) as { manifests: Record<string, unknown>[] };
   const draft = IndexDraft.of(existing(bottles));
   const linux = child(image('linux/amd64'));
@@ -194,7 +194,7 @@ test('what is changed of an index is all that changes: unknown fields, their ord
   });
 });
 
-test('what was appended and is removed again gives the digest from before', () => {
+test('appending and removing a child restores the digest', () => {
   const before = IndexDraft.create();
   for (const platform of ['linux/amd64', 'linux/arm64']) before.add(child(image(platform)));
   const old = existing(before.finish().bytes);
@@ -230,7 +230,7 @@ test('attestations go with their image when it is removed or replaced', () => {
   ]);
 });
 
-test('one digest is one child, and what one entry lacks the other fills in', () => {
+test('one digest is one child with the fields of both entries', () => {
   const one = image('linux/amd64');
   const draft = IndexDraft.create();
   assert.equal(draft.add(childOf(one.root, 'bare', undefined)), 'added');
@@ -284,7 +284,7 @@ test('a manifest for several platforms, as some indexes have it, is no contradic
   assert.equal(draft.finish().descriptor.digest, index.root.digest);
 });
 
-test('a manifest list becomes an image index where Docker’s format has no place for what is added', () => {
+test('a manifest list becomes an image index if Docker’s format cannot hold an addition', () => {
   const docker = child(image('linux/amd64', 'docker'));
   const kindOf = (draft: IndexDraft): string =>
     (JSON.parse(draft.finish().bytes.toString()) as { mediaType: string }).mediaType;
@@ -324,7 +324,7 @@ test('a subject makes the index refer to it', () => {
   assert.equal(index.subject?.digest, image('linux/arm64').root.digest);
 });
 
-test('an index without children, a malformed one and one that no registry takes are refused', () => {
+test('an index without children, a malformed one and one that is too large are rejected', () => {
   fails(() => IndexDraft.create().finish(), 'usage', /no children/);
   fails(
     () => IndexDraft.of(existing('{"schemaVersion":2}', 'site/app:1')),

@@ -8,7 +8,7 @@ import { digestOf, isDigest, parseDigest, verifyStream, Verifier } from '../../s
 
 const bytes = Buffer.from('airlift');
 
-test('digests are what node:crypto gives', () => {
+test('digests equal those of node:crypto', () => {
   for (const algorithm of ['sha256', 'sha512'] as const) {
     assert.equal(
       digestOf(bytes, algorithm),

@@ -28,7 +28,7 @@ const ofAmd64 = leaf('attestation of amd64', 'unknown/unknown', amd64.digest);
 const ofArm64 = leaf('attestation of arm64', 'unknown/unknown', arm64.digest);
 const artifact = leaf('artifact');
 
-test('attestations follow their image; what has no platform stays', () => {
+test('attestations follow their image; children without a platform stay', () => {
   const { kept, missing, available } = selectPlatforms(
     [amd64, arm64, ofAmd64, ofArm64, artifact],
     [parsePlatform('linux/arm64')],

@@ -55,7 +55,7 @@ test('Docker schema 1 is refused by name', () => {
   refused({ schemaVersion: 1 }, 'unsupported', /Docker schema 1/);
 });
 
-test('what is no manifest is refused, saying what it is', () => {
+test('a document that is no manifest is rejected, and the error tells what it is', () => {
   refused(Buffer.from('<!DOCTYPE html><html><body>Sign in</body></html>'), 'input', /got an HTML page/);
   refused(Buffer.from('nope'), 'input', /not JSON; it begins with "nope"/);
   refused(Buffer.from('[]'), 'input', /not a JSON object/);
@@ -80,7 +80,7 @@ test('a manifest that could be read in two ways is refused', () => {
   );
 });
 
-test('its own media type goes before what it is labelled as', () => {
+test('the media type in the manifest takes precedence over the label', () => {
   for (const label of [mediaTypes.dockerManifest, mediaTypes.ociIndex, 'text/plain', '', undefined])
     assert.equal(
       parseManifest(Buffer.from(JSON.stringify(image)), label, 'it').mediaType,

@@ -69,7 +69,7 @@ test('images that stand alone become a new index, in whatever order they came', 
   );
 });
 
-test('different indexes become the larger one with what it lacks behind', () => {
+test('different indexes become the larger one with the missing children appended', () => {
   const two = indexed([amd64, { image: arm64, annotations: { mine: '1' } }], 'two', {
     annotations: { a: 'two', created: '2024' },
     artifactType: 'application/x',

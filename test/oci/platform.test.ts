@@ -25,7 +25,7 @@ test('platforms come into the normal form of containerd', () => {
   for (const [text, normal] of pairs) assert.equal(formatPlatform(parsePlatform(text)), normal);
 });
 
-test('what is no platform is refused', () => {
+test('an invalid platform is rejected', () => {
   for (const text of ['', 'linux', 'linux/', 'linux/arm/v7/x', 'li nux/amd64', 'linux/../x']) {
     assert.throws(
       () => parsePlatform(text),
@@ -49,7 +49,7 @@ test('a machine gets its own variant, else the best lesser one', () => {
   assert.deepEqual(match('windows/amd64'), []);
 });
 
-test('a platform without os version takes every os version', () => {
+test('a platform without OS version matches every OS version', () => {
   const entries = ['1', '2'].map((osVersion) => ({
     platform: decodePlatform({ os: 'windows', architecture: 'amd64', 'os.version': osVersion }, 'test'),
   }));

@@ -31,7 +31,7 @@ const broken = (): Readable =>
 const flipped = (): Readable => Readable.from([Buffer.from(bytes).fill('x', 3, 4)]);
 const short = (): Readable => Readable.from([bytes.subarray(1)]);
 
-test('content that breaks in the middle, or is wrong once, is asked for again', async () => {
+test('content that breaks off, or is wrong once, is read again', async () => {
   for (const answers of [[broken], [broken, broken, flipped, broken], [short]]) {
     const source = sourceOf(...answers);
     assert.deepEqual(await readContent(source, name, descriptor), bytes);
@@ -39,7 +39,7 @@ test('content that breaks in the middle, or is wrong once, is asked for again', 
   }
 });
 
-test('content that breaks or is wrong again and again is given up, and so is what does not come at all', async () => {
+test('reading fails after repeated breaks, repeated wrong content, or no response at all', async () => {
   await failsWith(
     readContent(sourceOf(...Array<() => Readable>(20).fill(broken)), name, descriptor),
     'network',

@@ -42,7 +42,7 @@ const bad: readonly (readonly [string, RegExp])[] = [
   [`docker.io/${'a'.repeat(256)}`, /not a repository path/],
 ];
 
-test('what is no reference is refused, saying which part is wrong', () => {
+test('an invalid reference is rejected, and the error names the wrong part', () => {
   for (const [text, message] of bad) {
     assert.throws(
       () => parseReference(text),

@@ -111,7 +111,7 @@ test('some platforms dropped: a filtered index, the original’s bytes beside it
   assert.equal(sink.manifests.length, 2 + 4, 'two indexes, two images, two attestations');
 });
 
-test('choosing every platform there is keeps the index byte-exact', async () => {
+test('choosing all available platforms keeps the index byte-exact', async () => {
   const image = multiPlatform({ name: 'app' });
   const sink = new Sink();
   const chosen = { platforms: platforms('linux/amd64,linux/arm64,linux/arm') };
@@ -139,7 +139,7 @@ test('a nested index is filtered inside and above', async () => {
   );
 });
 
-test('a missing platform is an error that names what there is, or a warning', async () => {
+test('a missing platform is an error that names the available ones, or a warning', async () => {
   const source = new MemorySource({
     one: multiPlatform({ name: 'app' }),
     single: singlePlatform('linux/arm64', { name: 'single' }),
@@ -202,7 +202,7 @@ test('a failure does not stick: the next reference asks again', async () => {
   assert.equal(sink.manifests.length, image.manifests.size);
 });
 
-test('an index that one image takes filtered and another whole is walked whole', async () => {
+test('an index that one image uses filtered and another whole is walked whole', async () => {
   const image = multiPlatform({ name: 'app' });
   const source = new MemorySource({ one: image, two: image });
   const manifests = new Set<Digest>();

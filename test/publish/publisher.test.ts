@@ -122,7 +122,7 @@ test('merge: images without an index become one, in the order of their platforms
   assert.equal(children[0]?.digest, replaced.root.digest);
 });
 
-test('merge: a single image of the same platform simply takes the place', async (t) => {
+test('merge: a single image replaces one of the same platform', async (t) => {
   const app = await site(t);
   await app.publish(singlePlatform('linux/amd64', { name: 'old' }));
   const coming = singlePlatform('linux/amd64', { name: 'new' });
@@ -138,7 +138,7 @@ test('merge: platforms of nested indexes at the site stay', async (t) => {
   assert.deepEqual(architectures(await app.childrenOf()), ['amd64', 's390x']);
 });
 
-test('merge: what a sparse index names and the site does not have is not kept', async (t) => {
+test('merge: children of a sparse index that the site lacks are not kept', async (t) => {
   const app = await site(t, await serveStore(t, { allowSparse: true }));
   const image = multiPlatform({ name: 'web' });
   await app.publishWith(image, ['linux/arm64'], { originalIndex: 'original' });
@@ -170,7 +170,7 @@ test('the tag is left alone where it is to be skipped, and an error where it is 
 });
 
 test(
-  '--index: docker-registry takes no sparse index, which is told, or an error where it was asked for',
+  '--index: docker-registry rejects a sparse index, which is reported, or an error if it was requested',
   { skip: needs('docker-registry') },
   async (t) => {
     const registry = await startDockerRegistry();
@@ -189,7 +189,7 @@ test(
   },
 );
 
-test('what a filtered nested index was made of is pushed by its digest too, or none of it', async (t) => {
+test('the originals of a filtered nested index are pushed by digest, all or none', async (t) => {
   const inner = multiPlatform({ name: 'inner' });
   const image = indexOf({ children: [inner, singlePlatform('linux/arm64', { name: 'beside' })] });
   const statusOf = async (host: string, digest: string): Promise<number> =>
@@ -202,7 +202,7 @@ test('what a filtered nested index was made of is pushed by its digest too, or n
   for (const { root } of [inner, image]) assert.equal(await statusOf(strict.target, root.digest), 404);
 });
 
-test('--index original tags the publisher’s index where the site takes it; filtered never pushes it', async (t) => {
+test('--index original tags the publisher’s index if the site accepts it; filtered never pushes it', async (t) => {
   const app = await site(t, await serveStore(t, { allowSparse: true }));
   const web = assortment()['web']?.image ?? assert.fail();
   const filtered = await app.publishWith(web, ['linux/amd64'], { originalIndex: 'filtered' });

@@ -62,7 +62,7 @@ describe('saving for docker', { skip: needs('docker-registry', 'tar') }, () => {
   );
 
   test(
-    'podman and skopeo take a docker-archive with layers of every kind',
+    'podman and skopeo load a docker-archive with layers of every kind',
     { skip: needs('podman', 'skopeo') },
     async (t) => {
       const { path, dir } = await site.save(t, {
@@ -107,7 +107,7 @@ describe('saving for docker', { skip: needs('docker-registry', 'tar') }, () => {
   });
 
   test(
-    'what docker saved is saved again without compressing in between',
+    'an archive of docker save is saved again without compression in between',
     { skip: needs('skopeo') },
     async (t) => {
       const first = await site.save(t, {

@@ -37,7 +37,7 @@ describe('saving OCI archives and layouts', { skip: needs('docker-registry', 'ta
     }
   });
 
-  test('images of Docker’s media types, which older readers do not find by name, are told', async (t) => {
+  test('a warning names images of Docker’s media types, which older readers do not find by name', async (t) => {
     const dockers = site.images.filter(({ image }) => image.root.mediaType.includes('docker'));
     assert.notEqual(dockers.length, 0);
     for (const format of ['oci-archive', 'oci-layout'] as const) {

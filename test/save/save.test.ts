@@ -35,7 +35,7 @@ describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
     assert.equal(digests.size, 2);
   });
 
-  test('what can’t be saved is told, and nothing is left', async (t) => {
+  test('an image that cannot be saved is an error, and no output remains', async (t) => {
     const dir = temp(t);
     const output = join(dir, 'out.tar');
     const from = { files: [site.bundle] };
@@ -80,7 +80,7 @@ describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
     }
   });
 
-  test('what is there already is kept, or replaced where that is asked', async (t) => {
+  test('an existing output is kept, or replaced with --force', async (t) => {
     const { path } = await site.save(t, { format: 'oci-archive', images: site.refs('web') });
     const before = digestOfFile(path);
     const again = { from: { files: [site.bundle] }, format: 'oci-archive', output: path } as const;
@@ -137,7 +137,7 @@ describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
     );
   });
 
-  test('a stream takes a docker-archive, and one that breaks is told', async (t) => {
+  test('a docker-archive is written to a stream, and a broken stream is an error', async (t) => {
     const images = site.refs('docker-single');
     const { path } = await site.save(t, { format: 'docker-archive', images });
     const from = { files: [site.bundle] };

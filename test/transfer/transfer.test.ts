@@ -126,7 +126,7 @@ test('a byte that flips on the way costs one more fetch', async (t) => {
   assert.ok(place().equals(bytes));
 });
 
-test('a body that breaks off is gone on with where it broke', async (t) => {
+test('a broken body resumes where it broke', async (t) => {
   const { run, place } = await setUp(
     t,
     serving((response, offset, count) => {
@@ -140,7 +140,7 @@ test('a body that breaks off is gone on with where it broke', async (t) => {
   assert.ok(place().equals(bytes));
 });
 
-test('a body that ends early without a length is gone on with', async (t) => {
+test('a body that ends early without a length is resumed', async (t) => {
   const { run, place } = await setUp(
     t,
     serving((response, _offset, count) => {
@@ -161,7 +161,7 @@ test('a server without ranges gives all of it again', async (t) => {
   assert.ok(place().equals(bytes));
 });
 
-test('what an earlier run wrote is kept as far as its checkpoints are right', async (t) => {
+test('the bytes of an earlier run are kept up to its last matching checkpoint', async (t) => {
   const { run, place, put } = await setUp(
     t,
     serving(() => false),
@@ -185,7 +185,7 @@ test('what an earlier run wrote is kept as far as its checkpoints are right', as
   assert.ok(place().equals(bytes));
 });
 
-test('what was found without a journal is proven by the digest of the whole', async (t) => {
+test('bytes without checkpoints are proven by the digest of the whole blob', async (t) => {
   const { run, place, put } = await setUp(
     t,
     serving(() => false),
@@ -198,7 +198,7 @@ test('what was found without a journal is proven by the digest of the whole', as
   assert.ok(place().equals(bytes));
 });
 
-test('an end that is asked for comes at once, with what was received in its place', async (t) => {
+test('an interruption ends the transfer at once and keeps the received bytes', async (t) => {
   const stop = new AbortController();
   const { run, place } = await setUp(
     t,
