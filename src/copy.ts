@@ -1,6 +1,6 @@
 import { choosePlatforms, loadManifest } from './plan/choose-platforms.js';
 import { AirliftError } from './errors.js';
-import { ManifestOverlay } from './plan/manifest-cache.js';
+import { ManifestCache } from './plan/manifest-cache.js';
 import type { Descriptor } from './oci/descriptor.js';
 import type { Digest } from './oci/digest.js';
 import type { Platform } from './oci/platform.js';
@@ -21,7 +21,7 @@ import { findCompanions, includeOptional } from './plan/referrers.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 import { mapNames, siteReference, type SiteName } from './site/names.js';
 import { forEachOf } from './concurrency.js';
-import { SteadySource } from './transfer/resuming-source.js';
+import { ResumingSource } from './transfer/resuming-source.js';
 
 /** Images resolved at a time. */
 const lookups = 8;
@@ -67,7 +67,7 @@ type RepositoriesOfBlobs = ReadonlyMap<Digest, ReadonlyMap<string, Repository>>;
 class Copying {
   readonly #source: Registry;
   readonly #site: Registry;
-  readonly #overlay: ManifestOverlay;
+  readonly #cache: ManifestCache;
   readonly #run: PublishingRun;
   /** The digest of each tag that images and signatures get: two sources may hold different signatures for one image. */
   readonly #tags = new Map<string, Digest>();
@@ -80,9 +80,7 @@ class Copying {
     this.#source = new Registry(registry, hooks);
     // One client for both ends shares what it learns about a host.
     this.#site = destination === undefined ? this.#source : new Registry(destination, hooks);
-    this.#overlay = new ManifestOverlay(
-      new SteadySource(this.#source, registry?.retries ?? 5, options.signal),
-    );
+    this.#cache = new ManifestCache(new ResumingSource(this.#source, registry?.retries ?? 5, options.signal));
   }
 
   /** Resolves all images and names them before anything is pushed. */
@@ -121,7 +119,7 @@ class Copying {
   async #resolve(request: PlanRequest): Promise<Chosen> {
     const { reference, pinned } = request;
     const named = pinned === undefined ? reference : { ...reference, digest: pinned };
-    const resolved = await this.#overlay.resolve(named, { signal: this.options.signal });
+    const resolved = await this.#cache.resolve(named, { signal: this.options.signal });
     const { image } = await this.#filter(request, resolved);
     return { request, resolved, image };
   }
@@ -138,7 +136,7 @@ class Copying {
     if (platforms === undefined && skipMissingPlatforms !== true)
       return { image: { reference, root: resolved }, filtered: [] };
     const { root, filtered } = await choosePlatforms(
-      (descriptor) => loadManifest(this.#overlay, reference, descriptor, signal),
+      (descriptor) => loadManifest(this.#cache, reference, descriptor, signal),
       reference,
       resolved,
       { platforms, skipMissingPlatforms, warn },
@@ -151,7 +149,7 @@ class Copying {
   async publish(chosen: readonly Chosen[]): Promise<CopySummary> {
     const { foreignLayers, indexOnly, referrers = true } = this.options;
     const { published: copied, ...summary } = await this.#run.publish(
-      this.#overlay,
+      this.#cache,
       this.#site,
       {
         images: chosen,
@@ -187,10 +185,10 @@ class Copying {
       };
       try {
         const { image, filtered } = await this.#filter(request, resolved);
-        const release = this.#overlay.hold(filtered);
+        const release = this.#cache.hold(filtered);
         // One planner for each image: a planner walks a manifest once, whichever repositories have it.
         const sink = { has: () => false, addBlob, addManifest: () => undefined };
-        await new Planner(this.#overlay, sink, { signal }).planImage(image).finally(release);
+        await new Planner(this.#cache, sink, { signal }).planImage(image).finally(release);
       } catch (error) {
         // The image itself reports this failure when it is published.
         if (verdictOf(error) === 'fatal') throw error;
@@ -204,12 +202,12 @@ class Copying {
     const warn = (message: string): void => onEvent?.({ event: 'warning', message });
     const { image, filtered } = await this.#filter(request, resolved, warn);
     const name = siteReference(to, { source: image.reference, digest: this.#taggedOf(image).digest });
-    const release = this.#overlay.hold(filtered);
+    const release = this.#cache.hold(filtered);
     try {
       const manifests = await publishName({ image, name, referrers: request.referrers });
       // A list that pins referrers names signatures under tags as images.
       if (referrers === false || indexOnly === true || request.referrers !== undefined) return;
-      const source = this.#overlay;
+      const source = this.#cache;
       for (const companion of await findCompanions(source, image.reference, manifests, { signal, warn })) {
         const { reference, root } = companion;
         const load = async (): Promise<void> => void (await loadManifest(source, reference, root, signal));

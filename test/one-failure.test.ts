@@ -6,13 +6,13 @@ import { test, type TestContext } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { copyImages } from '../src/copy.js';
-import { ManifestOverlay } from '../src/plan/manifest-cache.js';
+import { ManifestCache } from '../src/plan/manifest-cache.js';
 import { ociIndex } from '../src/oci/media-types.js';
 import { readContent } from '../src/oci/read.js';
 import { Planner } from '../src/plan/planner.js';
 import { Registry } from '../src/registry/registry.js';
 import { allLinked, forEachOf } from '../src/concurrency.js';
-import { SteadySource } from '../src/transfer/resuming-source.js';
+import { ResumingSource } from '../src/transfer/resuming-source.js';
 import { testClient } from './registry/client.js';
 import { collect, content, opener, smallImage, type Content } from './registry/content.js';
 import { serveContent } from './registry/content-server.js';
@@ -197,9 +197,9 @@ test('a digest that one registry lacks is planned from another that has it, duri
 
 test('copy reads a manifest from its own registry, even if another one lacks it', async (t) => {
   const { registry, sick, healthy, image } = await startTwo(t);
-  const overlay = new ManifestOverlay(registry);
+  const cache = new ManifestCache(registry);
   const [bad, good] = await Promise.allSettled(
-    [sick, healthy].map((place) => readContent(overlay, place, image.manifest.descriptor)),
+    [sick, healthy].map((place) => readContent(cache, place, image.manifest.descriptor)),
   );
   assert.equal(bad?.status, 'rejected');
   assert.ok(good?.status === 'fulfilled' && good.value.equals(image.manifest.bytes));
@@ -236,7 +236,7 @@ test('a Retry-After of minutes ends on an interruption, in every call', async (t
     (signal) => push(manifest, signal),
     (signal) => push(layer, signal),
     (signal) => registry.checkLogin(server.host, { signal }),
-    (signal) => new SteadySource(registry, 3, signal).fetch(name, layer.descriptor),
+    (signal) => new ResumingSource(registry, 3, signal).fetch(name, layer.descriptor),
   ];
   for (const [at, call] of calls.entries()) {
     const took = await stopping(server, call);
@@ -299,7 +299,7 @@ test('a resuming stream passes all content on; its reader verifies', async (t) =
   const { layer, config, manifest, index } = smallImage('steady');
   const source = await serveContent(t, [layer, config, manifest, index], index);
   const { registry } = testClient(t);
-  const steady = new SteadySource(registry, 3);
-  const stream = await steady.fetch({ registry: source.host, repository: 'a' }, layer.descriptor);
+  const resuming = new ResumingSource(registry, 3);
+  const stream = await resuming.fetch({ registry: source.host, repository: 'a' }, layer.descriptor);
   assert.deepEqual(await collect(stream), layer.bytes);
 });

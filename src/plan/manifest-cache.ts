@@ -20,7 +20,7 @@ function isSmallContent({ mediaType, size }: Descriptor): boolean {
  * A source that caches manifests and configs in bounded memory, so that each is fetched once although several steps read it. It
  * also serves manifests that airlift wrote itself, such as filtered indexes, as if the source had them.
  */
-export class ManifestOverlay implements Source {
+export class ManifestCache implements Source {
   /** Cached content, least recently used first. */
   readonly #kept = new Map<Digest, Buffer>();
   readonly #reads = new InFlight<Buffer>();

@@ -5,7 +5,7 @@ import type { OnEvent } from '../progress.js';
 import { runnableImages, type RunnableImage } from '../plan/runnable-images.js';
 import { SaveNames } from './names.js';
 import type { SaveSource, SourceImage } from './source.js';
-import { steadyContent } from '../transfer/resuming-stream.js';
+import { resumingContent } from '../transfer/resuming-stream.js';
 
 /** Options of saving that choose and name images. */
 export interface SaveJobOptions {
@@ -86,7 +86,7 @@ export class SaveJob {
     const onProgress = (bytes: number): void =>
       onEvent?.({ event: 'blob', digest, size, bytes, repository: name });
     onProgress(0);
-    yield* steadyContent(this.source, repository, descriptor, { retries, signal, onProgress });
+    yield* resumingContent(this.source, repository, descriptor, { retries, signal, onProgress });
     onEvent?.({ event: 'blob-done', digest, size, how: 'downloaded' });
   }
 

@@ -3,10 +3,10 @@ import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { Reference, Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
-import { openSteady } from './resuming-stream.js';
+import { openResuming } from './resuming-stream.js';
 
 /** A source whose streams resume after a break, so that an upload that reads them does not restart. */
-export class SteadySource implements Source {
+export class ResumingSource implements Source {
   constructor(
     private readonly source: Source,
     /** How often to resume a broken stream without any progress in between. */
@@ -29,7 +29,7 @@ export class SteadySource implements Source {
 
   async fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
     const { offset, signal = this.signal } = options;
-    const content = await openSteady(this.source, repository, descriptor, {
+    const content = await openResuming(this.source, repository, descriptor, {
       offset,
       retries: this.retries,
       signal,

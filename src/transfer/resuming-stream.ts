@@ -5,7 +5,7 @@ import type { Source } from '../oci/source.js';
 import type { Readable } from 'node:stream';
 import { whileOpening } from './opening.js';
 
-export interface SteadyOptions {
+export interface ResumingOptions {
   /** The byte to start at. */
   readonly offset?: number | undefined;
   /** How often to resume a broken stream without any progress in between. */
@@ -22,32 +22,32 @@ export interface SteadyOptions {
  * is read from the start and the bytes already passed on are skipped. The content is not verified.
  * @throws AirliftError what the source throws, `network` once the retries are used up
  */
-export async function* steadyContent(
+export async function* resumingContent(
   source: Pick<Source, 'fetch' | 'distrust'>,
   repository: Repository,
   descriptor: Descriptor,
-  options: SteadyOptions,
+  options: ResumingOptions,
 ): AsyncGenerator<Buffer> {
-  yield* await openSteady(source, repository, descriptor, options);
+  yield* await openResuming(source, repository, descriptor, options);
 }
 
 /**
- * Opens content like `steadyContent`. Resolves after the source has answered, so that the caller can abort the wait for the
+ * Opens content like `resumingContent`. Resolves after the source has answered, so that the caller can abort the wait for the
  * answer.
  * @throws AirliftError what the source throws
  */
-export async function openSteady(
+export async function openResuming(
   source: Pick<Source, 'fetch' | 'distrust'>,
   repository: Repository,
   descriptor: Descriptor,
-  options: SteadyOptions,
+  options: ResumingOptions,
 ): Promise<AsyncGenerator<Buffer>> {
-  const stream = new SteadyStream(source, repository, descriptor, options);
+  const stream = new ResumingStream(source, repository, descriptor, options);
   await stream.open();
   return stream.read();
 }
 
-class SteadyStream {
+class ResumingStream {
   #passedOn: number;
   #at = 0;
   #takesOffset = true;
@@ -58,7 +58,7 @@ class SteadyStream {
     private readonly source: Pick<Source, 'fetch' | 'distrust'>,
     private readonly repository: Repository,
     private readonly descriptor: Descriptor,
-    private readonly options: SteadyOptions,
+    private readonly options: ResumingOptions,
   ) {
     this.#passedOn = options.offset ?? 0;
   }
