@@ -14,7 +14,7 @@ import type {
   Site,
 } from '../index.js';
 
-/** The options that the library's texts may name: those of its functions, and `archives.` before what concerns archives. */
+/** Options that texts of the library may name. Archive options have the prefix `archives.`. */
 type LibraryOption =
   | `archives.${keyof ArchiveOptions}`
   | keyof ExportOptions
@@ -26,7 +26,7 @@ type LibraryOption =
   | keyof RegistryOptions
   | keyof CreateIndexOptions
   | keyof IndexSource
-  // A function and an argument of `emitNodeFiles`, which are flags of commands.
+  // Not options: a function, and an argument of `emitNodeFiles`.
   | 'siteNames'
   | 'earlier';
 
