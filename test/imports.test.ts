@@ -28,6 +28,7 @@ const ranks: readonly (readonly string[])[] = [
 /** Within a folder, the same for its sub-folders and the files that lie in the folder itself. */
 const innerRanks: Readonly<Record<string, readonly (readonly string[])[]>> = {
   archive: [['io'], ['compression'], ['platform'], ['read', 'write']],
+  bundle: [['report'], ['format'], ['journal', 'reader'], ['verify'], ['write']],
   registry: [['config'], ['http'], ['auth'], ['api'], ['upload'], ['assemble'], ['registry']],
 };
 
