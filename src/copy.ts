@@ -8,8 +8,7 @@ import type { LoadedManifest } from './oci/read.js';
 import { verdictOf } from './oci/guess.js';
 import { formatReference, formatRepository, type Reference, type Repository } from './oci/reference.js';
 import type { Image } from './oci/source.js';
-import type { BlobNode } from './plan/graph.js';
-import { Planner, type PlanRequest } from './plan/planner.js';
+import { type BlobNode, type PlanRequest, Planner } from './plan/planner.js';
 import {
   PublishingRun,
   type PublishedName,

@@ -3,8 +3,7 @@ import type { LockedImage } from '../lists/lock.js';
 import { subjectOfTag } from '../oci/companion-tag.js';
 import type { Digest } from '../oci/digest.js';
 import { formatReference } from '../oci/reference.js';
-import type { PlanSink } from '../plan/graph.js';
-import type { PlannedImage } from '../plan/planner.js';
+import type { PlanSink, PlannedImage } from '../plan/planner.js';
 
 /** Where a plan goes. Positions are those of the list of images. */
 export interface PlanBookOptions {

@@ -2,8 +2,7 @@ import { subjectOfTag } from '../oci/companion-tag.js';
 import type { Digest } from '../oci/digest.js';
 import { formatPlatform } from '../oci/platform.js';
 import { formatReference } from '../oci/reference.js';
-import type { BlobNode, ManifestNode, PlanSink } from '../plan/graph.js';
-import type { PlannedImage } from '../plan/planner.js';
+import type { BlobNode, ManifestNode, PlanSink, PlannedImage } from '../plan/planner.js';
 
 /** Platforms and size of one image. */
 export interface TalliedImage {

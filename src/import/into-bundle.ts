@@ -7,8 +7,7 @@ import { subjectOfTag } from '../oci/companion-tag.js';
 import { digestOf, type Digest } from '../oci/digest.js';
 import { isForeignLayer } from '../oci/media-types.js';
 import { formatReference, formatRepository } from '../oci/reference.js';
-import type { PlanSink } from '../plan/graph.js';
-import { Planner } from '../plan/planner.js';
+import { type PlanSink, Planner } from '../plan/planner.js';
 import { forEachOf } from '../concurrency.js';
 import { transferBlob } from '../transfer/transfer.js';
 

@@ -6,7 +6,7 @@ import { readableOf } from '../oci/readable.js';
 import { formatRepository, type Repository } from '../oci/reference.js';
 import type { Source } from '../oci/source.js';
 import type { OpenContent, Pushed, Target } from '../oci/target.js';
-import type { BlobNode } from '../plan/graph.js';
+import type { BlobNode } from '../plan/planner.js';
 import { isLoss, isOutage } from '../plan/outages.js';
 import type { OnEvent } from '../progress.js';
 import { whileOpening } from '../transfer/opening.js';

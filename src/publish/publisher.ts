@@ -11,8 +11,7 @@ import { readableOf } from '../oci/readable.js';
 import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
 import type { Image, Source } from '../oci/source.js';
 import type { OpenContent } from '../oci/target.js';
-import type { BlobNode, ManifestNode } from '../plan/graph.js';
-import { Planner } from '../plan/planner.js';
+import { type BlobNode, type ManifestNode, Planner } from '../plan/planner.js';
 import type { Leniency } from '../plan/referrers.js';
 import { BlobPublisher, type BlobOptions, type BlobTotals, type SiteRegistry } from './blob-publisher.js';
 

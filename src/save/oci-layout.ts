@@ -8,8 +8,7 @@ import { matchPlatform, formatPlatform, type Platform } from '../oci/platform.js
 import { readManifest } from '../oci/read.js';
 import { formatReference, type Reference } from '../oci/reference.js';
 import type { Image, Source } from '../oci/source.js';
-import type { BlobNode, ManifestNode } from '../plan/graph.js';
-import { Planner } from '../plan/planner.js';
+import { type BlobNode, type ManifestNode, Planner } from '../plan/planner.js';
 import type { RunnableImage } from '../plan/runnable-images.js';
 import type { SaveJob } from './job.js';
 import type { SourceImage } from './source.js';

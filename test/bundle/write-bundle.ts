@@ -6,7 +6,7 @@ import type { Digest } from '../../src/oci/digest.js';
 import { parseManifest } from '../../src/oci/manifest.js';
 import { decodePlatform, type Platform } from '../../src/oci/platform.js';
 import { parseReference, type Repository } from '../../src/oci/reference.js';
-import { edgesOf } from '../../src/plan/graph.js';
+import { edgesOf } from '../../src/plan/planner.js';
 import { bytesOf, type Content } from '../support/content.js';
 import { assortment, companionsOf, singlePlatform, type NamedImage } from '../support/image-sets.js';
 import type { TestImage } from '../support/images.js';

@@ -6,8 +6,13 @@ import type { Digest } from '../../src/oci/digest.js';
 import { parsePlatform } from '../../src/oci/platform.js';
 import type { Reference } from '../../src/oci/reference.js';
 import type { Source } from '../../src/oci/source.js';
-import type { BlobNode, ManifestNode } from '../../src/plan/graph.js';
-import { Planner, type PlanOptions, type PlanRequest } from '../../src/plan/planner.js';
+import {
+  type BlobNode,
+  type ManifestNode,
+  type PlanOptions,
+  type PlanRequest,
+  Planner,
+} from '../../src/plan/planner.js';
 import { artifactOf, attestationOf } from '../support/artifacts.js';
 import { bytesOf } from '../support/content.js';
 import { multiPlatform, singlePlatform } from '../support/image-sets.js';

@@ -8,9 +8,8 @@ import { encodeHeader, endLength, paddedLength } from '../../tar/header.js';
 import type { BundleFile } from '../format/file.js';
 import { blobPath } from '../../oci/image-layout.js';
 import type { Journal } from '../journal/journal.js';
-import { buildCatalog } from './catalog-build.js';
 import { checkDiskSpace } from './disk-space.js';
-import { composeHead, headBytes, headLength, type HeadEntry } from './head-build.js';
+import { buildCatalog, composeHead, headBytes, headLength, type HeadEntry } from './head-build.js';
 import { moveWritten } from './move-blobs.js';
 
 /** Totals of a laid-out bundle. */
