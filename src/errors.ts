@@ -99,9 +99,14 @@ export function checkInterrupted(signal: AbortSignal | undefined, doing: string)
   if (signal?.aborted === true) throw interruption(doing, signal);
 }
 
-/** Returns the message of any thrown value, for use inside another message. */
+/**
+ * Returns the message of any thrown value, for use inside another message. Node's `ENOENT: no such file or directory, open 'a.tar'`
+ * becomes `no such file or directory (ENOENT)`: the other message names the file.
+ */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  const [, code, text] = /^(E[A-Z0-9]+): (.*?), [a-z]+(?: '.*')?$/s.exec(error.message) ?? [];
+  return text !== undefined && systemCodeOf(error) === code ? `${text} (${code})` : error.message;
 }
 
 /** How many problems an error lists; it counts the others. */

@@ -76,7 +76,9 @@ export class BundleFile {
       const descriptor = await calls.open(path, flags[mode]);
       return new BundleFile(name, descriptor, fileIdentity(await calls.fstatExact(descriptor)));
     } catch (error) {
-      throw error instanceof AirliftError ? error : ioError(`open ${name}`, error);
+      throw error instanceof AirliftError
+        ? error
+        : ioError(`open ${name}`, error, { isInput: mode !== 'create' });
     }
   }
 

@@ -17,19 +17,16 @@ const hints: Readonly<Record<string, string>> = {
 /**
  * Converts an error of the operating system to an AirliftError: `no-space` if it refused to store more (`isOutOfSpace`), else `io`.
  * @param attempted the action and its object, for example `write site.tar.partial`
+ * @param options.isInput the file should exist already
  */
-export function ioError(attempted: string, cause: unknown): AirliftError {
+export function ioError(attempted: string, cause: unknown, { isInput = false } = {}): AirliftError {
   const code = systemCodeOf(cause) ?? '';
   const isFull = code === 'ENOSPC' || code === 'EDQUOT';
-  // Node's message reads `ENOENT: no such file or directory, open 'a.tar'`.
-  const text = isFull
-    ? 'no space left on the device'
-    : messageOf(cause)
-        .replace(/^E[A-Z0-9]+: /, '')
-        .replace(/, [a-z]+( '.*')?$/s, '');
-  return new AirliftError(
-    isOutOfSpace(cause) ? 'no-space' : 'io',
-    `${attempted}: ${text}${code === '' ? '' : ` (${code})`}`,
-    { cause, hint: hints[code] },
-  );
+  const text = isFull ? 'no space left on the device' : messageOf(cause);
+  const happened = text.includes(code) ? text : `${text} (${code})`;
+  const hint = isInput && code === 'ENOENT' ? 'check the path' : hints[code];
+  return new AirliftError(isOutOfSpace(cause) ? 'no-space' : 'io', `${attempted}: ${happened}`, {
+    cause,
+    hint,
+  });
 }
