@@ -37,7 +37,7 @@ export { expandTags } from './export/expand-tags.js';
 export type { ExpandOptions } from './export/expand-tags.js';
 
 // Bundles
-export { exportImages } from './export/export.js';
+export { exportBundle } from './export/export.js';
 export type { ExportOptions, ExportSummary } from './export/export.js';
 export { previewExport } from './export/preview.js';
 export type { ExportPreview, RequestCost } from './export/preview.js';

@@ -83,7 +83,7 @@ describe('a project that installs airlift', { skip: needs('tar') }, () => {
     assert.deepEqual(typeErrors(dir, files), []);
     writeFileSync(
       join(dir, 'wrong.ts'),
-      "import { exportImages } from 'airlift';\nawait exportImages({});\n",
+      "import { exportBundle } from 'airlift';\nawait exportBundle({});\n",
     );
     assert.equal(typeErrors(dir, ['wrong.ts']).length, 1);
   });

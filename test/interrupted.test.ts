@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { openArchive } from '../src/archive/read/open.js';
 import { Scratch } from '../src/archive/io/scratch.js';
-import { exportImages } from '../src/export/export.js';
+import { exportBundle } from '../src/export/export.js';
 import { importImages } from '../src/import/import.js';
 import { openInputs } from '../src/merge/open-inputs.js';
 import { verify } from '../src/verify.js';
@@ -125,7 +125,7 @@ test('verify refuses a wrong number of jobs, and a wrong option of import leaves
   const server = await serveContent(t, held, image.index);
   const output = join(temp(t), 'a.tar');
   const reference = { registry: server.host, repository: 'a', tag: '1' };
-  await exportImages({ images: [{ reference }], output, created: new Date(0), registry: {} });
+  await exportBundle({ images: [{ reference }], output, created: new Date(0), registry: {} });
   for (const jobs of [0, -1, NaN]) await assert.rejects(verify(output, { jobs }), { code: 'usage' });
   assert.equal((await verify(output, { jobs: 1 })).ok, true);
   // What a wrong option ends after the inputs are open is closed as well.
@@ -167,7 +167,7 @@ test('a blob that one repository lost comes from another that has it, and no ima
     }));
     // The first one plans the blob as its own.
     const lossyFirst = { images, output, created: new Date(0), registry: { retries: 0 }, keepGoing };
-    const summary = await exportImages(lossyFirst);
+    const summary = await exportBundle(lossyFirst);
     assert.equal(summary.images, 2);
     assert.deepEqual(summary.failed, []);
     assert.equal((await verify(output)).ok, true);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { copyImages } from '../src/copy.js';
-import { exportImages } from '../src/export/export.js';
+import { exportBundle } from '../src/export/export.js';
 import { inspectIndex } from '../src/image-index/inspect.js';
 import { importImages, type ImportOptions } from '../src/import/import.js';
 import { parseReference } from '../src/oci/reference.js';
@@ -69,7 +69,7 @@ function newRun(): Run {
 async function exporting(names: readonly string[], output: string): Promise<string[]> {
   const run = newRun();
   const images = names.map((name) => ({ reference: parseReference(name) }));
-  await exportImages({ images, output, created: new Date(0), referrers: true, ...run });
+  await exportBundle({ images, output, created: new Date(0), referrers: true, ...run });
   return run.warnings;
 }
 

@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { exportImages, inspect, refuseDirectory, type ExportSummary } from '../index.js';
+import { exportBundle, inspect, refuseDirectory, type ExportSummary } from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { creationTime } from './environment.js';
 import { exitCodes } from './exit-codes.js';
@@ -116,7 +116,7 @@ async function run(args: Arguments): Promise<void> {
   const view = progressView(args);
   try {
     const summary = await interruptible((signal) =>
-      exportImages({
+      exportBundle({
         ...options,
         output,
         created: creationTime(process.env),

@@ -183,7 +183,7 @@ async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<
  * with the same plan.
  * @throws AirliftError as resolving, downloading and writing do; then the output's name is not taken
  */
-export async function exportImages(options: ExportOptions): Promise<ExportSummary> {
+export async function exportBundle(options: ExportOptions): Promise<ExportSummary> {
   let writer: BundleWriter | undefined;
   try {
     writer = await BundleWriter.open(options.output, {

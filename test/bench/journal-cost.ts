@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import Database from 'better-sqlite3';
-import { exportImages } from '../../src/export/export.js';
+import { exportBundle } from '../../src/export/export.js';
 import { parseReference } from '../../src/oci/reference.js';
 import { run } from '../support/peers.js';
 import { fullShape, serveCorpus, smallShape } from './corpus.js';
@@ -63,7 +63,7 @@ try {
     await run('sync', []);
     [spent, calls] = [0, 0];
     const begun = performance.now();
-    await exportImages({
+    await exportBundle({
       images: corpus.images.map((image) => ({ reference: parseReference(`${registry.host}/${image}`) })),
       output,
       created: new Date(0),

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { exportImages } from '../../src/export/export.js';
+import { exportBundle } from '../../src/export/export.js';
 import type { Digest } from '../../src/oci/digest.js';
 import { parseReference, type Reference } from '../../src/oci/reference.js';
 import type { ProgressEvent } from '../../src/progress.js';
@@ -85,7 +85,7 @@ export async function startSavingSite(): Promise<SavingSite> {
   const dir = temp({ after: (work) => void cleanups.push(work) });
   const site = new SavingSite(registry, join(dir, 'site.tar'), cleanups);
   for (const { repository, tag, image } of site.images) await site.push(repository, tag ?? '', image);
-  await exportImages({
+  await exportBundle({
     images: site.images.map((image) => ({ reference: parseReference(site.referenceOf(image)) })),
     output: site.bundle,
     created: new Date(0),
