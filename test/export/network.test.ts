@@ -126,7 +126,7 @@ test('content that is wrong twice is not requested a third time, and the error n
     stderr,
     new RegExp(`fetch blob ${layer} of ${ground.proxy.host}/acme/app: wrong content twice`),
   );
-  assert.match(stderr, /hint: what .* holds, or a proxy in front of it, is damaged/);
+  assert.match(stderr, /hint: the content in .*, or in a proxy in front of it, is damaged/);
   assert.equal(ground.proxy.log.find('GET', new RegExp(`/blobs/${layer}`)).length, 2);
 });
 
