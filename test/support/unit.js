@@ -1,6 +1,7 @@
 // Runs tests that are built already: `node test/support/unit.js [--fast] [--test-name-pattern=PATTERN] [FILE…]`. Default: all of them.
 // FILE is a test as it is written (test/oci/digest.test.ts) or as it is built. --fast leaves out files that start other programs.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { run } from 'node:test';
 import { spec, tap } from 'node:test/reporters';
@@ -8,7 +9,8 @@ import { fileURLToPath } from 'node:url';
 
 const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const millisecondsPerFile = 600_000;
-const filesAtOnce = 2;
+/** One file more than there are cores: tests wait for processes and sockets, too. */
+const filesAtOnce = availableParallelism() + 1;
 
 /** The files that take longest. They start first, so that the last one does not run alone. */
 const longest = [
