@@ -149,7 +149,7 @@ test('an export waits for a registry that refuses connections for a while', asyn
   const args = ['export', `127.0.0.1:${port}/acme/app:1`, '-o', output, '--retry-delay', '3s'];
   const run = startAirlift([...args, '--trace-requests'], { env });
   // The first attempt is refused; the registry is up before the second.
-  await until('a connection is refused', () => run.said().includes('connection refused'));
+  await until('a connection is refused', () => run.stderr().includes('connection refused'));
   await listening(
     t,
     createServer((socket) => joinTo(socket, upstream)),

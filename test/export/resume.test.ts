@@ -116,7 +116,7 @@ describe('a stopped export resumes', () => {
     await passed(8_000_000);
     run.send('SIGINT');
     // Two signals at the same time reach a process as one.
-    await until('the first signal is noticed', () => run.said().includes('press Ctrl-C again'));
+    await until('the first signal is noticed', () => run.stderr().includes('press Ctrl-C again'));
     run.send('SIGINT');
     assert.equal((await run.ended).code, 130);
     await goOn(output, want);
@@ -183,7 +183,7 @@ describe('a stopped export resumes', () => {
     // The third image gets no answer; the other two are planned in the meantime.
     proxy.use({ fault: { do: 'stall', after: 0 }, path: /acme\/three\/manifests/ });
     const run = startAirlift(commandOf(output), { env });
-    await until('two images are planned', () => run.said().includes('2/3'));
+    await until('two images are planned', () => run.stderr().includes('2/3'));
     run.send('SIGTERM');
     assert.equal((await run.ended).code, 130);
     assert.deepEqual(readdirSync(join(output, '..')), ['site.tar.partial.journal']);

@@ -243,7 +243,7 @@ test('Ctrl-C twice: it ends at once, and can be gone on with', async (t) => {
     way.proxy.log.requests.some(({ faults, received }) => faults.length > 0 && received > 0),
   );
   running.send('SIGINT');
-  await until('the first signal is noticed', () => running.said().includes('stopping'));
+  await until('the first signal is noticed', () => running.stderr().includes('stopping'));
   running.send('SIGINT');
   assert.equal((await running.ended).code, 130);
   await letGo(way);

@@ -1,14 +1,14 @@
-/** A process that runs one airlift command line after the other, each with its own environment and folder. See airlift.ts. */
+/** Runs airlift command lines one after the other in one process, each with its own environment and directory. See airlift.ts. */
 import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { main } from '../../src/cli/main.js';
 
-/** What to run, as airlift.ts sends it. */
+/** A command line to run, as airlift.ts sends it. */
 export interface Request {
   readonly args: readonly string[];
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
-  /** What standard input holds. */
+  /** The content of standard input. */
   readonly input: Uint8Array;
 }
 
@@ -16,18 +16,18 @@ export interface Response {
   readonly code: number;
   readonly stdout: Uint8Array;
   readonly stderr: Uint8Array;
-  /** What a process of its own would have failed by: uncaught errors, and resources that keep it from ending. */
+  /** Reasons why a separate process would have failed: uncaught errors, and open resources that would keep it alive. */
   readonly faults: readonly string[];
 }
 
-/** Milliseconds that a finished command has to release what keeps a process alive. */
-const mostMilliseconds = 10_000;
+/** Milliseconds in which a finished command must close its resources. */
+const releaseMilliseconds = 10_000;
 
 let out: Buffer[] = [];
 let err: Buffer[] = [];
 let faults: string[] = [];
 
-/** Collects what is written to a stream, as a pipe whose reader keeps up. */
+/** Collects everything written to a stream, as a pipe with a fast reader would. */
 function collect(stream: NodeJS.WriteStream, add: (chunk: Buffer) => void): void {
   const write = (chunk: string | Uint8Array, ...rest: unknown[]): boolean => {
     add(Buffer.from(chunk as string));
@@ -44,18 +44,18 @@ process.on('unhandledRejection', (error) =>
   faults.push(`unhandled: ${error instanceof Error ? error.stack : String(error)}`),
 );
 
-/** Resources that keep the process alive, apart from the channel to the test. */
-function keptAlive(): string[] {
+/** Returns the resources that keep the process alive, except for the channel to the test. */
+function openResources(): string[] {
   const own = ['PipeWrap', 'TickObject', 'Immediate'];
   return process.getActiveResourcesInfo().filter((name) => !own.includes(name));
 }
 
-/** Waits until nothing that the command started keeps a process alive. */
-async function released(): Promise<void> {
-  const deadline = Date.now() + mostMilliseconds;
-  for (let wait = 1; keptAlive().length > 0; wait = Math.min(50, wait * 2)) {
+/** Waits until the command has closed all resources that would keep a process alive. */
+async function waitForRelease(): Promise<void> {
+  const deadline = Date.now() + releaseMilliseconds;
+  for (let wait = 1; openResources().length > 0; wait = Math.min(50, wait * 2)) {
     if (Date.now() > deadline) {
-      faults.push(`does not end: ${keptAlive().join(', ')}`);
+      faults.push(`does not end: ${openResources().join(', ')}`);
       return;
     }
     await delay(wait, undefined, { ref: false });
@@ -72,7 +72,7 @@ async function answer({ args, cwd, env, input }: Request): Promise<Response> {
   const stdin = Readable.from(input.length === 0 ? [] : [Buffer.from(input)], { objectMode: false });
   Object.defineProperty(process, 'stdin', { value: stdin, configurable: true });
   const code = await main(args);
-  await released();
+  await waitForRelease();
   process.chdir('/');
   return { code, stdout: Buffer.concat(out), stderr: Buffer.concat(err), faults };
 }

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type { Request, Response } from './airlift-host.js';
 import { run, type Ran, type RunOptions } from './peers.js';
 
-/** The program as it is installed, from `dist/test/support`. */
+/** Path of the program, relative to `dist/test/support`. */
 export const airliftPath = fileURLToPath(new URL('../../../bin/airlift.js', import.meta.url));
 
 const hostPath = fileURLToPath(new URL('./airlift-host.js', import.meta.url));
@@ -14,10 +14,10 @@ const hostPath = fileURLToPath(new URL('./airlift-host.js', import.meta.url));
 const state = mkdtempSync(join(tmpdir(), 'airlift-state-'));
 process.once('exit', () => rmSync(state, { recursive: true, force: true }));
 
-/** Keeps the state that runs resume from apart from the user's own. */
+/** Environment that keeps the resume state of tests apart from the user's. */
 export const stateEnv = { XDG_STATE_HOME: state };
 
-/** Runs airlift's command line as a process of its own. It fails where the exit code is not among `codes` (default `[0]`). */
+/** Runs an airlift command line in its own process. Fails if the exit code is not in `codes` (default: `[0]`). */
 export function airliftProcess(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   return run(process.execPath, [airliftPath, ...args], {
     ...options,
@@ -25,12 +25,12 @@ export function airliftProcess(args: readonly string[], options: RunOptions = {}
   });
 }
 
-/** Hosts that run no command now. */
+/** Host processes that currently run no command. */
 const idle: ChildProcess[] = [];
 
 function startHost(): ChildProcess {
   const host = fork(hostPath, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], serialization: 'advanced' });
-  // A host ends when the test's process does.
+  // The host ends with the process of the test.
   host.unref();
   return host;
 }
@@ -60,7 +60,7 @@ function request(host: ChildProcess, message: Request, milliseconds: number): Pr
   });
 }
 
-/** Whether a command line needs a process of its own: it reads or writes an archive in a pipe, or Node.js reads its variables at the start. */
+/** Reports whether a command line needs its own process: it pipes an archive, or sets variables that Node.js reads at startup. */
 function needsProcess(args: readonly string[], options: RunOptions): boolean {
   if (process.env['AIRLIFT_TEST_PROCESSES'] === '1') return true;
   const isStartVariable = (name: string): boolean => /^(NODE_|UV_)/.test(name);
@@ -68,9 +68,9 @@ function needsProcess(args: readonly string[], options: RunOptions): boolean {
 }
 
 /**
- * Runs an airlift command line, and fails where the exit code is not among `codes` (default `[0]`). Starting Node.js and loading
- * airlift costs half a second of CPU time, so that one process runs all command lines of a test file, as bin/airlift.js runs one; it
- * fails where a command leaves something open that would keep a process from ending. `AIRLIFT_TEST_PROCESSES=1` starts a process for each.
+ * Runs an airlift command line. Fails if the exit code is not in `codes` (default: `[0]`). Starting Node.js and loading airlift
+ * costs half a second of CPU time, so one process runs all command lines of a test file, each as bin/airlift.js would. Fails if a
+ * command leaves a resource open that would keep a process alive. `AIRLIFT_TEST_PROCESSES=1` starts a process per command line.
  */
 export async function airlift(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   if (needsProcess(args, options)) return airliftProcess(args, options);

@@ -1,4 +1,4 @@
-/** What travels with images: BuildKit attestations, artifacts, referrers, cosign's tags. */
+/** Content that accompanies images: BuildKit attestations, artifacts, referrers, cosign's tags. */
 import type { Descriptor } from '../../src/oci/descriptor.js';
 import { inMemory } from './content.js';
 import {
@@ -12,10 +12,10 @@ import {
   type TestImage,
 } from './images.js';
 
-/** The media type of a config that says nothing (image-spec, manifest.md, "Guidance for an Empty Descriptor"). */
+/** The media type of an empty config (image-spec, manifest.md, "Guidance for an Empty Descriptor"). */
 export const emptyType = 'application/vnd.oci.empty.v1+json';
 
-/** The index entry of a BuildKit attestation (provenance) of `image`, by which it follows that image. */
+/** Returns the index entry of a BuildKit attestation (provenance) for `image`. */
 export function attestationOf(image: TestImage): Child {
   const statement = JSON.stringify({
     _type: 'https://in-toto.io/Statement/v0.1',
@@ -43,13 +43,13 @@ export function attestationOf(image: TestImage): Child {
 
 export interface ArtifactOptions {
   readonly artifactType: string;
-  /** Its blobs; without any it has the empty blob as its one layer, as the image-spec says. */
+  /** Blobs (default: the empty blob as the only layer, as the image-spec requires). */
   readonly blobs?: readonly Layer[];
   readonly subject?: Descriptor;
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-/** An artifact with an empty config, and a subject where it refers to an image. */
+/** Returns an artifact with an empty config, and a subject if it refers to an image. */
 export function artifactOf(options: ArtifactOptions): TestImage {
   const empty = inMemory(Buffer.from('{}'));
   const config = { mediaType: emptyType, digest: empty.digest, size: 2, data: 'e30=' };
@@ -68,7 +68,7 @@ export function artifactOf(options: ArtifactOptions): TestImage {
   );
 }
 
-/** An SBOM that refers to `subject`. */
+/** Returns an SBOM that refers to `subject`. */
 export function sbomOf(subject: TestImage): TestImage {
   const text = JSON.stringify({ spdxVersion: 'SPDX-2.3', name: subject.root.digest });
   return artifactOf({
@@ -84,7 +84,7 @@ export interface TaggedImage {
   readonly image: TestImage;
 }
 
-/** What cosign keeps beside an image, under its tag `sha256-<hex>.sig`, `.att` or `.sbom`. The signature in it is no real one. */
+/** Returns an image such as cosign stores under the tag `sha256-<hex>.sig`, `.att` or `.sbom`. Its signature is not valid. */
 export function cosignOf(subject: TestImage, kind: 'sig' | 'att' | 'sbom'): TaggedImage {
   const payload = JSON.stringify({
     critical: {
@@ -113,7 +113,7 @@ export function cosignOf(subject: TestImage, kind: 'sig' | 'att' | 'sbom'): Tagg
   };
 }
 
-/** The index under the tag `sha256-<hex>`, where registries without a referrers API list what refers to an image (distribution-spec, "Referrers Tag Schema"). */
+/** Returns the index of an image's referrers, for registries without a referrers API (distribution-spec, "Referrers Tag Schema"). */
 export function referrersTagOf(
   subject: TestImage,
   referrers: readonly { readonly image: TestImage; readonly artifactType: string }[],

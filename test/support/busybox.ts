@@ -4,11 +4,11 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { imageOf, indexOf, layer, type TestImage } from './images.js';
 
-/** Debian's name of each platform. */
+/** Debian's architecture name for each platform. */
 const architectures = { 'linux/amd64': 'amd64', 'linux/arm64': 'arm64', 'linux/arm/v7': 'armhf' } as const;
 export type BusyboxPlatform = keyof typeof architectures;
 
-/** Where things fetched for tests are kept: `$AIRLIFT_TEST_CACHE`, else `airlift-test` in the user's cache folder. */
+/** Returns the directory for files that tests download: `$AIRLIFT_TEST_CACHE`, else `airlift-test` in the user's cache directory. */
 export function testCache(): string {
   const own = process.env['AIRLIFT_TEST_CACHE'];
   if (own !== undefined && own !== '') return own;
@@ -16,13 +16,13 @@ export function testCache(): string {
   return join(cache === undefined || cache === '' ? join(homedir(), '.cache') : cache, 'airlift-test');
 }
 
-/** The path of a static busybox for `platform`, or undefined where it was not fetched. */
+/** Returns the path of a static busybox for `platform`, or undefined if it was not fetched. */
 export function busybox(platform: BusyboxPlatform): string | undefined {
   const path = join(testCache(), 'busybox', architectures[platform], 'busybox');
   return existsSync(path) ? path : undefined;
 }
 
-/** For the `skip` option of node:test: false where busybox is there for every platform, else the reason. */
+/** Returns a value for the `skip` option of node:test: false if busybox was fetched for every platform, else the reason to skip. */
 export function needsBusybox(): string | false {
   for (const platform of Object.keys(architectures) as BusyboxPlatform[])
     if (busybox(platform) === undefined)
@@ -30,7 +30,7 @@ export function needsBusybox(): string | false {
   return false;
 }
 
-/** An index of three images, each with that platform's real busybox and its usual names. */
+/** Returns an index of three images, each with the platform's real busybox and symlinks for some of its commands. */
 export function busyboxImage(): TestImage {
   const images = (Object.keys(architectures) as BusyboxPlatform[]).map((platform) => {
     const path = busybox(platform);

@@ -10,7 +10,7 @@ export interface KeyPair {
 
 const newKey = ['-newkey', 'rsa:2048', '-nodes', '-sha256'];
 
-/** Makes a certificate authority of its own in `dir`. Wants openssl. */
+/** Creates a certificate authority in `dir`. Requires openssl. */
 export async function makeAuthority(dir: string, name = 'authority'): Promise<KeyPair> {
   const pair = { cert: join(dir, `${name}.pem`), key: join(dir, `${name}.key`) };
   await run('openssl', [
@@ -21,8 +21,8 @@ export async function makeAuthority(dir: string, name = 'authority'): Promise<Ke
 }
 
 /**
- * Makes a certificate for a server at `names` (default: 127.0.0.1 and localhost), which serves a client as well.
- * @param names DNS names, and addresses written as `IP:127.0.0.1`
+ * Creates a certificate for `names` (default: 127.0.0.1 and localhost), valid for servers and clients. Requires openssl.
+ * @param names DNS names, and addresses in the form `IP:127.0.0.1`
  */
 export async function issueCertificate(
   dir: string,

@@ -11,7 +11,7 @@ import { pushImage } from './push-image.js';
 import { temp } from './temp.js';
 
 test(
-  'containerd takes an image with real programs for three platforms',
+  'containerd imports an image with real programs for three platforms',
   { skip: needs('containerd', 'tar') || needsBusybox() },
   async (t) => {
     const dir = temp(t);
@@ -19,8 +19,8 @@ test(
     await run('tar', ['-cf', join(dir, 'a.tar'), '-C', join(dir, 'layout'), '.']);
     const containerd = await startContainerd();
     t.after(() => containerd.stop());
-    const how = ['--all-platforms', '--no-unpack', '--base-name', 'example.test/busybox'];
-    await containerd.ctr(['images', 'import', ...how, join(dir, 'a.tar')]);
+    const flags = ['--all-platforms', '--no-unpack', '--base-name', 'example.test/busybox'];
+    await containerd.ctr(['images', 'import', ...flags, join(dir, 'a.tar')]);
     const { stdout } = await containerd.ctr(['images', 'ls']);
     assert.match(stdout, /example\.test\/busybox:latest.*linux\/amd64,linux\/arm\/v7,linux\/arm64/);
   },

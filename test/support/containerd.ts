@@ -7,13 +7,13 @@ import { peerPath, run, type Ran, type RunOptions } from './peers.js';
 
 export interface Containerd {
   readonly address: string;
-  /** Runs `ctr` against it. */
+  /** Runs `ctr` against this containerd. */
   ctr(args: readonly string[], options?: RunOptions): Promise<Ran>;
   log(): string;
   stop(): Promise<void>;
 }
 
-/** Starts a containerd of its own. A test that does so skips by `needs('containerd')`: it wants root. */
+/** Starts a separate containerd. The test must skip with `needs('containerd')`, because containerd requires root. */
 export async function startContainerd(): Promise<Containerd> {
   const work = mkdtempSync(join(tmpdir(), 'airlift-containerd-'));
   const address = join(work, 'containerd.sock');

@@ -5,29 +5,29 @@ import { tarHeader, tarPadding } from './tar.js';
 
 export type Algorithm = 'sha256' | 'sha512';
 
-/** Content by its digest: bytes in memory, or made anew each time it is opened. */
+/** Content with its digest: bytes in memory, or generated each time it is opened. */
 export interface Content {
   readonly digest: Digest;
   readonly size: number;
   open(): Iterable<Uint8Array>;
 }
 
-/** The digest of bytes, computed apart from airlift's own code. */
+/** Computes the digest of bytes, independently of airlift's code. */
 export function testDigest(bytes: Uint8Array | string, algorithm: Algorithm = 'sha256'): Digest {
   return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}` as Digest;
 }
 
-/** Content held in memory. */
+/** Returns bytes in memory as content. */
 export function inMemory(bytes: Uint8Array, algorithm: Algorithm = 'sha256'): Content {
   return { digest: testDigest(bytes, algorithm), size: bytes.length, open: () => [bytes] };
 }
 
-/** All bytes of a content at once. */
+/** Returns all bytes of a content. */
 export function bytesOf(content: Content): Buffer {
   return Buffer.concat([...content.open()]);
 }
 
-/** `bytes` incompressible bytes that depend on `seed` alone (AES-128 in counter mode), in chunks of up to a megabyte. */
+/** Yields `bytes` incompressible bytes that depend only on `seed` (AES-128 in counter mode), in chunks of up to a megabyte. */
 export function* noise(bytes: number, seed: string): Generator<Buffer> {
   const key = createHash('sha256').update(seed).digest();
   const cipher = createCipheriv('aes-128-ctr', key.subarray(0, 16), key.subarray(16));
@@ -43,8 +43,8 @@ function* noiseTar(bytes: number, seed: string): Generator<Buffer> {
 }
 
 /**
- * The content of a layer for a large image: a gzipped tar with one file of `bytes` incompressible bytes, never held whole in
- * memory. A megabyte takes about 3 ms to make.
+ * Returns the content of a large layer: a gzipped tar with one file of `bytes` incompressible bytes, generated in chunks. A
+ * megabyte takes about 3 ms.
  */
 export function bigContent(bytes: number, seed: string): { content: Content; diffId: Digest } {
   const inner = createHash('sha256');

@@ -10,18 +10,18 @@ process.once('exit', () => {
 
 export interface Daemon {
   readonly pid: number;
-  /** The file that its output goes to. */
+  /** Path of the file with its output. */
   readonly log: string;
-  /** Asks it to end, waits until it has, and kills it where it takes longer than 10 seconds. */
+  /** Sends SIGTERM, waits for the end, and kills the process after 10 seconds. */
   stop(): Promise<void>;
-  /** Ends it at once, as a power cut would. */
+  /** Kills the process immediately, like a power failure. */
   kill(): Promise<void>;
 }
 
 /**
- * Starts a server program and waits until `ready` answers other than undefined. It ends with this process at the latest, even
- * where this process is killed (`setpriv --pdeathsig`, where there is one).
- * @param ready is asked again and again, with the log so far
+ * Starts a server program and waits until `ready` returns a value. The program ends with this process at the latest, even if
+ * this process is killed (with `setpriv --pdeathsig`, if installed).
+ * @param options.ready polled with the log so far; its value is returned as `answer`
  */
 export async function startDaemon<T>(
   command: string,
@@ -43,15 +43,15 @@ export async function startDaemon<T>(
   });
   closeSync(out);
   running.add(child);
-  // A test file that fails before it can stop its servers still ends; the servers end with it.
+  // The test file ends even if it fails before it stops its servers; the servers end with it.
   child.unref();
   const ended = new Promise<string>((done) => {
     child.once('error', (error) => done(error.message));
     child.once('exit', (code, signal) => done(`ended with ${signal ?? code}`));
   });
   let end: string | undefined;
-  void ended.then((how) => {
-    end = how;
+  void ended.then((reason) => {
+    end = reason;
     running.delete(child);
   });
   const kill = async (): Promise<void> => {

@@ -1,22 +1,22 @@
-/** The commands that the documentation shows, with the output it shows for them. */
+/** Reads the commands in the documentation, with the output shown for each. */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 export interface DocExample {
   /** `README.md:34` */
   readonly where: string;
-  /** A shell line, without `$ ` and without its remark. */
+  /** A shell line, without `$ ` and without a trailing comment. */
   readonly command: string;
-  /** The lines below it; none where the text shows no output. */
+  /** The output lines below the command; empty if the page shows none. */
   readonly output: readonly string[];
 }
 
-/** A file of the project, from `dist/test/support`. */
+/** Returns the path of a file of the project, relative to `dist/test/support`. */
 export function projectFile(path: string): string {
   return fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 }
 
-/** Examples are blocks indented by four spaces whose commands begin with `$ `. */
+/** Returns the examples of a page: blocks indented by four spaces whose commands begin with `$ `. */
 export function docExamples(path: string): DocExample[] {
   const examples: { where: string; command: string; output: string[] }[] = [];
   let isOpen = false;
@@ -32,7 +32,7 @@ export function docExamples(path: string): DocExample[] {
   return examples;
 }
 
-/** Replaces what differs from run to run, digests, sizes, times and dates, and orders the lines of concurrent work. */
+/** Replaces values that differ from run to run (digests, sizes, times and dates), and sorts the lines of concurrent work. */
 export function masked(lines: readonly string[]): string[] {
   const plain = lines.map((line) =>
     line
@@ -40,7 +40,7 @@ export function masked(lines: readonly string[]): string[] {
       .replaceAll(/\b\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME')
       .replaceAll(/\b\d+(?:\.\d+)? (?:B|kB|MB|GB|KiB|MiB|GiB)(?=\W|$)/g, 'SIZE')
       .replaceAll(/\b\d+(?:\.\d+)? m?s\b/g, 'SECONDS')
-      // How much of it comes before an interruption, and which registry serves what several share, differs.
+      // The number of blobs before an interruption varies, as does the registry that serves a blob which several share.
       .replaceAll(/\b\d+ blobs(?=, SIZE to transfer, SIZE kept)/g, 'N blobs')
       .replaceAll(/^(requests to \S+: .*?), \d+ other lookups, \d+ blobs$/g, '$1, N other lookups, N blobs')
       .replace(/^(next: docker pull \S+?)\/\S+$/, '$1/IMAGE')

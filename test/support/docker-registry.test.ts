@@ -12,7 +12,7 @@ import { temp } from './temp.js';
 import { sameContent, walkImage, walkLayout, walkRegistry } from './walk.js';
 
 describe('docker-registry', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, () => {
-  test('takes every image of the assortment and gives it back byte for byte', async (t) => {
+  test('stores every image of the assortment and returns it byte for byte', async (t) => {
     const registry = await startDockerRegistry();
     t.after(() => registry.stop());
     const images = Object.values(assortment());
@@ -28,7 +28,7 @@ describe('docker-registry', { skip: needs('docker-registry', 'htpasswd', 'openss
     }
   });
 
-  test('can be made to want a password, a token, a certificate, or no change at all', async (t) => {
+  test('can require a password, a token or a client certificate, and can be read-only', async (t) => {
     const { artifact } = assortment();
     assert.ok(artifact);
     const names = ['acme/chart', '1', artifact.image] as const;
@@ -44,9 +44,9 @@ describe('docker-registry', { skip: needs('docker-registry', 'htpasswd', 'openss
     await assert.rejects(pushImage(withToken.host, ...names), /401/);
     await pushImage(withToken.host, ...names, user);
     await walkRegistry(withToken.host, 'acme/chart', '1');
-    const { token, ...asked } = withToken.tokenRequests.at(-1) ?? assert.fail();
+    const { token, ...tokenRequest } = withToken.tokenRequests.at(-1) ?? assert.fail();
     assert.match(token ?? '', /^[\w-]+\.[\w-]+\.[\w-]+$/);
-    assert.deepEqual(asked, {
+    assert.deepEqual(tokenRequest, {
       service: 'registry.test',
       scopes: ['repository:acme/chart:pull'],
       user: undefined,
@@ -79,5 +79,5 @@ test('skopeo reads the layouts that tests write', { skip: needs('skopeo') }, asy
 
 describe('temporary directories', () => {
   temp({ after });
-  test('can be had for a whole suite', () => undefined);
+  test('can be created for a whole suite', () => undefined);
 });

@@ -8,50 +8,50 @@ import { peerPath, run } from './peers.js';
 import { startTokenServer, type TokenOptions, type TokenRequest } from './token-server.js';
 
 export interface DockerRegistryOptions {
-  /** Basic authentication with this user. Wants htpasswd. */
+  /** Require basic authentication with this user. Requires htpasswd. */
   readonly htpasswd?: { readonly user: string; readonly password: string };
-  /** Bearer tokens from a token server that is started with it. Wants openssl. */
+  /** Require bearer tokens of a token server, which is started with the registry. Requires openssl. */
   readonly token?: TokenOptions;
-  /** HTTPS with a certificate for 127.0.0.1 and localhost from an authority made for it. Wants openssl. */
+  /** Serve HTTPS with a certificate for 127.0.0.1 and localhost, issued by a new authority. Requires openssl. */
   readonly tls?: boolean;
-  /** Names of the certificate instead of those. */
+  /** Names of the certificate (default: 127.0.0.1 and localhost). */
   readonly tlsNames?: readonly string[];
-  /** Takes only clients with a certificate of that authority; needs `tls`. */
+  /** Accept only clients with a certificate of that authority; requires `tls`. */
   readonly clientCa?: boolean;
-  /** Refuses every change (405 UNSUPPORTED). */
+  /** Reject every write request (405 UNSUPPORTED). */
   readonly readOnly?: boolean;
-  /** Storage of an earlier registry, which is then kept at the end. A new one is made and removed otherwise. */
+  /** Directory of existing storage, which is kept at the end (default: a temporary directory). */
   readonly storage?: string;
-  /** Takes back deletions; true by default. */
+  /** Allow deletions (default: true). */
   readonly delete?: boolean;
-  /** Settings by `REGISTRY_…` variables. */
+  /** Settings as `REGISTRY_…` variables. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Takes layers with http and https `urls`; true by default, although the program's own default is false. */
+  /** Accept layers with http and https `urls` (default: true, unlike the program's default). */
   readonly layerUrls?: boolean;
-  /** Answers with locations without host; false by default, as the program's own default is. */
+  /** Return locations without a host (default: false, as in the program). */
   readonly relativeUrls?: boolean;
 }
 
 export interface DockerRegistry {
   /** `127.0.0.1:PORT` */
   readonly host: string;
-  /** Its storage (`docker/registry/v2/…` is below). */
+  /** The storage directory, which contains `docker/registry/v2/…`. */
   readonly dir: string;
-  /** The certificate authority's file, where `tls` was asked for. */
+  /** Path of the authority's certificate; undefined without `tls`. */
   readonly ca: string | undefined;
-  /** A client's certificate and key, where `clientCa` was asked for. */
+  /** A client's certificate and key; undefined without `clientCa`. */
   readonly client: KeyPair | undefined;
-  /** What was asked of the token server so far. */
+  /** The requests to the token server so far. */
   readonly tokenRequests: readonly TokenRequest[];
-  /** Its log so far: one JSON object a line. */
+  /** Returns the log so far: one JSON object per line. */
   log(): string;
-  /** Ends it and removes what it stored. */
+  /** Stops the registry and removes its temporary storage. */
   stop(): Promise<void>;
 }
 
 /**
- * Starts Debian's docker-registry (distribution 2.8) on a free port of 127.0.0.1. Deletion is allowed, and foreign layers with http
- * and https `urls` are taken. It does not take manifests by a sha512 digest, nor an index whose children are not there.
+ * Starts Debian's docker-registry (distribution 2.8) on a free port of 127.0.0.1. By default it allows deletions and foreign
+ * layers with http and https `urls`. It rejects manifests with a sha512 digest, and indexes with missing children.
  */
 export async function startDockerRegistry(options: DockerRegistryOptions = {}): Promise<DockerRegistry> {
   const work = mkdtempSync(join(tmpdir(), 'airlift-registry-'));
@@ -104,7 +104,7 @@ export async function startDockerRegistry(options: DockerRegistryOptions = {}): 
     config['auth'] = { token: { realm, service, issuer, rootcertbundle: certificate } };
   }
 
-  // YAML takes JSON as it is.
+  // JSON is valid YAML.
   writeFileSync(join(work, 'config.yml'), JSON.stringify(config));
   const daemon = await startDaemon(peerPath('docker-registry'), ['serve', join(work, 'config.yml')], {
     log: join(work, 'log'),

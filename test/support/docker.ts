@@ -8,13 +8,13 @@ import { peerPath, run, type Ran, type RunOptions } from './peers.js';
 export interface Dockerd {
   /** `unix://…` */
   readonly host: string;
-  /** Runs `docker` against it, with a configuration folder of its own. */
+  /** Runs `docker` against this dockerd, with a separate configuration directory. */
   docker(args: readonly string[], options?: RunOptions): Promise<Ran>;
   log(): string;
   stop(): Promise<void>;
 }
 
-/** Starts a dockerd of its own, without networks. A test that does so skips by `needs('dockerd')`: it wants root. */
+/** Starts a separate dockerd without networks. The test must skip with `needs('dockerd')`, because dockerd requires root. */
 export async function startDockerd(): Promise<Dockerd> {
   const work = mkdtempSync(join(tmpdir(), 'airlift-dockerd-'));
   const host = `unix://${join(work, 'docker.sock')}`;
@@ -29,7 +29,7 @@ export async function startDockerd(): Promise<Dockerd> {
     ],
     {
       log: join(work, 'log'),
-      // Its containerd is looked for beside it.
+      // dockerd finds containerd in PATH.
       env: { PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` },
       ready: () =>
         docker(['version']).then(

@@ -1,4 +1,4 @@
-/** What the head of a program says about the machine it is for, by platform. */
+/** Fields of the ELF header that identify the machine, by platform. */
 const machines: Readonly<Record<string, { machine: number; bits: 32 | 64; big?: boolean; flags?: number }>> =
   {
     'linux/amd64': { machine: 62, bits: 64 },
@@ -27,17 +27,17 @@ const machines: Readonly<Record<string, { machine: number; bits: 32 | 64; big?: 
   };
 
 /**
- * A file with the ELF header of a program for `platform` (`linux/arm/v7`), followed by `text`. It can't run: it is for readers of
- * the header. The two 32-bit arm variants above v5 have the same header, as real programs do.
+ * Returns a file with the ELF header of a program for `platform` (`linux/arm/v7`), followed by `text`. It cannot run: it is for
+ * readers of the header. As in real programs, arm/v6 and arm/v7 have the same header.
  */
 export function elfFile(platform: string, text = ''): Buffer {
   const found = machines[platform];
   if (found === undefined) throw new Error(`no ELF header known for ${platform}`);
-  const wide = found.bits === 64;
-  const size = wide ? 64 : 52;
+  const is64Bit = found.bits === 64;
+  const size = is64Bit ? 64 : 52;
   const header = Buffer.alloc(size);
   header.write('\x7fELF', 0, 'latin1');
-  header.set([wide ? 2 : 1, found.big === true ? 2 : 1, 1], 4);
+  header.set([is64Bit ? 2 : 1, found.big === true ? 2 : 1, 1], 4);
   const put16 = (value: number, at: number): number =>
     found.big === true ? header.writeUInt16BE(value, at) : header.writeUInt16LE(value, at);
   const put32 = (value: number, at: number): number =>
@@ -45,7 +45,7 @@ export function elfFile(platform: string, text = ''): Buffer {
   put16(2, 16);
   put16(found.machine, 18);
   put32(1, 20);
-  put32(found.flags ?? 0, wide ? 48 : 36);
-  put16(size, wide ? 52 : 40);
+  put32(found.flags ?? 0, is64Bit ? 48 : 36);
+  put16(size, is64Bit ? 52 : 40);
   return Buffer.concat([header, Buffer.from(text)]);
 }

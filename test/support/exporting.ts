@@ -11,27 +11,27 @@ import { until } from './until.js';
 
 export const env = { SOURCE_DATE_EPOCH: '1700000000' };
 
-/** Lets blobs through at a speed at which a run can be stopped in the middle. */
+/** Limits the speed of blobs, so that a run can be stopped in the middle. */
 export const slow: Rule = {
   fault: { do: 'slow', bytes: 65_536, every: 12 },
   method: 'GET',
   path: /\/blobs\//,
 };
 
-/** A registry behind a fault proxy, and exports from it by the command line. */
+/** A registry behind a fault proxy, with functions to export from it. */
 export interface Ground {
   readonly proxy: FaultProxy;
   push(name: string, image: TestImage, tag?: string): Promise<void>;
-  /** References at the proxy, of repositories below `acme` with the tag 1. */
+  /** Returns references at the proxy, to repositories below `acme` with the tag 1. */
   names(...repositories: string[]): string[];
-  /** What a fresh export with nothing in its way gives. The proxy has no rules afterwards. */
+  /** Removes all rules of the proxy, and returns the bytes of a new export. */
   undisturbed(...args: readonly string[]): Promise<Buffer>;
   start(...args: readonly string[]): Started;
-  /** Bytes of blobs that the proxy passed on. */
+  /** Returns the number of blob bytes that the proxy has sent. */
   sentBytes(): number;
-  /** Waits until so many bytes more of blobs went through; fails where the run ends before. */
+  /** Waits until the proxy has sent this many more bytes of blobs; fails if the run ends first. */
   passed(run: Started, bytes: number): Promise<void>;
-  /** Starts an export and kills it with SIGKILL once so many bytes of blobs went through. The rules stay. */
+  /** Starts an export and kills it with SIGKILL after this many bytes of blobs. The rules stay. */
   killAfter(bytes: number, ...args: readonly string[]): Promise<void>;
 }
 
@@ -72,7 +72,7 @@ export async function startGround(t: Cleanup): Promise<Ground> {
   };
 }
 
-/** The names of the files that stand beside an output and begin with its name, without that name. */
+/** Returns the suffixes of the other files in the output's directory whose names begin with its name. */
 export function besides(output: string): string[] {
   const name = basename(output);
   return readdirSync(dirname(output))

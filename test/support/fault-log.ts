@@ -1,47 +1,47 @@
-/** What went through a fault proxy. */
+/** The log of a fault proxy. */
 import type { IncomingHttpHeaders } from 'node:http';
 
-/** One request, its figures growing until it has ended. */
+/** One request; its numbers grow until it has ended. */
 export interface LoggedRequest {
   readonly host: 'first' | 'second';
   readonly method: string;
   /** Path and query. */
   readonly target: string;
   readonly headers: IncomingHttpHeaders;
-  /** The faults that it met. */
+  /** Names of the faults applied to the request. */
   readonly faults: readonly string[];
-  /** Status of the answer; 0 where none was sent. */
+  /** Status of the response; 0 if none was sent. */
   status: number;
-  /** Byte of the content at which the answer's body begins. */
+  /** Offset in the content at which the response's body begins. */
   from: number;
-  /** Bytes of the answer's body that were sent. Of those before a reset some may not have been received. */
+  /** Bytes of the response's body that were sent. Some of the bytes before a reset may not have been received. */
   sent: number;
-  /** Bytes of the request's body that arrived. */
+  /** Bytes of the request's body that were received. */
   received: number;
   ended: boolean;
 }
 
-/** Bytes of one content that were sent, those sent again counted each time, and how many different ones they were. */
+/** Bytes sent of one content: with repetitions (`sent`), and each byte once (`distinct`). */
 export interface Served {
   readonly sent: number;
   readonly distinct: number;
 }
 
-/** The requests in the order in which they came. */
+/** All requests, in order of arrival. */
 export class FaultLog {
   readonly requests: LoggedRequest[] = [];
 
-  /** Forgets what came before. */
+  /** Removes all requests. */
   clear(): void {
     this.requests.length = 0;
   }
 
-  /** The requests of a method whose path and query fit. */
+  /** Returns the requests of a method whose path and query match. */
   find(method: string, target: RegExp = /./): LoggedRequest[] {
     return this.requests.filter((entry) => entry.method === method && target.test(entry.target));
   }
 
-  /** The bytes of blobs and manifests that were sent, by digest. */
+  /** Returns the bytes of blobs and manifests that were sent, by digest. */
   served(): Map<string, Served> {
     const ranges = new Map<string, [start: number, end: number][]>();
     for (const { method, target, status, from, sent } of this.requests) {
@@ -50,19 +50,19 @@ export class FaultLog {
       )?.[1];
       if (digest === undefined || method !== 'GET' || (status !== 200 && status !== 206) || sent === 0)
         continue;
-      const known = ranges.get(digest) ?? [];
-      known.push([from, from + sent]);
-      ranges.set(digest, known);
+      const rangesOfDigest = ranges.get(digest) ?? [];
+      rangesOfDigest.push([from, from + sent]);
+      ranges.set(digest, rangesOfDigest);
     }
-    return new Map([...ranges].map(([digest, known]) => [digest, measure(known)]));
+    return new Map([...ranges].map(([digest, sentRanges]) => [digest, measure(sentRanges)]));
   }
 
-  /** Bytes of blobs and manifests that were sent more than once. */
+  /** Returns the number of bytes of blobs and manifests that were sent more than once. */
   sentAgain(): number {
     return [...this.served().values()].reduce((sum, { sent, distinct }) => sum + sent - distinct, 0);
   }
 
-  /** Bytes of request bodies that arrived, of all or of those to paths that fit. */
+  /** Returns the bytes received in bodies of requests whose path and query match. */
   received(target: RegExp = /./): number {
     return this.requests.reduce((sum, entry) => sum + (target.test(entry.target) ? entry.received : 0), 0);
   }

@@ -1,56 +1,56 @@
-/** Which requests a fault proxy spoils, and how. */
+/** Rules of a fault proxy: which requests it disturbs, and how. */
 import { createHash } from 'node:crypto';
 
-/** A byte of a body; `random` for any, chosen by the proxy's seed. */
+/** Offset in a body; `random` is derived from the proxy's seed. */
 export type Offset = number | 'random';
 
 export type Fault =
   /**
-   * Breaks the connection with a RST, or sends nothing more and leaves it open. In a response (the default) that is after so
-   * many bytes of its body: 0 for "done upstream, but the answer is lost". In a request it is after so many bytes were
-   * passed on: 0 for "never arrived".
+   * Breaks the connection with a RST, or stops sending and keeps it open. In a response (the default) this happens after
+   * `after` bytes of the body: 0 loses the response of a completed request. In a request it happens after `after` bytes were
+   * forwarded: 0 means that the request never arrives.
    */
   | { readonly do: 'reset' | 'stall'; readonly in?: 'request' | 'response'; readonly after?: Offset }
-  /** Ends the connection in the middle of a response, as if that were its end. */
+  /** Closes the connection in the middle of a response, without an error. */
   | { readonly do: 'truncate'; readonly after: Offset }
-  /** Flips one bit of the response's body. */
+  /** Flips one bit in the response's body. */
   | { readonly do: 'flip'; readonly at: Offset }
-  /** Sends the response in pieces of so many bytes, one every so many milliseconds. */
+  /** Sends the response in pieces of `bytes` bytes, one every `every` milliseconds. */
   | { readonly do: 'slow'; readonly bytes: number; readonly every: number }
-  /** Says a Content-Length that is off by so much, and ends the connection after the response. */
+  /** Changes Content-Length by `by`, and closes the connection after the response. */
   | { readonly do: 'wrong-length'; readonly by: number }
-  /** Answers in the registry's place. */
+  /** Responds in place of the registry. */
   | {
       readonly do: 'answer';
       readonly status: number;
       readonly headers?: Readonly<Record<string, string>>;
       readonly body?: string;
     }
-  /** Redirects to the same path at the proxy's second host. */
+  /** Redirects to the same path on the proxy's second host. */
   | { readonly do: 'redirect' }
-  /** Has uploads go on at the second host, by the `Location` of the answer. */
+  /** Moves uploads to the second host, with the `Location` of the response. */
   | { readonly do: 'relocate' }
-  /** Takes `Range` out of the request, so that all of the content comes. */
+  /** Removes `Range` from the request, so that the response has the whole content. */
   | { readonly do: 'no-range' };
 
 export interface Rule {
   readonly fault: Fault;
   readonly method?: string | RegExp;
-  /** Compared with path and query. */
+  /** Matched against path and query. */
   readonly path?: RegExp;
-  /** The host that is asked; both where left out, but redirects happen at the first only. */
+  /** The proxy's host that received the request (default: both, except that only the first redirects). */
   readonly host?: 'first' | 'second';
-  /** Only requests whose body is larger, by its announced length. */
+  /** Only requests whose Content-Length is larger. */
   readonly over?: number;
-  /** Only these of the requests that match, counted from 1. */
+  /** Only these of the matching requests, counted from 1. */
   readonly nth?: number | readonly number[];
-  /** At most so many. */
+  /** Maximum number of requests. */
   readonly times?: number;
-  /** Only so many of them, from 0 to 1, chosen by the proxy's seed. */
+  /** Share of the matching requests, from 0 to 1, chosen by the proxy's seed. */
   readonly chance?: number;
 }
 
-/** What a proxy, a captive portal or a login page answers instead of a registry. */
+/** The response of a captive portal or a login page in front of a registry. */
 export const htmlPage: Fault = {
   do: 'answer',
   status: 200,
@@ -58,22 +58,22 @@ export const htmlPage: Fault = {
   body: '<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in.</body></html>\n',
 };
 
-/** An answer that asks to come again after so many seconds. */
+/** Returns a response with Retry-After. */
 export function retryLater(status: 429 | 503, seconds: number | string): Fault {
   return { do: 'answer', status, headers: { 'retry-after': String(seconds) }, body: 'later' };
 }
 
-/** An answer without any sense to it: `500`, `502`, … */
+/** Returns an error response without details: `500`, `502`, … */
 export function failing(status: number): Fault {
   return { do: 'answer', status, headers: { 'content-type': 'text/plain' }, body: 'it went wrong' };
 }
 
-/** A number from 0 up to 1 that depends on `parts` alone. */
+/** Returns a number from 0 up to, but not including, 1 that depends only on `parts`. */
 export function chanceOf(...parts: readonly (string | number)[]): number {
   return createHash('sha256').update(parts.join('\n')).digest().readUInt32BE(0) / 2 ** 32;
 }
 
-/** The faults of one request, put together. */
+/** The combined faults of one request. */
 export interface Spoiling {
   readonly answer?: (Fault & { do: 'answer' }) | undefined;
   readonly redirect: boolean;
@@ -84,29 +84,29 @@ export interface Spoiling {
   readonly flips: readonly Offset[];
   readonly slow?: { readonly bytes: number; readonly every: number } | undefined;
   readonly lengthBy: number;
-  /** A place in 0 … `size` - 1 for `offset`, the same for the same seed and request. */
+  /** Resolves `offset` in a body of `size` bytes; the result depends only on seed and request. */
   place(offset: Offset, size: number): number;
   /** The names of the faults, for the log. */
   readonly names: readonly string[];
 }
 
-/** The part of a request that rules look at. */
+/** The properties of a request that rules match. */
 export interface RuledRequest {
   readonly host: 'first' | 'second';
   readonly method: string;
   readonly target: string;
-  /** The announced length of its body. */
+  /** The Content-Length of the request. */
   readonly length?: number;
 }
 
-/** Ids that registries make up differ from run to run; what a seed decides must not depend on them. */
-function lasting(target: string): string {
+/** Replaces upload IDs, which differ from run to run: the seed's choices must not depend on them. */
+function withoutIds(target: string): string {
   return target.replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|_state=[^&]*/g, '*');
 }
 
 /**
- * The rules of a proxy with their counts. Randomness hangs on the seed, the request and how often it came before, not on
- * the order in which different requests come.
+ * The rules of a proxy with their counts. Random choices depend on the seed, the request and its number of repetitions, not on
+ * the order of different requests.
  */
 export class Rules {
   readonly #rules: { readonly rule: Rule; matched: number; applied: number }[] = [];
@@ -122,9 +122,9 @@ export class Rules {
     this.#rules.length = 0;
   }
 
-  /** The faults of all rules that this request falls under; counts it. */
+  /** Returns the faults of all rules that match the request, and counts it. */
   spoil(request: RuledRequest): Spoiling {
-    const id = `${request.host} ${request.method} ${lasting(request.target)}`;
+    const id = `${request.host} ${request.method} ${withoutIds(request.target)}`;
     const time = (this.#seen.get(id) ?? 0) + 1;
     this.#seen.set(id, time);
     const faults: Fault[] = [];
@@ -138,7 +138,7 @@ export class Rules {
       counted.applied++;
       faults.push(rule.fault);
     }
-    return putTogether(faults, (offset, size) =>
+    return combine(faults, (offset, size) =>
       offset === 'random' ? Math.floor(chanceOf(this.seed, 'offset', id, time) * Math.max(1, size)) : offset,
     );
   }
@@ -153,7 +153,7 @@ function matches({ method, path, host, over, fault }: Rule, request: RuledReques
   return typeof method === 'string' ? method === request.method : method.test(request.method);
 }
 
-function putTogether(faults: readonly Fault[], place: Spoiling['place']): Spoiling {
+function combine(faults: readonly Fault[], place: Spoiling['place']): Spoiling {
   const of = <K extends Fault['do']>(kind: K): (Fault & { do: K }) | undefined =>
     faults.find((fault): fault is Fault & { do: K } => fault.do === kind);
   const breaks = faults.filter(

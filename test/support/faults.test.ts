@@ -17,7 +17,7 @@ interface Setting {
   readonly proxy: FaultProxy;
   readonly blob: Content;
   readonly bytes: Buffer;
-  /** Path of the blob. */
+  /** Path of the blob in the registry's API. */
   readonly path: string;
 }
 
@@ -33,23 +33,23 @@ async function start(t: TestContext, rules: readonly Rule[], size = 300_000, see
   return { proxy, blob, bytes, path: `/v2/acme/api/blobs/${blob.digest}` };
 }
 
-interface Got {
+interface Received {
   readonly status: number;
   readonly headers: IncomingMessage['headers'];
   readonly body: Buffer;
-  /** The code of what broke the answer off. */
+  /** Code of the error that ended the response; undefined if it was complete. */
   readonly broken: string | undefined;
 }
 
-/** GETs by a connection of its own and keeps what arrived, whatever happens. */
-async function fetchAll(url: string, headers: Record<string, string> = {}): Promise<Got> {
-  const asked = get(url, { agent: false, headers });
-  // Node's client complains of bytes after the end of an answer when nobody waits for it any more.
-  asked.on('error', () => undefined);
+/** Sends a GET on a new connection, and returns everything received, even after an error. */
+async function fetchAll(url: string, headers: Record<string, string> = {}): Promise<Received> {
+  const clientRequest = get(url, { agent: false, headers });
+  // Node's client emits an error for bytes after the end of a response.
+  clientRequest.on('error', () => undefined);
   const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? 'unknown';
   let response: IncomingMessage;
   try {
-    [response] = (await once(asked, 'response')) as [IncomingMessage];
+    [response] = (await once(clientRequest, 'response')) as [IncomingMessage];
   } catch (error) {
     return { status: 0, headers: {}, body: Buffer.alloc(0), broken: codeOf(error) };
   }
@@ -77,7 +77,7 @@ test('without rules everything passes unchanged, both ways, and is counted', asy
   assert.equal(proxy.log.sentAgain(), 200_000);
 });
 
-test('a reset breaks the answer after the bytes it says, or before it', async (t) => {
+test('a reset breaks the response after the given number of bytes, or before it', async (t) => {
   const rule: Rule = { path: /blobs\/sha256/, nth: 1, fault: { do: 'reset', after: 100_000 } };
   const { proxy, bytes, path } = await start(t, [rule, { nth: 2, fault: { do: 'reset' } }]);
   const first = await fetchAll(`${proxy.url}${path}`);
@@ -97,7 +97,7 @@ test('a reset breaks the answer after the bytes it says, or before it', async (t
   );
 });
 
-test('a truncated answer and one with a wrong length end early or late', async (t) => {
+test('a truncated response and one with a wrong length end early or late', async (t) => {
   const { proxy, bytes, path } = await start(t, [
     { nth: 1, fault: { do: 'truncate', after: 5000 } },
     { nth: 2, fault: { do: 'wrong-length', by: 10 } },
@@ -114,20 +114,20 @@ test('a truncated answer and one with a wrong length end early or late', async (
   assert.deepEqual(shorter.body, bytes.subarray(0, 299_990));
 });
 
-test('a stalled answer sends no more, and the connection stays open', async (t) => {
+test('a stalled response sends no more bytes, and the connection stays open', async (t) => {
   const { proxy, path } = await start(t, [{ fault: { do: 'stall', after: 5000 } }]);
-  const asked = get(`${proxy.url}${path}`, { agent: false });
-  const [response] = (await once(asked, 'response')) as [IncomingMessage];
+  const stalled = get(`${proxy.url}${path}`, { agent: false });
+  const [response] = (await once(stalled, 'response')) as [IncomingMessage];
   let got = 0;
   response.on('data', (chunk: Buffer) => (got += chunk.length));
   response.on('error', () => undefined);
   while (got < 5000) await once(response, 'data');
   const [entry] = proxy.log.requests;
   assert.deepEqual([got, entry?.sent, entry?.ended, response.complete], [5000, 5000, false, false]);
-  asked.destroy();
+  stalled.destroy();
 });
 
-test('one bit is flipped, in the place that the seed chooses', async (t) => {
+test('one bit is flipped, at the given offset or at one that the seed chooses', async (t) => {
   const { proxy, bytes, path } = await start(t, [
     { nth: 1, fault: { do: 'flip', at: 77_777 } },
     { nth: 2, fault: { do: 'flip', at: 'random' } },
@@ -140,7 +140,7 @@ test('one bit is flipped, in the place that the seed chooses', async (t) => {
   }
 });
 
-test('answers in place of the registry, slow ones, and those without ranges', async (t) => {
+test('the proxy responds in place of the registry, slowly, or without ranges', async (t) => {
   const challenge = { 'www-authenticate': 'Basic realm="x"' };
   const { proxy, bytes, path } = await start(
     t,
@@ -154,7 +154,7 @@ test('answers in place of the registry, slow ones, and those without ranges', as
     ],
     300,
   );
-  const ask = (): Promise<Got> => fetchAll(`${proxy.url}${path}`, { range: 'bytes=100-' });
+  const ask = (): Promise<Received> => fetchAll(`${proxy.url}${path}`, { range: 'bytes=100-' });
   assert.equal((await ask()).status, 502);
   const later = await ask();
   assert.deepEqual([later.status, later.headers['retry-after']], [429, '7']);
@@ -166,7 +166,7 @@ test('answers in place of the registry, slow ones, and those without ranges', as
   assert.deepEqual((await ask()).body, bytes.subarray(100));
 });
 
-test('blobs are redirected to a second host, where the log shows which headers came along', async (t) => {
+test('blobs are redirected to a second host, and the log shows the headers that it received', async (t) => {
   const { proxy, bytes, path } = await start(t, [
     { path: /\/blobs\//, method: 'GET', fault: { do: 'redirect' } },
   ]);
@@ -178,7 +178,7 @@ test('blobs are redirected to a second host, where the log shows which headers c
   assert.deepEqual([second?.host, second?.headers.authorization], ['second', 'Basic leaked']);
 });
 
-test('an upload is broken off after the bytes it says, and what came through stays', async (t) => {
+test('an upload is broken off after the given number of bytes, which the registry keeps', async (t) => {
   const rule: Rule = { method: 'PATCH', nth: 1, fault: { do: 'reset', in: 'request', after: 200_000 } };
   const { proxy } = await start(t, [rule]);
   const begun = await fetch(`${proxy.url}/v2/acme/api/blobs/uploads/`, { method: 'POST' });
@@ -196,7 +196,7 @@ test('an upload is broken off after the bytes it says, and what came through sta
   }
 });
 
-test('a network that is down breaks everything until it is up', async (t) => {
+test('a network that is down breaks all connections until it is up', async (t) => {
   const { proxy, bytes, path } = await start(t, []);
   proxy.down();
   assert.equal((await fetchAll(`${proxy.url}${path}`)).broken, 'ECONNRESET');
@@ -204,7 +204,7 @@ test('a network that is down breaks everything until it is up', async (t) => {
   assert.deepEqual((await fetchAll(`${proxy.url}${path}`)).body, bytes);
 });
 
-test('rules count: nth, times, method and path; the same seed chooses the same requests, another one others', async (t) => {
+test('rules match nth, times, method and path; a seed always chooses the same requests, another seed others', async (t) => {
   const counted: Rule[] = [
     { method: 'HEAD', fault: failing(500) },
     { path: /tags/, times: 2, fault: failing(503) },

@@ -1,6 +1,6 @@
 /**
- * A reverse proxy in front of any registry that spoils what passes through it, by rule: a real HTTP server, so that a client
- * meets the faults as it would meet them on a bad network. Everything that passes is logged.
+ * A reverse proxy in front of a registry that injects faults by rules. It is a real HTTP server, so that clients see the faults
+ * as on a bad network. It logs all requests.
  */
 import { Agent, createServer, request as httpRequest } from 'node:http';
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from 'node:http';
@@ -13,39 +13,39 @@ export { failing, htmlPage, retryLater, type Fault, type Rule } from './fault-ru
 export type { FaultLog, LoggedRequest } from './fault-log.js';
 
 export interface FaultProxyOptions {
-  /** The registry, `http://host:port`. */
+  /** URL of the registry, `http://host:port`. */
   readonly upstream: string;
   readonly rules?: readonly Rule[];
-  /** Decides all that is random. */
+  /** Seed of all random choices. */
   readonly seed?: string | number;
-  /** Headers that the second host adds to what it passes on, as a store that trusts its signed addresses needs none. */
+  /** Headers that the second host adds to requests, such as credentials: clients of a store with signed URLs send none. */
   readonly secondHeaders?: Readonly<Record<string, string>>;
-  /** What redirects add to addresses at the second host, `name=value`. */
+  /** Query parameter that redirects add to URLs of the second host, `name=value`. */
   readonly signature?: string;
 }
 
 export interface FaultProxy {
-  /** `127.0.0.1:port`, as it stands in references. */
+  /** `127.0.0.1:port`, as used in references. */
   readonly host: string;
   readonly url: string;
-  /** Where `redirect` leads to. */
+  /** Host and port of the second host, the target of `redirect`. */
   readonly secondHost: string;
   readonly log: FaultLog;
   /** Adds rules. */
   use(...rules: readonly Rule[]): void;
-  /** Takes all rules away. */
+  /** Removes all rules. */
   heal(): void;
-  /** Breaks every connection, and every new one, until `up`. */
+  /** Breaks all existing and new connections until `up` is called. */
   down(): void;
   up(): void;
   stop(): Promise<void>;
 }
 
-/** Headers that belong to one connection. */
+/** Hop-by-hop headers, which apply to one connection only. */
 const hopHeaders = new Set(['connection', 'keep-alive', 'transfer-encoding', 'te', 'trailer', 'upgrade']);
-/** Milliseconds after which an idle connection to the registry is given up, before the registry does so. */
+/** Milliseconds after which an idle connection to the registry is closed: sooner than the registry closes it. */
 const idleUpstream = 3000;
-/** Where a fault at a random byte may strike in a body of unknown length. */
+/** Assumed size, for faults at a random offset, of a body of unknown length. */
 const unknownLength = 64 * 1024;
 
 /** Starts a fault proxy on two free ports of 127.0.0.1. */
@@ -70,9 +70,9 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
       response.on('error', () => undefined);
       const { upstream, signature } = options;
       const parts = { request, response, spoiling, entry, agent, upstream, signature };
-      const passing = new Passing(parts);
+      const forwarding = new Forwarding(parts);
       const headers = name === 'second' ? (options.secondHeaders ?? {}) : {};
-      const answered = passing.answer(headers, `http://${secondHost}`).catch(() => passing.reset());
+      const answered = forwarding.answer(headers, `http://${secondHost}`).catch(() => forwarding.reset());
       void answered.then(() => (entry.ended = true));
     });
     server.on('connection', (socket) => {
@@ -82,7 +82,7 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
       if (isDown) socket.resetAndDestroy();
     });
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-    // A test file that fails before it can stop the proxy still ends.
+    // The test file ends even if it fails before it stops the proxy.
     server.unref();
     return [server, `127.0.0.1:${(server.address() as AddressInfo).port}`];
   };
@@ -111,7 +111,7 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
   };
 }
 
-interface PassingParts {
+interface ForwardingParts {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly spoiling: Spoiling;
@@ -125,9 +125,9 @@ function signed(url: string, signature: string | undefined): string {
   return signature === undefined ? url : `${url}${url.includes('?') ? '&' : '?'}${signature}`;
 }
 
-/** One request on its way through. */
-class Passing {
-  constructor(private readonly parts: PassingParts) {}
+/** One request that the proxy forwards. */
+class Forwarding {
+  constructor(private readonly parts: ForwardingParts) {}
 
   reset(): void {
     this.parts.request.socket.resetAndDestroy();
@@ -150,25 +150,25 @@ class Passing {
     }
     const headers: IncomingHttpHeaders = { ...withoutHops(request.headers), ...added };
     if (spoiling.noRange) delete headers.range;
-    const passed = httpRequest(upstream + entry.target, { method: entry.method, headers, agent });
+    const forwarded = httpRequest(upstream + entry.target, { method: entry.method, headers, agent });
     const answered = new Promise<IncomingMessage>((done, fail) => {
-      passed.once('response', done);
-      passed.once('error', fail);
+      forwarded.once('response', done);
+      forwarded.once('error', fail);
     });
     answered.catch(() => undefined);
     response.once('close', () => {
-      if (!response.writableFinished) passed.destroy();
+      if (!response.writableFinished) forwarded.destroy();
     });
-    if (await this.#sendRequest(passed)) await this.#sendResponse(await answered, secondUrl);
-    else passed.destroy();
+    if (await this.#sendRequest(forwarded)) await this.#sendResponse(await answered, secondUrl);
+    else forwarded.destroy();
   }
 
   async #drain(): Promise<void> {
     for await (const chunk of this.parts.request) this.parts.entry.received += (chunk as Buffer).length;
   }
 
-  /** Passes the request's body on. Gives whether all of it went through. */
-  async #sendRequest(passed: ClientRequest): Promise<boolean> {
+  /** Forwards the request's body. Returns whether all of it was forwarded. */
+  async #sendRequest(forwarded: ClientRequest): Promise<boolean> {
     const { request, spoiling, entry } = this.parts;
     const length = Number(request.headers['content-length'] ?? unknownLength);
     const breaks = spoiling.request;
@@ -179,10 +179,10 @@ class Passing {
         const part = chunk.subarray(0, after - entry.received);
         entry.received += part.length;
         const isLast = entry.received >= after;
-        // The last part must have left this process before the connection is broken.
-        if (isLast) await new Promise<void>((done) => passed.write(part, () => done()));
-        else if (!passed.write(part)) await settled(passed);
-        if (isLast || passed.destroyed) break;
+        // The last part must be written to the socket before the connection is broken.
+        if (isLast) await new Promise<void>((done) => forwarded.write(part, () => done()));
+        else if (!forwarded.write(part)) await writableOrClosed(forwarded);
+        if (isLast || forwarded.destroyed) break;
       }
     }
     if (entry.received >= after) {
@@ -190,27 +190,27 @@ class Passing {
       this.reset();
       return false;
     }
-    passed.end();
+    forwarded.end();
     return true;
   }
 
-  async #sendResponse(got: IncomingMessage, secondUrl: string): Promise<void> {
+  async #sendResponse(upstream: IncomingMessage, secondUrl: string): Promise<void> {
     const { response, spoiling, entry } = this.parts;
-    const length = Number(got.headers['content-length'] ?? unknownLength);
+    const length = Number(upstream.headers['content-length'] ?? unknownLength);
     const breaks = spoiling.response;
     const after = breaks === undefined ? Infinity : spoiling.place(breaks.after, length);
     const flips = spoiling.flips.map((offset) => spoiling.place(offset, length));
-    const headers = withoutHops(got.headers);
+    const headers = withoutHops(upstream.headers);
     if (spoiling.noRange) delete headers['accept-ranges'];
     if (spoiling.relocate && headers.location !== undefined)
       headers.location = headers.location.replace(/^(?:https?:\/\/[^/]+)?/, secondUrl);
     if (spoiling.lengthBy !== 0) headers['content-length'] = String(length + spoiling.lengthBy);
     if (after > 0) {
-      entry.status = got.statusCode ?? 0;
-      entry.from = Number(/^bytes (\d+)-/.exec(got.headers['content-range'] ?? '')?.[1] ?? 0);
+      entry.status = upstream.statusCode ?? 0;
+      entry.from = Number(/^bytes (\d+)-/.exec(upstream.headers['content-range'] ?? '')?.[1] ?? 0);
       response.writeHead(entry.status, headers);
       response.flushHeaders();
-      for await (const chunk of got as AsyncIterable<Buffer>) {
+      for await (const chunk of upstream as AsyncIterable<Buffer>) {
         for (const at of flips) {
           const byte = chunk[at - entry.sent];
           if (byte !== undefined) chunk[at - entry.sent] = byte ^ 4;
@@ -230,12 +230,12 @@ class Passing {
     for (let at = 0; at < chunk.length && !response.destroyed; at += bytes) {
       const part = chunk.subarray(at, at + bytes);
       entry.sent += part.length;
-      if (!response.write(part)) await settled(response);
+      if (!response.write(part)) await writableOrClosed(response);
       if (every > 0) await pause(every);
     }
   }
 
-  /** Breaks off when what was sent before has left this process. */
+  /** Breaks the response after the bytes sent so far are written to the socket. */
   async #breakResponse(how: 'reset' | 'stall' | 'truncate' | undefined): Promise<void> {
     const { response } = this.parts;
     if (response.headersSent && !response.destroyed)
@@ -245,7 +245,7 @@ class Passing {
     else this.reset();
   }
 
-  /** Waits until the client has had enough. */
+  /** Waits until the client closes the connection. */
   async #stall(): Promise<void> {
     const { socket } = this.parts.request;
     if (!socket.destroyed) await new Promise((done) => socket.once('close', done));
@@ -256,8 +256,8 @@ function withoutHops(headers: IncomingHttpHeaders): IncomingHttpHeaders {
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !hopHeaders.has(name)));
 }
 
-/** Waits until a stream takes more, or takes nothing any more. */
-async function settled(stream: ServerResponse | ClientRequest): Promise<void> {
+/** Waits until a stream accepts more data or is closed. */
+async function writableOrClosed(stream: ServerResponse | ClientRequest): Promise<void> {
   if (stream.destroyed) return;
   const events = ['drain', 'close', 'error'] as const;
   await new Promise<void>((done) => {

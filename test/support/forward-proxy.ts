@@ -1,4 +1,4 @@
-/** A forward proxy: a real HTTP server that takes absolute addresses (RFC 9112 section 3.2.2) and `CONNECT` (RFC 9110 section 9.3.6). */
+/** A forward proxy: an HTTP server that accepts absolute URLs (RFC 9112 section 3.2.2) and `CONNECT` (RFC 9110 section 9.3.6). */
 import { readFileSync } from 'node:fs';
 import { createServer, request as httpRequest } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
@@ -10,16 +10,16 @@ import type { Cleanup } from './temp.js';
 export interface ForwardProxy {
   /** `127.0.0.1:PORT` */
   readonly host: string;
-  /** Request lines, without protocol. */
+  /** Request lines without the protocol version. */
   readonly seen: string[];
 }
 
 export interface ForwardProxyOptions {
-  /** Where a host that clients name really is, `127.0.0.1:PORT`; undefined for hosts that the proxy does not know. */
+  /** Returns the address (`127.0.0.1:PORT`) of a host that a client names; undefined for unknown hosts. */
   readonly targetOf: (host: string) => string | undefined;
-  /** What clients must show. */
+  /** Credentials that the proxy requires. */
   readonly credentials?: { readonly user: string; readonly password: string } | undefined;
-  /** Has clients speak TLS with the proxy itself. */
+  /** Certificate and key with which the proxy itself serves TLS. */
   readonly tls?: KeyPair | undefined;
 }
 
@@ -27,7 +27,7 @@ function withoutProxyHeaders(headers: IncomingHttpHeaders): IncomingHttpHeaders 
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith('proxy-')));
 }
 
-/** Starts a forward proxy on a free port of 127.0.0.1; it ends with the test. */
+/** Starts a forward proxy on a free port of 127.0.0.1, and stops it after the test. */
 export async function startForwardProxy(t: Cleanup, options: ForwardProxyOptions): Promise<ForwardProxy> {
   const { targetOf, credentials, tls } = options;
   const seen: string[] = [];
@@ -43,7 +43,7 @@ export async function startForwardProxy(t: Cleanup, options: ForwardProxyOptions
     return name === undefined ? undefined : { host: name, port: Number(port) };
   };
 
-  const pass = (request: IncomingMessage, response: ServerResponse): void => {
+  const forward = (request: IncomingMessage, response: ServerResponse): void => {
     const { method, url: target = '', headers } = request;
     seen.push(`${method} ${target}`);
     response.on('error', () => undefined);
@@ -64,8 +64,8 @@ export async function startForwardProxy(t: Cleanup, options: ForwardProxyOptions
   };
   const server =
     tls === undefined
-      ? createServer(pass)
-      : createTlsServer({ cert: readFileSync(tls.cert), key: readFileSync(tls.key) }, pass);
+      ? createServer(forward)
+      : createTlsServer({ cert: readFileSync(tls.cert), key: readFileSync(tls.key) }, forward);
   server.on('connect', (request, socket: Socket) => {
     seen.push(`CONNECT ${request.url}`);
     socket.on('error', () => undefined);

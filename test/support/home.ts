@@ -7,10 +7,10 @@ const proxyVariables = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].flatMap((name) 
   name.toLowerCase(),
 ]);
 
-/** A home directory of its own, so that nobody's real logins and settings are read or changed. */
+/** A separate home directory, so that tests neither read nor change the user's logins and settings. */
 export interface Home {
   readonly dir: string;
-  /** docker's auth file in it. */
+  /** Path of docker's auth file in this directory. */
   readonly dockerConfig: string;
   readonly env: Readonly<Record<string, string | undefined>>;
 }

@@ -1,4 +1,4 @@
-/** Whole images for tests, made from the files under `testdata/rootfs`. */
+/** Complete images for tests, built from the files below `testdata/rootfs`. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { attestationOf, artifactOf, cosignOf, sbomOf } from './artifacts.js';
@@ -16,13 +16,13 @@ import {
 } from './images.js';
 import type { TarMember } from './tar.js';
 
-/** The `testdata` folder, from `dist/test/support`. */
+/** Path of the `testdata` directory, relative to `dist/test/support`. */
 export const testdata = fileURLToPath(new URL('../../../testdata/', import.meta.url));
 
-/** The platforms of the images below, unless a test asks for others. */
+/** Default platforms of the images below. */
 export const commonPlatforms = ['linux/amd64', 'linux/arm64', 'linux/arm/v7'] as const;
 
-/** The files below `testdata/rootfs/<name>`, in a fixed order. */
+/** Returns the files below `testdata/rootfs/<name>`, in a fixed order. */
 export function rootfs(name: string): TarMember[] {
   const top = `${testdata}rootfs/${name}`;
   const members: TarMember[] = [];
@@ -40,7 +40,7 @@ export function rootfs(name: string): TarMember[] {
   return members;
 }
 
-/** The entrypoint's layer of an image for `platform`: it has the right ELF header, and a line that names image and platform. */
+/** Returns a layer with the entrypoint for `platform`: a file with its ELF header and a line that names image and platform. */
 export function programLayer(platform: string, name: string, flavour: Flavour = 'oci'): Layer {
   const program = elfFile(platform, `\n${name} for ${platform}\n`);
   return layer(
@@ -56,17 +56,17 @@ export interface MultiPlatformOptions {
   readonly name: string;
   readonly flavour?: Flavour;
   readonly platforms?: readonly string[];
-  /** Gives every platform's image a BuildKit attestation. */
+  /** Add a BuildKit attestation for each platform's image. */
   readonly attestations?: boolean;
-  /** Folders of `testdata/rootfs` that become layers, the same for all platforms; `base` by default. */
+  /** Directories of `testdata/rootfs` that become layers of all platforms (default: `base`). */
   readonly roots?: readonly string[];
-  /** Adds to each platform a layer with so many incompressible bytes. */
+  /** Size of an additional layer with incompressible bytes for each platform. */
   readonly bigBytes?: number;
-  /** More for one platform's image: a config that lies, annotations, … */
+  /** Further options for one platform's image: a wrong config, annotations, … */
   readonly image?: (platform: string) => Partial<ImageOptions>;
 }
 
-/** The image of one platform, as it is a child of `multiPlatform`. */
+/** Returns the image of one platform, identical to the child in `multiPlatform`. */
 export function singlePlatform(platform: string, options: MultiPlatformOptions): TestImage {
   const { name, flavour = 'oci', roots = ['base'], bigBytes } = options;
   const layers = [
@@ -77,7 +77,7 @@ export function singlePlatform(platform: string, options: MultiPlatformOptions):
   return imageOf({ flavour, platform, layers, ...options.image?.(platform) });
 }
 
-/** An image index with an image for each platform. Images of the same `roots` share layers. */
+/** Returns an image index with an image for each platform. Images with the same `roots` share layers. */
 export function multiPlatform(options: MultiPlatformOptions): TestImage {
   const { flavour = 'oci', platforms = commonPlatforms } = options;
   const images = platforms.map((platform) => singlePlatform(platform, options));
@@ -85,15 +85,15 @@ export function multiPlatform(options: MultiPlatformOptions): TestImage {
   return indexOf({ flavour, children: [...images, ...attestations] });
 }
 
-/** An image and where a registry has it. */
+/** An image and its name in a registry. */
 export interface NamedImage {
   readonly repository: string;
-  /** None for what is found by its digest, as referrers are. */
+  /** The tag; undefined for an image that is named by digest, such as a referrer. */
   readonly tag: string | undefined;
   readonly image: TestImage;
 }
 
-/** A zstd layer, a layer that is not compressed, one named by sha512 and one carried inside its descriptor. */
+/** Returns an image with a zstd layer, an uncompressed layer, one with a sha512 digest and one inside its descriptor. */
 function oddLayers(): TestImage {
   const base = rootfs('base');
   return imageOf({
@@ -109,7 +109,7 @@ function oddLayers(): TestImage {
 }
 
 /**
- * One of every kind that a registry such as docker-registry 2.8 takes. Names are stable: `web`, `pause`, `tools`, `single`,
+ * Returns an image of every kind that a registry such as docker-registry 2.8 accepts: `web`, `pause`, `tools`, `single`,
  * `docker-single`, `odd`, `nested`, `artifact`, `foreign`, `signed`.
  */
 export function assortment(): Record<string, NamedImage> {
@@ -156,7 +156,7 @@ export function assortment(): Record<string, NamedImage> {
   };
 }
 
-/** What belongs to `signed` of the assortment: an SBOM that refers to it, and a cosign signature under its tag. */
+/** Returns the companions of an image: an SBOM that refers to it, and a cosign signature under cosign's tag. */
 export function companionsOf({ repository, image }: NamedImage): NamedImage[] {
   const signature = cosignOf(image, 'sig');
   return [

@@ -1,6 +1,6 @@
 /**
- * Builds images piece by piece, apart from airlift's own code: layers, manifests, indexes, attestations, artifacts, signatures.
- * Same arguments, same bytes (layers with compression `gzip` depend on Node's zlib; the other kinds do not).
+ * Builds images independently of airlift's code: layers, manifests, indexes, attestations, artifacts, signatures. The same
+ * arguments give the same bytes (except that layers with compression `gzip` depend on Node's zlib).
  */
 import { gzipSync } from 'node:zlib';
 import type { Descriptor } from '../../src/oci/descriptor.js';
@@ -33,7 +33,7 @@ export const types = {
   },
 } as const;
 
-/** A platform as JSON has it. */
+/** A platform in JSON. */
 export interface PlatformJson {
   readonly os: string;
   readonly architecture: string;
@@ -42,7 +42,7 @@ export interface PlatformJson {
   readonly 'os.features'?: readonly string[];
 }
 
-/** A descriptor as JSON has it. */
+/** A descriptor in JSON. */
 export interface DescriptorJson {
   readonly mediaType: string;
   readonly digest: Digest;
@@ -63,20 +63,20 @@ export interface TestImage {
   readonly root: Descriptor;
   /** Children before parents, the root last. */
   readonly manifests: ReadonlyMap<Digest, ManifestContent>;
-  /** Configs and layers. Foreign layers that only their `urls` hold are not among them. */
+  /** Configs and layers, without foreign layers that exist only at their `urls`. */
   readonly blobs: ReadonlyMap<Digest, Content>;
-  /** What its config says, where it is a single image. */
+  /** The config's platform, if it is a single image. */
   readonly platform?: PlatformJson | undefined;
 }
 
-/** A layer: how a manifest points at it, its content (unless it is only at its `urls`), and the digest of its tar. */
+/** A layer: its descriptor, its content (undefined if only its `urls` have it), and the digest of its tar. */
 export interface Layer {
   readonly descriptor: DescriptorJson;
   readonly content: Content | undefined;
   readonly diffId: Digest;
 }
 
-/** Reads `linux/arm/v7`. */
+/** Parses a platform such as `linux/arm/v7`. */
 export function platformJson(text: string): PlatformJson {
   const [os = '', architecture = '', variant] = text.split('/');
   return { architecture, os, ...(variant === undefined ? {} : { variant }) };
@@ -87,14 +87,14 @@ export interface LayerOptions {
   readonly compression?: 'gzip' | 'stored-gzip' | 'zstd' | 'none';
   readonly algorithm?: Algorithm;
   readonly annotations?: Readonly<Record<string, string>>;
-  /** Carries the content inside the descriptor too. */
+  /** Embed the content in the descriptor too. */
   readonly inline?: boolean;
-  /** Makes it a foreign layer, found at these URLs. Its content is not part of the image unless `foreignHeld`. */
+  /** URLs that make it a foreign layer. Its content is part of the image only with `foreignHeld`. */
   readonly urls?: readonly string[];
   readonly foreignHeld?: boolean;
 }
 
-/** A layer with these files. */
+/** Returns a layer with these files. */
 export function layer(members: readonly TarMember[], options: LayerOptions = {}): Layer {
   const { flavour = 'oci', compression = 'gzip', algorithm = 'sha256' } = options;
   const tar = tarOf(members);
@@ -121,14 +121,14 @@ export function layer(members: readonly TarMember[], options: LayerOptions = {})
   };
 }
 
-/** A gzipped layer with one file of `bytes` incompressible bytes, made while it is read. */
+/** Returns a gzipped layer with one file of `bytes` incompressible bytes, generated while it is read. */
 export function bigLayer(bytes: number, seed: string, flavour: Flavour = 'oci'): Layer {
   const { content, diffId } = bigContent(bytes, seed);
   const { digest, size } = content;
   return { descriptor: { mediaType: types[flavour].gzip, digest, size }, content, diffId };
 }
 
-/** Any bytes as a blob of any media type, for artifacts. A blob of no bytes is fine. */
+/** Returns bytes as a blob of any media type, for artifacts. The blob may be empty. */
 export function plainBlob(
   bytes: Uint8Array | string,
   mediaType: string,
@@ -145,7 +145,7 @@ export interface ImageOptions {
   readonly flavour?: Flavour;
   readonly platform?: PlatformJson | string;
   readonly layers: readonly Layer[];
-  /** Taken over what the config would say: a wrong `architecture`, an `Entrypoint` under `config`, … */
+  /** Fields that override those of the config: a wrong `architecture`, an `Entrypoint` under `config`, … */
   readonly config?: Readonly<Record<string, unknown>>;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly artifactType?: string;
@@ -154,12 +154,12 @@ export interface ImageOptions {
   readonly algorithm?: Algorithm;
 }
 
-/** A descriptor as it stands in a manifest, with the fields that name the content alone. */
+/** Returns a descriptor with only the fields that identify the content. */
 export function pointerTo(descriptor: Descriptor | DescriptorJson): DescriptorJson {
   return { mediaType: descriptor.mediaType, digest: descriptor.digest, size: descriptor.size };
 }
 
-/** Puts a manifest's JSON together with what it points at. */
+/** Combines a manifest's JSON with the content that it refers to. */
 export function assemble(
   json: Readonly<Record<string, unknown>> & { readonly mediaType: string },
   parts: {
@@ -184,7 +184,7 @@ export function assemble(
   return { root, manifests, blobs, platform: parts.platform };
 }
 
-/** A single image. */
+/** Returns a single image. */
 export function imageOf(options: ImageOptions): TestImage {
   const { flavour = 'oci', platform = 'linux/amd64', layers } = options;
   const named = typeof platform === 'string' ? platformJson(platform) : platform;
@@ -215,14 +215,14 @@ export function imageOf(options: ImageOptions): TestImage {
   );
 }
 
-/** A child of an index, where it needs more than its image says. */
+/** A child of an index, with fields of its descriptor. */
 export interface Child {
   readonly image: TestImage;
-  /** Instead of what its config says; `null` for none. */
+  /** Platform in the descriptor (default: that of the config); `null` for none. */
   readonly platform?: PlatformJson | string | null;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly artifactType?: string;
-  /** Carries the manifest inside the descriptor too. */
+  /** Embed the manifest in the descriptor too. */
   readonly inline?: boolean;
 }
 
@@ -235,20 +235,20 @@ export interface IndexOptions {
   readonly algorithm?: Algorithm;
 }
 
-/** An image index, or a Docker manifest list. Children may be indexes too. */
+/** Returns an image index or a Docker manifest list. Children may be indexes too. */
 export function indexOf(options: IndexOptions): TestImage {
   const flavour = options.flavour ?? 'oci';
   const children = options.children.map((child): Child => ('image' in child ? child : { image: child }));
   const manifests = children.map(({ image, platform, annotations, artifactType, inline }) => {
     const named = typeof platform === 'string' ? platformJson(platform) : platform;
-    const shown = named === undefined ? image.platform : named;
-    const own = inline === true ? image.manifests.get(image.root.digest) : undefined;
+    const platformField = named === undefined ? image.platform : named;
+    const embedded = inline === true ? image.manifests.get(image.root.digest) : undefined;
     return {
       ...pointerTo(image.root),
       ...(artifactType === undefined ? {} : { artifactType }),
-      ...(shown === undefined || shown === null ? {} : { platform: shown }),
+      ...(platformField === undefined || platformField === null ? {} : { platform: platformField }),
       ...(annotations === undefined ? {} : { annotations }),
-      ...(own === undefined ? {} : { data: Buffer.concat([...own.open()]).toString('base64') }),
+      ...(embedded === undefined ? {} : { data: Buffer.concat([...embedded.open()]).toString('base64') }),
     };
   });
   return assemble(

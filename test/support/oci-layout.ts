@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { TestImage } from './images.js';
 
-/** An image and the name it gets in `index.json` (`org.opencontainers.image.ref.name`); none where undefined. */
+/** An image and its name in `index.json` (`org.opencontainers.image.ref.name`); undefined for none. */
 export interface NamedForLayout {
   readonly name: string | undefined;
   readonly image: TestImage;
@@ -19,11 +19,11 @@ export async function writeOciLayout(dir: string, images: readonly NamedForLayou
       const [algorithm = '', hex = ''] = content.digest.split(':');
       await mkdir(join(dir, 'blobs', algorithm), { recursive: true });
       const path = join(dir, 'blobs', algorithm, hex);
-      const there = await access(path).then(
+      const exists = await access(path).then(
         () => true,
         () => false,
       );
-      if (!there) await pipeline(Readable.from(content.open()), createWriteStream(path));
+      if (!exists) await pipeline(Readable.from(content.open()), createWriteStream(path));
     }
   }
   const manifests = images.map(({ name, image, annotations }) => ({

@@ -1,9 +1,9 @@
-/** The real programs that tests check airlift against: where they are, whether they work here, and running them. */
+/** Finds, probes and runs the programs that tests check airlift against. */
 import { spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-/** Each program, with the Debian package that brings it. */
+/** The Debian package of each program. */
 const packages = {
   'docker-registry': 'docker-registry',
   skopeo: 'skopeo',
@@ -36,7 +36,7 @@ const packages = {
 
 export type Peer = keyof typeof packages;
 
-/** The absolute path of a program, or undefined where it is not installed. Daemons in `sbin` are found too. */
+/** Returns the absolute path of a program, or undefined if it is not installed. Also searches the `sbin` directories. */
 export function peer(name: Peer): string | undefined {
   const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin'];
   for (const folder of folders) {
@@ -51,7 +51,7 @@ export function peer(name: Peer): string | undefined {
   return undefined;
 }
 
-/** As `peer`, for a test that names the program in `needs`; any other use is an error, on machines that have it too. */
+/** Returns the path of a program that the test names in `needs`; throws for other programs, even if they are installed. */
 export function peerPath(name: Peer): string {
   if (!reasons.has(name)) throw new Error(`a test uses ${name} but does not name it in needs('${name}')`);
   const path = peer(name);
@@ -61,7 +61,7 @@ export function peerPath(name: Peer): string {
 
 const reasons = new Map<Peer, string | false>();
 
-/** Why a program can't be used here, or false where it can. Daemons that want privileges are asked by starting them once. */
+/** Returns why a program cannot be used here, or false. Programs that require privileges are started once to find out. */
 function reasonAgainst(name: Peer): string | false {
   if (peer(name) === undefined) return `${name} is not installed (apt install ${packages[name]})`;
   if (name === 'containerd') return probe(name, ['ctr'], containerdProbe);
@@ -71,7 +71,7 @@ function reasonAgainst(name: Peer): string | false {
 }
 
 /**
- * For the `skip` option of node:test: false where every named program can be used here, else the reason.
+ * Returns a value for the `skip` option of node:test: false if all the programs can be used here, else the reason to skip.
  * @example test('umoci reads the bundle', { skip: needs('umoci') }, async (t) => { … });
  */
 export function needs(...names: Peer[]): string | false {
@@ -124,18 +124,18 @@ function probe(name: Peer, others: Peer[], script: string): string | false {
     timeout: 60_000,
   });
   if (result.status === 0) return false;
-  const said = `${result.stdout}${result.stderr}`.trim().replaceAll(/\s+/g, ' ').slice(-400);
-  return `${name} does not work here${process.getuid?.() === 0 ? '' : ' (it wants root)'}: ${said}`;
+  const output = `${result.stdout}${result.stderr}`.trim().replaceAll(/\s+/g, ' ').slice(-400);
+  return `${name} does not work here${process.getuid?.() === 0 ? '' : ' (it requires root)'}: ${output}`;
 }
 
 export interface RunOptions {
   readonly cwd?: string;
-  /** Added to this process's environment; undefined takes a variable away. */
+  /** Changes to this process's environment; undefined removes a variable. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly input?: string | Uint8Array;
-  /** Exit codes that are no failure; `[0]` by default. */
+  /** Exit codes that are not failures (default: `[0]`). */
   readonly codes?: readonly number[];
-  /** Milliseconds after which it is killed; 5 minutes by default. */
+  /** Milliseconds after which the program is killed (default: 5 minutes). */
   readonly timeout?: number;
 }
 
@@ -143,11 +143,11 @@ export interface Ran {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
-  /** Standard output as it came. */
+  /** Standard output, undecoded. */
   readonly bytes: Buffer;
 }
 
-/** Runs a program, collects its output, and fails with its stderr where its exit code is not among those wanted. */
+/** Runs a program and collects its output. Fails with its stderr if the exit code is not in `options.codes`. */
 export async function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const name = command in packages ? peerPath(command as Peer) : command;
   const child = spawn(name, args, {
@@ -161,7 +161,7 @@ export async function run(command: string, args: readonly string[], options: Run
   const err: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
-  // A program may end without reading its input; its exit code tells.
+  // A program may end without reading its input; its exit code decides about success.
   child.stdin.on('error', () => undefined);
   child.stdin.end(options.input ?? '');
   const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((done, fail) => {
@@ -172,8 +172,8 @@ export async function run(command: string, args: readonly string[], options: Run
   const stdout = bytes.toString('utf8');
   const stderr = Buffer.concat(err).toString('utf8');
   if (code === null || !(options.codes ?? [0]).includes(code)) {
-    const said = stderr.trim() === '' ? stdout.slice(-4000) : stderr.slice(-4000);
-    throw new Error(`${[name, ...args].join(' ')}: ended with ${signal ?? code}\n${said}`);
+    const output = stderr.trim() === '' ? stdout.slice(-4000) : stderr.slice(-4000);
+    throw new Error(`${[name, ...args].join(' ')}: ended with ${signal ?? code}\n${output}`);
   }
   return { code, stdout, stderr, bytes };
 }

@@ -8,7 +8,7 @@ import { imageOf, layer, type LayerOptions, type TestImage } from './images.js';
 import { tarOf, type TarMember } from './tar.js';
 import { temp } from './temp.js';
 
-/** What is found of the one image in an archive. */
+/** Writes an archive, opens it, and returns the platform finding of its only image. */
 export async function finding(
   t: TestContext,
   members: readonly TarMember[],
@@ -35,7 +35,7 @@ export const script = (name: string, first: string): TarMember => ({
   mode: 0o755,
 });
 
-/** An image whose config says amd64. */
+/** Returns an image whose config states linux/amd64. */
 export function image(
   layers: readonly TarMember[][],
   run: Record<string, unknown>,

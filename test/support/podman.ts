@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { run, type Ran, type RunOptions } from './peers.js';
 
-/** Gives a `podman` that keeps everything it stores below `dir`. A test that uses it skips by `needs('podman')`. */
+/** Returns a function that runs podman with its storage below `dir`. The test must skip with `needs('podman')`. */
 export function podmanIn(dir: string): (args: readonly string[], options?: RunOptions) => Promise<Ran> {
-  const own = [
+  const storageFlags = [
     ...['--root', join(dir, 'podman'), '--runroot', join(dir, 'podman-run')],
     ...['--tmpdir', join(dir, 'podman-tmp'), '--storage-driver', 'vfs', '--events-backend', 'none'],
   ];
-  return (args, options) => run('podman', [...own, ...args], options);
+  return (args, options) => run('podman', [...storageFlags, ...args], options);
 }

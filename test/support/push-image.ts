@@ -9,7 +9,7 @@ function expectStatus(answer: Answer, what: string, ...want: number[]): void {
     );
 }
 
-/** Puts one blob into a repository, where it is not there yet. */
+/** Pushes a blob to a repository that does not have it. */
 export async function pushBlob(
   host: string,
   repository: string,
@@ -19,9 +19,9 @@ export async function pushBlob(
   const base = `/v2/${repository}/blobs`;
   const head = await askRegistry(host, { method: 'HEAD', path: `${base}/${blob.digest}` }, access);
   if (head.status === 200) return;
-  const begun = await askRegistry(host, { method: 'POST', path: `${base}/uploads/` }, access);
-  expectStatus(begun, `begin upload to ${repository}`, 202);
-  const url = new URL(begun.headers.location ?? '', `http${access.ca === undefined ? '' : 's'}://${host}`);
+  const started = await askRegistry(host, { method: 'POST', path: `${base}/uploads/` }, access);
+  expectStatus(started, `begin upload to ${repository}`, 202);
+  const url = new URL(started.headers.location ?? '', `http${access.ca === undefined ? '' : 's'}://${host}`);
   url.searchParams.set('digest', blob.digest);
   const headers = { 'content-type': 'application/octet-stream' };
   const put = await askRegistry(host, { method: 'PUT', path: url.href, headers, body: blob }, access);
@@ -29,7 +29,7 @@ export async function pushBlob(
 }
 
 /**
- * Puts an image with everything below it into a repository, the root under `tag`, or by its digest alone where there is none.
+ * Pushes an image with all its content to a repository. The root gets `tag`; if undefined, it is pushed by digest only.
  */
 export async function pushImage(
   host: string,

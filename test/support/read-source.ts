@@ -5,7 +5,7 @@ import type { DescriptorJson, PlatformJson } from './images.js';
 
 const anywhere = { registry: 'example.test', repository: 'any' };
 
-/** The content of a descriptor, its digest and size checked apart from airlift's own code. */
+/** Reads the content of a descriptor, and checks its digest and size independently of airlift's code. */
 export async function contentOf(
   source: Source,
   descriptor: Pick<DescriptorJson, 'mediaType' | 'digest' | 'size'>,
@@ -20,7 +20,7 @@ export async function contentOf(
   return bytes;
 }
 
-/** A manifest or index as JSON. */
+/** A manifest or index in JSON. */
 export interface ManifestJson {
   readonly mediaType: string;
   readonly config: DescriptorJson;

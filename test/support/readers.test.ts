@@ -1,4 +1,4 @@
-/** The programs that read bundles in other tests take what the tests' own builders make. */
+/** Checks that the programs which read bundles in other tests can read the images that test/support builds. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';

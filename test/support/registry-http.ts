@@ -4,11 +4,11 @@ import { request as httpsRequest } from 'node:https';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 
-/** How to reach a registry, apart from airlift's own code. */
+/** Credentials and certificates for a registry. */
 export interface Access {
   readonly user?: string;
   readonly password?: string;
-  /** The file of a certificate authority; with it, HTTPS is spoken. */
+  /** Path of a certificate authority's certificate; selects HTTPS. */
   readonly ca?: string | undefined;
   readonly client?: { readonly cert: string; readonly key: string } | undefined;
 }
@@ -16,20 +16,20 @@ export interface Access {
 export interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
-  /** The body; empty where it was given to `onChunk`. */
+  /** The body; empty if `onChunk` received it. */
   readonly body: Buffer;
 }
 
 export interface Ask {
   readonly method: string;
-  /** A path at the registry, or a URL that it answered with. */
+  /** A path at the registry, or a URL from one of its responses. */
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: { readonly size: number; open(): Iterable<Uint8Array> };
   readonly onChunk?: (chunk: Buffer) => void;
 }
 
-async function once(url: URL, ask: Ask, access: Access, authorization: string | undefined): Promise<Answer> {
+async function send(url: URL, ask: Ask, access: Access, authorization: string | undefined): Promise<Answer> {
   const headers: Record<string, string> = { ...ask.headers };
   if (authorization !== undefined) headers['authorization'] = authorization;
   if (ask.body !== undefined) headers['content-length'] = String(ask.body.size);
@@ -43,25 +43,25 @@ async function once(url: URL, ask: Ask, access: Access, authorization: string | 
       : { cert: readFileSync(access.client.cert), key: readFileSync(access.client.key) }),
   };
   const request = url.protocol === 'https:' ? httpsRequest(url, options) : httpRequest(url, options);
-  const answered = new Promise<Answer>((done, fail) => {
+  const response = new Promise<Answer>((done, fail) => {
     request.once('error', fail);
-    request.once('response', (response) => {
+    request.once('response', (message) => {
       const chunks: Buffer[] = [];
-      const good = response.statusCode !== undefined && response.statusCode < 300;
-      response.on('data', (chunk: Buffer) => {
-        if (good && ask.onChunk !== undefined) ask.onChunk(chunk);
+      const isSuccess = message.statusCode !== undefined && message.statusCode < 300;
+      message.on('data', (chunk: Buffer) => {
+        if (isSuccess && ask.onChunk !== undefined) ask.onChunk(chunk);
         else chunks.push(chunk);
       });
-      response.once('error', fail);
-      response.once('end', () =>
-        done({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) }),
+      message.once('error', fail);
+      message.once('end', () =>
+        done({ status: message.statusCode ?? 0, headers: message.headers, body: Buffer.concat(chunks) }),
       );
     });
   });
   if (ask.body === undefined) request.end();
-  // A registry may answer before it has read everything; what it answered tells then.
+  // A registry may respond before it has read the whole body; then the response decides.
   else await pipeline(Readable.from(ask.body.open()), request).catch(() => undefined);
-  return answered;
+  return response;
 }
 
 async function tokenFor(challenge: string, access: Access): Promise<string> {
@@ -69,7 +69,7 @@ async function tokenFor(challenge: string, access: Access): Promise<string> {
   const url = new URL(field('realm'));
   url.searchParams.set('service', field('service'));
   if (field('scope') !== '') url.searchParams.set('scope', field('scope'));
-  const answer = await once(url, { method: 'GET', path: '' }, {}, basic(access));
+  const answer = await send(url, { method: 'GET', path: '' }, {}, basic(access));
   const token = (JSON.parse(answer.body.toString()) as { token?: string }).token;
   if (token === undefined) throw new Error(`no token from ${url.href}: ${answer.status}`);
   return `Bearer ${token}`;
@@ -80,27 +80,27 @@ function basic(access: Access): string | undefined {
   return `Basic ${Buffer.from(`${access.user}:${access.password ?? ''}`).toString('base64')}`;
 }
 
-/** What did last, by user and repository. */
+/** The last accepted authorization, by user and repository. */
 const authorizations = new Map<string, string>();
 
-/** The authorization that a registry wants for reading a path. */
+/** Returns the authorization that a registry requires to read a path. */
 export async function authorizationFor(host: string, path: string, access: Access): Promise<string> {
   const { headers } = await askRegistry(host, { method: 'GET', path });
   const challenge = headers['www-authenticate'] ?? '';
   return challenge.startsWith('Bearer') ? tokenFor(challenge, access) : (basic(access) ?? '');
 }
 
-/** Asks a registry one thing, with credentials where it wants them. Redirects are not followed. */
+/** Sends a request to a registry, with credentials if it requires them. Does not follow redirects. */
 export async function askRegistry(host: string, ask: Ask, access: Access = {}): Promise<Answer> {
   const url = new URL(ask.path, `${access.ca === undefined ? 'http' : 'https'}://${host}`);
   const key = `${access.user}@${host}/${/^(?:https?:\/\/[^/]+)?\/v2\/(.*)\/(?:blobs|manifests)\//.exec(ask.path)?.[1]}`;
-  // A registry that refuses may break the connection while a body is still being sent.
-  const known = ask.body === undefined ? undefined : authorizations.get(key);
-  const first = await once(url, ask, access, known);
+  // A registry that rejects a request may break the connection while the body is being sent.
+  const remembered = ask.body === undefined ? undefined : authorizations.get(key);
+  const first = await send(url, ask, access, remembered);
   const challenge = first.headers['www-authenticate'];
   if (first.status !== 401 || challenge === undefined) return first;
   const authorization = challenge.startsWith('Bearer') ? await tokenFor(challenge, access) : basic(access);
   if (authorization === undefined) return first;
   authorizations.set(key, authorization);
-  return once(url, ask, access, authorization);
+  return send(url, ask, access, authorization);
 }

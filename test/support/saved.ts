@@ -1,17 +1,17 @@
-/** Archives as programs save images, put together by hand: what is not installed here, or is no more. */
+/** Builds archives as programs save them, including programs that are not installed or no longer exist. */
 import { gzipSync } from 'node:zlib';
 import { bytesOf, testDigest } from './content.js';
 import type { DescriptorJson, TestImage } from './images.js';
 import type { TarMember } from './tar.js';
 
 /**
- * - `docker-20`: folders with a `layer.tar` each, links between equal ones, `repositories`
- * - `podman`: `<diff_id>.tar`, and folders with links to these
+ * - `docker-20`: directories with a `layer.tar` each, links between equal ones, `repositories`
+ * - `podman`: `<diff_id>.tar`, and directories with links to them
  * - `crane`: config named `sha256:…`, gzipped layers
  * - `jib`: `config.json`, gzipped layers
  * - `docker-25`: an OCI layout with uncompressed layers, and `manifest.json`
- * - `docker-25.0`: the same, its manifests without layers
- * - `docker-25.0-by-digest`: the same, `"manifests": null`
+ * - `docker-25.0`: the same, but the manifests have no layers
+ * - `docker-25.0-by-digest`: the same, but with `"manifests": null`
  */
 export type SavedShape =
   'docker-20' | 'podman' | 'crane' | 'jib' | 'docker-25' | 'docker-25.0' | 'docker-25.0-by-digest';
@@ -26,7 +26,7 @@ export const savedShapes: readonly SavedShape[] = [
   'docker-25.0-by-digest',
 ];
 
-/** An image of one platform, its layers uncompressed, and its names as a program writes them. */
+/** An image of one platform with uncompressed layers, and its names as a program writes them. */
 export interface Saved {
   readonly tags: readonly string[];
   readonly image: TestImage;
@@ -65,7 +65,7 @@ function file(name: string, content: string | Uint8Array): TarMember {
   return { name, content };
 }
 
-/** Each member once, as it came first. */
+/** Removes repeated members; the first one stays. */
 function unique(members: readonly TarMember[]): TarMember[] {
   return [...new Map(members.toReversed().map((member) => [member.name, member])).values()].toReversed();
 }
@@ -190,19 +190,19 @@ export function savedMembers(shape: SavedShape, images: readonly Saved[]): TarMe
   }
 }
 
-/** The members of an OCI layout of images, each with its name (none where undefined); leaves out what `isThere` denies. */
+/** Returns the members of an OCI layout with these images, each with its name (if any), and only the blobs that `isIncluded` selects. */
 export function layoutMembers(
   images: readonly {
     readonly name: string | undefined;
     readonly image: TestImage;
     readonly annotations?: Readonly<Record<string, string>>;
   }[],
-  isThere: (digest: string) => boolean = () => true,
+  isIncluded: (digest: string) => boolean = () => true,
 ): TarMember[] {
   const members: TarMember[] = [file('oci-layout', '{"imageLayoutVersion":"1.0.0"}')];
   for (const { image } of images) {
     for (const content of [...image.blobs.values(), ...image.manifests.values()]) {
-      if (isThere(content.digest))
+      if (isIncluded(content.digest))
         members.push(file(`blobs/${content.digest.replace(':', '/')}`, bytesOf(content)));
     }
   }

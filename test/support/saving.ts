@@ -1,4 +1,4 @@
-/** What tests of `save` begin with: a registry with images, and a bundle of them. */
+/** Set-up for tests of `save`: a registry with images, and a bundle of them. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,10 +14,10 @@ import type { TestImage } from './images.js';
 import { pushImage } from './push-image.js';
 import { temp, type Cleanup } from './temp.js';
 
-/** What was saved, in a directory of its own. */
+/** The result of one save, in a separate directory. */
 export interface Saved {
   readonly dir: string;
-  /** What was given as the output. */
+  /** The path given as output. */
   readonly path: string;
   readonly files: readonly string[];
   readonly events: readonly ProgressEvent[];
@@ -29,7 +29,7 @@ export class SavingSite {
     this.named(name),
   );
 
-  /** @param bundle all images exported, under `host/repository:tag` */
+  /** @param bundle path of a bundle with all images, named `host/repository:tag` */
   constructor(
     private readonly registry: DockerRegistry,
     readonly bundle: string,
@@ -56,7 +56,7 @@ export class SavingSite {
     return pushImage(this.host, repository, tag, image);
   }
 
-  /** Saves what is named (all of the bundle unless told), and checks that nothing half is left. */
+  /** Saves images (default: all of the bundle), and checks that no partial file is left. */
   async save(t: Cleanup, options: Partial<SaveOptions> & Pick<SaveOptions, 'format'>): Promise<Saved> {
     const dir = temp(t);
     const path = join(dir, 'out');
@@ -67,8 +67,8 @@ export class SavingSite {
       onEvent: (event) => events.push(event),
       ...options,
     });
-    const half = readdirSync(dir).filter((name) => name.endsWith('.partial'));
-    assert.deepEqual(half, []);
+    const partialFiles = readdirSync(dir).filter((name) => name.endsWith('.partial'));
+    assert.deepEqual(partialFiles, []);
     return { dir, path, files: files.map((file) => file.path), events };
   }
 
@@ -105,14 +105,14 @@ function parsed(image: TestImage, digest: Digest): ManifestJson {
   return JSON.parse(bytesOf(own).toString()) as ManifestJson;
 }
 
-/** The digest of the manifest for an architecture: of the child, where the image is an index. */
+/** Returns the digest of the manifest for an architecture: for an index, that of the child. */
 export function manifestOf(image: TestImage, architecture: string): Digest {
   const { manifests = [] } = parsed(image, image.root.digest);
   const child = manifests.find(({ platform }) => platform?.architecture === architecture);
   return child?.digest ?? image.root.digest;
 }
 
-/** The config for an architecture: its digest, which is docker's image ID, and the digests of the unpacked layers. */
+/** Returns the digest of the config for an architecture, which is docker's image ID, and the digests of the uncompressed layers. */
 export function configOf(image: TestImage, architecture: string): { id: Digest; diffIds: Digest[] } {
   const { digest } = parsed(image, manifestOf(image, architecture)).config;
   const config = image.blobs.get(digest);

@@ -1,9 +1,9 @@
-/** A terminal as far as airlift uses one: text that wraps, line ends, and the escape sequences that move and erase. */
+/** A simulated terminal: wrapped text, line ends, and the escape sequences that airlift uses to move the cursor and erase text. */
 export class Screen {
   readonly #lines: string[] = [''];
   #row = 0;
   #column = 0;
-  /** Sequences that this terminal does not know. */
+  /** Escape sequences that this terminal does not know. */
   readonly unknown: string[] = [];
 
   constructor(
@@ -14,28 +14,28 @@ export class Screen {
   }
 
   write(text: string): void {
-    for (const [piece] of text.matchAll(/\u001b\[[?0-9;]*[A-Za-z]|[^]/gu)) this.#take(piece);
+    for (const [piece] of text.matchAll(/\u001b\[[?0-9;]*[A-Za-z]|[^]/gu)) this.#process(piece);
   }
 
-  /** All that was ever on it, the lines that have scrolled away too, without blanks at their ends. */
+  /** All lines, including those that have scrolled away, without blanks at their ends. */
   get lines(): string[] {
     return this.#lines.map((line) => line.trimEnd());
   }
 
-  /** The same with wrapped lines put together again, where a wrapped line is as wide as the terminal. */
+  /** All lines, with wrapped lines joined: a line as wide as the terminal counts as wrapped. */
   get text(): string {
     return this.#lines.map((line) => (line.length >= this.columns ? line : `${line}\n`)).join('');
   }
 
-  #take(piece: string): void {
+  #process(piece: string): void {
     const sequence = /^\u001b\[([?0-9;]*)([A-Za-z])$/.exec(piece);
-    if (sequence !== null) this.#obey(piece, Number(sequence[1]?.replace('?', '') ?? 0), sequence[2]);
+    if (sequence !== null) this.#execute(piece, Number(sequence[1]?.replace('?', '') ?? 0), sequence[2]);
     else if (piece === '\r') this.#column = 0;
     else if (piece === '\n') this.#down();
     else this.#put(piece);
   }
 
-  #obey(piece: string, number: number, letter: string | undefined): void {
+  #execute(piece: string, number: number, letter: string | undefined): void {
     if (letter === 'A') this.#row = Math.max(0, this.#row - Math.max(1, number));
     else if (letter === 'J' && number === 0) {
       this.#lines.length = this.#row + 1;

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 
-/** Bytes that look like software: repetitive text between runs that don't compress. The same on every run. */
+/** Returns bytes that compress like software: repetitive text between incompressible parts. The same on every run. */
 export function sample(size: number): Buffer {
   const out = Buffer.alloc(size);
   for (let at = 0, turn = 0; at < size; turn++) {
@@ -12,7 +12,7 @@ export function sample(size: number): Buffer {
   return out;
 }
 
-/** Content in chunks, each with memory of its own. */
+/** Returns bytes as a stream of chunks that do not share memory. */
 export function chunked(bytes: Buffer, size: number): Readable {
   const chunks: Buffer[] = [];
   for (let at = 0; at < bytes.length; at += size) chunks.push(Buffer.from(bytes.subarray(at, at + size)));

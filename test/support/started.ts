@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { airliftPath, stateEnv } from './airlift.js';
 
-/** How a program ended, and what it said. */
+/** How a program ended, and its output. */
 export interface Ended {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -9,11 +9,11 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** An airlift that runs. */
+/** A running airlift process. */
 export interface Started {
   readonly pid: number;
-  /** What it said so far on standard error. */
-  said(): string;
+  /** Returns the standard error so far. */
+  stderr(): string;
   send(signal: NodeJS.Signals): void;
   readonly ended: Promise<Ended>;
 }
@@ -23,7 +23,7 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Starts airlift's command line as a process of its own, for tests that stop or kill it. It is killed after five minutes. */
+/** Starts an airlift command line in its own process, for tests that stop or kill it. It is killed after five minutes. */
 export function startAirlift(args: readonly string[], options: StartOptions = {}): Started {
   const child = spawn(process.execPath, [airliftPath, ...args], {
     cwd: options.cwd,
@@ -42,7 +42,7 @@ export function startAirlift(args: readonly string[], options: StartOptions = {}
   });
   return {
     pid: child.pid ?? 0,
-    said: () => stderr,
+    stderr: () => stderr,
     send: (signal) => void child.kill(signal),
     ended,
   };

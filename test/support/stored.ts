@@ -1,4 +1,4 @@
-/** gzip and zstd streams whose content is stored as it is: written as fast as memory moves, and the same on every Node version. */
+/** Writes gzip and zstd streams with uncompressed blocks: fast, and the same bytes with every Node version. */
 import { crc32 } from 'node:zlib';
 
 const gzipHead = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
@@ -31,7 +31,7 @@ export function* storedGzip(chunks: Iterable<Uint8Array>): Generator<Buffer> {
   yield tail;
 }
 
-/** A zstd frame (RFC 8878) of raw blocks, with the content's size in its header. */
+/** Returns a zstd frame (RFC 8878) of raw blocks, with the content's size in its header. */
 export function storedZstd(content: Uint8Array): Buffer {
   const head = Buffer.alloc(13);
   head.writeUInt32LE(0xfd2fb528, 0);

@@ -1,18 +1,18 @@
-/** A small tar writer of the tests' own, so that what airlift reads was not written by code of airlift. */
+/** A small tar writer for tests, so that archives for airlift's reader are not written by airlift's code. */
 
-/** One member of a tar: a file unless `type` says otherwise. Names up to 100 bytes, or 255 with a slash in the right place. */
+/** One member of a tar; the default `type` is `file`. Names have up to 100 bytes, or 255 with a slash in a suitable place. */
 export interface TarMember {
   readonly name: string;
   readonly content?: string | Uint8Array;
   readonly type?: 'file' | 'directory' | 'symlink' | 'link';
-  /** Where a link points. */
+  /** Target of a link. */
   readonly target?: string;
   readonly mode?: number;
 }
 
 const typeFlags = { file: '0', link: '1', symlink: '2', directory: '5' } as const;
 
-/** The 512 bytes before a member of `size` bytes (POSIX ustar). Owner root, time 0. */
+/** Returns the header of a member of `size` bytes (POSIX ustar, 512 bytes). Owner root, time 0. */
 export function tarHeader(member: TarMember, size: number): Buffer {
   const header = Buffer.alloc(512);
   let name = member.name;
@@ -46,12 +46,12 @@ export function tarHeader(member: TarMember, size: number): Buffer {
   return header;
 }
 
-/** How many zero bytes follow `size` bytes of content. */
+/** Returns the number of zero bytes after `size` bytes of content. */
 export function tarPadding(size: number): number {
   return (512 - (size % 512)) % 512;
 }
 
-/** A whole tar in memory, its members in the order given. */
+/** Returns a complete tar with the members in the given order. */
 export function tarOf(members: readonly TarMember[]): Buffer {
   const parts: Uint8Array[] = [];
   for (const member of members) {

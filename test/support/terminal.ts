@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { airliftPath, stateEnv } from './airlift.js';
 import { peerPath } from './peers.js';
 
-/** Runs a program on a pseudo-terminal, whose other end is standard input and output of this script. */
+/** Python script that runs a program on a pseudo-terminal and connects it to the script's standard input and output. */
 const script = `
 import fcntl, os, pty, select, struct, sys, termios
 columns, rows = int(sys.argv[1]), int(sys.argv[2])
@@ -28,16 +28,16 @@ sys.exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(s
 `;
 
 export interface OnTerminal {
-  /** What the terminal was sent so far, escape sequences and all. */
+  /** Returns the output so far, including escape sequences. */
   shown(): string;
   /** Types text; Ctrl-C is `\u0003`. */
   type(text: string): void;
-  /** Resolves when the terminal was sent something that matches. */
+  /** Waits until the output matches. */
   until(pattern: RegExp): Promise<void>;
   readonly ended: Promise<{ readonly code: number | null; readonly shown: string }>;
 }
 
-/** Starts airlift on a terminal of its own; the test names python3 in `needs`. It is killed after two minutes. */
+/** Starts airlift on a new pseudo-terminal; the test must name python3 in `needs`. It is killed after two minutes. */
 export function onTerminal(
   args: readonly string[],
   options: { columns?: number; rows?: number; env?: Readonly<Record<string, string>>; cwd?: string } = {},

@@ -4,24 +4,24 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { makeAuthority } from './certificates.js';
 
-/** What a client asked the token server for. */
+/** One request to the token server. */
 export interface TokenRequest {
   readonly service: string;
   readonly scopes: readonly string[];
-  /** The user that it proved to be; undefined where it came without credentials. */
+  /** The authenticated user; undefined without credentials. */
   readonly user: string | undefined;
-  /** The token that it was given; undefined where it was refused. */
+  /** The token returned; undefined if the request was rejected. */
   readonly token: string | undefined;
 }
 
 export interface TokenOptions {
-  /** Users by name with their password; they may do everything. */
+  /** Passwords by user name; these users may do everything. */
   readonly users?: Readonly<Record<string, string>>;
-  /** Users by their identity token, which is traded by POST (spec/auth/oauth); they may do everything. */
+  /** User names by identity token, exchanged by POST (spec/auth/oauth); these users may do everything. */
   readonly identityTokens?: Readonly<Record<string, string>>;
-  /** What those without credentials may do; nothing by default. */
+  /** Actions allowed without credentials (default: none). */
   readonly anonymous?: readonly ('pull' | 'push' | 'delete')[];
-  /** Seconds a token holds; 300 by default. */
+  /** Seconds that a token is valid (default: 300). */
   readonly expiresIn?: number;
 }
 
@@ -29,7 +29,7 @@ export interface TokenServer {
   readonly realm: string;
   readonly service: string;
   readonly issuer: string;
-  /** The certificate that a registry checks tokens with. */
+  /** Path of the certificate with which a registry verifies tokens. */
   readonly certificate: string;
   readonly requests: TokenRequest[];
   stop(): Promise<void>;
@@ -37,7 +37,7 @@ export interface TokenServer {
 
 const base64 = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 
-/** A token service for a registry, by the docs of distribution's token authentication (spec/auth/token, spec/auth/jwt). Wants openssl. */
+/** Starts a token server as documented by distribution (spec/auth/token, spec/auth/jwt). Requires openssl. */
 export async function startTokenServer(dir: string, options: TokenOptions = {}): Promise<TokenServer> {
   const { cert, key } = await makeAuthority(dir, 'token');
   const privateKey = createPrivateKey(readFileSync(key));
@@ -55,7 +55,7 @@ export async function startTokenServer(dir: string, options: TokenOptions = {}):
       return { type, name: rest.join(':'), actions };
     });
 
-  /** Who asks: a user by password or identity token, `''` for nobody, or undefined where the proof is wrong. */
+  /** Returns the user of a password or identity token, `''` without credentials, undefined for wrong credentials. */
   const identify = (authorization: string | undefined, form: URLSearchParams): string | undefined => {
     if (form.get('grant_type') === 'refresh_token')
       return options.identityTokens?.[form.get('refresh_token') ?? ''];
@@ -67,13 +67,13 @@ export async function startTokenServer(dir: string, options: TokenOptions = {}):
 
   const answer = (request: IncomingMessage, response: ServerResponse, body: string): void => {
     const isForm = request.method === 'POST';
-    const asked = isForm
+    const parameters = isForm
       ? new URLSearchParams(body)
       : new URL(request.url ?? '/', 'http://127.0.0.1').searchParams;
-    const identity = identify(request.headers.authorization, asked);
+    const identity = identify(request.headers.authorization, parameters);
     const user = identity === '' ? undefined : identity;
-    const scopes = asked.getAll('scope').flatMap((scope) => scope.split(' '));
-    const seen = { service: asked.get('service') ?? '', scopes, user };
+    const scopes = parameters.getAll('scope').flatMap((scope) => scope.split(' '));
+    const seen = { service: parameters.get('service') ?? '', scopes, user };
     response.setHeader('content-type', 'application/json');
     if (identity === undefined) {
       requests.push({ ...seen, token: undefined });
@@ -90,7 +90,11 @@ export async function startTokenServer(dir: string, options: TokenOptions = {}):
     const signature = createSign('RSA-SHA256').update(`${head}.${claims}`).sign(privateKey, 'base64url');
     const token = `${head}.${claims}.${signature}`;
     requests.push({ ...seen, token });
-    const form = { access_token: token, refresh_token: asked.get('refresh_token'), scope: scopes.join(' ') };
+    const form = {
+      access_token: token,
+      refresh_token: parameters.get('refresh_token'),
+      scope: scopes.join(' '),
+    };
     response.end(
       JSON.stringify({
         ...(isForm ? form : { token }),
@@ -106,7 +110,7 @@ export async function startTokenServer(dir: string, options: TokenOptions = {}):
     request.once('end', () => answer(request, response, Buffer.concat(chunks).toString('utf8')));
   });
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  // A test file that fails before it can stop the server still ends.
+  // The test file ends even if it fails before it stops the server.
   server.unref();
   return {
     realm: `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`,

@@ -1,5 +1,5 @@
-// Runs tests that are built already: `node test/support/unit.js [--fast] [--test-name-pattern=PATTERN] [FILE…]`. Default: all of them.
-// FILE is a test as it is written (test/oci/digest.test.ts) or as it is built. --fast leaves out files that start other programs.
+// Runs compiled tests: `node test/support/unit.js [--fast] [--test-name-pattern=PATTERN] [FILE…]`. Default: all tests.
+// FILE is the source of a test (test/oci/digest.test.ts) or its compiled file. --fast skips files that start other programs.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join, relative } from 'node:path';
@@ -12,7 +12,7 @@ const millisecondsPerFile = 600_000;
 /** One file more than there are cores: tests wait for processes and sockets, too. */
 const filesAtOnce = availableParallelism() + 1;
 
-/** The files that take longest. They start first, so that the last one does not run alone. */
+/** The slowest files. They start first, so that the last one does not run alone. */
 const longest = [
   'test/cli/lost-output.test.ts',
   'test/export/resume.test.ts',
@@ -33,10 +33,10 @@ const longest = [
 ];
 const missing = longest.filter((file) => !existsSync(join(project, file)));
 if (missing.length > 0)
-  throw new Error(`test/support/unit.js lists files that are gone: ${missing.join(', ')}`);
+  throw new Error(`test/support/unit.js lists files that do not exist: ${missing.join(', ')}`);
 
-/** What a test file imports that starts processes: airlift itself, a registry or another program. */
-const starts =
+/** Matches imports of modules that start processes: airlift, a registry or another program. */
+const startsProcesses =
   /from '(?:node:child_process|[^']*\/(?:airlift|started|daemon|peers|docker-registry|docker|containerd|podman|saving|server-process|resumed|refreshed|[a-z]+-round|rounds)\.js)'/;
 
 function allTests() {
@@ -51,7 +51,7 @@ function rankOf(file) {
   return at === -1 ? longest.length : at;
 }
 
-/** The built file of a test. */
+/** Returns the compiled file of a test. */
 function built(file) {
   const path = relative(project, join(process.cwd(), file));
   const js = path.startsWith('dist/') ? path : join('dist', path.replace(/\.ts$/, '.js'));
@@ -67,7 +67,9 @@ const flags = words.filter((word) => word.startsWith('--'));
 const named = words.filter((word) => !word.startsWith('--'));
 let files = named.length > 0 ? named.map(built) : undefined;
 files ??= allTests()
-  .filter((file) => !flags.includes('--fast') || !starts.test(readFileSync(join(project, file), 'utf8')))
+  .filter(
+    (file) => !flags.includes('--fast') || !startsProcesses.test(readFileSync(join(project, file), 'utf8')),
+  )
   .map((file) => join('dist', file.replace(/\.ts$/, '.js')));
 
 const pattern = '--test-name-pattern=';
@@ -78,7 +80,7 @@ if (unknown.length > 0) {
 }
 const patterns = flags.filter((flag) => flag.startsWith(pattern)).map((flag) => flag.slice(pattern.length));
 
-// Tests and the programs that they start name files below the project.
+// Tests and the programs that they start use paths relative to the project.
 process.chdir(project);
 // `node --test` would sort the files by name.
 const events = run({

@@ -1,17 +1,18 @@
 import { setTimeout as pause } from 'node:timers/promises';
 
 /**
- * Waits until something is so, and fails where it is not in time.
- * @param what is waited for, for the error
- * @param milliseconds to wait at most; default: a minute, which a busy machine needs for what takes a second elsewhere
+ * Waits until `isDone` returns true.
+ * @param what description of the condition, for the error
+ * @param milliseconds maximum wait (default: a minute, because a busy machine may take that long)
+ * @throws Error if the condition is still false after that time
  */
 export async function until(
   what: string,
-  isSo: () => boolean | Promise<boolean>,
+  isDone: () => boolean | Promise<boolean>,
   milliseconds = 60_000,
 ): Promise<void> {
   const deadline = performance.now() + milliseconds;
-  while (!(await isSo())) {
+  while (!(await isDone())) {
     if (performance.now() > deadline) throw new Error(`${what}: not within ${milliseconds} ms`);
     await pause(3);
   }

@@ -1,4 +1,4 @@
-/** An independent look at what a registry or an OCI layout holds, by which tests tell that nothing was lost or changed. */
+/** Reads the content of registries and OCI layouts independently of airlift, to prove that nothing was lost or changed. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, readFileSync } from 'node:fs';
@@ -6,14 +6,14 @@ import { join } from 'node:path';
 import type { DescriptorJson, TestImage } from './images.js';
 import { askRegistry, type Access } from './registry-http.js';
 
-/** What was found under a digest: its bytes counted, and hashed with sha256 whatever the digest's algorithm is. */
+/** Content found under a digest: its size, and its sha256 (whatever the digest's algorithm). */
 export interface Found {
   readonly mediaType: string;
   readonly size: number;
   readonly sha256: string;
 }
 
-/** Everything below a root, by digest. A foreign layer that is held nowhere but at its `urls` is `absent`. */
+/** All content below a root, by digest. A foreign layer that exists only at its `urls` is `absent`. */
 export type Walk = Map<string, Found | 'absent'>;
 
 interface ManifestJson {
@@ -24,7 +24,7 @@ interface ManifestJson {
   readonly manifests?: readonly DescriptorJson[];
 }
 
-/** Gives content in chunks; false where there is none. */
+/** Reads content in chunks; returns false if it is missing. */
 type Read = (
   descriptor: DescriptorJson,
   isManifest: boolean,
@@ -41,13 +41,13 @@ async function walkFrom(root: DescriptorJson, read: Read, walk: Walk): Promise<v
   const sha256 = createHash('sha256');
   const kept: Uint8Array[] = [];
   let size = 0;
-  const there = await read(root, isManifest, (chunk) => {
+  const isFound = await read(root, isManifest, (chunk) => {
     size += chunk.length;
     named.update(chunk);
     sha256.update(chunk);
     if (isManifest) kept.push(chunk);
   });
-  if (!there) {
+  if (!isFound) {
     assert.ok((root.urls ?? []).length > 0, `${root.mediaType} ${root.digest} is missing`);
     walk.set(root.digest, 'absent');
     return;
@@ -55,7 +55,7 @@ async function walkFrom(root: DescriptorJson, read: Read, walk: Walk): Promise<v
   assert.equal(
     `${algorithm}:${named.digest('hex')}`,
     root.digest,
-    `content of ${root.mediaType} is not its digest's`,
+    `content of ${root.mediaType} does not match its digest`,
   );
   assert.equal(size, root.size, `size of ${root.mediaType} ${root.digest}`);
   walk.set(root.digest, { mediaType: root.mediaType, size, sha256: sha256.digest('hex') });
@@ -75,8 +75,8 @@ const accept = [
 ].join(', ');
 
 /**
- * Reads everything below a tag or digest of a registry by plain HTTP requests, and recomputes every digest and size.
- * Fails where something is missing or other than its descriptor says.
+ * Reads all content below a tag or digest of a registry by HTTP requests, and recomputes every digest and size.
+ * @throws AssertionError if content is missing or does not match its descriptor
  */
 export async function walkRegistry(
   host: string,
@@ -109,7 +109,7 @@ export async function walkRegistry(
   return { root, content };
 }
 
-/** Reads everything that the `index.json` of an OCI layout names, and recomputes every digest and size. */
+/** Reads all content that the `index.json` of an OCI layout lists, and recomputes every digest and size. */
 export async function walkLayout(
   dir: string,
 ): Promise<{ readonly roots: readonly DescriptorJson[]; readonly content: Walk }> {
@@ -125,7 +125,7 @@ export async function walkLayout(
   return { roots: index.manifests, content };
 }
 
-/** What a walk over an image made by the tests must find. */
+/** Returns the walk that is expected for an image built by a test. */
 export async function walkImage(image: TestImage): Promise<Walk> {
   const content: Walk = new Map();
   const read: Read = (descriptor, isManifest, onChunk) => {
@@ -137,7 +137,7 @@ export async function walkImage(image: TestImage): Promise<Walk> {
   return content;
 }
 
-/** Fails unless both walks found the same digests with the same bytes. */
+/** Asserts that both walks found the same digests with the same content. */
 export function sameContent(got: Walk, want: Walk): void {
   const sorted = (walk: Walk): [string, Found | 'absent'][] =>
     [...walk].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
