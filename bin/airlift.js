@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { setFlagsFromString } from 'node:v8';
 
-/** Prints an error that nothing caught, in one line without a stack, and ends the process. */
+/** Prints an uncaught error on one line, without a stack, and ends the process. */
 function fail(error, hint) {
   const message = error instanceof Error ? error.message.split('\n')[0] : String(error);
   process.stderr.write(`airlift: ${message}\n  hint: ${hint}\n`);
@@ -19,16 +19,16 @@ try {
 } catch (error) {
   fail(
     error,
-    'airlift cannot be loaded: install it again (npm install -g), from a checkout npm run build first',
+    'airlift cannot be loaded: reinstall it with npm install -g, or in a checkout run npm run build',
   );
 }
-// Collects garbage when the heap has grown by a third, not fourfold, so that memory stays flat for any number of images. Set only now: while
-// modules load, it would cost a tenth of the start. It goes when transfers read and write with reused buffers.
+// Collect garbage when the heap has grown by a third, not fourfold, so that memory stays flat for any number of images. Set after loading,
+// because it makes loading 10 % slower. Not needed any more once transfers reuse their buffers.
 setFlagsFromString('--heap-growing-percent=30');
-// Beyond `ulimit -f` a write fails with EFBIG, which says what to do, instead of ending the process.
+// A write beyond `ulimit -f` then fails with EFBIG, which airlift reports with a hint, instead of ending the process.
 process.on('SIGXFSZ', () => undefined);
 process.on('uncaughtException', (error) =>
-  fail(error, 'this is a fault of airlift itself; AIRLIFT_DEBUG=1 shows where it happened'),
+  fail(error, 'this is a bug in airlift; set AIRLIFT_DEBUG=1 to print the stack trace'),
 );
 const code = await main(args, parser);
 // After Ctrl-C the process does not wait for open lookups and connections.

@@ -1,8 +1,8 @@
 /**
- * Measures airlift next to what people use otherwise, on a corpus in a real registry on loopback.
+ * Compares airlift with other programs, on a corpus in a docker-registry on loopback.
  *
- *     npm run bench                        writes its table into docs/benchmarks.md
- *     npm run bench -- --small             a quick check that all of it works; writes nothing
+ *     npm run bench                        writes its table to docs/benchmarks.md
+ *     npm run bench -- --small             a quick check that the benchmark works; writes nothing
  *     npm run bench -- --rounds 5 --only airlift,skopeo
  */
 import { mkdirSync, rmSync } from 'node:fs';
@@ -19,13 +19,13 @@ import { phases, report, writeReport, type Phase, type Result } from './report.j
 
 const repository = fileURLToPath(new URL('../../../', import.meta.url));
 
-/** One contender's turn: old output away, everything on disk, then each phase under the clock. */
-async function turn(
+/** Measures each phase of one contender, without old output and with all data synced to disk. */
+async function measurePhases(
   contender: Contender,
   host: string,
   corpus: Corpus,
   out: string,
-  check: boolean,
+  isChecked: boolean,
 ): Promise<Record<Phase, Measured>> {
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out, { recursive: true });
@@ -37,7 +37,7 @@ async function turn(
     const imported = await measure(contender.import(out, corpus.images, target.host));
     await run('sync', []);
     const again = await measure(contender.import(out, corpus.images, target.host));
-    if (check) {
+    if (isChecked) {
       for (const image of corpus.images) {
         const [name = '', tag = ''] = image.split(':');
         const got = await walkRegistry(target.host, name, tag);
@@ -63,7 +63,7 @@ async function bench(): Promise<void> {
   const missing = needs('docker-registry', 'time', 'tar');
   if (missing !== false) throw new Error(missing);
   const rounds = Number(values.rounds ?? (values.small ? 1 : 3));
-  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds wants a number from 1');
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds: want an integer of 1 or more');
   const only = values.only?.split(',');
   const contenders = await findContenders(only);
   const dir = join(repository, 'bench-out', values.small ? 'small' : 'full');
@@ -77,12 +77,12 @@ async function bench(): Promise<void> {
       runs: { export: [], import: [], 'import again': [] } as Record<Phase, Measured[]>,
     }));
     for (let round = 0; round < rounds; round++) {
-      // Nobody is always first.
+      // The first contender changes from round to round.
       for (let at = 0; at < results.length; at++) {
         const result = results[(at + round) % results.length] as Result & (typeof results)[number];
         const { contender, runs } = result;
         const out = join(dir, 'out');
-        const measured = await turn(contender, registry.host, corpus, out, round === 0);
+        const measured = await measurePhases(contender, registry.host, corpus, out, round === 0);
         for (const phase of phases) {
           runs[phase].push(measured[phase]);
           const { wall, cpu, memory } = measured[phase];

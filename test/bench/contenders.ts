@@ -2,11 +2,11 @@ import { join } from 'node:path';
 import { airliftPath } from '../support/airlift.js';
 import { peer, run } from '../support/peers.js';
 
-/** One way to carry the corpus. Each command is what a person would run; its output goes below `out`. */
+/** A program that can carry the corpus, with the commands that a user would run. They write below `out`. */
 export interface Contender {
-  /** With its version, where it tells it. */
+  /** Name and version. */
   readonly title: string;
-  /** What its export and import are, in words. */
+  /** Description of the export and the import. */
   readonly does: string;
   export(host: string, images: readonly string[], out: string): readonly string[];
   import(out: string, images: readonly string[], host: string): readonly string[];
@@ -14,7 +14,7 @@ export interface Contender {
 
 const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;
 
-/** A shell that runs commands one after the other and stops at the first that fails. */
+/** Returns a shell command that runs commands one after the other, until one fails. */
 function script(...commands: readonly (readonly string[])[]): readonly string[] {
   return ['sh', '-ec', commands.map((words) => words.map(quote).join(' ')).join('\n')];
 }
@@ -82,9 +82,9 @@ async function crane(program: string): Promise<Contender> {
 }
 
 /**
- * airlift, and what there is to compare it with: the installed skopeo, and programs named by `AIRLIFT_BENCH_SKOPEO` (another
- * version of it) and `AIRLIFT_BENCH_CRANE`.
- * @param only names to take; all where undefined
+ * Returns airlift and the available programs to compare it with: the installed skopeo, and programs named by
+ * `AIRLIFT_BENCH_SKOPEO` (another version) and `AIRLIFT_BENCH_CRANE`.
+ * @param only names of contenders (default: all)
  */
 export async function findContenders(only: readonly string[] | undefined): Promise<Contender[]> {
   const candidates: [

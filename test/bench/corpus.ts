@@ -5,14 +5,14 @@ import { commonPlatforms, programLayer, rootfs, type NamedImage } from '../suppo
 import { bigLayer, imageOf, indexOf, layer, type Layer, type TestImage } from '../support/images.js';
 import { pushImage } from '../support/push-image.js';
 
-/** What the corpus is made of; sizes in bytes. */
+/** Composition of the corpus; sizes in bytes. */
 export interface CorpusShape {
   readonly images: number;
-  /** A layer of each platform that all images share. */
+  /** Size of the layer that all images share, for each platform. */
   readonly base: number;
-  /** A layer of each platform that every second image shares. */
+  /** Size of the layer that every second image shares, for each platform. */
   readonly runtime: number;
-  /** The layers that each image has for itself, on each platform. */
+  /** Sizes of the layers that only one image has, for each platform. */
   readonly own: readonly number[];
 }
 
@@ -35,9 +35,9 @@ export const smallShape: CorpusShape = {
 function corpusImages(shape: CorpusShape): NamedImage[] {
   const shared = new Map<string, Layer>();
   const big = (bytes: number, seed: string): Layer => {
-    const known = shared.get(seed) ?? bigLayer(bytes, seed);
-    shared.set(seed, known);
-    return known;
+    const sharedLayer = shared.get(seed) ?? bigLayer(bytes, seed);
+    shared.set(seed, sharedLayer);
+    return sharedLayer;
   };
   const single = (number: number, platform: string): TestImage =>
     imageOf({
@@ -46,7 +46,7 @@ function corpusImages(shape: CorpusShape): NamedImage[] {
         layer(rootfs('base')),
         big(shape.base, `base ${platform}`),
         ...(number % 2 === 0 ? [] : [big(shape.runtime, `runtime ${platform}`)]),
-        // No two images alike: sizes grow a little from image to image.
+        // Layer sizes differ slightly from image to image.
         ...shape.own.map((bytes, at) =>
           big(Math.round(bytes * (1 + number / 50)), `own ${number} ${at} ${platform}`),
         ),
@@ -63,12 +63,13 @@ function corpusImages(shape: CorpusShape): NamedImage[] {
 export interface Corpus {
   readonly images: readonly string[];
   readonly platforms: number;
-  /** Distinct blobs and manifests, and their bytes. */
+  /** Number of distinct blobs and manifests. */
   readonly blobs: number;
+  /** Their size in bytes. */
   readonly bytes: number;
 }
 
-/** Starts a docker-registry that holds the corpus. What was made in `dir` before is used again. */
+/** Starts a docker-registry with the corpus. Reuses a corpus that an earlier run created in `dir`. */
 export async function serveCorpus(
   dir: string,
   shape: CorpusShape,

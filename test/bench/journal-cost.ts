@@ -1,5 +1,5 @@
 /**
- * Measures what the journal costs an export: the time that the main thread spends in SQLite, waits for the disk among it.
+ * Measures the cost of the journal in an export: the time that the main thread spends in SQLite, including waits for the disk.
  *
  *     npm run build && node dist/test/bench/journal-cost.js [--rounds 3] [--small]
  */
@@ -20,21 +20,21 @@ let calls = 0;
 let depth = 0;
 
 function timed<Result>(work: () => Result): Result {
-  const begun = performance.now();
+  const startTime = performance.now();
   depth++;
   try {
     return work();
   } finally {
     depth--;
     if (depth === 0) {
-      spent += performance.now() - begun;
+      spent += performance.now() - startTime;
       calls++;
     }
   }
 }
 
-/** Puts a clock around methods of a prototype. */
-function watch(prototype: object, names: readonly string[]): void {
+/** Wraps methods of a prototype to measure their time. */
+function measureMethods(prototype: object, names: readonly string[]): void {
   const methods = prototype as Record<string, (...args: unknown[]) => unknown>;
   for (const name of names) {
     const method = methods[name];
@@ -49,8 +49,8 @@ const { values } = parseArgs({
   options: { rounds: { type: 'string', default: '3' }, small: { type: 'boolean', default: false } },
 });
 const memory = new Database(':memory:');
-watch(Object.getPrototypeOf(memory.prepare('SELECT 1')) as object, ['run', 'get', 'all', 'iterate']);
-watch(Database.prototype, ['prepare', 'exec', 'pragma', 'close']);
+measureMethods(Object.getPrototypeOf(memory.prepare('SELECT 1')) as object, ['run', 'get', 'all', 'iterate']);
+measureMethods(Database.prototype, ['prepare', 'exec', 'pragma', 'close']);
 memory.close();
 
 const dir = join(repository, 'bench-out', values.small ? 'small' : 'full');
@@ -62,14 +62,14 @@ try {
     rmSync(output, { force: true });
     await run('sync', []);
     [spent, calls] = [0, 0];
-    const begun = performance.now();
+    const startTime = performance.now();
     await exportBundle({
       images: corpus.images.map((image) => ({ reference: parseReference(`${registry.host}/${image}`) })),
       output,
       created: new Date(0),
       registry: {},
     });
-    const whole = performance.now() - begun;
+    const whole = performance.now() - startTime;
     console.log(
       `round ${round}: export ${(whole / 1000).toFixed(2)} s, SQLite ${spent.toFixed(0)} ms in ${calls} calls: ` +
         `${((100 * spent) / whole).toFixed(2)} %`,

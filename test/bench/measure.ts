@@ -3,24 +3,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { peerPath, run } from '../support/peers.js';
 
-/** What the operating system says one run took. */
+/** Resources that one run used, as reported by the operating system. */
 export interface Measured {
   /** Seconds. */
   readonly wall: number;
   /** Seconds of processor time, user and system, of the process and all its children. */
   readonly cpu: number;
-  /** The most memory that one of the processes held, in MiB. */
+  /** Peak memory of the largest process, in MiB. */
   readonly memory: number;
 }
 
-/** Ticks of processor time that Linux counts in a second. */
+/** Clock ticks per second in /proc (USER_HZ). */
 const ticksPerSecond = 100;
 
-/** What a process that is running has taken so far. */
-export function soFar(pid: number): Pick<Measured, 'cpu' | 'memory'> {
+/** Returns the resources that a running process has used so far. */
+export function usageOf(pid: number): Pick<Measured, 'cpu' | 'memory'> {
   const kib = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The fields behind the name, which may hold anything: proc(5) counts user and system time as the 14th and 15th.
+  // Fields after the name, which may contain blanks and parentheses. User and system time are fields 14 and 15 (proc(5)).
   const [user, system] = stat
     .slice(stat.lastIndexOf(')') + 2)
     .split(' ')
@@ -48,7 +48,7 @@ export async function measure(
   }
 }
 
-/** The middle one of several numbers, or the mean of the two in the middle. */
+/** Returns the median. */
 export function median(numbers: readonly number[]): number {
   const sorted = [...numbers].sort((a, b) => a - b);
   const half = sorted.length >> 1;

@@ -13,7 +13,7 @@ export interface Result {
   readonly runs: Readonly<Record<Phase, readonly Measured[]>>;
 }
 
-/** Rows as a Markdown table, the first row its head; columns of words, then figures. */
+/** Formats rows as a Markdown table whose first row is the head. The first `words` columns are left-aligned, the others right-aligned. */
 export function aligned(rows: readonly (readonly string[])[], words: number): string[] {
   const widths = (rows[0] ?? []).map((_, at) => Math.max(3, ...rows.map((row) => row[at]?.length ?? 0)));
   const line = (row: readonly string[]): string =>
@@ -23,7 +23,7 @@ export function aligned(rows: readonly (readonly string[])[], words: number): st
   return [line(head), `| ${rule.join(' | ')} |`, ...body.map(line)];
 }
 
-/** The measurements as Markdown: medians, with the span of the wall time. */
+/** Formats the measurements as Markdown: medians, with the range of the wall time. */
 export function report(corpus: Corpus, rounds: number, results: readonly Result[]): string {
   const rows: string[][] = [['Step', 'Tool', 'Time (s)', 'from – to', 'CPU (s)', 'Peak memory (MiB)']];
   for (const phase of phases) {
@@ -52,13 +52,13 @@ export function report(corpus: Corpus, rounds: number, results: readonly Result[
   ].join('\n');
 }
 
-/** Puts a report between its marks in a Markdown file. */
+/** Replaces the report between its markers in a Markdown file. */
 export function writeReport(path: string, text: string, name: 'bench' | 'scale'): void {
   const begin = `<!-- ${name}:begin, written by npm run ${name === 'bench' ? 'bench' : 'bench:scale'} -->`;
   const end = `<!-- ${name}:end -->`;
   const old = readFileSync(path, 'utf8');
   const from = old.indexOf(begin);
   const to = old.indexOf(end);
-  if (from < 0 || to < from) throw new Error(`${path}: the marks ${begin} and ${end} are missing`);
+  if (from < 0 || to < from) throw new Error(`${path}: the markers ${begin} and ${end} are missing`);
   writeFileSync(path, `${old.slice(0, from + begin.length)}\n\n${text}\n\n${old.slice(to)}`);
 }

@@ -5,12 +5,12 @@ import { StoreLayout } from '../../src/registry-server/store-layout.js';
 import { bytesOf } from '../support/content.js';
 import { imageOf, indexOf, plainBlob, types, type TestImage } from '../support/images.js';
 
-/** Tags of one repository: real lists hold several versions of the same thing. */
+/** Tags per repository: real lists contain several versions of one image. */
 const tagsOfRepository = 10;
 const platforms = ['linux/amd64', 'linux/arm64'];
 const layersOfPlatform = 4;
 
-/** Blobs of an image, none of them shared: a config and layers for each platform. */
+/** Blobs per image, which no other image shares: a config and layers for each platform. */
 export const blobsOfImage = platforms.length * (1 + layersOfPlatform);
 
 const nameOf = (number: number): { repository: string; tag: string } => ({
@@ -31,7 +31,7 @@ function imageNumber(number: number): TestImage {
   return indexOf({ children });
 }
 
-/** Writes an image into a store without a server: a hundred thousand uploads are not what is measured. */
+/** Writes an image directly to a store: the benchmark does not measure these uploads. */
 function writeImage(layout: StoreLayout, number: number): string {
   const { repository, tag } = nameOf(number);
   const write = (path: string, content: string | Uint8Array): void => {
@@ -54,12 +54,12 @@ function writeImage(layout: StoreLayout, number: number): string {
 const folders = new Set<string>();
 
 export interface ScaleCorpus {
-  /** Directory to serve. */
+  /** Path of the store. */
   readonly store: string;
   readonly images: readonly string[];
 }
 
-/** A store of so many images. What was made in `dir` before is used again. */
+/** Creates a store with this many images. Reuses a store that an earlier run created in `dir`. */
 export function makeScaleCorpus(dir: string, images: number): ScaleCorpus {
   const store = join(dir, 'corpus');
   const note = join(dir, 'corpus.json');

@@ -1,9 +1,9 @@
 /**
- * Carries ten thousand images of a hundred thousand tiny blobs through export, verify and import, both killed half way and run
- * again, and shows what each process held in memory and how its time grows with the number of blobs.
+ * Exports, verifies and imports ten thousand images with a hundred thousand tiny blobs. Export and import are killed half way and
+ * resumed. Reports the peak memory of each process, and its time by the number of blobs.
  *
- *     npm run bench:scale                  writes its table into docs/benchmarks.md; half an hour
- *     npm run bench:scale -- --images 100  a quick check that all of it works; writes nothing
+ *     npm run bench:scale                  writes its table to docs/benchmarks.md; takes half an hour
+ *     npm run bench:scale -- --images 100  a quick check that the benchmark works; writes nothing
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -17,13 +17,13 @@ import { parseArgs } from 'node:util';
 import { airliftPath } from '../support/airlift.js';
 import { startDaemon, type Daemon } from '../support/daemon.js';
 import { needs } from '../support/peers.js';
-import { measure, soFar, type Measured } from './measure.js';
+import { measure, usageOf, type Measured } from './measure.js';
 import { aligned, writeReport } from './report.js';
 import { blobsOfImage, makeScaleCorpus } from './scale-corpus.js';
 
 const repository = fileURLToPath(new URL('../../../', import.meta.url));
 const fullScale = [1000, 3000, 10_000];
-/** What no process may hold, in MiB. */
+/** Maximum memory of a process, in MiB. */
 const memoryLimit = 300;
 
 interface Step extends Measured {
@@ -40,8 +40,8 @@ async function startServer(dir: string, store: string): Promise<Daemon & { reado
   return { ...daemon, host: daemon.answer };
 }
 
-/** Runs airlift until it has finished so many blobs, and kills it. */
-async function killed(args: readonly string[], env: NodeJS.ProcessEnv, blobs: number): Promise<Measured> {
+/** Runs airlift, and kills it after it has transferred this many blobs. */
+async function runAndKill(args: readonly string[], env: NodeJS.ProcessEnv, blobs: number): Promise<Measured> {
   const started = performance.now();
   const child = spawn(process.execPath, [airliftPath, ...args, '--json'], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -52,15 +52,15 @@ async function killed(args: readonly string[], env: NodeJS.ProcessEnv, blobs: nu
   for await (const line of createInterface(child.stdout)) {
     if (line.includes('"event":"blob-done"') && ++done === blobs) break;
   }
-  const taken = soFar(child.pid ?? 0);
+  const usage = usageOf(child.pid ?? 0);
   child.kill('SIGKILL');
   await exited;
-  assert.equal(done, blobs, `airlift ${args[0] ?? ''} ended before it was to be killed`);
-  return { wall: (performance.now() - started) / 1000, ...taken };
+  assert.equal(done, blobs, `airlift ${args[0] ?? ''} ended before it could be killed`);
+  return { wall: (performance.now() - started) / 1000, ...usage };
 }
 
-/** Every name below a store, with the content of the files that are not blobs. */
-function sameStores(got: string, want: string): void {
+/** Asserts that two stores have the same files, and the same digests under all tags. */
+function assertSameStores(got: string, want: string): void {
   const list = (store: string, folder: string): string[] =>
     readdirSync(join(store, folder), { recursive: true, encoding: 'utf8' }).sort();
   for (const folder of ['blobs', 'repositories']) {
@@ -101,12 +101,12 @@ async function carry(images: number): Promise<Step[]> {
   writeFileSync(list, corpus.images.map((image) => `${source.host}/${image}\n`).join(''));
   const exporting = ['export', '--images', list, '-o', bundle];
   try {
-    // Configs are part of the plan and never reported as transferred.
-    note('export, killed half way', await killed(exporting, env, half - (images * blobsOfImage) / 10));
+    // The plan downloads the configs, without `blob-done` events.
+    note('export, killed half way', await runAndKill(exporting, env, half - (images * blobsOfImage) / 10));
     note('export, resumed', await measure(command(...exporting), env));
     note('registry of the export', {
       wall: (performance.now() - started) / 1000,
-      ...soFar(source.pid),
+      ...usageOf(source.pid),
     });
   } finally {
     await source.stop();
@@ -117,17 +117,17 @@ async function carry(images: number): Promise<Step[]> {
   const importing = ['import', bundle, '--to', target.host];
   started = performance.now();
   try {
-    note('import, killed half way', await killed(importing, env, half));
+    note('import, killed half way', await runAndKill(importing, env, half));
     note('import, resumed', await measure(command(...importing), env));
     note('registry of the import', {
       wall: (performance.now() - started) / 1000,
-      ...soFar(target.pid),
+      ...usageOf(target.pid),
     });
     note('import again', await measure(command(...importing), env));
   } finally {
     await target.stop();
   }
-  sameStores(site, corpus.store);
+  assertSameStores(site, corpus.store);
   rmSync(out, { recursive: true, force: true });
   return steps;
 }
@@ -166,7 +166,7 @@ async function bench(): Promise<void> {
   const largest = steps.reduce((most, step) => (step.memory > most.memory ? step : most));
   assert.ok(
     largest.memory < memoryLimit,
-    `${largest.name} of ${largest.images} images held ${largest.memory.toFixed(0)} MiB, want less than ${memoryLimit}`,
+    `${largest.name} of ${largest.images} images used ${largest.memory.toFixed(0)} MiB, want less than ${memoryLimit}`,
   );
 }
 

@@ -1,6 +1,6 @@
 /**
- * The whole way once, in seconds, with nothing but Node: images of three platforms in one registry, a bundle with two of them, and
- * a second registry that gets them from that file alone. Every command is shown as a person would type it.
+ * Demonstrates airlift in seconds, with nothing but Node: one registry with images of three platforms, a bundle with two of the
+ * platforms, and a second registry that receives them from that file. It prints every command as a user would type it.
  */
 import { strict as assert } from 'node:assert';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -14,23 +14,23 @@ import { pushImage } from '../support/push-image.js';
 import { sameContent, walkImage, walkRegistry, type Walk } from '../support/walk.js';
 import { pullAsNode } from './node-pull.js';
 
-const carried = ['linux/amd64', 'linux/arm64'];
+const exportedPlatforms = ['linux/amd64', 'linux/arm64'];
 const dir = mkdtempSync(join(tmpdir(), 'airlift-demo-'));
 const servers: Daemon[] = [];
 
-function say(text: string): void {
+function printHeading(text: string): void {
   console.log(`\n# ${text}`);
 }
 
-/** Runs a command and shows it with what it printed. */
-async function type(...args: string[]): Promise<string> {
+/** Runs a command, and prints it with its output. */
+async function runAirlift(...args: string[]): Promise<string> {
   console.log(`$ airlift ${args.join(' ')}`);
   const { stdout, stderr } = await airlift(args, { cwd: dir });
   process.stdout.write(stderr + stdout);
   return stdout;
 }
 
-/** Starts an embedded registry, as `airlift serve` in a terminal of its own. */
+/** Starts an embedded registry with `airlift serve` in the background. */
 async function serve(store: string): Promise<string> {
   const args = ['serve', '--store', store, '--listen', '127.0.0.1:0'];
   console.log(`$ airlift ${args.join(' ')} &`);
@@ -44,7 +44,7 @@ async function serve(store: string): Promise<string> {
   return server.answer;
 }
 
-/** What of an image the bundle is to carry: the children of the platforms asked for. */
+/** Returns the content of one platform's image: as the registry has it, and as it was built. */
 async function contentOf(named: NamedImage, host: string, digest: string): Promise<[got: Walk, want: Walk]> {
   const root = named.image.manifests.get(digest as NamedImage['image']['root']['digest']);
   assert.ok(root, `${digest} is not an image that was pushed`);
@@ -59,9 +59,9 @@ async function showNodes(host: string, images: readonly NamedImage[]): Promise<v
     for (const named of images) {
       const name = `${named.repository}:${named.tag}`;
       const pulled = await pullAsNode(host, named.repository, named.tag ?? '', platform);
-      if (!carried.includes(platform)) {
+      if (!exportedPlatforms.includes(platform)) {
         assert.equal(pulled, undefined, `${name} must not offer ${platform}`);
-        console.log(`  ${name.padEnd(20)} has no image for it, as asked`);
+        console.log(`  ${name.padEnd(20)} was not exported for this platform`);
         continue;
       }
       assert.ok(pulled, `${name} must offer ${platform}`);
@@ -79,33 +79,43 @@ async function demo(): Promise<void> {
   assert.ok(web && pause && tools);
   const images = [web, pause, tools];
 
-  say('A registry on the connected side, with three images for linux/amd64, linux/arm64 and linux/arm/v7');
+  printHeading(
+    'A registry on the connected side, with three images for linux/amd64, linux/arm64 and linux/arm/v7',
+  );
   const connected = await serve('connected');
   for (const { repository, tag, image } of images) await pushImage(connected, repository, tag, image);
 
-  say('A list of what the site needs');
+  printHeading('A list of what the site needs');
   const list = images.map(({ repository, tag }) => `${connected}/${repository}:${tag}\n`).join('');
   writeFileSync(join(dir, 'images.txt'), list);
   process.stdout.write(`$ cat images.txt\n${list}`);
 
-  say('Export it for the two platforms that the site runs');
-  await type('export', '--images', 'images.txt', '--platform', carried.join(','), '-o', 'site.tar');
+  printHeading('Export it for the two platforms that the site runs');
+  await runAirlift(
+    'export',
+    '--images',
+    'images.txt',
+    '--platform',
+    exportedPlatforms.join(','),
+    '-o',
+    'site.tar',
+  );
 
-  say('What is in the bundle, and is it whole?');
-  await type('inspect', 'site.tar');
-  await type('verify', 'site.tar');
+  printHeading('What is in the bundle, and is it whole?');
+  await runAirlift('inspect', 'site.tar');
+  await runAirlift('verify', 'site.tar');
 
-  say('The connected registry is gone; a second, empty one stands at the site');
+  printHeading('The connected registry is stopped; the site has a second, empty one');
   await servers.pop()?.stop();
   const site = await serve('site');
-  await type('import', 'site.tar', '--to', site);
+  await runAirlift('import', 'site.tar', '--to', site);
 
-  say('What the nodes of the site would pull from it');
+  printHeading('What nodes of each platform pull from the site');
   await showNodes(site, images);
 
   const megabytes = (statSync(join(dir, 'site.tar')).size / 1e6).toFixed(1);
   console.log(
-    `\ndemo ok: ${images.length} images for ${carried.join(' and ')} crossed in one file of ${megabytes} MB, and every byte arrived.`,
+    `\ndemo ok: ${images.length} images for ${exportedPlatforms.join(' and ')} were carried in one file of ${megabytes} MB, and every byte arrived.`,
   );
 }
 

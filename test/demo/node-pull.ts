@@ -3,12 +3,12 @@ import { gunzipSync } from 'node:zlib';
 import { platformJson, type DescriptorJson, type PlatformJson } from '../support/images.js';
 import { askRegistry } from '../support/registry-http.js';
 
-/** What a container runtime would get from a registry. */
+/** An image as a container runtime pulls it from a registry. */
 export interface Pulled {
   readonly digest: string;
-  /** What the image's config says it is for. */
+  /** Platform in the image's config. */
   readonly platform: PlatformJson;
-  /** The line that the image's program holds. */
+  /** The text line in the image's program. */
   readonly program: string;
 }
 
@@ -34,8 +34,8 @@ async function get(host: string, path: string): Promise<Buffer> {
 }
 
 /**
- * Pulls `repository:tag` as a node of `platform` does: by the tag, then the index's entry for the platform, then its config and
- * layers. Undefined where the index has no such entry.
+ * Pulls `repository:tag` as a node of `platform` does: the index under the tag, its manifest for the platform, and the config and
+ * layers of that manifest. Returns undefined if the index has no entry for the platform.
  */
 export async function pullAsNode(
   host: string,

@@ -16,14 +16,14 @@ import { tarOf } from '../support/tar.js';
 import { temp, type Cleanup } from '../support/temp.js';
 import { until } from '../support/until.js';
 
-/** Registries of the site in the documentation; all of them are one empty registry here. */
+/** Names of the site's registry in the documentation; the test replaces each with an empty registry. */
 const sites = ['registry.site:5000', '192.168.2.23:5000', 'site:5000'];
 
 interface Typed {
   readonly lines: readonly string[];
 }
 
-/** Runs a line of the documentation in a shell, with `airlift` on PATH; both outputs in the order in which they come. */
+/** Runs a line of the documentation in a shell, and returns both outputs in order. Sends SIGINT once `stop` resolves. */
 async function type(
   command: string,
   dir: string,
@@ -50,13 +50,13 @@ async function type(
 
 describe('examples in the documentation print what the program prints', () => {
   const cleanups: (() => Promise<void> | void)[] = [];
-  const later: Cleanup = { after: (work) => void cleanups.push(work) };
-  const { env: home, dir: homeDir } = newHome(later);
-  const bin = temp(later);
+  const suite: Cleanup = { after: (work) => void cleanups.push(work) };
+  const { env: home, dir: homeDir } = newHome(suite);
+  const bin = temp(suite);
   let source: FaultProxy;
 
   before(async () => {
-    const store = await serveStore(later);
+    const store = await serveStore(suite);
     const { web, pause, tools } = assortment();
     for (const named of [web, pause, tools])
       if (named !== undefined) await pushImage(store, named.repository, named.tag, named.image);
@@ -64,14 +64,14 @@ describe('examples in the documentation print what the program prints', () => {
     for (const name of ['web', 'db'])
       await pushImage(store, `acme/${name}`, '1', multiPlatform({ name: `large ${name}`, ...large }));
     source = await startFaultProxy({ upstream: `http://${store}` });
-    later.after(() => source.stop());
+    suite.after(() => source.stop());
     const conf = ['docker.io', 'ghcr.io', 'registry.example'].map(
       (name) => `[[registry]]\nprefix = "${name}"\nlocation = "${source.host}"\ninsecure = true\n`,
     );
     mkdirSync(join(homeDir, '.config', 'containers'));
     writeFileSync(join(homeDir, '.config', 'containers', 'registries.conf'), conf.join(''));
     writeFileSync(join(bin, 'airlift'), `#!/bin/sh\nexec '${process.execPath}' '${airliftPath}' "$@"\n`);
-    // The chart whose lines 9 and 10 name images, and whose container in line 11 names none.
+    // In docs/image-lists.md, lines 9 and 10 of the chart name images; the container in line 11 has none.
     const chart = [
       ...['apiVersion: apps/v1', 'kind: Deployment', 'metadata:', '  name: app', 'spec:', '  template:'],
       ...['    spec:', '      containers:', '        - { name: app, image: "ghcr.io/acme/app:2.1" }'],
@@ -85,7 +85,7 @@ describe('examples in the documentation print what the program prints', () => {
     for (const work of cleanups.toReversed()) await work();
   });
 
-  /** Compares the output of examples, run one after the other in a folder; `stop` says when to press Ctrl-C where one shows `^C`. */
+  /** Runs examples in a directory and compares their output; `stop` resolves when it is time for the Ctrl-C that an example shows. */
   async function compare(
     examples: readonly DocExample[],
     dir: string,
@@ -106,67 +106,68 @@ describe('examples in the documentation print what the program prints', () => {
     }
   }
 
-  const shownBy = (path: string): DocExample[] => docExamples(path).filter(({ output }) => output.length > 0);
+  const examplesWithOutput = (path: string): DocExample[] =>
+    docExamples(path).filter(({ output }) => output.length > 0);
 
-  /** Waits until a fault of the proxy holds a transfer. */
+  /** Waits until a fault of the proxy stalls a transfer. */
   async function untilStalled(proxy: FaultProxy): Promise<void> {
     const isStalled = (): boolean =>
       proxy.log.requests.some(
         ({ faults, ended, sent, received }) => faults.length > 0 && !ended && sent + received >= 900_000,
       );
-    await until('a transfer is held', isStalled);
+    await until('a transfer is stalled', isStalled);
   }
 
   test('README.md', async (t) => {
     const dir = temp(t);
     const names = ['docker.io/rancher/pause:3.1', 'ghcr.io/acme/web:1.0', 'ghcr.io/acme/tools:v2'];
     writeFileSync(join(dir, 'images.txt'), `${names.join('\n')}\n`);
-    await compare(shownBy('README.md'), dir, await serveStore(t));
+    await compare(examplesWithOutput('README.md'), dir, await serveStore(t));
   });
 
   test('docs/image-lists.md', async (t) => {
     const dir = temp(t);
-    const shown = shownBy('docs/image-lists.md');
+    const examples = examplesWithOutput('docs/image-lists.md');
     const site = await serveStore(t);
     writeFileSync(join(dir, 'k3s-images.txt'), 'rancher/mirrored-pause:3.6\n');
-    await compare(shown.slice(0, 1), dir, site);
+    await compare(examples.slice(0, 1), dir, site);
     writeFileSync(join(dir, 'k3s-images.txt'), '# k3s\n\nrancher/pause:3.1\nrancher/Pause\n');
     writeFileSync(join(dir, 'app.yaml'), 'services:\n  web:\n    image: "acme/web:${TAG}"\n');
-    await compare(shown.slice(1, 2), dir, site);
+    await compare(examples.slice(1, 2), dir, site);
     writeFileSync(join(dir, 'images.txt'), 'rancher/pause:3.1\nghcr.io/acme/tools:v2\n');
-    await compare(shown.slice(2), dir, site);
+    await compare(examples.slice(2), dir, site);
   });
 
   test('docs/interruptions.md', async (t) => {
-    const shown = shownBy('docs/interruptions.md');
+    const examples = examplesWithOutput('docs/interruptions.md');
     const store = await serveStore(t);
     const site = await startFaultProxy({ upstream: `http://${store}` });
     t.after(() => site.stop());
     const dir = temp(t);
     source.log.clear();
     source.use({ path: /\/acme\/web\/blobs\//, fault: { do: 'stall', after: 1_500_000 } });
-    await compare(shown.slice(0, 1), dir, site.host, () => untilStalled(source));
+    await compare(examples.slice(0, 1), dir, site.host, () => untilStalled(source));
     source.heal();
-    await compare(shown.slice(1, 2), dir, site.host);
-    const gone = { do: 'answer', status: 404 } as const;
-    source.use({ path: /\/acme\/db\/manifests\/1$/, fault: gone });
-    await compare(shown.slice(2, 3), temp(t), site.host);
+    await compare(examples.slice(1, 2), dir, site.host);
+    const notFound = { do: 'answer', status: 404 } as const;
+    source.use({ path: /\/acme\/db\/manifests\/1$/, fault: notFound });
+    await compare(examples.slice(2, 3), temp(t), site.host);
     source.heal();
     site.use({
       path: /\/blobs\/uploads\//,
       over: 2_000_000,
       fault: { do: 'stall', in: 'request', after: 1_000_000 },
     });
-    await compare(shown.slice(3), dir, site.host, () => untilStalled(site));
+    await compare(examples.slice(3), dir, site.host, () => untilStalled(site));
   });
 
   test('docs/formats.md', async (t) => {
     const dir = temp(t);
     const site = await serveStore(t);
-    const archive = (platform: string, lie?: string): Buffer => {
+    const archive = (platform: string, wrongPlatform?: string): Buffer => {
       const pause = singlePlatform(platform, {
         name: 'pause',
-        ...(lie === undefined ? {} : { image: () => ({ platform: lie }) }),
+        ...(wrongPlatform === undefined ? {} : { image: () => ({ platform: wrongPlatform }) }),
       });
       const tools = singlePlatform(platform, { name: 'tools', roots: ['tools'] });
       return tarOf(
@@ -192,6 +193,6 @@ describe('examples in the documentation print what the program prints', () => {
           ]),
         ),
       );
-    await compare(shownBy('docs/formats.md'), dir, site);
+    await compare(examplesWithOutput('docs/formats.md'), dir, site);
   });
 });

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-// dist/test/docs/paths.test.js -> the project
+// The project directory, relative to dist/test/docs.
 const project = fileURLToPath(new URL('../../../', import.meta.url));
 
-/** Files of the project that a page names in backticks, and those of a trace, which stand below `src/`. */
+/** Returns the files that a page names in backticks, and those of its traces, which are relative to `src/`. */
 function pathsIn(page: string): string[] {
   const text = readFileSync(join(project, page), 'utf8');
   const named = [...text.matchAll(/`((?:src|test|bin|docs|\.ci)\/[\w./-]+)`/g)].map(([, path = '']) => path);

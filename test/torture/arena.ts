@@ -1,4 +1,4 @@
-/** The stage of all rounds: images in a registry, a proxy in front of it, and what an undisturbed export gives. */
+/** Set-up for all rounds: images in a registry, a proxy in front of it, and the result of an undisturbed export. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Digest } from '../../src/oci/digest.js';
@@ -14,21 +14,21 @@ export const env = { SOURCE_DATE_EPOCH: '1700000000' };
 
 export interface Arena {
   readonly proxy: FaultProxy;
-  /** Those that commands name. */
+  /** References of the images that commands export. */
   readonly references: readonly string[];
-  /** All that has to arrive, with their content. */
+  /** All images that must arrive, with their content. */
   readonly images: readonly {
     readonly repository: string;
     readonly tag: string;
     readonly root: Digest;
     readonly walk: Walk;
   }[];
-  /** An undisturbed bundle, its path and its bytes. */
+  /** Path of an undisturbed bundle. */
   readonly bundle: string;
   readonly bytes: Buffer;
   /** Size of the largest blob, in bytes. */
   readonly largest: number;
-  /** What an undisturbed export takes. */
+  /** Cost of an undisturbed export. */
   readonly usual: { readonly milliseconds: number; readonly requests: number; readonly bytes: number };
 }
 

@@ -1,4 +1,4 @@
-/** What a loss of power, a bad stick or a careless hand does to the files of an export that was stopped. */
+/** Damages the files of an interrupted export, as a power failure, a bad disk or a user might. */
 import {
   existsSync,
   openSync,
@@ -36,7 +36,7 @@ function cut(path: string, dice: Dice): void {
   inPlace(path, (file, size) => ftruncateSync(file, dice.between(0, size)));
 }
 
-/** What was written and not synced may come back as zeros. */
+/** Writes zeros, as data that was not synced may read after a power failure. */
 function blank(path: string, dice: Dice): void {
   inPlace(path, (file, size) => {
     const at = dice.between(0, Math.max(0, size - 1));
@@ -46,7 +46,7 @@ function blank(path: string, dice: Dice): void {
 
 const ways = { flip, cut, blank, remove: (path: string) => rmSync(path) };
 
-/** Damages one of the files that an interrupted export to `output` left. Gives what it did, undefined where there is none. */
+/** Damages one of the files that an interrupted export to `output` left. Returns a description, or undefined without such files. */
 export function damage(output: string, dice: Dice): string | undefined {
   const partial = `${output}.partial`;
   const [first, ...others] = [partial, partial, `${partial}.journal`, `${partial}.journal-wal`].filter(

@@ -1,17 +1,17 @@
 import { chanceOf } from '../support/fault-rules.js';
 
-/** Randomness that a seed decides, so that a round that failed can be run again. */
+/** Pseudo-random choices derived from a seed, so that a failed round can be repeated. */
 export class Dice {
   #rolled = 0;
 
   constructor(readonly seed: string) {}
 
-  /** From 0 up to 1. */
+  /** Returns a number from 0 up to, but not including, 1. */
   roll(): number {
     return chanceOf(this.seed, 'dice', this.#rolled++);
   }
 
-  /** A whole number from `least` up to `most`, both among them. */
+  /** Returns an integer from `least` to `most`, inclusive. */
   between(least: number, most: number): number {
     return least + Math.floor(this.roll() * (most - least + 1));
   }

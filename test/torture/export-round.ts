@@ -10,33 +10,33 @@ import { downloadFaults, hasty, slowness } from './faults.js';
 import { stopSomewhere } from './kill.js';
 import type { Tally } from './tally.js';
 
-/** Marks that wait are lost with the process: at most so many bytes, and a mebibyte for each transfer under way. */
+/** Bytes that a killed process has written without a checkpoint: at most this many, and a mebibyte per transfer in flight. */
 const unmarked = 8 * 1024 * 1024;
 const unreported = 1024 * 1024;
 
-/** Bytes of blobs and manifests that differ from the undisturbed bundle's, or are not there. */
+/** Returns the number of bytes that are missing from an unfinished bundle or differ from the undisturbed one. */
 function missingOf(output: string, whole: Buffer): number {
   if (existsSync(output)) return 0;
   const partial = `${output}.partial`;
   if (!existsSync(partial)) return whole.length;
-  const there = readFileSync(partial);
+  const written = readFileSync(partial);
   const step = 4096;
   let missing = 0;
   for (let at = 0; at < whole.length; at += step) {
     const want = whole.subarray(at, at + step);
-    if (!there.subarray(at, at + want.length).equals(want)) missing += want.length;
+    if (!written.subarray(at, at + want.length).equals(want)) missing += want.length;
   }
   return missing;
 }
 
 function checkEnd({ code, signal, stderr }: Ended): void {
   assert.ok(code === 0 || code === 1 || code === 130 || signal !== null, `ended with ${code}: ${stderr}`);
-  // A bug would show its place in the code.
+  // An unexpected error would print a stack.
   assert.ok(!/\n\s+at /.test(stderr), stderr);
-  if (code === 1) assert.match(stderr, /^[a-z].*: /m, 'says what went wrong');
+  if (code === 1) assert.match(stderr, /^[a-z].*: /m, 'the error is reported');
 }
 
-/** One export, stopped a few times in all kinds of ways, and gone on with until it is whole. */
+/** Stops one export several times in different ways, and resumes it until it is complete. */
 export async function exportRound(t: Cleanup, arena: Arena, dice: Dice, tally: Tally): Promise<void> {
   const { proxy, bytes, largest } = arena;
   const output = join(temp(t), 'site.tar');
@@ -52,9 +52,9 @@ export async function exportRound(t: Cleanup, arena: Arena, dice: Dice, tally: T
     tally.count(`export: ${stop} sent`);
     tally.count(`export: ended with ${ended.code ?? ended.signal}`);
     if (!existsSync(output) && dice.isLucky(0.5)) {
-      const done = damage(output, dice);
-      isDamaged ||= done !== undefined;
-      if (done !== undefined) tally.count(`export: ${done}`);
+      const damaged = damage(output, dice);
+      isDamaged ||= damaged !== undefined;
+      if (damaged !== undefined) tally.count(`export: ${damaged}`);
     }
   }
   proxy.heal();
@@ -66,13 +66,16 @@ export async function exportRound(t: Cleanup, arena: Arena, dice: Dice, tally: T
     tally.count('export: reruns to the end');
     const fetched = [...proxy.log.served().values()].reduce((sum, { sent }) => sum + sent, 0);
     const inFlight = unmarked + transfers * unreported;
-    // Of a damaged file nothing is known but what can be proved: all that is behind a flaw may come again.
+    // In damaged files only verified bytes are kept: all bytes behind the damage may be downloaded again.
     if (!isDamaged) assert.ok(fetched <= missing + inFlight, `fetched ${fetched}, missing ${missing}`);
-    tally.movedAgain(isDamaged ? 'export with damaged files' : 'export', Math.max(0, fetched - missing));
+    tally.countRepeatedBytes(
+      isDamaged ? 'export with damaged files' : 'export',
+      Math.max(0, fetched - missing),
+    );
   }
   proxy.log.clear();
   assert.ok(readFileSync(output).equals(bytes), 'byte-identical to an undisturbed bundle');
-  assert.deepEqual(readdirSync(dirname(output)), ['site.tar'], 'nothing is left beside it');
+  assert.deepEqual(readdirSync(dirname(output)), ['site.tar'], 'no other file is left');
   assert.ok(largest > 0);
   rmSync(output);
 }

@@ -1,18 +1,18 @@
-/** What a network and registries do to a run: faults drawn by dice. */
+/** Random faults of networks and registries. */
 import { failing, retryLater, type Rule } from '../support/fault-rules.js';
 import type { Dice } from './dice.js';
 
-/** Flags with which a run meets faults within the patience of a test. */
+/** Flags with short delays, so that faults do not slow the tests down. */
 export const hasty = ['--retry-delay', '5ms', '--idle-timeout', '400ms'];
 
 const content = /\/(?:blobs|manifests)\//;
 
-/** Pieces in which content goes through, so that a run lasts long enough to be killed in its middle. */
+/** Returns a rule that sends content in small pieces, so that a run lasts long enough to be killed in the middle. */
 export function slowness(dice: Dice): Rule {
   return { fault: { do: 'slow', bytes: 65_536, every: dice.between(1, 4) }, path: /\/blobs\// };
 }
 
-/** Up to three kinds of fault for whoever downloads. */
+/** Returns up to three rules with faults of downloads. */
 export function downloadFaults(dice: Dice): Rule[] {
   const chance = 0.05 + dice.roll() * 0.3;
   const all: readonly [Rule, ...Rule[]] = [
@@ -29,13 +29,13 @@ export function downloadFaults(dice: Dice): Rule[] {
   return Array.from({ length: Math.max(0, dice.between(-2, 3)) }, () => dice.pick(all));
 }
 
-/** Up to three kinds of fault for whoever uploads. */
+/** Returns up to three rules with faults of uploads. */
 export function uploadFaults(dice: Dice): Rule[] {
   const chance = 0.05 + dice.roll() * 0.3;
   const writes = /^(?:PUT|PATCH|POST)$/;
   const all: readonly [Rule, ...Rule[]] = [
     { fault: { do: 'reset', in: 'request', after: 'random' }, method: writes, chance },
-    // It was done, and nobody heard of it.
+    // The request is completed, but its response is lost.
     { fault: { do: 'reset', after: 0 }, method: writes, chance },
     { fault: { do: 'stall', in: 'request', after: 'random' }, method: writes, times: dice.between(1, 3) },
     { fault: { do: 'stall', after: 0 }, times: 1 },

@@ -15,7 +15,7 @@ function mount(...args: readonly string[]): string | false {
   return status === 0 ? false : `mount ${args.join(' ')}: ${error?.message ?? stderr.trim()}`;
 }
 
-/** Why no small filesystem can be mounted here, or false where it can. */
+/** Returns why no small file system can be mounted here, or false. */
 export function cannotMount(): string | false {
   const scratch: (() => Promise<void> | void)[] = [];
   const dir = temp({ after: (work) => void scratch.push(work) });
@@ -25,7 +25,7 @@ export function cannotMount(): string | false {
   return reason;
 }
 
-/** One export into a filesystem that fills up on the way, and the same again once there is room. */
+/** Exports to a file system that fills up, and resumes once there is space. */
 export async function fullDiskRound(t: Cleanup, arena: Arena, dice: Dice, tally: Tally): Promise<void> {
   const { proxy, bytes } = arena;
   const dir = join(temp(t), 'small');
@@ -44,8 +44,12 @@ export async function fullDiskRound(t: Cleanup, arena: Arena, dice: Dice, tally:
   const ended = run.ended.finally(() => (isOver = true));
   const share = dice.roll();
   const moved = (): number => proxy.log.requests.reduce((sum, { sent }) => sum + sent, 0);
-  await until('its share of bytes passed', () => isOver || moved() >= share * arena.usual.bytes, 300_000);
-  // Somebody else takes all the room there is.
+  await until(
+    'the chosen share of bytes is sent',
+    () => isOver || moved() >= share * arena.usual.bytes,
+    300_000,
+  );
+  // Another program uses all free space.
   if (!isOver) {
     const { bavail, bsize } = statfsSync(dir);
     try {
@@ -66,8 +70,8 @@ export async function fullDiskRound(t: Cleanup, arena: Arena, dice: Dice, tally:
   proxy.log.clear();
   assert.equal(mount('-o', `remount,size=${Math.ceil((bytes.length * 3) / 1_048_576) + 8}m`, dir), false);
   if (!existsSync(output)) {
-    const again = await startAirlift(command, { env }).ended;
-    assert.equal(again.code, 0, again.stderr);
+    const rerun = await startAirlift(command, { env }).ended;
+    assert.equal(rerun.code, 0, rerun.stderr);
     tally.count('full disk: reruns to the end');
   }
   proxy.log.clear();

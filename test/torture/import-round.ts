@@ -13,7 +13,7 @@ import { hasty, slowness, uploadFaults } from './faults.js';
 import { stopSomewhere } from './kill.js';
 import type { Tally } from './tally.js';
 
-/** Fails where a tag points at less than a whole image. Gives how many tags there are. */
+/** Asserts that each existing tag has its complete image. Returns the number of tags. */
 async function checkTags(host: string, arena: Arena): Promise<number> {
   let tags = 0;
   for (const { repository, tag, walk } of arena.images) {
@@ -27,13 +27,13 @@ async function checkTags(host: string, arena: Arena): Promise<number> {
   return tags;
 }
 
-/** Fails unless every image is whole, tagged or not. */
+/** Asserts that every image is complete, tagged or not. */
 async function checkAll(host: string, arena: Arena): Promise<void> {
   for (const { repository, root, walk } of arena.images)
     sameContent((await walkRegistry(host, repository, root)).content, walk);
 }
 
-/** One import, or copy, stopped a few times, and run again until all is there. */
+/** Stops an import or a copy several times, and reruns it until all images are published. */
 export async function importRound(t: Cleanup, arena: Arena, dice: Dice, tally: Tally): Promise<void> {
   const verb = dice.pick(['import', 'import', 'copy']);
   const isReal = needs('docker-registry') === false && dice.isLucky(0.5);
@@ -62,7 +62,7 @@ export async function importRound(t: Cleanup, arena: Arena, dice: Dice, tally: T
     tally.count(`${verb}: ${stop} sent`);
     tally.count(`${verb}: ended with ${code ?? signal}`);
     const tags = await checkTags(host, arena);
-    tally.count('tags looked at between, each whole', tags);
+    tally.count('tags checked between runs, all complete', tags);
     if (isAtomic && tags > 0) await checkAll(host, arena);
   }
   proxy.heal();
@@ -74,10 +74,10 @@ export async function importRound(t: Cleanup, arena: Arena, dice: Dice, tally: T
   const content = [...new Map(arena.images.flatMap(({ walk }) => [...walk])).values()];
   const total = content.reduce((sum, found) => sum + (found === 'absent' ? 0 : found.size), 0);
   const sent = proxy.log.received(/\/blobs\/uploads\//);
-  // Faults make a run send a blob again; where none is drawn, a stop costs what was under way.
+  // After faults a run sends a blob again; without faults, a stop costs only the blobs in flight.
   const inFlight = stops * transfers * (arena.largest + 10_000);
-  const spoiled = proxy.log.requests.filter(({ faults }) => faults.some((name) => name !== 'slow')).length;
-  if (spoiled === 0) assert.ok(sent <= total + inFlight, `sent ${sent} of ${total}`);
-  tally.movedAgain(spoiled === 0 ? verb : `${verb} by a spoiled network`, Math.max(0, sent - total));
+  const faulty = proxy.log.requests.filter(({ faults }) => faults.some((name) => name !== 'slow')).length;
+  if (faulty === 0) assert.ok(sent <= total + inFlight, `sent ${sent} of ${total}`);
+  tally.countRepeatedBytes(faulty === 0 ? verb : `${verb} with faults`, Math.max(0, sent - total));
   arena.proxy.log.clear();
 }

@@ -4,15 +4,15 @@ import type { Ended, Started } from '../support/started.js';
 import type { Dice } from './dice.js';
 import { until } from '../support/until.js';
 
-/** How a run is stopped; `pause` lets it sleep as a closed laptop does, and wake up. */
+/** How a run is stopped; `pause` suspends and continues it, like a laptop that is closed and opened. */
 export type Stop = 'SIGKILL' | 'SIGINT' | 'SIGTERM' | 'pause';
 
 const moved = (log: FaultLog): number =>
   log.requests.reduce((sum, { sent, received }) => sum + sent + received, 0);
 
 /**
- * Stops a run at a random point: a moment, a request or a byte that passes.
- * @param usual what an undisturbed run takes: milliseconds, requests, bytes
+ * Stops a run at a random point in time, or after a random number of requests or bytes.
+ * @param usual cost of an undisturbed run
  */
 export async function stopSomewhere(
   run: Started,
@@ -36,7 +36,7 @@ export async function stopSomewhere(
   await until('the point to stop at is reached', () => isOver || isReached(), 300_000);
   if (stop === 'pause') {
     run.send('SIGSTOP');
-    // The pause is what is tested: the process sleeps, the world goes on.
+    // The test needs a real pause: the process is suspended while the rest of the system continues.
     await sleep(dice.between(50, 900));
     run.send('SIGCONT');
   } else run.send(stop);

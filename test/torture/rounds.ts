@@ -6,14 +6,14 @@ import type { Arena } from './arena.js';
 import type { Tally } from './tally.js';
 import type { Cleanup } from '../support/temp.js';
 
-/** The kinds of rounds, by the names that `npm run torture` takes. */
+/** The kinds of rounds, by the names of the flags of `npm run torture`. */
 export const rounds = { export: exportRound, import: importRound, 'full-disk': fullDiskRound } as const;
 
 export type RoundKind = keyof typeof rounds;
 
 /**
- * Runs one round with what its seed decides, and clears up behind it.
- * @throws what the round throws, its seed in the message
+ * Runs one round with the choices of its seed, and cleans up.
+ * @throws Error with the kind and the seed of a failed round; `cause` is the original error
  */
 export async function playRound(kind: RoundKind, arena: Arena, seed: string, tally: Tally): Promise<void> {
   const cleanups: (() => Promise<void> | void)[] = [];

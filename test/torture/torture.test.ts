@@ -4,10 +4,10 @@ import { cannotMount } from './full-disk-round.js';
 import { playRound, type RoundKind } from './rounds.js';
 import { Tally } from './tally.js';
 
-/** The short form of `npm run torture`, which goes on with the same seed. */
+/** The default seed of `npm run torture`: these rounds are the first of its rounds. */
 const seed = '1';
 
-describe('whatever stops a run, the next one ends as if nothing had been', () => {
+describe('after any interruption, a rerun gives the same result as an undisturbed run', () => {
   const cleanups: (() => Promise<void> | void)[] = [];
   let arena: Arena;
   const tally = new Tally();
@@ -21,7 +21,7 @@ describe('whatever stops a run, the next one ends as if nothing had been', () =>
   play('export', 5, false);
   play('import', 3, false);
   play('full-disk', 1, cannotMount());
-  test('clearing up', async () => {
+  test('clean up', async () => {
     for (const work of cleanups) await work();
   });
 });

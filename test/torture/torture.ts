@@ -1,10 +1,10 @@
 /**
- * Stops, starves and damages exports, imports and copies at random, and checks that each ends as if nothing had been.
+ * Interrupts and damages exports, imports and copies at random, and checks that a rerun gives the result of an undisturbed run.
  *
- *     npm run torture                             200 rounds of exports, 100 of imports and copies, 20 of full disks
+ *     npm run torture                             200 rounds of exports, 100 of imports and copies, 20 with full disks
  *     npm run torture -- --export 1000 --import 0 --full-disk 0
- *     npm run torture -- --seed 7                 other points; a round that failed names the seed to run it with again
- *     npm run torture -- --only 'export 7/12'     that round alone
+ *     npm run torture -- --seed 7                 other choices; a failed round prints the seed that repeats it
+ *     npm run torture -- --only 'export 7/12'     only that round
  */
 import { parseArgs } from 'node:util';
 import { prepare } from './arena.js';
