@@ -88,11 +88,11 @@ describe('tokens', { skip: needs('docker-registry', 'openssl') }, () => {
     const registry = await startDockerRegistry({ token: { users, anonymous: ['pull'] } });
     t.after(() => registry.stop());
     await pushAll(registry, importer);
-    const asked = registry.tokenRequests.length;
+    const earlierRequests = registry.tokenRequests.length;
     const bundle = join(temp(t), 'site.tar');
     const images = [web, other].map(({ repository, tag }) => `${registry.host}/${repository}:${tag}`);
     await airlift(['export', ...images, '-o', bundle], { env });
-    const reading = registry.tokenRequests.slice(asked);
+    const reading = registry.tokenRequests.slice(earlierRequests);
     assert.ok(reading.every(({ user }) => user === undefined));
     assert.deepEqual(
       [...new Set(reading.flatMap(({ scopes }) => scopes))].sort(),
@@ -115,11 +115,13 @@ describe('tokens', { skip: needs('docker-registry', 'openssl') }, () => {
     const bundle = join(temp(t), 'site.tar');
     const images = [web, other].map(({ repository, tag }) => `${registry.host}/${repository}:${tag}`);
     await airlift(['export', ...images, '-o', bundle, ...creds(importer)], { env });
-    const asked = registry.tokenRequests.length;
+    const earlierRequests = registry.tokenRequests.length;
     await airlift(['import', bundle, '--to', `${registry.host}/site`, '-j', '1', ...creds(importer)], {
       env,
     });
-    const writing = registry.tokenRequests.slice(asked).map(({ scopes }) => scopes.toSorted().join(' '));
+    const writing = registry.tokenRequests
+      .slice(earlierRequests)
+      .map(({ scopes }) => scopes.toSorted().join(' '));
     const ofBoth = /repository:site\/acme\/other:\S+ repository:site\/acme\/web:\S+$/;
     assert.ok(
       writing.some((scopes) => ofBoth.test(scopes)),

@@ -22,12 +22,12 @@ async function mislabelling(t: Cleanup, upstream: string, type: string | undefin
   const server = await startOddServer(t, (request, response) => {
     const { method, url: path = '', headers } = request;
     const onward = httpRequest({ host, port, path, method, headers }, (answer) => {
-      const told = { ...answer.headers };
+      const changedHeaders = { ...answer.headers };
       if (path.includes('/manifests/') && answer.statusCode === 200) {
-        delete told['content-type'];
-        if (type !== undefined) told['content-type'] = type;
+        delete changedHeaders['content-type'];
+        if (type !== undefined) changedHeaders['content-type'] = type;
       }
-      response.writeHead(answer.statusCode ?? 0, told);
+      response.writeHead(answer.statusCode ?? 0, changedHeaders);
       answer.pipe(response);
     });
     request.pipe(onward);
@@ -161,7 +161,7 @@ test('a build cache (an index of layers with its own config) is exported and imp
   await arrives(t, store, cache);
   const site = await carry(t, store, '--platform', 'linux/amd64');
   const tagged = await askRegistry(site, { method: 'GET', path: '/v2/acme/app/manifests/1' });
-  assert.equal(testDigest(tagged.body), cache.root.digest, 'no platform is dropped where there is none');
+  assert.equal(testDigest(tagged.body), cache.root.digest, 'an index without platforms stays complete');
 });
 
 test('a build cache in an OCI layout is imported, and rejected if a layer is missing', async (t) => {
@@ -203,10 +203,10 @@ test('inline data of a descriptor is used if the registry lacks the blob', async
     { blobs: [config, inline, held].map(({ content }) => content) },
   );
   await pushImage(store, 'acme/app', '1', artifact);
-  const gone = [config, inline].map(({ descriptor }) => descriptor.digest).join('|');
+  const missingDigests = [config, inline].map(({ descriptor }) => descriptor.digest).join('|');
   const source = await startFaultProxy({
     upstream: `http://${store}`,
-    rules: [{ path: new RegExp(`/blobs/(?:${gone})`), fault: { do: 'answer', status: 404 } }],
+    rules: [{ path: new RegExp(`/blobs/(?:${missingDigests})`), fault: { do: 'answer', status: 404 } }],
   });
   t.after(() => source.stop());
   await arrives(t, source.host, artifact);

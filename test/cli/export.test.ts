@@ -64,7 +64,7 @@ test('export --dry-run prints images, new bytes and the later number of requests
   assert.equal(
     proxy.log.requests.length,
     lookups + (cost?.blobs ?? 0),
-    'an export asks no more than was told',
+    'the export sends exactly the requests that the preview counts',
   );
 
   const people = await airlift(['export', ...chosen, '--dry-run']);

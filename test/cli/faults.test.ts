@@ -39,8 +39,8 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
     registry = await startDockerRegistry({ htpasswd: access });
     tokens = await startDockerRegistry({ token: { users: { [user]: password } } });
     for (const { host } of [registry, tokens]) await pushImage(host, 'acme/app', '1', image, access);
-    const asked = await askRegistry(tokens.host, { method: 'GET', path: '/v2/acme/app/tags/list' });
-    challenge = String(asked.headers['www-authenticate']);
+    const unauthorized = await askRegistry(tokens.host, { method: 'GET', path: '/v2/acme/app/tags/list' });
+    challenge = String(unauthorized.headers['www-authenticate']);
   });
   after(() => Promise.all([registry?.stop(), tokens?.stop()]));
 
@@ -102,7 +102,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
       headers: { 'www-authenticate': challenge.replace(/,scope="[^"]*"/, '') },
       body: '{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}',
     };
-    const asked = tokens.tokenRequests.length;
+    const earlierRequests = tokens.tokenRequests.length;
     const { from, to } = await carry(t, tokens, {
       from: [
         { fault, method: 'GET', path: blobs, nth: [2, 5] },
@@ -122,7 +122,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
     });
     for (const log of [from, to, chunked.to])
       assert.equal(log.requests.filter(({ faults }) => faults.length > 0).length, 3);
-    assert.ok(tokens.tokenRequests.length > asked + 6);
+    assert.ok(tokens.tokenRequests.length > earlierRequests + 6);
   });
 
   test('many 429 responses, with Retry-After in seconds, as a date, and without it', async (t) => {

@@ -108,7 +108,7 @@ describe('foreign layers', { skip: needs('docker-registry', 'htpasswd') }, () =>
       await airlift(['verify', bundle]);
       assert.ok(
         storage.seen.some(({ headers }) => headers.range !== undefined),
-        'the rest was asked for',
+        'the rest is requested',
       );
       for (const { url, headers } of storage.seen) {
         assert.equal(headers.authorization, undefined, url);
@@ -155,8 +155,8 @@ describe('foreign layers', { skip: needs('docker-registry', 'htpasswd') }, () =>
   test('unavailable or with wrong content: an error with a hint', async (t) => {
     const storage = await startStorage(t);
     const bundle = join(temp(t), 'site.tar');
-    const gone = await push(imageAt(dockerForeign, [`http://${storage.host}/gone?sig=hidden-sig`]));
-    const nowhere = await airlift(exporting(gone, bundle), { env, codes: [1] });
+    const missingLayer = await push(imageAt(dockerForeign, [`http://${storage.host}/gone?sig=hidden-sig`]));
+    const nowhere = await airlift(exporting(missingLayer, bundle), { env, codes: [1] });
     assert.match(
       nowhere.stderr,
       new RegExp(

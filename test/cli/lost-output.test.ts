@@ -9,16 +9,16 @@ import { pushImage } from '../support/push-image.js';
 import { serveStore } from '../support/serve-store.js';
 import { temp } from '../support/temp.js';
 
-type End = 'gone' | 'full' | 'closed';
+type End = 'no-reader' | 'full' | 'closed';
 
 /** Runs airlift with one stream broken (reader gone, disk full or closed), and reads the other one. */
 async function runWithout(
   lost: 'stdout' | 'stderr',
   end: End,
   args: readonly string[],
-): Promise<{ code: number | null; said: string }> {
+): Promise<{ code: number | null; output: string }> {
   const number = lost === 'stdout' ? 1 : 2;
-  const redirect = { full: `${number}>/dev/full`, closed: `${number}>&-`, gone: '' }[end];
+  const redirect = { full: `${number}>/dev/full`, closed: `${number}>&-`, 'no-reader': '' }[end];
   const child = spawn(
     '/bin/sh',
     ['-c', `exec "$@" ${redirect}`, 'sh', process.execPath, airliftPath, ...args],
@@ -28,11 +28,11 @@ async function runWithout(
       timeout: 60_000,
     },
   );
-  if (end === 'gone') child[lost].destroy();
-  let said = '';
-  child[lost === 'stdout' ? 'stderr' : 'stdout'].on('data', (chunk: Buffer) => (said += chunk.toString()));
+  if (end === 'no-reader') child[lost].destroy();
+  let output = '';
+  child[lost === 'stdout' ? 'stderr' : 'stdout'].on('data', (chunk: Buffer) => (output += chunk.toString()));
   const code = await new Promise<number | null>((done) => child.once('close', done));
-  return { code, said };
+  return { code, output };
 }
 
 const stack = /\n\s+at .*:\d+|node:internal|Unhandled/;
@@ -67,15 +67,18 @@ test('a printing command ends silently if its reader is gone, and reports a full
     ['--version'],
   ];
   for (const args of commands) {
-    const gone = await runWithout('stdout', 'gone', args);
-    assert.ok(gone.code === 141 || gone.code === 0, `${args.join(' ')}: ${gone.code} ${gone.said}`);
-    assert.equal(gone.said.replace(/^warning: .*plain HTTP.*$/gm, '').trim(), '', args.join(' '));
+    const withoutReader = await runWithout('stdout', 'no-reader', args);
+    assert.ok(
+      withoutReader.code === 141 || withoutReader.code === 0,
+      `${args.join(' ')}: ${withoutReader.code} ${withoutReader.output}`,
+    );
+    assert.equal(withoutReader.output.replace(/^warning: .*plain HTTP.*$/gm, '').trim(), '', args.join(' '));
     const full = await runWithout('stdout', 'full', args);
     assert.equal(full.code, 1, args.join(' '));
-    assert.match(full.said, /ENOSPC/, args.join(' '));
-    assert.doesNotMatch(full.said, stack);
+    assert.match(full.output, /ENOSPC/, args.join(' '));
+    assert.doesNotMatch(full.output, stack);
     const closed = await runWithout('stdout', 'closed', args);
-    assert.equal(closed.code, 0, `${args.join(' ')}: ${closed.said}`);
+    assert.equal(closed.code, 0, `${args.join(' ')}: ${closed.output}`);
   }
 });
 
@@ -83,7 +86,7 @@ test('a transfer continues after its output is closed, and prints a warning', as
   const { dir, reference, bundle } = await fixture(t);
   const site = await serveStore(t);
   mkdirSync(join(dir, 'out'));
-  for (const end of ['gone', 'full', 'closed'] as const)
+  for (const end of ['no-reader', 'full', 'closed'] as const)
     for (const json of [[], ['--json']]) {
       const output = join(dir, 'out', `${end}${json.length}.tar`);
       const commands = [
@@ -93,11 +96,11 @@ test('a transfer continues after its output is closed, and prints a warning', as
       ];
       for (const args of commands) {
         const without = await runWithout('stdout', end, [...args, ...json]);
-        assert.equal(without.code, 0, without.said);
-        assert.doesNotMatch(without.said, stack);
+        assert.equal(without.code, 0, without.output);
+        assert.doesNotMatch(without.output, stack);
         if (end !== 'closed')
           assert.match(
-            without.said,
+            without.output,
             /warning: write standard output: .*(EPIPE|ENOSPC).*the command itself succeeded/,
           );
       }
@@ -111,7 +114,7 @@ test('a transfer continues after its output is closed, and prints a warning', as
 
 test('a failure keeps its exit code when its output is lost', async (t) => {
   const { dir, bundle } = await fixture(t);
-  for (const end of ['gone', 'full'] as const) {
+  for (const end of ['no-reader', 'full'] as const) {
     assert.equal((await runWithout('stderr', end, ['verify', join(dir, 'none.tar')])).code, 1);
     assert.equal((await runWithout('stderr', end, ['exprot'])).code, 2);
     assert.equal((await runWithout('stdout', end, ['verify', join(dir, 'none.tar'), '--json'])).code, 1);

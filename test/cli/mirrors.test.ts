@@ -36,8 +36,8 @@ describe('mirrors', { skip: needs('docker-registry', 'htpasswd') }, () => {
   /** Exports with `flags`, imports, and checks that both images arrived. */
   async function carry(t: Cleanup, names: [string, string], flags: string[], more = {}): Promise<Ran> {
     const bundle = join(temp(t), 'site.tar');
-    const told = { env: { ...env, ...more } };
-    const ran = await airlift(['export', ...names, '-o', bundle, ...flags], told);
+    const runOptions = { env: { ...env, ...more } };
+    const ran = await airlift(['export', ...names, '-o', bundle, ...flags], runOptions);
     const prefix = `team${++carried}`;
     await airlift(['import', bundle, '--to', `${site.host}/${prefix}`], { env });
     for (const [repository, image] of [

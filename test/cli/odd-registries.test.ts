@@ -104,9 +104,9 @@ describe('registries with unusual behaviour', { skip: needs('docker-registry') }
   test('a proxy with a body size limit: chunks shrink until they fit', async (t) => {
     const limit = 1_000_000;
     const log = await publish(t, await site(t), [{ fault: tooLarge, method: /PUT|PATCH/, over: limit }]);
-    const taken = log.find('PATCH').filter(({ status }) => status === 202);
-    assert.ok(taken.length > 0);
-    for (const { received } of taken) assert.ok(received <= limit);
+    const acceptedChunks = log.find('PATCH').filter(({ status }) => status === 202);
+    assert.ok(acceptedChunks.length > 0);
+    for (const { received } of acceptedChunks) assert.ok(received <= limit);
     // The limit is learned once: later blobs need no more attempts.
     const refused = log.requests.filter(({ status }) => status === 413);
     assert.ok(refused.length <= 2 * 8 * 3, `${refused.length} refused`);

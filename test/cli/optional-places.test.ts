@@ -76,7 +76,7 @@ test('an unusable home directory causes one warning and disables the cache', { s
 
 test(
   'an unnamed user and unreadable configuration files cause no failure',
-  { skip: needs('setpriv') || (process.getuid?.() !== 0 && 'wants root') },
+  { skip: needs('setpriv') || (process.getuid?.() !== 0 && 'requires root') },
   async (t) => {
     const dir = temp(t);
     const host = await serveStore(t);

@@ -44,7 +44,7 @@ describe('forward proxies', { skip: needs('docker-registry', 'openssl') }, () =>
     const address = `http://${written}@${proxy.host}`;
     const through = { ...env, HTTP_PROXY: address, https_proxy: address };
     const bundle = join(temp(t), 'site.tar');
-    const said = [
+    const results = [
       await airlift(['export', 'source.test/acme/far:1', '-o', bundle, '--plain-http', '--trace-requests'], {
         env: through,
       }),
@@ -52,7 +52,7 @@ describe('forward proxies', { skip: needs('docker-registry', 'openssl') }, () =>
     assert.ok(proxy.seen.length > 0);
     for (const line of proxy.seen) assert.match(line, /^(?:GET|HEAD) http:\/\/source\.test\/v2\//);
     proxy.seen.length = 0;
-    said.push(
+    results.push(
       await airlift(['import', bundle, '--to', 'site.test', '--ca-file', site.ca ?? '', '--trace-requests'], {
         env: through,
       }),
@@ -62,7 +62,7 @@ describe('forward proxies', { skip: needs('docker-registry', 'openssl') }, () =>
       (await walkRegistry(site.host, 'acme/far', '1', { ca: site.ca })).content,
       await walkImage(image),
     );
-    for (const { stdout, stderr } of said)
+    for (const { stdout, stderr } of results)
       for (const secret of secrets) assert.ok(!`${stdout}${stderr}`.includes(secret), secret);
   });
 

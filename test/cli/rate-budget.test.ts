@@ -40,10 +40,10 @@ async function startCounting(t: Cleanup, upstream: string, left: number): Promis
       if (isCounted && answer.statusCode === 200) counting.downloads.push(path);
       // Missing manifests do not count.
       else if (isCounted) counting.left++;
-      const told = { 'ratelimit-limit': '100;w=1', 'ratelimit-remaining': `${counting.left};w=1` };
+      const quotaHeaders = { 'ratelimit-limit': '100;w=1', 'ratelimit-remaining': `${counting.left};w=1` };
       response.writeHead(answer.statusCode ?? 0, {
         ...answer.headers,
-        ...(path.includes('/manifests/') ? told : {}),
+        ...(path.includes('/manifests/') ? quotaHeaders : {}),
       });
       answer.pipe(response);
       if (method === 'HEAD' && counting.left <= 0) counting.left += counting.refill;

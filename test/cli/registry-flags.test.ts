@@ -76,11 +76,11 @@ test('sizes and durations reach the registry client as bytes and milliseconds', 
 
 test('the environment: auth files, proxies, roots, certificates', async (t) => {
   const { dir, env } = newHome(t);
-  const told = {
+  const variables = {
     ...{ XDG_RUNTIME_DIR: '/run/me', HTTPS_PROXY: 'http://p:1', https_proxy: 'http://q:1' },
     ...{ http_proxy: 'http://q:2', NO_PROXY: '.corp', SSL_CERT_FILE: '/ca.pem' },
   };
-  const options = await registryOptionsOf(args({}), { ...env, ...told }, []);
+  const options = await registryOptionsOf(args({}), { ...env, ...variables }, []);
   assert.deepEqual(options.authFiles, [
     '/run/me/containers/auth.json',
     join(dir, '.config/containers/auth.json'),
@@ -94,7 +94,7 @@ test('the environment: auth files, proxies, roots, certificates', async (t) => {
   assert.equal(unset.authFiles?.[1], join(dir, '.config/containers/auth.json'));
   const user = process.getuid?.();
   if (process.platform === 'linux') assert.equal(bare.authFiles?.[0], `/run/containers/${user}/auth.json`);
-  const own = await registryOptionsOf(args({ authfile: '/a.json' }), { ...env, ...told }, []);
+  const own = await registryOptionsOf(args({ authfile: '/a.json' }), { ...env, ...variables }, []);
   assert.deepEqual(own.authFiles, ['/a.json']);
 });
 

@@ -5,31 +5,34 @@ import { main } from '../../src/cli/main.js';
 export interface Outcome {
   readonly args: readonly string[];
   readonly code: number | 'no end';
-  readonly said: string;
+  /** Standard output and standard error. */
+  readonly output: string;
 }
 
-const mostMilliseconds = 20_000;
+const timeoutMilliseconds = 20_000;
 const lines = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as string[][];
 const outcomes: Outcome[] = [];
 const write = process.stdout.write.bind(process.stdout);
-let said = '';
+let output = '';
 const capture = (chunk: string | Uint8Array, ...rest: unknown[]): boolean => {
-  said += String(chunk);
+  output += String(chunk);
   for (const done of rest) if (typeof done === 'function') (done as () => void)();
   return true;
 };
 process.stdout.write = capture as typeof process.stdout.write;
 process.stderr.write = capture as typeof process.stderr.write;
-process.on('uncaughtException', (error) => (said += `uncaught: ${error.stack}`));
-process.on('unhandledRejection', (error) => (said += `unhandled: ${String(error)}`));
+process.on('uncaughtException', (error) => (output += `uncaught: ${error.stack}`));
+process.on('unhandledRejection', (error) => (output += `unhandled: ${String(error)}`));
 
 for (const args of lines) {
-  said = '';
+  output = '';
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<'no end'>((done) => (timer = setTimeout(() => done('no end'), mostMilliseconds)));
+  const late = new Promise<'no end'>(
+    (done) => (timer = setTimeout(() => done('no end'), timeoutMilliseconds)),
+  );
   const code = await Promise.race([main(args), late]);
   clearTimeout(timer);
-  outcomes.push({ args, code, said });
+  outcomes.push({ args, code, output });
 }
 process.stdout.write = write;
 process.stdout.write(JSON.stringify(outcomes), () => process.exit(0));

@@ -122,14 +122,14 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
       auth: Buffer.from(`${name}:${secret}`).toString('base64'),
     });
 
-    const told: string[] = [];
+    const outputs: string[] = [];
     /** Runs one command with all traces enabled. */
     const run = async (args: readonly string[], codes: number[], input?: string): Promise<string> => {
       const traced = ['export', 'import', 'copy', 'save', 'login'].includes(args[0] ?? '')
         ? [...args, '--trace-requests']
         : args;
       const { stdout, stderr } = await airlift(traced, { env, codes, input: input ?? '' });
-      told.push(stdout, stderr);
+      outputs.push(stdout, stderr);
       return `${stdout}${stderr}`;
     };
     /** Runs one command and stops it when `isTime` returns true. */
@@ -145,7 +145,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
       await until('it is time to stop', () => isTime() || isOver);
       running.send(signal);
       const { stdout, stderr } = await running.ended;
-      told.push(stdout, stderr);
+      outputs.push(stdout, stderr);
     };
 
     // Logins: accepted, rejected, with an identity token, and with a helper.
@@ -285,7 +285,7 @@ describe('secrets', { skip: needs('docker-registry', 'htpasswd', 'openssl') }, (
     assert.ok(
       files.some((path) => path.endsWith('.partial')) && files.some((path) => path.includes('journal')),
     );
-    const texts = told.map((text): [string, string] => ['an output', text]);
+    const texts = outputs.map((text): [string, string] => ['an output', text]);
     for (const path of files) texts.push([path, readFileSync(path).toString('latin1')]);
     for (const [where, text] of texts)
       for (const form of forms) {

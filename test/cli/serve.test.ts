@@ -69,8 +69,8 @@ test('the first Ctrl-C lets an active download finish', { timeout: 120_000 }, as
   const { url } = JSON.parse(line) as { url: string };
   const [blob] = [...image.blobs.values()].sort((left, right) => right.size - left.size);
   assert.ok(blob !== undefined);
-  const asked = request(`${url}/v2/acme/large/blobs/${blob.digest}`, { agent: false }).end();
-  const [response] = (await once(asked, 'response')) as [IncomingMessage];
+  const download = request(`${url}/v2/acme/large/blobs/${blob.digest}`, { agent: false }).end();
+  const [response] = (await once(download, 'response')) as [IncomingMessage];
   const exited = once(child, 'exit');
   const stopping = once(createInterface(child.stderr), 'line');
   child.kill('SIGINT');

@@ -19,8 +19,8 @@ test('signatures are counted as signatures by every command, and a filtered imag
   for (const platform of [[], ['--platform', 'linux/amd64']]) {
     const bundle = join(dir, `site${platform.length}.tar`);
     const dry = await airlift(['export', `${host}/team/app:1`, ...platform, '--dry-run', '-q']);
-    const told = await airlift(['export', `${host}/team/app:1`, ...platform, '-o', `${bundle}.told`]);
-    assert.match(told.stderr, /^1 image and 1 signature, \d+ blobs, .* to transfer$/m);
+    const shown = await airlift(['export', `${host}/team/app:1`, ...platform, '-o', `${bundle}.shown`]);
+    assert.match(shown.stderr, /^1 image and 1 signature, \d+ blobs, .* to transfer$/m);
     const exported = await airlift(['export', `${host}/team/app:1`, ...platform, '-o', bundle, '-q']);
     const inspected = await airlift(['inspect', bundle]);
     const verified = await airlift(['verify', bundle]);

@@ -14,7 +14,7 @@ import { onTerminal } from '../support/terminal.js';
 const names = [1, 2, 3].map((n) => `rancher/mirrored-a-rather-long-name-of-an-image-${n}`);
 const missing = [1, 2].map((n) => `rancher/not-there-and-a-rather-long-name-of-an-image-${n}:v1.2.3`);
 
-/** A registry with images of three long names that answers slowly, so that there is something to draw. */
+/** A registry with images of three long names that responds slowly, so that a progress bar is drawn. */
 async function slowRegistry(t: TestContext): Promise<{ host: string; digests: string[] }> {
   const upstream = await serveStore(t);
   const images = names.map((name) =>
@@ -31,7 +31,7 @@ async function slowRegistry(t: TestContext): Promise<{ host: string; digests: st
 
 function assertClean(screen: Screen): void {
   assert.deepEqual(screen.unknown, []);
-  assert.doesNotMatch(screen.text, /[█░]/, 'bars are gone in the end');
+  assert.doesNotMatch(screen.text, /[█░]/, 'no bar is left at the end');
 }
 
 describe('on a terminal', { skip: needs('python3') }, () => {

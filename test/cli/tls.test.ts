@@ -30,7 +30,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
   /** Also requires a client certificate. */
   let strict: DockerRegistry;
   let name: string;
-  const nobody = { ...newHome({ after }).env, SSL_CERT_FILE: undefined, SSL_CERT_DIR: undefined };
+  const noCertificatesEnv = { ...newHome({ after }).env, SSL_CERT_FILE: undefined, SSL_CERT_DIR: undefined };
 
   before(async () => {
     plain = await startDockerRegistry({ tls: true });
@@ -62,7 +62,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
       t,
       ['--no-plain-http', '--ca-file', plain.ca ?? ''],
       ['--no-plain-http', '--cert-dir', shown],
-      nobody,
+      noCertificatesEnv,
     );
   });
 
@@ -71,7 +71,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     const own = join(dir, '.config', 'containers', 'certs.d');
     certificates(join(own, plain.host), plain, 'ca');
     certificates(join(own, strict.host), strict, 'ca', 'client');
-    await carry(t, [], [], { ...nobody, ...env });
+    await carry(t, [], [], { ...noCertificatesEnv, ...env });
   });
 
   test('both from k3s’s registries.yaml', async (t) => {
@@ -86,7 +86,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     tls: { ca_file: "${strict.ca}", cert_file: "${cert}", key_file: "${key}" }
 `,
     );
-    await carry(t, ['--registries-yaml', yaml], ['--registries-yaml', yaml], nobody);
+    await carry(t, ['--registries-yaml', yaml], ['--registries-yaml', yaml], noCertificatesEnv);
   });
 
   test('--insecure-skip-tls-verify and --tls-verify=false accept any certificate', async (t) => {
@@ -95,7 +95,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
       t,
       ['--tls-verify=false'],
       ['--no-plain-http', '--insecure-skip-tls-verify', '--cert-dir', shown],
-      nobody,
+      noCertificatesEnv,
     );
   });
 
@@ -103,21 +103,26 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     const dir = temp(t);
     const [bundle, nodes] = [join(dir, 'site.tar'), join(dir, 'nodes')];
     const trusting = ['--no-plain-http', '--ca-file', plain.ca ?? ''];
-    await airlift(['export', name, '-o', bundle, ...trusting], { env: nobody });
+    await airlift(['export', name, '-o', bundle, ...trusting], { env: noCertificatesEnv });
     const importing = ['import', bundle, '--to', `${plain.host}/emitted`, '--emit', nodes];
-    const { stderr } = await airlift([...importing, ...trusting], { env: nobody });
-    const there = `/etc/containers/certs.d/${plain.host}/ca.crt`;
-    assert.ok(stderr.includes(`copy ${join(nodes, 'ca.crt')} to every node as ${there}\n`), stderr);
+    const { stderr } = await airlift([...importing, ...trusting], { env: noCertificatesEnv });
+    const caPath = `/etc/containers/certs.d/${plain.host}/ca.crt`;
+    assert.ok(stderr.includes(`copy ${join(nodes, 'ca.crt')} to every node as ${caPath}\n`), stderr);
     const authority = join(nodes, 'ca.crt');
     assert.equal(readFileSync(authority, 'utf8'), readFileSync(plain.ca ?? '', 'utf8'));
     // Read it as k3s would, with the certificate at the named path.
     const yaml = join(dir, 'registries.yaml');
     const text = readFileSync(join(nodes, 'registries.yaml'), 'utf8');
-    assert.ok(text.includes(`ca_file: "${there}"`), text);
-    writeFileSync(yaml, text.replace(there, authority));
+    assert.ok(text.includes(`ca_file: "${caPath}"`), text);
+    writeFileSync(yaml, text.replace(caPath, authority));
     const again = ['export', name, '-o', join(dir, 'again.tar'), '--registries-yaml', yaml];
-    assert.match((await airlift(again, { env: nobody })).stderr, /acme\/app: served by mirror https:/);
-    await airlift([...importing, '--no-plain-http', '--insecure-skip-tls-verify'], { env: nobody });
+    assert.match(
+      (await airlift(again, { env: noCertificatesEnv })).stderr,
+      /acme\/app: served by mirror https:/,
+    );
+    await airlift([...importing, '--no-plain-http', '--insecure-skip-tls-verify'], {
+      env: noCertificatesEnv,
+    });
     assert.match(readFileSync(join(nodes, 'registries.yaml'), 'utf8'), /insecure_skip_verify: true/);
   });
 
@@ -125,8 +130,10 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     const dir = temp(t);
     const [bundle, nodes] = [join(dir, 'site.tar'), join(dir, 'nodes')];
     const lax = '--tls-verify=false';
-    await airlift(['export', name, '-o', bundle, lax], { env: nobody });
-    await airlift(['import', bundle, '--to', `${plain.host}/lax`, lax, '--emit', nodes], { env: nobody });
+    await airlift(['export', name, '-o', bundle, lax], { env: noCertificatesEnv });
+    await airlift(['import', bundle, '--to', `${plain.host}/lax`, lax, '--emit', nodes], {
+      env: noCertificatesEnv,
+    });
     const read = (path: string): string => readFileSync(join(nodes, path), 'utf8');
     assert.match(read('registries.yaml'), new RegExp(`https://${plain.host}`));
     assert.match(read('registries.yaml'), /insecure_skip_verify: true/);
@@ -137,7 +144,7 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
     assert.ok(!every.includes(`http://${plain.host}`), every);
     // Read it as k3s would.
     const again = ['export', name, '-o', join(dir, 'again.tar'), '--registries-yaml'];
-    const { stderr } = await airlift([...again, join(nodes, 'registries.yaml')], { env: nobody });
+    const { stderr } = await airlift([...again, join(nodes, 'registries.yaml')], { env: noCertificatesEnv });
     assert.match(stderr, /acme\/app: served by mirror https:/);
   });
 
@@ -145,15 +152,15 @@ describe('TLS', { skip: needs('docker-registry', 'openssl') }, () => {
   async function refusals(t: Cleanup, host: string, flags: string[]): Promise<string[]> {
     const bundle = join(temp(t), 'site.tar');
     await airlift(['export', name, '-o', bundle, '--no-plain-http', '--ca-file', plain.ca ?? ''], {
-      env: nobody,
+      env: noCertificatesEnv,
     });
-    const said = [];
+    const errors = [];
     for (const args of [
       ['export', `${host}/acme/app:1`, '-o', `${bundle}.2`],
       ['import', bundle, '--to', host],
     ])
-      said.push((await airlift([...args, ...flags], { env: nobody, codes: [1] })).stderr);
-    return said;
+      errors.push((await airlift([...args, ...flags], { env: noCertificatesEnv, codes: [1] })).stderr);
+    return errors;
   }
 
   test('an untrusted certificate is reported with issuer, names and a hint', async (t) => {

@@ -52,9 +52,9 @@ async function flagsOf(command: string): Promise<Flags> {
   const parse = async (): Promise<unknown> =>
     await built
       .fail(() => {
-        const known = knownFlags(built);
-        names = Object.keys(known.key).map(kebab);
-        booleans = known.boolean.map(kebab);
+        const definitions = knownFlags(built);
+        names = Object.keys(definitions.key).map(kebab);
+        booleans = definitions.boolean.map(kebab);
         throw seen;
       })
       .parseAsync(words);
@@ -127,11 +127,11 @@ describe('no value of any flag causes a stack trace', () => {
       const outcomes = JSON.parse(stdout) as Outcome[];
       assert.equal(outcomes.length, lines.length);
       const wrong = outcomes.filter(
-        ({ code, said }) =>
+        ({ code, output }) =>
           code === 'no end' ||
           ![0, 1, 2, 3, 4].includes(code) ||
-          fault.test(said) ||
-          (code !== 0 && said === ''),
+          fault.test(output) ||
+          (code !== 0 && output === ''),
       );
       assert.deepEqual(wrong.slice(0, 20), [], `${wrong.length} of ${lines.length}`);
     });

@@ -32,20 +32,27 @@ async function ready(t: Cleanup): Promise<Ground & { output: string }> {
   return { ...ground, output: join(temp(t), 'site.tar') };
 }
 
-const gone = (name: string): Rule => ({ fault: failing(503), path: new RegExp(`acme/${name}/manifests`) });
+const unavailable = (name: string): Rule => ({
+  fault: failing(503),
+  path: new RegExp(`acme/${name}/manifests`),
+});
 
 test('a resumed run resolves the images again that failed while planning', async (t) => {
   const { proxy, output, names, undisturbed, killAfter } = await ready(t);
   const args = [...names('one', 'two', 'three'), ...quick];
   const want = await undisturbed(...args);
-  proxy.use(slow, gone('two'));
+  proxy.use(slow, unavailable('two'));
   await killAfter(2_000_000, ...args, '-o', output, '--keep-going');
   proxy.heal();
   proxy.log.clear();
   const { stdout } = await airlift(['export', ...args, '-o', output, '--keep-going', '--json'], { env });
   assert.deepEqual(summaryOf(stdout).failed, []);
-  assert.ok(readFileSync(output).equals(want), 'as if it had never failed');
-  assert.equal(proxy.log.find('GET', /acme\/(one|three)\/manifests/).length, 0, 'the others stay planned');
+  assert.ok(readFileSync(output).equals(want), 'same bytes as without a failure');
+  assert.equal(
+    proxy.log.find('GET', /acme\/(one|three)\/manifests/).length,
+    0,
+    'the other images are not resolved again',
+  );
 });
 
 test('images that still fail are reported again and are not in the bundle', async (t) => {
@@ -77,7 +84,7 @@ test('without --keep-going a resumed run fails if an image still fails, and keep
   const { proxy, output, names, undisturbed, killAfter } = await ready(t);
   const args = [...names('one', 'two', 'three'), ...quick, '-o', output];
   const want = await undisturbed(...names('one', 'two', 'three'));
-  proxy.use(slow, gone('two'));
+  proxy.use(slow, unavailable('two'));
   await killAfter(2_000_000, ...args, '--keep-going');
   const { stderr } = await airlift(['export', ...args], { env, codes: [1] });
   assert.match(stderr, /acme\/two:1: .*503/);
@@ -127,15 +134,15 @@ test('an unreachable registry ends the run even with --keep-going, and no image 
 
 test('--keep-going --force never replaces a bundle by one with only signatures', async (t) => {
   const { proxy, output, names, push } = await ready(t);
-  const asked = ['one', 'two'];
-  for (const name of asked) {
+  const listed = ['one', 'two'];
+  for (const name of listed) {
     const signature = cosignOf(images[name] as TestImage, 'sig');
     await push(name, signature.image, signature.tag);
   }
-  const args = [...names(...asked), '-o', output, '--keep-going', '--force', ...quick];
+  const args = [...names(...listed), '-o', output, '--keep-going', '--force', ...quick];
   await airlift(['export', ...args], { env });
   const before = readFileSync(output);
-  const layers = asked.map((name) =>
+  const layers = listed.map((name) =>
     [...(images[name] as TestImage).blobs.values()].find(({ size }) => size > 1_000_000),
   );
   proxy.use(
@@ -143,7 +150,7 @@ test('--keep-going --force never replaces a bundle by one with only signatures',
   );
   const { stderr } = await airlift(['export', ...args], { env, codes: [1] });
   assert.match(stderr, /nothing left to export: every image has a blob that failed to download/);
-  assert.ok(readFileSync(output).equals(before), 'the good bundle stays');
+  assert.ok(readFileSync(output).equals(before), 'the existing bundle is unchanged');
   await airlift(['verify', output]);
 });
 

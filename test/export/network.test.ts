@@ -92,7 +92,7 @@ test('permanent errors are not retried and are reported clearly', async (t) => {
     [403, /denied|forbidden/i],
     [404, /not found/],
   ] as const;
-  for (const [status, said] of cases) {
+  for (const [status, message] of cases) {
     for (const part of ['manifests', 'blobs'] as const) {
       ground.proxy.heal();
       ground.proxy.log.clear();
@@ -105,12 +105,12 @@ test('permanent errors are not retried and are reported clearly', async (t) => {
           codes: [1],
         },
       );
-      assert.match(stderr, said, `${status} for ${part}`);
+      assert.match(stderr, message, `${status} for ${part}`);
       const times = new Map<string, number>();
       for (const { method, target } of ground.proxy.log.requests.filter((entry) => entry.status === status))
         times.set(`${method} ${target}`, (times.get(`${method} ${target}`) ?? 0) + 1);
       assert.ok(times.size > 0);
-      for (const [request, count] of times) assert.equal(count, 1, `${request} asked ${count} times`);
+      for (const [request, count] of times) assert.equal(count, 1, `${request} sent ${count} times`);
     }
   }
 });
@@ -186,11 +186,11 @@ test('a TLS connection that ends with an alert is retried', { skip: needs('opens
 
 test('a truncated token answer is requested again', async (t) => {
   const upstream = await registryWithImage(t);
-  let asked = 0;
+  let tokenRequests = 0;
   const tokens = createHttpServer((_request, response) => {
     const text = JSON.stringify({ token: 'let-me-in' });
     response.writeHead(200, { 'content-type': 'application/json', 'content-length': text.length });
-    if (++asked > 2) return void response.end(text);
+    if (++tokenRequests > 2) return void response.end(text);
     response.write(text.slice(0, 5), () => response.destroy());
   });
   const tokenPort = await listening(t, tokens);
@@ -207,5 +207,5 @@ test('a truncated token answer is requested again', async (t) => {
   const output = join(temp(t), 'site.tar');
   await airlift(['export', `${proxy.host}/acme/app:1`, '-o', output, ...quick], { env });
   await airlift(['verify', output]);
-  assert.ok(asked >= 3);
+  assert.ok(tokenRequests >= 3);
 });

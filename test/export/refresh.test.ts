@@ -8,7 +8,7 @@ import { multiPlatform, singlePlatform } from '../support/image-sets.js';
 import type { TestImage } from '../support/images.js';
 import { temp, type Cleanup } from '../support/temp.js';
 
-/** Bytes of an unfinished blob that may be downloaded twice: those not yet marked, and those still in sockets. */
+/** Bytes of an unfinished blob that may be downloaded twice: those after its last checkpoint, and those in sockets. */
 const perTransfer = 2 * 1024 * 1024;
 const transfers = 2;
 const flags = ['--no-referrers', '-j', String(transfers)];
@@ -21,67 +21,70 @@ const old = singlePlatform('linux/amd64', { name: 'old', bigBytes: 5_000_000 });
 const fresh = singlePlatform('linux/amd64', { name: 'fresh', bigBytes: 4_000_000 });
 
 /** Leaves the files of a run that was killed with most of its blobs written; then moves the tag. */
-async function leave(t: Cleanup, ground: Ground): Promise<{ output: string; args: string[]; was: Buffer }> {
+async function interruptExport(
+  t: Cleanup,
+  ground: Ground,
+): Promise<{ output: string; args: string[]; before: Buffer }> {
   const { proxy, names } = ground;
   const output = join(temp(t), 'site.tar');
   await ground.push('kept', kept);
   await ground.push('moving', old);
   const args = [...names('kept', 'moving'), ...flags];
-  const was = await ground.undisturbed(...args);
+  const before = await ground.undisturbed(...args);
   proxy.log.clear();
   proxy.use(slow);
   await ground.killAfter(11_000_000, ...args, '-o', output);
   proxy.heal();
   await ground.push('moving', fresh);
-  return { output, args, was };
+  return { output, args, before };
 }
 
 test('--refresh resolves tags again and downloads no blob twice', async (t) => {
   const ground = await startGround(t);
-  const { output, args } = await leave(t, ground);
+  const { output, args } = await interruptExport(t, ground);
   await airlift(['export', ...args, '-o', output, '--refresh'], { env });
-  const again = ground.proxy.log.sentAgain();
-  assert.ok(again <= transfers * perTransfer, `sent again: ${again}`);
+  const repeated = ground.proxy.log.sentAgain();
+  assert.ok(repeated <= transfers * perTransfer, `sent again: ${repeated}`);
   const served = ground.proxy.log.served();
   for (const digest of [...layersOf(kept), ...layersOf(fresh)]) assert.ok(served.has(digest));
   assert.deepEqual(besides(output), []);
   assert.ok(
     readFileSync(output).equals(await ground.undisturbed(...args)),
-    'as a fresh export of the new state',
+    'same bytes as a new export of the new tag',
   );
   await airlift(['verify', output]);
 });
 
 test('without --refresh the plan of the first run stays', async (t) => {
   const ground = await startGround(t);
-  const { output, args, was } = await leave(t, ground);
+  const { output, args, before } = await interruptExport(t, ground);
   await airlift(['export', ...args, '-o', output], { env });
-  assert.ok(readFileSync(output).equals(was), 'as an export of the old state');
+  assert.ok(readFileSync(output).equals(before), 'same bytes as an export of the old tag');
   for (const digest of layersOf(fresh)) assert.ok(!ground.proxy.log.served().has(digest));
 });
 
 test('another list is rejected with a hint, and accepted with --refresh, which keeps the blobs of both lists', async (t) => {
   const ground = await startGround(t);
-  const { output, args } = await leave(t, ground);
+  const { output, args } = await interruptExport(t, ground);
   await ground.push('more', singlePlatform('linux/arm64', { name: 'more', bigBytes: 1_000_000 }));
   const longer = [...ground.names('more'), ...args];
   const refused = await airlift(['export', ...longer, '-o', output], { env, codes: [1] });
   assert.match(refused.stderr, /interrupted export of other content.*\n {2}hint: .*--refresh/);
   await airlift(['export', ...longer, '-o', output, '--refresh'], { env });
-  const again = ground.proxy.log.sentAgain();
-  assert.ok(again <= transfers * perTransfer, `sent again: ${again}`);
+  const repeated = ground.proxy.log.sentAgain();
+  assert.ok(repeated <= transfers * perTransfer, `sent again: ${repeated}`);
   assert.ok(readFileSync(output).equals(await ground.undisturbed(...longer)));
 });
 
 test('an export that is killed repeatedly while it refreshes ends with the same bytes and keeps its blobs', async (t) => {
   const ground = await startGround(t);
-  const { output, args } = await leave(t, ground);
+  const { output, args } = await interruptExport(t, ground);
   ground.proxy.use(slow);
   const refresh = [...args, '-o', output, '--refresh'];
   for (const bytes of [300_000, 900_000]) await ground.killAfter(bytes, ...refresh);
   ground.proxy.heal();
   await airlift(['export', ...args, '-o', output], { env });
-  const again = ground.proxy.log.sentAgain();
-  assert.ok(again <= 3 * transfers * perTransfer, `sent again: ${again}`);
+  const repeated = ground.proxy.log.sentAgain();
+  assert.ok(repeated <= 3 * transfers * perTransfer, `sent again: ${repeated}`);
   assert.ok(readFileSync(output).equals(await ground.undisturbed(...args)));
 });

@@ -81,12 +81,16 @@ describe('a stopped export resumes', () => {
   }
 
   /** Runs the same command again, undisturbed, and checks its result and the bytes that it downloads. */
-  async function goOn(output: string, want: Buffer, again = inFlight): Promise<Ended['stderr']> {
+  async function resumeAndCheck(
+    output: string,
+    want: Buffer,
+    repeatedBytes = inFlight,
+  ): Promise<Ended['stderr']> {
     proxy.heal();
     const { stderr } = await airlift(commandOf(output), { env });
     assert.ok(readFileSync(output).equals(want), 'byte-identical');
     assert.deepEqual(readdirSync(join(output, '..')), ['site.tar']);
-    assert.ok(proxy.log.sentAgain() <= again, `sent again: ${proxy.log.sentAgain()}`);
+    assert.ok(proxy.log.sentAgain() <= repeatedBytes, `sent again: ${proxy.log.sentAgain()}`);
     return stderr;
   }
 
@@ -103,8 +107,8 @@ describe('a stopped export resumes', () => {
       assert.match(stderr, /export to .*site\.tar: interrupted\n {2}hint: run the same command again/);
       assert.ok(!existsSync(output));
       // Everything written is recorded: only the bytes in sockets are downloaded again.
-      const said = await goOn(output, want, 6 * 1024 * 1024);
-      assert.match(said, /kept from an earlier run/);
+      const resumed = await resumeAndCheck(output, want, 6 * 1024 * 1024);
+      assert.match(resumed, /kept from an earlier run/);
     });
   }
 
@@ -119,7 +123,7 @@ describe('a stopped export resumes', () => {
     await until('the first signal is noticed', () => run.stderr().includes('press Ctrl-C again'));
     run.send('SIGINT');
     assert.equal((await run.ended).code, 130);
-    await goOn(output, want);
+    await resumeAndCheck(output, want);
   });
 
   test('after kill -9 with a server without ranges, unfinished blobs start over', async (t) => {
@@ -134,7 +138,7 @@ describe('a stopped export resumes', () => {
     proxy.use({ fault: { do: 'no-range' } });
     await airlift(commandOf(output), { env });
     assert.ok(readFileSync(output).equals(want));
-    // Two blobs were under way, and one may have ended so shortly before that no mark says so.
+    // Two blobs were in flight, and another may have been completed after its last checkpoint.
     assert.ok(proxy.log.sentAgain() <= 3 * (layerBytes + 10_000), `${proxy.log.sentAgain()}`);
   });
 
@@ -153,14 +157,14 @@ describe('a stopped export resumes', () => {
     }[];
     journal.close();
     assert.ok(marks.length >= 4);
-    const taken = 300_000;
+    const destroyed = 300_000;
     const file = openSync(`${output}.partial`, 'r+');
     for (const { position, have } of marks)
-      writeSync(file, Buffer.alloc(taken), 0, taken, position + have - taken);
+      writeSync(file, Buffer.alloc(destroyed), 0, destroyed, position + have - destroyed);
     closeSync(file);
-    // For each blob at most the removed bytes and the bytes behind its last intact checkpoint; for two also the bytes in flight.
-    await goOn(output, want, marks.length * (taken + 1_500_000) + 2 * 1_500_000);
-    assert.ok(proxy.log.sentAgain() >= marks.length * taken);
+    // For each blob at most the destroyed bytes and the bytes behind its last intact checkpoint; for two also the bytes in flight.
+    await resumeAndCheck(output, want, marks.length * (destroyed + 1_500_000) + 2 * 1_500_000);
+    assert.ok(proxy.log.sentAgain() >= marks.length * destroyed);
   });
 
   test('a second run with the same output is rejected with the name of the first', async (t) => {
@@ -174,20 +178,20 @@ describe('a stopped export resumes', () => {
     assert.match(second.stderr, new RegExp(`site\\.tar: process ${run.pid} on .* is writing it`));
     run.send('SIGKILL');
     await run.ended;
-    await goOn(output, want);
+    await resumeAndCheck(output, want);
   });
 
   test('content fetched by a killed planning run is not fetched again', async (t) => {
     const want = await undisturbed(t);
     const output = join(temp(t), 'site.tar');
-    // The third image gets no answer; the other two are planned in the meantime.
+    // The third image gets no response; the other two are planned in the meantime.
     proxy.use({ fault: { do: 'stall', after: 0 }, path: /acme\/three\/manifests/ });
     const run = startAirlift(commandOf(output), { env });
     await until('two images are planned', () => run.stderr().includes('2/3'));
     run.send('SIGTERM');
     assert.equal((await run.ended).code, 130);
     assert.deepEqual(readdirSync(join(output, '..')), ['site.tar.partial.journal']);
-    await goOn(output, want, 0);
+    await resumeAndCheck(output, want, 0);
   });
 
   test('the plan stays pinned while tags move; --refresh resolves them again', async (t) => {
@@ -195,7 +199,7 @@ describe('a stopped export resumes', () => {
     await push('acme/moving', '1', singlePlatform('linux/amd64', { name: 'first', bigBytes: 2_000_000 }));
     const list = names('one', 'two', 'moving');
     const want = await undisturbedOf(t, list);
-    const leave = async (): Promise<string> => {
+    const interruptExport = async (): Promise<string> => {
       const output = join(temp(t), 'site.tar');
       proxy.heal();
       proxy.log.clear();
@@ -207,15 +211,15 @@ describe('a stopped export resumes', () => {
       proxy.heal();
       return output;
     };
-    const [pinned, refreshed] = [await leave(), await leave()];
+    const [pinned, refreshed] = [await interruptExport(), await interruptExport()];
     await push('acme/moving', '1', moved);
     await airlift(['export', ...list, '-o', pinned, '--no-referrers'], { env });
-    assert.ok(readFileSync(pinned).equals(want), 'what the tag pointed at when it was planned');
+    assert.ok(readFileSync(pinned).equals(want), 'the image that the tag had when the export was planned');
 
     proxy.log.clear();
     await airlift(['export', ...list, '-o', refreshed, '--no-referrers', '--refresh'], { env });
     assert.ok(sentBytes() < 24_000_000 - 12_000_000 + 2_000_000 + 12_000_000, `fetched ${sentBytes()}`);
-    assert.ok(readFileSync(refreshed).equals(await undisturbedOf(t, list)), 'what it points at now');
+    assert.ok(readFileSync(refreshed).equals(await undisturbedOf(t, list)), 'the image that the tag has now');
   });
 
   test('a network outage ends the run with a hint, and the next run resumes', async (t) => {
@@ -229,7 +233,7 @@ describe('a stopped export resumes', () => {
     proxy.up();
     assert.equal(code, 1);
     assert.match(stderr, /connection .*\n {2}hint: run the same command again to resume/);
-    await goOn(output, want);
+    await resumeAndCheck(output, want);
   });
 
   test('stalled connections are closed and resumed', async (t) => {
@@ -249,14 +253,14 @@ describe('a stopped export resumes', () => {
     const [, two] = images;
     const lost = [...(two?.image.blobs.values() ?? [])].find(({ size }) => size > layerBytes);
     assert.ok(lost !== undefined);
-    const gone: Rule = { fault: failing(404), path: new RegExp(`/blobs/${lost.digest}`) };
-    proxy.use(slow, gone);
+    const missingBlob: Rule = { fault: failing(404), path: new RegExp(`/blobs/${lost.digest}`) };
+    proxy.use(slow, missingBlob);
     const run = startAirlift(args, { env });
     await passed(8_000_000);
     run.send('SIGKILL');
     await run.ended;
     proxy.heal();
-    proxy.use(gone);
+    proxy.use(missingBlob);
     const { stdout } = await airlift(args, { env, codes: [3] });
     const summary = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as {
       images: number;

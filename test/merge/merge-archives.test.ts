@@ -33,7 +33,7 @@ import { temp } from '../support/temp.js';
 const platforms = ['linux/amd64', 'linux/arm64', 'linux/arm/v7'];
 const short = (platform: string): string => platform.split('/')[1] ?? '';
 
-/** An image for one platform; `program` where what is in it is for another one than its config says. */
+/** Returns an image for one platform; `program` is the platform of its executable, if that differs from the config. */
 function app(
   platform: string,
   name = 'app',
@@ -63,7 +63,7 @@ async function merge(t: TestContext, inputs: readonly Input[], options: MergeOpt
   return { ...(await mergeArchives(archives, { warn, ...options })), warnings };
 }
 
-/** The one image there is, all that it names read and checked. */
+/** Returns the only image, after reading and checking all its content. */
 async function only({
   images,
   source,
@@ -106,7 +106,7 @@ async function assertFails(
   });
 }
 
-/** Every order of three inputs. */
+/** Returns all orders of three inputs. */
 function orders<T>([a, b, c]: readonly [T, T, T]): T[][] {
   return [
     [a, b, c],
@@ -314,12 +314,12 @@ suite('merging archives that have parts of one index', () => {
   const index = indexOf({ children, annotations });
   const name = 'docker.io/library/app:1';
 
-  /** An archive with the index and only those children, as `ctr images export --platform` writes it. */
+  /** Returns an archive with the index and only these children, as `ctr images export --platform` writes it. */
   function part(which: readonly TestImage[], of = index, extra: readonly TestImage[] = []): TarMember[] {
-    const here = new Set<string>([of.root.digest]);
+    const included = new Set<string>([of.root.digest]);
     for (const image of [...which, ...extra])
-      for (const digest of [...image.blobs.keys(), ...image.manifests.keys()]) here.add(digest);
-    return layoutMembers([{ name, image: of }], (digest) => here.has(digest));
+      for (const digest of [...image.blobs.keys(), ...image.manifests.keys()]) included.add(digest);
+    return layoutMembers([{ name, image: of }], (digest) => included.has(digest));
   }
 
   test('complete in the union: published byte for byte', async (t) => {

@@ -191,9 +191,9 @@ suite('names that carry an architecture', () => {
     const one = image('linux/amd64');
     const inputs = [layoutMembers(['a/b:1-amd64', 'a/b:1-arm64'].map((name) => ({ name, image: one })))];
     const rules = ['*:{tag}-{arch}=*:{tag}'];
-    const told = "a/b:1-arm64 in a.tar: the image's name says linux/arm64, but it holds linux/amd64";
+    const warning = "a/b:1-arm64 in a.tar: the image's name says linux/arm64, but it holds linux/amd64";
     const { warnings, names } = await merged(t, rules, inputs);
-    assert.deepEqual(warnings, [told]);
+    assert.deepEqual(warnings, [warning]);
     assert.deepEqual(names, { 'docker.io/a/b:1': ['linux/amd64'] });
     await failsWith(
       merged(t, rules, inputs, true),
@@ -246,7 +246,7 @@ suite('names that carry an architecture', () => {
       'usage',
       /turns docker\.io\/a\/b:1-amd64 into "docker\.io\/a\/b_:1", which is not a valid name/,
     );
-    // A pattern with wildcards takes no long on a long name.
+    // A pattern with wildcards is matched quickly even against a long name.
     const long = `acme.test/${'a-'.repeat(60)}b:${'1-'.repeat(60)}z`;
     assert.equal(new NameRules(['auto']).platformOf([long]), undefined);
   });

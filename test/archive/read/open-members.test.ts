@@ -327,7 +327,7 @@ async function assertTooSmall(t: TestContext, tmpDir: string): Promise<void> {
 
 /** Why no file system can be mounted here, or false. */
 function noMounts(): string | false {
-  return process.getuid?.() === 0 && process.platform === 'linux' ? needs('zstd') : 'mounting wants root';
+  return process.getuid?.() === 0 && process.platform === 'linux' ? needs('zstd') : 'mounting requires root';
 }
 
 suite('members of a compressed archive or stream', { timeout: 120_000 }, () => {

@@ -14,34 +14,31 @@ import { everyKind, writeBundle } from '../write-bundle.js';
 
 /** Changes that an attacker may make to a catalog, with a matching SHA256SUMS. Verify must find each of them. */
 const changes: readonly (readonly [what: string, sql: string])[] = [
-  ['a subject that is gone', 'UPDATE manifests SET subject = NULL WHERE subject IS NOT NULL'],
+  ['a missing subject', 'UPDATE manifests SET subject = NULL WHERE subject IS NOT NULL'],
   [
     'another subject',
     `UPDATE manifests SET subject = (SELECT digest FROM blobs ORDER BY id LIMIT 1) WHERE subject IS NOT NULL`,
   ],
   [
-    'a subject where there is none',
+    'a subject of a manifest without subject',
     `UPDATE manifests SET subject = (SELECT digest FROM blobs ORDER BY id LIMIT 1) WHERE blob = (SELECT max(blob) FROM manifests WHERE subject IS NULL)`,
   ],
   ['another architecture', "UPDATE manifests SET architecture = 's390x' WHERE architecture = 'arm64'"],
   ['another system', "UPDATE manifests SET os = 'zinux' WHERE os = 'linux'"],
   ['another variant', "UPDATE manifests SET variant = 'v9' WHERE variant = 'v7'"],
-  ['a variant that is gone', 'UPDATE manifests SET variant = NULL WHERE variant IS NOT NULL'],
-  ['a platform that is gone', 'UPDATE manifests SET os = NULL, architecture = NULL, variant = NULL'],
+  ['a missing variant', 'UPDATE manifests SET variant = NULL WHERE variant IS NOT NULL'],
+  ['a missing platform', 'UPDATE manifests SET os = NULL, architecture = NULL, variant = NULL'],
   ['a version of the system', "UPDATE manifests SET os_version = '1' WHERE os = 'linux'"],
   ['features of the system', `UPDATE manifests SET os_features = '["x"]' WHERE os = 'linux'`],
   ['another media type', "UPDATE manifests SET media_type = 'text/plain' WHERE blob = 1"],
-  [
-    'an artifact type that is gone',
-    'UPDATE manifests SET artifact_type = NULL WHERE artifact_type IS NOT NULL',
-  ],
+  ['a missing artifact type', 'UPDATE manifests SET artifact_type = NULL WHERE artifact_type IS NOT NULL'],
   ['an artifact type of an image', "UPDATE manifests SET artifact_type = 'a/b' WHERE artifact_type IS NULL"],
   ['an artifact type of a root', "UPDATE images SET artifact_type = 'a/b'"],
   ['a media type of a root', "UPDATE images SET media_type = 'a/b'"],
   ['a layer that is a config', "UPDATE blobs SET kind = 'config' WHERE kind = 'layer'"],
   ['a config that is a layer', "UPDATE blobs SET kind = 'layer' WHERE kind = 'config'"],
   ['an index that is a manifest', "UPDATE blobs SET kind = 'manifest' WHERE kind = 'index'"],
-  ['a companion that is none', 'UPDATE images SET companion_of = NULL WHERE companion_of IS NOT NULL'],
+  ['a companion without its subject', 'UPDATE images SET companion_of = NULL WHERE companion_of IS NOT NULL'],
   [
     'a companion of another image',
     `UPDATE images SET companion_of = (SELECT digest FROM blobs ORDER BY id LIMIT 1) WHERE companion_of IS NOT NULL`,
@@ -50,7 +47,7 @@ const changes: readonly (readonly [what: string, sql: string])[] = [
     'an image that is a companion',
     `UPDATE images SET companion_of = (SELECT digest FROM blobs ORDER BY id LIMIT 1) WHERE companion_of IS NULL`,
   ],
-  ['an original that is gone', 'UPDATE images SET original = NULL'],
+  ['a missing original', 'UPDATE images SET original = NULL'],
   [
     'an original of another image',
     `UPDATE images SET original = (SELECT root FROM images WHERE original IS NULL ORDER BY id LIMIT 1) WHERE original IS NOT NULL`,
@@ -60,10 +57,10 @@ const changes: readonly (readonly [what: string, sql: string])[] = [
     'UPDATE images SET root = (SELECT root FROM images ORDER BY id DESC LIMIT 1) WHERE id = 1',
   ],
   ['another name', "UPDATE images SET reference = 'registry.example/acme/zzz:9' WHERE id = 1"],
-  ['an image less', 'DELETE FROM images WHERE id = (SELECT max(id) FROM images)'],
+  ['a missing image', 'DELETE FROM images WHERE id = (SELECT max(id) FROM images)'],
   ['edges in another order', "UPDATE edges SET position = 99 - position WHERE role = 'layer'"],
-  ['an edge less', "DELETE FROM edges WHERE role = 'layer' AND position = 0"],
-  ['children that are gone', "DELETE FROM edges WHERE role = 'manifest'"],
+  ['a missing edge', "DELETE FROM edges WHERE role = 'layer' AND position = 0"],
+  ['missing children', "DELETE FROM edges WHERE role = 'manifest'"],
   ['subjects that are not followed', "DELETE FROM edges WHERE role IN ('subject', 'referrer')"],
   ['referrers that are not followed', "DELETE FROM edges WHERE role = 'referrer'"],
   [

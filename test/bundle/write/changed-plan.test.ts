@@ -51,7 +51,7 @@ async function freshOf(t: Cleanup, cargo: readonly Cargo[]): Promise<Buffer> {
 }
 
 /** Leaves the files of a run that stopped before its last blobs. */
-async function leave(path: string): Promise<void> {
+async function interruptRun(path: string): Promise<void> {
   const writer = await BundleWriter.open(path, options);
   plan(writer, all);
   await writer.layOut();
@@ -59,7 +59,7 @@ async function leave(path: string): Promise<void> {
   await writer.close();
 }
 
-async function goOn(path: string, cargo: readonly Cargo[]): Promise<void> {
+async function resume(path: string, cargo: readonly Cargo[]): Promise<void> {
   const writer = await BundleWriter.open(path, options);
   assert.equal(writer.state, 'laid-out');
   await writer.layOut();
@@ -69,7 +69,7 @@ async function goOn(path: string, cargo: readonly Cargo[]): Promise<void> {
 
 test('a dropped image is removed with its signature and its referrers', async (t) => {
   const path = join(temp(t), 'a.tar');
-  await leave(path);
+  await interruptRun(path);
   const writer = await BundleWriter.open(path, options);
   assert.deepEqual(writer.dropImages([lostBlob()]), ['registry.example/acme/lost:1']);
   await writer.layOut();
@@ -80,11 +80,11 @@ test('a dropped image is removed with its signature and its referrers', async (t
 
 test('a change that is not committed leaves the plan unchanged', async (t) => {
   const path = join(temp(t), 'a.tar');
-  await leave(path);
+  await interruptRun(path);
   const writer = await BundleWriter.open(path, options);
   assert.equal(writer.dropImages([lostBlob()])?.length, 1);
   await writer.close();
-  await goOn(path, all);
+  await resume(path, all);
   assert.ok(readFileSync(path).equals(await freshOf(t, all)));
 });
 
@@ -104,7 +104,7 @@ test('no image is dropped if none would be left', async (t) => {
 
 /** Leaves the files of a run that was killed between a change of the plan and its new layout. */
 async function leaveChanged(path: string): Promise<void> {
-  await leave(path);
+  await interruptRun(path);
   const journal = Journal.open(`${path}.partial.journal`);
   journal.beginChange();
   journal.failures.dropImagesWith(lostBlob());
@@ -121,7 +121,7 @@ test('the next run lays out a changed plan', async (t) => {
     [['registry.example/acme/lost:1', lostBlob().descriptor.digest]],
   );
   await writer.close();
-  await goOn(path, good);
+  await resume(path, good);
   assert.ok(readFileSync(path).equals(await freshOf(t, good)));
 });
 
@@ -166,17 +166,17 @@ test('a laid-out bundle is extended by more images, or the extension is reverted
 test('a run that was killed after the final rename is recognized as finished', async (t) => {
   const dir = temp(t);
   const path = join(dir, 'a.tar');
-  await leave(path);
+  await interruptRun(path);
   const writer = await BundleWriter.open(path, options);
   await writer.layOut();
   await fill(writer, all);
   await writer.close();
   copyFileSync(`${path}.partial.journal`, join(dir, 'kept'));
-  await goOn(path, all);
+  await resume(path, all);
   const whole = readFileSync(path);
 
   copyFileSync(join(dir, 'kept'), `${path}.partial.journal`);
-  await goOn(path, all);
+  await resume(path, all);
   assert.ok(readFileSync(path).equals(whole));
   assert.deepEqual(readdirSync(dir).sort(), ['a.tar', 'kept']);
 

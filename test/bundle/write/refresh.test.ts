@@ -45,11 +45,11 @@ async function endSecond(path: string, refresh: boolean): Promise<number> {
 
 /** Bytes of the layers that only the second list has. */
 function onlySecond(): number {
-  const known = contentsOf(first);
+  const firstContents = contentsOf(first);
   const layers = second
     .flatMap(({ image }) => [...image.blobs.values()])
     .filter(({ size }) => size > 100_000);
-  return layers.reduce((sum, { digest, size }) => sum + (known.has(digest) ? 0 : size), 0);
+  return layers.reduce((sum, { digest, size }) => sum + (firstContents.has(digest) ? 0 : size), 0);
 }
 
 test('a new plan keeps the blobs that it shares with the old one', async (t) => {

@@ -26,11 +26,11 @@ async function startUntil(path: string, line: string, wait: number): Promise<Chi
   const process_ = spawn(process.execPath, [child, path, String(wait)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  let said = '';
+  let output = '';
   await new Promise<void>((done) => {
     process_.stdout.on('data', (chunk: Buffer) => {
-      said += chunk.toString();
-      if (said.split('\n').includes(line)) done();
+      output += chunk.toString();
+      if (output.split('\n').includes(line)) done();
     });
     process_.once('close', () => done());
   });
@@ -52,7 +52,7 @@ async function undisturbed(t: Cleanup): Promise<Buffer> {
 }
 
 /** Finishes the bundle of an earlier run, with a later clock: the bundle keeps the time of the run that planned it. */
-async function goOn(path: string, created = options.created): Promise<{ state: string; fetched: number }> {
+async function resume(path: string, created = options.created): Promise<{ state: string; fetched: number }> {
   const writer = await BundleWriter.open(path, { ...options, created });
   const { state } = writer;
   if (state === 'planning') plan(writer, resumed());
@@ -90,11 +90,11 @@ test('the next run finishes a run that was killed at any point, with the same by
     const dir = temp(t);
     const path = join(dir, 'a.tar');
     await kill(await startUntil(path, point, 5));
-    assert.ok(!existsSync(path), 'no file under the final name that is not whole');
-    const { fetched } = await goOn(path);
+    assert.ok(!existsSync(path), 'the output does not exist before it is complete');
+    const { fetched } = await resume(path);
     assert.ok(readFileSync(path).equals(want), `killed at ${point}`);
     assert.deepEqual(readdirSync(dir), ['a.tar']);
-    // 60 chunks of 64 KiB in total; one may be in flight, and marks wait for a moment.
+    // 60 chunks of 64 KiB in total; one may be in flight, and checkpoints are written with a delay.
     const written = Number(/chunk (\d+)/.exec(point)?.[1] ?? 0);
     assert.ok(fetched <= (60 - written + 16) * 65536, `killed at ${point}: fetched ${fetched}`);
   }
@@ -104,7 +104,7 @@ test('a run that is killed many times ends with the same bytes', async (t) => {
   const want = await undisturbed(t);
   const path = join(temp(t), 'a.tar');
   for (let count = 0; count < 5; count++) await kill(await startUntil(path, 'chunk 8', 3));
-  await goOn(path);
+  await resume(path);
   assert.ok(readFileSync(path).equals(want));
 });
 
@@ -112,7 +112,7 @@ test('a resumed bundle keeps the time of the first run', async (t) => {
   const want = await undisturbed(t);
   const path = join(temp(t), 'a.tar');
   await leaveHalf(path);
-  const { state } = await goOn(path, new Date('2030-01-01T00:00:00Z'));
+  const { state } = await resume(path, new Date('2030-01-01T00:00:00Z'));
   assert.equal(state, 'laid-out');
   assert.ok(readFileSync(path).equals(want));
 });
@@ -120,7 +120,7 @@ test('a resumed bundle keeps the time of the first run', async (t) => {
 test('a resumed run downloads only the rest', async (t) => {
   const path = join(temp(t), 'a.tar');
   const { fetched, pending } = await leaveHalf(path);
-  const rest = await goOn(path);
+  const rest = await resume(path);
   assert.equal(rest.fetched, pending - fetched);
 });
 
@@ -134,7 +134,7 @@ test('while a process writes the bundle, others are rejected with its name', asy
     return true;
   });
   await kill(run);
-  const { state } = await goOn(path);
+  const { state } = await resume(path);
   assert.equal(state, 'laid-out');
 });
 
@@ -147,22 +147,22 @@ test('resuming with other content is a conflict that names both', async (t) => {
     assert.match(error.hint ?? '', /a\.tar\.partial and .*a\.tar\.partial\.journal/);
     return true;
   });
-  const { state } = await goOn(path);
+  const { state } = await resume(path);
   assert.equal(state, 'laid-out');
 });
 
 /** Damage to the two files while nothing runs. */
 const damages: Record<string, (partial: string, journal: string) => void> = {
-  'the partial file is gone': (partial) => rmSync(partial),
+  'the partial file is missing': (partial) => rmSync(partial),
   'the partial file is empty': (partial) => truncateSync(partial, 0),
   'the partial file is cut in its head': (partial) => truncateSync(partial, 700),
   'the partial file is cut in the middle': (partial) => truncateSync(partial, statSync(partial).size / 2),
   'the partial file is longer': (partial) => truncateSync(partial, statSync(partial).size + 100_000),
-  'the journal is gone': (_, journal) => rmSync(journal),
+  'the journal is missing': (_, journal) => rmSync(journal),
   'the journal is empty': (_, journal) => truncateSync(journal, 0),
   'the journal is cut': (_, journal) => truncateSync(journal, statSync(journal).size / 2),
   'the journal is no database': (_, journal) => writeFileSync(journal, 'nothing of the kind'.repeat(1000)),
-  'both are gone': (partial, journal) => [partial, journal].forEach((path) => rmSync(path)),
+  'both are missing': (partial, journal) => [partial, journal].forEach((path) => rmSync(path)),
 };
 
 for (const [name, damage] of Object.entries(damages)) {
@@ -171,7 +171,7 @@ for (const [name, damage] of Object.entries(damages)) {
     const path = join(temp(t), 'a.tar');
     await leaveHalf(path);
     damage(`${path}.partial`, `${path}.partial.journal`);
-    await goOn(path);
+    await resume(path);
     assert.ok(readFileSync(path).equals(want));
   });
 }
@@ -180,7 +180,7 @@ test('written blobs are found again without the journal', async (t) => {
   const path = join(temp(t), 'a.tar');
   const { fetched, pending } = await leaveHalf(path);
   rmSync(`${path}.partial.journal`);
-  const rest = await goOn(path);
+  const rest = await resume(path);
   assert.equal(rest.state, 'planning');
   // A zero byte at the end of the written bytes looks like a hole.
   assert.ok(rest.fetched <= pending - fetched + 16, `fetched ${rest.fetched}`);
@@ -202,7 +202,7 @@ for (const which of ['partial', 'partial.journal']) {
       const byte = Math.floor((size * (at + Math.random())) / count);
       bytes[byte] = (bytes[byte] ?? 0) ^ (1 << (at % 8));
       writeFileSync(`${flipped}.${which}`, bytes);
-      await goOn(flipped);
+      await resume(flipped);
       assert.ok(readFileSync(flipped).equals(want), `byte ${byte} of ${which}, bit ${at % 8}`);
       rmSync(flipped);
     }
