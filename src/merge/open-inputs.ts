@@ -98,9 +98,9 @@ async function compressionOf(path: string): Promise<Compression | ForeignFormat>
 }
 
 /**
- * Warns when an archive is a bundle that was unpacked or packed again. Its sums do not cover the archive, and only a bundle's catalog
+ * Warns when an archive is an unpacked or repacked bundle. The bundle's sums do not cover the archive, and only a bundle's catalog
  * records which signatures and other referrers belong to an image, so reading it as an archive would lose them.
- * @throws AirliftError `input` where it is a compressed bundle
+ * @throws AirliftError `input` if the bundle is compressed
  */
 async function warnOfRepackedBundle(
   path: string,
@@ -113,19 +113,23 @@ async function warnOfRepackedBundle(
   const compression = path === '-' && piped !== undefined ? piped.compression : await compressionOf(path);
   if (compression === 'none') {
     warn(
-      `${file} was unpacked from an airlift bundle or packed again: it is read as an OCI layout, without the checks of a bundle and ` +
-        'without signatures and other referrers that have no tag; use the bundle itself where you can',
+      `${file} is an unpacked or repacked airlift bundle: reading it as an OCI layout, without the bundle's checks and without ` +
+        'signatures and other referrers that have no tag; use the original bundle if possible',
     );
     return;
   }
   const program = compression === 'zstd' ? 'zstd' : 'gzip';
   const whole = path.replace(/\.(gz|tgz|zst|zstd)$/, (suffix) => (suffix === '.tgz' ? '.tar' : ''));
-  throw new AirliftError('input', `open ${file}: a bundle that was compressed with ${program}`, {
-    hint:
-      path === '-'
-        ? `decompress it first: ${program} -dc FILE | airlift import -`
-        : `decompress it first: ${program} -dc ${path} > ${whole === path ? `${path}.tar` : whole}`,
-  });
+  throw new AirliftError(
+    'input',
+    `open ${file}: the bundle is compressed with ${program}; want it uncompressed`,
+    {
+      hint:
+        path === '-'
+          ? `decompress it first: ${program} -dc FILE | airlift import -`
+          : `decompress it first: ${program} -dc ${path} > ${whole === path ? `${path}.tar` : whole}`,
+    },
+  );
 }
 
 /** Reads a bundle as one of several archives; its catalog provides signatures and other referrers. */

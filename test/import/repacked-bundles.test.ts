@@ -27,7 +27,7 @@ test('a compressed bundle is refused with the command that decompresses it, not 
   await writeFile(`${path}.gz`, packed);
   await assert.rejects(archiveImages({ inputs: [`${path}.gz`] }), (error) => {
     assert.ok(isAirliftError(error, 'input'));
-    assert.match(error.message, /a bundle that was compressed with gzip/);
+    assert.match(error.message, /: the bundle is compressed with gzip; want it uncompressed$/);
     assert.equal(error.hint, `decompress it first: gzip -dc ${path}.gz > ${path}`);
     return true;
   });
@@ -39,26 +39,25 @@ test('a compressed bundle is refused with the command that decompresses it, not 
   });
 });
 
-test(
-  'a bundle that was unpacked or packed again is read with a warning',
-  { skip: needs('tar') },
-  async (t) => {
-    const { dir, path } = await bundleIn(t);
-    const unpacked = join(dir, 'unpacked');
-    await mkdir(unpacked);
-    await run('tar', ['xf', path, '-C', unpacked]);
-    const repacked = join(dir, 'repacked.tar');
-    await run('tar', ['cf', repacked, '-C', unpacked, '.']);
-    for (const input of [unpacked, repacked]) {
-      const warnings: string[] = [];
-      const images = await archiveImages({
-        inputs: [input],
-        onEvent: (event) => {
-          if (event.event === 'warning') warnings.push(event.message);
-        },
-      });
-      assert.ok(images.length > 5);
-      assert.match(warnings.join('\n'), /was unpacked from an airlift bundle or packed again/);
-    }
-  },
-);
+test('an unpacked or repacked bundle is read with a warning', { skip: needs('tar') }, async (t) => {
+  const { dir, path } = await bundleIn(t);
+  const unpacked = join(dir, 'unpacked');
+  await mkdir(unpacked);
+  await run('tar', ['xf', path, '-C', unpacked]);
+  const repacked = join(dir, 'repacked.tar');
+  await run('tar', ['cf', repacked, '-C', unpacked, '.']);
+  for (const input of [unpacked, repacked]) {
+    const warnings: string[] = [];
+    const images = await archiveImages({
+      inputs: [input],
+      onEvent: (event) => {
+        if (event.event === 'warning') warnings.push(event.message);
+      },
+    });
+    assert.ok(images.length > 5);
+    assert.match(
+      warnings.join('\n'),
+      /is an unpacked or repacked airlift bundle: reading it as an OCI layout/,
+    );
+  }
+});
