@@ -45,7 +45,7 @@ async function tagsOf(host: string, repository: string): Promise<string[]> {
 }
 
 suite('names that --arch-tags makes', () => {
-  test('one that another input owns is a conflict, before anything is pushed', async (t) => {
+  test('a name of another input is a conflict, before anything is pushed', async (t) => {
     const host = await registry(t);
     const path = await archive(t, [
       { name: 'team/app:1.0', image: both },
@@ -65,7 +65,7 @@ suite('names that --arch-tags makes', () => {
     assert.deepEqual(await tagsOf(host, 'team/app'), ['1.0', '1.0-arm64']);
   });
 
-  test('one that another input gives to the same image is listed once', async (t) => {
+  test('a name that another input gives to the same image is listed once', async (t) => {
     const path = await archive(t, [
       { name: 'team/app:1.0', image: both },
       { name: 'team/app:1.0-arm64', image: arm64 },
@@ -116,7 +116,7 @@ suite('names that --arch-tags makes', () => {
     assert.match(stdout, /:1\.0-windows-amd64-10\.0\.20348\.1 /);
   });
 
-  test('that are no tags are told before anything is pushed', async (t) => {
+  test('that are not valid tags are reported before anything is pushed', async (t) => {
     const path = await archive(t, [{ name: `team/app:${'x'.repeat(125)}`, image: both }]);
     const { stderr } = await airlift(['import', path, '--to', 'site:5000', '--arch-tags'], { codes: [2] });
     assert.match(stderr, /x-arm64" is not a valid tag/);

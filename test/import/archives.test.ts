@@ -17,7 +17,7 @@ import { tarOf, type TarMember } from '../support/tar.js';
 import { temp } from '../support/temp.js';
 import { walkRegistry } from '../support/walk.js';
 
-/** The images of k3s 1.21, each of which had to be right on three architectures. */
+/** The images of k3s 1.21, which exist for three architectures. */
 const k3sImages = [
   'rancher/coredns-coredns:1.8.3',
   'rancher/klipper-helm:v0.4.3',
@@ -38,16 +38,16 @@ const base = layer(
   { compression: 'none' },
 );
 
-/** An image whose program says what it is; pause for arm claims to be for amd64, as the real one does. */
+/** Returns an image whose program names it and its platform. As in reality, the arm config of the pause image states amd64. */
 function k3sImage(name: string, platform: string): TestImage {
-  const isLiar = name === 'rancher/pause:3.1' && platform === 'linux/arm/v7';
+  const hasWrongConfig = name === 'rancher/pause:3.1' && platform === 'linux/arm/v7';
   const program: TarMember = {
     name: 'bin/app',
     content: elfFile(platform, `\n${name} for ${platform}\n`),
     mode: 0o755,
   };
   return imageOf({
-    platform: isLiar ? 'linux/amd64' : platform,
+    platform: hasWrongConfig ? 'linux/amd64' : platform,
     layers: [base, layer([program], { compression: 'none' })],
   });
 }
@@ -59,7 +59,7 @@ function k3sMembers(shape: SavedShape, platform: string): TarMember[] {
   );
 }
 
-/** Imports into `host`, with all warnings. */
+/** Imports into `host`, and returns the summary with all warnings. */
 async function imported(
   host: string,
   options: Partial<ImportOptions> & Pick<ImportOptions, 'inputs'>,
@@ -84,7 +84,7 @@ async function json<T>(host: string, path: string): Promise<T> {
   return JSON.parse(body.toString()) as T;
 }
 
-/** For each platform of an image in a registry, the line that its program holds. */
+/** Returns the text line of the program for each platform of an image in a registry. */
 async function programsOf(host: string, name: string): Promise<Record<string, string | undefined>> {
   const [repository = '', tag = ''] = name.split(':');
   const index = await json<{ manifests: DescriptorJson[] }>(host, `/v2/${repository}/manifests/${tag}`);
@@ -101,7 +101,7 @@ async function programsOf(host: string, name: string): Promise<Record<string, st
   return programs;
 }
 
-async function assertAllRight(host: string): Promise<void> {
+async function assertAllImages(host: string): Promise<void> {
   for (const name of k3sImages) {
     const want = Object.fromEntries(platforms.map((platform) => [platform, `${name} for ${platform}`]));
     assert.deepEqual(await programsOf(host, name), want);
@@ -122,48 +122,55 @@ async function written(dir: string, name: string, bytes: Uint8Array): Promise<st
   return path;
 }
 
-const wants = { skip: needs('docker-registry', 'zstd') };
+const required = { skip: needs('docker-registry', 'zstd') };
 
 suite('importing archives of one platform each', { timeout: 180_000 }, () => {
-  test('eight images of k3s, in three shapes and compressions: all 24 are right', wants, async (t) => {
-    const dir = temp(t);
-    const tmpDir = join(dir, 'tmp');
-    await mkdir(tmpDir);
-    const host = await startRegistry(t);
-    const [amd64, arm64, arm] = platforms as [string, string, string];
-    const zstd = await run('zstd', ['-q', '-c', '-16', '--long=25'], {
-      input: tarOf(k3sMembers('docker-25', arm64)),
-    });
-    const inputs = [
-      await written(dir, 'k3s-airgap-images-amd64.tar.gz', gzipSync(tarOf(k3sMembers('docker-20', amd64)))),
-      await written(dir, 'k3s-airgap-images-arm64.tar.zst', zstd.bytes),
-      await written(dir, 'k3s-airgap-images-arm.tar', tarOf(k3sMembers('podman', arm))),
-    ];
-    const { published, warnings } = await imported(host, { inputs, archives: { tmpDir }, archTags: true });
-    assert.deepEqual(warnings, [
-      'rancher/pause:3.1 in k3s-airgap-images-arm.tar: config says linux/amd64, executables are arm; published as linux/arm/v7',
-    ]);
-    await assertAllRight(host);
-    assert.equal(published.length, 32);
-    const tags = await json<{ tags: string[] }>(host, '/v2/rancher/pause/tags/list');
-    assert.deepEqual(tags.tags.sort(), ['3.1', '3.1-amd64', '3.1-arm', '3.1-arm64']);
-    const arm64Alone = await json<{ config: DescriptorJson }>(host, '/v2/rancher/pause/manifests/3.1-arm64');
-    const config = await json<{ architecture: string }>(
-      host,
-      `/v2/rancher/pause/blobs/${arm64Alone.config.digest}`,
-    );
-    assert.equal(config.architecture, 'arm64');
-    assert.deepEqual(await readdir(tmpDir), []);
+  test(
+    'eight images of k3s in three formats and compressions: all 24 are published correctly',
+    required,
+    async (t) => {
+      const dir = temp(t);
+      const tmpDir = join(dir, 'tmp');
+      await mkdir(tmpDir);
+      const host = await startRegistry(t);
+      const [amd64, arm64, arm] = platforms as [string, string, string];
+      const zstd = await run('zstd', ['-q', '-c', '-16', '--long=25'], {
+        input: tarOf(k3sMembers('docker-25', arm64)),
+      });
+      const inputs = [
+        await written(dir, 'k3s-airgap-images-amd64.tar.gz', gzipSync(tarOf(k3sMembers('docker-20', amd64)))),
+        await written(dir, 'k3s-airgap-images-arm64.tar.zst', zstd.bytes),
+        await written(dir, 'k3s-airgap-images-arm.tar', tarOf(k3sMembers('podman', arm))),
+      ];
+      const { published, warnings } = await imported(host, { inputs, archives: { tmpDir }, archTags: true });
+      assert.deepEqual(warnings, [
+        'rancher/pause:3.1 in k3s-airgap-images-arm.tar: config says linux/amd64, executables are arm; published as linux/arm/v7',
+      ]);
+      await assertAllImages(host);
+      assert.equal(published.length, 32);
+      const tags = await json<{ tags: string[] }>(host, '/v2/rancher/pause/tags/list');
+      assert.deepEqual(tags.tags.sort(), ['3.1', '3.1-amd64', '3.1-arm', '3.1-arm64']);
+      const arm64Alone = await json<{ config: DescriptorJson }>(
+        host,
+        '/v2/rancher/pause/manifests/3.1-arm64',
+      );
+      const config = await json<{ architecture: string }>(
+        host,
+        `/v2/rancher/pause/blobs/${arm64Alone.config.digest}`,
+      );
+      assert.equal(config.architecture, 'arm64');
+      assert.deepEqual(await readdir(tmpDir), []);
 
-    const again = await imported(host, { inputs: inputs.toReversed() });
-    assert.deepEqual(
-      again.published.map(({ outcome }) => outcome),
-      k3sImages.map(() => 'unchanged'),
-    );
-    assert.equal(again.uploadedBlobs, 0);
-  });
+      const again = await imported(host, { inputs: inputs.toReversed() });
+      assert.deepEqual(
+        again.published.map(({ outcome }) => outcome),
+        k3sImages.map(() => 'unchanged'),
+      );
+      assert.equal(again.uploadedBlobs, 0);
+    },
+  );
 
-  test('the same by the command line, from a pipe, with names of its own', wants, async (t) => {
+  test('the same with the command line, from a pipe, with names from flags', required, async (t) => {
     const dir = temp(t);
     const host = await startRegistry(t);
     const cache = join(dir, 'cache');
@@ -204,7 +211,7 @@ suite('importing archives of one platform each', { timeout: 180_000 }, () => {
     assert.match(wrong.stderr, /--arch b\.tar=linux\/arm64: got 0 matching inputs, want one\n\s+hint: /);
   });
 
-  test('into a bundle instead, which reads back and imports as they do', wants, async (t) => {
+  test('into a bundle, which imports like the archives', required, async (t) => {
     const dir = temp(t);
     const host = await startRegistry(t);
     const inputs = [];
@@ -219,7 +226,7 @@ suite('importing archives of one platform each', { timeout: 180_000 }, () => {
     assert.ok(bundle.equals(await readFile(join(dir, 'again.tar'))), 'the same bytes');
     await airlift(['verify', join(dir, 'merged.tar')]);
     await airlift(['import', join(dir, 'merged.tar'), '--to', host]);
-    await assertAllRight(host);
+    await assertAllImages(host);
     const { published } = await imported(host, { inputs });
     assert.deepEqual(
       published.map(({ outcome }) => outcome),
@@ -234,7 +241,7 @@ suite('importing archives of one platform each', { timeout: 180_000 }, () => {
     await airlift(['import', ...inputs], { env, codes: [2] });
   });
 
-  test('whatever is wrong with an archive, nothing is tagged', wants, async (t) => {
+  test('no tag is set if an archive is damaged or incomplete', required, async (t) => {
     const dir = temp(t);
     const tmpDir = join(dir, 'tmp');
     await mkdir(tmpDir);
@@ -285,7 +292,7 @@ suite('importing parts of one index', { timeout: 120_000 }, () => {
     );
   };
 
-  test('all there: the publisher’s digest', wants, async (t) => {
+  test('complete: the publisher’s digest', required, async (t) => {
     const dir = temp(t);
     const host = await startRegistry(t);
     const inputs = [];
@@ -296,8 +303,8 @@ suite('importing parts of one index', { timeout: 120_000 }, () => {
   });
 
   test(
-    'one missing: an index of what is there, or the publisher’s where the site takes it',
-    wants,
+    'one missing: a filtered index, or the publisher’s index if the site accepts it',
+    required,
     async (t) => {
       const dir = temp(t);
       const inputs = [await written(dir, 'part.tar', part(children.slice(1)))];

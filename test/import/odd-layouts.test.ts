@@ -17,7 +17,7 @@ interface Index {
   manifests: unknown[];
 }
 
-/** A layout with an image and, in index.json itself, the layers of a build cache. */
+/** Writes a layout with an image; its index.json also lists the layers of a build cache. */
 async function layoutWithLayers(t: Cleanup): Promise<string> {
   const dir = temp(t);
   await writeOciLayout(dir, [{ name: 'acme/app:1', image }]);
@@ -32,8 +32,8 @@ async function layoutWithLayers(t: Cleanup): Promise<string> {
   return dir;
 }
 
-describe('a layout whose index.json names blobs', () => {
-  test('beside an image: the image is published, and each blob is told as left out', async (t) => {
+describe('a layout whose index.json lists blobs', () => {
+  test('with an image: the image is published, and each blob is skipped with a warning', async (t) => {
     const dir = await layoutWithLayers(t);
     const site = await serveStore(t);
     const { stderr } = await airlift(['import', dir, '--to', site]);
@@ -43,7 +43,7 @@ describe('a layout whose index.json names blobs', () => {
     sameContent(content, await walkImage(image));
   });
 
-  test('alone: it is refused, with a hint', async (t) => {
+  test('without an image: it is rejected with a hint', async (t) => {
     const dir = await layoutWithLayers(t);
     const index = JSON.parse(readFileSync(join(dir, 'index.json'), 'utf8')) as Index;
     writeFileSync(

@@ -18,7 +18,7 @@ import { temp } from '../support/temp.js';
 import { walkRegistry } from '../support/walk.js';
 
 const platforms: readonly BusyboxPlatform[] = ['linux/amd64', 'linux/arm64', 'linux/arm/v7'];
-/** The machine in the ELF header of each platform's programs. */
+/** The ELF machine of each platform's programs. */
 const machines: Readonly<Record<BusyboxPlatform, number>> = {
   'linux/amd64': 62,
   'linux/arm64': 183,
@@ -26,7 +26,7 @@ const machines: Readonly<Record<BusyboxPlatform, number>> = {
 };
 const short = (platform: string): string => platform.split('/')[1] ?? '';
 
-/** Copies the image of one platform with skopeo, out of a registry without TLS. */
+/** Copies the image of one platform with skopeo from a registry without TLS. */
 async function skopeoCopy(platform: string, from: string, to: string): Promise<void> {
   const [os = '', architecture = '', variant = ''] = platform.split('/');
   const choice = ['--override-os', os, '--override-arch', architecture, '--override-variant', variant];
@@ -35,7 +35,7 @@ async function skopeoCopy(platform: string, from: string, to: string): Promise<v
 
 const names = ['rancher/klipper-lb:v0.2.0', 'rancher/library-busybox:1.32.1', 'rancher/pause:3.1'];
 
-/** An image with real programs. What is called pause says amd64 in its config for arm, as the real one does. */
+/** Returns an image with real programs. As in reality, the arm config of the pause image states amd64. */
 function realImage(name: string): TestImage {
   const children = platforms.map((platform) => {
     const content = readFileSync(busybox(platform) ?? '');
@@ -91,7 +91,7 @@ suite(
       }
     });
 
-    /** Each writes an archive with all images for one platform. */
+    /** Functions that write an archive with all images for one platform. */
     const writers: Record<string, (platform: BusyboxPlatform, path: string) => Promise<void>> = {
       'docker save (20.10)': async (platform, path) => {
         for (const name of names) {
@@ -145,7 +145,7 @@ suite(
       ) as T;
     }
 
-    /** Expects each platform's image to be that platform's, by what is in its layers. */
+    /** Asserts that the programs in each platform's layers are for that platform. */
     async function assertRight(host: string, name: string): Promise<void> {
       const [repository = '', tag = ''] = name.split(':');
       await walkRegistry(host, repository, tag);
@@ -156,7 +156,7 @@ suite(
         const key = [platform?.os, platform?.architecture, platform?.variant]
           .filter((part) => part !== undefined)
           .join('/');
-        const wants = key === 'linux/arm' ? 'linux/arm/v7' : (key as BusyboxPlatform);
+        const platformName = key === 'linux/arm' ? 'linux/arm/v7' : (key as BusyboxPlatform);
         const { layers } = await json<{ layers: DescriptorJson[] }>(
           host,
           `/v2/${repository}/manifests/${digest}`,
@@ -172,10 +172,10 @@ suite(
         const whole = Buffer.concat(tars);
         assert.equal(
           whole.readUInt16LE(whole.indexOf('\x7fELF') + 18),
-          machines[wants],
+          machines[platformName],
           `${name} for ${key}`,
         );
-        assert.ok(whole.includes(`${name} for ${wants}\n`));
+        assert.ok(whole.includes(`${name} for ${platformName}\n`));
       }
     }
 
@@ -225,7 +225,7 @@ suite(
       });
     }
 
-    /** Pulls with programs that nodes use, and looks at what they get. */
+    /** Pulls with programs that nodes use, and checks the results. */
     async function assertPulled(host: string, folder: string): Promise<void> {
       const name = `${host}/rancher/pause:3.1`;
       for (const platform of platforms) {

@@ -47,20 +47,20 @@ before(async () => {
   await airlift(['export', `${source}/team/large:1`, '-o', largeBundle, '--quiet']);
 });
 
-interface Way {
+interface Route {
   readonly proxy: FaultProxy;
-  /** The registry itself. */
+  /** The registry behind the proxy. */
   readonly host: string;
   readonly env: Readonly<Record<string, string>>;
-  /** Where uploads under way are kept. */
+  /** Directory in which airlift records unfinished uploads. */
   readonly uploads: string;
   arguments(bundle: string, ...flags: string[]): string[];
-  /** Imports once more and gives what it sent in requests to upload. */
-  again(bundle: string, ...flags: string[]): Promise<number>;
+  /** Imports again without faults, and returns the bytes sent in upload requests. */
+  rerun(bundle: string, ...flags: string[]): Promise<number>;
 }
 
-/** A registry behind a proxy, and a home for what airlift keeps between runs. */
-async function wayTo(t: TestContext, host: string): Promise<Way> {
+/** Starts a proxy in front of a registry, and creates a state directory for airlift. */
+async function routeTo(t: TestContext, host: string): Promise<Route> {
   const proxy = await startFaultProxy({ upstream: `http://${host}` });
   t.after(() => proxy.stop());
   const env = { XDG_STATE_HOME: temp(t) };
@@ -72,7 +72,7 @@ async function wayTo(t: TestContext, host: string): Promise<Way> {
     ...{ proxy, host, env },
     uploads: join(env.XDG_STATE_HOME, 'airlift', 'uploads'),
     arguments: importing,
-    again: async (bundle, ...flags) => {
+    rerun: async (bundle, ...flags) => {
       proxy.heal();
       proxy.log.clear();
       await airlift(importing(bundle, ...flags), { env });
@@ -81,15 +81,15 @@ async function wayTo(t: TestContext, host: string): Promise<Way> {
   };
 }
 
-/** Breaks what the killed client left open. */
-async function letGo({ proxy }: Way): Promise<void> {
+/** Breaks the connections that a killed client left open. */
+async function breakConnections({ proxy }: Route): Promise<void> {
   proxy.down();
   await until('every connection is closed', () => proxy.log.requests.every(({ ended }) => ended));
   proxy.up();
 }
 
-/** Where the one upload goes on that was left. */
-function leftUpload({ uploads }: Way): string {
+/** Returns the location of the only unfinished upload. */
+function unfinishedUpload({ uploads }: Route): string {
   const [kept, ...others] = readdirSync(uploads);
   assert.deepEqual(others, []);
   const { location } = JSON.parse(readFileSync(join(uploads, kept ?? ''), 'utf8')) as { location: string };
@@ -97,23 +97,23 @@ function leftUpload({ uploads }: Way): string {
   return pathname + search;
 }
 
-/** Waits until the registry has put away what was sent before a connection broke. */
-async function hasTaken(way: Way, bytes: number): Promise<void> {
-  const path = leftUpload(way);
+/** Waits until the registry has stored the bytes sent before a connection broke. */
+async function waitUntilStored(route: Route, bytes: number): Promise<void> {
+  const path = unfinishedUpload(route);
   await until(`the registry has stored ${bytes} bytes`, async () => {
-    const { headers } = await askRegistry(way.host, { method: 'GET', path });
+    const { headers } = await askRegistry(route.host, { method: 'GET', path });
     return headers.range === `0-${bytes - 1}`;
   });
 }
 
-/** Kills it as a power cut would, when `isTime`. */
+/** Kills airlift with SIGKILL, like a power failure, once `isTime` returns true. */
 async function killWhen(started: Started, isTime: () => boolean): Promise<void> {
   let hasEnded = false;
   void started.ended.then(() => (hasEnded = true));
   await until('it is time to kill', () => isTime() || hasEnded);
   started.send('SIGKILL');
   const { signal, stdout, stderr } = await started.ended;
-  assert.equal(signal, 'SIGKILL', `it ended before it was to be killed: ${stdout}${stderr}`);
+  assert.equal(signal, 'SIGKILL', `ended before it could be killed: ${stdout}${stderr}`);
 }
 
 async function tagsOf(host: string, repository: string): Promise<string[]> {
@@ -134,90 +134,93 @@ const blobPuts = (requests: readonly LoggedRequest[]): string[] =>
     )
     .map(({ target }) => target.replace(/\/uploads\/[^?]*\?.*digest=/, '@'));
 
-test('killed at any request: tags point at whole images only, and no blob is sent twice', async (t) => {
-  const whole = await wayTo(t, await serveStore(t));
-  await whole.again(severalBundle);
+test('killed at any request: tags point at complete images only, and no blob is sent twice', async (t) => {
+  const whole = await routeTo(t, await serveStore(t));
+  await whole.rerun(severalBundle);
   const all = whole.proxy.log.requests.length;
   const sent = blobPuts(whole.proxy.log.requests).length;
   assert.equal(sent, new Set(Object.values(several).flatMap(({ blobs }) => [...blobs.keys()])).size);
   for (const part of [0.05, 0.2, 0.4, 0.6, 0.75, 0.9]) {
-    const way = await wayTo(t, await serveStore(t));
-    const { requests } = way.proxy.log;
-    const running = startAirlift(way.arguments(severalBundle), { env: way.env });
+    const route = await routeTo(t, await serveStore(t));
+    const { requests } = route.proxy.log;
+    const running = startAirlift(route.arguments(severalBundle), { env: route.env });
     await killWhen(running, () => requests.length >= all * part);
-    await letGo(way);
+    await breakConnections(route);
     for (const name of Object.keys(several)) {
-      for (const tag of await tagsOf(way.host, name)) await walkRegistry(way.host, name, tag);
+      for (const tag of await tagsOf(route.host, name)) await walkRegistry(route.host, name, tag);
     }
     const before = blobPuts(requests);
-    await way.again(severalBundle);
-    const puts = [...before, ...blobPuts(way.proxy.log.requests)];
+    await route.rerun(severalBundle);
+    const puts = [...before, ...blobPuts(route.proxy.log.requests)];
     assert.equal(new Set(puts).size, puts.length, `a blob was sent twice after a kill at ${part}`);
-    await isWhole(way.host);
+    await isWhole(route.host);
   }
 });
 
-test('killed within a blob: what the registry has of it is not sent again', async (t) => {
-  const way = await wayTo(t, await serveStore(t));
-  way.proxy.use({
+test('killed within a blob: the bytes that the registry has stored are not sent again', async (t) => {
+  const route = await routeTo(t, await serveStore(t));
+  route.proxy.use({
     fault: { do: 'stall', in: 'request', after: 10 * megabyte },
     method: 'PUT',
     path: new RegExp(`digest=${encodeURIComponent(largeBlob.digest)}`),
   });
-  const running = startAirlift(way.arguments(largeBundle), { env: way.env });
-  await killWhen(running, () => way.proxy.log.requests.some(({ received }) => received === 10 * megabyte));
-  const kept = readdirSync(way.uploads);
+  const running = startAirlift(route.arguments(largeBundle), { env: route.env });
+  await killWhen(running, () => route.proxy.log.requests.some(({ received }) => received === 10 * megabyte));
+  const kept = readdirSync(route.uploads);
   assert.equal(kept.length, 1);
-  assert.equal(statSync(join(way.uploads, kept[0] ?? '')).mode & 0o777, 0o600);
-  assert.equal(statSync(way.uploads).mode & 0o777, 0o700);
-  await letGo(way);
-  await hasTaken(way, 10 * megabyte);
+  assert.equal(statSync(join(route.uploads, kept[0] ?? '')).mode & 0o777, 0o600);
+  assert.equal(statSync(route.uploads).mode & 0o777, 0o700);
+  await breakConnections(route);
+  await waitUntilStored(route, 10 * megabyte);
   const config = [...large.blobs.values()].find(({ size }) => size < megabyte) ?? assert.fail();
-  const sent = await way.again(largeBundle);
+  const sent = await route.rerun(largeBundle);
   assert.ok(sent <= largeBlob.size - 10 * megabyte + config.size, `sent ${sent} bytes`);
-  assert.deepEqual(readdirSync(way.uploads), []);
-  sameContent((await walkRegistry(way.host, 'team/large', '1')).content, await walkImage(large));
+  assert.deepEqual(readdirSync(route.uploads), []);
+  sameContent((await walkRegistry(route.host, 'team/large', '1')).content, await walkImage(large));
 });
 
-test('a connection that breaks within a blob: the same run goes on where the registry has got to', async (t) => {
-  const way = await wayTo(t, await serveStore(t));
-  way.proxy.use({
+test('a connection that breaks within a blob: the same run resumes after the bytes that the registry has stored', async (t) => {
+  const route = await routeTo(t, await serveStore(t));
+  route.proxy.use({
     fault: { do: 'reset', in: 'request', after: 10 * megabyte },
     path: new RegExp(`digest=${encodeURIComponent(largeBlob.digest)}`),
     times: 1,
   });
-  await airlift(way.arguments(largeBundle), { env: way.env });
-  const sent = way.proxy.log.received(/\/blobs\/uploads\//);
-  // Of what was sent before the break, some may not have arrived.
+  await airlift(route.arguments(largeBundle), { env: route.env });
+  const sent = route.proxy.log.received(/\/blobs\/uploads\//);
+  // Some of the bytes sent before the break may not have arrived.
   assert.ok(sent < largeBlob.size + 5 * megabyte, `sent ${sent} bytes of ${largeBlob.size}`);
-  sameContent((await walkRegistry(way.host, 'team/large', '1')).content, await walkImage(large));
+  sameContent((await walkRegistry(route.host, 'team/large', '1')).content, await walkImage(large));
 });
 
-test('an upload that the registry has damaged is begun anew', async (t) => {
-  const way = await wayTo(t, await serveStore(t));
-  way.proxy.use({
+test('an upload that is damaged in the registry is started again', async (t) => {
+  const route = await routeTo(t, await serveStore(t));
+  route.proxy.use({
     fault: { do: 'stall', in: 'request', after: 10 * megabyte },
     path: new RegExp(`digest=${encodeURIComponent(largeBlob.digest)}`),
   });
-  const running = startAirlift(way.arguments(largeBundle), { env: way.env });
-  await killWhen(running, () => way.proxy.log.requests.some(({ received }) => received === 10 * megabyte));
-  await letGo(way);
-  await hasTaken(way, 10 * megabyte);
-  // Somebody else has sent something into it.
+  const running = startAirlift(route.arguments(largeBundle), { env: route.env });
+  await killWhen(running, () => route.proxy.log.requests.some(({ received }) => received === 10 * megabyte));
+  await breakConnections(route);
+  await waitUntilStored(route, 10 * megabyte);
+  // Another client appends other bytes to the upload.
   const body = inMemory(Buffer.from('not a part of the blob'));
-  assert.equal((await askRegistry(way.host, { method: 'PATCH', path: leftUpload(way), body })).status, 202);
-  await way.again(largeBundle);
-  assert.deepEqual(readdirSync(way.uploads), []);
-  sameContent((await walkRegistry(way.host, 'team/large', '1')).content, await walkImage(large));
+  assert.equal(
+    (await askRegistry(route.host, { method: 'PATCH', path: unfinishedUpload(route), body })).status,
+    202,
+  );
+  await route.rerun(largeBundle);
+  assert.deepEqual(readdirSync(route.uploads), []);
+  sameContent((await walkRegistry(route.host, 'team/large', '1')).content, await walkImage(large));
 });
 
-test('Ctrl-C: chunks under way are finished, how to go on is said, and the next run sends the rest', async (t) => {
-  const way = await wayTo(t, await serveStore(t));
+test('Ctrl-C: chunks in flight are completed, a hint says how to resume, and the next run sends the rest', async (t) => {
+  const route = await routeTo(t, await serveStore(t));
   const chunks = ['--chunk-size', '2Mi'];
-  const running = startAirlift(way.arguments(largeBundle, ...chunks), { env: way.env });
+  const running = startAirlift(route.arguments(largeBundle, ...chunks), { env: route.env });
   const patches = (): LoggedRequest[] =>
-    way.proxy.log.find('PATCH').filter(({ received }) => received > 5000);
-  await until('two chunks are under way', () => patches().length >= 2);
+    route.proxy.log.find('PATCH').filter(({ received }) => received > 5000);
+  await until('two chunks are in flight', () => patches().length >= 2);
   running.send('SIGINT');
   const { code, stderr } = await running.ended;
   assert.equal(code, 130);
@@ -228,108 +231,110 @@ test('Ctrl-C: chunks under way are finished, how to go on is said, and the next 
     done.every(({ status, received }) => status === 202 && received === 2 * 1024 * 1024),
     `a chunk was broken off: ${JSON.stringify(done.map(({ status, received }) => [status, received]))}`,
   );
-  assert.deepEqual(await tagsOf(way.host, 'team/large'), []);
+  assert.deepEqual(await tagsOf(route.host, 'team/large'), []);
   const before = done.reduce((sum, { received }) => sum + received, 0);
-  const sent = await way.again(largeBundle, ...chunks);
-  assert.ok(sent < largeBlob.size - before + 5000, `sent ${sent} bytes, ${before} were there`);
-  sameContent((await walkRegistry(way.host, 'team/large', '1')).content, await walkImage(large));
+  const sent = await route.rerun(largeBundle, ...chunks);
+  assert.ok(sent < largeBlob.size - before + 5000, `sent ${sent} bytes, ${before} were stored`);
+  sameContent((await walkRegistry(route.host, 'team/large', '1')).content, await walkImage(large));
 });
 
-test('Ctrl-C twice: it ends at once, and can be gone on with', async (t) => {
-  const way = await wayTo(t, await serveStore(t));
-  way.proxy.use({ fault: { do: 'stall', in: 'request', after: megabyte }, method: 'PATCH', nth: 3 });
-  const running = startAirlift(way.arguments(largeBundle, '--chunk-size', '2Mi'), { env: way.env });
-  await until('a chunk is held', () =>
-    way.proxy.log.requests.some(({ faults, received }) => faults.length > 0 && received > 0),
+test('Ctrl-C twice: airlift ends immediately, and the import can be resumed', async (t) => {
+  const route = await routeTo(t, await serveStore(t));
+  route.proxy.use({ fault: { do: 'stall', in: 'request', after: megabyte }, method: 'PATCH', nth: 3 });
+  const running = startAirlift(route.arguments(largeBundle, '--chunk-size', '2Mi'), { env: route.env });
+  await until('a chunk is stalled', () =>
+    route.proxy.log.requests.some(({ faults, received }) => faults.length > 0 && received > 0),
   );
   running.send('SIGINT');
   await until('the first signal is noticed', () => running.stderr().includes('stopping'));
   running.send('SIGINT');
   assert.equal((await running.ended).code, 130);
-  await letGo(way);
+  await breakConnections(route);
   const isLarge = ({ received }: LoggedRequest): boolean => received > 5000;
-  const before = way.proxy.log
+  const before = route.proxy.log
     .find('PATCH')
     .filter(isLarge)
     .reduce((sum, { received }) => sum + received, 0);
-  await hasTaken(way, before);
-  const sent = await way.again(largeBundle, '--chunk-size', '2Mi');
-  assert.ok(sent < largeBlob.size - before + 5000, `sent ${sent} bytes, ${before} were there`);
-  sameContent((await walkRegistry(way.host, 'team/large', '1')).content, await walkImage(large));
+  await waitUntilStored(route, before);
+  const sent = await route.rerun(largeBundle, '--chunk-size', '2Mi');
+  assert.ok(sent < largeBlob.size - before + 5000, `sent ${sent} bytes, ${before} were stored`);
+  sameContent((await walkRegistry(route.host, 'team/large', '1')).content, await walkImage(large));
 });
 
 describe('with docker-registry', { skip: needs('docker-registry') }, () => {
   test('killed between two chunks: the next run sends the chunks that are missing', async (t) => {
     const server = await startDockerRegistry();
     t.after(() => server.stop());
-    const way = await wayTo(t, server.host);
+    const route = await routeTo(t, server.host);
     const flags = ['--chunk-size', '4Mi', '-j', '1'];
     const chunk = 4 * 1024 * 1024;
     const isChunk = ({ received }: LoggedRequest): boolean => received === chunk;
-    way.proxy.use({ fault: { do: 'stall', in: 'request', after: 0 }, method: 'PATCH', nth: 5 });
-    const running = startAirlift(way.arguments(largeBundle, ...flags), { env: way.env });
-    await killWhen(running, () => way.proxy.log.requests.some(({ faults }) => faults.length > 0));
-    const before = way.proxy.log.find('PATCH').filter(isChunk).length;
+    route.proxy.use({ fault: { do: 'stall', in: 'request', after: 0 }, method: 'PATCH', nth: 5 });
+    const running = startAirlift(route.arguments(largeBundle, ...flags), { env: route.env });
+    await killWhen(running, () => route.proxy.log.requests.some(({ faults }) => faults.length > 0));
+    const before = route.proxy.log.find('PATCH').filter(isChunk).length;
     assert.ok(before >= 3);
-    await letGo(way);
-    const sent = await way.again(largeBundle, ...flags);
+    await breakConnections(route);
+    const sent = await route.rerun(largeBundle, ...flags);
     assert.ok(sent < largeBlob.size - before * chunk + 5000, `sent ${sent} bytes after ${before} chunks`);
-    sameContent((await walkRegistry(way.host, 'team/large', '1')).content, await walkImage(large));
+    sameContent((await walkRegistry(route.host, 'team/large', '1')).content, await walkImage(large));
   });
 
-  test('killed within a chunk, which it does not go on with: the next run sends all of it', async (t) => {
+  test('killed within a request that docker-registry cannot resume: the next run sends it again', async (t) => {
     const server = await startDockerRegistry();
     t.after(() => server.stop());
-    const way = await wayTo(t, server.host);
-    way.proxy.use({
+    const route = await routeTo(t, server.host);
+    route.proxy.use({
       fault: { do: 'stall', in: 'request', after: 10 * megabyte },
       path: new RegExp(`digest=${encodeURIComponent(largeBlob.digest)}`),
     });
-    const running = startAirlift(way.arguments(largeBundle), { env: way.env });
-    await killWhen(running, () => way.proxy.log.requests.some(({ faults }) => faults.length > 0));
-    await letGo(way);
-    await way.again(largeBundle);
-    assert.deepEqual(readdirSync(way.uploads), []);
-    sameContent((await walkRegistry(way.host, 'team/large', '1')).content, await walkImage(large));
+    const running = startAirlift(route.arguments(largeBundle), { env: route.env });
+    await killWhen(running, () => route.proxy.log.requests.some(({ faults }) => faults.length > 0));
+    await breakConnections(route);
+    await route.rerun(largeBundle);
+    assert.deepEqual(readdirSync(route.uploads), []);
+    sameContent((await walkRegistry(route.host, 'team/large', '1')).content, await walkImage(large));
   });
 });
 
-test('--atomic: no tag before all images are there, all of them after', async (t) => {
-  const way = await wayTo(t, await serveStore(t));
+test('--atomic: no tag is set before all images are pushed, then all tags are set', async (t) => {
+  const route = await routeTo(t, await serveStore(t));
   const config = [...(several['team/two']?.blobs.keys() ?? [])].at(-1) ?? '';
-  way.proxy.use({
+  route.proxy.use({
     fault: { do: 'answer', status: 403 },
     method: 'PUT',
     path: new RegExp(`digest=${encodeURIComponent(config)}`),
   });
-  const failed = await airlift(way.arguments(severalBundle, '--atomic'), { env: way.env, codes: [1] });
+  const failed = await airlift(route.arguments(severalBundle, '--atomic'), { env: route.env, codes: [1] });
   assert.match(failed.stderr, /403/);
-  for (const name of Object.keys(several)) assert.deepEqual(await tagsOf(way.host, name), []);
-  await way.again(severalBundle, '--atomic');
+  for (const name of Object.keys(several)) assert.deepEqual(await tagsOf(route.host, name), []);
+  await route.rerun(severalBundle, '--atomic');
   const isTag = ({ method, target }: LoggedRequest): boolean =>
     method === 'PUT' && target.endsWith('/manifests/1');
-  const puts = way.proxy.log.requests.filter(({ method }) => method === 'PUT');
+  const puts = route.proxy.log.requests.filter(({ method }) => method === 'PUT');
   assert.ok(puts.slice(-Object.keys(several).length).every(isTag));
   assert.equal(puts.filter(isTag).length, Object.keys(several).length);
-  await isWhole(way.host);
+  await isWhole(route.host);
 });
 
-test('copy --atomic: no tag before all images are there, all of them after', async (t) => {
+test('copy --atomic: no tag is set before all images are pushed, then all tags are set', async (t) => {
   const source = await serveStore(t);
   for (const [name, image] of Object.entries(several)) await pushImage(source, name, '1', image);
-  const way = await wayTo(t, await serveStore(t));
+  const route = await routeTo(t, await serveStore(t));
   const names = Object.keys(several).map((name) => `${source}/${name}:1`);
-  const copying = ['copy', ...names, '--to', way.proxy.host, '--atomic', '--quiet'];
-  way.proxy.use({ fault: { do: 'answer', status: 403 }, method: 'PUT', path: /team\/three\/blobs/ });
-  await airlift(copying, { env: way.env, codes: [1] });
-  for (const name of Object.keys(several)) assert.deepEqual(await tagsOf(way.host, name), []);
-  way.proxy.heal();
-  await airlift(copying, { env: way.env });
-  await isWhole(way.host);
+  const copying = ['copy', ...names, '--to', route.proxy.host, '--atomic', '--quiet'];
+  route.proxy.use({ fault: { do: 'answer', status: 403 }, method: 'PUT', path: /team\/three\/blobs/ });
+  await airlift(copying, { env: route.env, codes: [1] });
+  for (const name of Object.keys(several)) assert.deepEqual(await tagsOf(route.host, name), []);
+  route.proxy.heal();
+  await airlift(copying, { env: route.env });
+  await isWhole(route.host);
 });
 
 test('--atomic with --keep-going is refused', async (t) => {
-  const way = await wayTo(t, await serveStore(t));
-  const { stderr } = await airlift(way.arguments(severalBundle, '--atomic', '--keep-going'), { codes: [2] });
+  const route = await routeTo(t, await serveStore(t));
+  const { stderr } = await airlift(route.arguments(severalBundle, '--atomic', '--keep-going'), {
+    codes: [2],
+  });
   assert.match(stderr, /--atomic and --keep-going contradict each other/);
 });

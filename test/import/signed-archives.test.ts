@@ -25,7 +25,7 @@ function app(platform: string, text = 'app'): TestImage {
 
 const index = indexOf({ children: [{ image: app('linux/amd64') }, { image: app('linux/arm64') }] });
 
-/** An attestation as cosign writes it: an in-toto statement in a DSSE envelope. */
+/** Returns an attestation as cosign writes it: an in-toto statement in a DSSE envelope. */
 function attestationOfImage(subject: TestImage): TestImage {
   const statement = {
     _type: 'https://in-toto.io/Statement/v0.1',
@@ -44,7 +44,7 @@ function attestationOfImage(subject: TestImage): TestImage {
   });
 }
 
-/** A signature in the form of cosign 3: a referrer. */
+/** Returns a signature as cosign 3 stores it: a referrer. */
 const bundleOf = (subject: TestImage): TestImage =>
   artifactOf({
     artifactType: 'application/vnd.dev.sigstore.bundle.v0.3+json',
@@ -64,7 +64,7 @@ async function written(t: TestContext, file: string, members: readonly TarMember
   return path;
 }
 
-/** Imports into a new registry, and gives its host and the warnings. */
+/** Imports into a new registry, and returns its host and the warnings. */
 async function imported(
   t: TestContext,
   inputs: readonly string[],
@@ -115,7 +115,7 @@ interface Entry {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-/** The entries of a store that hauler saves: all under the image's name. */
+/** Returns the entries of a store that hauler saves, all with the image's name. */
 function haul(prefix: string, name: string | undefined): Entry[] {
   const referrer = bundleOf(index);
   const kinds: [image: TestImage, kind: string][] = [
@@ -187,7 +187,7 @@ suite('archives whose entries have roles', { timeout: 120_000 }, () => {
     assert.deepEqual(await referrersOf(host, 'team/co', index), [referrer.root.digest]);
   });
 
-  test('a bundle made of such an archive holds them, and save leaves signatures to the bundle', async (t) => {
+  test('a bundle imported from such an archive has the signatures, but save does not write them', async (t) => {
     const dir = temp(t);
     const path = await written(t, 'haul.tar', layoutMembers(haul('dev.hauler', 'team/app:1')));
     const output = join(dir, 'bundle.tar');
@@ -207,7 +207,7 @@ suite('archives whose entries have roles', { timeout: 120_000 }, () => {
     assert.equal(files[0]?.images, 1);
   });
 
-  test('save --tag names the only image of an archive that names none', async (t) => {
+  test('save --tag names the only image of an archive without names', async (t) => {
     const path = await written(t, 'saved.tar', layoutMembers(haul('dev.cosignproject.cosign', undefined)));
     const { files } = await saveImages({
       from: { files: [path], archives: { name: undefined } },
@@ -218,7 +218,7 @@ suite('archives whose entries have roles', { timeout: 120_000 }, () => {
     assert.equal(files[0]?.images, 1);
   });
 
-  test('a docker-archive of a signature is left out and told: its manifest is lost', async (t) => {
+  test('a signature in a docker-archive is skipped with a warning, because its manifest is lost', async (t) => {
     const payload = imageOf({
       platform: { architecture: '', os: '' },
       layers: [plainBlob('{"critical":{}}', 'application/vnd.dev.cosign.simplesigning.v1+json')],
@@ -245,7 +245,7 @@ suite('archives whose entries have roles', { timeout: 120_000 }, () => {
     );
   });
 
-  test('--on-existing-tag merge makes no index of a signature', async (t) => {
+  test('--on-existing-tag merge does not merge signatures into an index', async (t) => {
     const labelled = (text: string): TestImage =>
       imageOf({
         platform: text,
@@ -262,7 +262,7 @@ suite('archives whose entries have roles', { timeout: 120_000 }, () => {
   });
 });
 
-/** What is no image to run, though tools carry it as one. */
+/** Artifacts that tools store as images, although they are not runnable. */
 const artifacts: Readonly<Record<string, TestImage>> = {
   signature: sig,
   attestation: att,
@@ -308,7 +308,7 @@ const artifacts: Readonly<Record<string, TestImage>> = {
     layers: [plainBlob('\0asm', 'application/wasm')],
   }),
 };
-suite('what is no image to run', { timeout: 120_000 }, () => {
+suite('artifacts that are not runnable images', { timeout: 120_000 }, () => {
   for (const [what, image] of Object.entries(artifacts)) {
     test(`${what}: neither a file name nor --arch makes an index of it`, async (t) => {
       const name = 'team/thing:1';
@@ -336,7 +336,7 @@ suite('what is no image to run', { timeout: 120_000 }, () => {
     });
   }
 
-  test('an image under one of cosign’s tags stays as it is, whatever it looks like', async (t) => {
+  test('an image under one of cosign’s tags is published unchanged, whatever its content', async (t) => {
     const image = imageOf({
       platform: { architecture: '', os: '' },
       layers: [layer([{ name: 'f', content: 'x' }])],
@@ -347,7 +347,7 @@ suite('what is no image to run', { timeout: 120_000 }, () => {
     assert.equal(await digestOfTag(host, 'team/app', tag), image.root.digest);
   });
 
-  test('two signatures of one name are a conflict whose hint can be followed', async (t) => {
+  test('two signatures with the same name are a conflict with a hint that works', async (t) => {
     const other = imageOf({
       platform: { architecture: '', os: '' },
       layers: [plainBlob('{"other":1}', 'application/vnd.dev.cosign.simplesigning.v1+json')],
@@ -365,7 +365,7 @@ suite('what is no image to run', { timeout: 120_000 }, () => {
     });
   });
 
-  test('an image whose config names no platform still gets it from the file’s name', async (t) => {
+  test('an image whose config states no platform gets it from the file name', async (t) => {
     const image = imageOf({
       platform: { architecture: '', os: '' },
       layers: [layer([{ name: 'etc/file', content: 'x' }])],

@@ -23,7 +23,7 @@ interface Child {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-/** A site, and publishing to its `app:1`, which by default merges. */
+/** Starts a registry, and returns functions that publish to its `app:1` (default: merging) and read it. */
 async function site(t: Cleanup, host?: string) {
   const [source, target] = [await serveStore(t), host ?? (await serveStore(t))];
   return {
@@ -60,7 +60,7 @@ async function site(t: Cleanup, host?: string) {
       headers: { accept },
     });
     assert.equal(answer.status, 200);
-    // Everything that the tag leads to is there.
+    // All content below the tag exists.
     await walkRegistry(target, 'app', '1');
     const digest = answer.headers['docker-content-digest']?.toString() ?? '';
     return { digest, bytes: answer.body, type: answer.headers['content-type'] ?? '' };
@@ -156,7 +156,7 @@ test('merge: an artifact is replaced, but does not replace images', async (t) =>
   assert.equal((await app.tagged()).digest, image.root.digest);
 });
 
-test('the tag is left alone where it is to be skipped, and an error where it is to be one', async (t) => {
+test('an existing tag is unchanged with `skip`, and an error with `error`', async (t) => {
   const app = await site(t);
   const old = multiPlatform({ name: 'old' });
   await app.publish(old);

@@ -45,7 +45,7 @@ describe('saving for nodes', { skip: needs('docker-registry', 'tar') }, () => {
           await run('sh', ['-c', `${command} ${flags.join(' ')} ${file} > ${plain}`]);
           const ctr = (...args: string[]): ReturnType<typeof run> =>
             containerd.ctr(['--namespace', architecture, ...args]);
-          // As k3s does it: whatever the node is, all platforms of the file.
+          // Import all platforms of the file, as k3s does on every node.
           await ctr('images', 'import', '--all-platforms', '--no-unpack', plain);
           const { stdout } = await ctr('images', 'ls');
           for (const image of ['web', 'pause', 'tools'].map((name) => site.named(name))) {

@@ -43,10 +43,10 @@ describe('saving OCI archives and layouts', { skip: needs('docker-registry', 'ta
     for (const format of ['oci-archive', 'oci-layout'] as const) {
       const { events } = await site.save(t, { format });
       const warnings = events.flatMap((event) => (event.event === 'warning' ? [event.message] : []));
-      const told = warnings.find((message) => message.includes('older skopeo and podman'));
-      assert.match(told ?? '', /save each alone with `images`, or with `format: 'docker-archive'`/);
+      const warning = warnings.find((message) => message.includes('older skopeo and podman'));
+      assert.match(warning ?? '', /save each alone with `images`, or with `format: 'docker-archive'`/);
       for (const image of site.images)
-        assert.equal(told?.includes(site.referenceOf(image)), dockers.includes(image), image.repository);
+        assert.equal(warning?.includes(site.referenceOf(image)), dockers.includes(image), image.repository);
     }
     const alone = await site.save(t, { format: 'oci-archive', images: site.refs('docker-single') });
     assert.match(JSON.stringify(alone.events), /leave the name out: oci-archive:FILE/);

@@ -157,7 +157,7 @@ describe('saving', { skip: needs('docker-registry', 'tar') }, () => {
 
   for (const more of [[], [{ fault: { do: 'no-range' } }]] as const) {
     const how = more.length === 0 ? '' : ', or for all of it again';
-    test(`a registry that breaks in the middle of layers is asked for the rest${how}`, async (t) => {
+    test(`after a connection breaks in the middle of layers, the rest is requested${how}`, async (t) => {
       const broken = { fault: { do: 'reset', after: 2_000_000 }, path: /\/blobs\//, times: 8 } as const;
       const proxy = await startFaultProxy({
         upstream: `http://${site.host}`,

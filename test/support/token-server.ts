@@ -73,10 +73,10 @@ export async function startTokenServer(dir: string, options: TokenOptions = {}):
     const identity = identify(request.headers.authorization, parameters);
     const user = identity === '' ? undefined : identity;
     const scopes = parameters.getAll('scope').flatMap((scope) => scope.split(' '));
-    const seen = { service: parameters.get('service') ?? '', scopes, user };
+    const logged = { service: parameters.get('service') ?? '', scopes, user };
     response.setHeader('content-type', 'application/json');
     if (identity === undefined) {
-      requests.push({ ...seen, token: undefined });
+      requests.push({ ...logged, token: undefined });
       response.writeHead(401).end('{"details":"wrong user or password"}');
       return;
     }
@@ -89,7 +89,7 @@ export async function startTokenServer(dir: string, options: TokenOptions = {}):
     });
     const signature = createSign('RSA-SHA256').update(`${head}.${claims}`).sign(privateKey, 'base64url');
     const token = `${head}.${claims}.${signature}`;
-    requests.push({ ...seen, token });
+    requests.push({ ...logged, token });
     const form = {
       access_token: token,
       refresh_token: parameters.get('refresh_token'),

@@ -17,7 +17,7 @@ import { pushImage } from '../../support/push-image.js';
 import { tarOf } from '../../support/tar.js';
 import { temp } from '../../support/temp.js';
 
-/** A layer of several gzip members and zstd frames: half of it noise, half of it text. */
+/** Content of a layer that becomes several gzip members or zstd frames: half noise, half text. */
 const data = Buffer.concat([
   ...noise(3_000_000, 'layer'),
   Buffer.from('all work and no play '.repeat(150_000)),
@@ -72,11 +72,11 @@ test(
       const layout = join(dir, compression);
       await writeOciLayout(layout, [{ name: compression, image: await image(dir, compression) }]);
       await run('tar', ['-cf', `${layout}.tar`, '-C', layout, '.']);
-      // In a namespace of its own, so that nothing unpacked before is used.
+      // A separate namespace, so that containerd does not reuse an unpacked layer.
       const ctr = (...args: string[]): Promise<Ran> => containerd.ctr(['-n', compression, ...args]);
       await ctr('images', 'import', '--snapshotter', 'native', '--base-name', 'x.test/y', `${layout}.tar`);
       const { stdout } = await ctr('snapshots', '--snapshotter', 'native', 'ls');
-      // The unpacked snapshot's name is made of the diff_id that containerd computed.
+      // The name of the unpacked snapshot contains the diff_id that containerd computed.
       assert.match(stdout, new RegExp(`${testDigest(tar)}.*Committed`));
     }
   },

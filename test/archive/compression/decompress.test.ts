@@ -12,7 +12,7 @@ import { needs, run, type Peer } from '../../support/peers.js';
 import { noise, testDigest } from '../../support/content.js';
 import { temp } from '../../support/temp.js';
 
-/** Content that compresses: noise with repeats near (within a block) and far (`stride` bytes back). */
+/** Returns compressible content: noise with repetitions near (within a block) and far (`stride` bytes back). */
 function repetitive(size: number, stride: number): Buffer {
   const far = Buffer.concat([...noise(Math.min(stride, size), 'far')]);
   const near = Buffer.concat([...noise(3000, 'near')]);
@@ -29,7 +29,7 @@ async function unpack(input: AsyncIterable<Uint8Array>): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** A stream of `bytes` in chunks of `size`. */
+/** Returns a stream of `bytes` in chunks of `size`. */
 function inChunks(bytes: Uint8Array, size: number): Readable {
   function* chunks(): Generator<Uint8Array> {
     for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
@@ -37,8 +37,8 @@ function inChunks(bytes: Uint8Array, size: number): Readable {
   return Readable.from(chunks());
 }
 
-/** What a damaged input may give: the content all the same (the damage hit a part that says nothing), or a clear error. */
-async function assertHonest(damaged: Buffer, content: Buffer, what: string): Promise<boolean> {
+/** Asserts that a damaged input gives an error, or the original content if the damage hit unused bits. Returns whether it failed. */
+async function assertDetectedOrHarmless(damaged: Buffer, content: Buffer, what: string): Promise<boolean> {
   try {
     const got = await unpack(inChunks(damaged, 65536));
     assert.ok(got.equals(content), `${what}: other content, and no error`);
@@ -137,12 +137,12 @@ suite('decompress', { timeout: 180_000 }, () => {
       const damaged = Buffer.from(bytes);
       damaged[place] = (damaged[place] as number) ^ (1 << (place % 8));
       if (tarLooksPlain(damaged)) continue;
-      if (await assertHonest(damaged, small, `bit ${place % 8} of byte ${place}`)) reported++;
+      if (await assertDetectedOrHarmless(damaged, small, `bit ${place % 8} of byte ${place}`)) reported++;
     }
     assert.ok(reported >= 70, `only ${reported} reported`);
   });
 
-  /** Without its magic the file is no zstd file any more, which whoever reads the content finds out. */
+  /** Reports whether the damage hit the magic number: then the file is not recognised as zstd, and passes unchanged. */
   const tarLooksPlain = (bytes: Buffer): boolean => bytes.readUInt32LE(0) !== 0xfd2fb528;
 
   test('zstd that needs too large a window or a dictionary is refused with a hint', async () => {
@@ -196,7 +196,7 @@ suite('decompress', { timeout: 180_000 }, () => {
       const place = n < 20 ? n + 2 : Math.floor((bytes.length * (n - 19)) / 42);
       const damaged = Buffer.from(bytes);
       damaged[place] = (damaged[place] as number) ^ (1 << (n % 8));
-      await assertHonest(damaged, small, `bit ${n % 8} of byte ${place}`);
+      await assertDetectedOrHarmless(damaged, small, `bit ${n % 8} of byte ${place}`);
     }
     for (const behind of ['x', '\0\0\0x', '\x1f\x8b\x08']) {
       for (const size of [1_000_000, 100]) {

@@ -17,7 +17,7 @@ async function packed(bytes: Buffer, options: ZstdOptions, chunk = 300_000): Pro
   return Buffer.concat(chunks);
 }
 
-/** Where Node has no encoder of its own, there is only the portable one. */
+/** The encoders to test: the portable one, and Node's if this version has it. */
 const encoders = nodeEncoder === undefined ? [{ portable: true }] : [{ portable: true }, { portable: false }];
 
 test('zstd decompresses the frames of both encoders', { skip: needs('zstd') }, async (t) => {
@@ -39,7 +39,7 @@ test('no frame needs a window of more than 4 MiB, at any level', { skip: needs('
   for (const encoder of encoders) {
     for (const level of [1, 3, 6, 9]) {
       writeFileSync(path, await packed(bytes, { ...encoder, level }));
-      // zstd refuses a window that is larger than this.
+      // With this limit zstd rejects a larger window.
       const { bytes: back } = await run('zstd', ['-dc', '--memory=4MB', path]);
       assert.equal(testDigest(back), testDigest(bytes));
     }

@@ -33,7 +33,7 @@ suite('programs that are not what an image starts', () => {
       { Cmd: ['/gone'] },
     ],
     [
-      'a script whose interpreter is not there',
+      'a script whose interpreter is missing',
       [script('run', '#!/opt/jvm'), at('bin/tool', arm64)],
       { Cmd: ['/run'] },
     ],
@@ -43,7 +43,7 @@ suite('programs that are not what an image starts', () => {
       { Cmd: ['/usr/bin/qemu-aarch64-static', '-L', '/', '/bin/app'] },
     ],
     [
-      'an emulator that is started and is not there',
+      'an emulator that is started and is missing',
       [at('bin/tool', arm64), at('srv/app', 'linux/amd64')],
       { Cmd: ['qemu-x86_64', '/srv/app'] },
     ],
@@ -81,7 +81,7 @@ suite('programs that are not what an image starts', () => {
     const held = await finding(t, saved, 'x-amd64.tar');
     assert.equal(held?.platform.architecture, 'amd64');
     assert.equal(held.contradiction, 'config says linux/amd64, file name says amd64, executables are arm64');
-    // Where claims differ, where there is but one, and where nothing else runs there, the program decides.
+    // The program decides if config and file name differ, if only the config names a platform, or if no program matches the claims.
     assert.equal((await finding(t, saved, 'x-s390x.tar'))?.platform.architecture, 'arm64');
     assert.equal((await finding(t, saved, 'x.tar'))?.platform.architecture, 'arm64');
     const alone = [at('bin/app', arm64), at('bin/c', arm64)];
@@ -91,7 +91,7 @@ suite('programs that are not what an image starts', () => {
     assert.equal((await finding(t, lying, 'x-amd64.tar'))?.platform.architecture, 'arm64');
   });
 
-  test('an image of only tools for many machines needs one that the config’s machine runs', async (t) => {
+  test('an image of only tools for several machines needs one that the config’s machine can run', async (t) => {
     const members = [at('bin/arm', arm64), at('bin/arm-2', arm64), at('bin/x86', 'linux/386')];
     const saved = savedMembers('docker-20', [{ tags: ['a/b:1'], image: image([members], {}) }]);
     const found = await finding(t, saved, 'x.tar');
@@ -99,7 +99,7 @@ suite('programs that are not what an image starts', () => {
     assert.equal(found.contradiction, undefined);
   });
 
-  test('the file name over the config, where it names the very machine of the programs', async (t) => {
+  test('the file name over the config, if it names exactly the machine of the programs', async (t) => {
     const saved = savedMembers('docker-20', [
       { tags: ['a/b:1'], image: image([[at('app', 'linux/386')]], { Cmd: ['/app'] }) },
     ]);
@@ -119,7 +119,7 @@ test('an index of merged archives has Go’s names of architectures only', async
     ['ppc64el', { architecture: 'ppc64le', os: 'linux' }],
     ['mips64el', { architecture: 'mips64le', os: 'linux' }],
     ['loongarch64', { architecture: 'loong64', os: 'linux' }],
-    // A name of every object is no architecture.
+    // A property name of every JavaScript object is not an architecture alias.
     ['constructor', { architecture: 'constructor', os: 'linux' }],
   ];
   for (const [word, want] of words) {

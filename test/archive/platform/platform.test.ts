@@ -126,7 +126,7 @@ suite('what an image’s programs say', () => {
       [[at('lib/x.so', 'linux/amd64'), at('usr/bin/x', arm)]],
       {},
     ],
-    ['a library, where there is nothing else', [[at('lib/x.so', arm)]], {}],
+    ['a library, if there are no programs', [[at('lib/x.so', arm)]], {}],
     [
       'one that is no emulator',
       [[at('usr/bin/qemu-x86_64-static', 'linux/amd64'), at('usr/bin/x', arm)]],

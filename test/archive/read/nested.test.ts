@@ -55,7 +55,7 @@ interface Read {
   readonly warnings: readonly string[];
 }
 
-/** The images of an archive by their names, everything that they name read and verified. */
+/** Returns the images of an archive by name, after reading and verifying all their content. */
 async function read(t: TestContext, path: string): Promise<Read> {
   const warnings: string[] = [];
   const archive = await openArchive(path, { warn: (text) => warnings.push(text) });
@@ -86,7 +86,7 @@ async function refused(t: TestContext, path: string, message: RegExp, hint: stri
 const below = (folder: string, members: readonly TarMember[]): TarMember[] =>
   members.map((member) => ({ ...member, name: `${folder}/${member.name}` }));
 
-/** A folder as skopeo's `dir:` transport writes it. */
+/** Returns the members of a directory that skopeo's `dir:` transport writes. */
 function skopeoMembers(image: TestImage): TarMember[] {
   const members: TarMember[] = [{ name: 'version', content: 'Directory Transport Version: 1.1\n' }];
   for (const content of image.manifests.values()) {
@@ -99,7 +99,7 @@ function skopeoMembers(image: TestImage): TarMember[] {
   return members;
 }
 
-/** The storage of a registry. */
+/** Returns the members of a docker-registry's storage. */
 function storedMembers(
   tags: Readonly<Record<string, TestImage>>,
   untagged: readonly TestImage[] = [],
@@ -137,7 +137,7 @@ const text = (image: TestImage, digest: string): string => {
   return bytesOf(content).toString();
 };
 
-/** An image in the `manifest.json` of `imgpkg copy --to-tar`. */
+/** Returns an image's entry in the `manifest.json` of `imgpkg copy --to-tar`. */
 function imgpkgImage(image: TestImage, refs: string[], tag?: string): Record<string, unknown> {
   const raw = text(image, image.root.digest);
   const { config, layers } = JSON.parse(raw) as { config: DescriptorJson; layers: DescriptorJson[] };
@@ -243,7 +243,7 @@ suite('images below the root of an archive', { timeout: 120_000 }, () => {
     test(`${where}: the storage of a registry, as oc-mirror packs it`, async (t) => {
       const referrer = artifactOf({ artifactType: 'application/vnd.example', subject: index.root });
       const list = indexOf({ children: [{ image: referrer, platform: null }] });
-      // Docker schema 1, which nothing refers to any more.
+      // A manifest of Docker schema 1 that nothing refers to.
       const old = assemble(
         { schemaVersion: 1, mediaType: 'application/vnd.docker.distribution.manifest.v1+json' },
         {},

@@ -30,7 +30,7 @@ async function textOf(members: Members, path: string): Promise<string | undefine
   return (await readMember(members, path, 1_000_000))?.toString();
 }
 
-/** Expects an error of `code` whose message, without the path of the file, is `message`. */
+/** Returns a check for an error of `code` whose message, without the path of the file, is `message`. */
 function fails(code: string, message: string | RegExp, hint?: RegExp): (error: unknown) => true {
   return (error) => {
     assert.ok(isAirliftError(error), String(error));
@@ -226,7 +226,7 @@ suite('members of a tar archive', { timeout: 120_000 }, () => {
       fails('damaged', 'read x.tar: broken tar header at byte 1024'),
     );
 
-    /** A header of the given type flag and size field, its checksum right. */
+    /** Returns a header with this type flag and size field, and a valid checksum. */
     const header = (flag: string, size: Buffer | string): Buffer => {
       const block = tarHeader({ name: 'big' }, 0);
       block.write(flag, 156, 'latin1');
@@ -305,27 +305,27 @@ suite('members of a tar archive', { timeout: 120_000 }, () => {
   });
 });
 
-/** Expects archives of 40 MB of content not to fit in a directory that has 80 MiB, 64 of which are left for others. */
+/** Asserts that archives with 40 MB of content do not fit in a directory with 80 MiB, 64 of which are reserved. */
 async function assertTooSmall(t: TestContext, tmpDir: string): Promise<void> {
   const zeros = Buffer.alloc(40_000_000);
-  const known = await run('zstd', ['-q', '-c', '--stream-size=40000000'], { input: zeros });
+  const withSize = await run('zstd', ['-q', '-c', '--stream-size=40000000'], { input: zeros });
   await assert.rejects(
-    openMembers(await written(t, known.bytes), { tmpDir }),
+    openMembers(await written(t, withSize.bytes), { tmpDir }),
     fails(
       'no-space',
       /^store the uncompressed content of x\.tar in \S+: not enough space; got 17 MB, want at least 40 MB$/,
       /`tmpDir`/,
     ),
   );
-  const unknown = await run('zstd', ['-q', '-c'], { input: zeros });
+  const withoutSize = await run('zstd', ['-q', '-c'], { input: zeros });
   await assert.rejects(
-    openMembers(await written(t, unknown.bytes), { tmpDir }),
+    openMembers(await written(t, withoutSize.bytes), { tmpDir }),
     fails('no-space', /^store x\.tar in \S+: not enough space; got /, /`tmpDir`/),
   );
   assert.deepEqual(await readdir(tmpDir), []);
 }
 
-/** Why no file system can be mounted here, or false. */
+/** Returns why no file system can be mounted here, or false. */
 function noMounts(): string | false {
   return process.getuid?.() === 0 && process.platform === 'linux' ? needs('zstd') : 'mounting requires root';
 }
@@ -416,7 +416,7 @@ suite('members of a compressed archive or stream', { timeout: 120_000 }, () => {
   });
 
   test(
-    'what does not fit is refused, before it is unpacked where that can be known',
+    'content that does not fit is rejected, before unpacking if its size is known',
     { skip: noMounts() },
     async (t) => {
       const tmpDir = temp(t);

@@ -195,7 +195,7 @@ suite('archives of images without manifests', () => {
   });
 });
 
-/** Expects a failure of `code` whose message, without the folder of the archive, matches. */
+/** Asserts a failure of `code` whose message, without the directory of the archive, matches. */
 async function assertFails(reading: Promise<unknown>, code: string, message: string | RegExp): Promise<void> {
   await assert.rejects(reading, (error) => {
     assert.ok(isAirliftError(error), String(error));
@@ -208,7 +208,7 @@ async function assertFails(reading: Promise<unknown>, code: string, message: str
 }
 
 suite('broken archives of images', () => {
-  /** The archive with one member's content altered, or the member left out. */
+  /** Returns the archive with the content of one member changed, or without the member. */
   const altered = (
     shape: SavedShape,
     name: RegExp,
