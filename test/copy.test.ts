@@ -37,7 +37,7 @@ async function copy(
   });
 }
 
-/** A proxy in front of a registry that logs and spoils. */
+/** A proxy in front of a registry, which logs requests and injects faults. */
 async function proxied(t: TestContext, host: string): Promise<FaultProxy> {
   const proxy = await startFaultProxy({ upstream: `http://${host}` });
   t.after(() => proxy.stop());

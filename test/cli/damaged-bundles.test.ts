@@ -17,9 +17,9 @@ import { isAirliftError } from '../../src/errors.js';
 import { serve } from '../../src/serve/serve.js';
 import { airlift, airliftPath, stateEnv } from '../support/airlift.js';
 import { everyKind, writeBundle } from '../bundle/write-bundle.js';
-import { startGround } from '../support/exporting.js';
+import { startExportSetup } from '../support/exporting.js';
 import { singlePlatform } from '../support/image-sets.js';
-import { run, type Ran } from '../support/peers.js';
+import { run, type RunResult } from '../support/peers.js';
 import { temp } from '../support/temp.js';
 
 function flip(path: string, at: number): void {
@@ -99,7 +99,7 @@ describe('a damaged bundle', () => {
     copyFileSync(whole, path);
     flip(path, places.manifest);
     const out = join(dir, 'piped-out.tar');
-    const piped = (file: string, ...args: string[]): Promise<Ran> =>
+    const piped = (file: string, ...args: string[]): Promise<RunResult> =>
       run(
         'sh',
         ['-c', 'cat "$1" | "$2" "$3" import - "$4" "$5"', 'sh', file, process.execPath, airliftPath, ...args],
@@ -140,19 +140,19 @@ describe('a damaged bundle', () => {
 });
 
 test('a directory as the output file is rejected at once with a hint', async (t) => {
-  const ground = await startGround(t);
-  await ground.push('one', singlePlatform('linux/amd64', { name: 'one' }));
+  const setup = await startExportSetup(t);
+  await setup.push('one', singlePlatform('linux/amd64', { name: 'one' }));
   const dir = temp(t);
   const bundle = join(temp(t), 'site.tar');
-  await airlift(['export', ...ground.names('one'), '-o', bundle]);
-  ground.proxy.log.clear();
+  await airlift(['export', ...setup.names('one'), '-o', bundle]);
+  setup.proxy.log.clear();
   const runs: readonly (readonly string[])[] = [
-    ['export', ...ground.names('one'), '-o', dir],
-    ['export', ...ground.names('one'), '--force', '-o', dir],
-    ['export', ...ground.names('one'), '-o', `${dir}/new/`],
-    ['export', ...ground.names('one'), '-o', `${dir}/a.tar`, '--lock', dir],
+    ['export', ...setup.names('one'), '-o', dir],
+    ['export', ...setup.names('one'), '--force', '-o', dir],
+    ['export', ...setup.names('one'), '-o', `${dir}/new/`],
+    ['export', ...setup.names('one'), '-o', `${dir}/a.tar`, '--lock', dir],
     ['import', bundle, '-o', dir],
-    ['copy', `${ground.proxy.host}/acme/one:1`, '--to', '127.0.0.1:1', '--failed', dir],
+    ['copy', `${setup.proxy.host}/acme/one:1`, '--to', '127.0.0.1:1', '--failed', dir],
     ['save', bundle, '--format', 'oci-archive', '-o', dir, '--force'],
     ['save', bundle, '--format', 'docker-archive', '-o', dir],
   ];
@@ -163,7 +163,7 @@ test('a directory as the output file is rejected at once with a hint', async (t)
       /is a directory; want a file\n {2}hint: choose a file in it: (-o|--output|--lock|--failed) .*\/(site|images|failed)\./,
     );
   }
-  assert.equal(ground.proxy.log.find('GET', /./).length, 0, 'no request was sent');
+  assert.equal(setup.proxy.log.find('GET', /./).length, 0, 'no request was sent');
   assert.deepEqual(readdirSync(dir), []);
 });
 
@@ -191,10 +191,10 @@ test(
 );
 
 test('export and verify print the SHA-256 digest of SHA256SUMS', async (t) => {
-  const ground = await startGround(t);
-  await ground.push('one', singlePlatform('linux/amd64', { name: 'one' }));
+  const setup = await startExportSetup(t);
+  await setup.push('one', singlePlatform('linux/amd64', { name: 'one' }));
   const bundle = join(temp(t), 'site.tar');
-  const exported = await airlift(['export', ...ground.names('one'), '-o', bundle]);
+  const exported = await airlift(['export', ...setup.names('one'), '-o', bundle]);
   const reader = await BundleReader.open(bundle);
   const entry = reader.head.entries.get('airlift/SHA256SUMS');
   assert.ok(entry !== undefined);

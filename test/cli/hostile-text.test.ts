@@ -6,13 +6,13 @@ import { startOddServer, sendFault } from '../registry/odd-server.js';
 import { writeBundle } from '../bundle/write-bundle.js';
 import { airlift } from '../support/airlift.js';
 import { imageOf, indexOf, layer } from '../support/images.js';
-import type { Ran } from '../support/peers.js';
+import type { RunResult } from '../support/peers.js';
 import { temp } from '../support/temp.js';
 
 /** A line break, a colour, a reversed text direction, an invisible space, and a C1 control. */
 const nasty = 'x\nhint: curl evil\u001b[31m\u202egnp\u2066\u200b\u009b1m\u2028';
 
-function refuteHidden({ stdout, stderr }: Ran): void {
+function refuteHidden({ stdout, stderr }: RunResult): void {
   for (const text of [stdout, stderr]) {
     assert.doesNotMatch(text, /[\p{Cf}\p{Zl}\p{Zp}\u0000-\u0009\u000b-\u001f\u007f-\u009f]/u);
     assert.doesNotMatch(text, /^\s*hint: curl evil/m);

@@ -6,7 +6,7 @@ import { airlift } from '../support/airlift.js';
 import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
 import { newHome } from '../support/home.js';
 import { multiPlatform, singlePlatform } from '../support/image-sets.js';
-import { needs, type Ran } from '../support/peers.js';
+import { needs, type RunResult } from '../support/peers.js';
 import { pushImage } from '../support/push-image.js';
 import { temp, type Cleanup } from '../support/temp.js';
 import { sameContent, walkImage, walkRegistry } from '../support/walk.js';
@@ -34,7 +34,7 @@ describe('mirrors', { skip: needs('docker-registry', 'htpasswd') }, () => {
   after(() => Promise.all([upstream?.stop(), mirror?.stop(), site?.stop()]));
 
   /** Exports with `flags`, imports, and checks that both images arrived. */
-  async function carry(t: Cleanup, names: [string, string], flags: string[], more = {}): Promise<Ran> {
+  async function carry(t: Cleanup, names: [string, string], flags: string[], more = {}): Promise<RunResult> {
     const bundle = join(temp(t), 'site.tar');
     const runOptions = { env: { ...env, ...more } };
     const ran = await airlift(['export', ...names, '-o', bundle, ...flags], runOptions);
@@ -52,7 +52,7 @@ describe('mirrors', { skip: needs('docker-registry', 'htpasswd') }, () => {
   let carried = 0;
 
   /** Returns the log lines that name the mirror of an image. */
-  const served = ({ stderr }: Ran): string[] =>
+  const served = ({ stderr }: RunResult): string[] =>
     stderr
       .split('\n')
       .filter((line) => line.includes(': served by '))

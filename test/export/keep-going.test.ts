@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { airlift } from '../support/airlift.js';
 import { cosignOf, sbomOf } from '../support/artifacts.js';
-import { besides, env, slow, startGround, type Ground } from '../support/exporting.js';
+import { filesBeside, env, slow, startExportSetup, type ExportSetup } from '../support/exporting.js';
 import { failing, type Rule } from '../support/faults.js';
 import { multiPlatform, singlePlatform } from '../support/image-sets.js';
 import type { TestImage } from '../support/images.js';
@@ -26,10 +26,10 @@ function summaryOf(stdout: string): Summary {
   return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as Summary;
 }
 
-async function ready(t: Cleanup): Promise<Ground & { output: string }> {
-  const ground = await startGround(t);
-  for (const [name, image] of Object.entries(images)) await ground.push(name, image);
-  return { ...ground, output: join(temp(t), 'site.tar') };
+async function ready(t: Cleanup): Promise<ExportSetup & { output: string }> {
+  const setup = await startExportSetup(t);
+  for (const [name, image] of Object.entries(images)) await setup.push(name, image);
+  return { ...setup, output: join(temp(t), 'site.tar') };
 }
 
 const unavailable = (name: string): Rule => ({
@@ -75,7 +75,7 @@ test('images that still fail are reported again and are not in the bundle', asyn
     failed.map(({ image, error }) => [image, error.code]),
     [[`${proxy.host}/acme/two:1`, 'not-found']],
   );
-  assert.deepEqual(besides(output), []);
+  assert.deepEqual(filesBeside(output), []);
   assert.ok(readFileSync(output).equals(want), 'as an export of the good images alone');
   await airlift(['verify', output]);
 });

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { airlift } from '../support/airlift.js';
-import { besides, env, slow, startGround } from '../support/exporting.js';
+import { filesBeside, env, slow, startExportSetup } from '../support/exporting.js';
 import { singlePlatform } from '../support/image-sets.js';
 import { temp } from '../support/temp.js';
 
@@ -11,27 +11,27 @@ import { temp } from '../support/temp.js';
 const inFlight = 2 * 1024 * 1024;
 
 test('a large blob that kill -9 interrupts repeatedly is downloaded once, except for bytes in flight', async (t) => {
-  const ground = await startGround(t);
-  await ground.push('large', singlePlatform('linux/amd64', { name: 'large', bigBytes: 24_000_000 }));
-  const args = [...ground.names('large'), '--no-referrers', '-j', '1'];
-  const want = await ground.undisturbed(...args);
-  ground.proxy.log.clear();
+  const setup = await startExportSetup(t);
+  await setup.push('large', singlePlatform('linux/amd64', { name: 'large', bigBytes: 24_000_000 }));
+  const args = [...setup.names('large'), '--no-referrers', '-j', '1'];
+  const want = await setup.undisturbed(...args);
+  setup.proxy.log.clear();
   const output = join(temp(t), 'site.tar');
-  ground.proxy.use(slow);
+  setup.proxy.use(slow);
   const pieces = [5_000_000, 6_000_000, 4_000_000];
-  for (const bytes of pieces) await ground.killAfter(bytes, ...args, '-o', output);
-  ground.proxy.heal();
+  for (const bytes of pieces) await setup.killAfter(bytes, ...args, '-o', output);
+  setup.proxy.heal();
   const { stdout } = await airlift(['export', ...args, '-o', output, '--json'], { env });
   const { fetchedBytes, resumedBytes } = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as {
     fetchedBytes: number;
     resumedBytes: number;
   };
   const lost = pieces.length * inFlight;
-  const again = ground.proxy.log.sentAgain();
+  const again = setup.proxy.log.sentAgain();
   assert.ok(again <= lost, `sent again: ${again}`);
   assert.ok(resumedBytes >= 15_000_000 - lost, `resumed: ${resumedBytes}`);
   assert.ok(fetchedBytes + resumedBytes >= 24_000_000);
   assert.ok(readFileSync(output).equals(want));
-  assert.deepEqual(besides(output), []);
+  assert.deepEqual(filesBeside(output), []);
   await airlift(['verify', output]);
 });

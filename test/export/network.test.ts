@@ -8,7 +8,7 @@ import { createServer as createTlsServer } from 'node:tls';
 import { serve } from '../../src/serve/serve.js';
 import { airlift } from '../support/airlift.js';
 import { makeAuthority } from '../support/certificates.js';
-import { env, startGround } from '../support/exporting.js';
+import { env, startExportSetup } from '../support/exporting.js';
 import { failing, startFaultProxy, type Rule } from '../support/faults.js';
 import { singlePlatform } from '../support/image-sets.js';
 import { needs } from '../support/peers.js';
@@ -48,10 +48,10 @@ async function registryWithImage(t: Cleanup): Promise<number> {
 }
 
 test('transient faults of every request are retried successfully', async (t) => {
-  const ground = await startGround(t);
-  await ground.push('app', image);
-  const args = [...ground.names('app'), ...quick, '--idle-timeout', '1s'];
-  const want = await ground.undisturbed(...args);
+  const setup = await startExportSetup(t);
+  await setup.push('app', image);
+  const args = [...setup.names('app'), ...quick, '--idle-timeout', '1s'];
+  const want = await setup.undisturbed(...args);
   const [whole, manifests, blobs] = [/\/v2\//, /\/manifests\//, new RegExp(`/blobs/${layer}`)];
   const faults: Record<string, readonly Rule[]> = {
     'a reset before the answer': [
@@ -71,13 +71,13 @@ test('transient faults of every request are retried successfully', async (t) => 
     })),
   };
   for (const [name, rules] of Object.entries(faults)) {
-    ground.proxy.heal();
-    ground.proxy.log.clear();
-    ground.proxy.use(...rules);
+    setup.proxy.heal();
+    setup.proxy.log.clear();
+    setup.proxy.use(...rules);
     const output = join(temp(t), 'site.tar');
     await airlift(['export', ...args, '-o', output], { env });
     assert.ok(
-      ground.proxy.log.requests.some(({ faults: met }) => met.length > 0),
+      setup.proxy.log.requests.some(({ faults: met }) => met.length > 0),
       name,
     );
     assert.ok(readFileSync(output).equals(want), name);
@@ -85,8 +85,8 @@ test('transient faults of every request are retried successfully', async (t) => 
 });
 
 test('permanent errors are not retried and are reported clearly', async (t) => {
-  const ground = await startGround(t);
-  await ground.push('app', image);
+  const setup = await startExportSetup(t);
+  await setup.push('app', image);
   const cases = [
     [401, /unauthorized/],
     [403, /denied|forbidden/i],
@@ -94,20 +94,17 @@ test('permanent errors are not retried and are reported clearly', async (t) => {
   ] as const;
   for (const [status, message] of cases) {
     for (const part of ['manifests', 'blobs'] as const) {
-      ground.proxy.heal();
-      ground.proxy.log.clear();
-      ground.proxy.use({ fault: failing(status), path: new RegExp(`/${part}/`) });
+      setup.proxy.heal();
+      setup.proxy.log.clear();
+      setup.proxy.use({ fault: failing(status), path: new RegExp(`/${part}/`) });
       const output = join(temp(t), 'site.tar');
-      const { stderr } = await airlift(
-        ['export', ...ground.names('app'), ...quick, '-j', '1', '-o', output],
-        {
-          env,
-          codes: [1],
-        },
-      );
+      const { stderr } = await airlift(['export', ...setup.names('app'), ...quick, '-j', '1', '-o', output], {
+        env,
+        codes: [1],
+      });
       assert.match(stderr, message, `${status} for ${part}`);
       const times = new Map<string, number>();
-      for (const { method, target } of ground.proxy.log.requests.filter((entry) => entry.status === status))
+      for (const { method, target } of setup.proxy.log.requests.filter((entry) => entry.status === status))
         times.set(`${method} ${target}`, (times.get(`${method} ${target}`) ?? 0) + 1);
       assert.ok(times.size > 0);
       for (const [request, count] of times) assert.equal(count, 1, `${request} sent ${count} times`);
@@ -116,18 +113,18 @@ test('permanent errors are not retried and are reported clearly', async (t) => {
 });
 
 test('content that is wrong twice is not requested a third time, and the error names its registry', async (t) => {
-  const ground = await startGround(t);
-  await ground.push('app', image);
-  ground.proxy.use({ fault: { do: 'flip', at: 1000 }, path: new RegExp(`/blobs/${layer}`) });
+  const setup = await startExportSetup(t);
+  await setup.push('app', image);
+  setup.proxy.use({ fault: { do: 'flip', at: 1000 }, path: new RegExp(`/blobs/${layer}`) });
   const output = join(temp(t), 'site.tar');
-  const args = ['export', ...ground.names('app'), ...quick, '-o', output];
+  const args = ['export', ...setup.names('app'), ...quick, '-o', output];
   const { stderr } = await airlift(args, { env, codes: [1] });
   assert.match(
     stderr,
-    new RegExp(`fetch blob ${layer} of ${ground.proxy.host}/acme/app: wrong content twice`),
+    new RegExp(`fetch blob ${layer} of ${setup.proxy.host}/acme/app: wrong content twice`),
   );
   assert.match(stderr, /hint: the content in .*, or in a proxy in front of it, is damaged/);
-  assert.equal(ground.proxy.log.find('GET', new RegExp(`/blobs/${layer}`)).length, 2);
+  assert.equal(setup.proxy.log.find('GET', new RegExp(`/blobs/${layer}`)).length, 2);
 });
 
 test('the error of an unknown host names it', async (t) => {

@@ -8,7 +8,7 @@ import { downloadBlobs } from '../../src/export/download.js';
 import { planBundle, planOptionsOf } from '../../src/export/plan-images.js';
 import { parseReference } from '../../src/oci/reference.js';
 import { Registry } from '../../src/registry/registry.js';
-import { env, startGround } from '../support/exporting.js';
+import { env, startExportSetup } from '../support/exporting.js';
 import { failing } from '../support/faults.js';
 import { singlePlatform } from '../support/image-sets.js';
 import { temp } from '../support/temp.js';
@@ -17,11 +17,11 @@ const small = singlePlatform('linux/amd64', { name: 'small', bigBytes: 300_000 }
 const large = singlePlatform('linux/amd64', { name: 'large', bigBytes: 900_000 });
 
 test('a dropped image joins the plan again once its blob is available, and is not resolved before', async (t) => {
-  const ground = await startGround(t);
-  await ground.push('small', small);
-  await ground.push('large', large);
-  const names = ground.names('small', 'large');
-  const want = await ground.undisturbed(...names);
+  const setup = await startExportSetup(t);
+  await setup.push('small', small);
+  await setup.push('large', large);
+  const names = setup.names('small', 'large');
+  const want = await setup.undisturbed(...names);
   const registry = new Registry({ retries: 0 });
   t.after(() => registry.close());
   const output = join(temp(t), 'site.tar');
@@ -36,23 +36,23 @@ test('a dropped image joins the plan again once its blob is available, and is no
   await planBundle(first, registry, options);
   await first.layOut();
   const blob = [...large.blobs.values()].find(({ size }) => size > 800_000);
-  ground.proxy.use({ fault: failing(404), path: new RegExp(`blobs/${blob?.digest}`) });
+  setup.proxy.use({ fault: failing(404), path: new RegExp(`blobs/${blob?.digest}`) });
   const { lost } = await downloadBlobs(first, rest);
   assert.deepEqual(first.dropImages(lost), [names[1]]);
   await first.layOut();
   await first.close();
 
   const second = await BundleWriter.open(output, opened);
-  ground.proxy.log.clear();
+  setup.proxy.log.clear();
   await planFailedImages(second, registry, options);
   assert.equal(second.state, 'laid-out', 'nothing has changed');
   assert.deepEqual(
     second.failures().map(({ image, error }) => [image, error.code]),
     [[names[1], 'not-found']],
   );
-  assert.equal(ground.proxy.log.find('GET', /manifests/).length, 0);
+  assert.equal(setup.proxy.log.find('GET', /manifests/).length, 0);
 
-  ground.proxy.heal();
+  setup.proxy.heal();
   await planFailedImages(second, registry, options);
   assert.deepEqual(second.failures(), []);
   await second.layOut();

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { airlift } from '../support/airlift.js';
-import { besides, env, slow, startGround } from '../support/exporting.js';
+import { filesBeside, env, slow, startExportSetup } from '../support/exporting.js';
 import { multiPlatform } from '../support/image-sets.js';
 import { needsMount, smallDisk } from '../support/small-disk.js';
 import { temp } from '../support/temp.js';
@@ -15,17 +15,17 @@ test(
   'an export whose disk fills up ends with a hint, and finishes after space is freed',
   { skip },
   async (t) => {
-    const ground = await startGround(t);
-    const { proxy } = ground;
-    for (const name of ['one', 'two']) await ground.push(name, multiPlatform({ name, bigBytes: 4_000_000 }));
+    const setup = await startExportSetup(t);
+    const { proxy } = setup;
+    for (const name of ['one', 'two']) await setup.push(name, multiPlatform({ name, bigBytes: 4_000_000 }));
     const disk = await smallDisk(t, 40 * mebibyte);
     const output = join(disk, 'site.tar');
-    const args = [...ground.names('one', 'two'), '--no-referrers', '-j', '2'];
-    const want = await ground.undisturbed(...args);
+    const args = [...setup.names('one', 'two'), '--no-referrers', '-j', '2'];
+    const want = await setup.undisturbed(...args);
     proxy.log.clear();
     proxy.use(slow);
-    const run = ground.start(...args, '-o', output);
-    await ground.passed(run, 6_000_000);
+    const run = setup.start(...args, '-o', output);
+    await setup.passed(run, 6_000_000);
     // Another program uses the space that the check has found.
     const { bavail, bsize } = statfsSync(disk);
     writeFileSync(join(disk, 'other'), Buffer.alloc(bavail * bsize - 3 * mebibyte, 1));
@@ -47,7 +47,7 @@ test(
     proxy.heal();
     await airlift(['export', ...args, '-o', output], { env });
     assert.ok(readFileSync(output).equals(want));
-    assert.deepEqual(besides(output), []);
+    assert.deepEqual(filesBeside(output), []);
     // The bytes of two transfers that could not be written or were in sockets.
     assert.ok(proxy.log.sentAgain() <= 4 * mebibyte, `sent again: ${proxy.log.sentAgain()}`);
   },
@@ -57,11 +57,11 @@ test(
   'a disk without space for the journal is reported as full, and no files are left',
   { skip },
   async (t) => {
-    const ground = await startGround(t);
-    await ground.push('one', multiPlatform({ name: 'one', bigBytes: 100_000 }));
+    const setup = await startExportSetup(t);
+    await setup.push('one', multiPlatform({ name: 'one', bigBytes: 100_000 }));
     const disk = await smallDisk(t, 32 * 1024);
     const output = join(disk, 'site.tar');
-    const { stderr } = await airlift(['export', ...ground.names('one'), '-o', output], { env, codes: [1] });
+    const { stderr } = await airlift(['export', ...setup.names('one'), '-o', output], { env, codes: [1] });
     assert.match(stderr, /no space left on the device|not enough space on the disk/);
     assert.match(stderr, /hint: free some space/);
     assert.ok(!existsSync(output));
@@ -69,13 +69,13 @@ test(
 );
 
 test('a full disk for the lock is reported as no space, and no lock is left', { skip }, async (t) => {
-  const ground = await startGround(t);
-  await ground.push('one', multiPlatform({ name: 'one', bigBytes: 100_000 }));
+  const setup = await startExportSetup(t);
+  await setup.push('one', multiPlatform({ name: 'one', bigBytes: 100_000 }));
   const disk = await smallDisk(t, 32 * 1024);
   const { bavail, bsize } = statfsSync(disk);
   writeFileSync(join(disk, 'other'), Buffer.alloc(bavail * bsize, 1));
   const lock = join(disk, 'site.lock');
-  const args = ['export', ...ground.names('one'), '-o', join(temp(t), 'site.tar'), '--lock', lock];
+  const args = ['export', ...setup.names('one'), '-o', join(temp(t), 'site.tar'), '--lock', lock];
   const { stderr } = await airlift(args, { env, codes: [1] });
   assert.match(
     stderr,

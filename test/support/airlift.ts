@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Request, Response } from './airlift-host.js';
-import { run, type Ran, type RunOptions } from './peers.js';
+import { run, type RunResult, type RunOptions } from './peers.js';
 
 /** Path of the program, relative to `dist/test/support`. */
 export const airliftPath = fileURLToPath(new URL('../../../bin/airlift.js', import.meta.url));
@@ -18,7 +18,7 @@ process.once('exit', () => rmSync(state, { recursive: true, force: true }));
 export const stateEnv = { XDG_STATE_HOME: state };
 
 /** Runs an airlift command line in its own process. Fails if the exit code is not in `codes` (default: `[0]`). */
-export function airliftProcess(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+export function airliftProcess(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   return run(process.execPath, [airliftPath, ...args], {
     ...options,
     env: { ...stateEnv, ...options.env },
@@ -72,7 +72,7 @@ function needsProcess(args: readonly string[], options: RunOptions): boolean {
  * costs half a second of CPU time, so one process runs all command lines of a test file, each as bin/airlift.js would. Fails if a
  * command leaves a resource open that would keep a process alive. `AIRLIFT_TEST_PROCESSES=1` starts a process per command line.
  */
-export async function airlift(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+export async function airlift(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   if (needsProcess(args, options)) return airliftProcess(args, options);
   const env: Record<string, string> = {};
   for (const [name, value] of Object.entries({ ...process.env, ...stateEnv, ...options.env }))

@@ -3,12 +3,12 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDaemon } from './daemon.js';
-import { peerPath, run, type Ran, type RunOptions } from './peers.js';
+import { peerPath, run, type RunResult, type RunOptions } from './peers.js';
 
 export interface Containerd {
   readonly address: string;
   /** Runs `ctr` against this containerd. */
-  ctr(args: readonly string[], options?: RunOptions): Promise<Ran>;
+  ctr(args: readonly string[], options?: RunOptions): Promise<RunResult>;
   log(): string;
   stop(): Promise<void>;
 }
@@ -17,7 +17,7 @@ export interface Containerd {
 export async function startContainerd(): Promise<Containerd> {
   const work = mkdtempSync(join(tmpdir(), 'airlift-containerd-'));
   const address = join(work, 'containerd.sock');
-  const ctr = (args: readonly string[], options?: RunOptions): Promise<Ran> =>
+  const ctr = (args: readonly string[], options?: RunOptions): Promise<RunResult> =>
     run('ctr', ['--address', address, ...args], options);
   const daemon = await startDaemon(
     peerPath('containerd'),

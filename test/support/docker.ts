@@ -3,13 +3,13 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDaemon } from './daemon.js';
-import { peerPath, run, type Ran, type RunOptions } from './peers.js';
+import { peerPath, run, type RunResult, type RunOptions } from './peers.js';
 
 export interface Dockerd {
   /** `unix://…` */
   readonly host: string;
   /** Runs `docker` against this dockerd, with a separate configuration directory. */
-  docker(args: readonly string[], options?: RunOptions): Promise<Ran>;
+  docker(args: readonly string[], options?: RunOptions): Promise<RunResult>;
   log(): string;
   stop(): Promise<void>;
 }
@@ -18,7 +18,7 @@ export interface Dockerd {
 export async function startDockerd(): Promise<Dockerd> {
   const work = mkdtempSync(join(tmpdir(), 'airlift-dockerd-'));
   const host = `unix://${join(work, 'docker.sock')}`;
-  const docker = (args: readonly string[], options?: RunOptions): Promise<Ran> =>
+  const docker = (args: readonly string[], options?: RunOptions): Promise<RunResult> =>
     run('docker', ['--config', join(work, 'config'), '-H', host, ...args], options);
   const daemon = await startDaemon(
     peerPath('dockerd'),

@@ -19,7 +19,7 @@ export const slow: Rule = {
 };
 
 /** A registry behind a fault proxy, with functions to export from it. */
-export interface Ground {
+export interface ExportSetup {
   readonly proxy: FaultProxy;
   push(name: string, image: TestImage, tag?: string): Promise<void>;
   /** Returns references at the proxy, to repositories below `acme` with the tag 1. */
@@ -35,7 +35,7 @@ export interface Ground {
   killAfter(bytes: number, ...args: readonly string[]): Promise<void>;
 }
 
-export async function startGround(t: Cleanup): Promise<Ground> {
+export async function startExportSetup(t: Cleanup): Promise<ExportSetup> {
   const registry = await serve({ store: join(temp(t), 'store') }, { port: 0 });
   t.after(() => registry.close());
   const proxy = await startFaultProxy({ upstream: registry.url });
@@ -73,7 +73,7 @@ export async function startGround(t: Cleanup): Promise<Ground> {
 }
 
 /** Returns the suffixes of the other files in the output's directory whose names begin with its name. */
-export function besides(output: string): string[] {
+export function filesBeside(output: string): string[] {
   const name = basename(output);
   return readdirSync(dirname(output))
     .filter((file) => file !== name && file.startsWith(name))

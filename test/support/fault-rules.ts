@@ -74,7 +74,7 @@ export function chanceOf(...parts: readonly (string | number)[]): number {
 }
 
 /** The combined faults of one request. */
-export interface Spoiling {
+export interface FaultEffects {
   readonly answer?: (Fault & { do: 'answer' }) | undefined;
   readonly redirect: boolean;
   readonly relocate: boolean;
@@ -123,7 +123,7 @@ export class Rules {
   }
 
   /** Returns the faults of all rules that match the request, and counts it. */
-  spoil(request: RuledRequest): Spoiling {
+  apply(request: RuledRequest): FaultEffects {
     const id = `${request.host} ${request.method} ${withoutIds(request.target)}`;
     const time = (this.#seen.get(id) ?? 0) + 1;
     this.#seen.set(id, time);
@@ -153,7 +153,7 @@ function matches({ method, path, host, over, fault }: Rule, request: RuledReques
   return typeof method === 'string' ? method === request.method : method.test(request.method);
 }
 
-function combine(faults: readonly Fault[], place: Spoiling['place']): Spoiling {
+function combine(faults: readonly Fault[], place: FaultEffects['place']): FaultEffects {
   const of = <K extends Fault['do']>(kind: K): (Fault & { do: K }) | undefined =>
     faults.find((fault): fault is Fault & { do: K } => fault.do === kind);
   const breaks = faults.filter(

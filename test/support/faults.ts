@@ -7,7 +7,7 @@ import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, Server, Serve
 import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { FaultLog, type LoggedRequest } from './fault-log.js';
-import { Rules, type Rule, type Spoiling } from './fault-rules.js';
+import { Rules, type Rule, type FaultEffects } from './fault-rules.js';
 
 export { failing, htmlPage, retryLater, type Fault, type Rule } from './fault-rules.js';
 export type { FaultLog, LoggedRequest } from './fault-log.js';
@@ -60,16 +60,16 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     const server = createServer({ keepAliveTimeout: 60_000, requestTimeout: 0 }, (request, response) => {
       const { method = 'GET', url: target = '/' } = request;
       const length = Number(request.headers['content-length'] ?? 0);
-      const spoiling = rules.spoil({ host: name, method, target, length });
+      const effects = rules.apply({ host: name, method, target, length });
       const entry: LoggedRequest = {
-        ...{ host: name, method, target, headers: request.headers, faults: spoiling.names },
+        ...{ host: name, method, target, headers: request.headers, faults: effects.names },
         ...{ status: 0, from: 0, sent: 0, received: 0, ended: false },
       };
       log.requests.push(entry);
       request.on('error', () => undefined);
       response.on('error', () => undefined);
       const { upstream, signature } = options;
-      const parts = { request, response, spoiling, entry, agent, upstream, signature };
+      const parts = { request, response, effects, entry, agent, upstream, signature };
       const forwarding = new Forwarding(parts);
       const headers = name === 'second' ? (options.secondHeaders ?? {}) : {};
       const answered = forwarding.answer(headers, `http://${secondHost}`).catch(() => forwarding.reset());
@@ -114,7 +114,7 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
 interface ForwardingParts {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  readonly spoiling: Spoiling;
+  readonly effects: FaultEffects;
   readonly entry: LoggedRequest;
   readonly agent: Agent;
   readonly upstream: string;
@@ -134,10 +134,10 @@ class Forwarding {
   }
 
   async answer(added: Readonly<Record<string, string>>, secondUrl: string): Promise<void> {
-    const { request, response, spoiling, entry, agent, upstream, signature } = this.parts;
-    if (spoiling.answer !== undefined || spoiling.redirect) {
+    const { request, response, effects, entry, agent, upstream, signature } = this.parts;
+    if (effects.answer !== undefined || effects.redirect) {
       await this.#drain();
-      const { status, headers, body } = spoiling.answer ?? {
+      const { status, headers, body } = effects.answer ?? {
         status: 307,
         headers: { location: signed(`${secondUrl}${entry.target}`, signature) },
         body: '',
@@ -149,7 +149,7 @@ class Forwarding {
       return;
     }
     const headers: IncomingHttpHeaders = { ...withoutHops(request.headers), ...added };
-    if (spoiling.noRange) delete headers.range;
+    if (effects.noRange) delete headers.range;
     const forwarded = httpRequest(upstream + entry.target, { method: entry.method, headers, agent });
     const answered = new Promise<IncomingMessage>((done, fail) => {
       forwarded.once('response', done);
@@ -169,10 +169,10 @@ class Forwarding {
 
   /** Forwards the request's body. Returns whether all of it was forwarded. */
   async #sendRequest(forwarded: ClientRequest): Promise<boolean> {
-    const { request, spoiling, entry } = this.parts;
+    const { request, effects, entry } = this.parts;
     const length = Number(request.headers['content-length'] ?? unknownLength);
-    const breaks = spoiling.request;
-    const after = breaks === undefined ? Infinity : spoiling.place(breaks.after, length);
+    const breaks = effects.request;
+    const after = breaks === undefined ? Infinity : effects.place(breaks.after, length);
     if (after > 0) {
       const chunks = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
       for await (const chunk of chunks) {
@@ -195,16 +195,16 @@ class Forwarding {
   }
 
   async #sendResponse(upstream: IncomingMessage, secondUrl: string): Promise<void> {
-    const { response, spoiling, entry } = this.parts;
+    const { response, effects, entry } = this.parts;
     const length = Number(upstream.headers['content-length'] ?? unknownLength);
-    const breaks = spoiling.response;
-    const after = breaks === undefined ? Infinity : spoiling.place(breaks.after, length);
-    const flips = spoiling.flips.map((offset) => spoiling.place(offset, length));
+    const breaks = effects.response;
+    const after = breaks === undefined ? Infinity : effects.place(breaks.after, length);
+    const flips = effects.flips.map((offset) => effects.place(offset, length));
     const headers = withoutHops(upstream.headers);
-    if (spoiling.noRange) delete headers['accept-ranges'];
-    if (spoiling.relocate && headers.location !== undefined)
+    if (effects.noRange) delete headers['accept-ranges'];
+    if (effects.relocate && headers.location !== undefined)
       headers.location = headers.location.replace(/^(?:https?:\/\/[^/]+)?/, secondUrl);
-    if (spoiling.lengthBy !== 0) headers['content-length'] = String(length + spoiling.lengthBy);
+    if (effects.lengthBy !== 0) headers['content-length'] = String(length + effects.lengthBy);
     if (after > 0) {
       entry.status = upstream.statusCode ?? 0;
       entry.from = Number(/^bytes (\d+)-/.exec(upstream.headers['content-range'] ?? '')?.[1] ?? 0);
@@ -220,13 +220,13 @@ class Forwarding {
       }
     }
     if (entry.sent >= after) await this.#breakResponse(breaks?.how);
-    else if (spoiling.lengthBy !== 0) response.socket?.end();
+    else if (effects.lengthBy !== 0) response.socket?.end();
     else response.end();
   }
 
   async #sendChunk(chunk: Buffer): Promise<void> {
-    const { response, spoiling, entry } = this.parts;
-    const { bytes, every } = spoiling.slow ?? { bytes: chunk.length, every: 0 };
+    const { response, effects, entry } = this.parts;
+    const { bytes, every } = effects.slow ?? { bytes: chunk.length, every: 0 };
     for (let at = 0; at < chunk.length && !response.destroyed; at += bytes) {
       const part = chunk.subarray(at, at + bytes);
       entry.sent += part.length;

@@ -139,7 +139,7 @@ export interface RunOptions {
   readonly timeout?: number;
 }
 
-export interface Ran {
+export interface RunResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -148,7 +148,11 @@ export interface Ran {
 }
 
 /** Runs a program and collects its output. Fails with its stderr if the exit code is not in `options.codes`. */
-export async function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+export async function run(
+  command: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<RunResult> {
   const name = command in packages ? peerPath(command as Peer) : command;
   const child = spawn(name, args, {
     cwd: options.cwd,

@@ -12,7 +12,7 @@ import { startDockerRegistry } from '../../support/docker-registry.js';
 import { startDockerd } from '../../support/docker.js';
 import { imageOf, types, type TestImage } from '../../support/images.js';
 import { writeOciLayout } from '../../support/oci-layout.js';
-import { needs, run, type Ran } from '../../support/peers.js';
+import { needs, run, type RunResult } from '../../support/peers.js';
 import { pushImage } from '../../support/push-image.js';
 import { tarOf } from '../../support/tar.js';
 import { temp } from '../../support/temp.js';
@@ -73,7 +73,7 @@ test(
       await writeOciLayout(layout, [{ name: compression, image: await image(dir, compression) }]);
       await run('tar', ['-cf', `${layout}.tar`, '-C', layout, '.']);
       // A separate namespace, so that containerd does not reuse an unpacked layer.
-      const ctr = (...args: string[]): Promise<Ran> => containerd.ctr(['-n', compression, ...args]);
+      const ctr = (...args: string[]): Promise<RunResult> => containerd.ctr(['-n', compression, ...args]);
       await ctr('images', 'import', '--snapshotter', 'native', '--base-name', 'x.test/y', `${layout}.tar`);
       const { stdout } = await ctr('snapshots', '--snapshotter', 'native', 'ls');
       // The name of the unpacked snapshot contains the diff_id that containerd computed.
