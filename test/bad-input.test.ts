@@ -27,10 +27,10 @@ import { temp, type Cleanup } from './support/temp.js';
 const image = multiPlatform({ name: 'bad', platforms: ['linux/amd64', 'linux/arm64'], bigBytes: 300_000 });
 const layer = [...image.blobs.values()].reduce((a, b) => (b.size > a.size ? b : a));
 
-/** Answers for one path in another way than a registry would; false leaves the answer to the registry. */
+/** Sends a wrong response to one request; returns false if the registry should respond. */
 type Odd = (path: string, response: ServerResponse, method: string) => boolean;
 
-/** A registry with one image, `acme/app:1`, that is odd in one way. */
+/** Starts a registry with one image, `acme/app:1`, and one kind of wrong response. */
 async function startOddRegistry(t: Cleanup, odd: Odd): Promise<string> {
   const server = createServer((request, response) => {
     const path = request.url ?? '';
@@ -207,7 +207,7 @@ describe('import of a bundle that is damaged', { skip: needs('docker-registry', 
     for (const end of dirs) end();
   });
 
-  /** Position of an entry's header and content in the bundle, by GNU tar's count of blocks. */
+  /** Returns the offset of an entry's header in the bundle, computed from GNU tar's block numbers. */
   async function positionOf(entry: string): Promise<number> {
     const { stdout } = await run('tar', ['--block-number', '-tf', good]);
     const line = stdout.split('\n').find((text) => text.endsWith(entry)) ?? assert.fail(`no ${entry}`);
@@ -250,7 +250,7 @@ describe('import of a bundle that is damaged', { skip: needs('docker-registry', 
       await damage(path);
       const verified = await airlift(['verify', path], { codes: [1, 4] });
       assert.match(`${verified.stdout}${verified.stderr}`, /site\.tar|sha256:/);
-      // A header is not read by an import, which finds content by the catalog; whatever it publishes is verified.
+      // An import does not read these headers: it finds content with the catalog, and verifies all content that it publishes.
       if (name !== 'a flipped byte in a header') {
         const { stderr } = await airlift(['import', path, '--to', target.host], { codes: [1, 4] });
         assert.match(stderr, /site\.tar|sha256:/);

@@ -13,14 +13,14 @@ import { temp, type Cleanup } from './support/temp.js';
 
 const manual = readFileSync(projectFile('docs/library.md'), 'utf8');
 
-/** The TypeScript blocks of docs/library.md. */
+/** The TypeScript examples of docs/library.md. */
 const blocks = [...manual.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = '']) => code);
 
 interface Manifest {
   readonly dependencies: Readonly<Record<string, string>>;
 }
 
-/** Installs the packed project into an empty project, with this checkout's dependencies: no network is needed. */
+/** Installs the packed project in an empty project, with the dependencies of this checkout, so without network. */
 async function installConsumer(t: Cleanup): Promise<string> {
   const dir = temp(t);
   const modules = join(dir, 'node_modules');
@@ -41,7 +41,7 @@ async function installConsumer(t: Cleanup): Promise<string> {
   return dir;
 }
 
-/** What the compiler finds wrong with modules of the consumer, the declarations of the library included. */
+/** Returns the compiler's errors in modules of the consumer, including the library's declarations. */
 function typeErrors(dir: string, files: readonly string[]): string[] {
   const program = ts.createProgram(
     files.map((file) => join(dir, file)),

@@ -64,7 +64,7 @@ async function tagAt(host: string, repository: string, tag: string): Promise<str
 test('everything arrives byte for byte, each manifest fetched once; a second run sends nothing', async (t) => {
   const [source, target] = [await serveStore(t), await serveStore(t)];
   const all = assortment();
-  // What only its publisher has can't be fetched here.
+  // The content of foreign layers is not available in this test.
   const images = Object.values(all).filter((named) => named !== all['foreign']);
   const companions = companionsOf(all['signed'] ?? assert.fail());
   await pushAll(source, [...images, ...companions]);
@@ -146,18 +146,18 @@ test('a broken source stream resumes where it broke, in the same upload', async 
   await pushImage(source, 'acme/big', '1', image);
   const [from, to] = [await proxied(t, source), await proxied(t, target)];
   const big = [...image.blobs.values()].find(({ size }) => size > 4_000_000) ?? assert.fail();
-  // A reset would throw away what the kernel has not handed on yet; this way a megabyte arrives for certain.
+  // Not `reset`, which would discard bytes in the kernel's buffers: a full megabyte must arrive.
   const path = new RegExp(`/blobs/${big.digest}`);
   from.use({ fault: { do: 'truncate', after: 1_000_000 }, method: 'GET', path, times: 3 });
   await copy([`${from.host}/acme/big:1`], to.host);
   sameContent((await walkRegistry(target, 'acme/big', '1')).content, await walkImage(image));
   const ranges = from.log.find('GET', path).filter(({ headers }) => headers.range !== undefined);
-  assert.equal(ranges.length, 3, 'the rest is asked for');
+  assert.equal(ranges.length, 3, 'the rest is requested');
   const begun = to.log.find('POST', /\/blobs\/uploads\//);
   assert.equal(begun.length, image.blobs.size, 'one upload for each blob');
 });
 
-/** Repositories that fill all places of a run: it begins with no other image before one of theirs is done. */
+/** As many repositories as a run copies at once: other images start only after one of these is done. */
 const lossy = ['acme/lossy-1', 'acme/lossy-2', 'acme/lossy-3', 'acme/lossy-4'];
 
 test('a blob that one repository lost is copied from another repository of the same run', async (t) => {
@@ -170,7 +170,10 @@ test('a blob that one repository lost is copied from another repository of the s
   from.use({ fault: failing(404), method: 'GET', path: new RegExp(`/acme/lossy-./blobs/${big.digest}`) });
   const names = repositories.map((repository) => `${from.host}/${repository}:1`);
   assert.deepEqual((await copy(names, target)).failed, []);
-  assert.ok(from.log.find('GET', /acme\/lossy-.\/blobs/).length > 0, 'the loss was met');
+  assert.ok(
+    from.log.find('GET', /acme\/lossy-.\/blobs/).length > 0,
+    'a repository without the blob was tried',
+  );
   for (const repository of repositories)
     sameContent((await walkRegistry(target, repository, '1')).content, await walkImage(image));
   // Without another repository that has the blob, the image fails.
@@ -200,10 +203,10 @@ test('a rerun after faults sends only the missing content', async (t) => {
   const image = multiPlatform({ name: 'big', bigBytes: 300_000 });
   await pushImage(source, 'acme/big', '1', image);
   const to = await proxied(t, target);
-  // The last manifest is refused: all blobs are there by then.
+  // The last manifest is rejected, after all blobs are pushed.
   to.use({ fault: failing(403), method: 'PUT', path: new RegExp(`/manifests/${image.root.digest}`) });
   await assert.rejects(copy([`${source}/acme/big:1`], to.host), (error) => isAirliftError(error, 'denied'));
-  assert.equal(await tagAt(target, 'acme/big', '1'), undefined, 'no tag on half an image');
+  assert.equal(await tagAt(target, 'acme/big', '1'), undefined, 'no tag for an incomplete image');
   to.heal();
   to.log.clear();
   const summary = await copy([`${source}/acme/big:1`], to.host);

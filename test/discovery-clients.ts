@@ -1,6 +1,6 @@
 /**
- * What the makers of signatures and SBOMs themselves find after an import: `npm run clients`. It is no part of `npm test`, since Debian has
- * cosign and oras in its unstable suite only; test/discovery.test.ts asks the same of registries by HTTP.
+ * Checks with cosign and oras that signatures and SBOMs are found after an import: `npm run clients`. Not part of `npm test`, because
+ * only Debian unstable has cosign and oras; test/discovery.test.ts checks the same with HTTP requests.
  */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -50,7 +50,7 @@ describe(
           '--allow-http-registry',
           '--yes',
         ];
-        // Under a tag as cosign did it first, and as a referrer as it does now.
+        // Under a tag, as older versions of cosign sign, and as a referrer, as new ones do.
         for (const isBundle of [false, true])
           await cosign('sign', '--key', 'own.key', ...offline, `--new-bundle-format=${isBundle}`, at(source));
         writeFileSync(join(dir, 'sbom.json'), '{"spdxVersion":"SPDX-2.3"}');

@@ -17,7 +17,7 @@ const ociIndex = 'application/vnd.oci.image.index.v1+json';
 const accept = `${ociIndex}, application/vnd.oci.image.manifest.v1+json`;
 const repository = 'acme/app';
 const image = multiPlatform({ name: 'discovered' });
-/** The digest of one platform's image. */
+/** Returns the descriptor of one platform's image. */
 const childOf = (architecture: string): DescriptorJson => {
   const index = [...image.manifests.values()].find(({ digest }) => digest === image.root.digest);
   const { manifests } = JSON.parse(bytesOf(index ?? assert.fail()).toString()) as {
@@ -43,7 +43,7 @@ const signature = refersTo(image.root as DescriptorJson, types.signature, 'signa
 const scan = refersTo(childOf('arm64'), types.scan, 'scan of one platform');
 const amdScan = refersTo(childOf('amd64'), types.scan, 'scan of another platform');
 const sbomSignature = refersTo(sbom.root as DescriptorJson, types.signature, 'signature of the SBOM');
-/** Everything that refers to something, with what it refers to. */
+/** All referrers, with their subjects and types. */
 const referrers: readonly (readonly [of: DescriptorJson, type: string, image: TestImage])[] = [
   [image.root as DescriptorJson, types.sbom, sbom],
   [image.root as DescriptorJson, types.signature, signature],
@@ -53,7 +53,7 @@ const referrers: readonly (readonly [of: DescriptorJson, type: string, image: Te
 ];
 const cosign = (['sig', 'att', 'sbom'] as const).map((kind) => cosignOf(image, kind));
 
-/** Puts the image and all that belongs to it into a registry; where that lists no referrers itself, their lists as well. */
+/** Pushes the image with its signatures and referrers, and for a registry without the referrers API also the lists of referrers. */
 async function fill(host: string, hasApi: boolean): Promise<void> {
   await pushImage(host, repository, '1', image);
   for (const [, , referrer] of referrers) await pushImage(host, repository, undefined, referrer);
@@ -74,7 +74,7 @@ interface Listed extends DescriptorJson {
   readonly artifactType?: string;
 }
 
-/** What a registry lists as referring to a digest, in the way that clients ask it. */
+/** Returns the referrers of a digest that a registry lists, requested as clients do. */
 async function listed(host: string, hasApi: boolean, digest: string, query = ''): Promise<Listed[]> {
   const path = hasApi ? `referrers/${digest}${query}` : `manifests/${digest.replace(':', '-')}`;
   const answer = await get(host, path);
@@ -85,7 +85,7 @@ async function listed(host: string, hasApi: boolean, digest: string, query = '')
   return manifests.toSorted((a, b) => (a.digest < b.digest ? -1 : 1));
 }
 
-/** What must be listed as referring to a digest. */
+/** Returns the expected list of a digest's referrers. */
 function wanted(digest: string): Listed[] {
   return referrers
     .filter(([of]) => of.digest === digest)
@@ -100,7 +100,7 @@ function wanted(digest: string): Listed[] {
     .toSorted((a, b) => (a.digest < b.digest ? -1 : 1));
 }
 
-/** Sees that each referrer's manifest is there byte for byte. */
+/** Asserts that a registry has each referrer's manifest, byte for byte. */
 async function holds(host: string, ...images: TestImage[]): Promise<void> {
   for (const { root } of images) {
     const path = `/v2/${repository}/manifests/${root.digest}`;
@@ -192,7 +192,7 @@ describe('signatures, SBOMs and scans are found at the site', { skip: needs('doc
         const want = subject === childOf('amd64').digest ? [] : wanted(subject);
         assert.deepEqual(await listed(to, toApi, subject), want, subject);
       }
-      // Clients look up what they verify first: that works where the registry takes the publisher’s index without the rest.
+      // Clients first request the index that they verify: only a registry that accepts the publisher’s incomplete index has it.
       assert.equal((await get(to, `manifests/${image.root.digest}`)).status, toApi ? 200 : 404);
       const [sig] = cosign;
       assert.equal((await get(to, `manifests/${sig?.tag}`)).status, 200);

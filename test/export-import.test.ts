@@ -14,7 +14,7 @@ import { askRegistry } from './support/registry-http.js';
 import { temp } from './support/temp.js';
 import { sameContent, walkImage, walkRegistry } from './support/walk.js';
 
-/** Every tag and manifest of a registry's log that was put, and every upload begun. */
+/** Returns the log lines of all PUT, POST and PATCH requests. */
 function writes(registry: DockerRegistry): string[] {
   return registry
     .log()
@@ -42,7 +42,7 @@ describe('registry to bundle to registry', { skip: needs('docker-registry', 'tar
     source = await startDockerRegistry();
     for (const { repository, tag, image } of [...images, ...companions])
       await pushImage(source.host, repository, tag, image);
-    // docker-registry has no referrers API: whoever pushed the SBOM listed it under the tag that stands in for one.
+    // docker-registry has no referrers API: the SBOM is listed under the fallback tag, as clients do.
     const referrers = companions
       .filter(({ tag }) => tag === undefined)
       .map(({ image }) => ({ image, artifactType: 'application/spdx+json' }));
@@ -65,7 +65,7 @@ describe('registry to bundle to registry', { skip: needs('docker-registry', 'tar
       const { root, content } = await walkRegistry(target.host, repository, tag ?? image.root.digest);
       assert.equal(root.digest, image.root.digest, `${repository}:${tag}`);
       const want = await walkImage(image);
-      // A foreign layer that another image has as a layer of its own may be there.
+      // A foreign layer may be present if another image has it as a normal layer.
       for (const [digest, found] of want)
         if (found === 'absent' && content.has(digest)) content.set(digest, 'absent');
       sameContent(content, want);
@@ -195,7 +195,7 @@ describe('registry to bundle to registry', { skip: needs('docker-registry', 'tar
     assert.equal(await rootAt(), web.image.root.digest);
   });
 
-  test('a bundle that is there is not replaced, unless forced', async (t) => {
+  test('an existing bundle is replaced only with --force', async (t) => {
     const bundle = join(temp(t), 'site.tar');
     const one = referenceOf(images[0] ?? assert.fail());
     await airlift(['export', one, '-o', bundle]);

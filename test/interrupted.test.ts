@@ -1,4 +1,4 @@
-/** Interruptions end everything within a second, with one error, and what opening leaves behind when it fails is closed. */
+/** Interruptions end all work within a second, with one error, and a failed opening closes its files. */
 import assert from 'node:assert/strict';
 import { closeSync, openSync, readdirSync, readlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,20 +21,20 @@ import { onTerminal } from './support/terminal.js';
 import { temp } from './support/temp.js';
 import { until } from './support/until.js';
 
-/** A plain tar of empty files, written in pieces. */
+/** Writes an uncompressed tar of empty files in pieces. */
 function manyEntries(path: string, entries: number): void {
   const file = openSync(path, 'w');
   const piece = tarOf(
     Array.from({ length: 1000 }, (_, at) => ({ name: `f${at}`, content: Buffer.alloc(0) })),
   );
-  // Without the mark that ends an archive.
+  // Without the two zero blocks at the end.
   const headers = piece.subarray(0, 1000 * 512);
   for (let at = 0; at < entries; at += 1000) writeSync(file, headers);
   writeSync(file, Buffer.alloc(1024));
   closeSync(file);
 }
 
-/** How many descriptors of this process lead to a path that begins so. */
+/** Returns the number of open files of this process whose path starts with `directory`. */
 function openBelow(directory: string): number {
   return readdirSync('/proc/self/fd').filter((name) => {
     try {
@@ -45,7 +45,7 @@ function openBelow(directory: string): number {
   }).length;
 }
 
-test('the scan of a plain tar with many entries hears of an interruption', async (t) => {
+test('the scan of a plain tar with many entries stops on an interruption', async (t) => {
   const path = join(temp(t), 'many.tar');
   manyEntries(path, 200_000);
   const stop = new AbortController();
@@ -66,7 +66,7 @@ for (const args of [
     const path = join(temp(t), 'many.tar');
     manyEntries(path, 600_000);
     const run = startAirlift(args.map((arg) => arg.replace('{}', path)));
-    // It is at work once it holds the archive open.
+    // The command is reading once the archive is open.
     const isOpen = (): boolean =>
       readdirSync(`/proc/${run.pid}/fd`).some((name) => {
         try {
@@ -128,7 +128,7 @@ test('verify refuses a wrong number of jobs, and a wrong option of import leaves
   await exportBundle({ images: [{ reference }], output, created: new Date(0), registry: {} });
   for (const jobs of [0, -1, NaN]) await assert.rejects(verify(output, { jobs }), { code: 'usage' });
   assert.equal((await verify(output, { jobs: 1 })).ok, true);
-  // What a wrong option ends after the inputs are open is closed as well.
+  // Files that are already open are closed after an error in an option.
   const registry = { proxy: { https: 'socks5://proxy.test' } };
   await assert.rejects(importImages({ inputs: [output], to: { registry: 'r.test' }, registry }), {
     code: 'usage',
@@ -151,26 +151,26 @@ test('a failed last flush of marks is reported as its cause, not as missing blob
 test('a blob that one repository lost comes from another that has it, and no image is dropped', async (t) => {
   const image = smallImage('two homes');
   const held = [image.layer, image.config, image.manifest, image.index];
-  const asked: string[] = [];
+  const requestedFrom: string[] = [];
   const server = await serveContent(t, held, image.index, ({ name, path }, response) => {
     if (name !== image.layer.descriptor.digest) return false;
-    asked.push(path.split('/')[2] ?? '');
+    requestedFrom.push(path.split('/')[2] ?? '');
     if (!path.includes('/lossy/')) return false;
     sendFault(response, 404, 'UNKNOWN');
     return true;
   });
   for (const keepGoing of [true, false]) {
-    asked.length = 0;
+    requestedFrom.length = 0;
     const output = join(temp(t), 'a.tar');
     const images = ['lossy', 'whole'].map((repository) => ({
       reference: { registry: server.host, repository, tag: '1' },
     }));
-    // The first one plans the blob as its own.
+    // The first image plans to fetch the blob from its repository.
     const lossyFirst = { images, output, created: new Date(0), registry: { retries: 0 }, keepGoing };
     const summary = await exportBundle(lossyFirst);
     assert.equal(summary.images, 2);
     assert.deepEqual(summary.failed, []);
     assert.equal((await verify(output)).ok, true);
-    assert.ok(asked.includes('whole'));
+    assert.ok(requestedFrom.includes('whole'));
   }
 });

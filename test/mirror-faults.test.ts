@@ -57,13 +57,13 @@ async function startSilent(t: Cleanup): Promise<{ host: string; connections: () 
   return { host: `127.0.0.1:${(server.address() as { port: number }).port}`, connections: () => connections };
 }
 
-interface Ground {
+interface Setup {
   readonly client: TestClient;
   readonly upstream: OddServer;
   readonly name: { registry: string; repository: string };
 }
 
-async function start(t: TestContext, mirrors: MirrorRule['mirrors']): Promise<Ground> {
+async function start(t: TestContext, mirrors: MirrorRule['mirrors']): Promise<Setup> {
   const upstream = await startOddServer(t, serving());
   const rule = { prefix: upstream.host, mirrors, origin: 'test' };
   const client = testClient(t, { mirrors: [rule], idleTimeout: 500 });
@@ -104,7 +104,7 @@ for (const spoil of ['corrupt', 'cut'] as const) {
     const mirror = await startOddServer(t, serving(spoil));
     const { client, name } = await start(t, [{ location: mirror.host }]);
     const { descriptor, bytes } = image.config;
-    // A short body is cut before its first kilobyte only where it has one.
+    // A body of less than a kilobyte is complete before the cut.
     if (spoil === 'corrupt') assert.deepEqual(await readContent(client.registry, name, descriptor), bytes);
     else assert.equal((await readContent(client.registry, name, descriptor)).length, bytes.length);
   });

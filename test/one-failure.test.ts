@@ -1,4 +1,4 @@
-/** One failure or interruption: what runs beside it ends with it, and other registries do not hear of it. */
+/** A failure or an interruption ends concurrent work, without effect on requests to other registries. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -23,7 +23,7 @@ import { serveStore } from './support/serve-store.js';
 import type { Cleanup } from './support/temp.js';
 import { until } from './support/until.js';
 
-/** An index of three images, of which the first is in no registry. */
+/** Returns an index of three images, the first of which no registry has. */
 function withLostChild(): { index: Content; lost: Content; others: Content[]; manifests: Content[] } {
   const images = ['lost', 'slow', 'slower'].map((name) => smallImage(name));
   const [lost, ...rest] = images.map(({ manifest }) => manifest);
@@ -47,7 +47,7 @@ function withLostChild(): { index: Content; lost: Content; others: Content[]; ma
   };
 }
 
-/** A registry whose index lacks a child, while the others answer 503 until they are asked for the last time. */
+/** Starts a registry that lacks one child of an index and responds with 503 to requests for the others. */
 async function startLossy(t: Cleanup): Promise<{ source: OddServer; lost: Content }> {
   const { index, lost, manifests } = withLostChild();
   const slow = new Set<string>(manifests.map(({ descriptor }) => descriptor.digest));
@@ -145,7 +145,7 @@ test('forEachOf frees finished items while one of them takes long', async () => 
       release();
     },
   );
-  // A promise kept for each item is more than 10 MB.
+  // Keeping a promise for each item would take more than 10 MB.
   assert.ok(used < 4 * 1024 * 1024, `${used} bytes`);
 });
 
@@ -156,13 +156,13 @@ interface TwoRegistries {
   readonly image: ReturnType<typeof smallImage>;
 }
 
-/** Two registries with the same image; one lets each read of a manifest by digest wait, and says 404 in the end. */
+/** Starts two registries with the same image; one delays each read of a manifest by digest, and then responds with 404. */
 async function startTwo(t: TestContext): Promise<TwoRegistries> {
   const image = smallImage('shared');
   const held = [image.layer, image.config, image.manifest, image.index];
   const sick = await serveContent(t, held, image.index, ({ name: digest, method }, response) => {
     if (!digest.startsWith('sha256:') || method === 'HEAD') return false;
-    // The pause lets the same read of the other registry begin before this one fails.
+    // The pause lets the same read from the other registry start before this one fails.
     setTimeout(() => sendFault(response, 404, 'MANIFEST_UNKNOWN'), 300);
     return true;
   });
@@ -205,7 +205,7 @@ test('copy reads a manifest from its own registry, even if another one lacks it'
   assert.ok(good?.status === 'fulfilled' && good.value.equals(image.manifest.bytes));
 });
 
-/** Aborts once a request came in, and gives how long the call went on after that. */
+/** Aborts a call after its first request, and returns the milliseconds until the call ends. */
 async function stopping(server: OddServer, call: (signal: AbortSignal) => Promise<unknown>): Promise<number> {
   const stop = new AbortController();
   const running = call(stop.signal);

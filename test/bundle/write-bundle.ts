@@ -122,7 +122,7 @@ export function contentsOf(cargo: readonly Cargo[]): Map<Digest, Content> {
 
 export interface FillOptions {
   readonly reverse?: boolean;
-  /** Stops after so many blobs. */
+  /** Number of blobs after which writing stops. */
   readonly limit?: number;
   /** Called after each chunk is written and marked, with its bytes. */
   readonly onChunk?: (bytes: number) => Promise<void> | void;

@@ -9,6 +9,7 @@ import { startAirlift, type Started } from './started.js';
 import { temp, type Cleanup } from './temp.js';
 import { until } from './until.js';
 
+/** Environment with a fixed creation time, for reproducible bundles. */
 export const env = { SOURCE_DATE_EPOCH: '1700000000' };
 
 /** Limits the speed of blobs, so that a run can be stopped in the middle. */
