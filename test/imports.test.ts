@@ -11,7 +11,7 @@ const src = join(project, 'src');
 /** Lowest first: a file imports from its own part or from lower ranks, and parts of one rank never import each other. */
 const ranks: readonly (readonly string[])[] = [
   ['errors'],
-  ['concurrency', 'failed-images'],
+  ['bounded-map', 'concurrency', 'failed-images'],
   ['oci'],
   ['io', 'progress'],
   ['tar'],

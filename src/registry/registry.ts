@@ -18,7 +18,7 @@ import type {
   TargetOptions,
 } from '../oci/target.js';
 import type { Outcome } from './api/accepted.js';
-import { BoundedMap } from './api/bounded-map.js';
+import { BoundedMap } from '../bounded-map.js';
 import type { RetryPolicy } from './api/guesses.js';
 import type { ManifestCall } from './api/manifests.js';
 import { ServedContent } from './api/mirror-reader.js';

@@ -1,7 +1,7 @@
 import type { Digest } from '../../oci/digest.js';
 import { backoff, pause } from '../../oci/pause.js';
 import { formatRepository, type Repository } from '../../oci/reference.js';
-import { BoundedMap } from './bounded-map.js';
+import { BoundedMap } from '../../bounded-map.js';
 
 /** The most digests and tags to remember: more than a large run pushes within the time in which registries settle. */
 const maxRemembered = 20_000;

@@ -2,7 +2,7 @@ import { AirliftError } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
 import { formatRepository, type Repository } from '../../oci/reference.js';
 import type { Endpoint, EndpointResolver, Lookup } from '../config/endpoint.js';
-import { BoundedMap } from './bounded-map.js';
+import { BoundedMap } from '../../bounded-map.js';
 
 /** How long an endpoint is skipped after its first failure, in milliseconds; each further failure doubles it. */
 const firstRest = 60_000;

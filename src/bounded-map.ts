@@ -22,6 +22,10 @@ export class BoundedMap<K, V> {
     this.#entries.set(key, value);
   }
 
+  values(): IterableIterator<V> {
+    return this.#entries.values();
+  }
+
   /** Removes an entry and returns its value. */
   remove(key: K): V | undefined {
     const value = this.#entries.get(key);
