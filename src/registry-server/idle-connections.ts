@@ -1,13 +1,5 @@
 import type { Socket } from 'node:net';
-
-export interface IdleLimits {
-  /** Idle connections at a time. */
-  readonly idle: number;
-  /** Idle connections of one address at a time. */
-  readonly idleOfClient: number;
-  /** Milliseconds after which an idle connection is closed. */
-  readonly idleTimeout: number;
-}
+import type { ServerLimits } from './call.js';
 
 interface IdleConnection {
   readonly client: string;
@@ -25,7 +17,7 @@ export class IdleConnections {
   readonly #ofClient = new Map<string, Set<Socket>>();
   readonly #timer: NodeJS.Timeout;
 
-  constructor(private readonly limits: IdleLimits) {
+  constructor(private readonly limits: Pick<ServerLimits, 'idle' | 'idleOfClient' | 'idleTimeout'>) {
     this.#timer = setInterval(() => this.#closeExpired(), limits.idleTimeout / 16).unref();
   }
 
@@ -55,19 +47,20 @@ export class IdleConnections {
   }
 
   #closeFirst(sockets: Iterable<Socket>): void {
-    for (const socket of sockets) {
-      this.remove(socket);
-      socket.destroy();
-      return;
-    }
+    const [first] = sockets;
+    if (first !== undefined) this.#close(first);
+  }
+
+  #close(socket: Socket): void {
+    this.remove(socket);
+    socket.destroy();
   }
 
   #closeExpired(): void {
     const latest = performance.now() - this.limits.idleTimeout;
     for (const [socket, { since }] of this.#idle) {
       if (since > latest) return;
-      this.remove(socket);
-      socket.destroy();
+      this.#close(socket);
     }
   }
 }

@@ -3,8 +3,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 /** Bytes per second, on average over the period, that a client has to send or to accept. */
 const slowestPace = 1024;
 
-/** Looks per period: a slow client is dropped at most one look later than after a full period. */
-const looks = 8;
+/** Checks per period. A slow client is dropped one check after a full period at the latest. */
+const checks = 8;
 
 /**
  * Drops a client that is slower than 1 KiB/s on average over the last `period` while the server waits for it: one that drips its
@@ -13,7 +13,7 @@ const looks = 8;
  */
 export function watchPace(request: IncomingMessage, response: ServerResponse, period: number): void {
   const { socket } = request;
-  /** Bytes that the connection had transferred at each of the last looks, while the server waited without a break. */
+  /** Bytes that the connection had transferred at each of the last checks, while the server waited without a break. */
   let waiting: number[] = [];
   const timer = setInterval(() => {
     const waitsForBody = !request.complete && request.readableLength === 0;
@@ -23,9 +23,9 @@ export function watchPace(request: IncomingMessage, response: ServerResponse, pe
     }
     const now = socket.bytesRead + socket.bytesWritten;
     const [first = now] = waiting;
-    if (waiting.length === looks && now - first < (slowestPace * period) / 1000) socket.destroy();
-    waiting = [...waiting.slice(-looks + 1), now];
-  }, period / looks);
+    if (waiting.length === checks && now - first < (slowestPace * period) / 1000) socket.destroy();
+    waiting = [...waiting.slice(-checks + 1), now];
+  }, period / checks);
   timer.unref();
   // A request that is refused at once may still be sent.
   const stop = (): void => {

@@ -77,8 +77,6 @@ export async function send(response: ServerResponse, reply: Reply, head: boolean
         // The store may be closed once the answer has ended.
         if (!body.closed) await once(body, 'close');
       }
-      // The content was shorter than promised: the client must not wait for the rest.
-      if (sent < Number(headers['Content-Length'])) response.destroy();
       return sent;
     }
     body.destroy();
