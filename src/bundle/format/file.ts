@@ -165,8 +165,8 @@ export class BundleFile {
   }
 
   /** Streams `length` bytes at `position` in large chunks; ends early if the file does. */
-  stream(position: number, length: number, options?: StreamOptions): Readable {
-    return new PositionedStream(this.path, this.#descriptor, position, length, options);
+  stream(position: number, length: number, signal?: AbortSignal): Readable {
+    return new PositionedStream(this.path, this.#descriptor, position, length, signal);
   }
 
   /** Sets the file's size; an extension is a hole. */
@@ -202,31 +202,22 @@ function without(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
   return rest;
 }
 
-/** Default number of bytes per read. */
-const defaultChunkSize = 1024 * 1024;
-
-export interface StreamOptions {
-  readonly signal?: AbortSignal | undefined;
-  /** Bytes per read; default: 1 MiB. Use less if many streams are open at once. */
-  readonly chunkSize?: number | undefined;
-}
+/** Bytes per read of a stream. */
+const chunkSize = 1024 * 1024;
 
 /**
  * Streams a range of an open file and leaves the file open (Node's own file stream closes the descriptor when it is destroyed). Ends early
  * if the file does.
  */
 class PositionedStream extends Readable {
-  readonly #chunkSize: number;
-
   constructor(
     private readonly path: string,
     private readonly descriptor: number,
     private position: number,
     private rest: number,
-    { signal, chunkSize = defaultChunkSize }: StreamOptions = {},
+    signal: AbortSignal | undefined,
   ) {
     super({ highWaterMark: Math.min(chunkSize, Math.max(1, rest)), signal });
-    this.#chunkSize = chunkSize;
   }
 
   override _read(): void {
@@ -234,7 +225,7 @@ class PositionedStream extends Readable {
       this.push(null);
       return;
     }
-    const buffer = Buffer.allocUnsafeSlow(Math.min(this.#chunkSize, this.rest));
+    const buffer = Buffer.allocUnsafeSlow(Math.min(chunkSize, this.rest));
     read(this.descriptor, buffer, 0, buffer.length, this.position, (error, count) => {
       if (error !== null) {
         this.destroy(ioError(`read ${this.path}`, error));
