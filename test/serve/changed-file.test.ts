@@ -1,54 +1,18 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { copyFile, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
-import { request, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import type { AirliftError } from '../../src/errors.js';
 import { digestOf } from '../../src/oci/digest.js';
-import { serve, type Serving } from '../../src/serve/serve.js';
+import { serve } from '../../src/serve/serve.js';
 import { writeBundle } from '../bundle/write-bundle.js';
-import { bytesOf, type Content } from '../support/content.js';
+import { bytesOf } from '../support/content.js';
 import { singlePlatform } from '../support/image-sets.js';
-import type { TestImage } from '../support/images.js';
+import { beginDownload, readBody } from '../support/download.js';
 import { temp } from '../support/temp.js';
+import { bigBytes, largestBlob, savedTime, serveLarge } from './serve-large.js';
 import { until } from '../support/until.js';
 
 const limit = { timeout: 60_000 };
-
-/** Larger than what the sockets and buffers between server and client hold. */
-const bigBytes = 24_000_000;
-
-/** A time of modification that a tool can restore after it wrote to the file. */
-const savedTime = new Date('2024-05-06T07:08:09Z');
-
-function largestBlob(image: TestImage): Content {
-  const [blob] = [...image.blobs.values()].sort((left, right) => right.size - left.size);
-  assert.ok(blob !== undefined);
-  return blob;
-}
-
-interface Served {
-  readonly serving: Serving;
-  readonly path: string;
-  readonly layer: Content;
-  readonly url: string;
-  /** Errors that the server reported. */
-  readonly errors: AirliftError[];
-}
-
-/** Serves a bundle with one large layer. */
-async function serveLarge(t: TestContext): Promise<Served> {
-  const image = singlePlatform('linux/amd64', { name: 'large', bigBytes });
-  const path = join(temp(t), 'site.tar');
-  await writeBundle(path, [{ reference: 'docker.io/acme/large:1', image }]);
-  await utimes(path, savedTime, savedTime);
-  const errors: AirliftError[] = [];
-  const serving = await serve({ bundle: path }, { port: 0, onError: (error) => errors.push(error) });
-  t.after(() => serving.close());
-  const layer = largestBlob(image);
-  return { serving, path, layer, url: `${serving.url}/v2/acme/large/blobs/${layer.digest}`, errors };
-}
 
 /** Another bundle of the same layout and size, whose layer has other bytes. */
 async function writeOther(t: TestContext, path: string): Promise<string> {
@@ -59,27 +23,19 @@ async function writeOther(t: TestContext, path: string): Promise<string> {
   return other;
 }
 
-async function begin(url: string, headers: Record<string, string> = {}): Promise<IncomingMessage> {
-  const sent = request(url, { agent: false, headers }).end();
-  const [response] = (await once(sent, 'response')) as [IncomingMessage];
-  return response;
-}
-
-async function readAll(response: AsyncIterable<unknown>): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of response) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks);
-}
-
 test(
   'a download is cut, never completed with wrong bytes, when another bundle is copied over it',
   limit,
   async (t) => {
     const { serving, path, url } = await serveLarge(t);
     const other = await writeOther(t, path);
-    const responses = await Promise.all([begin(url), begin(url), begin(url, { Range: 'bytes=100-' })]);
+    const responses = await Promise.all([
+      beginDownload(url),
+      beginDownload(url),
+      beginDownload(url, { Range: 'bytes=100-' }),
+    ]);
     await copyFile(other, path);
-    for (const response of responses) await assert.rejects(readAll(response));
+    for (const response of responses) await assert.rejects(readBody(response));
     await assert.rejects(serving.broken, /its content changed; stopped/);
   },
 );
@@ -137,8 +93,8 @@ test(
     await file.write(Buffer.from([(bytes[at + 5_000_000] ?? 0) ^ 1]), 0, 1, at + 5_000_000);
     await file.close();
     await utimes(path, savedTime, savedTime);
-    const response = await begin(url);
-    await assert.rejects(readAll(response));
+    const response = await beginDownload(url);
+    await assert.rejects(readBody(response));
     await until('the error is reported', () => errors.length > 0);
     await serving.close();
   },
@@ -156,9 +112,9 @@ test('a damaged layer is never sent whole, and the damage is reported', limit, a
   const errors: string[] = [];
   const serving = await serve({ bundle: path }, { port: 0, onError: ({ code }) => errors.push(code) });
   t.after(() => serving.close());
-  const response = await begin(`${serving.url}/v2/acme/large/blobs/${layer.digest}`);
+  const response = await beginDownload(`${serving.url}/v2/acme/large/blobs/${layer.digest}`);
   assert.equal(response.statusCode, 200);
-  await assert.rejects(readAll(response));
+  await assert.rejects(readBody(response));
   // The client may see the end of the connection first.
   await until('the error is reported', () => errors.length > 0);
   assert.deepEqual(errors, ['digest-mismatch']);
@@ -168,10 +124,10 @@ test('a damaged layer is never sent whole, and the damage is reported', limit, a
 
 test('serving ends when the bundle is removed', limit, async (t) => {
   const { serving, path, url } = await serveLarge(t);
-  const response = await begin(url);
+  const response = await beginDownload(url);
   await rm(path);
   await assert.rejects(serving.broken, /site\.tar: it was removed; stopped/);
-  await assert.rejects(readAll(response));
+  await assert.rejects(readBody(response));
   await assert.rejects(fetch(`${serving.url}/v2/`));
 });
 
@@ -183,8 +139,8 @@ test(
     const other = await writeOther(t, path);
     await rename(other, path);
     // Whether it ends before the change is noticed depends on the speed of the machine.
-    const bytes = await begin(url)
-      .then(readAll)
+    const bytes = await beginDownload(url)
+      .then(readBody)
       .catch(() => undefined);
     if (bytes !== undefined) assert.equal(digestOf(bytes), layer.digest);
     await assert.rejects(serving.broken, /another file took its place/);

@@ -1,66 +1,42 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
-import { request, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { test, type TestContext } from 'node:test';
+import { test } from 'node:test';
 import { digestOf } from '../../src/oci/digest.js';
-import { serve, type Serving } from '../../src/serve/serve.js';
+import { serve } from '../../src/serve/serve.js';
 import { writeBundle } from '../bundle/write-bundle.js';
-import { multiPlatform, singlePlatform } from '../support/image-sets.js';
+import { multiPlatform } from '../support/image-sets.js';
+import { beginDownload, readBody } from '../support/download.js';
 import { temp } from '../support/temp.js';
+import { serveLarge } from './serve-large.js';
 
 const limit = { timeout: 60_000 };
-
-/** A bundle with one large layer, served, and where that layer is. */
-async function large(
-  t: TestContext,
-  options: { stallTimeout?: number } = {},
-): Promise<{ serving: Serving; path: string; url: string; digest: string; size: number }> {
-  const image = singlePlatform('linux/amd64', { name: 'large', bigBytes: 24_000_000 });
-  const path = join(temp(t), 'site.tar');
-  await writeBundle(path, [{ reference: 'docker.io/acme/large:1', image }]);
-  const serving = await serve({ bundle: path }, { port: 0, ...options });
-  t.after(() => serving.close());
-  const [blob] = [...image.blobs.values()].sort((left, right) => right.size - left.size);
-  assert.ok(blob !== undefined);
-  const url = `${serving.url}/v2/acme/large/blobs/${blob.digest}`;
-  return { serving, path, url, digest: blob.digest, size: blob.size };
-}
-
-/** Begins a download and reads nothing of its body yet. */
-async function begin(url: string): Promise<IncomingMessage> {
-  const asked = request(url, { agent: false }).end();
-  const [response] = (await once(asked, 'response')) as [IncomingMessage];
-  return response;
-}
-
-async function readAll(response: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of response) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks);
-}
 
 test(
   'draining does not cut downloads, and lets a pull that has begun fetch its other layers',
   limit,
   async (t) => {
-    const { serving, url, digest } = await large(t);
-    const response = await begin(url);
+    const { serving, url, layer } = await serveLarge(t);
+    const response = await beginDownload(url);
     const drained = serving.drain();
     const fresh = await fetch(`${serving.url}/v2/acme/large/manifests/1`);
     assert.equal(fresh.status, 503, 'a pull that begins now');
     assert.equal(fresh.headers.get('retry-after'), '5');
-    assert.equal(digestOf(await readAll(response)), digest);
-    assert.equal(digestOf(await readAll(await begin(url))), digest, 'the next layer of the same pull');
+    assert.equal(digestOf(await readBody(response)), layer.digest);
+    assert.equal(
+      digestOf(await readBody(await beginDownload(url))),
+      layer.digest,
+      'the next layer of the same pull',
+    );
     await drained;
     await assert.rejects(fetch(`${serving.url}/v2/`));
   },
 );
 
 test('draining ends at once when nothing is under way', limit, async (t) => {
-  const { serving } = await large(t);
+  const { serving } = await serveLarge(t);
   const before = performance.now();
   await serving.drain();
   assert.ok(performance.now() - before < 1500);
@@ -70,7 +46,7 @@ test(
   'a client that reads or sends a few bytes at a time is dropped, and one that pauses for a moment is not',
   limit,
   async (t) => {
-    const { serving, url, digest } = await large(t, { stallTimeout: 1600 });
+    const { serving, url, layer } = await serveLarge(t, { stallTimeout: 1600 });
     const port = Number(new URL(serving.url).port);
     // Takes a byte now and then: never silent, and far below 1 KiB/s.
     const reader = connect(port, '127.0.0.1');
@@ -91,30 +67,30 @@ test(
     });
     sender.resume();
     await once(sender, 'close');
-    const slow = await begin(url);
+    const slow = await beginDownload(url);
     // A pause shorter than the stall timeout is what is tested.
     await new Promise((done) => setTimeout(done, 300));
-    assert.equal(digestOf(await readAll(slow)), digest);
+    assert.equal(digestOf(await readBody(slow)), layer.digest);
     // Draining waits for every request under way: the reader that drips is gone too.
     await serving.drain();
   },
 );
 
 test('a client that reads nothing is dropped, and one that reads is not', limit, async (t) => {
-  const { serving, url, size } = await large(t, { stallTimeout: 500 });
-  const stalled = await begin(url);
-  assert.equal((await readAll(await begin(url))).length, size);
+  const { serving, url, layer } = await serveLarge(t, { stallTimeout: 500 });
+  const stalled = await beginDownload(url);
+  assert.equal((await readBody(await beginDownload(url))).length, layer.size);
   // A paused client does not see the end; the server has no request left once it gave this one up.
   await serving.drain();
-  await assert.rejects(readAll(stalled));
+  await assert.rejects(readBody(stalled));
 });
 
 test('overwriting a served bundle ends serving and cuts its downloads', limit, async (t) => {
-  const { serving, path, url } = await large(t);
-  const response = await begin(url);
+  const { serving, path, url } = await serveLarge(t);
+  const response = await beginDownload(url);
   await writeFile(path, 'another file');
   await assert.rejects(serving.broken, /its content changed; stopped/);
-  await assert.rejects(readAll(response));
+  await assert.rejects(readBody(response));
   await assert.rejects(fetch(`${serving.url}/v2/`));
 });
 
