@@ -1,18 +1,12 @@
 import { isRegistry } from '../oci/reference.js';
 import { parsePlatform } from '../oci/platform.js';
 import type { Collector } from './collector.js';
+import { hasRegistry } from './image-object.js';
 import { itemsOf, textOf, valueOf, type YamlNode } from './yaml.js';
 
 /** Reports whether a document is a Hauler manifest of any kind. */
 export function isHauler(document: YamlNode): boolean {
   return textOf(valueOf(document, 'apiVersion'))?.startsWith('content.hauler.cattle.io/') === true;
-}
-
-/** Reports whether a name begins with a registry, by docker's rules. */
-function namesRegistry(name: string): boolean {
-  const slash = name.indexOf('/');
-  const first = slash < 0 ? '' : name.slice(0, slash);
-  return first === 'localhost' || /[.:]/.test(first);
 }
 
 /**
@@ -36,7 +30,7 @@ export function readHauler(document: YamlNode, into: Collector): void {
     }
     const registry = textOf(valueOf(item, 'registry')) ?? defaultRegistry;
     const full =
-      registry === undefined || !isRegistry(registry) || namesRegistry(name) ? name : `${registry}/${name}`;
+      registry === undefined || !isRegistry(registry) || hasRegistry(name) ? name : `${registry}/${name}`;
     const platform = textOf(valueOf(item, 'platform')) ?? defaultPlatform;
     const platforms =
       platform === undefined || platform === 'all'

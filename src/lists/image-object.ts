@@ -14,8 +14,8 @@ export function hasVariable(text: string): boolean {
   return variable.test(text);
 }
 
-/** The reason why a text is not a reference; undefined if it is one. */
-function refusalOf(text: string): string | undefined {
+/** Returns the reason why a text is not a reference; undefined if it is one. */
+export function refusalOf(text: string): string | undefined {
   try {
     parseReference(text);
     return undefined;
@@ -25,8 +25,13 @@ function refusalOf(text: string): string | undefined {
   }
 }
 
-/** Joins the parts of an image as charts do. */
-function joinParts(registry: string | undefined, repository: string, tag?: string, digest?: string): string {
+/** Joins the parts of an image as charts and kustomize do. */
+export function joinParts(
+  registry: string | undefined,
+  repository: string,
+  tag?: string,
+  digest?: string,
+): string {
   const name =
     registry === undefined || repository.startsWith(`${registry}/`)
       ? repository
@@ -34,9 +39,9 @@ function joinParts(registry: string | undefined, repository: string, tag?: strin
   return `${name}${tag === undefined ? '' : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`;
 }
 
-/** Whether a repository begins with a registry, by docker's rules. */
-function hasRegistry(repository: string): boolean {
-  return /^(?:localhost\/|[^/]*[.:][^/]*\/)/.test(repository);
+/** Reports whether a name begins with a registry, by docker's rules. */
+export function hasRegistry(name: string): boolean {
+  return /^(?:localhost\/|[^/]*[.:][^/]*\/)/.test(name);
 }
 
 /**
@@ -57,6 +62,7 @@ export function readImageObject(node: YamlMap, path: string, into: Collector): v
   const where = path.slice(-80);
   const shown = JSON.stringify(text.slice(0, 160));
   const { line } = valueOf(node, 'repository') ?? node;
+  const refusal = refusalOf(text);
   if (hasVariable(text))
     into.note(line, `${where}: ${shown} contains a variable; add the images it stands for to a text list`);
   else if (!isComplete)
@@ -64,8 +70,7 @@ export function readImageObject(node: YamlMap, path: string, into: Collector): v
       line,
       `${where}: ${shown} has no tag here, so it is not used; give airlift the output of "helm template" as well`,
     );
-  else if (refusalOf(text) !== undefined)
-    into.note(line, `${where}: ${shown} is not used: ${refusalOf(text)}`);
+  else if (refusal !== undefined) into.note(line, `${where}: ${shown} is not used: ${refusal}`);
   else if (!isImage)
     into.note(
       line,

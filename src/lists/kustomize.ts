@@ -1,4 +1,5 @@
 import type { Collector } from './collector.js';
+import { joinParts } from './image-object.js';
 import { itemsOf, textOf, valueOf, type YamlNode } from './yaml.js';
 
 /** Reports whether a document is a kustomization; `apiVersion` and `kind` are optional in one. */
@@ -29,11 +30,7 @@ export function readNewImage(image: YamlNode, into: Collector): void {
   const digest = textOf(valueOf(image, 'digest'));
   if (tag === undefined && digest === undefined)
     into.note(image.line, `${name} has no tag here; give airlift the output of "kustomize build" as well`);
-  else
-    into.reference(
-      `${name}${tag === undefined ? '' : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`,
-      image.line,
-    );
+  else into.reference(joinParts(undefined, name, tag, digest), image.line);
 }
 
 /** Reads the images that a kustomization sets, and notes the files that it names. */

@@ -1,8 +1,8 @@
-import { AirliftError, isAirliftError } from '../errors.js';
-import { parseReference } from '../oci/reference.js';
+import { AirliftError } from '../errors.js';
 import { Collector } from './collector.js';
 import { isCompose, readCompose } from './compose.js';
 import { isHauler, readHauler } from './hauler.js';
+import { refusalOf } from './image-object.js';
 import { isImgpkg, readImgpkg } from './imgpkg.js';
 import { isKubernetes, readKubernetes } from './kubernetes.js';
 import type { ImageList, ListFormat } from './listed.js';
@@ -91,19 +91,9 @@ function isTextBelowNoise(text: string): boolean {
       .slice(start, Math.min(end < 0 ? text.length : end, start + maxReferenceLength))
       .trimEnd();
     start = end < 0 ? text.length : end + 1;
-    if (/^[A-Za-z0-9]\S*[/:]\S*[^\s:]$/.test(line) && isReference(line)) return true;
+    if (/^[A-Za-z0-9]\S*[/:]\S*[^\s:]$/.test(line) && refusalOf(line) === undefined) return true;
   }
   return false;
-}
-
-function isReference(text: string): boolean {
-  try {
-    parseReference(text);
-    return true;
-  } catch (error) {
-    if (isAirliftError(error)) return false;
-    throw error;
-  }
 }
 
 function readYaml(text: string, into: Collector): void {
