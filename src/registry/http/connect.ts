@@ -2,7 +2,7 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { buildConnector } from 'undici';
 import type { TlsSettings } from '../config/tls.js';
-import { certificateError } from './faults.js';
+import { certificateError, connectTimeoutError } from './faults.js';
 import { openTunnel, type Proxy } from './proxy.js';
 
 export interface ConnectSettings {
@@ -12,11 +12,6 @@ export interface ConnectSettings {
   tlsOf(host: string): TlsSettings;
   /** Returns the proxy for an address; undefined to connect directly. */
   proxyOf(url: URL): Proxy | undefined;
-}
-
-/** Makes the error for a connection that was not open in time. */
-export function connectTimeoutError(): Error {
-  return Object.assign(new Error('connect timeout'), { code: 'UND_ERR_CONNECT_TIMEOUT' });
 }
 
 function untilOpen(

@@ -61,6 +61,11 @@ function isTransientTls(error: unknown): boolean {
   return transientTls.test(String(reason).toLowerCase().replaceAll('_', ' '));
 }
 
+/** Makes the error for a connection that was not open in time. */
+export function connectTimeoutError(): Error {
+  return Object.assign(new Error('connect timeout'), { code: 'UND_ERR_CONNECT_TIMEOUT' });
+}
+
 /** Whether no connection was made at all, so that the host may not exist. */
 export function isUnreachable(error: AirliftError): boolean {
   return error.code === 'network' && unreachable.has(systemCodeOf(error.cause) ?? '');

@@ -4,6 +4,7 @@ import { BlockList, isIP, type Socket } from 'node:net';
 import { AirliftError, messageOf } from '../../errors.js';
 import { isLoopback } from '../../oci/reference.js';
 import type { ProxyOptions } from '../config/options.js';
+import { connectTimeoutError } from './faults.js';
 import { basicAuthorization } from './headers.js';
 
 /** A forward proxy. */
@@ -150,9 +151,7 @@ function requestTunnel(proxy: Proxy, target: string, connection: Socket, timeout
       request.destroy();
       reject(tunnelError(proxy, response.statusCode ?? 0));
     });
-    request.once('timeout', () => {
-      request.destroy(Object.assign(new Error('connect timeout'), { code: 'UND_ERR_CONNECT_TIMEOUT' }));
-    });
+    request.once('timeout', () => void request.destroy(connectTimeoutError()));
     request.once('error', (error) => reject(proxyError(proxy, error)));
     request.end();
   });

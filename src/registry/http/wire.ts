@@ -2,8 +2,8 @@ import { setMaxListeners } from 'node:events';
 import { Readable } from 'node:stream';
 import { Agent, type Dispatcher } from 'undici';
 import { AirliftError, interruption } from '../../errors.js';
-import { connectTimeoutError, createConnector, type ConnectSettings } from './connect.js';
-import { networkError } from './faults.js';
+import { createConnector, type ConnectSettings } from './connect.js';
+import { connectTimeoutError, networkError } from './faults.js';
 import { lengthOf, type HasHeaders } from './headers.js';
 import { proxyPasswordError, type Proxy } from './proxy.js';
 
