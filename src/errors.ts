@@ -156,6 +156,11 @@ export function isOutOfSpace(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(error) ?? '');
 }
 
+/** Reports whether a file operation failed because its path does not exist. */
+export function isMissingPath(error: unknown): boolean {
+  return ['ENOENT', 'ENOTDIR'].includes(systemCodeOf(error) ?? '');
+}
+
 /** An AirliftError as plain data, for JSON and for messages between threads. */
 export interface PlainError {
   readonly code: ErrorCode;

@@ -2,7 +2,7 @@ import { copyFile, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { makeDirectory } from '../io/directories.js';
-import { AirliftError, messageOf } from '../errors.js';
+import { AirliftError, isMissingPath, messageOf } from '../errors.js';
 import {
   emitNodeFiles,
   formatReference,
@@ -103,8 +103,7 @@ async function readIfExists(file: string): Promise<string | undefined> {
   try {
     return await readFile(file, 'utf8');
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    if (isMissingPath(cause)) return undefined;
     throw new AirliftError('io', `read ${file}: ${messageOf(cause)}`, { cause });
   }
 }

@@ -1,6 +1,6 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { AirliftError, systemCodeOf } from '../errors.js';
+import { AirliftError, isMissingPath, systemCodeOf } from '../errors.js';
 
 /**
  * Creates a directory and its parents. Node's `mkdir` with `recursive` never returns if a parent can be neither found nor created, as
@@ -32,8 +32,13 @@ async function createOne(path: string, mode: number): Promise<boolean> {
   }
 }
 
+/** Reports whether a path could not be read because it does not exist, or because this user may not search a directory on the way. */
+export async function isAbsent(path: string, error: unknown): Promise<boolean> {
+  return isMissingPath(error) || isHidden(path);
+}
+
 /** Reports whether a path leads through a directory that this user may not search. */
-export async function isHidden(path: string): Promise<boolean> {
+async function isHidden(path: string): Promise<boolean> {
   return stat(path).then(
     () => false,
     (error: unknown) => systemCodeOf(error) === 'EACCES',

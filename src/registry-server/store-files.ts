@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { open, readFile, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeDirectory } from '../io/directories.js';
-import { AirliftError, isOutOfSpace, messageOf, systemCodeOf } from '../errors.js';
+import { AirliftError, isMissingPath, isOutOfSpace, messageOf } from '../errors.js';
 
 /** Smaller files are checked against their digest when they are read; larger ones are synced to the disk before they get their name. */
 export const smallFileSize = 64 * 1024;
@@ -14,17 +14,12 @@ export function storeError(attempted: string, error: unknown): AirliftError {
   return new AirliftError(code, `${attempted}: ${messageOf(error)}`, { cause: error });
 }
 
-/** Whether a filesystem call failed because the file does not exist. */
-export function isMissing(error: unknown): boolean {
-  return ['ENOENT', 'ENOTDIR'].includes(systemCodeOf(error) ?? '');
-}
-
 /** Returns the result of `operation`, or undefined if a file that it needs does not exist. */
 export async function ifPresent<T>(operation: Promise<T>): Promise<T | undefined> {
   try {
     return await operation;
   } catch (error) {
-    if (isMissing(error)) return undefined;
+    if (isMissingPath(error)) return undefined;
     throw storeError('read the store', error);
   }
 }
@@ -34,7 +29,7 @@ export async function inFolder<T>(folder: string, operation: () => Promise<T>): 
   try {
     return await operation();
   } catch (error) {
-    if (!isMissing(error)) throw storeError('write to the store', error);
+    if (!isMissingPath(error)) throw storeError('write to the store', error);
   }
   try {
     await makeDirectory(folder);
@@ -88,7 +83,7 @@ export async function removeFile(path: string): Promise<boolean> {
     await rm(path);
     return true;
   } catch (error) {
-    if (isMissing(error)) return false;
+    if (isMissingPath(error)) return false;
     throw storeError('remove from the store', error);
   }
 }

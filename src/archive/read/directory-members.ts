@@ -1,6 +1,6 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, relative, isAbsolute, sep } from 'node:path';
-import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
+import { AirliftError, isMissingPath, messageOf, systemCodeOf } from '../../errors.js';
 import { PathRange, type ByteRange } from '../../io/byte-range.js';
 import type { Members } from './members.js';
 
@@ -23,9 +23,8 @@ export class DirectoryMembers implements Members {
     try {
       real = await realpath(join(this.root, path));
     } catch (cause) {
-      const code = systemCodeOf(cause);
-      if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-      if (code === 'ELOOP') throw this.#damaged(path, 'is a circular link');
+      if (isMissingPath(cause)) return undefined;
+      if (systemCodeOf(cause) === 'ELOOP') throw this.#damaged(path, 'is a circular link');
       throw new AirliftError('io', `read ${join(this.file, path)}: ${messageOf(cause)}`, { cause });
     }
     const inside = relative(this.root, real);

@@ -9,7 +9,7 @@ import { DirectoryMembers } from './directory-members.js';
 import type { Members } from './members.js';
 import { word } from './nested.js';
 import { TarMembers } from './tar-members.js';
-import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../../errors.js';
+import { AirliftError, isAirliftError, isMissingPath, messageOf } from '../../errors.js';
 import type { FileRange } from '../../io/byte-range.js';
 import { formatBytes } from '../../oci/bytes.js';
 
@@ -122,8 +122,9 @@ export interface OpenMembersOptions {
 const headLength = 64;
 
 function openFailed(path: string, cause: unknown): AirliftError {
-  const missing = ['ENOENT', 'ENOTDIR'].includes(systemCodeOf(cause) ?? '');
-  return new AirliftError(missing ? 'not-found' : 'io', `open ${path}: ${messageOf(cause)}`, { cause });
+  return new AirliftError(isMissingPath(cause) ? 'not-found' : 'io', `open ${path}: ${messageOf(cause)}`, {
+    cause,
+  });
 }
 
 function isText(head: Buffer): boolean {

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { open, readFile, realpath, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { isHidden, makeDirectory } from '../../io/directories.js';
-import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
+import { isAbsent, makeDirectory } from '../../io/directories.js';
+import { AirliftError, messageOf } from '../../errors.js';
 import { isObject } from '../../oci/descriptor.js';
 import { parseJson } from '../../oci/json.js';
 
@@ -21,8 +21,7 @@ export async function readAuthFile(path: string): Promise<AuthFileContent | unde
   try {
     text = await readFile(path, 'utf8');
   } catch (cause) {
-    const code = systemCodeOf(cause);
-    if (code === 'ENOENT' || code === 'ENOTDIR' || (await isHidden(path))) return undefined;
+    if (await isAbsent(path, cause)) return undefined;
     throw new AirliftError('io', `read auth file ${path}: ${messageOf(cause)}`, { cause, hint: otherFile });
   }
   if (text.trim() === '') return undefined;

@@ -1,8 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'smol-toml';
-import { isHidden } from '../../io/directories.js';
-import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../../errors.js';
+import { isAbsent } from '../../io/directories.js';
+import { AirliftError, isAirliftError, messageOf } from '../../errors.js';
 import { isObject } from '../../oci/descriptor.js';
 import { splitLocation } from './mirror-rules.js';
 import type { Mirror, MirrorRule } from './options.js';
@@ -91,8 +91,7 @@ async function readIfPresent(path: string): Promise<string | undefined> {
     if (text.length > maxSize) throw new AirliftError('input', `read ${path}: larger than ${maxSize} bytes`);
     return text;
   } catch (cause) {
-    const code = systemCodeOf(cause);
-    if (code === 'ENOENT' || code === 'ENOTDIR' || (await isHidden(path))) return undefined;
+    if (await isAbsent(path, cause)) return undefined;
     if (cause instanceof AirliftError) throw cause;
     throw new AirliftError('io', `read ${path}: ${messageOf(cause)}`, { cause });
   }
@@ -106,8 +105,7 @@ async function listDropIns(directory: string): Promise<string[]> {
       .sort()
       .map((name) => join(directory, name));
   } catch (cause) {
-    const code = systemCodeOf(cause);
-    if (code === 'ENOENT' || code === 'ENOTDIR' || (await isHidden(directory))) return [];
+    if (await isAbsent(directory, cause)) return [];
     throw new AirliftError('io', `read ${directory}: ${messageOf(cause)}`, { cause });
   }
 }

@@ -7,7 +7,7 @@ import {
   type SecureContext,
   type SecureContextOptions,
 } from 'node:tls';
-import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
+import { AirliftError, isMissingPath, messageOf, systemCodeOf } from '../../errors.js';
 import type { HostSettings, TlsOptions } from './options.js';
 
 /** TLS settings for one host. */
@@ -75,9 +75,9 @@ function readCertificateDirectory(path: string, isDefaultPlace: boolean): Files 
   try {
     names = readdirSync(path).sort();
   } catch (cause) {
-    const code = systemCodeOf(cause);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    if (isMissingPath(cause)) return undefined;
     // Only root may read the directory: if it is needed, the error for the untrusted certificate says so.
+    const code = systemCodeOf(cause);
     if (isDefaultPlace && (code === 'EACCES' || code === 'EPERM')) return undefined;
     throw new AirliftError('io', `read certificates in ${path}: ${messageOf(cause)}`, { cause });
   }
