@@ -44,6 +44,15 @@ function excessOf(bytes: Buffer, limits: JsonLimits): string | undefined {
   return undefined;
 }
 
+/** Reports whether text begins like an HTML page. */
+export function isHtmlText(text: string): boolean {
+  return /^\s*<(?:!doctype|html)/i.test(text);
+}
+
+/** The hint for an HTML page in place of a registry's response. */
+export const htmlHint =
+  'a proxy or a login page answered instead of the registry, or the host is not a registry';
+
 /**
  * Parses untrusted JSON: every document that airlift did not write itself in this run.
  * @param what the document, for messages

@@ -1,6 +1,6 @@
 import { AirliftError, isAirliftError } from '../errors.js';
 import { isObject, parseAnnotations, parseDescriptor, type Descriptor } from './descriptor.js';
-import { documentLimits, parseJson, type JsonLimits } from './json.js';
+import { documentLimits, htmlHint, isHtmlText, parseJson, type JsonLimits } from './json.js';
 import { isDigest, type Digest } from './digest.js';
 import * as mediaTypes from './media-types.js';
 import { decodePlatform, type Platform } from './platform.js';
@@ -54,16 +54,11 @@ export function parseJsonObject(
       'utf8',
     );
     const start = JSON.stringify(text.trimStart().slice(0, 40));
-    const html = /^\s*<(?:!doctype|html)/i.test(text);
+    const html = isHtmlText(text);
     throw new AirliftError(
       'input',
       `parse ${what}: ${html ? 'got an HTML page' : 'not JSON'}; it begins with ${start}`,
-      {
-        cause: error.cause,
-        hint: html
-          ? 'a proxy or a login page answered instead of the registry, or the host is not a registry'
-          : undefined,
-      },
+      { cause: error.cause, hint: html ? htmlHint : undefined },
     );
   }
   if (!isObject(value)) throw new AirliftError('input', `parse ${what}: not a JSON object`);

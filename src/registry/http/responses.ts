@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { AirliftError } from '../../errors.js';
 import { isObject } from '../../oci/descriptor.js';
-import { parseJson } from '../../oci/json.js';
+import { htmlHint, isHtmlText, parseJson } from '../../oci/json.js';
 import { oneLine } from '../../oci/printable.js';
 import { headerOf, lengthOf, type HasHeaders } from './headers.js';
 import type { WireResponse } from './wire.js';
@@ -151,8 +151,7 @@ function hintFor(
     return 'the registry requires TLS: pass `plainHttp: false`';
   if (status === 413)
     return 'pass a smaller `chunkSize`, or raise the body limit of the proxy in front of the registry (nginx: client_max_body_size 0)';
-  if (html && status !== 401 && status < 500)
-    return 'the response is not from a registry, but from a proxy, a login page or another web server';
+  if (html && status !== 401 && status < 500) return htmlHint;
   if (status === 401) return loginHint(response, context);
   if (status === 429)
     return `run the same command again later; some registries allow more requests after airlift login ${context.registry}`;
@@ -172,7 +171,7 @@ export async function responseError(response: WireResponse, context: ErrorContex
   const { status } = response;
   const fault = parseFault(bytes);
   const page = bytes.subarray(0, 1000).toString('utf8');
-  const html = isHtml(response) || /^\s*<(?:!doctype|html)/i.test(page);
+  const html = isHtml(response) || isHtmlText(page);
   const [code, happened] = describeStatus(status, context.thing, fault);
   const ownCode =
     fault === undefined || fault.code === '' || fault.code.toLowerCase() === happened ? '' : ` ${fault.code}`;
