@@ -48,9 +48,13 @@ function programOf(name: string): string {
   );
 }
 
+function actionOf(name: string, verb: string, key: string): string {
+  return `run ${programOf(name)} ${verb} for ${key}`;
+}
+
 async function call(name: string, verb: string, input: string, key: string): Promise<Outcome> {
   const program = programOf(name);
-  const action = `run ${program} ${verb} for ${key}`;
+  const action = actionOf(name, verb, key);
   try {
     return await runHelper(program, verb, input);
   } catch (cause) {
@@ -63,9 +67,17 @@ async function call(name: string, verb: string, input: string, key: string): Pro
 }
 
 /** Returns a helper's error message. Docker's protocol puts it on stdout; some helpers use stderr. */
-function messageFrom(outcome: Outcome): string {
-  const text = outcome.stdout.trim() === '' ? outcome.stderr : outcome.stdout;
-  return oneLine(text, 300);
+function messageFrom({ stdout, stderr }: Outcome): string {
+  return oneLine(stdout.trim() === '' ? stderr : stdout, 300);
+}
+
+/** Makes the error for a helper that failed, with its message. */
+function helperError(action: string, outcome: Outcome): AirliftError {
+  const message = messageFrom(outcome);
+  return new AirliftError(
+    'io',
+    `${action}: failed (${outcome.code ?? 'killed'})${message === '' ? '' : `: ${message}`}`,
+  );
 }
 
 /**
@@ -76,14 +88,10 @@ function messageFrom(outcome: Outcome): string {
  */
 export async function getFromHelper(name: string, key: string): Promise<Credentials | undefined> {
   const outcome = await call(name, 'get', key, key);
-  const action = `run ${programOf(name)} get for ${key}`;
+  const action = actionOf(name, 'get', key);
   if (outcome.code !== 0) {
-    const message = messageFrom(outcome);
-    if (/credentials not found/i.test(message)) return undefined;
-    throw new AirliftError(
-      'io',
-      `${action}: failed (${outcome.code ?? 'killed'})${message === '' ? '' : `: ${message}`}`,
-    );
+    if (/credentials not found/i.test(messageFrom(outcome))) return undefined;
+    throw helperError(action, outcome);
   }
   let json: unknown;
   try {
@@ -121,10 +129,5 @@ export async function eraseFromHelper(name: string, key: string): Promise<void> 
 
 async function change(name: string, verb: string, input: string, key: string): Promise<void> {
   const outcome = await call(name, verb, input, key);
-  if (outcome.code === 0) return;
-  const message = messageFrom(outcome);
-  throw new AirliftError(
-    'io',
-    `run ${programOf(name)} ${verb} for ${key}: failed (${outcome.code ?? 'killed'})${message === '' ? '' : `: ${message}`}`,
-  );
+  if (outcome.code !== 0) throw helperError(actionOf(name, verb, key), outcome);
 }
