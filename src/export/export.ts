@@ -1,9 +1,9 @@
-import { open, rename, rm } from 'node:fs/promises';
 import { ioError } from '../bundle/format/io-error.js';
 import { sumsDigest } from '../bundle/format/sums.js';
 import { BundleWriter } from '../bundle/write/writer.js';
 import { AirliftError, fromPlainError, isAirliftError } from '../errors.js';
 import type { FailedImage } from '../failed-images.js';
+import { replaceFile } from '../io/replace-file.js';
 import { formatLock } from '../lists/lock.js';
 import { digestOf, type Digest } from '../oci/digest.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
@@ -118,18 +118,9 @@ async function plan(writer: BundleWriter, options: ExportOptions): Promise<void>
  */
 async function writeLock(writer: BundleWriter, { lock }: ExportOptions): Promise<void> {
   if (lock === undefined) return;
-  const temporary = `${lock}.new`;
   try {
-    const file = await open(temporary, 'w');
-    try {
-      await file.writeFile(formatLock(lockedImages(writer)));
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, lock);
+    await replaceFile(lock, `${lock}.new`, formatLock(lockedImages(writer)));
   } catch (cause) {
-    await rm(temporary, { force: true });
     throw ioError(`write lock ${lock}`, cause);
   }
 }

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { open, readFile, realpath, rename, rm } from 'node:fs/promises';
+import { readFile, realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isAbsent, makeDirectory } from '../../io/directories.js';
+import { replaceFile } from '../../io/replace-file.js';
 import { AirliftError, messageOf } from '../../errors.js';
 import { isObject } from '../../oci/descriptor.js';
 import { parseJson } from '../../oci/json.js';
@@ -43,19 +44,7 @@ export async function writeAuthFile(path: string, content: AuthFileContent): Pro
     await makeDirectory(dirname(path), 0o700);
     const target = await realpath(path).catch(() => path);
     const temporary = `${target}.${randomBytes(6).toString('hex')}.tmp`;
-    try {
-      const file = await open(temporary, 'wx', 0o600);
-      try {
-        await file.writeFile(`${JSON.stringify(content, undefined, '\t')}\n`);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(temporary, target);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
+    await replaceFile(target, temporary, `${JSON.stringify(content, undefined, '\t')}\n`, 0o600);
   } catch (cause) {
     throw new AirliftError('io', `write auth file ${path}: ${messageOf(cause)}`, {
       cause,

@@ -1,0 +1,30 @@
+import { open, rename, rm } from 'node:fs/promises';
+
+/**
+ * Replaces a file atomically: after a crash its path holds the whole old content or the whole new one.
+ * @param temporary path for the new content until it is complete, on the same filesystem; an existing file there is removed
+ * @param mode permissions of the file
+ * @throws the system's error; the temporary file is then removed
+ */
+export async function replaceFile(
+  path: string,
+  temporary: string,
+  content: string,
+  mode = 0o666,
+): Promise<void> {
+  try {
+    await rm(temporary, { force: true });
+    // `wx`: never follows a link that somebody else puts there.
+    const file = await open(temporary, 'wx', mode);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
