@@ -91,7 +91,7 @@ export type { IndexChildReport, IndexReport, InspectIndexOptions } from './image
 
 // Access to registries
 export { Registry } from './registry/registry.js';
-export type { RateLimit } from './registry/registry.js';
+export type { RateLimit } from './registry/http/limits.js';
 export type {
   ExplicitCredentials,
   HostSettings,

@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { readContent } from '../src/oci/read.js';
 import { findCompanions } from '../src/plan/referrers.js';
-import type { MirrorRule } from '../src/registry/registry.js';
+import type { MirrorRule } from '../src/registry/config/options.js';
 import { MirrorReader } from '../src/registry/api/mirror-reader.js';
 import { AirliftError } from '../src/errors.js';
 import { ResumingSource } from '../src/transfer/resuming-source.js';

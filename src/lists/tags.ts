@@ -20,7 +20,7 @@ const referrerTag = /^sha(?:256-[0-9a-f]{64}|512-[0-9a-f]{128})(?:\.[a-z]+)?$/;
  * `-k3s1`, `-rke2r1` (k3s, RKE2) or after `_` (Helm charts). Every other suffix, such as `-rc.1` or `-alpine`, is a prerelease as in
  * semver.
  */
-export function versionOfTag(tag: string): SemVer | undefined {
+function versionOfTag(tag: string): SemVer | undefined {
   const match = /^[vV]?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?(?:(-[^_]*)?(?:_(.*))?)$/.exec(tag);
   if (match === null) return undefined;
   const [, major, minor, patch = '0', suffix = '', metadata] = match;

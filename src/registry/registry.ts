@@ -31,19 +31,7 @@ import type { RateLimit } from './http/limits.js';
 import { readBody } from './http/responses.js';
 import type { WireResponse } from './http/wire.js';
 
-export type {
-  ExplicitCredentials,
-  HostSettings,
-  Mirror,
-  MirrorRule,
-  ProxyOptions,
-  RateBudget,
-  RegistryHooks,
-  RegistryOptions,
-  RequestTrace,
-  TlsOptions,
-} from './config/options.js';
-export type { RateLimit } from './http/limits.js';
+export type { RegistryHooks, RegistryOptions, RequestTrace } from './config/options.js';
 
 /** The most manifests to keep between `resolve` and `fetch`. */
 const maxKept = 64;

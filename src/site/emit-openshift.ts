@@ -4,9 +4,6 @@ import { joinPath } from './mirrors.js';
 import type { Site, SiteName } from './names.js';
 import { routesOf, unmappedPath } from './routes.js';
 
-/** Path of the file with the mirror sets. */
-export const mirrorSetsPath = 'openshift/mirror-sets.yaml';
-
 /** Returns the name of the objects in a file of mirror sets from an earlier run. */
 export function mirrorSetName(text: string): string | undefined {
   return /^ {2}name: (airlift[a-z0-9-]{0,60})$/m.exec(text)?.[1];
@@ -50,7 +47,7 @@ export function emitOpenShift(
     '---',
     ...document('ImageTagMirrorSet', 'imageTagMirrors'),
   ];
-  const files = [{ path: mirrorSetsPath, text: `${lines.join('\n')}\n` }];
+  const files = [{ path: 'openshift/mirror-sets.yaml', text: `${lines.join('\n')}\n` }];
   if (access.plainHttp === true || access.skipVerify === true) files.push(insecureRegistry(site));
   return files;
 }

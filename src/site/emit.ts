@@ -22,7 +22,7 @@ export interface EarlierFiles {
  * Formats the table of names: one line per name with source, site and published digest, separated by tabs. An unpublished
  * digest of the publisher has a line of its own.
  */
-export function emitTable(names: readonly SiteName[]): NodeFile {
+function emitTable(names: readonly SiteName[]): NodeFile {
   const lines = new Set<string>();
   for (const { source, site, digest, original } of names) {
     lines.add([formatReference(source), formatReference(site), digest].join('\t'));

@@ -14,7 +14,7 @@ export interface Route {
 }
 
 /** How a consumer of node files selects a route. */
-export type Matching =
+type Matching =
   /** One path for the whole registry: `hosts.toml`. */
   | 'registry'
   /** The longest prefix, whole path components: `registries.conf`, OpenShift's mirror sets. */
@@ -44,11 +44,7 @@ function isBelow(path: string, scope: string): boolean {
 }
 
 /** Returns the path at the site where a consumer finds a repository; undefined if the name fails. */
-export function resolveRoute(
-  routes: readonly Route[],
-  repository: string,
-  matching: Matching,
-): string | undefined {
+function resolveRoute(routes: readonly Route[], repository: string, matching: Matching): string | undefined {
   let best: Route | undefined;
   for (const route of routes) {
     const isExact = route.exact && matching !== 'prefix';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
 import { it, type TestContext } from 'node:test';
 import { ociIndex } from '../../../src/oci/media-types.js';
-import type { MirrorRule } from '../../../src/registry/registry.js';
+import type { MirrorRule } from '../../../src/registry/config/options.js';
 import { testClient } from '../client.js';
 import { collect, smallImage } from '../content.js';
 import { sendFault, sendJson, startOddServer, type Handler, type OddServer } from '../odd-server.js';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { it, type TestContext } from 'node:test';
 import { ociIndex } from '../../../src/oci/media-types.js';
 import { HostLimiter, rateLimitOf, RateLimits, type RateLimit } from '../../../src/registry/http/limits.js';
-import type { RateBudget } from '../../../src/registry/registry.js';
+import type { RateBudget } from '../../../src/registry/config/options.js';
 import { testClient, type TestClient } from '../client.js';
 import { collect, content, smallImage } from '../content.js';
 import { startOddServer, type OddServer } from '../odd-server.js';
