@@ -3,23 +3,14 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { Registry, type RegistryOptions, type RequestTrace } from '../../../src/registry/registry.js';
 import { startDockerRegistry } from '../../support/docker-registry.js';
 import { needs } from '../../support/peers.js';
 import { temp } from '../../support/temp.js';
+import { testClient } from '../client.js';
 import { collect, content, opener, pushImage, smallImage } from '../content.js';
 import { readRequest, sendFault, sendJson, startOddServer, type Handler } from '../odd-server.js';
 
 const { descriptor, bytes } = content(randomBytes(5000));
-
-function client(t: TestContext, options: RegistryOptions = {}, traces: RequestTrace[] = []): Registry {
-  const registry = new Registry(
-    { retries: 2, retryDelay: 1, ...options },
-    { trace: (event) => void traces.push(event) },
-  );
-  t.after(() => registry.close());
-  return registry;
-}
 
 async function authFile(t: TestContext, auths: Record<string, unknown>): Promise<string> {
   const path = join(temp(t), 'config.json');
@@ -36,11 +27,11 @@ describe('with docker-registry', { skip: needs('docker-registry', 'htpasswd', 'o
     t.after(() => server.stop());
     const name = { registry: server.host, repository: 'a/b' };
     const authFiles = [await authFile(t, { [server.host]: { auth: basic('jane', 'pa55:word') } })];
-    const traces: RequestTrace[] = [];
-    await pushImage(client(t, { authFiles }, traces), name, '1', smallImage('basic'));
+    const { registry, traces } = testClient(t, { authFiles });
+    await pushImage(registry, name, '1', smallImage('basic'));
     assert.equal(traces.filter(({ status }) => status === 401).length, 1);
     for (const options of [{}, { credentials: { username: 'jane', password: 'wrong' } }])
-      await assert.rejects(client(t, options).resolve({ ...name, tag: '1' }), {
+      await assert.rejects(testClient(t, options).registry.resolve({ ...name, tag: '1' }), {
         code: 'unauthorized',
         message: `resolve ${server.host}/a/b:1: unauthorized (401)`,
         hint: `airlift login ${server.host}`,
@@ -52,7 +43,7 @@ describe('with docker-registry', { skip: needs('docker-registry', 'htpasswd', 'o
     t.after(() => server.stop());
     const name = { registry: server.host, repository: 'a/b' };
     const image = smallImage('token');
-    const jane = client(t, { credentials: { username: 'jane', password: 'pa55word' } });
+    const { registry: jane } = testClient(t, { credentials: { username: 'jane', password: 'pa55word' } });
     await pushImage(jane, name, '1', image);
     const other = { ...name, repository: 'c/d' };
     const { layer } = image;
@@ -67,11 +58,14 @@ describe('with docker-registry', { skip: needs('docker-registry', 'htpasswd', 'o
         ['jane', 'repository:a/b:pull,push', 'repository:c/d:pull,push'],
       ],
     );
-    const anybody = client(t);
+    const { registry: anybody } = testClient(t);
     assert.deepEqual(await anybody.resolve({ ...name, tag: '1' }), image.index.descriptor);
     await assert.rejects(anybody.push(name, descriptor, opener(bytes)), { code: 'unauthorized' });
     await assert.rejects(
-      client(t, { credentials: { username: 'jane', password: 'no' } }).resolve({ ...name, tag: '1' }),
+      testClient(t, { credentials: { username: 'jane', password: 'no' } }).registry.resolve({
+        ...name,
+        tag: '1',
+      }),
       {
         code: 'unauthorized',
         message: /: get a token from 127\.0\.0\.1:\d+: unauthorized \(401\): wrong user or password$/,
@@ -83,7 +77,7 @@ describe('with docker-registry', { skip: needs('docker-registry', 'htpasswd', 'o
     const server = await startDockerRegistry({ token: { users: { jane: 'pa55word' }, expiresIn: 1 } });
     t.after(() => server.stop());
     const name = { registry: server.host, repository: 'a/b' };
-    const registry = client(t, { credentials: { username: 'jane', password: 'pa55word' } });
+    const { registry } = testClient(t, { credentials: { username: 'jane', password: 'pa55word' } });
     await registry.push(name, descriptor, opener(bytes));
     // The registry's own clock ends the token, which is good for one second.
     await new Promise((resolve) => setTimeout(resolve, 1500));
@@ -142,7 +136,7 @@ async function startOddAuth(
 describe('with odd token services', () => {
   it('prefers Bearer to Basic, reads `access_token`, and requests the demanded scope', async (t) => {
     const { name, forms } = await startOddAuth(t, (token) => ({ access_token: token }));
-    const registry = client(t, { credentials: { username: 'jane', password: 'pa55word' } });
+    const { registry } = testClient(t, { credentials: { username: 'jane', password: 'pa55word' } });
     await collect(await registry.fetch(name, descriptor));
     await collect(await registry.fetch(name, descriptor));
     assert.deepEqual(
@@ -159,7 +153,7 @@ describe('with odd token services', () => {
 
   it('replaces a token that is rejected before it expires', async (t) => {
     const { name, issued } = await startOddAuth(t, (token) => ({ token, expires_in: 3600 }), 2);
-    const registry = client(t);
+    const { registry } = testClient(t);
     for (let i = 0; i < 5; i++)
       assert.deepEqual(await collect(await registry.fetch(name, descriptor)), bytes);
     assert.equal(issued.length, 3);
@@ -167,7 +161,7 @@ describe('with odd token services', () => {
 
   it('replaces a token whose scope is too small (insufficient_scope)', async (t) => {
     const { name, issued } = await startOddAuth(t, (token) => ({ token }), 1, ',error="insufficient_scope"');
-    const registry = client(t);
+    const { registry } = testClient(t);
     for (let i = 0; i < 2; i++)
       assert.deepEqual(await collect(await registry.fetch(name, descriptor)), bytes);
     assert.equal(issued.length, 2);
@@ -184,7 +178,7 @@ describe('with odd token services', () => {
         expires_in: lifetime,
         issued_at: old,
       }));
-      const registry = client(t);
+      const { registry } = testClient(t);
       for (let i = 0; i < 3; i++) await collect(await registry.fetch(name, descriptor));
       assert.equal(issued.length, tokens);
     }
@@ -192,7 +186,7 @@ describe('with odd token services', () => {
 
   it('requests one token for many concurrent requests', async (t) => {
     const { name, issued } = await startOddAuth(t, (token) => ({ token }));
-    const registry = client(t);
+    const { registry } = testClient(t);
     const all = Array.from({ length: 8 }, async () => collect(await registry.fetch(name, descriptor)));
     for (const got of await Promise.all(all)) assert.deepEqual(got, bytes);
     assert.equal(issued.length, 1);
@@ -207,7 +201,7 @@ describe('with odd token services', () => {
     const authFiles = [
       await authFile(t, { [name.registry]: { auth: basic('x', ''), identitytoken: 'refresh-1' } }),
     ];
-    const registry = client(t, { authFiles });
+    const { registry } = testClient(t, { authFiles });
     for (let i = 0; i < 2; i++) await collect(await registry.fetch(name, descriptor));
     assert.deepEqual(
       forms.map((form) => [
@@ -225,14 +219,14 @@ describe('with odd token services', () => {
 
   it('gives up after repeated challenges', async (t) => {
     const { name, issued } = await startOddAuth(t, (token) => ({ token }), 0);
-    await assert.rejects(client(t).fetch(name, descriptor), { code: 'unauthorized' });
+    await assert.rejects(testClient(t).registry.fetch(name, descriptor), { code: 'unauthorized' });
     assert.equal(issued.length, 2);
   });
 
   it('rejects responses without a token, and tokens that are not valid in a header', async (t) => {
     for (const body of [{}, [], { token: '' }, { token: 'a\r\nx: y' }, { token: 5 }]) {
       const { name } = await startOddAuth(t, () => body);
-      await assert.rejects(client(t).fetch(name, descriptor), { code: 'registry' });
+      await assert.rejects(testClient(t).registry.fetch(name, descriptor), { code: 'registry' });
     }
   });
 
@@ -243,11 +237,14 @@ describe('with odd token services', () => {
       else
         response.writeHead(401, { 'www-authenticate': `Bearer realm="http://${server.host}/token"` }).end();
     });
-    await assert.rejects(client(t).fetch({ registry: server.host, repository: 'a' }, descriptor), {
-      code: 'registry',
-      message:
-        /: get a token from [\d.:]+: the registry rejected the request \(400 invalid_grant\): too old$/,
-    });
+    await assert.rejects(
+      testClient(t).registry.fetch({ registry: server.host, repository: 'a' }, descriptor),
+      {
+        code: 'registry',
+        message:
+          /: get a token from [\d.:]+: the registry rejected the request \(400 invalid_grant\): too old$/,
+      },
+    );
   });
 
   it('rejects a token service without TLS on another host, and a missing one', async (t) => {
@@ -256,9 +253,12 @@ describe('with odd token services', () => {
         response.setHeader('www-authenticate', `Bearer realm="${realm}"`);
         sendFault(response, 401, 'UNAUTHORIZED');
       });
-      await assert.rejects(client(t).fetch({ registry: server.host, repository: 'a' }, descriptor), {
-        code: 'registry',
-      });
+      await assert.rejects(
+        testClient(t).registry.fetch({ registry: server.host, repository: 'a' }, descriptor),
+        {
+          code: 'registry',
+        },
+      );
     }
   });
 });

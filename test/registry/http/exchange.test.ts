@@ -1,20 +1,11 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { it, type TestContext } from 'node:test';
-import { Registry, type RegistryOptions, type RequestTrace } from '../../../src/registry/registry.js';
+import { it } from 'node:test';
+import { testClient } from '../client.js';
 import { collect, content } from '../content.js';
 import { sendFault, startOddServer, type Handler } from '../odd-server.js';
 
 const { descriptor, bytes } = content(randomBytes(5000));
-
-function client(t: TestContext, options: RegistryOptions = {}, traces: RequestTrace[] = []): Registry {
-  const registry = new Registry(
-    { retries: 2, retryDelay: 1, ...options },
-    { trace: (event) => void traces.push(event) },
-  );
-  t.after(() => registry.close());
-  return registry;
-}
 
 const wantsPassword =
   (next: Handler): Handler =>
@@ -34,8 +25,7 @@ it('follows redirects to another host without the authorization', async (t) => {
       response.writeHead(307, { location }).end('elsewhere');
     }),
   );
-  const traces: RequestTrace[] = [];
-  const registry = client(t, { credentials: { username: 'jane', password: 'pa55word' } }, traces);
+  const { registry, traces } = testClient(t, { credentials: { username: 'jane', password: 'pa55word' } });
   const name = { registry: server.host, repository: 'a' };
   assert.deepEqual(await collect(await registry.fetch(name, descriptor)), bytes);
   assert.equal(server.seen.at(-1)?.url, '/v2/hop');
@@ -63,7 +53,7 @@ it('does not send the authorization again after a redirect back', async (t) => {
         new URL('http://x'),
       );
   });
-  const registry = client(t, { credentials: { username: 'jane', password: 'pa55word' } });
+  const { registry } = testClient(t, { credentials: { username: 'jane', password: 'pa55word' } });
   await collect(await registry.fetch({ registry: server.host, repository: 'a' }, descriptor));
   assert.equal(server.seen.at(-1)?.url, '/back');
   assert.equal(server.seen.at(-1)?.headers['authorization'], undefined);
@@ -77,7 +67,7 @@ it('does not answer the challenge of a host after a redirect', async (t) => {
   const server = await startOddServer(t, (_request, response) => {
     response.writeHead(307, { location: `http://${storage.host}/x` }).end();
   });
-  const registry = client(t, { credentials: { username: 'jane', password: 'pa55word' } });
+  const { registry } = testClient(t, { credentials: { username: 'jane', password: 'pa55word' } });
   await assert.rejects(registry.fetch({ registry: server.host, repository: 'a' }, descriptor), {
     code: 'unauthorized',
     hint: `the request was redirected to http://${storage.host}, and credentials are not sent to another host`,
@@ -88,7 +78,7 @@ it('does not answer the challenge of a host after a redirect', async (t) => {
 it('stops at endless redirects and at targets that are not HTTP', async (t) => {
   let location = '/again';
   const server = await startOddServer(t, (_request, response) => response.writeHead(302, { location }).end());
-  const registry = client(t);
+  const { registry } = testClient(t);
   const name = { registry: server.host, repository: 'a' };
   await assert.rejects(registry.fetch(name, descriptor), {
     code: 'registry',
@@ -106,7 +96,7 @@ it('waits for Retry-After, in seconds or until a date', async (t) => {
     if (retryHeaders === undefined) response.end(bytes);
     else response.writeHead(429, retryHeaders).end();
   });
-  const registry = client(t, { retryDelay: 60_000 });
+  const { registry } = testClient(t, { retryDelay: 60_000 });
   const stream = await registry.fetch({ registry: server.host, repository: 'a' }, descriptor);
   assert.deepEqual(await collect(stream), bytes);
 });
@@ -115,7 +105,7 @@ it('gives up if Retry-After is too long', async (t) => {
   const server = await startOddServer(t, (_request, response) => {
     response.writeHead(429, { 'retry-after': '3600' }).end();
   });
-  const registry = client(t, { maxRetryAfter: 1000 });
+  const { registry } = testClient(t, { maxRetryAfter: 1000 });
   await assert.rejects(registry.fetch({ registry: server.host, repository: 'a' }, descriptor), {
     code: 'rate-limited',
     message: /got 3600 s, want at most 1 s/,
@@ -129,7 +119,7 @@ it('retries 5xx but never 401, 403 and 404', async (t) => {
   const server = await startOddServer(t, (_request, response) =>
     sendFault(response, status, 'X', 'no\u0007\nway'),
   );
-  const registry = client(t);
+  const { registry } = testClient(t);
   const fetching = (): Promise<unknown> =>
     registry.fetch({ registry: server.host, repository: 'a' }, descriptor);
   const what = `fetch blob ${descriptor.digest} of ${server.host}/a`;
@@ -154,7 +144,7 @@ it('names the login command', async (t) => {
   const server = await startOddServer(t, (_request, response) =>
     sendFault(response, 401, 'UNAUTHORIZED', 'authentication required'),
   );
-  await assert.rejects(client(t).fetch({ registry: server.host, repository: 'a' }, descriptor), {
+  await assert.rejects(testClient(t).registry.fetch({ registry: server.host, repository: 'a' }, descriptor), {
     message: `fetch blob ${descriptor.digest} of ${server.host}/a: unauthorized (401)`,
     hint: `airlift login ${server.host}`,
   });
@@ -164,7 +154,7 @@ it('reports an unreachable host after few retries', async (t) => {
   const ends: (() => Promise<void> | void)[] = [];
   const gone = await startOddServer({ after: (work) => void ends.push(work) }, () => undefined);
   for (const end of ends) await end();
-  const registry = client(t, { retries: 50 });
+  const { registry } = testClient(t, { retries: 50 });
   await assert.rejects(registry.resolve({ registry: gone.host, repository: 'a', tag: 'b' }), {
     code: 'network',
     message: `resolve ${gone.host}/a:b: connection refused by ${gone.host}`,
@@ -173,7 +163,7 @@ it('reports an unreachable host after few retries', async (t) => {
 
 it('reports a server without TLS', async (t) => {
   const server = await startOddServer(t, (_request, response) => response.end());
-  const registry = client(t, { plainHttp: false });
+  const { registry } = testClient(t, { plainHttp: false });
   await assert.rejects(registry.resolve({ registry: server.host, repository: 'a', tag: 'b' }), {
     code: 'tls',
     message: `resolve ${server.host}/a:b: ${server.host} does not use TLS`,
@@ -189,8 +179,7 @@ it('hides secrets that a registry repeats', async (t) => {
       sendFault(response, 403, 'DENIED', `bad ${encoded} ${Buffer.from(encoded, 'base64').toString('utf8')}`);
     }),
   );
-  const traces: RequestTrace[] = [];
-  const registry = client(t, { credentials: { username: 'jane', password: 'pa55word' } }, traces);
+  const { registry } = testClient(t, { credentials: { username: 'jane', password: 'pa55word' } });
   await assert.rejects(registry.fetch({ registry: server.host, repository: 'a' }, descriptor), {
     message: /denied \(403\): bad \*\*\* jane:\*\*\*$/,
   });
