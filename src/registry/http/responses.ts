@@ -66,7 +66,7 @@ interface RegistryFault {
   readonly message: string;
 }
 
-/** Default messages of registries that repeat what the error code says. */
+/** Registry messages, in lower case, that only repeat the error code. Errors of airlift leave them out. */
 const redundantMessages: ReadonlySet<string> = new Set([
   'manifest unknown',
   'blob unknown to registry',
@@ -92,9 +92,8 @@ function parseFault(bytes: Uint8Array): RegistryFault | undefined {
   if (isObject(first)) return { code: text(first['code']), message: text(first['message']) };
   if (typeof json['error'] === 'string')
     return { code: text(json['error']), message: text(json['error_description']) };
-  return text(json['message'] ?? json['details']) === ''
-    ? undefined
-    : { code: '', message: text(json['message'] ?? json['details']) };
+  const message = text(json['message'] ?? json['details']);
+  return message === '' ? undefined : { code: '', message };
 }
 
 export interface ErrorContext {
