@@ -4,7 +4,7 @@ import type { Descriptor } from './descriptor.js';
 import { backoff, pause } from './pause.js';
 import { Verifier } from './digest.js';
 import { maxManifestSize, parseManifest, type Index, type Manifest } from './manifest.js';
-import type { Repository } from './reference.js';
+import { formatRepository, type Repository } from './reference.js';
 import type { FetchOptions, Source } from './source.js';
 
 /** The part of a Source that reading small content needs. */
@@ -77,7 +77,7 @@ export async function readManifest(
   options: FetchOptions = {},
 ): Promise<LoadedManifest> {
   const bytes = await readContent(source, repository, descriptor, options);
-  const what = `manifest ${descriptor.digest} of ${repository.registry}/${repository.repository}`;
+  const what = `manifest ${descriptor.digest} of ${formatRepository(repository)}`;
   const manifest = parseManifest(bytes, descriptor.mediaType, what);
   return { descriptor: { ...descriptor, mediaType: manifest.mediaType }, bytes, manifest };
 }

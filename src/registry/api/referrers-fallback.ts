@@ -4,6 +4,7 @@ import { digestOf, type Digest } from '../../oci/digest.js';
 import { isWithheld, verdictOf } from '../../oci/guess.js';
 import { parseManifest } from '../../oci/manifest.js';
 import { ociIndex } from '../../oci/media-types.js';
+import { formatRepository } from '../../oci/reference.js';
 import { addressOf, type Endpoint } from '../config/endpoint.js';
 import type { Manifests } from './manifests.js';
 import { hasReferrersApi, parseReferrers, referrersTag, type ReferrersParts } from './referrers.js';
@@ -134,7 +135,7 @@ export class ReferrersFallback {
     if (this.#warned.has(key)) return;
     this.#warned.add(key);
     this.warn(
-      `${endpoint.registry}/${endpoint.repository}: ${reason}: ${descriptor.digest} is pushed by digest, but tools that list ` +
+      `${formatRepository(endpoint)}: ${reason}: ${descriptor.digest} is pushed by digest, but tools that list ` +
         `the referrers of ${subject} do not find it`,
     );
   }

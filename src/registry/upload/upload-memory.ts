@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { systemCodeOf } from '../../errors.js';
 import { makeDirectory } from '../../io/directories.js';
 import { isObject } from '../../oci/descriptor.js';
 import { parseJson } from '../../oci/json.js';
@@ -33,7 +34,7 @@ function isRunning(pid: number): boolean {
     return true;
   } catch (error) {
     // EPERM: the process runs under another user.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+    return systemCodeOf(error) === 'EPERM';
   }
 }
 
