@@ -182,7 +182,9 @@ function withRepositoryHint(error: AirliftError): AirliftError {
   const { code, message, status, reason, hint } = error;
   if (status !== 404 || hint !== undefined) return error;
   return new AirliftError(code, message, {
-    ...{ status, reason, cause: error },
+    status,
+    reason,
+    cause: error,
     hint: 'some registries (ECR, Google Artifact Registry) do not create a repository on push: create it first',
   });
 }

@@ -150,6 +150,7 @@ export class Uploads {
       const request = { ...call, signal: graceful.signal };
       return this.#end(request, session.url, { body: content, once: true }).finally(() => graceful.end());
     }
+    // Reading the content verifies that it is empty.
     for await (const chunk of content.open()) void chunk;
     return this.#end(call, session.url, { body: new Uint8Array() });
   }
