@@ -408,8 +408,8 @@ suite('members of a compressed archive or stream', { timeout: 120_000 }, () => {
     const spooling = async (): Promise<boolean> =>
       (
         await Promise.all((await readdir(fdFolder)).map((fd) => readlink(join(fdFolder, fd)).catch(() => '')))
-      ).some((name) => name.startsWith(tmpDir));
-    await until('the archive is spooled', spooling);
+      ).some((name) => name.startsWith(tmpDir) && name.endsWith(' (deleted)'));
+    await until('the temporary file is open and removed', spooling);
     child.kill('SIGKILL');
     await new Promise((resolve) => child.once('exit', resolve));
     assert.deepEqual(await readdir(tmpDir), []);
