@@ -9,6 +9,7 @@ import { verdictOf } from './oci/guess.js';
 import { formatReference, formatRepository, type Reference, type Repository } from './oci/reference.js';
 import type { Image } from './oci/source.js';
 import { type BlobNode, type PlanRequest, Planner } from './plan/planner.js';
+import { taggedOf } from './publish/publisher.js';
 import {
   PublishingRun,
   type PublishedName,
@@ -101,7 +102,7 @@ class Copying {
       this.options.to,
       chosen.map(({ image }) => ({
         source: image.reference,
-        digest: this.#taggedOf(image).digest,
+        digest: taggedOf(image, this.options.originalIndex).digest,
         original: image.original?.digest,
       })),
     );
@@ -109,10 +110,6 @@ class Copying {
     for (const { site, digest } of names)
       this.#tags.set(formatReference({ ...site, digest: undefined }), digest);
     return { chosen, names };
-  }
-
-  #taggedOf(image: Image): Descriptor {
-    return (this.options.originalIndex === 'original' ? image.original : undefined) ?? image.root;
   }
 
   async #resolve(request: PlanRequest): Promise<Chosen> {
@@ -197,10 +194,13 @@ class Copying {
   }
 
   async #publishImage({ request, resolved }: Chosen, publishName: PublishName): Promise<void> {
-    const { to, indexOnly, referrers, onEvent, signal } = this.options;
+    const { to, originalIndex, indexOnly, referrers, onEvent, signal } = this.options;
     const warn = (message: string): void => onEvent?.({ event: 'warning', message });
     const { image, filtered } = await this.#filter(request, resolved, warn);
-    const name = siteReference(to, { source: image.reference, digest: this.#taggedOf(image).digest });
+    const name = siteReference(to, {
+      source: image.reference,
+      digest: taggedOf(image, originalIndex).digest,
+    });
     const release = this.#cache.hold(filtered);
     try {
       const manifests = await publishName({ image, name, referrers: request.referrers });

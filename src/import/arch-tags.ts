@@ -2,6 +2,7 @@ import { checkInterrupted } from '../errors.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
 import type { Image, Source } from '../oci/source.js';
 import { runnableImages } from '../plan/runnable-images.js';
+import { taggedOf, type OriginalIndex } from '../publish/publisher.js';
 import type { NamedImage } from '../site/names.js';
 
 /**
@@ -47,7 +48,7 @@ export async function namesToGive(
   }: {
     readonly archTags?: boolean | undefined;
     /** `original` tags the publisher's index, if the image has one. */
-    readonly originalIndex?: string | undefined;
+    readonly originalIndex?: OriginalIndex | undefined;
     readonly signal?: AbortSignal | undefined;
   },
 ): Promise<NamedImage[]> {
@@ -55,7 +56,7 @@ export async function namesToGive(
   for (const image of images) {
     names.push({
       source: image.reference,
-      digest: ((originalIndex === 'original' ? image.original : undefined) ?? image.root).digest,
+      digest: taggedOf(image, originalIndex).digest,
       original: image.original?.digest,
     });
     if (archTags !== true) continue;

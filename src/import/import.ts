@@ -3,6 +3,7 @@ import { openInputs, type InputOptions, type Inputs } from '../merge/open-inputs
 import { isCompanionTag } from '../oci/companion-tag.js';
 import { formatReference, type Reference } from '../oci/reference.js';
 import type { Image } from '../oci/source.js';
+import { taggedOf } from '../publish/publisher.js';
 import {
   PublishingRun,
   type PublishedName,
@@ -87,14 +88,14 @@ function reportPlan({ content, images, count }: Inputs, { onEvent }: ImportOptio
 
 async function publishImage(
   inputs: Inputs,
-  { to, archTags }: ImportOptions,
+  { to, archTags, originalIndex }: ImportOptions,
   image: Image,
   publishName: PublishName,
 ): Promise<void> {
   const ofPlatforms = archTags === true ? await archImages(inputs.source, image) : [];
   const source = formatReference(image.reference);
-  const nameOf = ({ reference, root }: Image): Reference =>
-    siteReference(to, { source: reference, digest: root.digest });
+  const nameOf = (named: Image): Reference =>
+    siteReference(to, { source: named.reference, digest: taggedOf(named, originalIndex).digest });
   await publishName({ image, name: nameOf(image) });
   for (const one of ofPlatforms) await publishName({ image: one, name: nameOf(one), source });
 }

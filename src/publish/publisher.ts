@@ -41,6 +41,11 @@ export interface PublishOptions extends Omit<BlobOptions, 'onUnread'>, Leniency 
   readonly onPlanned?: ((image: Image, bytes: number) => void) | undefined;
 }
 
+/** Returns the manifest or index that the tag of an image points at: the publisher's index only if `originalIndex` says so. */
+export function taggedOf(image: Image, originalIndex: OriginalIndex | undefined): Descriptor {
+  return (originalIndex === 'original' ? image.original : undefined) ?? image.root;
+}
+
 function statusOf(error: unknown): number | undefined {
   return isAirliftError(error) ? error.status : undefined;
 }
@@ -149,7 +154,7 @@ export class Publisher {
    *   the site lacks a child; `registry` if the site rejects the original index that should be tagged; what source and site throw
    */
   async publish(image: Image, name: Reference, wanted?: readonly Digest[]): Promise<Published> {
-    const tagged = this.#taggedOf(image);
+    const tagged = taggedOf(image, this.options.originalIndex);
     const before = await this.#before(tagged, name);
     if (before.isKept) return { ...this.#skipped(name, before.existing), manifests: new Set() };
     const pushed = await this.#pushContent(image, tagged, name, wanted);
@@ -161,7 +166,7 @@ export class Publisher {
    * @throws AirliftError as `publish`
    */
   async prepare(image: Image, name: Reference, wanted?: readonly Digest[]): Promise<Prepared> {
-    const tagged = this.#taggedOf(image);
+    const tagged = taggedOf(image, this.options.originalIndex);
     const before = await this.#before(tagged, name);
     if (before.isKept) return { manifests: new Set() };
     const { root, lostPin, manifests } = await this.#pushContent(image, tagged, name, wanted);
@@ -175,7 +180,7 @@ export class Publisher {
    */
   async setTag(image: Image, name: Reference, lostPin: Digest | undefined): Promise<TagResult> {
     const { onExistingTag, signal } = this.options;
-    const tagged = this.#taggedOf(image);
+    const tagged = taggedOf(image, this.options.originalIndex);
     const before = await this.#before(tagged, name);
     if (before.isKept) return this.#skipped(name, before.existing);
     const root = await this.#readPrepared(image, tagged, name);
@@ -195,10 +200,6 @@ export class Publisher {
       if (!isRefusedReading(error)) throw error;
       return readManifest(this.source, image.reference, tagged, { signal });
     }
-  }
-
-  #taggedOf(image: Image): Descriptor {
-    return (this.options.originalIndex === 'original' ? image.original : undefined) ?? image.root;
   }
 
   /** Reads the present target of a name and decides whether to keep it. */
