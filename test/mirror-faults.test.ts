@@ -1,19 +1,22 @@
 /** Mirrors that serve wrong content, break off or do not respond, and an unreachable registry behind a mirror. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
+import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { readContent } from '../src/oci/read.js';
 import { findCompanions } from '../src/plan/referrers.js';
 import type { MirrorRule } from '../src/registry/config/options.js';
 import { MirrorReader } from '../src/registry/api/mirror-reader.js';
 import { AirliftError } from '../src/errors.js';
+import { saveImages } from '../src/save/save.js';
 import { ResumingSource } from '../src/transfer/resuming-source.js';
 import { transferBlob, type Place } from '../src/transfer/transfer.js';
 import { readableOf } from '../src/oci/readable.js';
 import { testClient, type TestClient } from './registry/client.js';
 import { collect, smallImage } from './registry/content.js';
 import { sendFault, startOddServer, type Handler, type OddServer } from './registry/odd-server.js';
-import type { Cleanup } from './support/temp.js';
+import { temp, type Cleanup } from './support/temp.js';
 
 const image = smallImage('mirrored', Buffer.alloc(100_000, 'layer'));
 
@@ -115,6 +118,23 @@ test('copy: a blob that a mirror always breaks off at the same byte is fetched f
   const { client, name } = await start(t, [{ location: mirror.host }]);
   const stream = await new ResumingSource(client.registry, 2).fetch(name, image.layer.descriptor);
   assert.deepEqual(await collect(stream), image.layer.bytes);
+});
+
+test('save: a config that a mirror serves corrupt is fetched from the registry', async (t) => {
+  const isLayer = (url: URL): boolean => url.pathname.endsWith(image.layer.descriptor.digest);
+  const mirror = await startOddServer(t, (request, response, url) =>
+    serving(isLayer(url) ? 'nothing' : 'corrupt')(request, response, url),
+  );
+  const { upstream, name } = await start(t, []);
+  const rule = { prefix: upstream.host, mirrors: [{ location: mirror.host }], origin: 'test' };
+  const output = join(temp(t), 'layout');
+  await saveImages({
+    from: { references: [{ ...name, tag: '1' }], registry: { mirrors: [rule], retries: 0 } },
+    format: 'oci-layout',
+    output,
+  });
+  const { digest } = image.config.descriptor;
+  assert.deepEqual(readFileSync(join(output, 'blobs', digest.replace(':', '/'))), image.config.bytes);
 });
 
 test('a mirror that accepts no connection costs one short wait, and is skipped afterwards', async (t) => {

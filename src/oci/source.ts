@@ -43,3 +43,24 @@ export interface Source {
   /** Lists the referrers of a digest: signatures, attestations, SBOMs (distribution-spec, "Listing Referrers"). */
   referrers(repository: Repository, digest: Digest, options?: FetchOptions): AsyncIterable<Descriptor>;
 }
+
+/** A source that passes every call on to another source. Subclasses override what they change. */
+export abstract class SourceWrapper implements Source {
+  constructor(protected readonly source: Source) {}
+
+  resolve(reference: Reference, options?: FetchOptions): Promise<Descriptor> {
+    return this.source.resolve(reference, options);
+  }
+
+  fetch(repository: Repository, descriptor: Descriptor, options?: FetchOptions): Promise<Readable> {
+    return this.source.fetch(repository, descriptor, options);
+  }
+
+  async distrust(repository: Repository, descriptor: Descriptor): Promise<boolean> {
+    return (await this.source.distrust?.(repository, descriptor)) === true;
+  }
+
+  referrers(repository: Repository, digest: Digest, options?: FetchOptions): AsyncIterable<Descriptor> {
+    return this.source.referrers(repository, digest, options);
+  }
+}

@@ -7,7 +7,7 @@ import { dockerManifest, dockerManifestList, isForeignLayer, isImageConfig } fro
 import { matchPlatform, formatPlatform, type Platform } from '../oci/platform.js';
 import { readManifest } from '../oci/read.js';
 import { formatReference, type Reference } from '../oci/reference.js';
-import type { Image, Source } from '../oci/source.js';
+import { SourceWrapper, type FetchOptions, type Image } from '../oci/source.js';
 import { type BlobNode, type ManifestNode, Planner } from '../plan/planner.js';
 import type { RunnableImage } from '../plan/runnable-images.js';
 import type { SaveJob } from './job.js';
@@ -25,21 +25,11 @@ function byDigest(a: { descriptor: Descriptor }, b: { descriptor: Descriptor }):
 }
 
 /** A source that resolves every reference to a known root: the tag may have changed since it was resolved. */
-class KnownRoot implements Source {
+class KnownRoot extends SourceWrapper {
   root: Descriptor | undefined;
 
-  constructor(private readonly source: Source) {}
-
-  resolve(reference: Reference): Promise<Descriptor> {
-    return this.root === undefined ? this.source.resolve(reference) : Promise.resolve(this.root);
-  }
-
-  fetch(...call: Parameters<Source['fetch']>): ReturnType<Source['fetch']> {
-    return this.source.fetch(...call);
-  }
-
-  referrers(...call: Parameters<Source['referrers']>): AsyncIterable<Descriptor> {
-    return this.source.referrers(...call);
+  override resolve(reference: Reference, options?: FetchOptions): Promise<Descriptor> {
+    return this.root === undefined ? super.resolve(reference, options) : Promise.resolve(this.root);
   }
 }
 
