@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { BundleWriter, LostBlob, PendingBlob } from '../bundle/write/writer.js';
 import { forEachOf } from '../concurrency.js';
 import { fromAnyRepository } from '../transfer/other-repositories.js';
-import { checkInterrupted, isAirliftError, toPlainError, type AirliftError } from '../errors.js';
+import { checkInterrupted, toPlainError, type AirliftError } from '../errors.js';
 import { formatRepository, parseReference } from '../oci/reference.js';
 import { isLoss, isOutage, Outages } from '../plan/outages.js';
 import type { OnEvent } from '../progress.js';
@@ -74,7 +74,7 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
       await download(blob);
       outages.succeeded(registry);
     } catch (error) {
-      if (isAirliftError(error) && isOutage(error)) outages.failed(registry, error);
+      if (isOutage(error)) outages.failed(registry, error);
       throw error;
     }
   };
@@ -90,7 +90,7 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
       } catch (error) {
         if (options.keepGoing && isLoss(error)) {
           lost.push({ repository, descriptor, error: toPlainError(error) });
-        } else if (options.keepGoing && isAirliftError(error) && isOutage(error)) {
+        } else if (options.keepGoing && isOutage(error)) {
           outage ??= error;
         } else {
           // The other downloads stop and report how far they got.

@@ -92,7 +92,7 @@ function withResumeHint(error: unknown, options: ExportOptions): unknown {
       cause: error,
       hint: resumeHint,
     });
-  if (!isOutage(error) || !isAirliftError(error) || error.hint !== undefined) return error;
+  if (!isOutage(error) || error.hint !== undefined) return error;
   return new AirliftError(error.code, error.message, {
     hint: resumeHint,
     cause: error.cause,

@@ -4,7 +4,7 @@ import { isAirliftError, type AirliftError } from '../errors.js';
 const maxConsecutiveFailures = 8;
 
 /** Reports whether a failure is transient: the same request may succeed later. */
-export function isOutage(error: unknown): boolean {
+export function isOutage(error: unknown): error is AirliftError {
   return (
     isAirliftError(error, 'network', 'rate-limited') ||
     (isAirliftError(error, 'registry') && (error.status ?? 0) >= 500)
