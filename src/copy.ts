@@ -129,15 +129,12 @@ class Copying {
     const { skipMissingPlatforms, signal } = this.options;
     const { reference } = request;
     const platforms = request.platforms ?? this.options.platforms;
-    if (platforms === undefined && skipMissingPlatforms !== true)
-      return { image: { reference, root: resolved }, filtered: [] };
-    const { root, filtered } = await choosePlatforms(
+    const { root, original, filtered } = await choosePlatforms(
       (descriptor) => loadManifest(this.#cache, reference, descriptor, signal),
       reference,
       resolved,
       { platforms, skipMissingPlatforms, warn },
     );
-    const original = root.digest === resolved.digest ? undefined : resolved;
     return { image: { reference, root, original }, filtered };
   }
 

@@ -60,6 +60,8 @@ export interface ChooseOptions {
 /** The chosen part of an image: its root, and the indexes that were written for it. */
 export interface Choice {
   readonly root: Descriptor;
+  /** The publisher's index, if `root` is a filtered copy of it. */
+  readonly original?: Descriptor | undefined;
   readonly filtered: readonly Loaded[];
   /** The platforms that give the same choice again; undefined if all were chosen and none is missing. */
   readonly chosen: readonly Platform[] | undefined;
@@ -77,6 +79,7 @@ export async function choosePlatforms(
   options: ChooseOptions,
 ): Promise<Choice> {
   const { platforms, skipMissingPlatforms: skips = false } = options;
+  if (platforms === undefined && !skips) return { chosen: undefined, root, filtered: [] };
   const absent = new Map<Digest, Descriptor>();
   const finder = new LeafFinder(load, skips ? (child) => void absent.set(child.digest, child) : undefined);
   const found = await finder.leavesOf(root);
@@ -104,7 +107,7 @@ export async function choosePlatforms(
   if (left === undefined) {
     throw new AirliftError('input', `plan ${formatReference(reference)}: its index lists nothing to carry`);
   }
-  return { chosen, root: left, filtered };
+  return { chosen, root: left, original: left.digest === root.digest ? undefined : root, filtered };
 }
 
 function allOf(leaves: readonly Descriptor[]): Selection {

@@ -19,7 +19,7 @@ export class InFlight<T> {
    */
   async share(key: string, repository: Repository, work: () => Promise<T>): Promise<T> {
     const { registry } = repository;
-    const place = formatRepository({ registry, repository: repository.repository });
+    const place = formatRepository(repository);
     const shared = `${registry} ${key}`;
     for (let other = this.#running.get(shared); other !== undefined; other = this.#running.get(shared)) {
       try {

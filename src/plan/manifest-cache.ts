@@ -35,7 +35,11 @@ export class ManifestCache extends SourceWrapper {
     super(source);
   }
 
-  override async fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
+  override async fetch(
+    repository: Repository,
+    descriptor: Descriptor,
+    options: FetchOptions = {},
+  ): Promise<Readable> {
     const { digest } = descriptor;
     const written = this.#written.get(digest)?.bytes;
     if (written === undefined && !isSmallContent(descriptor))

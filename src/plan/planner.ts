@@ -4,7 +4,6 @@ import {
   maxDepth,
   refuseDepth,
   sparseError,
-  type Choice,
   type Loaded,
 } from './choose-platforms.js';
 import { isAirliftError } from '../errors.js';
@@ -254,9 +253,8 @@ export class Planner {
   }
 
   async #addFound(repository: Repository, subjects: ReadonlySet<Digest>): Promise<Attached> {
-    const { signal } = this.options;
+    const { signal, warn } = this.options;
     const referrers = await includeReferrers(this.#walkOf(repository), subjects);
-    const { warn } = this.options;
     const companions: Image[] = [];
     for (const companion of await findCompanions(this.source, repository, subjects, { signal, warn })) {
       const { reference, root } = companion;
@@ -319,16 +317,13 @@ export class Planner {
     resolved: Descriptor,
     platforms: readonly Platform[] | undefined,
   ): Promise<Chosen> {
-    if (platforms === undefined && this.options.skipMissingPlatforms !== true) return { root: resolved };
     const load = (descriptor: Descriptor): Promise<Loaded> => this.#load(reference, descriptor);
-    const choice: Choice = await choosePlatforms(load, reference, resolved, {
+    const { root, original, filtered, chosen } = await choosePlatforms(load, reference, resolved, {
       ...this.options,
       platforms,
       has: (digest) => this.#added.has(digest),
     });
-    const { root, filtered, chosen } = choice;
     for (const loaded of filtered) this.#loaded.set(loaded.descriptor.digest, loaded);
-    const original = root.digest === resolved.digest ? undefined : resolved;
     return { root, original, platforms: chosen };
   }
 

@@ -16,7 +16,11 @@ export class ResumingSource extends SourceWrapper {
     super(source);
   }
 
-  override async fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
+  override async fetch(
+    repository: Repository,
+    descriptor: Descriptor,
+    options: FetchOptions = {},
+  ): Promise<Readable> {
     const { offset, signal = this.signal } = options;
     const content = await openResuming(this.source, repository, descriptor, {
       offset,
