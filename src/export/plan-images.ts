@@ -36,12 +36,16 @@ export const keepGoingHint = '`keepGoing` exports the others';
 
 /** Returns the planning options of an export, with its defaults. */
 export function planOptionsOf(options: PlanImagesOptions): PlanImagesOptions {
-  const { images, platforms, skipMissingPlatforms, referrers, foreignLayers, keepGoing } = options;
-  const { onEvent, signal } = options;
+  const { images, platforms, skipMissingPlatforms, keepGoing, onEvent, signal } = options;
   return {
-    ...{ images, platforms, skipMissingPlatforms, keepGoing, onEvent, signal },
-    referrers: referrers ?? true,
-    foreignLayers: foreignLayers ?? 'include',
+    images,
+    platforms,
+    skipMissingPlatforms,
+    referrers: options.referrers ?? true,
+    foreignLayers: options.foreignLayers ?? 'include',
+    keepGoing,
+    onEvent,
+    signal,
     warn: (message) => onEvent?.({ event: 'warning', message }),
   };
 }

@@ -96,8 +96,12 @@ export class PlanTally implements PlanSink {
       }
       const { reference, root } = image;
       yield {
-        ...{ image: formatReference(reference), digest: root.digest, platforms: [...platforms].sort() },
-        ...{ bytes, newBytes, companionOf: subjectOfTag(reference.tag) },
+        image: formatReference(reference),
+        digest: root.digest,
+        platforms: [...platforms].sort(),
+        bytes,
+        newBytes,
+        companionOf: subjectOfTag(reference.tag),
       };
     }
   }

@@ -54,7 +54,9 @@ export async function previewExport(
   return {
     images: [...tally.images(inOrder(planned))],
     failed: failed.map(({ image, error }) => ({ image, error })),
-    ...{ blobs: tally.blobs, bytes: tally.bytes, foreign: tally.foreign },
+    blobs: tally.blobs,
+    bytes: tally.bytes,
+    foreign: tally.foreign,
     requests: requests.counts.map((count) => ({ ...count, blobs: tally.blobsToDownload(count.registry) })),
   };
 }

@@ -54,7 +54,9 @@ function statusOf(error: unknown): number | undefined {
 function withKeptTagHint(error: unknown): unknown {
   if (!isAirliftError(error) || error.hint !== undefined || !isNo(error.status ?? 500)) return error;
   return new AirliftError(error.code, error.message, {
-    ...{ status: error.status, reason: error.reason, cause: error },
+    cause: error,
+    status: error.status,
+    reason: error.reason,
     hint: "the registry may forbid changing tags: `onExistingTag: 'skip'` keeps the existing tag",
   });
 }
@@ -372,9 +374,7 @@ export class Publisher {
   async #pushManifest(node: ComposedIndex, name: Repository): Promise<void> {
     const { signal } = this.options;
     if (await this.site.exists(name, node.descriptor, { isGuess: true, signal })) return;
-    const pushed = await this.site.push(name, node.descriptor, openBytes(node.bytes), {
-      signal: this.options.signal,
-    });
+    const pushed = await this.site.push(name, node.descriptor, openBytes(node.bytes), { signal });
     if (pushed !== 'existed') this.#counts.manifests++;
   }
 

@@ -181,8 +181,10 @@ export class PublishingRun {
       onPlanned: (image, bytes) => {
         if (!this.#main.has(image)) return;
         onEvent?.({
-          ...{ event: 'image-planned', image: formatReference(image.reference) },
-          ...{ images: count, bytes },
+          event: 'image-planned',
+          image: formatReference(image.reference),
+          images: count,
+          bytes,
         });
       },
       warn: (message) => onEvent?.({ event: 'warning', message }),
@@ -255,8 +257,12 @@ export class PublishingRun {
     if (main === undefined) return;
     const { reference, digest, outcome } = main;
     this.options.onEvent?.({
-      ...{ event: 'image-done', image: formatReference(reference), digest, outcome },
-      ...{ position: ++this.#position, images },
+      event: 'image-done',
+      image: formatReference(reference),
+      digest,
+      outcome,
+      position: ++this.#position,
+      images,
     });
   }
 }
