@@ -216,7 +216,7 @@ export class BlobPublisher {
   async #sendFromAny(node: BlobNode, name: Repository): Promise<Pushed> {
     const { digest } = node.descriptor;
     const { otherRepositories } = this.options;
-    let origin = new BlobOrigin(this.source, node, name, this.options);
+    let origin: BlobOrigin | undefined;
     return fromAnyRepository(
       node.repository,
       async () => (await otherRepositories?.(digest)) ?? [],
@@ -225,7 +225,7 @@ export class BlobPublisher {
         return this.#send(name, origin);
       },
       // Only failures of the source: the destination would refuse the blob of every repository.
-      (error) => otherRepositories !== undefined && origin.isCauseOf(error),
+      (error) => otherRepositories !== undefined && origin?.isCauseOf(error) === true,
     );
   }
 

@@ -66,6 +66,7 @@ const shownNames = 5;
 
 /** Counts of what a run has published so far. */
 export interface PublishTotals extends BlobTotals {
+  /** Names that were published; skipped names do not count. */
   images: number;
   skippedImages: number;
   manifests: number;
@@ -117,7 +118,7 @@ function openBytes(bytes: Buffer): OpenContent {
  */
 export class Publisher {
   readonly #blobs: BlobPublisher;
-  readonly #counts = { images: 0, skippedImages: 0, manifests: 0 };
+  readonly #counts = { skippedImages: 0, manifests: 0 };
   /** Names that the site accepted and refuses to show, with its error message. */
   readonly #unread = new Map<string, string>();
 
@@ -130,7 +131,8 @@ export class Publisher {
     this.#blobs = new BlobPublisher(source, site, { ...options, onUnread });
   }
 
-  get totals(): Readonly<PublishTotals> {
+  /** All counts but that of the images, which the run counts by their outcome. */
+  get totals(): Readonly<Omit<PublishTotals, 'images'>> {
     return { ...this.#counts, ...this.#blobs.totals };
   }
 
@@ -245,7 +247,6 @@ export class Publisher {
       if (!isRefusedReading(error)) throw error;
       this.#unread.set(formatReference(name), messageOf(error));
     });
-    this.#counts.images++;
     const outcome =
       existing?.digest === digest ? 'unchanged' : digest === tagged.digest ? 'published' : 'merged';
     // Merging may have completed the publisher's index, so that its digest is kept after all.

@@ -207,8 +207,8 @@ export class PublishingRun {
       throw this.failure(this.isOver ? count : this.#failed.length);
     return {
       target: to.prefix === undefined ? to.registry : `${to.registry}/${to.prefix}`,
-      ...publisher.totals,
       images: this.#published.filter(({ outcome }) => outcome !== 'skipped').length,
+      ...publisher.totals,
       unread: publisher.unread,
       published: this.#published,
       failed: this.#failed,
