@@ -113,10 +113,9 @@ async function restore(
     return state === 'changed'
       ? await layout.layOutChanged(size, signal)
       : await layout.restore(size, signal);
-  } catch (cause) {
-    const error = journalError('read the journal', cause);
-    if (error.code === 'damaged') return undefined;
-    throw error;
+  } catch (error) {
+    throwUnlessDamage(error);
+    return undefined;
   }
 }
 
@@ -124,9 +123,8 @@ async function restore(
 function forgetPlan(journal: Journal, isTrusted: boolean): void {
   try {
     if (isTrusted) return journal.replan();
-  } catch (cause) {
-    const error = journalError('read the journal', cause);
-    if (error.code !== 'damaged') throw error;
+  } catch (error) {
+    throwUnlessDamage(error);
   }
   journal.restart();
 }
@@ -138,9 +136,14 @@ function isSound(journal: Journal): boolean {
     const state = journal.get('state');
     if (state === 'changed') return journal.planDigest() === journal.get('plan');
     return state !== 'laid-out' || journal.placementDigest() === journal.get('plan');
-  } catch (cause) {
-    const error = journalError('read the journal', cause);
-    if (error.code === 'damaged') return false;
-    throw error;
+  } catch (error) {
+    throwUnlessDamage(error);
+    return false;
   }
+}
+
+/** @throws AirliftError what reading the journal threw, unless its damage is the cause: then the caller does without the journal */
+function throwUnlessDamage(cause: unknown): void {
+  const error = journalError('read the journal', cause);
+  if (error.code !== 'damaged') throw error;
 }
