@@ -52,8 +52,7 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
   const findings = new Findings();
   try {
     const reader = new EntryReader(file);
-    const checked = await checkHead(reader, findings);
-    const { catalog, ...head } = checked;
+    const { catalog, ...head } = await checkHead(reader, findings);
     const headDigests = new HeadDigests(file, head);
     try {
       if (catalog === undefined) await findBlobsByName(reader, head, findings);

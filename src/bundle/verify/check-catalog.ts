@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Digest } from '../../oci/digest.js';
 import { isUnknown, type Platform } from '../../oci/platform.js';
 import { platformOf, type Catalog } from '../format/catalog.js';
-import { platformKey, type Findings } from './findings.js';
+import { kindOfEntry, platformKey, type Findings } from './findings.js';
 import { entryNames } from '../format/format.js';
 import { layoutContent } from '../../oci/image-layout.js';
 import { blobLines, indexJson, sumsLines } from '../format/head-content.js';
@@ -148,15 +148,16 @@ export async function checkHeadContent(
     const entry = head.entries.get(name);
     if (entry !== undefined) listed.push({ name, sha256: await headDigests.sha256Of(name, entry) });
   }
-  const want: [name: string, kind: 'layout' | 'index' | 'sums', hex: string][] = [
-    [entryNames.layout, 'layout', digestOfText([layoutContent])],
-    [entryNames.index, 'index', digestOfText(indexJson(catalog.indexRows()))],
-    [entryNames.sha256sums, 'sums', digestOfText(sumsLines(listed, digests()))],
+  const want: [name: string, hex: string][] = [
+    [entryNames.layout, digestOfText([layoutContent])],
+    [entryNames.index, digestOfText(indexJson(catalog.indexRows()))],
+    [entryNames.sha256sums, digestOfText(sumsLines(listed, digests()))],
   ];
   if (head.entries.has(entryNames.sha512sums))
-    want.push([entryNames.sha512sums, 'sums', digestOfText(blobLines(digests(), 'sha512'))]);
-  for (const [name, kind, hex] of want) {
+    want.push([entryNames.sha512sums, digestOfText(blobLines(digests(), 'sha512'))]);
+  for (const [name, hex] of want) {
     const entry = head.entries.get(name);
+    const kind = kindOfEntry(name);
     if (entry === undefined || findings.hasProblem(kind)) continue;
     const got = await headDigests.sha256Of(name, entry);
     if (got !== hex)

@@ -2,7 +2,7 @@ import { AirliftError, isAirliftError, messageOf } from '../../errors.js';
 import { parseJsonObject } from '../../oci/manifest.js';
 import { Catalog } from '../format/catalog.js';
 import type { EntryReader, TarEntry } from '../format/entry-reader.js';
-import type { Findings } from './findings.js';
+import { kindOfEntry, type Findings } from './findings.js';
 import { entryNames, headLimits } from '../format/format.js';
 import { digestOfPath } from '../../oci/image-layout.js';
 import { readHead, type Head } from '../format/head.js';
@@ -31,13 +31,7 @@ export async function checkHead(reader: EntryReader, findings: Findings): Promis
     head = await readDamagedHead(reader, error);
   }
   for (const name of [entryNames.layout, entryNames.index, entryNames.catalog, entryNames.sha256sums]) {
-    if (head.entries.has(name)) continue;
-    const kind = {
-      [entryNames.layout]: 'layout',
-      [entryNames.index]: 'index',
-      [entryNames.catalog]: 'catalog',
-    } as const;
-    findings.report(kind[name as keyof typeof kind] ?? 'sums', name, 'missing');
+    if (!head.entries.has(name)) findings.report(kindOfEntry(name), name, 'missing');
   }
   await checkLayoutFile(reader, head.entries.get(entryNames.layout), findings);
   const catalog = await openCatalog(reader, head, findings);

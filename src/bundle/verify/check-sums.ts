@@ -1,16 +1,9 @@
 import { isDigest } from '../../oci/digest.js';
 import type { TarEntry } from '../format/entry-reader.js';
-import type { ProblemKind } from '../report.js';
-import type { Findings } from './findings.js';
+import { kindOfEntry, type Findings } from './findings.js';
 import { digestOfPath } from '../../oci/image-layout.js';
 import { entryNames } from '../format/format.js';
 import { readSums, type HeadDigests } from '../format/sums.js';
-
-const kinds: Readonly<Record<string, ProblemKind>> = {
-  [entryNames.layout]: 'layout',
-  [entryNames.index]: 'index',
-  [entryNames.catalog]: 'catalog',
-};
 
 /**
  * Checks the lists of digests: each line must be right, and every entry must have one.
@@ -87,6 +80,6 @@ async function checkList(
     const got = await digests.sha256Of(name, entry);
     // Opening the catalog has checked its digest already.
     if (got !== hex && isDigest(`sha256:${hex}`) && name !== entryNames.catalog)
-      findings.report(kinds[name] ?? 'sums', name, `digest mismatch; got sha256:${got}, want sha256:${hex}`);
+      findings.report(kindOfEntry(name), name, `digest mismatch; got sha256:${got}, want sha256:${hex}`);
   }
 }

@@ -5,11 +5,23 @@ import type { Index, Manifest } from '../../oci/manifest.js';
 import type { Platform } from '../../oci/platform.js';
 import type { BlobKind } from '../format/planned.js';
 import type { BrokenImage, Problem, ProblemKind } from '../report.js';
+import { entryNames } from '../format/format.js';
 import { openDatabase } from '../format/sqlite.js';
 
 /** Returns a key of all fields of a platform, for comparisons. */
 export function platformKey({ os, architecture, variant, osVersion, osFeatures }: Platform): string {
   return JSON.stringify([os, architecture, variant ?? '', osVersion ?? '', osFeatures ?? []]);
+}
+
+const kindsOfEntries: Readonly<Record<string, ProblemKind>> = {
+  [entryNames.layout]: 'layout',
+  [entryNames.index]: 'index',
+  [entryNames.catalog]: 'catalog',
+};
+
+/** Returns the kind of problems with an entry of the head. */
+export function kindOfEntry(name: string): ProblemKind {
+  return kindsOfEntries[name] ?? 'sums';
 }
 
 const schema = `
