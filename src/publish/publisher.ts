@@ -131,7 +131,7 @@ export class Publisher {
     this.#blobs = new BlobPublisher(source, site, { ...options, onUnread });
   }
 
-  /** All counts but that of the images, which the run counts by their outcome. */
+  /** All counts except `images`, which the run computes from the outcomes. */
   get totals(): Readonly<Omit<PublishTotals, 'images'>> {
     return { ...this.#counts, ...this.#blobs.totals };
   }

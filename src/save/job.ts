@@ -1,4 +1,4 @@
-import { AirliftError } from '../errors.js';
+import { AirliftError, checkInterrupted } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
 import type { OnEvent } from '../progress.js';
@@ -103,6 +103,6 @@ export class SaveJob {
 
   /** @throws AirliftError `interrupted` */
   checkInterrupted(): void {
-    if (this.options.signal?.aborted === true) throw new AirliftError('interrupted', 'save: interrupted');
+    checkInterrupted(this.options.signal, 'save');
   }
 }

@@ -1,5 +1,11 @@
 import { Worker } from 'node:worker_threads';
-import { AirliftError, type ErrorCode } from '../../errors.js';
+import {
+  AirliftError,
+  checkInterrupted,
+  fromPlainError,
+  interruption,
+  type PlainError,
+} from '../../errors.js';
 import type { DigestAlgorithm } from '../../oci/digest.js';
 
 /** A range of the bundle to hash. */
@@ -21,13 +27,7 @@ export interface HashResult {
 export type HashAnswer =
   | { readonly results: readonly HashResult[] }
   | { readonly progress: number }
-  | {
-      readonly failure: {
-        readonly code: ErrorCode;
-        readonly message: string;
-        readonly hint: string | undefined;
-      };
-    };
+  | { readonly failure: PlainError };
 
 export interface HashOptions {
   readonly workers: number;
@@ -69,22 +69,19 @@ export async function hashRanges(
     );
   const queue = tasks[Symbol.iterator]();
   const workers: Worker[] = [];
-  const interrupted = (): AirliftError => new AirliftError('interrupted', `read ${path}: interrupted`);
-  if (options.signal?.aborted === true) throw interrupted();
+  const { signal } = options;
+  checkInterrupted(signal, `read ${path}`);
   let stop: (() => void) | undefined;
   try {
     await new Promise<void>((done, fail) => {
       stop = () => {
-        fail(interrupted());
+        if (signal !== undefined) fail(interruption(`read ${path}`, signal));
       };
-      options.signal?.addEventListener('abort', stop);
+      signal?.addEventListener('abort', stop);
       let working = options.workers;
       const receive = (worker: Worker, answer: HashAnswer): void => {
         if ('progress' in answer) return options.onProgress(answer.progress);
-        if ('failure' in answer) {
-          const { code, message, hint } = answer.failure;
-          return fail(new AirliftError(code, message, { hint }));
-        }
+        if ('failure' in answer) return fail(fromPlainError(answer.failure));
         answer.results.forEach(options.onResult);
         const batch = nextBatch(queue);
         if (batch.length > 0) return worker.postMessage(batch);
@@ -105,7 +102,7 @@ export async function hashRanges(
       }
     });
   } finally {
-    if (stop !== undefined) options.signal?.removeEventListener('abort', stop);
+    if (stop !== undefined) signal?.removeEventListener('abort', stop);
     await Promise.all(workers.map((worker) => worker.terminate()));
   }
 }

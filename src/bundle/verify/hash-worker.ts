@@ -1,7 +1,7 @@
 /** Worker thread of `verify`: reads and hashes ranges of a file. */
 import { createHash } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
-import { AirliftError } from '../../errors.js';
+import { AirliftError, toPlainError } from '../../errors.js';
 import { BundleFile } from '../format/file.js';
 import type { HashAnswer, HashResult, HashTask } from './hash-pool.js';
 
@@ -41,7 +41,7 @@ port?.on('message', (tasks: readonly HashTask[]) => {
     post({ results: tasks.map(hashRange) });
   } catch (error) {
     if (!(error instanceof AirliftError)) throw error;
-    post({ failure: { code: error.code, message: error.message, hint: error.hint } });
+    post({ failure: toPlainError(error) });
   }
 });
 post({ results: [] });
