@@ -30,7 +30,8 @@ export type FromWorker =
   | { readonly type: 'done'; readonly id: number; readonly received: number }
   | { readonly type: 'failed'; readonly id: number; readonly error: PlainError }
   | { readonly type: 'trace'; readonly trace: RequestTrace }
-  | { readonly type: 'warning' | 'note' | 'silence'; readonly text: string };
+  /** A call of the registry's hook of the same name. */
+  | { readonly type: 'warn' | 'note' | 'silence'; readonly text: string };
 
 /** Called with the number of bytes of a blob that are written, and with their digest. */
 type OnProgress = (bytes: number, checkpoint: Uint8Array) => void;
@@ -115,14 +116,10 @@ export class DownloadPool {
       case 'trace':
         this.options.hooks.trace?.(message.trace);
         return;
-      case 'warning':
-        this.options.hooks.warn?.(message.text);
-        return;
+      case 'warn':
       case 'note':
-        this.options.hooks.note?.(message.text);
-        return;
       case 'silence':
-        this.options.hooks.silence?.(message.text);
+        this.options.hooks[message.type]?.(message.text);
         return;
       case 'progress':
         this.#progress(lane, message);

@@ -38,7 +38,7 @@ if (port === null) throw new Error('the download worker runs only as a worker th
 const post = (message: FromWorker): void => port.postMessage(message);
 const registry = new Registry(registryOptions, {
   trace: isTraced ? (trace) => post({ type: 'trace', trace }) : undefined,
-  warn: (text) => post({ type: 'warning', text }),
+  warn: (text) => post({ type: 'warn', text }),
   note: (text) => post({ type: 'note', text }),
   silence: (text) => post({ type: 'silence', text }),
 });
