@@ -52,3 +52,17 @@ export function openDatabase(source: string | Buffer, options?: Database.Options
   };
   return Object.assign(database, { prepare: prepareKept, pragma });
 }
+
+/**
+ * Yields the rows of a query and reads them page by page: no statement stays open, so that the connection is free to write.
+ * @param pageRows the query's LIMIT
+ * @param read runs the query for the rows that follow `last`, or for the first rows
+ */
+export function* pagedRows<Row>(pageRows: number, read: (last: Row | undefined) => unknown[]): Iterable<Row> {
+  for (let last: Row | undefined; ;) {
+    const rows = read(last) as Row[];
+    yield* rows;
+    if (rows.length < pageRows) return;
+    last = rows.at(-1);
+  }
+}

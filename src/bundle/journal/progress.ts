@@ -3,6 +3,7 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { livesUnderManifests } from '../../oci/media-types.js';
 import type { Repository } from '../../oci/reference.js';
+import { pagedRows } from '../format/sqlite.js';
 import { journalError } from './journal-database.js';
 
 /** A blob whose content still has to be downloaded, or checked again. */
@@ -62,7 +63,7 @@ interface PendingRow {
   readonly have: number;
 }
 
-/** Rows per query: between two queries the connection is free to write marks. */
+/** Rows per query: marks are written while blobs are transferred. */
 const pageRows = 256;
 
 const isPending = `"offset" IS NOT NULL AND NOT EXISTS (SELECT 1 FROM contents WHERE blob = blobs.id)
@@ -116,27 +117,24 @@ export class Progress {
    */
   *pending(start: number): Iterable<PendingBlob> {
     const { page, checkpoints } = this.#statements;
-    let after = { start, size: Number.MAX_SAFE_INTEGER, id: 0 };
-    for (;;) {
-      const rows = page.all(after) as PendingRow[];
-      for (const row of rows) {
-        yield {
-          descriptor: {
-            mediaType: row.mediaType,
-            digest: row.digest,
-            size: row.size,
-            urls: row.urls === null ? undefined : (JSON.parse(row.urls) as string[]),
-            // The journal holds the content of all manifests, so that a pending blob is always a config or layer.
-            ...(livesUnderManifests(row) ? { isBlob: true as const } : {}),
-          },
-          repository: { registry: row.registry, repository: row.repository },
-          position: start + row.offset,
-          have: row.have,
-          checkpoints: row.have === 0 ? [] : (checkpoints.all(row.id, row.have) as Checkpoint[]),
-        };
-        after = { start, size: row.size, id: row.id };
-      }
-      if (rows.length < pageRows) return;
+    const rows = pagedRows<PendingRow>(pageRows, (last) =>
+      page.all({ start, size: last?.size ?? Number.MAX_SAFE_INTEGER, id: last?.id ?? 0 }),
+    );
+    for (const row of rows) {
+      yield {
+        descriptor: {
+          mediaType: row.mediaType,
+          digest: row.digest,
+          size: row.size,
+          urls: row.urls === null ? undefined : (JSON.parse(row.urls) as string[]),
+          // The journal holds the content of all manifests, so that a pending blob is always a config or layer.
+          ...(livesUnderManifests(row) ? { isBlob: true as const } : {}),
+        },
+        repository: { registry: row.registry, repository: row.repository },
+        position: start + row.offset,
+        have: row.have,
+        checkpoints: row.have === 0 ? [] : (checkpoints.all(row.id, row.have) as Checkpoint[]),
+      };
     }
   }
 

@@ -2,6 +2,7 @@ import type Database from 'better-sqlite3';
 import { parseManifest, platformOfConfig } from '../../oci/manifest.js';
 import { isImageConfig } from '../../oci/media-types.js';
 import { isUnknown, type Platform } from '../../oci/platform.js';
+import { pagedRows } from '../format/sqlite.js';
 import { bytesOnly } from './placement.js';
 
 /** The blobs that images of the plan reach, their referrers, and the signatures that are tagged for them. */
@@ -94,18 +95,13 @@ function resetPlatforms(database: Database.Database, addPlatform: AddPlatform): 
   for (const id of pagedIds(database, roots)) addFromConfig(id);
 }
 
-/** Ids per query: between two queries the connection is free to write. */
+/** Ids per query. */
 const pageRows = 1000;
 
-/** Yields the ids that a query selects, in ascending order. */
-function* pagedIds(database: Database.Database, select: string): Iterable<number> {
+/** Returns the ids that a query selects, in ascending order. */
+function pagedIds(database: Database.Database, select: string): Iterable<number> {
   const page = database
     .prepare(`SELECT id FROM (${select}) WHERE id > ? ORDER BY id LIMIT ${pageRows}`)
     .pluck();
-  for (let after = 0; ;) {
-    const ids = page.all(after) as number[];
-    yield* ids;
-    if (ids.length < pageRows) return;
-    after = ids.at(-1) ?? 0;
-  }
+  return pagedRows(pageRows, (last) => page.all(last ?? 0));
 }

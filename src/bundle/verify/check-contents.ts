@@ -3,6 +3,7 @@ import type { BundleFile } from '../format/file.js';
 import type { Findings } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
 import { hashRanges, type HashTask } from './hash-pool.js';
+import { pagedRows } from '../format/sqlite.js';
 import type { CheckProgress } from '../report.js';
 
 export interface ContentCheckOptions {
@@ -19,19 +20,14 @@ interface FoundRow {
   readonly position: number;
 }
 
-/** Rows per query: between two queries the connection is free to write results. */
+/** Rows per query: results are written while blobs are hashed. */
 const pageRows = 500;
 
-function* foundBlobs(findings: Findings): Iterable<FoundRow> {
+function foundBlobs(findings: Findings): Iterable<FoundRow> {
   const page = findings.database.prepare(
     `SELECT id, digest, size, position FROM blobs WHERE id > ? AND position IS NOT NULL ORDER BY id LIMIT ${pageRows}`,
   );
-  for (let after = 0; ;) {
-    const rows = page.all(after) as FoundRow[];
-    yield* rows;
-    if (rows.length < pageRows) return;
-    after = rows.at(-1)?.id ?? 0;
-  }
+  return pagedRows(pageRows, (last) => page.all(last?.id ?? 0));
 }
 
 /**

@@ -12,6 +12,7 @@ import { isForeignLayer, isImageConfig, isIndex, isManifest } from '../../oci/me
 import { formatPlatform } from '../../oci/platform.js';
 import type { Findings } from './findings.js';
 import type { BundleFile } from '../format/file.js';
+import { pagedRows } from '../format/sqlite.js';
 import type { EdgeRole } from '../format/planned.js';
 import { blobPath } from '../../oci/image-layout.js';
 
@@ -23,7 +24,7 @@ interface ManifestRow {
   readonly mediaType: string;
 }
 
-/** Rows per query: between two queries the connection is free to write findings. */
+/** Rows per query: findings are written while manifests are read. */
 const pageRows = 200;
 
 /**
@@ -39,15 +40,10 @@ export async function checkGraph(file: BundleFile, findings: Findings, hasCatalo
   // Parsing a parent makes its children known, so the number of rounds is the depth of the graph.
   for (let found = true; found;) {
     found = false;
-    for (let after = 0; ;) {
-      const rows = page.all(after) as ManifestRow[];
-      for (const row of rows) {
-        markParsed.run(row.id);
-        found = true;
-        after = row.id;
-        if (isManifest(row.mediaType)) await readManifest(file, findings, row);
-      }
-      if (rows.length < pageRows) break;
+    for (const row of pagedRows<ManifestRow>(pageRows, (last) => page.all(last?.id ?? 0))) {
+      markParsed.run(row.id);
+      found = true;
+      if (isManifest(row.mediaType)) await readManifest(file, findings, row);
     }
   }
   reportMissing(findings);

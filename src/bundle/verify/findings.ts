@@ -6,7 +6,7 @@ import type { Platform } from '../../oci/platform.js';
 import type { BlobKind } from '../format/planned.js';
 import type { BrokenImage, Problem, ProblemKind } from '../report.js';
 import { entryNames } from '../format/format.js';
-import { openDatabase } from '../format/sqlite.js';
+import { openDatabase, pagedRows } from '../format/sqlite.js';
 
 /** Returns a key of all fields of a platform, for comparisons. */
 export function platformKey({ os, architecture, variant, osVersion, osFeatures }: Platform): string {
@@ -48,6 +48,14 @@ CREATE INDEX images_by_root ON images (root);
 CREATE INDEX images_by_original ON images (original);
 CREATE TABLE problems (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, thing TEXT NOT NULL, detail TEXT NOT NULL, blob INTEGER);
 `;
+
+interface ProblemRow extends Omit<Problem, 'images'> {
+  readonly id: number;
+  readonly blob: number | null;
+}
+
+/** Problems per query. */
+const pageRows = 200;
 
 /** The findings of checks on a bundle, in a temporary database, so that memory does not grow with the bundle. */
 export class Findings {
@@ -160,15 +168,10 @@ export class Findings {
 
   /** Yields the problems in the order in which they were found, with the images that each affects. */
   *problems(): Iterable<Problem> {
-    const page = this.database.prepare('SELECT * FROM problems WHERE id > ? ORDER BY id LIMIT 200');
-    for (let after = 0; ;) {
-      const rows = page.all(after) as (Problem & { id: number; blob: number | null })[];
-      for (const { id, kind, thing, detail, blob } of rows) {
-        yield { kind, thing, detail, images: blob === null ? [] : this.#affectedBy(blob) };
-        after = id;
-      }
-      if (rows.length === 0) return;
-    }
+    const page = this.database.prepare(`SELECT * FROM problems WHERE id > ? ORDER BY id LIMIT ${pageRows}`);
+    const rows = pagedRows<ProblemRow>(pageRows, (last) => page.all(last?.id ?? 0));
+    for (const { kind, thing, detail, blob } of rows)
+      yield { kind, thing, detail, images: blob === null ? [] : this.#affectedBy(blob) };
   }
 
   /** Formats the first problems as lines of an error, and the number of the rest; undefined if there are no problems. */
