@@ -1,5 +1,7 @@
 /** Plans and fills bundles from test images, as an export does. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { BundleFile } from '../../src/bundle/format/file.js';
 import { BundleWriter, type BundleOptions } from '../../src/bundle/write/writer.js';
 import type { Digest } from '../../src/oci/digest.js';
@@ -10,6 +12,7 @@ import { edgesOf } from '../../src/plan/planner.js';
 import { bytesOf, type Content } from '../support/content.js';
 import { assortment, companionsOf, singlePlatform, type NamedImage } from '../support/image-sets.js';
 import type { TestImage } from '../support/images.js';
+import { temp, type Cleanup } from '../support/temp.js';
 
 /** Content of a bundle: images by reference, and referrers without a name of their own. */
 export interface Cargo {
@@ -173,4 +176,11 @@ export async function writeBundle(
   await writer.layOut();
   await fill(writer, cargo, more);
   await writer.finish();
+}
+
+/** Writes a complete bundle without interruption, and returns its bytes. */
+export async function freshBundle(t: Cleanup, cargo: readonly Cargo[]): Promise<Buffer> {
+  const path = join(temp(t), 'whole.tar');
+  await writeBundle(path, cargo);
+  return readFileSync(path);
 }

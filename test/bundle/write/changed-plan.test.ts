@@ -12,8 +12,8 @@ import { cosignOf, sbomOf } from '../../support/artifacts.js';
 import { bytesOf } from '../../support/content.js';
 import { singlePlatform } from '../../support/image-sets.js';
 import { imageOf, indexOf, plainBlob, types } from '../../support/images.js';
-import { temp, type Cleanup } from '../../support/temp.js';
-import { fill, options, plan, writeBundle, type Cargo } from '../write-bundle.js';
+import { temp } from '../../support/temp.js';
+import { fill, options, plan, freshBundle, type Cargo } from '../write-bundle.js';
 
 const repository = { registry: 'registry.example', repository: 'acme/lost' };
 const good: readonly Cargo[] = ['a', 'b'].map((name) => ({
@@ -44,12 +44,6 @@ function lostBlob(): LostBlob {
   };
 }
 
-async function freshOf(t: Cleanup, cargo: readonly Cargo[]): Promise<Buffer> {
-  const path = join(temp(t), 'whole.tar');
-  await writeBundle(path, cargo);
-  return readFileSync(path);
-}
-
 /** Leaves the files of a run that stopped before its last blobs. */
 async function interruptRun(path: string): Promise<void> {
   const writer = await BundleWriter.open(path, options);
@@ -75,7 +69,7 @@ test('a dropped image is removed with its signature and its referrers', async (t
   await writer.layOut();
   await fill(writer, good);
   await writer.finish();
-  assert.ok(readFileSync(path).equals(await freshOf(t, good)));
+  assert.ok(readFileSync(path).equals(await freshBundle(t, good)));
 });
 
 test('a change that is not committed leaves the plan unchanged', async (t) => {
@@ -85,7 +79,7 @@ test('a change that is not committed leaves the plan unchanged', async (t) => {
   assert.equal(writer.dropImages([lostBlob()])?.length, 1);
   await writer.close();
   await resume(path, all);
-  assert.ok(readFileSync(path).equals(await freshOf(t, all)));
+  assert.ok(readFileSync(path).equals(await freshBundle(t, all)));
 });
 
 test('no image is dropped if none would be left', async (t) => {
@@ -99,7 +93,7 @@ test('no image is dropped if none would be left', async (t) => {
   assert.equal(writer.state, 'laid-out');
   await fill(writer, only);
   await writer.finish();
-  assert.ok(readFileSync(path).equals(await freshOf(t, only)));
+  assert.ok(readFileSync(path).equals(await freshBundle(t, only)));
 });
 
 /** Leaves the files of a run that was killed between a change of the plan and its new layout. */
@@ -122,7 +116,7 @@ test('the next run lays out a changed plan', async (t) => {
   );
   await writer.close();
   await resume(path, good);
-  assert.ok(readFileSync(path).equals(await freshOf(t, good)));
+  assert.ok(readFileSync(path).equals(await freshBundle(t, good)));
 });
 
 test('a damaged changed plan is planned again', async (t) => {
@@ -139,7 +133,7 @@ test('a damaged changed plan is planned again', async (t) => {
   await writer.layOut();
   await fill(writer, good);
   await writer.finish();
-  assert.ok(readFileSync(path).equals(await freshOf(t, good)));
+  assert.ok(readFileSync(path).equals(await freshBundle(t, good)));
 });
 
 test('a laid-out bundle is extended by more images, or the extension is reverted', async (t) => {
@@ -160,7 +154,7 @@ test('a laid-out bundle is extended by more images, or the extension is reverted
   await second.layOut();
   await fill(second, all);
   await second.finish();
-  assert.ok(readFileSync(path).equals(await freshOf(t, all)));
+  assert.ok(readFileSync(path).equals(await freshBundle(t, all)));
 });
 
 test('a run that was killed after the final rename is recognized as finished', async (t) => {
@@ -225,5 +219,5 @@ test('properties that only a dropped image gave a shared manifest or blob are re
   await fill(writer, cargo);
   await writer.finish();
   assert.deepEqual((await verify(path, { jobs: 1 })).problems, []);
-  assert.ok(readFileSync(path).equals(await freshOf(t, keptCargo)), 'as if it had never been planned');
+  assert.ok(readFileSync(path).equals(await freshBundle(t, keptCargo)), 'as if it had never been planned');
 });

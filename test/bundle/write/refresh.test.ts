@@ -7,17 +7,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { BundleWriter } from '../../../src/bundle/write/writer.js';
 import { isAirliftError } from '../../../src/errors.js';
-import { temp, type Cleanup } from '../../support/temp.js';
+import { temp } from '../../support/temp.js';
 import { first, second } from './refreshed.js';
-import { contentsOf, fill, options, plan, writeBundle, type Cargo } from '../write-bundle.js';
+import { contentsOf, fill, options, plan, freshBundle } from '../write-bundle.js';
 
 const child = fileURLToPath(new URL('./refresh-child.js', import.meta.url));
-
-async function undisturbed(t: Cleanup, cargo: readonly Cargo[]): Promise<Buffer> {
-  const path = join(temp(t), 'whole.tar');
-  await writeBundle(path, cargo);
-  return readFileSync(path);
-}
 
 /** Leaves the files of a run over the first list with all its blobs, or with only half of one. */
 async function leaveFirst(path: string, chunks = Infinity): Promise<void> {
@@ -62,7 +56,7 @@ test('a new plan keeps the blobs that it shares with the old one', async (t) => 
     return true;
   });
   const fetched = await endSecond(path, true);
-  assert.ok(readFileSync(path).equals(await undisturbed(t, second)));
+  assert.ok(readFileSync(path).equals(await freshBundle(t, second)));
   // Each image has small layers too, with the program.
   assert.ok(fetched <= onlySecond() + 10_000, `fetched ${fetched}, want ${onlySecond()}`);
   assert.deepEqual(readdirSync(dir), ['a.tar']);
@@ -72,7 +66,7 @@ test('a new plan keeps partially written blobs too', async (t) => {
   const path = join(temp(t), 'a.tar');
   await leaveFirst(path, 40);
   const fetched = await endSecond(path, true);
-  assert.ok(readFileSync(path).equals(await undisturbed(t, second)));
+  assert.ok(readFileSync(path).equals(await freshBundle(t, second)));
   const all = second
     .flatMap(({ image }) => [...image.blobs.values()])
     .reduce((sum, { size }) => sum + size, 0);
@@ -93,7 +87,7 @@ async function timeOfMove(path: string): Promise<number> {
 }
 
 test('a run that is killed while it moves blobs loses none', async (t) => {
-  const want = await undisturbed(t, second);
+  const want = await freshBundle(t, second);
   const dir = temp(t);
   await leaveFirst(join(dir, 'half.tar'));
   const leftAs = (name: string): string => {

@@ -15,9 +15,9 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { BundleWriter } from '../../../src/bundle/write/writer.js';
 import { isAirliftError } from '../../../src/errors.js';
-import { temp, type Cleanup } from '../../support/temp.js';
+import { temp } from '../../support/temp.js';
 import { resumed } from './resumed.js';
-import { fill, options, plan, writeBundle } from '../write-bundle.js';
+import { fill, options, plan, freshBundle } from '../write-bundle.js';
 
 const child = fileURLToPath(new URL('./write-child.js', import.meta.url));
 
@@ -42,13 +42,6 @@ async function kill(run: ChildProcess): Promise<void> {
   const ended = new Promise((done) => run.once('close', done));
   run.kill('SIGKILL');
   await ended;
-}
-
-/** Returns the bytes of an undisturbed run. */
-async function undisturbed(t: Cleanup): Promise<Buffer> {
-  const path = join(temp(t), 'whole.tar');
-  await writeBundle(path, resumed());
-  return readFileSync(path);
 }
 
 /** Finishes the bundle of an earlier run, with a later clock: the bundle keeps the time of the run that planned it. */
@@ -84,7 +77,7 @@ async function leaveHalf(path: string): Promise<{ fetched: number; pending: numb
 }
 
 test('the next run finishes a run that was killed at any point, with the same bytes', async (t) => {
-  const want = await undisturbed(t);
+  const want = await freshBundle(t, resumed());
   const points = ['planning', 'laid-out', 'chunk 1', 'chunk 9', 'chunk 23', 'chunk 40', 'chunk 52'];
   for (const point of points) {
     const dir = temp(t);
@@ -101,7 +94,7 @@ test('the next run finishes a run that was killed at any point, with the same by
 });
 
 test('a run that is killed many times ends with the same bytes', async (t) => {
-  const want = await undisturbed(t);
+  const want = await freshBundle(t, resumed());
   const path = join(temp(t), 'a.tar');
   for (let count = 0; count < 5; count++) await kill(await startUntil(path, 'chunk 8', 3));
   await resume(path);
@@ -109,7 +102,7 @@ test('a run that is killed many times ends with the same bytes', async (t) => {
 });
 
 test('a resumed bundle keeps the time of the first run', async (t) => {
-  const want = await undisturbed(t);
+  const want = await freshBundle(t, resumed());
   const path = join(temp(t), 'a.tar');
   await leaveHalf(path);
   const { state } = await resume(path, new Date('2030-01-01T00:00:00Z'));
@@ -167,7 +160,7 @@ const damages: Record<string, (partial: string, journal: string) => void> = {
 
 for (const [name, damage] of Object.entries(damages)) {
   test(`${name}: the next run ends with the same bytes`, async (t) => {
-    const want = await undisturbed(t);
+    const want = await freshBundle(t, resumed());
     const path = join(temp(t), 'a.tar');
     await leaveHalf(path);
     damage(`${path}.partial`, `${path}.partial.journal`);
@@ -188,7 +181,7 @@ test('written blobs are found again without the journal', async (t) => {
 
 for (const which of ['partial', 'partial.journal']) {
   test(`after a flipped byte anywhere in NAME.${which} the next run ends with the same bytes`, async (t) => {
-    const want = await undisturbed(t);
+    const want = await freshBundle(t, resumed());
     const dir = temp(t);
     const path = join(dir, 'half.tar');
     await leaveHalf(path);
