@@ -5,7 +5,7 @@ import type { Digest } from '../oci/digest.js';
 import { formatReference } from '../oci/reference.js';
 import type { PlanSink, PlannedImage } from '../plan/planner.js';
 
-/** Where a plan goes. Positions are those of the list of images. */
+/** The destination of a plan. Positions are those of the list of images. */
 export interface PlanBookOptions {
   /** Receives the graphs of the images. */
   readonly sink: PlanSink;

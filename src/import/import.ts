@@ -32,7 +32,7 @@ export type ImportSummary = PublishingSummary;
  * Publishes the images of a bundle, or of archives merged by the names of their images, to a registry. Content that the registry
  * holds is skipped; each image gets its tag last, which is then read back. A rerun after an interruption or a failure sends only
  * what is missing.
- * @throws AirliftError what opening the inputs and publishing throw; without `keepGoing` when any image failed; `usage` where
+ * @throws AirliftError what opening the inputs and publishing throw; without `keepGoing` when any image failed; `usage` if
  *   both `atomic` and `keepGoing` are set
  */
 export async function importImages(options: ImportOptions): Promise<ImportSummary> {

@@ -16,7 +16,7 @@ import { Slots } from '../concurrency.js';
 /** A registry to push content to and to read it back from. */
 export type SiteRegistry = Source &
   Target & {
-    /** Lists the tags of a repository; missing where the site cannot. */
+    /** Lists the tags of a repository; undefined if the site cannot list them. */
     tags?(
       repository: Repository,
       options?: { readonly signal?: AbortSignal | undefined },

@@ -102,7 +102,7 @@ export class PublishingRun {
   #position = 0;
   #succeeded = 0;
 
-  /** @throws AirliftError `usage` where both `atomic` and `keepGoing` are set */
+  /** @throws AirliftError `usage` if both `atomic` and `keepGoing` are set */
   constructor(
     private readonly verb: 'copy' | 'import',
     private readonly options: PublishingOptions,
@@ -113,7 +113,7 @@ export class PublishingRun {
     });
   }
 
-  /** Whether the run has to end: an image failed, and the others are not wanted without it. */
+  /** Whether the run has to end: an image failed and `keepGoing` is not set. */
   get isOver(): boolean {
     return this.#failed.length > 0 && this.options.keepGoing !== true;
   }
@@ -146,8 +146,8 @@ export class PublishingRun {
   }
 
   /**
-   * Returns one error for all images that failed: the error itself where it is only one.
-   * @param images how many images there are
+   * Returns one error for all failed images: the image's own error if one failed.
+   * @param images the number of all images
    */
   failure(images: number): unknown {
     if (this.#failed.length === 1) return this.#firstFailure;
@@ -158,9 +158,9 @@ export class PublishingRun {
   }
 
   /**
-   * Publishes images. After a failure without `keepGoing`, images that are being published are finished and no other is begun.
-   * @throws AirliftError the failure where nothing was published or `keepGoing` is not set; what setting the tags of an atomic
-   *   run throws, after which some tags are changed
+   * Publishes images. After a failure without `keepGoing`, finishes the images that are being published and starts no others.
+   * @throws AirliftError the failure if nothing was published or `keepGoing` is not set; what setting the tags of an atomic run
+   *   throws, after which some tags are changed
    */
   async publish<T>(
     source: Source,

@@ -18,7 +18,7 @@ import { bytesOf } from '../support/content.js';
 import { multiPlatform, singlePlatform } from '../support/image-sets.js';
 import { indexOf, plainBlob, type TestImage } from '../support/images.js';
 
-/** A source over images in memory that counts what is asked of it. */
+/** A source of images in memory that records which content is fetched. */
 class MemorySource implements Source {
   readonly fetched: Digest[] = [];
 

@@ -15,16 +15,16 @@ import { until } from '../support/until.js';
 
 const bytes = Buffer.concat([...noise(5_000_000, 'transfer')]);
 const descriptor = { mediaType: 'application/octet-stream', digest: testDigest(bytes), size: bytes.length };
-/** Bytes of the file before and behind the blob's place, which nobody may touch. */
+/** Bytes of the file before and after the blob's place, which a transfer must not change. */
 const margin = 1_000_000;
 
 interface Setting {
   readonly task: TransferTask;
   readonly received: () => number;
   run(written?: Partial<Written>, signal?: AbortSignal): Promise<number>;
-  /** What stands at the blob's place. Fails where anything beside it was touched. */
+  /** Returns the bytes at the blob's place. Fails if the bytes before or after it have changed. */
   place(): Buffer;
-  /** Changes what stands there. */
+  /** Writes bytes to the blob's place, from `offset` on. */
   put(content: Buffer, offset: number): void;
 }
 
@@ -54,14 +54,14 @@ async function setUp(t: TestContext, handler: Handler): Promise<Setting> {
     place: () => {
       const all = readFileSync(path);
       assert.ok(all.subarray(0, margin).equals(around), 'bytes before the place');
-      assert.ok(all.subarray(margin + bytes.length).equals(around), 'bytes behind the place');
+      assert.ok(all.subarray(margin + bytes.length).equals(around), 'bytes after the place');
       return all.subarray(margin, margin + bytes.length);
     },
     put: (content, offset) => file.writevSync([content], margin + offset),
   };
 }
 
-/** Serves the blob with ranges. `spoil` may do otherwise with a request; it is told how many there were before. */
+/** Serves the blob with ranges. `spoil` gets the number of earlier requests, and returns true if it has answered the request itself. */
 function serving(
   spoil: (response: Parameters<Handler>[1], offset: number, count: number) => boolean,
 ): Handler {
@@ -154,7 +154,7 @@ test('a body that ends early without a length is resumed', async (t) => {
   assert.ok(place().equals(bytes));
 });
 
-test('a server without ranges gives all of it again', async (t) => {
+test('a server without ranges sends the whole blob again', async (t) => {
   const { run, place, put } = await setUp(t, (_request, response) => response.end(bytes));
   put(bytes.subarray(0, 3_000_000), 0);
   assert.equal(await run({ have: 3_000_000, checkpoints: checkpointsAt(3_000_000) }), bytes.length);

@@ -149,7 +149,7 @@ export class BundleFile {
     return buffer.subarray(0, done);
   }
 
-  /** Reads into `buffer` at `position`, blocking the thread, and returns the number of bytes read; fewer than asked at the end of the file. */
+  /** Fills `buffer` from `position`, blocking the thread, and returns the number of bytes read; fewer only at the end of the file. */
   readSync(buffer: Uint8Array, position: number): number {
     let done = 0;
     try {

@@ -142,7 +142,7 @@ function isSound(journal: Journal): boolean {
   }
 }
 
-/** @throws AirliftError what reading the journal threw, unless its damage is the cause: then the caller does without the journal */
+/** Rethrows an error of reading the journal. Returns if the cause is damage: then the caller plans again. */
 function throwUnlessDamage(cause: unknown): void {
   const error = journalError('read the journal', cause);
   if (error.code !== 'damaged') throw error;

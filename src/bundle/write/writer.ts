@@ -292,7 +292,7 @@ export class BundleWriter {
     await syncDirectory(this.path);
   }
 
-  /** Stops, unless the bundle is finished or discarded; what is written stays for the next run of the same command. */
+  /** Closes the files and keeps what is written for the next run of the same command. Does nothing after `finish` or `discard`. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     if (this.#summary === undefined) return await this.#closePlan();
