@@ -21,7 +21,7 @@ import { findCompanions, includeOptional } from './plan/referrers.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 import { mapNames, siteReference, type SiteName } from './site/names.js';
 import { forEachOf } from './concurrency.js';
-import { ResumingSource } from './transfer/resuming-source.js';
+import { resumingSource } from './transfer/resuming-source.js';
 
 /** Images resolved at a time. */
 const lookups = 8;
@@ -80,7 +80,7 @@ class Copying {
     this.#source = new Registry(registry, hooks);
     // One client for both ends shares what it learns about a host.
     this.#site = destination === undefined ? this.#source : new Registry(destination, hooks);
-    this.#cache = new ManifestCache(new ResumingSource(this.#source, registry?.retries ?? 5, options.signal));
+    this.#cache = new ManifestCache(resumingSource(this.#source, registry?.retries ?? 5, options.signal));
   }
 
   /** Resolves all images and names them before anything is pushed. */

@@ -10,7 +10,7 @@ import type { MirrorRule } from '../src/registry/config/options.js';
 import { MirrorReader } from '../src/registry/api/mirror-reader.js';
 import { AirliftError } from '../src/errors.js';
 import { saveImages } from '../src/save/save.js';
-import { ResumingSource } from '../src/transfer/resuming-source.js';
+import { resumingSource } from '../src/transfer/resuming-source.js';
 import { transferBlob, type Place } from '../src/transfer/transfer.js';
 import { readableOf } from '../src/oci/readable.js';
 import { testClient, type TestClient } from './registry/client.js';
@@ -116,7 +116,7 @@ for (const spoil of ['corrupt', 'cut'] as const) {
 test('copy: a blob that a mirror always breaks off at the same byte is fetched from the registry', async (t) => {
   const mirror = await startOddServer(t, serving('cut'));
   const { client, name } = await start(t, [{ location: mirror.host }]);
-  const stream = await new ResumingSource(client.registry, 2).fetch(name, image.layer.descriptor);
+  const stream = await resumingSource(client.registry, 2).fetch(name, image.layer.descriptor);
   assert.deepEqual(await collect(stream), image.layer.bytes);
 });
 

@@ -12,7 +12,7 @@ import { readContent } from '../src/oci/read.js';
 import { Planner } from '../src/plan/planner.js';
 import { Registry } from '../src/registry/registry.js';
 import { allLinked, forEachOf } from '../src/concurrency.js';
-import { ResumingSource } from '../src/transfer/resuming-source.js';
+import { resumingSource } from '../src/transfer/resuming-source.js';
 import { testClient } from './registry/client.js';
 import { collect, content, opener, smallImage, type Content } from './registry/content.js';
 import { serveContent } from './registry/content-server.js';
@@ -236,7 +236,7 @@ test('a Retry-After of minutes ends on an interruption, in every call', async (t
     (signal) => push(manifest, signal),
     (signal) => push(layer, signal),
     (signal) => registry.checkLogin(server.host, { signal }),
-    (signal) => new ResumingSource(registry, 3, signal).fetch(name, layer.descriptor),
+    (signal) => resumingSource(registry, 3, signal).fetch(name, layer.descriptor),
   ];
   for (const [at, call] of calls.entries()) {
     const took = await stopping(server, call);
@@ -299,7 +299,7 @@ test('a resuming stream passes all content on; its reader verifies', async (t) =
   const { layer, config, manifest, index } = smallImage('steady');
   const source = await serveContent(t, [layer, config, manifest, index], index);
   const { registry } = testClient(t);
-  const resuming = new ResumingSource(registry, 3);
+  const resuming = resumingSource(registry, 3);
   const stream = await resuming.fetch({ registry: source.host, repository: 'a' }, layer.descriptor);
   assert.deepEqual(await collect(stream), layer.bytes);
 });

@@ -1,6 +1,5 @@
 /** The first half of an export: resolves and plans images. */
 import { setMaxListeners } from 'node:events';
-import type { Readable } from 'node:stream';
 import type { BundleWriter } from '../bundle/write/writer.js';
 import { abortSoon, forEachOf } from '../concurrency.js';
 import {
@@ -11,10 +10,9 @@ import {
   type AirliftError,
 } from '../errors.js';
 import { failureOf, type FailedImage } from '../failed-images.js';
-import type { Descriptor } from '../oci/descriptor.js';
 import { readableOf } from '../oci/readable.js';
-import { formatReference, type Repository } from '../oci/reference.js';
-import { SourceWrapper, type FetchOptions, type Source } from '../oci/source.js';
+import { formatReference } from '../oci/reference.js';
+import { changedSource, type Source } from '../oci/source.js';
 import { isOutage, Outages } from '../plan/outages.js';
 import { Planner, type PlanOptions, type PlanRequest } from '../plan/planner.js';
 import type { OnEvent } from '../progress.js';
@@ -98,7 +96,7 @@ export async function planEntries(
   setMaxListeners(0, run.signal);
   const stop = (): void => run.abort(signal?.reason);
   signal?.addEventListener('abort', stop, { once: true });
-  const planner = new Planner(new FetchedFirst(source, book), book.sink, {
+  const planner = new Planner(withFetched(source, book), book.sink, {
     ...options,
     lenient: true,
     signal: run.signal,
@@ -144,23 +142,13 @@ export function reportFailed({ image, error }: FailedImage, onEvent: OnEvent | u
   onEvent?.({ event: 'image-failed', image, message: error.message, hint: error.hint });
 }
 
-/** A source that serves manifests and configs of an interrupted run before it asks the registries. */
-class FetchedFirst extends SourceWrapper {
-  constructor(
-    source: Source,
-    private readonly book: PlanBook,
-  ) {
-    super(source);
-  }
-
-  override async fetch(
-    repository: Repository,
-    descriptor: Descriptor,
-    options?: FetchOptions,
-  ): Promise<Readable> {
-    const fetched = this.book.fetched(descriptor.digest);
-    return fetched === undefined
-      ? super.fetch(repository, descriptor, options)
-      : readableOf(fetched, options?.offset);
-  }
+/** Returns a source that serves manifests and configs of an interrupted run before it asks the registries. */
+function withFetched(source: Source, book: PlanBook): Source {
+  return changedSource(source, {
+    fetch: async (repository, descriptor, options) => {
+      const fetched = book.fetched(descriptor.digest);
+      if (fetched === undefined) return source.fetch(repository, descriptor, options);
+      return readableOf(fetched, options?.offset);
+    },
+  });
 }

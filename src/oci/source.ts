@@ -44,23 +44,13 @@ export interface Source {
   referrers(repository: Repository, digest: Digest, options?: FetchOptions): AsyncIterable<Descriptor>;
 }
 
-/** A source that passes every call on to another source. Subclasses override what they change. */
-export abstract class SourceWrapper implements Source {
-  constructor(protected readonly source: Source) {}
-
-  resolve(reference: Reference, options?: FetchOptions): Promise<Descriptor> {
-    return this.source.resolve(reference, options);
-  }
-
-  fetch(repository: Repository, descriptor: Descriptor, options?: FetchOptions): Promise<Readable> {
-    return this.source.fetch(repository, descriptor, options);
-  }
-
-  async distrust(repository: Repository, descriptor: Descriptor): Promise<boolean> {
-    return (await this.source.distrust?.(repository, descriptor)) === true;
-  }
-
-  referrers(repository: Repository, digest: Digest, options?: FetchOptions): AsyncIterable<Descriptor> {
-    return this.source.referrers(repository, digest, options);
-  }
+/** Returns a source that passes all calls on to `source`, except for the methods in `changes`. */
+export function changedSource(source: Source, changes: Partial<Source>): Source {
+  return {
+    resolve: (reference, options) => source.resolve(reference, options),
+    fetch: (repository, descriptor, options) => source.fetch(repository, descriptor, options),
+    distrust: async (repository, descriptor) => (await source.distrust?.(repository, descriptor)) === true,
+    referrers: (repository, digest, options) => source.referrers(repository, digest, options),
+    ...changes,
+  };
 }

@@ -6,8 +6,8 @@ import { maxManifestSize } from '../oci/manifest.js';
 import { isImageConfig, isManifest } from '../oci/media-types.js';
 import { readContent, type LoadedManifest } from '../oci/read.js';
 import { readableOf } from '../oci/readable.js';
-import type { Repository } from '../oci/reference.js';
-import { SourceWrapper, type FetchOptions, type Source } from '../oci/source.js';
+import type { Reference, Repository } from '../oci/reference.js';
+import type { FetchOptions, Source } from '../oci/source.js';
 
 /** Bytes of manifests and configs to keep: enough for a few thousand images. */
 const defaultLimit = 64 * 1024 * 1024;
@@ -20,7 +20,7 @@ function isSmallContent({ mediaType, size }: Descriptor): boolean {
  * A source that caches manifests and configs in bounded memory, so that each is fetched once although several steps read it. It
  * also serves manifests that airlift wrote itself, such as filtered indexes, as if the source had them.
  */
-export class ManifestCache extends SourceWrapper {
+export class ManifestCache implements Source {
   /** Cached content, least recently used first. */
   readonly #kept = new Map<Digest, Buffer>();
   readonly #reads = new InFlight<Buffer>();
@@ -29,17 +29,23 @@ export class ManifestCache extends SourceWrapper {
   #size = 0;
 
   constructor(
-    source: Source,
+    private readonly source: Source,
     private readonly limit = defaultLimit,
-  ) {
-    super(source);
+  ) {}
+
+  resolve(reference: Reference, options?: FetchOptions): Promise<Descriptor> {
+    return this.source.resolve(reference, options);
   }
 
-  override async fetch(
-    repository: Repository,
-    descriptor: Descriptor,
-    options: FetchOptions = {},
-  ): Promise<Readable> {
+  referrers(repository: Repository, digest: Digest, options?: FetchOptions): AsyncIterable<Descriptor> {
+    return this.source.referrers(repository, digest, options);
+  }
+
+  async distrust(repository: Repository, descriptor: Descriptor): Promise<boolean> {
+    return (await this.source.distrust?.(repository, descriptor)) === true;
+  }
+
+  async fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
     const { digest } = descriptor;
     const written = this.#written.get(digest)?.bytes;
     if (written === undefined && !isSmallContent(descriptor))

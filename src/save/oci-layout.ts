@@ -7,7 +7,7 @@ import { dockerManifest, dockerManifestList, isForeignLayer, isImageConfig } fro
 import { matchPlatform, formatPlatform, type Platform } from '../oci/platform.js';
 import { readManifest } from '../oci/read.js';
 import { formatReference, type Reference } from '../oci/reference.js';
-import { SourceWrapper, type FetchOptions, type Image } from '../oci/source.js';
+import { changedSource, type Image } from '../oci/source.js';
 import { type BlobNode, type ManifestNode, Planner } from '../plan/planner.js';
 import type { RunnableImage } from '../plan/runnable-images.js';
 import type { SaveJob } from './job.js';
@@ -22,15 +22,6 @@ export interface SaveOciOptions {
 
 function byDigest(a: { descriptor: Descriptor }, b: { descriptor: Descriptor }): number {
   return a.descriptor.digest < b.descriptor.digest ? -1 : 1;
-}
-
-/** A source that resolves every reference to a known root: the tag may have changed since it was resolved. */
-class KnownRoot extends SourceWrapper {
-  root: Descriptor | undefined;
-
-  override resolve(reference: Reference, options?: FetchOptions): Promise<Descriptor> {
-    return this.root === undefined ? super.resolve(reference, options) : Promise.resolve(this.root);
-  }
 }
 
 /** Adds a config or layer, except a foreign layer that the source lacks. */
@@ -62,10 +53,15 @@ export async function saveOciLayout(
     addManifest: (node: ManifestNode) => void manifests.push(node),
   };
   const warn = (text: string): void => job.warn(text);
-  const source = new KnownRoot(job.source);
+  let resolved: Descriptor | undefined;
+  const source = changedSource(job.source, {
+    // The tag may have changed since the image was resolved.
+    resolve: (reference, options) =>
+      resolved === undefined ? job.source.resolve(reference, options) : Promise.resolve(resolved),
+  });
   const planner = new Planner(source, sink, { platforms, skipMissingPlatforms, warn, signal });
   const planned = async ({ reference, root }: SourceImage): Promise<Image> => {
-    source.root = root;
+    resolved = root;
     const whole: Image = { reference, root };
     if (platforms === undefined) await planner.planImage(whole);
     return platforms === undefined ? whole : ((await planner.plan({ reference }))[0] ?? whole);
