@@ -1,16 +1,11 @@
 import { stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { Archive } from '../archive/read/archive.js';
-import {
-  magicLength,
-  detectFormat,
-  type Compression,
-  type ForeignFormat,
-} from '../archive/compression/decompress.js';
-import type { Members } from '../archive/read/members.js';
+import type { Compression } from '../archive/compression/decompress.js';
 import { openLayerMemory, type ManifestFormat } from '../archive/read/layer-store.js';
 import { NameRules } from './name-rules.js';
 import { openArchive } from '../archive/read/open.js';
+import type { OpenedMembers } from '../archive/read/open-members.js';
 import { openChecked, orDamage } from '../bundle/verify/check-front.js';
 import { BundleFile } from '../bundle/format/file.js';
 import { entryNames } from '../bundle/format/format.js';
@@ -86,17 +81,6 @@ async function isBundle(path: string): Promise<boolean> {
   }
 }
 
-/** Reads how a file is compressed; `none` for a directory or a file that cannot be read. */
-async function compressionOf(path: string): Promise<Compression | ForeignFormat> {
-  try {
-    const file = await BundleFile.open(path, 'r');
-    return detectFormat(await file.read(0, magicLength).finally(() => file.close()));
-  } catch (error) {
-    if (isAirliftError(error, 'io')) return 'none';
-    throw error;
-  }
-}
-
 /**
  * Warns when an archive is an unpacked or repacked bundle. The bundle's sums do not cover the archive, and only a bundle's catalog
  * records which signatures and other referrers belong to an image, so reading it as an archive would lose them.
@@ -104,13 +88,11 @@ async function compressionOf(path: string): Promise<Compression | ForeignFormat>
  */
 async function warnOfRepackedBundle(
   path: string,
-  members: Pick<Members, 'file' | 'find'>,
-  piped: Piped | undefined,
+  { members, compression }: OpenedMembers,
   warn: (text: string) => void,
 ): Promise<void> {
   if ((await members.find(entryNames.catalog)) === undefined) return;
   const { file } = members;
-  const compression = path === '-' && piped !== undefined ? piped.compression : await compressionOf(path);
   if (compression === 'none') {
     warn(
       `${file} is an unpacked or repacked airlift bundle: reading it as an OCI layout, without the bundle's checks and without ` +
@@ -118,16 +100,15 @@ async function warnOfRepackedBundle(
     );
     return;
   }
-  const program = compression === 'zstd' ? 'zstd' : 'gzip';
   const whole = path.replace(/\.(gz|tgz|zst|zstd)$/, (suffix) => (suffix === '.tgz' ? '.tar' : ''));
+  const isStream = path === '-' || path.startsWith('/dev/');
   throw new AirliftError(
     'input',
-    `open ${file}: the bundle is compressed with ${program}; want it uncompressed`,
+    `open ${file}: the bundle is compressed with ${compression}; want it uncompressed`,
     {
-      hint:
-        path === '-'
-          ? `decompress it first: ${program} -dc FILE | airlift import -`
-          : `decompress it first: ${program} -dc ${path} > ${whole === path ? `${path}.tar` : whole}`,
+      hint: isStream
+        ? `decompress it first: ${compression} -dc FILE | airlift import -`
+        : `decompress it first: ${compression} -dc ${path} > ${whole === path ? `${path}.tar` : whole}`,
     },
   );
 }
@@ -209,8 +190,8 @@ async function openAll(
           ...reading,
           ...known,
           stdin: piped?.stream,
-          checkMembers: async (members) => {
-            if (reader === undefined) await warnOfRepackedBundle(path, members, piped, warn);
+          checkMembers: async (opened) => {
+            if (reader === undefined) await warnOfRepackedBundle(path, opened, warn);
           },
           warn,
           signal,

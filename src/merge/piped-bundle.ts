@@ -1,7 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { addAbortSignal, Readable } from 'node:stream';
-import { detectFormat, type Compression, type ForeignFormat } from '../archive/compression/decompress.js';
 import { openChecked } from '../bundle/verify/check-front.js';
 import { BundleFile } from '../bundle/format/file.js';
 import { entryNames } from '../bundle/format/format.js';
@@ -21,8 +20,6 @@ export interface Piped {
   readonly stream: Readable;
   /** The bundle, its head and manifests verified. */
   readonly bundle?: BundleReader | undefined;
-  /** How the stream is compressed. */
-  readonly compression: Compression | ForeignFormat;
 }
 
 export interface PipedOptions {
@@ -65,14 +62,14 @@ export async function openPiped(
   });
   const stream = Readable.from(withStart(head, chunks), { objectMode: false });
   if (!head.subarray(0, nameLength).toString('latin1').startsWith(`${entryNames.layout}\0`))
-    return { stream, compression: detectFormat(head) };
+    return { stream };
   const hint = 'choose a directory with more space with `tmpDir`';
   return withStoredStream(stream, { folder: tmpDir, name: streamName, hint, signal }, async (path) => {
     const file = await BundleFile.open(path, 'r', streamName);
     const isBundle = await looksLikeBundle(file).finally(() => file.close());
     const bundle = isBundle ? await openChecked(path, signal, streamName) : undefined;
     // The stored file is unlinked on return; the open stream stays readable.
-    return { stream: await openStream(path), bundle, compression: 'none' };
+    return { stream: await openStream(path), bundle };
   });
 }
 

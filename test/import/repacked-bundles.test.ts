@@ -9,6 +9,7 @@ import { gzipSync } from 'node:zlib';
 import { archiveImages } from '../../src/import/into-bundle.js';
 import { isAirliftError } from '../../src/errors.js';
 import { everyKind, writeBundle } from '../bundle/write-bundle.js';
+import { airliftPath } from '../support/airlift.js';
 import { needs } from '../support/peers.js';
 import { temp } from '../support/temp.js';
 
@@ -37,6 +38,24 @@ test('a compressed bundle is refused with the command that decompresses it, not 
     assert.equal(error.hint, 'decompress it first: gzip -dc FILE | airlift import -');
     return true;
   });
+});
+
+test('a compressed bundle in a pipe that has a path is refused too', { skip: needs('gzip') }, async (t) => {
+  const { dir, path } = await bundleIn(t);
+  const script = 'gzip -c "$3" | "$1" "$2" import /dev/fd/0 -o "$4" --dry-run';
+  await assert.rejects(
+    run('sh', ['-c', script, 'sh', process.execPath, airliftPath, path, join(dir, 'new.tar')]),
+    (error: Error & { readonly code?: unknown; readonly stderr?: string; readonly stdout?: string }) => {
+      assert.equal(error.code, 1);
+      assert.equal(error.stdout, '');
+      assert.equal(
+        error.stderr,
+        'reading /dev/fd/0\nopen /dev/fd/0: the bundle is compressed with gzip; want it uncompressed\n' +
+          '  hint: decompress it first: gzip -dc FILE | airlift import -\n',
+      );
+      return true;
+    },
+  );
 });
 
 test('an unpacked or repacked bundle is read with a warning', { skip: needs('tar') }, async (t) => {

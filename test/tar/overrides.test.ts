@@ -201,7 +201,7 @@ suite('fields of tar headers and their overrides', { timeout: 120_000 }, () => {
       await mkdir(join(dir, dirname(longName)), { recursive: true });
       await writeFile(join(dir, longName), 'content');
       await run('tar', [`--format=${format}`, '-C', dir, '-cf', join(dir, 'x.tar'), longName]);
-      const members = await openMembers(join(dir, 'x.tar'));
+      const { members } = await openMembers(join(dir, 'x.tar'));
       t.after(() => members.close());
       assert.equal((await readMember(members, longName, 100))?.toString(), 'content');
     });

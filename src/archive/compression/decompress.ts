@@ -7,7 +7,7 @@ import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
 export type Compression = 'gzip' | 'zstd' | 'none';
 
 /** A format that airlift recognises but does not read. */
-export interface ForeignFormat {
+interface ForeignFormat {
   readonly name: string;
   /** The command that decompresses it to standard output, without the file name; undefined where no such command exists. */
   readonly command?: string;
@@ -35,7 +35,7 @@ const foreign: readonly (readonly [magic: string, format: ForeignFormat])[] = [
 ];
 
 /** Detects the compression or a foreign format by the first bytes (at least `magicLength` unless the content is shorter). */
-export function detectFormat(head: Uint8Array): Compression | ForeignFormat {
+function detectFormat(head: Uint8Array): Compression | ForeignFormat {
   const hex = Buffer.from(head.buffer, head.byteOffset, Math.min(head.byteLength, magicLength)).toString(
     'hex',
   );

@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { decompress, magicLength, detectCompression } from '../compression/decompress.js';
+import { decompress, magicLength, detectCompression, type Compression } from '../compression/decompress.js';
 import { FrameSplitter } from '../compression/zstd-frames.js';
 import { Scratch } from '../io/scratch.js';
 import { DirectoryMembers } from './directory-members.js';
@@ -61,6 +61,7 @@ export function leastUnpacked(head: Uint8Array, size: number): number {
 /**
  * Decompresses a stream into a scratch file.
  * @param what names the content in messages
+ * @returns the decompressed content, and the compression of the stream
  * @throws AirliftError `no-space` where it does not fit, `damaged` where the input is broken or a bomb, `unsupported` where it has a
  *   foreign format, `interrupted` where `signal` is aborted
  */
@@ -69,15 +70,15 @@ export async function spool(
   scratch: Scratch,
   what: string,
   signal?: AbortSignal,
-): Promise<FileRange> {
+): Promise<{ readonly range: FileRange; readonly compression: Compression }> {
   const proportion = new Proportion(what);
   try {
-    const { content } = await decompress(proportion.entering(input), what);
+    const { content, compression } = await decompress(proportion.entering(input), what);
     const { stream, range } = scratch.append(what);
     await pipeline(content, (chunks: AsyncIterable<Uint8Array>) => proportion.leaving(chunks), stream, {
       signal,
     });
-    return range();
+    return { range: range(), compression };
   } catch (error) {
     input.destroy();
     if (signal?.aborted !== true) throw error;
@@ -118,6 +119,12 @@ export interface OpenMembersOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The files of an archive, and how the archive is compressed. */
+export interface OpenedMembers {
+  readonly members: Members;
+  readonly compression: Compression;
+}
+
 /** Bytes of a compressed file that are inspected before it is decompressed. */
 const headLength = 64;
 
@@ -144,13 +151,14 @@ async function spooled(
   file: string,
   least: number,
   options: OpenMembersOptions,
-): Promise<TarMembers> {
+): Promise<OpenedMembers> {
   const scratch = await Scratch.create(options.tmpDir);
   try {
     scratch.require(least, `the uncompressed content of ${file}`);
-    const { size } = await spool(input, scratch, file, options.signal);
-    if (size === 0) throw new AirliftError('input', `read ${file}: empty`);
-    return await TarMembers.open(scratch.handle, size, file, options.signal);
+    const { range, compression } = await spool(input, scratch, file, options.signal);
+    if (range.size === 0) throw new AirliftError('input', `read ${file}: empty`);
+    const members = await TarMembers.open(scratch.handle, range.size, file, options.signal);
+    return { members, compression };
   } catch (error) {
     input.destroy();
     await scratch.close();
@@ -158,20 +166,25 @@ async function spooled(
   }
 }
 
-async function fromFile(handle: FileHandle, path: string, options: OpenMembersOptions): Promise<TarMembers> {
+async function fromFile(
+  handle: FileHandle,
+  path: string,
+  options: OpenMembersOptions,
+): Promise<OpenedMembers> {
   const { size } = await handle.stat();
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(headLength), 0, headLength, 0);
   const head = buffer.subarray(0, bytesRead);
   if (size === 0) throw new AirliftError('input', `read ${path}: empty file`);
   if (detectCompression(head.subarray(0, magicLength), path) === 'none') {
-    return TarMembers.open(handle, size, path, options.signal).catch((error: unknown) => {
+    const members = await TarMembers.open(handle, size, path, options.signal).catch((error: unknown) => {
       throw isAirliftError(error, 'input') && isText(head) ? textFile(error, path) : error;
     });
+    return { members, compression: 'none' };
   }
   const input = handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 256 * 1024 });
-  const members = await spooled(input, path, leastUnpacked(head, size), options);
+  const opened = await spooled(input, path, leastUnpacked(head, size), options);
   await handle.close();
-  return members;
+  return opened;
 }
 
 /**
@@ -179,7 +192,7 @@ async function fromFile(handle: FileHandle, path: string, options: OpenMembersOp
  * temporary file.
  * @throws AirliftError `not-found`, `io`, `no-space`, `input` where it is not an archive, `damaged`, `unsupported`, `interrupted`
  */
-export async function openMembers(path: string, options: OpenMembersOptions = {}): Promise<Members> {
+export async function openMembers(path: string, options: OpenMembersOptions = {}): Promise<OpenedMembers> {
   if (path === '-') {
     if (options.stdin === undefined)
       throw new AirliftError('usage', 'read -: standard input is not available');
@@ -188,7 +201,7 @@ export async function openMembers(path: string, options: OpenMembersOptions = {}
   const found = await stat(path).catch((cause: unknown) => {
     throw openFailed(path, cause);
   });
-  if (found.isDirectory()) return DirectoryMembers.open(path);
+  if (found.isDirectory()) return { members: await DirectoryMembers.open(path), compression: 'none' };
   if (!found.isFile()) return spooled(createReadStream(path), path, 0, options);
   const handle = await open(path).catch((cause: unknown) => {
     throw openFailed(path, cause);

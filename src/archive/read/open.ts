@@ -18,7 +18,7 @@ import { PlatformFinder, type PlatformNameRules } from '../platform/platform-fin
 import type { Compression } from '../compression/decompress.js';
 import type { LayerMemory, ManifestFormat } from './layer-store.js';
 import type { Members } from './members.js';
-import { openMembers } from './open-members.js';
+import { openMembers, type OpenedMembers } from './open-members.js';
 import { readerFor } from './shape.js';
 
 export interface OpenOptions {
@@ -39,7 +39,7 @@ export interface OpenOptions {
   /** The stream to read for the path `-`. */
   readonly stdin?: Readable | undefined;
   /** Checks the list of files before any of them is read as an image. What it throws ends opening. Default: no check. */
-  readonly checkMembers?: ((members: Pick<Members, 'file' | 'find'>) => Promise<void>) | undefined;
+  readonly checkMembers?: ((opened: OpenedMembers) => Promise<void>) | undefined;
   readonly warn?: ((text: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -141,9 +141,10 @@ class OpenArchive implements Archive {
  * @throws AirliftError `input` where it holds no images; `not-found`, `io`, `no-space`, `interrupted`, `damaged`, `unsupported`
  */
 export async function openArchive(path: string, options: OpenOptions = {}): Promise<Archive> {
-  const members = await openMembers(path, options);
+  const opened = await openMembers(path, options);
+  const { members } = opened;
   try {
-    await options.checkMembers?.(members);
+    await options.checkMembers?.(opened);
     const { shape, reader } = await readerFor(members, options);
     return new OpenArchive(shape, members, reader, options);
   } catch (error) {

@@ -15,7 +15,7 @@ import { temp } from '../../support/temp.js';
 import { until } from '../../support/until.js';
 
 async function opened(t: TestContext, path: string, options: OpenMembersOptions = {}): Promise<Members> {
-  const members = await openMembers(path, options);
+  const { members } = await openMembers(path, options);
   t.after(() => members.close());
   return members;
 }
@@ -192,7 +192,7 @@ suite('members of a tar archive', { timeout: 120_000 }, () => {
       const path = await written(t, whole.subarray(0, length));
       let members: Members;
       try {
-        members = await openMembers(path);
+        ({ members } = await openMembers(path));
       } catch (error) {
         fails(
           length < 512 ? 'input' : 'damaged',
