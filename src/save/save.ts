@@ -9,7 +9,7 @@ import type { EntryWriter } from '../archive/write/entry-writer.js';
 import { TarWriter } from '../archive/write/tar-writer.js';
 import { refuseDirectory } from '../io/directories.js';
 import { makeDirectory as makePath } from '../io/directories.js';
-import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { AirliftError, checkInterrupted, messageOf, systemCodeOf } from '../errors.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
 import { formatReference } from '../oci/reference.js';
 import { saveDockerArchive } from './docker-archive.js';
@@ -115,8 +115,7 @@ async function write(
     return { path, size: await to.finish(), images };
   } catch (error) {
     await to.discard();
-    if (options.signal?.aborted === true)
-      throw new AirliftError('interrupted', 'save: interrupted', { cause: error });
+    checkInterrupted(options.signal, 'save');
     throw error;
   }
 }

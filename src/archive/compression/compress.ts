@@ -8,7 +8,7 @@ import { compressBlocks, compressionThreads, type CompressionOptions } from './c
 import type { Compression } from './decompress.js';
 import { zstdFrames, type ZstdOptions } from './zstd-writer.js';
 import { onFile } from '../io/output-file.js';
-import { AirliftError, isAirliftError } from '../../errors.js';
+import { AirliftError, checkInterrupted } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
 
 /** A layer that was written compressed, and its content before. */
@@ -80,9 +80,8 @@ export async function writeCompressed(
     }
   } catch (error) {
     source.destroy();
-    if (signal?.aborted !== true) throw error;
-    if (isAirliftError(signal.reason)) throw signal.reason;
-    throw new AirliftError('interrupted', 'compress layer: interrupted', { cause: error });
+    checkInterrupted(signal, 'compress layer');
+    throw error;
   }
   return {
     digest: packed.end(),

@@ -9,7 +9,7 @@ import { DirectoryMembers } from './directory-members.js';
 import type { Members } from './members.js';
 import { word } from './nested.js';
 import { TarMembers } from './tar-members.js';
-import { AirliftError, isAirliftError, isMissingPath, messageOf } from '../../errors.js';
+import { AirliftError, checkInterrupted, isAirliftError, isMissingPath, messageOf } from '../../errors.js';
 import type { FileRange } from '../../io/byte-range.js';
 import { formatBytes } from '../../oci/bytes.js';
 
@@ -81,9 +81,8 @@ export async function spool(
     return { range: range(), compression };
   } catch (error) {
     input.destroy();
-    if (signal?.aborted !== true) throw error;
-    if (isAirliftError(signal.reason)) throw signal.reason;
-    throw new AirliftError('interrupted', `read ${what}: interrupted`, { cause: error });
+    checkInterrupted(signal, `read ${what}`);
+    throw error;
   }
 }
 
