@@ -1,4 +1,4 @@
-import { AirliftError, type PlainError } from '../errors.js';
+import { AirliftError } from '../errors.js';
 import type {
   ArchiveOptions,
   CopyOptions,
@@ -92,15 +92,21 @@ export function errorWithFlags<T>(error: T): T | AirliftError {
   const { code, status, reason, cause, hint } = error;
   const [message = '', ...lines] = error.lines.map(withFlags);
   return new AirliftError(code, message, {
-    ...{ lines, status, reason, cause },
+    lines,
+    status,
+    reason,
+    cause,
     hint: hint === undefined ? undefined : withFlags(hint),
   });
 }
 
-function plainErrorWithFlags(error: PlainError): PlainError {
-  const { message, hint } = error;
+/** Replaces the options in a message and its hint by flags; other fields stay as they are. */
+function messageWithFlags<T extends { readonly message: string; readonly hint?: string | undefined }>(
+  holder: T,
+): T {
+  const { message, hint } = holder;
   return {
-    ...error,
+    ...holder,
     message: withFlags(message),
     ...(hint === undefined ? {} : { hint: withFlags(hint) }),
   };
@@ -108,17 +114,10 @@ function plainErrorWithFlags(error: PlainError): PlainError {
 
 /** Replaces the options in the reasons of failures by flags. */
 export function failuresWithFlags(failed: readonly FailedImage[]): FailedImage[] {
-  return failed.map(({ image, error }) => ({ image, error: plainErrorWithFlags(error) }));
+  return failed.map(({ image, error }) => ({ image, error: messageWithFlags(error) }));
 }
 
 /** Replaces the options in the texts of an event by flags. */
 export function eventWithFlags(event: ProgressEvent): ProgressEvent {
-  if (event.event === 'warning') return { ...event, message: withFlags(event.message) };
-  if (event.event !== 'image-failed') return event;
-  const { message, hint } = event;
-  return {
-    ...event,
-    message: withFlags(message),
-    ...(hint === undefined ? {} : { hint: withFlags(hint) }),
-  };
+  return event.event === 'warning' || event.event === 'image-failed' ? messageWithFlags(event) : event;
 }
