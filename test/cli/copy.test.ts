@@ -28,7 +28,8 @@ test('copy --dry-run prints the names at the site and sends no write request', a
   const { stdout: json } = await airlift([...copy, '--json']);
   assert.deepEqual(JSON.parse(json), [
     {
-      ...{ source: `${source}/acme/app:1`, site: `${proxy.host}/team/acme/app:1` },
+      source: `${source}/acme/app:1`,
+      site: `${proxy.host}/team/acme/app:1`,
       digest: app.root.digest,
     },
   ]);

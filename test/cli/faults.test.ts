@@ -68,7 +68,9 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
     rules: readonly Rule[] = [],
   ): Promise<FaultProxy> {
     const proxy = await startFaultProxy({
-      ...{ upstream: `http://${upstream.host}`, rules, seed: 'faults' },
+      upstream: `http://${upstream.host}`,
+      rules,
+      seed: 'faults',
       secondHeaders: { authorization: await pass(upstream) },
     });
     t.after(() => proxy.stop());

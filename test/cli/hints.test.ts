@@ -106,7 +106,9 @@ test('errors keep everything but the names of options', () => {
   const cause = new Error('cause');
   const error = errorWithFlags(
     new AirliftError('registry', 'copy: `atomic`', {
-      ...{ status: 404, reason: 'NAME_UNKNOWN', cause },
+      status: 404,
+      reason: 'NAME_UNKNOWN',
+      cause,
       lines: ['failed: x', 'hint: `force`'],
       hint: '`keepGoing` copies the others',
     }),

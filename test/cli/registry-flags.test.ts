@@ -63,8 +63,13 @@ test('a malformed value is a usage error that names the flag', async (t) => {
 
 test('sizes and durations reach the registry client as bytes and milliseconds', async (t) => {
   const flags = {
-    ...{ retries: 0, retryDelay: '10ms', maxRetryAfter: '1m', idleTimeout: '2s', requestsPerHost: 4 },
-    ...{ rateBudget: 'stop:20', chunkSize: '5M' },
+    retries: 0,
+    retryDelay: '10ms',
+    maxRetryAfter: '1m',
+    idleTimeout: '2s',
+    requestsPerHost: 4,
+    rateBudget: 'stop:20',
+    chunkSize: '5M',
   };
   const options = await registryOptionsOf(args(flags), { ...newHome(t).env }, []);
   const { retries, retryDelay, maxRetryAfter, idleTimeout, requestsPerHost, rateBudget, chunkSize } = options;
@@ -77,8 +82,12 @@ test('sizes and durations reach the registry client as bytes and milliseconds', 
 test('the environment: auth files, proxies, roots, certificates', async (t) => {
   const { dir, env } = newHome(t);
   const variables = {
-    ...{ XDG_RUNTIME_DIR: '/run/me', HTTPS_PROXY: 'http://p:1', https_proxy: 'http://q:1' },
-    ...{ http_proxy: 'http://q:2', NO_PROXY: '.corp', SSL_CERT_FILE: '/ca.pem' },
+    XDG_RUNTIME_DIR: '/run/me',
+    HTTPS_PROXY: 'http://p:1',
+    https_proxy: 'http://q:1',
+    http_proxy: 'http://q:2',
+    NO_PROXY: '.corp',
+    SSL_CERT_FILE: '/ca.pem',
   };
   const options = await registryOptionsOf(args({}), { ...env, ...variables }, []);
   assert.deepEqual(options.authFiles, [

@@ -69,7 +69,9 @@ async function routeTo(t: TestContext, host: string): Promise<Route> {
     ...flags,
   ];
   return {
-    ...{ proxy, host, env },
+    proxy,
+    host,
+    env,
     uploads: join(env.XDG_STATE_HOME, 'airlift', 'uploads'),
     arguments: importing,
     rerun: async (bundle, ...flags) => {

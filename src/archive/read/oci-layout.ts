@@ -112,7 +112,9 @@ export class OciLayout implements ShapeReader {
       yield {
         ...named,
         root: { mediaType, digest, size, platform: isCompanion ? undefined : platform },
-        ...{ children: asFound, missing, isNested },
+        children: asFound,
+        missing,
+        isNested,
       };
     }
   }
@@ -234,8 +236,12 @@ export class OciLayout implements ShapeReader {
 
   async #survey(root: Descriptor): Promise<Tree> {
     const tree: Tree = {
-      ...{ children: [], missing: [], below: new Set<Digest>() },
-      ...{ hasBlobs: false, isNested: false, hasSubject: false },
+      children: [],
+      missing: [],
+      below: new Set<Digest>(),
+      hasBlobs: false,
+      isNested: false,
+      hasSubject: false,
     };
     await this.#add(root, undefined, 0, tree);
     // A filtered index does not keep blobs, so an index with blobs must be complete.
