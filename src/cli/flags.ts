@@ -61,7 +61,7 @@ export const forceFlag = {
 export type OutputArguments = ArgumentsCamelCase<InferredOptionTypes<typeof outputFlags>>;
 
 /** Splits the values of a repeatable flag at commas. */
-export function splitList(values: readonly string[] | undefined): string[] {
+function splitList(values: readonly string[] | undefined): string[] {
   return (values ?? [])
     .flatMap((value) => value.split(','))
     .map((value) => value.trim())

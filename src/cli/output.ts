@@ -17,7 +17,7 @@ export function printAbove(area: LiveArea | undefined): void {
  * Standard output or standard error. After a failed write (EPIPE if the reader is gone, ENOSPC if the disk is full) it drops all
  * later output, and the command decides what that means. Without an error listener Node would end the process in the middle of its work.
  */
-export class Output {
+class Output {
   #lost: string | undefined;
 
   constructor(private readonly stream: NodeJS.WriteStream) {

@@ -38,7 +38,7 @@ function formatUnexpected(error: unknown): string {
 }
 
 /** Formats an error for people: the message, further lines, and the hint on a line of its own. */
-export function formatError(error: unknown): string {
+function formatError(error: unknown): string {
   if (!isAirliftError(error)) return formatUnexpected(error);
   const lines = error.lines.map(printable);
   if (error.hint !== undefined) lines.push(`hint: ${printable(error.hint)}`);

@@ -22,7 +22,7 @@ function mergedPart({
 }
 
 /** Formats the log line of an event; undefined for events without one. */
-export function lineOf(event: ProgressEvent): string | undefined {
+function lineOf(event: ProgressEvent): string | undefined {
   switch (event.event) {
     case 'reading':
       return printable(`reading ${event.file}`);

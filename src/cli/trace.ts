@@ -4,7 +4,7 @@ import { withFlags } from './hints.js';
 import { printNote, printNotes } from './print.js';
 
 /** Formats one exchange for people: method, URL, status, time; then the headers. */
-export function formatTrace(trace: RequestTrace): string {
+function formatTrace(trace: RequestTrace): string {
   const outcome = trace.status ?? trace.error ?? 'no answer';
   const lines = [`${trace.method} ${trace.url} ${outcome} ${Math.round(trace.milliseconds)} ms`];
   for (const [name, value] of Object.entries(trace.requestHeaders)) lines.push(`  > ${name}: ${value}`);

@@ -5,7 +5,7 @@ import { commandNames } from './command-names.js';
 import { kebab, knownFlags, longName } from './values.js';
 
 /** Counts the edits that turn one word into another; a swap of neighbours is one edit (optimal string alignment distance). */
-export function distance(from: string, to: string): number {
+function distance(from: string, to: string): number {
   let before: number[] = [];
   let last = Array.from({ length: to.length + 1 }, (_, at) => at);
   for (let row = 1; row <= from.length; row++) {
@@ -26,7 +26,7 @@ export function distance(from: string, to: string): number {
 }
 
 /** Returns the most similar word, if at most a third of its letters differ or `word` is its beginning. */
-export function nearest(word: string, words: Iterable<string>): string | undefined {
+function nearest(word: string, words: Iterable<string>): string | undefined {
   let best: { word: string; changes: number } | undefined;
   for (const one of words) {
     const isPrefix = word.length > 2 && one.startsWith(word);

@@ -27,7 +27,7 @@ export interface Part {
 }
 
 /** Parts with the same root. */
-export interface Group {
+interface Group {
   readonly root: Descriptor;
   /** The first of the parts; all have the same root. */
   readonly first: Part;
@@ -40,7 +40,7 @@ export interface Group {
 }
 
 /** A manifest that is held completely. */
-export interface Held {
+interface Held {
   readonly child: ArchiveChild;
   readonly file: string;
   /** The file in messages, with the image's name in it if it is renamed. */
@@ -49,7 +49,7 @@ export interface Held {
 }
 
 /** Reads the index that is the root of a part. */
-export type ReadRoot = (part: Part) => Promise<Buffer>;
+type ReadRoot = (part: Part) => Promise<Buffer>;
 
 async function groupOf(parts: readonly Part[], readRoot: ReadRoot): Promise<Group> {
   const [first, ...others] = parts as readonly [Part, ...Part[]];
@@ -75,7 +75,7 @@ async function groupOf(parts: readonly Part[], readRoot: ReadRoot): Promise<Grou
 }
 
 /** Groups parts by their root, in an order that does not depend on the order of the parts. */
-export async function groupsOf(parts: readonly Part[], readRoot: ReadRoot): Promise<Group[]> {
+async function groupsOf(parts: readonly Part[], readRoot: ReadRoot): Promise<Group[]> {
   const byRoot = new Map<Digest, Part[]>();
   for (const part of parts) {
     const { digest } = part.image.root;
@@ -86,7 +86,7 @@ export async function groupsOf(parts: readonly Part[], readRoot: ReadRoot): Prom
 }
 
 /** Reports whether the index can be kept unchanged: it is complete, and no platform is overridden. */
-export function isKept(group: Group): boolean {
+function isKept(group: Group): boolean {
   const isOverruled = ({ child }: Held): boolean =>
     child.platform?.isForced === true && !child.platform.agreesWithEntry;
   return group.isComplete && ![...group.held.values()].some(isOverruled);
@@ -96,7 +96,7 @@ export function isKept(group: Group): boolean {
  * Returns the manifests to omit because another manifest has the same image (by its config): one that its publisher created or that
  * belongs to an index that is kept.
  */
-export function duplicates(groups: readonly Group[]): Set<Digest> {
+function duplicates(groups: readonly Group[]): Set<Digest> {
   const byConfig = new Map<Digest, Held[]>();
   for (const group of groups) {
     for (const held of group.held.values()) {
@@ -122,7 +122,7 @@ export function duplicates(groups: readonly Group[]): Set<Digest> {
 }
 
 /** Reports whether a manifest, or the image that it attests, is omitted. */
-export function isDropped({ child }: Held, dropped: ReadonlySet<string>): boolean {
+function isDropped({ child }: Held, dropped: ReadonlySet<string>): boolean {
   const { digest, annotations } = child.descriptor;
   return dropped.has(digest) || dropped.has(annotations?.[attestationSubject] ?? '');
 }

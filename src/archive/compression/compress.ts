@@ -54,7 +54,7 @@ async function writeFile(path: string, file: FileHandle, chunks: AsyncIterable<B
  * @throws AirliftError `io` or `no-space` where the file cannot be written, `interrupted` where `signal` is aborted; errors of
  *   `source`
  */
-export async function writeCompressed(
+async function writeCompressed(
   source: Readable,
   to: Writable | string,
   encode: Encoder,
@@ -114,7 +114,7 @@ async function member(block: Buffer, level: number): Promise<Buffer> {
  * Compresses content into gzip members of 1 MiB of content each, in the threads of Node's pool. The bytes depend only on the content,
  * the level and the zlib inside Node.
  */
-export function gzipMembers(
+function gzipMembers(
   source: AsyncIterable<Buffer>,
   { level = defaultLevel, concurrency = 2 * compressionThreads }: CompressionOptions = {},
 ): AsyncGenerator<Buffer> {

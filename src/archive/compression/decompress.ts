@@ -113,7 +113,7 @@ class Feeder {
  * @param what names the content in messages
  * @throws AirliftError `damaged` where the input is truncated or corrupt
  */
-export async function* gunzip(input: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<Buffer> {
+async function* gunzip(input: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<Buffer> {
   const engine = createGunzip({ chunkSize });
   const feeder = new Feeder(engine, what);
   feeder.feed(input).catch((error: unknown) => engine.destroy(error as Error));

@@ -1,5 +1,5 @@
 /** The largest supported window: that of `zstd --long=27`, which is the limit of zstd's own decoder by default. */
-export const maxWindow = 2 ** 27;
+const maxWindow = 2 ** 27;
 
 /** The reason why zstd frames cannot be decoded. */
 export type ZstdFault = 'corrupt' | 'truncated' | 'window' | 'dictionary';

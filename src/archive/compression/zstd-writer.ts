@@ -79,7 +79,7 @@ let busy = 0;
  * Compresses with zstd-codec, in threads that are reused. The same block and level give the same frame on every version of Node, unlike
  * Node's own encoder. The block's memory is transferred to the thread.
  */
-export async function portableEncoder(block: Buffer<ArrayBuffer>, level: number): Promise<Buffer> {
+async function portableEncoder(block: Buffer<ArrayBuffer>, level: number): Promise<Buffer> {
   while (busy >= compressionThreads) await new Promise<void>((resolve) => waiting.push(resolve));
   busy++;
   const thread = idle.pop() ?? new EncoderThread();

@@ -76,7 +76,7 @@ export function familiarName(reference: string): string {
  * The role of an entry of `index.json`, as stated by `cosign save` and hauler in the annotation `kind`. Both give the signatures of an
  * image the name of the image, or no name.
  */
-export type EntryRole = 'image' | 'sig' | 'att' | 'sbom' | 'referrer';
+type EntryRole = 'image' | 'sig' | 'att' | 'sbom' | 'referrer';
 
 const roles: Readonly<Record<string, EntryRole>> = {
   image: 'image',

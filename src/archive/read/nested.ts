@@ -146,7 +146,7 @@ function words(paths: readonly string[]): string[] {
 }
 
 /** Returns the command that imports the archives inside of a directory or an archive. */
-export function importCommand(members: Members, paths: readonly string[]): string {
+function importCommand(members: Members, paths: readonly string[]): string {
   const isDirectory = members instanceof DirectoryMembers;
   const named = words(isDirectory ? paths.map((path) => join(members.file, path)) : paths);
   const command = `airlift import ${named.join(' ')} --to SITE`;

@@ -48,7 +48,7 @@ class Proportion {
 }
 
 /** Returns the least number of decompressed bytes: as stated by zstd headers in the first bytes, else the compressed size. */
-export function leastUnpacked(head: Uint8Array, size: number): number {
+function leastUnpacked(head: Uint8Array, size: number): number {
   const frames = new FrameSplitter();
   try {
     frames.split(head);
@@ -65,7 +65,7 @@ export function leastUnpacked(head: Uint8Array, size: number): number {
  * @throws AirliftError `no-space` where it does not fit, `damaged` where the input is broken or a bomb, `unsupported` where it has a
  *   foreign format, `interrupted` where `signal` is aborted
  */
-export async function spool(
+async function spool(
   input: Readable,
   scratch: Scratch,
   what: string,
@@ -101,7 +101,7 @@ async function firstByte(path: string): Promise<string | undefined> {
  * Adds the command that joins the parts to an error about a part of an archive (`NAME.part001`). Zarf's part 000 is not a part of the
  * archive: it describes the others in JSON.
  */
-export async function withPartsHint(path: string, error: unknown): Promise<unknown> {
+async function withPartsHint(path: string, error: unknown): Promise<unknown> {
   const [, whole] = /^(.+)\.part\d{2,4}$/.exec(path) ?? [];
   if (whole === undefined || !isAirliftError(error, 'input', 'damaged')) return error;
   const isZarf = (await firstByte(`${whole}.part000`)) === '{';

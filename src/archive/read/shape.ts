@@ -22,7 +22,7 @@ import { isTag } from '../../oci/reference.js';
  * Reads an OCI layout that also has a `manifest.json`. Some versions of docker omit images from `index.json` when several are saved by
  * digest; these are read from `manifest.json`.
  */
-export class LayoutWithSaved implements ShapeReader {
+class LayoutWithSaved implements ShapeReader {
   #rest: DockerArchive | undefined;
 
   constructor(

@@ -10,7 +10,7 @@ import { findMember, type Members } from './members.js';
  * Returns the name of an image that `skopeo sync` wrote: the folders above it, starting at the registry if `--scoped` added one.
  * @returns undefined where the folder has no tag or digest, like that of `skopeo copy` to `dir:`
  */
-export function nameOfFolder(folder: string): string | undefined {
+function nameOfFolder(folder: string): string | undefined {
   const parts = folder.split('/');
   const last = parts.at(-1) ?? '';
   if (!/[:@]/.test(last)) return undefined;
