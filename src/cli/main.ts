@@ -152,13 +152,10 @@ function isReaderGone(error: unknown): boolean {
 
 /**
  * Runs one command line and returns the exit code; never throws.
- * @param built the parser for `args`, if the caller has built it already
+ * @param given the parser for `args`, if the caller has built it already
  */
-export async function main(args: readonly string[], built?: Argv): Promise<number> {
-  return run(args, built ?? (await parser(args)));
-}
-
-async function run(args: readonly string[], built: Argv): Promise<number> {
+export async function main(args: readonly string[], given?: Argv): Promise<number> {
+  const built = given ?? (await parser(args));
   const json = args.includes('--json');
   process.exitCode = exitCodes.done;
   forgetPrinted();
