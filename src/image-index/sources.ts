@@ -99,7 +99,7 @@ export class IndexSources {
     if (platform !== undefined) return child(platform);
     const kind = manifest.artifactType ?? config?.mediaType ?? manifest.mediaType;
     throw new AirliftError('usage', `compose index: ${from} has no platform; got ${kind}`, {
-      hint: `say one with \`platform\` ${from}=linux/arm64, or \`platform\` ${from}=none to list it without`,
+      hint: `state it with \`platform\` ${from}=linux/arm64, or list it without a platform with \`platform\` ${from}=none`,
     });
   }
 }

@@ -65,7 +65,7 @@ class Scan {
     private readonly skipsSparse: boolean,
   ) {}
 
-  /** Reads the header of the next entry; undefined at the end, with or without the mark that ends an archive. */
+  /** Reads the header of the next entry. At the end there is no header, and `isMarked` says whether the archive has its end mark. */
   async next(): Promise<{ header?: TarFields; isMarked: boolean }> {
     for (;;) {
       const at = this.cursor.position;
