@@ -140,8 +140,7 @@ async function noImageError(inputs: readonly string[]): Promise<AirliftError> {
   return new AirliftError('input', `read ${inputs.join(', ')}: no image found`, { hint });
 }
 
-async function openBundle(opening: Promise<BundleReader>): Promise<Inputs> {
-  const reader = await opening;
+async function openBundle(reader: BundleReader): Promise<Inputs> {
   try {
     if (reader.counts().images === 0) throw await noImageError([reader.path]);
     return inputsOfBundle(reader);
@@ -227,9 +226,9 @@ export async function openInputs(options: InputOptions): Promise<Inputs> {
   if (others.length === 0 && nameRules === undefined) {
     if (piped?.bundle !== undefined) {
       piped.stream.destroy();
-      return openBundle(Promise.resolve(piped.bundle));
+      return openBundle(piped.bundle);
     }
-    if (await isBundle(first)) return openBundle(openChecked(first, signal));
+    if (await isBundle(first)) return openBundle(await openChecked(first, signal));
   }
   const open = await openAll(options, nameRules, piped);
   try {
