@@ -258,12 +258,12 @@ test('files stay small', () => {
   assert.deepEqual(large, []);
 });
 
-test('SQLite databases are opened in one place, which keeps what must not be collected', () => {
+test('better-sqlite3 is used in one place, which keeps what must not be collected', () => {
   const opening = [...sourceFiles()].filter((file) =>
     /^import (?!type)[^;]*from 'better-sqlite3'/m.test(readFileSync(file, 'utf8')),
   );
   assert.deepEqual(
     opening.map((file) => relative(src, file)),
-    [join('bundle', 'format', 'sqlite.ts')],
+    [join('bundle', 'format', 'better-sqlite.ts')],
   );
 });

@@ -4,13 +4,12 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, after, describe, test } from 'node:test';
 import { BundleReader } from '../../src/bundle/reader.js';
-import { openDatabase } from '../../src/bundle/format/sqlite.js';
 import { AirliftError } from '../../src/errors.js';
 import { verify } from '../../src/verify.js';
 import { multiPlatform, singlePlatform } from '../support/image-sets.js';
 import { temp } from '../support/temp.js';
 import { Dice } from '../torture/dice.js';
-import { tamper } from './verify/tamper.js';
+import { openForTampering, tamper } from './verify/tamper.js';
 import { everyKind, writeBundle } from './write-bundle.js';
 
 /** Numbers of mutations: of each kind, and of the catalog, which has the most to change; 300 in total. */
@@ -70,9 +69,8 @@ function otherText(dice: Dice, text: string): string {
 function changeCatalog(dice: Dice, path: string, content: Buffer): Buffer {
   const file = `${path}.catalog`;
   writeFileSync(file, content);
-  const database = openDatabase(file);
+  const database = openForTampering(file);
   try {
-    database.unsafeMode();
     database.pragma('ignore_check_constraints = ON');
     database.pragma('foreign_keys = OFF');
     const tables = database
@@ -87,7 +85,7 @@ function changeCatalog(dice: Dice, path: string, content: Buffer): Buffer {
     const where = columns.map((column) => `"${column}" IS ?`).join(' AND ');
     const values = columns.map((column) => row[column]);
     try {
-      if (dice.isLucky(0.15)) database.prepare(`DELETE FROM "${table}" WHERE ${where}`).run(values);
+      if (dice.isLucky(0.15)) database.prepare(`DELETE FROM "${table}" WHERE ${where}`).run(...values);
       else {
         const column = dice.pick(columns);
         const value = row[column];

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test, type TestContext } from 'node:test';
-import Database from 'better-sqlite3';
+import { openDatabase } from '../../src/bundle/format/sqlite.js';
 import { serve, type Serving } from '../../src/serve/serve.js';
 import { airlift } from '../support/airlift.js';
 import { failing, startFaultProxy, type FaultProxy, type Rule } from '../support/faults.js';
@@ -150,7 +150,7 @@ describe('a stopped export resumes', () => {
     await passed(20_000_000);
     run.send('SIGKILL');
     await run.ended;
-    const journal = new Database(`${output}.partial.journal`);
+    const journal = openDatabase(`${output}.partial.journal`);
     const marks = journal.prepare('SELECT position, have FROM marks WHERE have > 1000000').all() as {
       position: number;
       have: number;

@@ -1,4 +1,4 @@
-import type Database from 'better-sqlite3';
+import type { Database } from './database.js';
 import { AirliftError, isAirliftError } from '../../errors.js';
 import { isDigest, type Digest } from '../../oci/digest.js';
 import { maxManifestSize } from '../../oci/manifest.js';
@@ -73,7 +73,7 @@ const impossible: readonly (readonly [happened: string, sql: string])[] = [
  * @returns bytes from the first blob's header to the end of the last blob
  * @throws AirliftError `damaged`
  */
-export function checkCatalog(database: Database.Database, bundle: string): number {
+export function checkCatalog(database: Database, bundle: string): number {
   const fail = (happened: string): never => {
     throw new AirliftError('damaged', `read the catalog of ${bundle}: ${happened}`);
   };

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import type Database from 'better-sqlite3';
+import type { Database } from './database.js';
 import { AirliftError, messageOf } from '../../errors.js';
 import { catalogIndexes, catalogTables, catalogViews } from './catalog-schema.js';
 import type { TarEntry } from './entry-reader.js';
@@ -26,14 +26,14 @@ export async function openCatalogDatabase(
   file: BundleFile,
   entry: TarEntry,
   maxInMemory = memoryLimit,
-): Promise<Database.Database> {
+): Promise<Database> {
   const attempted = `open the catalog of ${file.path}`;
   if (entry.size > headLimits.catalog)
     throw new AirliftError(
       'damaged',
       `${attempted}: too large; got ${entry.size} bytes, want at most ${headLimits.catalog}`,
     );
-  let database: Database.Database | undefined;
+  let database: Database | undefined;
   try {
     database = await load(file, entry, maxInMemory);
     // A hostile schema must not run functions or write anything.
@@ -72,7 +72,7 @@ export async function openCatalogDatabase(
   }
 }
 
-async function load(file: BundleFile, entry: TarEntry, maxInMemory: number): Promise<Database.Database> {
+async function load(file: BundleFile, entry: TarEntry, maxInMemory: number): Promise<Database> {
   if (entry.size <= maxInMemory) {
     const bytes = await file.read(entry.contentPosition, entry.size);
     checkHeader(bytes, entry);
@@ -119,7 +119,7 @@ function checkHeader(bytes: Buffer, want: { size: number }): void {
   if (bytes[18] !== 1 || bytes[19] !== 1) throw new Error('not in rollback-journal mode');
 }
 
-function checkSchema(database: Database.Database, attempted: string): void {
+function checkSchema(database: Database, attempted: string): void {
   const rows = database
     .prepare('SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL')
     .pluck()

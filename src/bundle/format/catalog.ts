@@ -1,4 +1,4 @@
-import type Database from 'better-sqlite3';
+import type { Database } from './database.js';
 import { AirliftError, messageOf } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
@@ -93,7 +93,7 @@ export class Catalog {
   readonly #statements: ReturnType<typeof prepare>;
 
   private constructor(
-    readonly database: Database.Database,
+    readonly database: Database,
     /** Bytes from the first blob's header to the end of the last blob. */
     readonly blobsLength: number,
   ) {
@@ -236,7 +236,7 @@ function blobOf(row: BlobRow): BundleBlob {
 }
 
 // CROSS JOIN fixes the join order: SQLite would otherwise scan all manifests to find the few of one image.
-function prepare(database: Database.Database) {
+function prepare(database: Database) {
   const manifests = `SELECT blob AS id, digest, size, kind, media_type AS mediaType, artifact_type AS artifactType, subject, ${platformColumns}
     FROM manifests JOIN blobs ON blobs.id = manifests.blob`;
   const images = `SELECT images.id, reference, digest, size, kind, images.media_type AS mediaType,

@@ -1,4 +1,4 @@
-import type Database from 'better-sqlite3';
+import type { Database } from '../format/database.js';
 import type { PlainError } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
@@ -40,7 +40,7 @@ const imagesWithBlob = `WITH RECURSIVE up (id) AS (
 export class Failures {
   readonly #statements;
 
-  constructor(database: Database.Database) {
+  constructor(database: Database) {
     this.#statements = {
       record: database.prepare(
         'INSERT OR REPLACE INTO failures (image, position, error, lost) VALUES (?, ?, ?, ?)',

@@ -1,6 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type Database from 'better-sqlite3';
+import type { Database } from '../format/database.js';
 import { AirliftError, isAirliftError, messageOf, systemCodeOf } from '../../errors.js';
 import { ioError, noSpaceHint } from '../format/io-error.js';
 import { openDatabase } from '../format/sqlite.js';
@@ -11,8 +11,8 @@ import { journalSchema, journalVersion } from './journal-schema.js';
  * @param prepare runs on the open database; if it throws, the database is closed
  * @throws AirliftError `busy`, `damaged` if it is no journal of this version, `no-space`, `io`
  */
-export function connect<Tables>(path: string, prepare: (database: Database.Database) => Tables): Tables {
-  let database: Database.Database | undefined;
+export function connect<Tables>(path: string, prepare: (database: Database) => Tables): Tables {
+  let database: Database | undefined;
   try {
     database = openDatabase(path, { timeout: 0 });
     database.pragma('locking_mode = EXCLUSIVE');
@@ -50,7 +50,7 @@ function cannotWrite(path: string, cause: unknown): AirliftError {
  * Empties a journal without releasing its lock.
  * @returns false if the database is too damaged to be emptied
  */
-export function emptyDatabase(database: Database.Database): boolean {
+export function emptyDatabase(database: Database): boolean {
   try {
     if (database.inTransaction) database.exec('ROLLBACK');
     if (database.pragma('integrity_check(1)', { simple: true }) !== 'ok') return false;

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import type Database from 'better-sqlite3';
+import type { Database } from '../format/database.js';
 import { AirliftError, isAirliftError } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { algorithmOf, digestOf, type Digest } from '../../oci/digest.js';
@@ -87,7 +87,7 @@ export class Journal {
     return this.#tables.moves;
   }
 
-  get #database(): Database.Database {
+  get #database(): Database {
     return this.#tables.database;
   }
 
@@ -404,7 +404,7 @@ function openTables(path: string) {
   }));
 }
 
-function prepare(database: Database.Database) {
+function prepare(database: Database) {
   return {
     getMeta: database.prepare('SELECT value FROM meta WHERE name = ?').pluck(),
     setMeta: database.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)'),

@@ -1,4 +1,4 @@
-import type Database from 'better-sqlite3';
+import type { Database } from '../format/database.js';
 
 /** A blob whose written bytes have to move because the plan has changed. */
 export interface BlobMove {
@@ -23,10 +23,10 @@ export interface MoveStep {
 
 /** The journal's record of blobs that move within the file, by which a killed process resumes a move. */
 export class Moves {
-  readonly #database: Database.Database;
+  readonly #database: Database;
   readonly #statements;
 
-  constructor(database: Database.Database) {
+  constructor(database: Database) {
     this.#database = database;
     this.#statements = {
       list: database.prepare(

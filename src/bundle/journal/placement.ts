@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type Database from 'better-sqlite3';
+import type { Database } from '../format/database.js';
 import { AirliftError } from '../../errors.js';
 import { subjectOfTag } from '../../oci/companion-tag.js';
 import type { Digest } from '../../oci/digest.js';
@@ -94,10 +94,10 @@ const pageRows = 1000;
 
 /** Lays out the journal's plan: the order and offset of every blob, and the rows that the head of the bundle is made of. */
 export class Placement {
-  readonly #database: Database.Database;
+  readonly #database: Database;
   readonly #statements;
 
-  constructor(database: Database.Database) {
+  constructor(database: Database) {
     this.#database = database;
     database.function('header_length', { deterministic: true }, (digest: unknown) =>
       headerLength(blobPath(digest as Digest)),

@@ -1,4 +1,4 @@
-import type Database from 'better-sqlite3';
+import type { Database } from '../format/database.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { livesUnderManifests } from '../../oci/media-types.js';
@@ -71,10 +71,10 @@ const isPending = `"offset" IS NOT NULL AND NOT EXISTS (SELECT 1 FROM contents W
 
 /** The journal's tables of progress: how much of each blob of a laid-out plan is written. */
 export class Progress {
-  readonly #database: Database.Database;
+  readonly #database: Database;
   readonly #statements;
 
-  constructor(database: Database.Database) {
+  constructor(database: Database) {
     this.#database = database;
     this.#statements = {
       totals: database.prepare(

@@ -1,4 +1,4 @@
-import type Database from 'better-sqlite3';
+import type { Database } from '../format/database.js';
 import { parseManifest, platformOfConfig } from '../../oci/manifest.js';
 import { isImageConfig } from '../../oci/media-types.js';
 import { isUnknown, type Platform } from '../../oci/platform.js';
@@ -25,7 +25,7 @@ type AddPlatform = (manifest: number, platform: Platform) => void;
  * of an earlier plan. What remains gets the description that the remaining images give it, for `verify` compares the two.
  * @param isChanging the plan was laid out before and has changed since
  */
-export function prunePlan(database: Database.Database, isChanging: boolean, addPlatform: AddPlatform): void {
+export function prunePlan(database: Database, isChanging: boolean, addPlatform: AddPlatform): void {
   database.transaction(() => {
     database.exec(`
       CREATE INDEX IF NOT EXISTS edges_up ON edges (child) WHERE role = 'subject';
@@ -57,7 +57,7 @@ interface Content {
  * Sets the platforms of all manifests again, by the indexes and configs that are left: an image that was removed may have stated
  * others.
  */
-function resetPlatforms(database: Database.Database, addPlatform: AddPlatform): void {
+function resetPlatforms(database: Database, addPlatform: AddPlatform): void {
   const contentOf = database.prepare(
     `SELECT digest, manifests.media_type AS mediaType, bytes FROM blobs JOIN contents ON contents.blob = id
       JOIN manifests ON manifests.blob = id WHERE id = ?`,
@@ -99,7 +99,7 @@ function resetPlatforms(database: Database.Database, addPlatform: AddPlatform): 
 const pageRows = 1000;
 
 /** Returns the ids that a query selects, in ascending order. */
-function pagedIds(database: Database.Database, select: string): Iterable<number> {
+function pagedIds(database: Database, select: string): Iterable<number> {
   const page = database
     .prepare(`SELECT id FROM (${select}) WHERE id > ? ORDER BY id LIMIT ${pageRows}`)
     .pluck();

@@ -1,4 +1,4 @@
-import type Database from 'better-sqlite3';
+import type { Database } from '../format/database.js';
 import { firstLines } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Index, Manifest } from '../../oci/manifest.js';
@@ -59,7 +59,7 @@ const pageRows = 200;
 
 /** The findings of checks on a bundle, in a temporary database, so that memory does not grow with the bundle. */
 export class Findings {
-  readonly database: Database.Database;
+  readonly database: Database;
   readonly #statements: ReturnType<typeof prepare>;
 
   constructor() {
@@ -204,7 +204,7 @@ export class Findings {
   }
 }
 
-function prepare(database: Database.Database) {
+function prepare(database: Database) {
   return {
     addProblem: database.prepare('INSERT INTO problems (kind, thing, detail, blob) VALUES (?, ?, ?, ?)'),
     blobId: database.prepare('SELECT id FROM blobs WHERE digest = ?').pluck(),

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { BundleReader } from '../../../src/bundle/reader.js';
+import type { Database } from '../../../src/bundle/format/database.js';
 import { openDatabase } from '../../../src/bundle/format/sqlite.js';
 
 /**
@@ -25,13 +26,28 @@ export async function tamper(path: string, change: (catalog: Buffer) => Buffer):
   writeFileSync(path, bytes);
 }
 
+interface Defended {
+  /** Of better-sqlite3. */
+  unsafeMode?: () => unknown;
+  /** Of `node:sqlite`. */
+  database?: { enableDefensive: (enabled: boolean) => void };
+}
+
+/** Opens a database whose schema can be changed by `writable_schema`, which the defensive mode of SQLite forbids. */
+export function openForTampering(path: string): Database {
+  const database = openDatabase(path);
+  const { unsafeMode, database: inner } = database as Defended;
+  if (inner === undefined) unsafeMode?.call(database);
+  else inner.enableDefensive(false);
+  return database;
+}
+
 /** Changes the catalog by SQL. */
 export async function tamperBySql(path: string, sql: string): Promise<void> {
   await tamper(path, (before) => {
     const file = `${path}.tampered`;
     writeFileSync(file, before);
-    const database = openDatabase(file);
-    database.unsafeMode();
+    const database = openForTampering(file);
     database.pragma('writable_schema = ON');
     database.pragma('ignore_check_constraints = ON');
     database.pragma('foreign_keys = OFF');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import Database from 'better-sqlite3';
+import { openDatabase } from '../../../src/bundle/format/sqlite.js';
 import type { LostBlob } from '../../../src/bundle/journal/failures.js';
 import { Journal } from '../../../src/bundle/journal/journal.js';
 import { BundleWriter } from '../../../src/bundle/write/writer.js';
@@ -122,7 +122,7 @@ test('the next run lays out a changed plan', async (t) => {
 test('a damaged changed plan is planned again', async (t) => {
   const path = join(temp(t), 'a.tar');
   await leaveChanged(path);
-  const database = new Database(`${path}.partial.journal`);
+  const database = openDatabase(`${path}.partial.journal`);
   database.exec(
     "UPDATE images SET reference = replace(reference, 'acme/a', 'acme/A') WHERE reference LIKE '%/a:1'",
   );
