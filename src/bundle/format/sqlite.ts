@@ -17,7 +17,7 @@ export function openDatabase(source: string | Buffer, options: DatabaseOptions =
     `load better-sqlite3: its native part is missing or built for another version of Node.js; got ${messageOf(opened.notLoaded).split('\n')[0]}`,
     {
       cause: opened.notLoaded,
-      hint: 'run npm rebuild better-sqlite3 with the Node.js that runs airlift, or run airlift with Node.js 24.18 or later, which has SQLite',
+      hint: 'run npm rebuild better-sqlite3 with the Node.js that runs airlift, or run airlift with Node.js 24.21 or later, which has SQLite',
     },
   );
 }
