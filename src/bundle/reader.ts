@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import { AirliftError, checkInterrupted, messageOf } from '../errors.js';
+import type { ByteRange } from '../io/byte-range.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest, Verifier, type Digest } from '../oci/digest.js';
 import { maxManifestSize, parseManifest } from '../oci/manifest.js';
@@ -87,6 +88,19 @@ export class BundleReader implements Source {
   position(digest: Digest): number | undefined {
     const offset = this.catalog.blob(digest)?.offset;
     return offset === undefined ? undefined : this.head.start + offset;
+  }
+
+  /** Returns a blob's content for random access; undefined if the bundle does not carry it. */
+  find({ digest }: Pick<Descriptor, 'digest'>): Promise<ByteRange | undefined> {
+    const blob = this.catalog.blob(digest);
+    if (blob?.offset === undefined) return Promise.resolve(undefined);
+    const { size } = blob;
+    const start = this.head.start + blob.offset;
+    return Promise.resolve({
+      size,
+      read: (position, length) => this.file.read(start + position, Math.min(length, size - position)),
+      stream: (position = 0) => this.file.stream(start + position, size - position),
+    });
   }
 
   async resolve(reference: Reference): Promise<Descriptor> {

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import type { Archive } from '../archive/read/archive.js';
 import { familiarName } from '../archive/read/image-names.js';
 import { AirliftError, checkInterrupted } from '../errors.js';
+import { MemoryRange, type ByteRange } from '../io/byte-range.js';
 import { type Part, mergeImage, type MergedChild } from './merge-image.js';
 import { partsByName, type MergeNamesOptions } from './merge-names.js';
 import { subjectOfTag } from '../oci/companion-tag.js';
@@ -9,7 +10,6 @@ import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { formatPlatform } from '../oci/platform.js';
 import { readContent } from '../oci/read.js';
-import { readableOf } from '../oci/readable.js';
 import { formatReference, type Reference, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Image, Source } from '../oci/source.js';
 
@@ -33,11 +33,17 @@ export interface MergedImage extends Image {
 export interface Merged {
   readonly images: readonly MergedImage[];
   /** Provides all content of the images, including indexes created by the merge. Valid while the archives are open. */
-  readonly source: Source;
+  readonly source: ContentSource;
+}
+
+/** A source on this machine, whose content can be read at random. */
+export interface ContentSource extends Source {
+  /** Returns content for random access; undefined where the source does not hold it. */
+  find(descriptor: Descriptor): Promise<ByteRange | undefined>;
 }
 
 /** The source of merged images: the archives, and the indexes created by the merge. */
-class MergedSource implements Source {
+class MergedSource implements ContentSource {
   readonly made = new Map<Digest, Buffer>();
   readonly roots = new Map<string, Descriptor>();
 
@@ -53,11 +59,21 @@ class MergedSource implements Source {
 
   async fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
     const made = this.made.get(descriptor.digest);
-    if (made !== undefined) return readableOf(made, options.offset);
+    if (made !== undefined) return new MemoryRange(made).stream(options.offset);
     for (const archive of this.archives)
       if (await archive.holds(descriptor)) return archive.fetch(repository, descriptor, options);
     const files = this.archives.map(({ file }) => file).join(', ');
     throw new AirliftError('not-found', `read ${descriptor.digest}: not in ${files}`);
+  }
+
+  async find(descriptor: Descriptor): Promise<ByteRange | undefined> {
+    const made = this.made.get(descriptor.digest);
+    if (made !== undefined) return new MemoryRange(made);
+    for (const archive of this.archives) {
+      const content = await archive.find(descriptor);
+      if (content !== undefined) return content;
+    }
+    return undefined;
   }
 
   async *referrers(repository: Repository, digest: Digest): AsyncGenerator<Descriptor> {

@@ -12,11 +12,11 @@ import { entryNames } from '../bundle/format/format.js';
 import { looksLikeBundle } from '../bundle/format/head.js';
 import type { BundleReader } from '../bundle/reader.js';
 import { AirliftError, isAirliftError } from '../errors.js';
-import { mergeArchives } from './merge-archives.js';
+import { mergeArchives, type ContentSource } from './merge-archives.js';
 import { openPiped, type Piped } from './piped-bundle.js';
 import type { Digest } from '../oci/digest.js';
 import type { Platform } from '../oci/platform.js';
-import type { Image, Source } from '../oci/source.js';
+import type { Image } from '../oci/source.js';
 import type { OnEvent } from '../progress.js';
 
 /** Options for archives that are not bundles. */
@@ -57,7 +57,7 @@ export interface InputOptions {
 
 /** The images of all inputs, and the source of their content. */
 export interface Inputs {
-  readonly source: Source;
+  readonly source: ContentSource;
   readonly images: Iterable<Image>;
   readonly count: number;
   /** Number and size of distinct configs and layers, if known before all images are read. */
@@ -120,6 +120,7 @@ function bundleAsArchive(reader: BundleReader, archive: Archive): Archive {
     file: archive.file,
     images: () => archive.images(),
     holds: (descriptor) => archive.holds(descriptor),
+    find: (descriptor) => archive.find(descriptor),
     resolve: (reference, options) => archive.resolve(reference, options),
     fetch: (repository, descriptor, options) => archive.fetch(repository, descriptor, options),
     referrers: (repository, digest) => reader.referrers(repository, digest),

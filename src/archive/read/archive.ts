@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream';
+import type { ByteRange } from '../../io/byte-range.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Json } from '../../oci/index-child.js';
@@ -55,6 +55,8 @@ export interface Archive extends Source {
   images(): AsyncIterable<ArchiveImage>;
   /** Reports whether the archive holds the content. */
   holds(descriptor: Descriptor): Promise<boolean>;
+  /** Returns content for random access while the archive is open; undefined where the archive does not hold it. */
+  find(descriptor: Descriptor): Promise<ByteRange | undefined>;
   /** Closes the archive and removes its temporary files. */
   close(): Promise<void>;
 }
@@ -72,7 +74,7 @@ export interface ShapeReader {
   images(): AsyncIterable<FoundImage>;
   holds(descriptor: Descriptor): Promise<boolean>;
   /** @returns undefined where the archive does not hold the content */
-  open(descriptor: Descriptor, offset: number): Promise<Readable | undefined>;
+  find(descriptor: Descriptor): Promise<ByteRange | undefined>;
   referrers(digest: Digest): AsyncIterable<Descriptor>;
   close(): Promise<void>;
 }

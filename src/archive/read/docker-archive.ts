@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream';
 import { AirliftError } from '../../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from '../../oci/descriptor.js';
 import { digestOf, type Digest } from '../../oci/digest.js';
@@ -11,8 +10,8 @@ import {
   ociConfig,
   ociManifest,
 } from '../../oci/media-types.js';
-import { readableOf } from '../../oci/readable.js';
 import type { FoundLayer } from '../platform/platform-finder.js';
+import { MemoryRange, type ByteRange } from '../../io/byte-range.js';
 import type { FoundChild, FoundImage, ShapeReader } from './archive.js';
 import { namesOfRepoTags, companionOfNames } from './image-names.js';
 import { isImgpkg } from './imgpkg.js';
@@ -122,10 +121,9 @@ export class DockerArchive implements ShapeReader {
     return Promise.resolve(this.#documents.has(digest) || this.layers.holds(digest));
   }
 
-  async open({ digest }: Descriptor, offset: number): Promise<Readable | undefined> {
+  async find({ digest }: Descriptor): Promise<ByteRange | undefined> {
     const document = this.#documents.get(digest);
-    if (document !== undefined) return readableOf(document, offset);
-    return this.layers.open(digest, offset);
+    return document === undefined ? this.layers.find(digest) : new MemoryRange(document);
   }
 
   async *referrers(): AsyncGenerator<Descriptor> {

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { appendFile, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { Readable } from 'node:stream';
 import { compressLayer, type CompressedLayer } from '../compression/compress.js';
 import { decompress, magicLength, detectCompression, type Compression } from '../compression/decompress.js';
 import { Scratch } from '../io/scratch.js';
@@ -23,7 +22,7 @@ export interface LayerMemory {
 
 /** Returns the version of the compression: another method or zlib gives other bytes. */
 function recipe(compression: Compression): string {
-  return `${compression}-2-zlib-${process.versions['zlib'] ?? ''}`;
+  return `${compression}-1-zlib-${process.versions['zlib'] ?? ''}`;
 }
 
 /** The most lines that are read from a file, counted from its end. */
@@ -144,10 +143,9 @@ export class LayerStore {
     return this.#byDigest.has(digest);
   }
 
-  /** Streams a layer as it is published; undefined where it is unknown. */
-  async open(digest: Digest, offset: number): Promise<Readable | undefined> {
-    const packed = this.#byDigest.get(digest);
-    return packed === undefined ? undefined : (await packed.bytes()).stream(offset);
+  /** Returns a layer as it is published; undefined where it is unknown. */
+  async find(digest: Digest): Promise<ByteRange | undefined> {
+    return await this.#byDigest.get(digest)?.bytes();
   }
 
   async close(): Promise<void> {

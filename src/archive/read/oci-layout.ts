@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream';
 import { AirliftError } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { listLimits } from '../../oci/json.js';
@@ -13,10 +12,9 @@ import {
   type Manifest,
 } from '../../oci/manifest.js';
 import { isForeignLayer, isManifest, livesUnderManifests } from '../../oci/media-types.js';
-import { readableOf } from '../../oci/readable.js';
 import { describesImage, mayRun } from '../../oci/runnable.js';
 import type { FoundChild, FoundImage, ShapeReader } from './archive.js';
-import type { ByteRange } from '../../io/byte-range.js';
+import { MemoryRange, type ByteRange } from '../../io/byte-range.js';
 import { maxConfigSize, maxListed, maxListSize } from './docker-archive.js';
 import {
   nameOfAnnotations,
@@ -190,11 +188,10 @@ export class OciLayout implements ShapeReader {
     return descriptor.data !== undefined || (await this.#find(descriptor)) !== undefined;
   }
 
-  async open(descriptor: Descriptor, offset: number): Promise<Readable | undefined> {
+  async find(descriptor: Descriptor): Promise<ByteRange | undefined> {
     const content = await this.#find(descriptor);
-    if (content !== undefined) return content.stream(offset);
-    if (descriptor.data === undefined) return undefined;
-    return readableOf(Buffer.from(descriptor.data, 'base64'), offset);
+    if (content !== undefined || descriptor.data === undefined) return content;
+    return new MemoryRange(Buffer.from(descriptor.data, 'base64'));
   }
 
   async *referrers(digest: Digest): AsyncGenerator<Descriptor> {

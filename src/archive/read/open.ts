@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import { AirliftError, checkInterrupted } from '../../errors.js';
+import type { ByteRange } from '../../io/byte-range.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { isIndex } from '../../oci/media-types.js';
@@ -90,8 +91,8 @@ class OpenArchive implements Archive {
     descriptor: Descriptor,
     options: FetchOptions = {},
   ): Promise<Readable> {
-    const content = await this.reader.open(descriptor, options.offset ?? 0);
-    if (content !== undefined) return content;
+    const content = await this.reader.find(descriptor);
+    if (content !== undefined) return content.stream(options.offset);
     throw new AirliftError('not-found', `read ${descriptor.digest} of ${this.file}: not in the archive`, {
       hint: this.members.missingHint,
     });
@@ -103,6 +104,10 @@ class OpenArchive implements Archive {
 
   holds(descriptor: Descriptor): Promise<boolean> {
     return this.reader.holds(descriptor);
+  }
+
+  find(descriptor: Descriptor): Promise<ByteRange | undefined> {
+    return this.reader.find(descriptor);
   }
 
   async close(): Promise<void> {

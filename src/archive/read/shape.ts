@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream';
 import type { Compression } from '../compression/decompress.js';
 import type { ArchiveShape, FoundImage, ShapeReader } from './archive.js';
 import { FolderMembers, type LayoutView } from './blob-view.js';
@@ -11,6 +10,7 @@ import { OciLayout, readLayoutIndex } from './oci-layout.js';
 import { registryTree } from './registry-tree.js';
 import { skopeoTree } from './skopeo-tree.js';
 import { AirliftError } from '../../errors.js';
+import type { ByteRange } from '../../io/byte-range.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { hexOf, type Digest } from '../../oci/digest.js';
 import { blobPath } from '../../oci/image-layout.js';
@@ -47,8 +47,8 @@ class LayoutWithSaved implements ShapeReader {
     return (await this.layout.holds(descriptor)) || ((await this.#rest?.holds(descriptor)) ?? false);
   }
 
-  async open(descriptor: Descriptor, offset: number): Promise<Readable | undefined> {
-    return (await this.layout.open(descriptor, offset)) ?? this.#rest?.open(descriptor, offset);
+  async find(descriptor: Descriptor): Promise<ByteRange | undefined> {
+    return (await this.layout.find(descriptor)) ?? this.#rest?.find(descriptor);
   }
 
   referrers(digest: Digest): AsyncIterable<Descriptor> {

@@ -30,7 +30,7 @@ export function connect<Tables>(path: string, prepare: (database: Database) => T
   } catch (error) {
     database?.close();
     // If the directory is missing, better-sqlite3 throws a TypeError of its own.
-    if (/^SQLITE_(CANTOPEN|READONLY)/.test(systemCodeOf(error) ?? '') || error instanceof TypeError)
+    if (systemCodeOf(error) === 'SQLITE_CANTOPEN' || error instanceof TypeError)
       throw cannotWrite(path, error);
     throw journalError(`open ${path}`, error);
   }
@@ -43,9 +43,7 @@ function cannotWrite(path: string, cause: unknown): AirliftError {
   } catch (error) {
     return ioError(`write into ${dirname(path)}`, error);
   }
-  if (systemCodeOf(cause) === 'SQLITE_CANTOPEN' || cause instanceof TypeError)
-    return new AirliftError('io', `open ${path}: ${messageOf(cause)}`, { cause });
-  return journalError(`open ${path}`, cause);
+  return new AirliftError('io', `open ${path}: ${messageOf(cause)}`, { cause });
 }
 
 /**
@@ -81,8 +79,7 @@ export function journalError(attempted: string, cause: unknown): AirliftError {
       cause,
       hint: noSpaceHint,
     });
-  // The SQL is right, so that errors in it come from a damaged schema or damaged rows. A journal that was writable when it was opened is
-  // read-only only if its header says so.
-  const isDamage = /^SQLITE_(NOTADB|CORRUPT|ERROR|CONSTRAINT|MISMATCH|READONLY)/.test(code);
+  // The SQL is right, so that errors in it come from a damaged schema or damaged rows.
+  const isDamage = /^SQLITE_(NOTADB|CORRUPT|ERROR|CONSTRAINT|MISMATCH)/.test(code);
   return new AirliftError(isDamage ? 'damaged' : 'io', `${attempted}: ${text}`, { cause });
 }
