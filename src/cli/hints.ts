@@ -61,6 +61,7 @@ export const flagOf = {
   plainHttp: '--plain-http',
   platform: '--platform',
   platforms: '--platform',
+  port: '--listen',
   refresh: '--refresh',
   rules: '--rename',
   siteNames: '--dry-run',

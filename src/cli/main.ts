@@ -52,8 +52,8 @@ const commands: readonly Command[] = [
     load: async () => (await import('./save.js')).addSave,
   },
   {
-    usage: 'serve [bundle]',
-    describe: 'serve a bundle or a directory as a registry on loopback',
+    usage: 'serve [inputs..]',
+    describe: 'serve bundles and archives, or a directory, as a registry',
     load: async () => (await import('./serve.js')).addServe,
   },
   {

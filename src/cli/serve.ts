@@ -1,6 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { serve, type ServeSource, type Serving } from '../index.js';
+import { serve, type ProgressEvent, type ServeSource, type Serving } from '../index.js';
+import { archiveFlags, inputsOf } from './archives.js';
 import type { CommandHead } from './command-names.js';
 import { jsonFlag } from './flags.js';
 import { interruptible } from './interrupt.js';
@@ -30,10 +31,11 @@ const flags = {
     describe: 'accept indexes with missing platforms',
   },
   'trace-requests': { type: 'boolean', default: false, describe: 'print each request to standard error' },
+  ...archiveFlags,
   ...jsonFlag,
 } as const satisfies Record<string, Options>;
 
-type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle?: string }>;
+type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { inputs?: string[] }>;
 
 const defaultHost = '127.0.0.1';
 const defaultPort = 5000;
@@ -58,16 +60,24 @@ export function parseListen(text: string): { host: string; port: number } {
   return { host: host === '' ? defaultHost : host, port };
 }
 
-function sourceOf({ store, bundle }: Arguments): ServeSource {
-  if (store !== undefined && bundle === undefined) return { store };
-  if (store === undefined && bundle !== undefined) return { bundle };
+function sourceOf(args: Arguments, signal: AbortSignal): ServeSource {
+  const { store, inputs = [] } = args;
+  if (store !== undefined && inputs.length === 0) return { store };
+  if (store === undefined && inputs.length > 0)
+    return { ...inputsOf({ ...args, inputs }), onEvent: reportOpening, signal };
   throw new AirliftError(
     'usage',
-    `serve: got ${store === undefined ? 'neither' : 'both'}, want a bundle or --store`,
+    `serve: got ${store === undefined ? 'neither' : 'both'}, want bundles and archives, or --store`,
     {
       hint: 'airlift serve site.tar, or airlift serve --store DIR',
     },
   );
+}
+
+/** Prints warnings, and the names of archives: unpacking and compressing one can take minutes. */
+function reportOpening(event: ProgressEvent): void {
+  if (event.event === 'warning') warnOnce(event.message);
+  if (event.event === 'reading') printNote(`reading ${event.file}`);
 }
 
 /** Formats the address as the registry part of a reference. */
@@ -76,7 +86,7 @@ function registryOf({ host, port }: Serving): string {
 }
 
 function printStart(serving: Serving, source: ServeSource): void {
-  const what = source.store ?? source.bundle;
+  const what = source.store ?? source.inputs.join(', ');
   for (const reference of serving.ambiguous) {
     printNote(
       `warning: ${reference}: images of several registries have this path and tag; pull it with the registry in front of the path`,
@@ -89,46 +99,55 @@ function printStart(serving: Serving, source: ServeSource): void {
   else if (source.store !== undefined) printLine(`next: airlift import BUNDLE --to ${registryOf(serving)}`);
 }
 
-async function run(args: Arguments): Promise<void> {
-  const source = sourceOf(args);
-  const { host, port } = parseListen(args.listen);
-  const serving = await serve(source, {
-    host,
-    port,
-    allowRemote: args.allowRemote,
-    allowSparse: args.sparseIndex,
-    onRequest: args.traceRequests
-      ? ({ method, target, status, bytes }) => printNote(`${method} ${target} ${status} ${bytes} bytes`)
-      : undefined,
-    onError: ({ message }) => warnOnce(message),
-  });
-  try {
-    if (args.json) {
-      const { url, ambiguous } = serving;
-      printJson({ event: 'listening', url, host: serving.host, port: serving.port, ...source, ambiguous });
-    } else printStart(serving, source);
-    await interruptible(async (signal) => {
-      const interrupted = new Promise<void>((done) =>
-        signal.addEventListener('abort', () => done(), { once: true }),
-      );
-      await Promise.race([interrupted.then(() => serving.drain()), serving.broken]);
-      // The first Ctrl-C waits for downloads without a limit; the second one ends them.
-    }, Infinity);
-  } finally {
-    await serving.close();
-  }
+function printStartJson({ url, host, port, ambiguous }: Serving, { store, inputs }: ServeSource): void {
+  const what = store === undefined ? { inputs } : { store };
+  printJson({ event: 'listening', url, host, port, ...what, ambiguous });
 }
 
-/** `airlift serve [bundle]` */
+/** Serves until the first Ctrl-C. */
+async function run(args: Arguments): Promise<void> {
+  const { host, port } = parseListen(args.listen);
+  await interruptible(async (signal) => {
+    const interrupted = new Promise<void>((done) =>
+      signal.addEventListener('abort', () => done(), { once: true }),
+    );
+    const source = sourceOf(args, signal);
+    const serving = await serve(source, {
+      host,
+      port,
+      allowRemote: args.allowRemote,
+      allowSparse: args.sparseIndex,
+      onRequest: args.traceRequests
+        ? ({ method, target, status, bytes }) => printNote(`${method} ${target} ${status} ${bytes} bytes`)
+        : undefined,
+      onError: ({ message }) => warnOnce(message),
+    });
+    try {
+      if (args.json) printStartJson(serving, source);
+      else printStart(serving, source);
+      await Promise.race([interrupted.then(() => serving.drain()), serving.broken]);
+    } finally {
+      await serving.close();
+    }
+    // The first Ctrl-C waits for downloads without a limit; the second one ends them.
+  }, Infinity);
+}
+
+/** `airlift serve [inputs..]` */
 export function addServe(parser: Argv, { usage, describe }: CommandHead): Argv {
   return parser.command(
     usage,
     describe,
     (yargs) =>
       yargs
-        .positional('bundle', { type: 'string', describe: 'bundle to serve, read-only' })
+        .positional('inputs', {
+          type: 'string',
+          array: true,
+          describe: 'bundles, archives and OCI layouts to merge and serve, read-only',
+        })
         .options(flags)
         .example('$0 serve site.tar', 'then: docker pull 127.0.0.1:5000/rancher/pause:3.1')
+        .example('$0 serve site.tar k3s-airgap-images-*.tar.zst', 'serve a bundle and archives together')
         .example('$0 serve --store /srv/registry', 'serve an empty registry to import into'),
     (args) => run(args),
   );

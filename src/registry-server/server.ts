@@ -137,7 +137,11 @@ async function listen(server: Server, host: string, port: number, allowRemote: b
     server.once('error', (cause: NodeJS.ErrnoException) => {
       const code = cause.code === 'EADDRINUSE' ? 'busy' : 'io';
       const happened = code === 'busy' ? 'the port is in use' : cause.message;
-      fail(new AirliftError(code, `listen on ${address}:${port}: ${happened}`, { cause }));
+      const hint =
+        code === 'busy'
+          ? 'choose another port with `port`, 0 for a free one; or find the program: ss -ltnp'
+          : undefined;
+      fail(new AirliftError(code, `listen on ${address}:${port}: ${happened}`, { cause, hint }));
     });
     server.listen(port, host, done);
   });

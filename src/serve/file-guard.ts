@@ -1,14 +1,63 @@
-import { stat } from 'node:fs/promises';
-import { fileIdentity, type BundleFile } from '../bundle/format/file.js';
+import { open, stat } from 'node:fs/promises';
+import { detectCompression, magicLength } from '../archive/compression/decompress.js';
+import { BundleFile, fileIdentity } from '../bundle/format/file.js';
 import { AirliftError, systemCodeOf } from '../errors.js';
 
 /** Milliseconds between two checks of the path. */
 const watchInterval = 500;
 
+/** Guards all files that are served. */
+export interface Guard {
+  /**
+   * Checks that no file was written to. All bytes read before this call are the bytes of the files as they were opened.
+   * @throws AirliftError `io` once a file has changed
+   */
+  check(): Promise<void>;
+  close(): Promise<void>;
+}
+
 /**
- * Notices when a file that is being served is replaced, removed or written to. Reports the first such change once.
+ * Guards the inputs that are read in place. A compressed file is unpacked once; later changes of it do no harm. The content of a directory
+ * is guarded by its digests only.
+ * @param onChange receives an error for each file that changed
  */
-export class FileGuard {
+export async function guardFiles(
+  paths: readonly string[],
+  onChange: (error: AirliftError) => void,
+): Promise<Guard> {
+  const guards: FileGuard[] = [];
+  for (const path of new Set(paths)) {
+    if (!(await isReadInPlace(path))) continue;
+    guards.push(new FileGuard(await BundleFile.open(path, 'r'), path, onChange));
+  }
+  return {
+    check: async () => {
+      for (const guard of guards) await guard.check();
+    },
+    close: async () => {
+      for (const guard of guards) await guard.close();
+    },
+  };
+}
+
+/** Opening the input reports what is wrong with it. */
+async function isReadInPlace(path: string): Promise<boolean> {
+  try {
+    if (!(await stat(path)).isFile()) return false;
+    const file = await open(path);
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(magicLength), 0, magicLength, 0);
+      return detectCompression(buffer.subarray(0, bytesRead), path) === 'none';
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return false;
+  }
+}
+
+/** Notices when a file that is being served is replaced, removed or written to. Reports the first such change once. */
+class FileGuard {
   readonly #timer: NodeJS.Timeout;
   #change: AirliftError | undefined;
 
@@ -26,7 +75,7 @@ export class FileGuard {
   }
 
   /**
-   * Checks that the open file was not written to. All bytes read before this call are the bytes of the file as it was opened.
+   * Checks that the open file was not written to.
    * @throws AirliftError `io` once the file has changed
    */
   async check(): Promise<void> {
@@ -34,7 +83,12 @@ export class FileGuard {
     if (this.#change !== undefined) throw this.#change;
   }
 
-  stop(): void {
+  async close(): Promise<void> {
+    this.#stop();
+    await this.file.close();
+  }
+
+  #stop(): void {
     clearInterval(this.#timer);
   }
 
@@ -53,7 +107,7 @@ export class FileGuard {
 
   #report(happened: string): void {
     if (this.#change !== undefined) return;
-    this.stop();
+    this.#stop();
     this.#change = new AirliftError('io', `serve ${this.path}: ${happened}; stopped`, {
       hint: `airlift serve ${this.path}`,
     });

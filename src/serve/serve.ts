@@ -1,16 +1,26 @@
-import { openChecked } from '../bundle/verify/check-front.js';
+import { BundleReader } from '../bundle/reader.js';
 import type { AirliftError } from '../errors.js';
-import { createRegistryServer, type ContentStore, type ServerOptions } from '../registry-server/server.js';
+import { openInputs, type InputOptions } from '../merge/open-inputs.js';
+import {
+  createRegistryServer,
+  type ContentStore,
+  type RegistryServer,
+  type ServerOptions,
+} from '../registry-server/server.js';
 import { DirectoryStore } from '../registry-server/store.js';
-import { BundleStore } from './bundle-store.js';
-import { FileGuard } from './file-guard.js';
+import type { NamedImage } from '../site/names.js';
+import { BundleContent } from './bundle-content.js';
+import { guardFiles } from './file-guard.js';
+import { ImageNames } from './image-names.js';
+import { ImageStore } from './image-store.js';
+import { MergedContent } from './merged-content.js';
 
-/** What to serve: a directory, which also accepts pushes, or a bundle, which is read-only. */
+/** What to serve: a directory, which also accepts pushes, or bundles and archives, which are read-only. */
 export type ServeSource =
   /** Directory of the store. The first push creates it. */
-  | { readonly store: string; readonly bundle?: undefined }
-  /** Path of the bundle. */
-  | { readonly bundle: string; readonly store?: undefined };
+  | { readonly store: string; readonly inputs?: undefined }
+  /** Bundles and archives, merged as an import merges them. */
+  | (InputOptions & { readonly store?: undefined });
 
 /** Options of serve. */
 export interface ServeOptions extends ServerOptions {
@@ -26,15 +36,18 @@ export interface Serving {
   readonly port: number;
   /** `http://host:port`. */
   readonly url: string;
+  /** The images of bundles and archives; empty for a directory. */
+  readonly images: readonly NamedImage[];
   /**
-   * References of a bundle that share repository path and tag with an image of another registry. They are served under their full
-   * names only.
+   * References of images that share repository path and tag with an image of another registry. They are served under their full names
+   * only.
    */
   readonly ambiguous: readonly string[];
   /** An image that can be pulled, as `repository:tag`; undefined if no image has a tag. */
   readonly example: string | undefined;
   /**
-   * Rejects when the bundle's file is replaced, removed or changed, after all connections are closed. Otherwise stays pending.
+   * Rejects when a bundle or archive that is read in place is replaced, removed or changed, after all connections are closed. Otherwise
+   * stays pending.
    */
   readonly broken: Promise<never>;
   /** Lets running downloads, uploads and pulls finish, then stops listening. */
@@ -44,30 +57,36 @@ export interface Serving {
 }
 
 /**
- * Serves a directory or a bundle as an OCI registry. A bundle is read-only. Each of its images has two names: its repository path
- * (`library/busybox`) and its full name (`docker.io/library/busybox`).
+ * Serves a directory, or bundles and archives, as an OCI registry. Bundles and archives are read-only. Each of their images has two
+ * names: its repository path (`library/busybox`) and its full name (`docker.io/library/busybox`).
  * @throws AirliftError `usage` for an address that is not loopback without `allowRemote`, `busy` for a port in use, `io`, and the errors of
- * opening a bundle
+ * opening and merging inputs
  */
 export async function serve(source: ServeSource, options: ServeOptions = {}): Promise<Serving> {
   const { host = '127.0.0.1', port = 5000, ...registry } = options;
   let fail: (error: AirliftError) => void = () => undefined;
   const broken = new Promise<never>((_, reject) => (fail = reject));
   broken.catch(() => undefined);
+  let change: AirliftError | undefined;
+  let server: RegistryServer | undefined;
   const opened = await open(source, (error) => {
-    void server.close().then(() => fail(error));
+    change ??= error;
+    void server?.close().then(() => fail(error));
   });
-  const server = createRegistryServer(opened.store, registry);
   let closed: Promise<void> | undefined;
-  const close = (): Promise<void> => (closed ??= server.close().then(() => opened.close()));
+  const close = (): Promise<void> => (closed ??= Promise.resolve(server?.close()).then(() => opened.close()));
   try {
-    const listening = await server.listen(host, port);
+    if (change !== undefined) throw change;
+    const running = createRegistryServer(opened.store, registry);
+    server = running;
+    const listening = await running.listen(host, port);
     return {
       ...listening,
+      images: opened.images,
       ambiguous: opened.ambiguous,
       example: await exampleOf(opened.store),
       broken,
-      drain: () => server.drain(),
+      drain: () => running.drain(),
       close,
     };
   } catch (error) {
@@ -78,23 +97,56 @@ export async function serve(source: ServeSource, options: ServeOptions = {}): Pr
 
 interface OpenedSource {
   readonly store: ContentStore;
+  readonly images: readonly NamedImage[];
   readonly ambiguous: readonly string[];
   close(): Promise<void>;
 }
 
-/** @param onChange receives an error when the bundle's file is replaced, removed or written to */
+/** @param onChange receives an error when an input that is read in place is replaced, removed or written to */
 async function open(source: ServeSource, onChange: (error: AirliftError) => void): Promise<OpenedSource> {
   if (source.store !== undefined) {
-    return { store: await DirectoryStore.open(source.store), ambiguous: [], close: () => Promise.resolve() };
+    const store = await DirectoryStore.open(source.store);
+    return { store, images: [], ambiguous: [], close: () => Promise.resolve() };
   }
-  const reader = await openChecked(source.bundle);
-  const guard = new FileGuard(reader.file, source.bundle, onChange);
-  const store = new BundleStore(reader, () => guard.check());
-  const close = async (): Promise<void> => {
-    guard.stop();
-    await reader.close();
-  };
-  return { store, ambiguous: store.ambiguous, close };
+  return await openImages(source, onChange);
+}
+
+async function openImages(
+  source: InputOptions,
+  onChange: (error: AirliftError) => void,
+): Promise<OpenedSource> {
+  // Guarded before they are opened: a change in between is noticed, too.
+  const guard = await guardFiles(source.inputs, onChange);
+  try {
+    const inputs = await openInputs(source);
+    const check = (): Promise<void> => guard.check();
+    try {
+      const content =
+        inputs.source instanceof BundleReader
+          ? new BundleContent(inputs.source, check)
+          : await MergedContent.open(inputs, check, source.signal);
+      const names = new ImageNames(inputs.images);
+      return {
+        store: new ImageStore(names, content),
+        images: [...inputs.images].map(({ reference, root, original }) => ({
+          source: reference,
+          digest: root.digest,
+          original: original?.digest,
+        })),
+        ambiguous: names.ambiguous,
+        close: async () => {
+          await guard.close();
+          await inputs.close();
+        },
+      };
+    } catch (error) {
+      await inputs.close();
+      throw error;
+    }
+  } catch (error) {
+    await guard.close();
+    throw error;
+  }
 }
 
 async function exampleOf(store: ContentStore): Promise<string | undefined> {

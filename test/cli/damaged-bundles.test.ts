@@ -120,7 +120,7 @@ describe('a damaged bundle', () => {
     const path = join(dir, 'served.tar');
     copyFileSync(whole, path);
     flip(path, places.manifest);
-    await assert.rejects(serve({ bundle: path }, { port: 0 }), (error) => isAirliftError(error, 'damaged'));
+    await assert.rejects(serve({ inputs: [path] }, { port: 0 }), (error) => isAirliftError(error, 'damaged'));
   });
 
   test('in a layer ends an import and a save with exit code 4', async () => {

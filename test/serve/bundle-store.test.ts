@@ -19,7 +19,7 @@ async function start(
 ): Promise<Serving & { path: string; address: string }> {
   const path = join(temp(t), 'site.tar');
   await writeBundle(path, cargo);
-  const serving = await serve({ bundle: path }, { port: 0 });
+  const serving = await serve({ inputs: [path] }, { port: 0 });
   t.after(() => serving.close());
   return { ...serving, path, address: `${serving.host}:${serving.port}` };
 }

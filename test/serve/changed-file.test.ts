@@ -48,7 +48,7 @@ test('clients that pull while bundles overwrite each other get right bytes or no
   let [whole, cut] = [0, 0];
   for (let round = 0; round < 6; round++) {
     await copyFile(original, first.path);
-    const serving = await serve({ bundle: first.path }, { port: 0 });
+    const serving = await serve({ inputs: [first.path] }, { port: 0 });
     try {
       const url = `${serving.url}/v2/acme/large/blobs/${first.layer.digest}`;
       const client = async (): Promise<void> => {
@@ -110,7 +110,7 @@ test('a damaged layer is never sent whole, and the damage is reported', limit, a
   await file.write(Buffer.from('damage'), 0, 6, at + layer.size - 6);
   await file.close();
   const errors: string[] = [];
-  const serving = await serve({ bundle: path }, { port: 0, onError: ({ code }) => errors.push(code) });
+  const serving = await serve({ inputs: [path] }, { port: 0, onError: ({ code }) => errors.push(code) });
   t.after(() => serving.close());
   const response = await beginDownload(`${serving.url}/v2/acme/large/blobs/${layer.digest}`);
   assert.equal(response.statusCode, 200);

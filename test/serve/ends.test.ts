@@ -101,7 +101,7 @@ test('a mirror of one registry never answers with the image of another', async (
     { reference: 'docker.io/acme/web:1', image },
     { reference: 'quay.io:8443/acme/api:1', image },
   ]);
-  const serving = await serve({ bundle: path }, { port: 0 });
+  const serving = await serve({ inputs: [path] }, { port: 0 });
   t.after(() => serving.close());
   const cases: [string, number][] = [
     ['acme/web/manifests/1?ns=quay.io', 404],

@@ -41,7 +41,7 @@ export async function serveLarge(t: TestContext, options: ServeOptions = {}): Pr
   await utimes(path, savedTime, savedTime);
   const errors: AirliftError[] = [];
   const onError = (error: AirliftError): void => void errors.push(error);
-  const serving = await serve({ bundle: path }, { port: 0, onError, ...options });
+  const serving = await serve({ inputs: [path] }, { port: 0, onError, ...options });
   t.after(() => serving.close());
   const layer = largestBlob(image);
   return { serving, path, layer, url: `${serving.url}/v2/acme/large/blobs/${layer.digest}`, errors };
