@@ -84,7 +84,6 @@ function memory(size: number): Place & { readonly bytes: Buffer } {
         bytes.set(chunk, at);
         at += chunk.byteLength;
       }
-      return Promise.resolve();
     },
     read: (length) => readableOf(bytes.subarray(0, length)),
   };

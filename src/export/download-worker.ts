@@ -61,8 +61,8 @@ async function download(id: number, task: TransferTask, position: number): Promi
     const received = await transferBlob(
       registry,
       {
-        write: async (chunks, offset) => {
-          await file.writev(chunks, position + offset);
+        write: (chunks, offset) => {
+          file.writevSync(chunks, position + offset);
           collectChunks(chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0));
         },
         read: (length) => file.stream(position, length),

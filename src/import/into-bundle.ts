@@ -88,7 +88,7 @@ async function copyBlobs(
       const { digest, size } = task.descriptor;
       const repository = formatRepository(task.repository);
       const place = {
-        write: (chunks: readonly Uint8Array[], offset: number) => file.writev(chunks, position + offset),
+        write: (chunks: readonly Uint8Array[], offset: number) => file.writevSync(chunks, position + offset),
         read: (length: number) => file.stream(position, length),
       };
       const onProgress = (bytes: number, soFar: () => Uint8Array): void => {

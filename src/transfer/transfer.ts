@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream';
+import { finished, type Readable } from 'node:stream';
 import { AirliftError, interruption, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { Verifier } from '../oci/digest.js';
@@ -13,8 +13,8 @@ const writeSize = 256 * 1024;
 
 /** The destination of a blob, which is written front to back. */
 export interface Place {
-  /** Writes chunks one after another, starting `offset` bytes into the blob. */
-  write(chunks: readonly Uint8Array[], offset: number): Promise<void>;
+  /** Writes chunks one after another, starting `offset` bytes into the blob. Blocks the thread, so that the chunks need not wait in memory. */
+  write(chunks: readonly Uint8Array[], offset: number): void;
   /** Reads back the first `length` bytes, which an interrupted run wrote, to hash them. */
   read(length: number): Readable;
 }
@@ -176,26 +176,43 @@ class Transfer {
     const verifier = this.#verifier;
     let gathered: Uint8Array[] = [];
     let size = 0;
-    const flush = async (): Promise<void> => {
+    const flush = (): void => {
       if (size === 0) return;
       const chunks = gathered;
       const offset = verifier.bytes - size;
       gathered = [];
       size = 0;
-      await place.write(chunks, offset);
+      place.write(chunks, offset);
       options.onProgress(verifier.bytes, () => verifier.soFar());
     };
     try {
-      for await (const chunk of stream as AsyncIterable<Buffer>) {
+      await forEachChunk(stream, (chunk) => {
         this.#received += chunk.byteLength;
         verifier.update(chunk);
         gathered.push(chunk);
         size += chunk.byteLength;
-        if (size >= writeSize) await flush();
-      }
+        if (size >= writeSize) flush();
+      });
     } finally {
       // The bytes before a break are hashed already. Without them on disk, the next attempt would leave a gap.
-      await flush();
+      flush();
     }
   }
+}
+
+/**
+ * Calls `accept` for each chunk as it arrives. `for await` would join the chunks that wait in the stream, and so copy them.
+ * @throws the error of the stream or of `accept`
+ */
+function forEachChunk(stream: Readable, accept: (chunk: Buffer) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    finished(stream, (error) => (error ? reject(error) : resolve()));
+    stream.on('data', (chunk: Buffer) => {
+      try {
+        accept(chunk);
+      } catch (error) {
+        stream.destroy(error as Error);
+      }
+    });
+  });
 }

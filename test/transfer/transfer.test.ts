@@ -44,7 +44,7 @@ async function setUp(t: TestContext, handler: Handler): Promise<Setting> {
     received: () => received,
     run: async (written, signal) => {
       const place = {
-        write: (chunks: readonly Uint8Array[], offset: number) => file.writev(chunks, margin + offset),
+        write: (chunks: readonly Uint8Array[], offset: number) => file.writevSync(chunks, margin + offset),
         read: (length: number) => file.stream(margin, length),
       };
       const options = { retries: 3, retryDelay: 1, signal, onProgress: () => undefined };
