@@ -11,8 +11,8 @@ import type { DownloadWorkerData, FromWorker, ToWorker } from './download-pool.j
 /** Bytes between two progress messages: neither the user nor the journal needs one for every write. */
 const progressInterval = 1024 * 1024;
 
-/** Bytes of written content between two garbage collections. */
-const collectInterval = 4_000_000;
+/** Bytes of written content between two garbage collections: each takes a millisecond, and moves chunks in use to the old generation. */
+const collectInterval = 16_000_000;
 
 /**
  * Returns a function that takes the number of bytes just written and collects garbage from time to time. Network chunks lie outside the
