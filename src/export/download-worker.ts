@@ -8,8 +8,11 @@ import { Registry } from '../registry/registry.js';
 import { transferBlob, type TransferTask } from '../transfer/transfer.js';
 import type { DownloadWorkerData, FromWorker, ToWorker } from './download-pool.js';
 
-/** Bytes between two progress messages: neither the user nor the journal needs one for every write. */
+/** Least bytes of a blob between two progress messages: neither the user nor the journal needs one for every write. */
 const progressInterval = 1024 * 1024;
+
+/** Least milliseconds between two progress messages about a blob. A message costs a quarter of a millisecond in each of two threads. */
+const progressPause = 100;
 
 /** Bytes of written content between two garbage collections: each takes a millisecond, and moves chunks in use to the old generation. */
 const collectInterval = 16_000_000;
@@ -49,12 +52,14 @@ const collectChunks = chunkCollector();
 async function download(id: number, task: TransferTask, position: number): Promise<void> {
   const { size } = task.descriptor;
   let reported = 0;
+  let reportedAt = 0;
   let latest: { bytes: number; soFar: () => Uint8Array } | undefined;
   const report = (): void => {
     if (latest === undefined) return;
     const { bytes, soFar } = latest;
     latest = undefined;
     reported = bytes;
+    reportedAt = performance.now();
     post({ type: 'progress', id, bytes, checkpoint: soFar() });
   };
   try {
@@ -74,7 +79,9 @@ async function download(id: number, task: TransferTask, position: number): Promi
         signal: stop.signal,
         onProgress: (bytes, soFar) => {
           latest = { bytes, soFar };
-          if (bytes >= reported + progressInterval || bytes < reported) report();
+          const isDue =
+            bytes >= reported + progressInterval && performance.now() >= reportedAt + progressPause;
+          if (isDue || bytes < reported) report();
         },
       },
     );
