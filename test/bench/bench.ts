@@ -1,104 +1,119 @@
 /**
- * Compares airlift with other programs, on a corpus in a docker-registry on loopback.
+ * Compares airlift with other tools that carry images, and with floors: work that no tool can leave out.
  *
- *     npm run bench                        writes its table to docs/benchmarks.md
- *     npm run bench -- --small             a quick check that the benchmark works; writes nothing
- *     npm run bench -- --rounds 5 --only airlift,skopeo
+ *     npm run bench                                   writes docs/benchmarks.md, .json and .svg
+ *     npm run bench -- --rows export,verify           replaces the results of these rows
+ *     npm run bench -- --rows export --rounds 1 --dry-run
+ *     npm run bench -- --small                        a quick check that the benchmark works; writes nothing
  */
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { cpus, freemem, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { startDockerRegistry } from '../support/docker-registry.js';
+import { airliftPath } from '../support/airlift.js';
 import { needs, run } from '../support/peers.js';
-import { sameContent, walkRegistry } from '../support/walk.js';
-import { findContenders, type Contender } from './contenders.js';
-import { fullShape, serveCorpus, smallShape, type Corpus } from './corpus.js';
-import { measure, type Measured } from './measure.js';
-import { phases, report, writeReport, type Phase, type Result } from './report.js';
+import { chart } from './chart.js';
+import { findPeers } from './peers.js';
+import { race } from './race.js';
+import { conclusion, report, writeReport } from './report.js';
+import { mergeResults, readResults, writeResults } from './results-file.js';
+import type { RowResult } from './results.js';
+import type { Row } from './row.js';
+import { rows } from './rows.js';
 
 const repository = fileURLToPath(new URL('../../../', import.meta.url));
+/** Bytes of output that exist at one time at most. */
+const room = { small: 1e9, full: 12e9 } as const;
 
-/** Measures each phase of one contender, without old output and with all data synced to disk. */
-async function measurePhases(
-  contender: Contender,
-  host: string,
-  corpus: Corpus,
-  out: string,
-  isChecked: boolean,
-): Promise<Record<Phase, Measured>> {
-  rmSync(out, { recursive: true, force: true });
-  mkdirSync(out, { recursive: true });
-  const target = await startDockerRegistry();
+interface Output {
+  readonly dir: string;
+  readonly isTmpfs: boolean;
+}
+
+/** Creates a directory for output: in /dev/shm if that has enough room and the machine enough free memory, else in `disk`. */
+function makeOutput(bytes: number, disk: string): Output {
+  const shm = '/dev/shm';
   try {
-    await run('sync', []);
-    const exported = await measure(contender.export(host, corpus.images, out));
-    await run('sync', []);
-    const imported = await measure(contender.import(out, corpus.images, target.host));
-    await run('sync', []);
-    const again = await measure(contender.import(out, corpus.images, target.host));
-    if (isChecked) {
-      for (const image of corpus.images) {
-        const [name = '', tag = ''] = image.split(':');
-        const got = await walkRegistry(target.host, name, tag);
-        const want = await walkRegistry(host, name, tag);
-        sameContent(got.content, want.content);
-      }
-    }
-    return { export: exported, import: imported, 'import again': again };
-  } finally {
-    await target.stop();
-    rmSync(out, { recursive: true, force: true });
+    const { bavail, bsize } = statfsSync(shm);
+    if (Math.min(bavail * bsize, freemem()) >= bytes)
+      return { dir: mkdtempSync(join(shm, 'airlift-bench-')), isTmpfs: true };
+  } catch {
+    // No /dev/shm on this system.
   }
+  mkdirSync(disk, { recursive: true });
+  return { dir: mkdtempSync(join(disk, 'out-')), isTmpfs: false };
+}
+
+/** Returns the named rows. */
+function chosen(names: string | undefined): readonly Row[] {
+  if (names === undefined) return rows;
+  return names.split(',').map((name) => {
+    const row = rows.find((candidate) => candidate.name === name);
+    if (row === undefined)
+      throw new Error(`--rows: no row ${name}; want ${rows.map((known) => known.name).join(', ')}`);
+    return row;
+  });
 }
 
 async function bench(): Promise<void> {
   const { values } = parseArgs({
     options: {
       small: { type: 'boolean', default: false },
+      rows: { type: 'string' },
       rounds: { type: 'string' },
-      only: { type: 'string' },
+      'dry-run': { type: 'boolean', default: false },
     },
   });
   const missing = needs('docker-registry', 'time', 'tar');
   if (missing !== false) throw new Error(missing);
-  const rounds = Number(values.rounds ?? (values.small ? 1 : 3));
-  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds: want an integer of 1 or more');
-  const only = values.only?.split(',');
-  const contenders = await findContenders(only);
-  const dir = join(repository, 'bench-out', values.small ? 'small' : 'full');
-  mkdirSync(dir, { recursive: true });
+  const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
+  if (rounds !== undefined && (!Number.isInteger(rounds) || rounds < 1))
+    throw new Error('--rounds: want an integer of 1 or more');
+  const isSmall = values.small;
+  const selected = chosen(values.rows);
+  const peers = await findPeers(process.env);
+  const inputs = join(repository, 'bench-out', isSmall ? 'small' : 'full');
+  const { dir: out, isTmpfs } = makeOutput(isSmall ? room.small : room.full, inputs);
+  const { stdout: version } = await run(process.execPath, [airliftPath, '--version']);
+  const processor = cpus()[0]?.model.trim() ?? 'unknown';
+  const conditions = [
+    `Machine: ${cpus().length} cores (${processor}), ${(totalmem() / 2 ** 30).toFixed(0)} GiB of memory, Node ${process.version}.`,
+    `Output is written to ${isTmpfs ? 'memory (tmpfs)' : 'a disk'}.`,
+  ].join(' ');
+  console.log(`${conditions} Peers: ${peers.map(({ title }) => title).join(', ') || 'none'}.`);
 
-  console.log('making the corpus');
-  const { registry, corpus } = await serveCorpus(dir, values.small ? smallShape : fullShape);
+  const results: RowResult[] = [];
   try {
-    const results = contenders.map((contender) => ({
-      contender,
-      runs: { export: [], import: [], 'import again': [] } as Record<Phase, Measured[]>,
-    }));
-    for (let round = 0; round < rounds; round++) {
-      // The first contender changes from round to round.
-      for (let at = 0; at < results.length; at++) {
-        const result = results[(at + round) % results.length] as Result & (typeof results)[number];
-        const { contender, runs } = result;
-        const out = join(dir, 'out');
-        const measured = await measurePhases(contender, registry.host, corpus, out, round === 0);
-        for (const phase of phases) {
-          runs[phase].push(measured[phase]);
-          const { wall, cpu, memory } = measured[phase];
-          console.log(
-            `round ${round + 1}/${rounds} ${contender.title} ${phase}: ${wall.toFixed(2)} s, CPU ${cpu.toFixed(2)} s, ${memory.toFixed(0)} MiB`,
-          );
-        }
-      }
+    for (const row of selected) {
+      const started = performance.now();
+      const measured = await row.measure({
+        ...{ isSmall, peers, inputs, out, airlift: `airlift ${version.trim()}` },
+        race: (contenders) =>
+          race(contenders, {
+            rounds: rounds ?? (isSmall ? 1 : row.rounds),
+            dir: join(out, 'work'),
+            isOnDisk: !isTmpfs,
+            onRun: (round, title, { wall, user, cpu, memory }) =>
+              console.log(
+                `${row.name} ${round + 1}: ${title}: ${wall.toFixed(2)} s, CPU ${cpu.toFixed(2)} s (user ${user.toFixed(2)}), ${memory.toFixed(0)} MiB`,
+              ),
+          }),
+      });
+      results.push(...measured);
+      for (const result of measured) console.log(`${result.title}: ${conclusion(result)}`);
+      console.log(`${row.name}: ${((performance.now() - started) / 1000).toFixed(0)} s with checks`);
     }
-    const text = report(corpus, rounds, results);
-    console.log(`\n${text}`);
-    if (!values.small && only === undefined)
-      writeReport(join(repository, 'docs', 'benchmarks.md'), text, 'bench');
   } finally {
-    await registry.stop();
+    rmSync(out, { recursive: true, force: true });
   }
+  if (isSmall || values['dry-run']) return;
+  const docs = (name: string): string => join(repository, 'docs', name);
+  const earlier = readResults(docs('benchmarks.json'));
+  const merged = mergeResults(earlier, { conditions, rows: results }, values.rows === undefined);
+  writeResults(docs('benchmarks.json'), merged);
+  writeFileSync(docs('benchmarks.svg'), chart(merged.rows));
+  writeReport(docs('benchmarks.md'), report(merged.conditions, 'benchmarks.svg', merged.rows), 'bench');
 }
 
 await bench();

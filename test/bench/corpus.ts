@@ -1,35 +1,42 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
 import { commonPlatforms, programLayer, rootfs, type NamedImage } from '../support/image-sets.js';
 import { bigLayer, imageOf, indexOf, layer, type Layer, type TestImage } from '../support/images.js';
 import { pushImage } from '../support/push-image.js';
 
-/** Composition of the corpus; sizes in bytes. */
+/** Composition of a corpus; sizes in bytes. */
 export interface CorpusShape {
   readonly images: number;
-  /** Size of the layer that all images share, for each platform. */
-  readonly base: number;
-  /** Size of the layer that every second image shares, for each platform. */
-  readonly runtime: number;
+  readonly platforms: readonly string[];
+  /** Sizes of the layers that all images share, for each platform. */
+  readonly base: readonly number[];
+  /** Sizes of the layers that every second image shares, for each platform. */
+  readonly runtime: readonly number[];
   /** Sizes of the layers that only one image has, for each platform. */
   readonly own: readonly number[];
+  /** Size of a layer that only the first platform of the first image has. */
+  readonly largest?: number;
 }
 
 const megabyte = 1_000_000;
 
 export const fullShape: CorpusShape = {
   images: 8,
-  base: 30 * megabyte,
-  runtime: 48 * megabyte,
-  own: [34 * megabyte, 16 * megabyte, 9 * megabyte, 900_000, 20_000],
+  platforms: commonPlatforms,
+  base: [30 * megabyte],
+  runtime: [48 * megabyte],
+  own: [28 * megabyte, 16 * megabyte, 9 * megabyte, 900_000, 20_000],
+  largest: 290 * megabyte,
 };
 
 export const smallShape: CorpusShape = {
   images: 3,
-  base: 2 * megabyte,
-  runtime: 3 * megabyte,
+  platforms: commonPlatforms,
+  base: [2 * megabyte],
+  runtime: [3 * megabyte],
   own: [2 * megabyte, 900_000, 20_000],
+  largest: 8 * megabyte,
 };
 
 function corpusImages(shape: CorpusShape): NamedImage[] {
@@ -44,11 +51,16 @@ function corpusImages(shape: CorpusShape): NamedImage[] {
       platform,
       layers: [
         layer(rootfs('base')),
-        big(shape.base, `base ${platform}`),
-        ...(number % 2 === 0 ? [] : [big(shape.runtime, `runtime ${platform}`)]),
+        ...shape.base.map((bytes, at) => big(bytes, `base ${at} ${platform}`)),
+        ...(number % 2 === 0
+          ? []
+          : shape.runtime.map((bytes, at) => big(bytes, `runtime ${at} ${platform}`))),
+        ...(number > 0 || platform !== shape.platforms[0] || shape.largest === undefined
+          ? []
+          : [big(shape.largest, 'largest')]),
         // Layer sizes differ slightly from image to image.
         ...shape.own.map((bytes, at) =>
-          big(Math.round(bytes * (1 + number / 50)), `own ${number} ${at} ${platform}`),
+          big(Math.round(bytes * (1 + number / (6 * shape.images))), `own ${number} ${at} ${platform}`),
         ),
         programLayer(platform, `app-${number}`),
       ],
@@ -56,24 +68,24 @@ function corpusImages(shape: CorpusShape): NamedImage[] {
   return Array.from({ length: shape.images }, (_, number) => ({
     repository: `bench/app-${number}`,
     tag: '1',
-    image: indexOf({ children: commonPlatforms.map((platform) => single(number, platform)) }),
+    image: indexOf({ children: shape.platforms.map((platform) => single(number, platform)) }),
   }));
 }
 
 export interface Corpus {
   readonly images: readonly string[];
-  readonly platforms: number;
   /** Number of distinct blobs and manifests. */
   readonly blobs: number;
   /** Their size in bytes. */
   readonly bytes: number;
 }
 
-/** Starts a docker-registry with the corpus. Reuses a corpus that an earlier run created in `dir`. */
+/** Starts a docker-registry with a corpus. Reuses a corpus that an earlier run created in `dir`. */
 export async function serveCorpus(
   dir: string,
   shape: CorpusShape,
 ): Promise<{ readonly registry: DockerRegistry; readonly corpus: Corpus }> {
+  mkdirSync(dir, { recursive: true });
   const storage = join(dir, 'corpus');
   const note = join(dir, 'corpus.json');
   const wanted = JSON.stringify(shape);
@@ -96,7 +108,6 @@ export async function serveCorpus(
   }
   const corpus = {
     images: images.map(({ repository, tag }) => `${repository}:${tag}`),
-    platforms: commonPlatforms.length,
     blobs: sizes.size,
     bytes: [...sizes.values()].reduce((total, size) => total + size, 0),
   };

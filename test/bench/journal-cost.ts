@@ -55,7 +55,7 @@ memory.close();
 
 const dir = join(repository, 'bench-out', values.small ? 'small' : 'full');
 mkdirSync(dir, { recursive: true });
-const { registry, corpus } = await serveCorpus(dir, values.small ? smallShape : fullShape);
+const { registry, corpus } = await serveCorpus(join(dir, 'images'), values.small ? smallShape : fullShape);
 try {
   const output = join(dir, 'journal-cost.tar');
   for (let round = 1; round <= Number(values.rounds); round++) {

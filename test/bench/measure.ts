@@ -7,6 +7,8 @@ import { peerPath, run } from '../support/peers.js';
 export interface Measured {
   /** Seconds. */
   readonly wall: number;
+  /** Seconds of processor time in user mode, of the process and all its children. */
+  readonly user: number;
   /** Seconds of processor time, user and system, of the process and all its children. */
   readonly cpu: number;
   /** Peak memory of the largest process, in MiB. */
@@ -17,7 +19,7 @@ export interface Measured {
 const ticksPerSecond = 100;
 
 /** Returns the resources that a running process has used so far. */
-export function usageOf(pid: number): Pick<Measured, 'cpu' | 'memory'> {
+export function usageOf(pid: number): Omit<Measured, 'wall'> {
   const kib = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   // Fields after the name, which may contain blanks and parentheses. User and system time are fields 14 and 15 (proc(5)).
@@ -25,7 +27,11 @@ export function usageOf(pid: number): Pick<Measured, 'cpu' | 'memory'> {
     .slice(stat.lastIndexOf(')') + 2)
     .split(' ')
     .slice(11, 13);
-  return { cpu: (Number(user) + Number(system)) / ticksPerSecond, memory: Number(kib) / 1024 };
+  return {
+    user: Number(user) / ticksPerSecond,
+    cpu: (Number(user) + Number(system)) / ticksPerSecond,
+    memory: Number(kib) / 1024,
+  };
 }
 
 /** Runs a program under GNU time. */
@@ -42,7 +48,7 @@ export async function measure(
       .trim()
       .split(' ')
       .map(Number);
-    return { wall, cpu: user + system, memory: kib / 1024 };
+    return { wall, user, cpu: user + system, memory: kib / 1024 };
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

@@ -9,6 +9,7 @@ const packages = {
   skopeo: 'skopeo',
   umoci: 'umoci',
   cosign: 'cosign',
+  crane: 'crane',
   oras: 'oras',
   podman: 'podman',
   minisign: 'minisign',
