@@ -37,16 +37,16 @@ async function* blocksOf(source: AsyncIterable<Buffer>, size: number): AsyncGene
 }
 
 /**
- * Compresses content block by block, several at a time, and yields the results in order. Each result must be complete in itself (a gzip
- * member, a zstd frame), so that their concatenation is valid.
+ * Compresses content block by block, several at a time, and yields the results in order. Each result must be complete in itself (gzip
+ * members, a zstd frame), so that their concatenation is valid.
  * @param compress may transfer the block's memory to another thread
  */
 export async function* compressBlocks(
   source: AsyncIterable<Buffer>,
   { size, concurrency }: BlockOptions,
-  compress: (block: Buffer<ArrayBuffer>) => Promise<Buffer>,
+  compress: (block: Buffer<ArrayBuffer>) => Promise<readonly Buffer[]>,
 ): AsyncGenerator<Buffer> {
-  const running: Promise<Buffer>[] = [];
+  const running: Promise<readonly Buffer[]>[] = [];
   const start = (block: Buffer<ArrayBuffer>): void => {
     const job = compress(block);
     // Errors are thrown where the job is awaited; a job that is no longer awaited must not end the process.
@@ -58,9 +58,9 @@ export async function* compressBlocks(
     empty = false;
     start(block);
     const due = running.length < concurrency ? undefined : running.shift();
-    if (due !== undefined) yield await due;
+    if (due !== undefined) yield* await due;
   }
   // Empty content is one block, because an empty file is neither gzip nor zstd.
   if (empty) start(Buffer.alloc(0));
-  for (const job of running) yield await job;
+  for (const job of running) yield* await job;
 }

@@ -2,10 +2,8 @@ import { createHash } from 'node:crypto';
 import { open, rm, type FileHandle } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { promisify } from 'node:util';
-import { gzip } from 'node:zlib';
-import { compressBlocks, compressionThreads, type CompressionOptions } from './compress-blocks.js';
 import type { Compression } from './decompress.js';
+import { gzipMembers } from './gzip-writer.js';
 import { zstdFrames, type ZstdOptions } from './zstd-writer.js';
 import { onFile } from '../io/output-file.js';
 import { AirliftError, checkInterrupted } from '../../errors.js';
@@ -89,36 +87,6 @@ async function writeCompressed(
     diffId: plain.end(),
     uncompressedSize: plain.size,
   };
-}
-
-const compressBlock = promisify(gzip);
-
-/** Bytes of content in a gzip member: 1 MiB members are 0.2 % larger than a single member, and keep a thread busy long enough. */
-const blockSize = 1024 * 1024;
-
-/**
- * Measured on 300 MB of executables and libraries: level 1 compresses to 40.3 % at 98 MB/s per core, level 4 to 38.1 % at 76 MB/s,
- * level 6 to 37.0 % at 42 MB/s. Level 4 is nearly as small as level 6 in half the time.
- */
-const defaultLevel = 4;
-
-/** Compresses one gzip member (RFC 1952), with neither time nor operating system in its header. */
-async function member(block: Buffer, level: number): Promise<Buffer> {
-  const roomy = block.byteLength + (block.byteLength >> 10) + 128;
-  const bytes = await compressBlock(block, { level, chunkSize: roomy });
-  bytes[9] = 255;
-  return bytes;
-}
-
-/**
- * Compresses content into gzip members of 1 MiB of content each, in the threads of Node's pool. The bytes depend only on the content,
- * the level and the zlib inside Node.
- */
-function gzipMembers(
-  source: AsyncIterable<Buffer>,
-  { level = defaultLevel, concurrency = 2 * compressionThreads }: CompressionOptions = {},
-): AsyncGenerator<Buffer> {
-  return compressBlocks(source, { size: blockSize, concurrency }, (block) => member(block, level));
 }
 
 /** Returns content unchanged. */

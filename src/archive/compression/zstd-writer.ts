@@ -115,5 +115,7 @@ export function zstdFrames(
   { level = defaultLevel, concurrency = compressionThreads + 1, portable = false }: ZstdOptions = {},
 ): AsyncGenerator<Buffer> {
   const encode = portable ? portableEncoder : (nodeEncoder ?? portableEncoder);
-  return compressBlocks(source, { size: blockSize, concurrency }, (block) => encode(block, level));
+  return compressBlocks(source, { size: blockSize, concurrency }, async (block) => [
+    await encode(block, level),
+  ]);
 }

@@ -22,7 +22,7 @@ export interface LayerMemory {
 
 /** Returns the version of the compression: another method or zlib gives other bytes. */
 function recipe(compression: Compression): string {
-  return `${compression}-1-zlib-${process.versions['zlib'] ?? ''}`;
+  return `${compression}-2-zlib-${process.versions['zlib'] ?? ''}`;
 }
 
 /** The most lines that are read from a file, counted from its end. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -56,7 +57,27 @@ test('no member states a time or an operating system, so that all machines give 
   const path = join(directory, 'header.gz');
   await compressLayer(Readable.from([sample(2 * mebibyte + 1)]), path, 'gzip');
   const written = readFileSync(path);
-  assert.deepEqual([...written.subarray(0, 10)], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+  assert.deepEqual([...written.subarray(0, 10)], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255]);
+});
+
+test('parts that do not compress are stored, whatever is before and after them', async () => {
+  const noise = randomBytes(700_000);
+  const text = Buffer.from('all work and no play '.repeat(50_000));
+  const contents = [[noise], [text, noise, text], [noise, text, noise, text.subarray(0, 77)]];
+  for (const [at, parts] of contents.entries()) {
+    const bytes = Buffer.concat(parts);
+    const path = join(directory, `mixed-${at}.gz`);
+    const result = await compressLayer(Readable.from([bytes]), path, 'gzip');
+    assert.equal(result.diffId, digestOf(bytes));
+    const written = readFileSync(path);
+    assert.equal(digestOf(written), result.digest);
+    const out = execFileSync('gzip', ['-dc', path], { maxBuffer: 8 * mebibyte });
+    assert.equal(digestOf(out), result.diffId);
+    // The middle of the noise occurs unchanged in the output.
+    assert.ok(written.includes(noise.subarray(300_000, 301_000)));
+    const noisy = parts.filter((part) => part === noise).length * noise.length;
+    assert.ok(written.length < noisy + 0.2 * (bytes.length - noisy) + 1000, `${written.length} bytes`);
+  }
 });
 
 test('GNU gzip decompresses it', async () => {
