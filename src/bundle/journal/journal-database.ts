@@ -30,7 +30,7 @@ export function connect<Tables>(path: string, prepare: (database: Database) => T
   } catch (error) {
     database?.close();
     // If the directory is missing, better-sqlite3 throws a TypeError of its own.
-    if (systemCodeOf(error) === 'SQLITE_CANTOPEN' || error instanceof TypeError)
+    if (/^SQLITE_(CANTOPEN|READONLY)/.test(systemCodeOf(error) ?? '') || error instanceof TypeError)
       throw cannotWrite(path, error);
     throw journalError(`open ${path}`, error);
   }
@@ -43,7 +43,9 @@ function cannotWrite(path: string, cause: unknown): AirliftError {
   } catch (error) {
     return ioError(`write into ${dirname(path)}`, error);
   }
-  return new AirliftError('io', `open ${path}: ${messageOf(cause)}`, { cause });
+  if (systemCodeOf(cause) === 'SQLITE_CANTOPEN' || cause instanceof TypeError)
+    return new AirliftError('io', `open ${path}: ${messageOf(cause)}`, { cause });
+  return journalError(`open ${path}`, cause);
 }
 
 /**
@@ -79,7 +81,8 @@ export function journalError(attempted: string, cause: unknown): AirliftError {
       cause,
       hint: noSpaceHint,
     });
-  // The SQL is right, so that errors in it come from a damaged schema or damaged rows.
-  const isDamage = /^SQLITE_(NOTADB|CORRUPT|ERROR|CONSTRAINT|MISMATCH)/.test(code);
+  // The SQL is right, so that errors in it come from a damaged schema or damaged rows. A journal that was writable when it was opened is
+  // read-only only if its header says so.
+  const isDamage = /^SQLITE_(NOTADB|CORRUPT|ERROR|CONSTRAINT|MISMATCH|READONLY)/.test(code);
   return new AirliftError(isDamage ? 'damaged' : 'io', `${attempted}: ${text}`, { cause });
 }

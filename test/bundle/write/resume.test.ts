@@ -201,3 +201,22 @@ for (const which of ['partial', 'partial.journal']) {
     }
   });
 }
+
+test('a journal whose header says that it is read-only is damaged, and is started again', async (t) => {
+  const want = await freshBundle(t, resumed());
+  const dir = temp(t);
+  const path = join(dir, 'half.tar');
+  await leaveHalf(path);
+  const original = readFileSync(`${path}.partial.journal`);
+  // The file format write version and read version (SQLite, "Database File Format", 1.3.3).
+  for (const byte of [18, 19])
+    for (const version of [0, 1, 3, 255]) {
+      const flipped = join(dir, `version${byte}-${version}.tar`);
+      copyFileSync(`${path}.partial`, `${flipped}.partial`);
+      const bytes = Buffer.from(original);
+      bytes[byte] = version;
+      writeFileSync(`${flipped}.partial.journal`, bytes);
+      await resume(flipped);
+      assert.ok(readFileSync(flipped).equals(want), `byte ${byte} is ${version}`);
+    }
+});
