@@ -4,9 +4,9 @@ import { firstNames } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { dockerManifest, dockerManifestList, isForeignLayer, isImageConfig } from '../oci/media-types.js';
-import { matchPlatform, formatPlatform, type Platform } from '../oci/platform.js';
+import { matchPlatform, type Platform } from '../oci/platform.js';
 import { readManifest } from '../oci/read.js';
-import { formatReference, type Reference } from '../oci/reference.js';
+import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import { changedSource, type Image } from '../oci/source.js';
 import { type BlobNode, type ManifestNode, Planner } from '../plan/planner.js';
 import type { RunnableImage } from '../plan/runnable-images.js';
@@ -103,7 +103,38 @@ function warnOfDockerTypes(job: SaveJob, names: readonly string[], images: numbe
 }
 
 /**
- * Writes the images for one platform, each under its name and without an index, for containerd to import on a node.
+ * Returns the names under which nodes look for an image: its tag, then `REPOSITORY@DIGEST` for each digest that a pod may pin. The kubelet
+ * ignores the tag of a name that has both.
+ */
+export function nodeNames({ reference, root, original }: Image, named = reference): Reference[] {
+  const { registry, repository, tag } = named;
+  const digests = [reference.digest, original?.digest, root.digest].filter((digest) => digest !== undefined);
+  const pinned = [...new Set(digests)].map((digest) => ({ registry, repository, digest }));
+  return tag === undefined ? pinned : [{ registry, repository, tag }, ...pinned];
+}
+
+/**
+ * Adds the manifest of an image for one platform, its config and its layers, unless they were added before.
+ * @returns config and layers of a runnable image; undefined for others
+ */
+export async function addImageBlobs(
+  job: SaveJob,
+  writer: OciLayoutWriter,
+  reference: Reference,
+  found: Descriptor,
+): Promise<{ readonly config: Digest; readonly layers: readonly Digest[] } | undefined> {
+  const { manifest, bytes } = await readManifest(job.source, reference, found);
+  await writer.addBlob(found, contentOf(bytes));
+  if (manifest.kind !== 'manifest') return undefined;
+  const { config, layers } = manifest;
+  if (config !== undefined) await addBlob(job, writer, reference, config);
+  for (const layer of layers) await addBlob(job, writer, reference, layer);
+  if (config === undefined || !isImageConfig(config.mediaType)) return undefined;
+  return { config: config.digest, layers: layers.map(({ digest }) => digest) };
+}
+
+/**
+ * Writes the images for one platform, each under its names and without an index, for containerd to import on a node.
  * @param lacking called for images that are not for the platform
  * @returns the number of images written
  */
@@ -114,7 +145,8 @@ export async function saveForNode(
   lacking: (image: SourceImage, images: readonly RunnableImage[]) => void,
 ): Promise<number> {
   const writer = await OciLayoutWriter.begin(to);
-  let written = 0;
+  const written = new Set<string>();
+  let count = 0;
   for (const image of job.images()) {
     job.checkInterrupted();
     const { reference } = image;
@@ -124,32 +156,20 @@ export async function saveForNode(
       lacking(image, images);
       continue;
     }
-    const { manifest, bytes } = await readManifest(job.source, reference, found);
-    const named = job.names.nameOf(reference);
-    const name = { ...named, digest: undefined };
-    if (name.tag === undefined) {
-      job.warn(
-        `${formatReference(named)} left out of ${formatPlatform(platform)}: nodes accept only names with tags; give it one with \`tags\` OLD=NEW`,
-      );
-      continue;
-    }
-    await writer.addBlob(found, contentOf(bytes));
-    if (manifest.kind === 'manifest') {
-      const { config, layers } = manifest;
-      if (config !== undefined) await addBlob(job, writer, reference, config);
-      for (const layer of layers) await addBlob(job, writer, reference, layer);
-      // RKE2 finds its runtime image only in manifest.json; containerd reads index.json.
-      if (config !== undefined && isImageConfig(config.mediaType))
-        writer.addSaved(
-          name,
-          config.digest,
-          layers.map(({ digest }) => digest),
-        );
-    }
+    const names = nodeNames(image, job.names.nameOf(reference));
+    const blobs = await addImageBlobs(job, writer, reference, found);
+    const [name = reference] = names;
+    // RKE2 finds its runtime image only in manifest.json; containerd reads index.json.
+    if (blobs !== undefined && name.tag !== undefined) writer.addSaved(name, blobs.config, blobs.layers);
     const { mediaType, digest, size } = found;
-    writer.addImage(name, { mediaType, digest, size, platform: found.platform });
-    job.done(name, found, ++written);
+    for (const each of names.map(formatReference)) {
+      // Two tags of one image have the same names by digest.
+      if (written.has(each)) continue;
+      writer.addImage(parseReference(each), { mediaType, digest, size, platform: found.platform });
+      written.add(each);
+    }
+    job.done(name, found, ++count);
   }
   await writer.end();
-  return written;
+  return count;
 }

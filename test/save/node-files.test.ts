@@ -3,7 +3,11 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { openArchive } from '../../src/archive/read/open.js';
+import { openInputs } from '../../src/merge/open-inputs.js';
+import { formatReference, parseReference } from '../../src/oci/reference.js';
+import { saveImages } from '../../src/save/save.js';
 import { startContainerd } from '../support/containerd.js';
+import { criImage } from '../support/cri.js';
 import { singlePlatform } from '../support/image-sets.js';
 import { imageOf, layer } from '../support/images.js';
 import { writeOciLayout } from '../support/oci-layout.js';
@@ -53,6 +57,10 @@ describe('saving for nodes', { skip: needs('docker-registry', 'tar') }, () => {
               stdout.split('\n').find((text) => text.startsWith(`${site.referenceOf(image)} `)) ?? '';
             assert.ok(line.includes(manifestOf(image.image, architecture)), line);
             assert.ok(line.includes(` ${platform} `), line);
+            // A pod may pin the digest of the index: its name leads to the manifest for the node.
+            const pin = `${site.host}/${image.repository}@${image.image.root.digest}`;
+            const pinned = stdout.split('\n').find((text) => text.startsWith(`${pin} `)) ?? '';
+            assert.ok(pinned.includes(` ${manifestOf(image.image, architecture)} `), pin);
           }
           assert.equal(
             stdout.includes(site.referenceOf(site.named('docker-single'))),
@@ -109,6 +117,38 @@ describe('saving for nodes', { skip: needs('docker-registry', 'tar') }, () => {
     }
     assert.equal(archive.shape, 'oci-layout');
   });
+
+  test('files for nodes of several platforms are read as the images they were saved from', async (t) => {
+    const { path } = await site.save(t, { format: 'k3s', images: site.refs('web', 'tools') });
+    const inputs = ['amd64', 'arm64', 'arm'].map((name) => `${path}-images-${name}.tar.zst`);
+    const merged = await openInputs({ inputs });
+    t.after(() => merged.close());
+    const found = [...merged.images].map(({ reference }) => formatReference(reference));
+    assert.deepEqual(found.sort(), ['web', 'tools'].map((name) => site.referenceOf(site.named(name))).sort());
+  });
+
+  test(
+    'an image that is named by its digest only is found by it on nodes',
+    { skip: needs('containerd') },
+    async (t) => {
+      const dir = temp(t);
+      const image = singlePlatform('linux/amd64', { name: 'pinned' });
+      await site.push('acme/pinned', 'x', image);
+      const name = `${site.host}/acme/pinned@${image.root.digest}`;
+      await saveImages({
+        from: { references: [parseReference(name)], registry: {} },
+        format: 'k3s',
+        compression: 'none',
+        output: `${dir}/pinned`,
+      });
+      const containerd = await startContainerd();
+      t.after(() => containerd.stop());
+      const file = join(dir, 'pinned-images-amd64.tar');
+      await containerd.ctr(['-n', 'k8s.io', 'images', 'import', '--all-platforms', '--no-unpack', file]);
+      const found = await criImage(containerd.address, name);
+      assert.deepEqual(found?.digests, [name]);
+    },
+  );
 
   test(
     'an image whose config lies goes to the nodes that can run it',

@@ -67,6 +67,28 @@ export function nameOfAnnotations(
   return { names: [], tag: isTag(refName) ? refName : undefined };
 }
 
+/**
+ * Returns the names of an entry of `index.json`, without names by digest that add nothing. In a file for nodes, `REPOSITORY@DIGEST` may be
+ * the digest of an index that the file does not hold, so that a pod which pins it finds the image for its platform.
+ * @param others names of all entries of the same digest
+ */
+export function withoutPins(
+  digest: Digest,
+  { names, tag }: ImageNames,
+  others: readonly string[],
+): ImageNames {
+  const tagged = new Set(others.map(parseReference).filter(hasTag).map(formatRepository));
+  const kept = names.map(parseReference).flatMap((name) => {
+    if (hasTag(name)) return [formatReference(name)];
+    return tagged.has(formatRepository(name)) ? [] : [formatReference({ ...name, digest })];
+  });
+  return { names: [...new Set(kept)], tag };
+}
+
+function hasTag({ tag }: Reference): boolean {
+  return tag !== undefined;
+}
+
 /** Returns the short form of a reference, without `docker.io/` and `library/`. */
 export function familiarName(reference: string): string {
   return reference.replace(/^docker\.io\/(?:library\/)?/, '');

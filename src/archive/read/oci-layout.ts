@@ -23,6 +23,7 @@ import {
   maxPayloadSize,
   roleOf,
   subjectsOfPayload,
+  withoutPins,
   type LayoutEntry,
 } from './image-names.js';
 import { readMember, readWhole, type Members } from './members.js';
@@ -96,6 +97,13 @@ export class OciLayout implements ShapeReader {
       const isCompanion = role === 'sig' || role === 'att' || role === 'sbom';
       const about = isCompanion ? await this.#subjects(tree) : [];
       found.push({ entry, tree, names, role, about, below: tree.below });
+    }
+    const stated = new Map<Digest, string[]>();
+    for (const { entry, names } of found)
+      stated.set(entry.digest, [...(stated.get(entry.digest) ?? []), ...names.names]);
+    for (const [at, each] of found.entries()) {
+      const { digest } = each.entry;
+      found[at] = { ...each, names: withoutPins(digest, each.names, stated.get(digest) ?? []) };
     }
     for (const each of found) {
       const named = this.#namesOf(each, found, below);
