@@ -14,6 +14,7 @@
  * - `network`: the connection failed (DNS, refused, reset, stalled) · `tls`: the certificate or the handshake failed
  * - `no-space`: the disk or the quota is full · `exists`: the output exists · `busy`: another process uses the file
  * - `io`: the operating system refused a file operation
+ * - `engine`: a container engine is missing, refuses access or fails
  * - `conflict`: two inputs contradict each other
  * - `partial`: some images failed and the others are done (`keepGoing`)
  * - `interrupted`: the caller aborted the signal
@@ -37,6 +38,7 @@ export type ErrorCode =
   | 'exists'
   | 'busy'
   | 'io'
+  | 'engine'
   | 'conflict'
   | 'partial'
   | 'interrupted';

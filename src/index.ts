@@ -62,6 +62,11 @@ export type { SavedFile, SaveFormat, SaveOptions, SaveSummary } from './save/sav
 export type { SaveJobOptions } from './save/job.js';
 export type { SaveFrom, SaveFromFiles, SaveFromRegistries } from './save/source.js';
 
+// Loading into container engines
+export { loadImages } from './load/load.js';
+export type { LoadedImage, LoadOptions, LoadSummary } from './load/load.js';
+export type { EngineName, EngineOptions } from './load/engine.js';
+
 // Publishing to a registry
 export { importImages, siteNames } from './import/import.js';
 export type { ImportedImage, ImportOptions, ImportSummary, SiteNamesOptions } from './import/import.js';

@@ -51,7 +51,7 @@ export type ProgressEvent =
       readonly position: number;
       readonly images: number;
       readonly digest: Digest;
-      readonly outcome?: 'published' | 'merged' | 'unchanged' | 'skipped' | undefined;
+      readonly outcome?: 'published' | 'merged' | 'unchanged' | 'skipped' | 'loaded' | 'present' | undefined;
     }
   /** An image failed; the run continues with the others. */
   | {

@@ -20,7 +20,7 @@ const ranks: readonly (readonly string[])[] = [
   ['transfer'],
   ['publish', 'merge'],
   ['export', 'save'],
-  ['import', 'image-index', 'serve', 'copy', 'inspect', 'verify', 'list-images', 'login', 'registries-yaml'],
+  ['import', 'load', 'image-index', 'serve', 'copy', 'inspect', 'verify', 'list-images', 'login', 'registries-yaml'],
   ['index'],
   ['cli'],
 ];

@@ -6,6 +6,7 @@ export const commandNames = [
   'import',
   'copy',
   'save',
+  'load',
   'serve',
   'index',
   'index create',

@@ -7,6 +7,7 @@ import type {
   FailedImage,
   ImportOptions,
   IndexSource,
+  LoadOptions,
   ProgressEvent,
   RegistryOptions,
   SaveOptions,
@@ -21,6 +22,7 @@ type LibraryOption =
   | keyof ImportOptions
   | keyof CopyOptions
   | keyof SaveOptions
+  | keyof LoadOptions
   | keyof ServeOptions
   | keyof Site
   | keyof RegistryOptions
@@ -37,6 +39,7 @@ export const flagOf = {
   'archives.name': '--name',
   'archives.platforms': '--arch',
   'archives.strictPlatforms': '--strict-platforms',
+  address: '--address',
   allowRemote: '--allow-remote',
   annotations: '--annotation',
   archTags: '--arch-tags',
@@ -45,7 +48,9 @@ export const flagOf = {
   caFile: '--ca-file',
   certDir: '--cert-dir',
   chunkSize: '--chunk-size',
+  cluster: '--cluster',
   earlier: '--emit',
+  engine: '--into',
   force: '--force',
   foreignLayers: '--foreign-layers',
   format: '--format',
@@ -68,6 +73,7 @@ export const flagOf = {
   skipMissingPlatforms: '--skip-missing-platforms',
   tags: '--tag',
   tmpDir: '--tmp-dir',
+  toFolder: '--to-folder',
 } as const satisfies Partial<Record<LibraryOption, `--${string}`>>;
 
 /** An option in backticks, alone or with a value: `force`, `plainHttp: false`, `onExistingTag: 'skip'`. */

@@ -52,6 +52,11 @@ const commands: readonly Command[] = [
     load: async () => (await import('./save.js')).addSave,
   },
   {
+    usage: 'load <inputs..>',
+    describe: 'load the images of a bundle or of image archives into a container engine',
+    load: async () => (await import('./load.js')).addLoad,
+  },
+  {
     usage: 'serve [inputs..]',
     describe: 'serve bundles and archives, or a directory, as a registry',
     load: async () => (await import('./serve.js')).addServe,

@@ -23,6 +23,7 @@ export function kebab(name: string): string {
 /** Positionals and flags that accept `-` for standard input or output, by command. */
 const streamArguments: Readonly<Record<string, readonly string[]>> = {
   import: ['inputs'],
+  load: ['inputs'],
   save: ['sources', 'output'],
   verify: ['bundle'],
   inspect: ['bundle'],

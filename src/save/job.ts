@@ -17,6 +17,8 @@ export interface SaveJobOptions {
   readonly namesWithDigests?: boolean | undefined;
   /** Retries of an interrupted stream. Default 5. */
   readonly retries?: number | undefined;
+  /** The verb in messages. Default `save`. */
+  readonly doing?: 'save' | 'load' | undefined;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -24,6 +26,8 @@ export interface SaveJobOptions {
 /** The chosen images of a source, and their new names. */
 export class SaveJob {
   readonly names: SaveNames;
+  /** The verb in messages. */
+  readonly doing: 'save' | 'load';
   /** The number of images. */
   readonly count: number;
   readonly #wanted: ReadonlySet<string> | undefined;
@@ -33,7 +37,8 @@ export class SaveJob {
     private readonly from: SaveSource,
     private readonly options: SaveJobOptions,
   ) {
-    const { images, tags = [] } = options;
+    const { images, tags = [], doing = 'save' } = options;
+    this.doing = doing;
     this.#wanted = images === undefined ? undefined : new Set(images.map(formatReference));
     const missing = new Set(this.#wanted);
     let count = 0;
@@ -42,9 +47,9 @@ export class SaveJob {
       missing.delete(formatReference(reference));
     }
     for (const name of missing)
-      throw new AirliftError('not-found', `save ${name}: the source does not hold this image`);
+      throw new AirliftError('not-found', `${doing} ${name}: the source does not hold this image`);
     if (count === 0)
-      throw new AirliftError('input', 'save: the source holds no images, only signatures and the like');
+      throw new AirliftError('input', `${doing}: the source holds no images, only signatures and the like`);
     this.count = count;
     this.names = new SaveNames(tags, count, options.namesWithDigests ?? true);
     // Before anything is written: names of two images and unused new names fail here.
@@ -94,15 +99,15 @@ export class SaveJob {
     this.options.onEvent?.({ event: 'warning', message });
   }
 
-  /** Reports the `position`th image as saved. */
-  done(name: Reference, root: Descriptor, position: number): void {
+  /** Reports the `position`th image as done. */
+  done(name: Reference, root: Descriptor, position: number, outcome?: 'loaded' | 'present'): void {
     const image = formatReference(name);
     const { digest } = root;
-    this.options.onEvent?.({ event: 'image-done', image, position, images: this.count, digest });
+    this.options.onEvent?.({ event: 'image-done', image, position, images: this.count, digest, outcome });
   }
 
   /** @throws AirliftError `interrupted` */
   checkInterrupted(): void {
-    checkInterrupted(this.options.signal, 'save');
+    checkInterrupted(this.options.signal, this.doing);
   }
 }

@@ -57,7 +57,7 @@ export async function checkPlatforms(job: SaveJob, platforms: readonly Platform[
   const want = [...lacking].map(formatPlatform).join(', ');
   throw new AirliftError(
     'platform-missing',
-    `save: no image for the platform; got ${listOf(all)}, want ${want}`,
+    `${job.doing}: no image for the platform; got ${listOf(all)}, want ${want}`,
     {
       hint: 'choose among these platforms with `platforms`',
     },
@@ -77,8 +77,8 @@ export async function checkEach(job: SaveJob, platforms: readonly Platform[]): P
     const got = images.map(({ platform }) => formatPlatform(platform)).join(', ');
     throw new AirliftError(
       'platform-missing',
-      `save ${formatReference(image.reference)}: platform missing; got ${got}, want ${formatPlatform(want)}`,
-      { hint: '`skipMissingPlatforms` saves the other images' },
+      `${job.doing} ${formatReference(image.reference)}: platform missing; got ${got}, want ${formatPlatform(want)}`,
+      { hint: `\`skipMissingPlatforms\` ${job.doing}s the other images` },
     );
   }
 }

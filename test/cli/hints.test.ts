@@ -22,6 +22,8 @@ const foreign = [
   /oc-mirror --v2 --from/g,
   /--disable-default-registry-endpoint/g,
   /^--(?:input-type|expose-gc)\S*$/g,
+  // What src/load passes to the programs of container engines.
+  /^--(?:address|namespace|all-platforms|no-unpack|snapshotter|format|filter|quiet|interactive|host|url)$/g,
 ];
 
 /** The texts of a file's string literals and templates, with `…` for what a template inserts. */

@@ -23,6 +23,7 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
   import: ['none.tar', '--to', closedPort, '--retries', '0'],
   copy: [`${closedPort}/team/app:1`, '--to', closedPort, '--retries', '0'],
   save: ['none.tar', '--format', 'oci-archive', '-o', 'out.tar'],
+  load: ['none.tar', '--into', 'containerd', '--address', '/none/containerd.sock'],
   serve: ['none.tar'],
   index: [],
   'index create': [`${closedPort}/a:1`, `${closedPort}/b:1`, '--retries', '0'],
