@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
-import { Readable } from 'node:stream';
-import { Agent, type Dispatcher } from 'undici';
+import { getDefaultHighWaterMark, Readable } from 'node:stream';
+import { Agent, errors, type Dispatcher } from 'undici';
 import { AirliftError, interruption } from '../../errors.js';
 import { createConnector, type ConnectSettings } from './connect.js';
 import { connectTimeoutError, networkError } from './faults.js';
@@ -10,6 +10,7 @@ import { proxyPasswordError, type Proxy } from './proxy.js';
 /** Content of a request that can be opened again if the request has to be repeated. */
 export interface SentContent {
   readonly size: number;
+  /** Opens the content. Its owner may reuse the memory of a chunk when the next one is requested: the chunk is sent by then. */
   open(): AsyncIterable<Uint8Array>;
 }
 
@@ -44,6 +45,9 @@ function proxyHeaders(proxy: Proxy | undefined, url: URL): Record<string, string
   const host = { host: url.host };
   return proxy.authorization === undefined ? host : { ...host, 'proxy-authorization': proxy.authorization };
 }
+
+/** The size of a socket's buffer, in bytes. undici waits until the socket has sent a chunk of this size or more. */
+const socketBuffer = getDefaultHighWaterMark(false);
 
 /** The largest response with a deadline: manifests, tokens, lists and configs are not larger. */
 const smallResponse = 4 * 1024 * 1024;
@@ -115,6 +119,8 @@ export class Wire {
   readonly #proxyOf: (url: URL) => Proxy | undefined;
   readonly #idleTimeout: number;
   readonly #closing: AbortController;
+  /** Origins that sent something after the end of a response: each request to them gets a connection of its own. */
+  readonly #unframed = new Set<string>();
 
   constructor(settings: WireSettings, closing = new AbortController()) {
     this.#closing = closing;
@@ -197,8 +203,9 @@ export class Wire {
           stopListening();
           body?.finish();
         },
-        onResponseError(_started, error) {
+        onResponseError: (_started, error) => {
           stopListening();
+          if (error instanceof errors.HTTPParserError) this.#unframed.add(url.origin);
           if (body === undefined) reject(errorOf(error));
           else if (!body.destroyed) body.destroy(errorOf(error));
         },
@@ -214,6 +221,8 @@ export class Wire {
           // A server may need a while to store a large upload before it responds.
           headersTimeout: this.#idleTimeout * (sent === undefined ? 1 : 5),
           bodyTimeout: this.#idleTimeout,
+          // By default undici closes the connection after each HEAD, because a few servers wrongly send a body.
+          reset: this.#unframed.has(url.origin),
         },
         handler,
       );
@@ -238,7 +247,9 @@ export class Wire {
     let readError: unknown;
     async function* read(content: SentContent): AsyncGenerator<Uint8Array> {
       try {
-        yield* content.open();
+        // A smaller chunk may still wait in the socket's buffer when the content reuses its memory.
+        for await (const chunk of content.open())
+          yield chunk.byteLength < socketBuffer ? Buffer.from(chunk) : chunk;
       } catch (error) {
         readError = error;
         throw error;
