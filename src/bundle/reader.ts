@@ -122,7 +122,7 @@ export class BundleReader implements Source {
     checkInterrupted(options.signal, 'read bundle');
     const { position, size } = this.#place(descriptor.digest);
     const offset = Math.min(options.offset ?? 0, size);
-    return this.file.stream(position + offset, size - offset, options.signal);
+    return this.file.stream(position + offset, size - offset, options);
   }
 
   /**

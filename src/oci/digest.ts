@@ -1,5 +1,4 @@
 import { createHash, type Hash } from 'node:crypto';
-import { Transform } from 'node:stream';
 import { AirliftError } from '../errors.js';
 
 declare const digestBrand: unique symbol;
@@ -109,27 +108,4 @@ export class Verifier {
       );
     }
   }
-}
-
-/** Returns a stream that passes content on and fails if it does not match `digest` and `size`. */
-export function verifyStream(digest: Digest, size: number): Transform {
-  const verifier = new Verifier(digest, size);
-  return new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      try {
-        verifier.update(chunk);
-        done(null, chunk);
-      } catch (error) {
-        done(error as Error);
-      }
-    },
-    flush(done) {
-      try {
-        verifier.end();
-        done();
-      } catch (error) {
-        done(error as Error);
-      }
-    },
-  });
 }

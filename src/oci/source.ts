@@ -17,6 +17,8 @@ export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
   /** Set for a probe: the reference probably does not exist, so a 404 from HEAD is trusted. */
   readonly isGuess?: boolean | undefined;
+  /** The caller is done with a chunk when it takes the next but one: the source may then reuse the chunk's memory. */
+  readonly reusesMemory?: boolean | undefined;
 }
 
 /**

@@ -2,7 +2,10 @@ import type { Readable } from 'node:stream';
 import type { Descriptor } from './descriptor.js';
 import type { Reference, Repository } from './reference.js';
 
-/** Opens content at a byte offset; called again for each attempt. */
+/**
+ * Opens content at a byte offset; called again for each attempt. The memory of a chunk may be reused when the next but one is taken: a
+ * target that keeps chunks copies them.
+ */
 export type OpenContent = (offset: number) => Promise<Readable>;
 
 export interface TargetOptions {

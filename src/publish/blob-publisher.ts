@@ -63,7 +63,7 @@ class BlobOrigin {
     this.#failure = undefined;
     const fail = (error: unknown): void => void (this.#failure = error);
     const stream = await whileOpening(signal, (opening) =>
-      this.source.fetch(this.node.repository, descriptor, { offset, signal: opening }),
+      this.source.fetch(this.node.repository, descriptor, { offset, signal: opening, reusesMemory: true }),
     ).catch((error: unknown) => {
       fail(error);
       throw error;

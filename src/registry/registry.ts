@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
-import { verifyStream, type Digest } from '../oci/digest.js';
+import { Verifier, type Digest } from '../oci/digest.js';
 import { isWithheld, verdictOf } from '../oci/guess.js';
 import { inlineContent } from '../oci/inline.js';
 import { maxManifestSize, parseManifest } from '../oci/manifest.js';
@@ -391,9 +391,23 @@ function isMissing(error: unknown): boolean {
   return isAirliftError(error, 'not-found');
 }
 
-async function readManifest(descriptor: Descriptor, open: OpenContent, action: string): Promise<Buffer> {
-  const stream = await open(0);
-  const checked = verifyStream(descriptor.digest, descriptor.size);
-  stream.on('error', (error) => checked.destroy(error));
-  return readBody(stream.pipe(checked), maxManifestSize, action);
+async function readManifest(
+  { digest, size }: Descriptor,
+  open: OpenContent,
+  action: string,
+): Promise<Buffer> {
+  if (size > maxManifestSize)
+    throw new AirliftError(
+      'registry',
+      `${action}: manifest is too large; got ${size} bytes, want at most ${maxManifestSize}`,
+    );
+  const verifier = new Verifier(digest, size);
+  const chunks: Buffer[] = [];
+  for await (const chunk of (await open(0)) as AsyncIterable<Uint8Array>) {
+    verifier.update(chunk);
+    // The source may reuse the memory of its chunks.
+    chunks.push(Buffer.from(chunk));
+  }
+  verifier.end();
+  return Buffer.concat(chunks);
 }

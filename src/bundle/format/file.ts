@@ -165,8 +165,8 @@ export class BundleFile {
   }
 
   /** Streams `length` bytes at `position` in large chunks; ends early if the file does. */
-  stream(position: number, length: number, signal?: AbortSignal): Readable {
-    return new PositionedStream(this.path, this.#descriptor, position, length, signal);
+  stream(position: number, length: number, options: StreamOptions = {}): Readable {
+    return new PositionedStream(this.path, this.#descriptor, position, length, options);
   }
 
   /** Sets the file's size; an extension is a hole. */
@@ -202,22 +202,37 @@ function without(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
   return rest;
 }
 
+export interface StreamOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** As in `FetchOptions`. */
+  readonly reusesMemory?: boolean | undefined;
+}
+
 /** Bytes per read of a stream. */
 const chunkSize = 1024 * 1024;
+
+/** Buffers of a stream that reuses memory: for the chunk being read, and for the two that the reader took last. */
+const ringSize = 3;
 
 /**
  * Streams a range of an open file and leaves the file open (Node's own file stream closes the descriptor when it is destroyed). Ends early
  * if the file does.
  */
 class PositionedStream extends Readable {
+  /** The buffers that are used in turn; undefined if each read gets a new one. */
+  readonly #ring: Buffer[] | undefined;
+  #reads = 0;
+
   constructor(
     private readonly path: string,
     private readonly descriptor: number,
     private position: number,
     private rest: number,
-    signal: AbortSignal | undefined,
+    { signal, reusesMemory = false }: StreamOptions,
   ) {
+    // Holds one chunk at most, so that the stream reads the next one when the reader takes it.
     super({ highWaterMark: Math.min(chunkSize, Math.max(1, rest)), signal });
+    if (reusesMemory) this.#ring = [];
   }
 
   override _read(): void {
@@ -225,15 +240,27 @@ class PositionedStream extends Readable {
       this.push(null);
       return;
     }
-    const buffer = Buffer.allocUnsafeSlow(Math.min(chunkSize, this.rest));
-    read(this.descriptor, buffer, 0, buffer.length, this.position, (error, count) => {
+    const size = Math.min(chunkSize, this.rest);
+    this.#fill(this.#nextBuffer(size).subarray(0, size), 0);
+  }
+
+  #nextBuffer(size: number): Buffer {
+    if (this.#ring === undefined) return Buffer.allocUnsafeSlow(size);
+    return (this.#ring[this.#reads++ % ringSize] ??= Buffer.allocUnsafeSlow(size));
+  }
+
+  /** Pushes the buffer once it is full or the file has ended: a smaller chunk would let the stream hold two. */
+  #fill(buffer: Buffer, filled: number): void {
+    const left = buffer.byteLength - filled;
+    read(this.descriptor, buffer, filled, left, this.position, (error, count) => {
       if (error !== null) {
         this.destroy(ioError(`read ${this.path}`, error));
         return;
       }
       this.position += count;
       this.rest = count === 0 ? 0 : this.rest - count;
-      this.push(count === 0 ? null : buffer.subarray(0, count));
+      if (count > 0 && count < left) this.#fill(buffer, filled + count);
+      else this.push(filled + count === 0 ? null : buffer.subarray(0, filled + count));
     });
   }
 }
