@@ -22,8 +22,11 @@ export interface TarEntry {
   readonly end: number;
 }
 
-/** Bytes read ahead, so that one read covers the headers of many small entries. */
+/** Bytes read ahead among small entries, so that one read covers many headers. */
 const windowSize = 256 * 1024;
+
+/** Bytes read after a jump over a large entry: its padding and the next header. */
+const jumpSize = 4096;
 
 /** The most bytes of pax records, or of a long name, before one entry. */
 const maxExtension = 64 * 1024;
@@ -39,7 +42,8 @@ export class EntryReader {
   async read(position: number, length: number): Promise<Buffer> {
     const at = position - this.#begin;
     if (at >= 0 && at + length <= this.#window.length) return this.#window.subarray(at, at + length);
-    this.#window = await this.file.read(position, Math.max(length, windowSize));
+    const ahead = at >= 0 && at < windowSize ? windowSize : jumpSize;
+    this.#window = await this.file.read(position, Math.max(length, ahead));
     this.#begin = position;
     return this.#window.subarray(0, length);
   }
