@@ -11,6 +11,7 @@ import { EntryReader } from './bundle/format/entry-reader.js';
 import type { CheckProgress, Problem } from './bundle/report.js';
 import { Findings } from './bundle/verify/findings.js';
 import { BundleFile } from './bundle/format/file.js';
+import { HashPool } from './bundle/verify/hash-pool.js';
 import { HeadDigests } from './bundle/format/sums.js';
 import type { Digest } from './oci/digest.js';
 
@@ -50,7 +51,9 @@ export interface VerifyReport {
 export async function verify(path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
   const file = await BundleFile.open(path, 'r');
   const findings = new Findings();
+  let pool: HashPool | undefined;
   try {
+    pool = new HashPool(file.path, options.jobs ?? Math.min(2, availableParallelism()));
     const reader = new EntryReader(file);
     const { catalog, ...head } = await checkHead(reader, findings);
     const headDigests = new HeadDigests(file, head);
@@ -62,8 +65,7 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
       }
       await checkSums(headDigests, findings);
       await checkIndexFile(file, head.entries.get('index.json'), catalog, findings);
-      const jobs = options.jobs ?? Math.min(2, availableParallelism());
-      await checkContents(file, findings, { jobs, onProgress: options.onProgress, signal: options.signal });
+      await checkContents(pool, findings, { onProgress: options.onProgress, signal: options.signal });
       await checkGraph(file, findings, catalog !== undefined);
       if (catalog !== undefined) {
         checkCatalogRows(catalog, findings);
@@ -77,6 +79,7 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
     const sums = await headDigests.ofSums();
     return { bundle: path, size, ok: problems.length === 0, ...findings.totals(), sums, problems };
   } finally {
+    await pool?.close();
     findings.close();
     await file.close();
   }

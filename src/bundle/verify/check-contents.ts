@@ -1,14 +1,11 @@
 import { algorithmOf, hexOf, type Digest } from '../../oci/digest.js';
-import type { BundleFile } from '../format/file.js';
 import type { Findings } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
-import { hashRanges, type HashTask } from './hash-pool.js';
+import type { HashPool, HashTask } from './hash-pool.js';
 import { pagedRows } from '../format/sqlite.js';
 import type { CheckProgress } from '../report.js';
 
 export interface ContentCheckOptions {
-  /** Worker threads. */
-  readonly jobs: number;
   readonly onProgress?: ((progress: CheckProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -35,7 +32,7 @@ function foundBlobs(findings: Findings): Iterable<FoundRow> {
  * @throws AirliftError `interrupted`, `io`
  */
 export async function checkContents(
-  file: BundleFile,
+  pool: HashPool,
   findings: Findings,
   options: ContentCheckOptions,
 ): Promise<void> {
@@ -56,8 +53,7 @@ export async function checkContents(
   let ahead = 0;
   const reportProgress = (): void =>
     options.onProgress?.({ blobs, bytes: bytes + ahead, totalBlobs, totalBytes });
-  await hashRanges(file.path, tasks(), {
-    workers: options.jobs,
+  await pool.hash(tasks(), {
     signal: options.signal,
     onProgress: (count) => {
       ahead += count;

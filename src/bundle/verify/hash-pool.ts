@@ -23,14 +23,13 @@ export interface HashResult {
   readonly bytes: number;
 }
 
-/** A message of a worker: the results of a batch (it is then ready for the next), bytes hashed since the last message, or a read error. */
+/** A message of a worker: the results of a batch, bytes hashed since the last message, or a read error. */
 export type HashAnswer =
   | { readonly results: readonly HashResult[] }
   | { readonly progress: number }
   | { readonly failure: PlainError };
 
 export interface HashOptions {
-  readonly workers: number;
   readonly onResult: (result: HashResult) => void;
   /** Called during a large range with the bytes hashed since the last call; the result of the range covers all of its bytes. */
   readonly onProgress: (bytes: number) => void;
@@ -53,56 +52,78 @@ function nextBatch(tasks: Iterator<HashTask>): HashTask[] {
   return batch;
 }
 
-/**
- * Hashes ranges of a file in worker threads, approximately in order.
- * @throws AirliftError `usage` for a wrong number of workers, `interrupted`, `io`
- */
-export async function hashRanges(
-  path: string,
-  tasks: Iterable<HashTask>,
-  options: HashOptions,
-): Promise<void> {
-  if (!Number.isInteger(options.workers) || options.workers < 1)
-    throw new AirliftError(
-      'usage',
-      `read ${path}: wrong number of workers; got ${options.workers}, want at least 1`,
-    );
-  const queue = tasks[Symbol.iterator]();
-  const workers: Worker[] = [];
-  const { signal } = options;
-  checkInterrupted(signal, `read ${path}`);
-  let stop: (() => void) | undefined;
-  try {
-    await new Promise<void>((done, fail) => {
-      stop = () => {
-        if (signal !== undefined) fail(interruption(`read ${path}`, signal));
-      };
+/** Worker threads that hash ranges of a file. They start at once, so that they are ready by the time that the ranges are known. */
+export class HashPool {
+  readonly #workers: readonly Worker[];
+  /** Rejects if a worker fails. */
+  readonly #failure: Promise<never>;
+
+  /** @throws AirliftError `usage` for a wrong number of workers */
+  constructor(
+    private readonly path: string,
+    workers: number,
+  ) {
+    if (!Number.isInteger(workers) || workers < 1)
+      throw new AirliftError(
+        'usage',
+        `read ${path}: wrong number of workers; got ${workers}, want at least 1`,
+      );
+    const module = new URL('./hash-worker.js', import.meta.url);
+    this.#workers = Array.from({ length: workers }, () => new Worker(module, { workerData: { path } }));
+    this.#failure = new Promise((_, fail) => {
+      for (const worker of this.#workers) worker.on('error', fail);
+    });
+    // A failure counts only if the workers are used.
+    this.#failure.catch(() => undefined);
+  }
+
+  /**
+   * Hashes ranges of the file, approximately in order. Call it once.
+   * @throws AirliftError `interrupted`, `io`; what `tasks` and `onResult` throw
+   */
+  async hash(tasks: Iterable<HashTask>, options: HashOptions): Promise<void> {
+    const { signal } = options;
+    checkInterrupted(signal, `read ${this.path}`);
+    let stop: (() => void) | undefined;
+    const interrupted = new Promise<never>((_, fail) => {
+      stop = () => signal !== undefined && fail(interruption(`read ${this.path}`, signal));
       signal?.addEventListener('abort', stop);
-      let working = options.workers;
-      const receive = (worker: Worker, answer: HashAnswer): void => {
-        if ('progress' in answer) return options.onProgress(answer.progress);
-        if ('failure' in answer) return fail(fromPlainError(answer.failure));
-        answer.results.forEach(options.onResult);
-        const batch = nextBatch(queue);
-        if (batch.length > 0) return worker.postMessage(batch);
-        working--;
-        if (working === 0) done();
-      };
-      for (let count = 0; count < options.workers; count++) {
-        const worker = new Worker(new URL('./hash-worker.js', import.meta.url), { workerData: { path } });
-        workers.push(worker);
-        worker.on('error', fail);
-        worker.on('message', (answer: HashAnswer) => {
-          try {
-            receive(worker, answer);
-          } catch (error) {
-            fail(error as Error);
-          }
-        });
+    });
+    const queue = tasks[Symbol.iterator]();
+    const finished = Promise.all(this.#workers.map((worker) => hashBatches(worker, queue, options)));
+    try {
+      await Promise.race([finished, this.#failure, interrupted]);
+    } finally {
+      if (stop !== undefined) signal?.removeEventListener('abort', stop);
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+  }
+}
+
+/** Gives batches of the queue to a worker, one after the other, until the queue is empty. */
+function hashBatches(worker: Worker, queue: Iterator<HashTask>, options: HashOptions): Promise<void> {
+  return new Promise((done, fail) => {
+    const giveNext = (): void => {
+      const batch = nextBatch(queue);
+      if (batch.length > 0) worker.postMessage(batch);
+      else done();
+    };
+    const receive = (answer: HashAnswer): void => {
+      if ('progress' in answer) return options.onProgress(answer.progress);
+      if ('failure' in answer) return fail(fromPlainError(answer.failure));
+      answer.results.forEach(options.onResult);
+      giveNext();
+    };
+    worker.on('message', (answer: HashAnswer) => {
+      try {
+        receive(answer);
+      } catch (error) {
+        fail(error as Error);
       }
     });
-  } finally {
-    if (stop !== undefined) signal?.removeEventListener('abort', stop);
-    await Promise.all(workers.map((worker) => worker.terminate()));
-  }
+    giveNext();
+  });
 }

@@ -44,4 +44,3 @@ port?.on('message', (tasks: readonly HashTask[]) => {
     post({ failure: toPlainError(error) });
   }
 });
-post({ results: [] });
