@@ -32,4 +32,8 @@ export class BoundedMap<K, V> {
     this.#entries.delete(key);
     return value;
   }
+
+  clear(): void {
+    this.#entries.clear();
+  }
 }

@@ -123,4 +123,13 @@ export type { LoginPlace } from './registry/auth/login.js';
 // A registry of one's own
 export { serve } from './serve/serve.js';
 export type { ServeOptions, ServeSource, Serving } from './serve/serve.js';
-export type { RequestEntry, ServerLimits, ServerOptions } from './registry-server/call.js';
+export type { CertificateFiles } from './serve/certificate.js';
+export { nodeSettings, reachableHost, servedNames } from './serve/node-setup.js';
+export type { NodeSetting } from './serve/node-setup.js';
+export type {
+  Logins,
+  RequestEntry,
+  ServerCertificate,
+  ServerLimits,
+  ServerOptions,
+} from './registry-server/call.js';

@@ -54,6 +54,7 @@ const libraries: Readonly<Record<string, string>> = {
   yaml: 'lists',
   semver: 'lists',
   re2js: 'lists',
+  bcryptjs: 'serve',
   yargs: 'cli',
   'cli-progress': 'cli',
 };

@@ -40,7 +40,6 @@ export const flagOf = {
   'archives.platforms': '--arch',
   'archives.strictPlatforms': '--strict-platforms',
   address: '--address',
-  allowRemote: '--allow-remote',
   annotations: '--annotation',
   archTags: '--arch-tags',
   atomic: '--atomic',
@@ -64,6 +63,7 @@ export const flagOf = {
   originalIndex: '--index',
   output: '--output',
   plainHttp: '--plain-http',
+  passwordFile: '--htpasswd',
   platform: '--platform',
   platforms: '--platform',
   port: '--listen',
@@ -72,6 +72,7 @@ export const flagOf = {
   siteNames: '--dry-run',
   skipMissingPlatforms: '--skip-missing-platforms',
   tags: '--tag',
+  tls: '--tls-cert',
   tmpDir: '--tmp-dir',
   toFolder: '--to-folder',
 } as const satisfies Partial<Record<LibraryOption, `--${string}`>>;

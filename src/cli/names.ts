@@ -1,4 +1,4 @@
-import { copyFile, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { makeDirectory } from '../io/directories.js';
@@ -153,7 +153,7 @@ async function writeNodeFiles(
 ): Promise<void> {
   try {
     await makeDirectory(directory);
-    if (authority !== undefined) await copyFile(authority, join(directory, 'ca.crt'));
+    if (authority !== undefined) await replaceFile(join(directory, 'ca.crt'), authority);
     for (const { path, text } of files) await replaceFile(join(directory, path), text);
   } catch (cause) {
     throw new AirliftError('io', `write node files to ${directory}: ${messageOf(cause)}`, {
@@ -174,10 +174,31 @@ export async function emitNames(
   access: RegistryOptions,
 ): Promise<void> {
   const own = access.hosts?.[site.registry];
-  const authority = access.caFile ?? own?.caFile;
-  const connection = {
+  const caFile = access.caFile ?? own?.caFile;
+  await emitSetup(directory, site, names, {
     plainHttp: await usesPlainHttp(site.registry, access),
     skipVerify: access.insecureSkipTlsVerify === true || own?.insecureSkipTlsVerify === true,
+    authority: caFile === undefined ? undefined : await readFile(caFile, 'utf8'),
+  });
+}
+
+/** How nodes reach a registry, with the CA certificate that they need. */
+export interface SetupAccess {
+  readonly plainHttp: boolean;
+  readonly skipVerify: boolean;
+  /** In PEM. */
+  readonly authority: string | undefined;
+}
+
+/** Writes the configuration of nodes for a registry whose access is known; otherwise like {@link emitNames}. */
+export async function emitSetup(
+  directory: string,
+  site: Site,
+  names: readonly SiteName[],
+  { authority, ...access }: SetupAccess,
+): Promise<void> {
+  const connection = {
+    ...access,
     // podman and CRI-O search this directory; the emitted files name it for k3s and containerd.
     caFile: authority === undefined ? undefined : `/etc/containers/certs.d/${site.registry}/ca.crt`,
   };

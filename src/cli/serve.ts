@@ -1,12 +1,13 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { serve, type ProgressEvent, type ServeSource, type Serving } from '../index.js';
+import { serve, type ServeOptions, type ServeSource } from '../index.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import type { CommandHead } from './command-names.js';
 import { jsonFlag } from './flags.js';
+import { withFlags } from './hints.js';
 import { interruptible } from './interrupt.js';
-import { warnOnce } from './trace.js';
-import { printJson, printLine, printNote } from './print.js';
+import { serveLog, type ServeLog } from './serve-log.js';
+import { emitServed, printStart, printStartJson, registryFor } from './serve-start.js';
 
 const flags = {
   store: {
@@ -18,19 +19,48 @@ const flags = {
     type: 'string',
     default: '127.0.0.1:5000',
     requiresArg: true,
-    describe: 'address and port, or one of them; port 0 picks a free port',
+    describe: 'address and port, or one of them; 0.0.0.0: all addresses; port 0: a free port',
   },
-  'allow-remote': {
-    type: 'boolean',
-    default: false,
-    describe: 'allow addresses that other machines can reach; there is no authentication',
+  advertise: {
+    type: 'string',
+    requiresArg: true,
+    defaultDescription: "name in the certificate, or the machine's address",
+    describe: 'host, with optional port, by which nodes reach the registry',
+  },
+  'tls-cert': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'serve HTTPS with this certificate and its chain (PEM)',
+  },
+  'tls-key': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'private key of the certificate (PEM)',
+  },
+  htpasswd: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'require a login: file of users and bcrypt hashes (htpasswd -B)',
+  },
+  emit: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'directory for node configuration: registries.yaml, hosts.toml, …',
+  },
+  'log-format': {
+    choices: ['text', 'json'] as const,
+    describe: 'print each request to standard error; json: warnings, too',
   },
   'sparse-index': {
     type: 'boolean',
     default: true,
     describe: 'accept indexes with missing platforms',
   },
-  'trace-requests': { type: 'boolean', default: false, describe: 'print each request to standard error' },
+  'allow-missing-blobs': {
+    type: 'boolean',
+    default: false,
+    describe: 'accept manifests with missing configs or layers',
+  },
   ...archiveFlags,
   ...jsonFlag,
 } as const satisfies Record<string, Options>;
@@ -60,11 +90,19 @@ export function parseListen(text: string): { host: string; port: number } {
   return { host: host === '' ? defaultHost : host, port };
 }
 
-function sourceOf(args: Arguments, signal: AbortSignal): ServeSource {
+function sourceOf(args: Arguments, signal: AbortSignal, log: ServeLog): ServeSource {
   const { store, inputs = [] } = args;
   if (store !== undefined && inputs.length === 0) return { store };
   if (store === undefined && inputs.length > 0)
-    return { ...inputsOf({ ...args, inputs }), onEvent: reportOpening, signal };
+    return {
+      ...inputsOf({ ...args, inputs }),
+      // Unpacking and compressing an archive can take minutes.
+      onEvent: (event) => {
+        if (event.event === 'warning') log.warnOnce(withFlags(event.message));
+        if (event.event === 'reading') log.note(`reading ${event.file}`);
+      },
+      signal,
+    };
   throw new AirliftError(
     'usage',
     `serve: got ${store === undefined ? 'neither' : 'both'}, want bundles and archives, or --store`,
@@ -74,57 +112,52 @@ function sourceOf(args: Arguments, signal: AbortSignal): ServeSource {
   );
 }
 
-/** Prints warnings, and the names of archives: unpacking and compressing one can take minutes. */
-function reportOpening(event: ProgressEvent): void {
-  if (event.event === 'warning') warnOnce(event.message);
-  if (event.event === 'reading') printNote(`reading ${event.file}`);
-}
-
-/** Formats the address as the registry part of a reference. */
-function registryOf({ host, port }: Serving): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
-}
-
-function printStart(serving: Serving, source: ServeSource): void {
-  const what = source.store ?? source.inputs.join(', ');
-  for (const reference of serving.ambiguous) {
-    printNote(
-      `warning: ${reference}: images of several registries have this path and tag; pull it with the registry in front of the path`,
+/** Rejects flags that would have no effect. */
+function rejectFlags(args: Arguments): void {
+  const bad = (happened: string, hint: string): never => {
+    throw new AirliftError('usage', `serve: ${happened}`, { hint });
+  };
+  if ((args.tlsCert === undefined) !== (args.tlsKey === undefined))
+    bad('got one of --tls-cert and --tls-key, want both', '--tls-cert CERT.pem --tls-key KEY.pem');
+  if (args.store !== undefined && args.emit !== undefined)
+    bad(
+      '--emit needs the names of images, and a store may hold none yet',
+      'airlift import BUNDLE --to HOST:PORT --emit DIR',
     );
-  }
-  printLine(
-    `serving ${what} at ${serving.url}${source.store === undefined ? ', read-only' : ''}; Ctrl-C stops it`,
-  );
-  if (serving.example !== undefined) printLine(`next: docker pull ${registryOf(serving)}/${serving.example}`);
-  else if (source.store !== undefined) printLine(`next: airlift import BUNDLE --to ${registryOf(serving)}`);
+  if (args.store === undefined && args.allowMissingBlobs)
+    bad('--allow-missing-blobs applies to pushes, and bundles are read-only', 'omit it, or use --store DIR');
 }
 
-function printStartJson({ url, host, port, ambiguous }: Serving, { store, inputs }: ServeSource): void {
-  const what = store === undefined ? { inputs } : { store };
-  printJson({ event: 'listening', url, host, port, ...what, ambiguous });
+function optionsOf(args: Arguments, log: ServeLog): ServeOptions {
+  const { tlsCert: cert, tlsKey: key } = args;
+  return {
+    ...parseListen(args.listen),
+    tls: cert === undefined || key === undefined ? undefined : { cert, key },
+    passwordFile: args.htpasswd,
+    allowSparse: args.sparseIndex,
+    allowMissingBlobs: args.allowMissingBlobs,
+    onRequest: log.request,
+    onError: ({ message }) => log.warnOnce(withFlags(message)),
+  };
 }
 
 /** Serves until the first Ctrl-C. */
 async function run(args: Arguments): Promise<void> {
-  const { host, port } = parseListen(args.listen);
+  rejectFlags(args);
+  const log = serveLog(args.logFormat);
+  const options = optionsOf(args, log);
   await interruptible(async (signal) => {
     const interrupted = new Promise<void>((done) =>
       signal.addEventListener('abort', () => done(), { once: true }),
     );
-    const source = sourceOf(args, signal);
-    const serving = await serve(source, {
-      host,
-      port,
-      allowRemote: args.allowRemote,
-      allowSparse: args.sparseIndex,
-      onRequest: args.traceRequests
-        ? ({ method, target, status, bytes }) => printNote(`${method} ${target} ${status} ${bytes} bytes`)
-        : undefined,
-      onError: ({ message }) => warnOnce(message),
-    });
+    const source = sourceOf(args, signal, log);
+    const serving = await serve(source, options);
     try {
-      if (args.json) printStartJson(serving, source);
-      else printStart(serving, source);
+      for (const warning of serving.warnings) log.warn(withFlags(warning));
+      const registry = registryFor(serving, args.advertise);
+      if (args.emit !== undefined) await emitServed(args.emit, serving, registry);
+      if (args.json) printStartJson(serving, source, registry);
+      else printStart(serving, source, registry, options.passwordFile !== undefined);
       await Promise.race([interrupted.then(() => serving.drain()), serving.broken]);
     } finally {
       await serving.close();
@@ -148,6 +181,10 @@ export function addServe(parser: Argv, { usage, describe }: CommandHead): Argv {
         .options(flags)
         .example('$0 serve site.tar', 'then: docker pull 127.0.0.1:5000/rancher/pause:3.1')
         .example('$0 serve site.tar k3s-airgap-images-*.tar.zst', 'serve a bundle and archives together')
+        .example(
+          '$0 serve site.tar --listen 0.0.0.0:5000 --tls-cert site.pem --tls-key site.key --htpasswd users',
+          'serve to the nodes of a site',
+        )
         .example('$0 serve --store /srv/registry', 'serve an empty registry to import into'),
     (args) => run(args),
   );

@@ -18,10 +18,14 @@ export interface ServerLimits {
 
 /** Options of a registry server. */
 export interface ServerOptions {
-  /** Accept an index with missing children. A manifest with missing blobs is always refused. Default: false. */
+  /** Accept an index with missing children. Default: false. */
   readonly allowSparse?: boolean | undefined;
-  /** Listen on addresses that other machines reach. The server has no authentication. Default: false. */
-  readonly allowRemote?: boolean | undefined;
+  /** Accept a manifest whose config or layers are missing. Default: false. */
+  readonly allowMissingBlobs?: boolean | undefined;
+  /** Serve HTTPS with this certificate (default: HTTP). */
+  readonly tls?: ServerCertificate | undefined;
+  /** Checks the login of each request (default: no login is required). */
+  readonly logins?: Logins | undefined;
   /**
    * Milliseconds over which a client must send or accept at least 1 KiB/s on average while the server waits for it; a slower one is
    * dropped. Default: 2 minutes.
@@ -35,14 +39,39 @@ export interface ServerOptions {
   readonly onRequest?: ((entry: RequestEntry) => void) | undefined;
 }
 
+/** A certificate with its chain, and its private key, in PEM. */
+export interface ServerCertificate {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** Checks logins. */
+export interface Logins {
+  /**
+   * Checks the `Authorization` header of a request.
+   * @returns the user; `refused` for missing or wrong credentials; `busy` if too many logins are being checked
+   */
+  check(authorization: string | undefined): Promise<{ readonly user: string } | 'refused' | 'busy'>;
+}
+
 /** One answered request. */
 export interface RequestEntry {
   readonly method: string;
-  /** Path and query. */
+  /** Path and query; values of parameters that the distribution-spec does not define are left out. */
   readonly target: string;
   readonly status: number;
   /** Bytes of the response body that were sent. */
   readonly bytes: number;
+  /** Whether the answer broke off: the client went away, or an error prevented the rest. */
+  readonly isCut: boolean;
+  /** Address of the client. */
+  readonly client: string;
+  /** The user that logged in. */
+  readonly user: string | undefined;
+  /** The client's name for itself. */
+  readonly userAgent: string | undefined;
+  /** Time from the head of the request to the end of its answer. */
+  readonly milliseconds: number;
 }
 
 /** A request being answered, with what its handler needs. */
@@ -52,6 +81,8 @@ export interface Call {
   readonly query: URLSearchParams;
   readonly store: ContentStore;
   readonly options: ServerOptions;
+  /** Formats the server's metrics. */
+  readonly metrics: () => string;
 }
 
 /** A request that writes, and the store to write to. */

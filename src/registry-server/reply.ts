@@ -25,6 +25,7 @@ export type RefusalCode =
   | 'NAME_UNKNOWN'
   | 'PAGINATION_NUMBER_INVALID'
   | 'SIZE_INVALID'
+  | 'UNAUTHORIZED'
   | 'UNKNOWN'
   | 'UNSUPPORTED';
 
@@ -58,26 +59,30 @@ const bodiless: ReadonlySet<number> = new Set([204, 304]);
 /**
  * Sends a reply.
  * @param head send the headers only
- * @returns the number of body bytes sent
+ * @param sent counts the bytes of the body, also where sending fails
  */
-export async function send(response: ServerResponse, reply: Reply, head: boolean): Promise<number> {
+export async function send(
+  response: ServerResponse,
+  reply: Reply,
+  head: boolean,
+  sent: { bytes: number },
+): Promise<void> {
   const { status, headers = {}, body } = reply;
   if (response.destroyed) {
     if (body instanceof Readable) body.destroy();
-    return 0;
+    return;
   }
   if (body instanceof Readable) {
     response.writeHead(status, headers);
     if (!head) {
-      let sent = 0;
-      body.on('data', (chunk: Buffer) => (sent += chunk.length));
+      body.on('data', (chunk: Buffer) => (sent.bytes += chunk.length));
       try {
         await pipeline(body, response);
       } finally {
         // The store may be closed once the answer has ended.
         if (!body.closed) await once(body, 'close');
       }
-      return sent;
+      return;
     }
     body.destroy();
   } else {
@@ -89,5 +94,5 @@ export async function send(response: ServerResponse, reply: Reply, head: boolean
     response.once('close', done);
     response.end(bytes, done);
   });
-  return bytes?.byteLength ?? 0;
+  sent.bytes += bytes?.byteLength ?? 0;
 }

@@ -3,6 +3,7 @@ import { refuse, type Reply } from './reply.js';
 
 /** The endpoint that a request path names (distribution-spec, "Endpoints"). */
 export type Route =
+  | { readonly kind: 'metrics' }
   | { readonly kind: 'base' }
   | { readonly kind: 'catalog' }
   | { readonly kind: 'tags'; readonly repository: string }
@@ -16,6 +17,7 @@ const uploadId = /^[A-Za-z0-9-]{1,64}$/;
 
 /** Splits a path at its end, since a repository path may itself contain words such as `blobs`. */
 function split(path: string): Route | undefined {
+  if (path === '/metrics') return { kind: 'metrics' };
   if (path === '/v2/' || path === '/v2') return { kind: 'base' };
   if (path === '/v2/_catalog') return { kind: 'catalog' };
   const uploads = /^\/v2\/(.+)\/blobs\/uploads\/?$/.exec(path);
@@ -47,4 +49,24 @@ export function parseTarget(target: string): { route: Route; query: URLSearchPar
   if ('repository' in route && !isRepositoryPath(route.repository))
     return { refusal: refuse(400, 'NAME_INVALID', 'not a repository path') };
   return { route, query };
+}
+
+/** The parameters of the distribution-spec, and `ns`, by which containerd names the mirrored registry. */
+const knownParameters: ReadonlySet<string> = new Set(
+  'n last artifactType digest digest-algorithm mount from tag ns'.split(' '),
+);
+
+/** Formats a request target for a log: without the values of other parameters, which might be secrets. */
+export function loggedTarget(target: string): string {
+  const mark = target.indexOf('?');
+  if (mark < 0) return target;
+  const parts = target
+    .slice(mark + 1)
+    .split('&')
+    .map((part) => {
+      const equals = part.indexOf('=');
+      if (equals < 0) return '…';
+      return knownParameters.has(part.slice(0, equals)) ? part : `${part.slice(0, equals)}=…`;
+    });
+  return `${target.slice(0, mark)}?${parts.join('&')}`;
 }

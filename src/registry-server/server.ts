@@ -1,26 +1,17 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import type { AddressInfo, Server, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AirliftError, isAirliftError, messageOf } from '../errors.js';
 import { isDigest } from '../oci/digest.js';
-import { isLoopback, isRepositoryPath } from '../oci/reference.js';
-import type { Call, ServerLimits, ServerOptions } from './call.js';
-import { IdleConnections } from './idle-connections.js';
-import { listReferrers, listRepositories, listTags } from './lists.js';
-import { deleteManifest, pushManifest } from './manifests.js';
-import { watchPace } from './pace.js';
+import { answer } from './answer.js';
+import type { RequestEntry, ServerLimits, ServerOptions } from './call.js';
+import { Connections } from './connections.js';
+import { Metrics } from './metrics.js';
 import { OpenPulls } from './open-pulls.js';
-import { pullBlob, pullManifest } from './pull.js';
-import { json, refuse, send, type Reply } from './reply.js';
-import { parseTarget, type Route } from './route.js';
-import {
-  cancelUpload,
-  continueUpload,
-  deleteBlob,
-  finishUpload,
-  startUpload,
-  uploadStatus,
-} from './uploads.js';
+import { watchPace } from './pace.js';
+import { refuse, send, type Reply } from './reply.js';
+import { loggedTarget, parseTarget, type Route } from './route.js';
 import type { ContentStore } from './store-content.js';
 
 export type { RequestEntry, ServerLimits, ServerOptions } from './call.js';
@@ -30,6 +21,8 @@ export type { ContentStore } from './store-content.js';
 const idleTimeout = 10 * 60 * 1000;
 /** Milliseconds after which a client that reads nothing is dropped: longer than the pauses of a node with a slow disk. */
 const stallTimeout = 2 * 60 * 1000;
+/** Milliseconds within which a client has to finish the TLS handshake. */
+const handshakeTimeout = 30 * 1000;
 /** Milliseconds without a request after which draining ends, where no client is expected to ask for another layer. */
 const quietTime = 2000;
 /** containerd makes three to ten requests at a time for a pull. */
@@ -47,16 +40,16 @@ const drainLimit = 16 * 1024 * 1024;
 export interface Listening {
   readonly host: string;
   readonly port: number;
-  /** `http://host:port`, without a slash at the end. */
+  /** `http://host:port` or `https://host:port`, without a slash at the end. */
   readonly url: string;
 }
 
-/** A registry server over HTTP. */
+/** A registry server. */
 export interface RegistryServer {
   /**
    * Begins to listen.
    * @param port 0 picks a free one
-   * @throws AirliftError `usage` if the address is not loopback and `allowRemote` is not set, `busy` if the port is in use, `io`
+   * @throws AirliftError `busy` if the port is in use, `io`
    */
   listen(host: string, port: number): Promise<Listening>;
   /**
@@ -71,43 +64,49 @@ export interface RegistryServer {
 
 /**
  * Creates a registry server for the content of `store`, following the OCI distribution-spec 1.1 (pull, push, content discovery, content
- * management). It has no authentication, so by default it listens on loopback only.
+ * management), with metrics for Prometheus at `/metrics`.
  */
 export function createRegistryServer(store: ContentStore, options: ServerOptions = {}): RegistryServer {
   const underWay = new Set<Promise<void>>();
   const clients = new Map<string, number>();
   const limits = { ...defaultLimits, ...options.limits };
-  const idle = new IdleConnections(limits);
+  const connections = new Connections(limits);
   const pulls = new OpenPulls();
+  const metrics = new Metrics();
+  const format = (): string => metrics.format({ requests: underWay.size, connections: connections.count });
   let isDraining = false;
   let lastEnd = -Infinity;
-  const server = createServer((request, response) => {
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const { socket } = request;
-    idle.remove(socket);
+    connections.begin(socket);
     const client = socket.remoteAddress ?? '';
     const count = (clients.get(client) ?? 0) + 1;
     clients.set(client, count);
     const isBusy = underWay.size >= limits.requests || count > limits.requestsOfClient;
-    const handled = handle(store, options, request, response, { client, pulls, isBusy, isDraining });
+    const state = { client, pulls, metrics, format, isBusy, isDraining };
+    const handled = handle(store, options, request, response, state);
     underWay.add(handled);
     void handled.finally(() => {
       underWay.delete(handled);
-      idle.add(socket);
+      connections.end(socket);
       lastEnd = performance.now();
       const left = (clients.get(client) ?? 1) - 1;
       if (left > 0) clients.set(client, left);
       else clients.delete(client);
     });
-  });
-  server.on('connection', (socket: Socket) => {
-    idle.add(socket);
-    socket.once('close', () => idle.remove(socket));
-  });
+  };
+  const { tls } = options;
+  const server =
+    tls === undefined
+      ? createHttpServer(onRequest)
+      : createHttpsServer({ ...tls, handshakeTimeout }, onRequest);
+  server.on('connection', (socket: Socket) => connections.add(socket));
+  server.on('tlsClientError', (cause: Error) => reportHandshake(cause, options));
   server.requestTimeout = 0;
   server.timeout = idleTimeout;
   server.keepAliveTimeout = limits.idleTimeout;
   return {
-    listen: async (host, port) => await listen(server, host, port, options.allowRemote === true),
+    listen: async (host, port) => await listen(server, host, port, tls === undefined ? 'http' : 'https'),
     drain: async () => {
       isDraining = true;
       const timeLeft = (): number => Math.max(0, lastEnd + quietTime - performance.now(), pulls.timeLeft());
@@ -119,20 +118,24 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
       server.close();
     },
     close: async () => {
-      idle.stop();
-      await close(server);
+      await new Promise<void>((done) => {
+        server.close(() => done());
+        connections.close();
+      });
       await Promise.all(underWay);
     },
   };
 }
 
-async function listen(server: Server, host: string, port: number, allowRemote: boolean): Promise<Listening> {
+/** Reports why a handshake failed, mostly because the client does not trust the certificate. A client that went away is no error. */
+function reportHandshake(cause: Error, { onError }: ServerOptions): void {
+  const [, alert] = /alert ([a-z ]+)(?::|$)/.exec(cause.message) ?? [];
+  if (alert !== undefined)
+    onError?.(new AirliftError('tls', `TLS handshake with a client: ${alert}`, { cause }));
+}
+
+async function listen(server: Server, host: string, port: number, scheme: string): Promise<Listening> {
   const address = host.includes(':') ? `[${host}]` : host;
-  if (!allowRemote && !isLoopback(host)) {
-    throw new AirliftError('usage', `listen on ${address}:${port}: not a loopback address`, {
-      hint: 'the registry has no authentication: anyone who reaches it has full access. On a trusted network, pass `allowRemote`',
-    });
-  }
   await new Promise<void>((done, fail) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
       const code = cause.code === 'EADDRINUSE' ? 'busy' : 'io';
@@ -146,14 +149,7 @@ async function listen(server: Server, host: string, port: number, allowRemote: b
     server.listen(port, host, done);
   });
   const bound = (server.address() as AddressInfo).port;
-  return { host, port: bound, url: `http://${address}:${bound}` };
-}
-
-async function close(server: Server): Promise<void> {
-  await new Promise<void>((done) => {
-    server.close(() => done());
-    server.closeAllConnections();
-  });
+  return { host, port: bound, url: `${scheme}://${address}:${bound}` };
 }
 
 /** The state of the server when a request arrives. */
@@ -161,6 +157,9 @@ interface RequestState {
   /** Address of the client. */
   readonly client: string;
   readonly pulls: OpenPulls;
+  readonly metrics: Metrics;
+  /** Formats the metrics. */
+  readonly format: () => string;
   readonly isBusy: boolean;
   readonly isDraining: boolean;
 }
@@ -177,37 +176,78 @@ async function handle(
   options: ServerOptions,
   request: IncomingMessage,
   response: ServerResponse,
-  { client, pulls, isBusy, isDraining }: RequestState,
+  state: RequestState,
 ): Promise<void> {
+  const begun = performance.now();
   const { method = 'GET', url: target = '/' } = request;
+  const { client, pulls, metrics, format: formatMetrics, isBusy, isDraining } = state;
   const period = options.stallTimeout ?? stallTimeout;
   watchPace(request, response, period);
   response.setHeader('Docker-Distribution-API-Version', 'registry/2.0');
   // Reading or writing the stream fails when the client disconnects; without a listener this error would end the process.
   request.on('error', () => undefined);
+  const onError = (error: unknown): void => {
+    if (!(error instanceof AirliftError)) return;
+    metrics.countError();
+    options.onError?.(error);
+  };
   const parsed = parseTarget(target);
   let reply: Reply;
+  let user: string | undefined;
   try {
-    reply =
-      'refusal' in parsed
-        ? parsed.refusal
-        : isBusy || (isDraining && isBeginning(method, parsed.route))
-          ? unavailable(isBusy)
-          : await answer({ method, request, query: parsed.query, store, options }, parsed.route);
+    const login = isBusy ? 'busy' : await checkLogin(request, options, metrics);
+    if (typeof login === 'object') user = login.user;
+    if (login === 'busy') reply = unavailable('too many concurrent requests');
+    else if (login === 'refused') reply = challenge();
+    else if ('refusal' in parsed) reply = parsed.refusal;
+    else if (isDraining && isBeginning(method, parsed.route))
+      reply = unavailable('this registry is shutting down');
+    else
+      reply = await answer(
+        { method, request, query: parsed.query, store, options, metrics: formatMetrics },
+        parsed.route,
+      );
   } catch (error) {
-    if (error instanceof AirliftError) options.onError?.(error);
+    onError(error);
     reply = failure(error);
   }
+  const sent = { bytes: 0 };
+  let isCut = false;
   try {
     if (!request.complete) drain(request);
     else request.socket.setTimeout(period);
-    const bytes = await send(response, reply, method === 'HEAD');
+    await send(response, reply, method === 'HEAD', sent);
     if (method === 'GET' && 'route' in parsed) recordPull(pulls, client, parsed.route, reply);
-    options.onRequest?.({ method, target, status: reply.status, bytes });
   } catch (error) {
-    if (error instanceof AirliftError) options.onError?.(error);
+    isCut = true;
+    onError(error);
     response.destroy();
   }
+  const entry: RequestEntry = {
+    ...{ method, target: loggedTarget(target), status: reply.status, bytes: sent.bytes, isCut, client, user },
+    userAgent: request.headers['user-agent'],
+    milliseconds: performance.now() - begun,
+  };
+  metrics.countRequest(entry);
+  options.onRequest?.(entry);
+}
+
+/** Returns undefined where no login is required. */
+async function checkLogin(
+  request: IncomingMessage,
+  { logins }: ServerOptions,
+  metrics: Metrics,
+): Promise<{ readonly user: string } | 'refused' | 'busy' | undefined> {
+  if (logins === undefined) return undefined;
+  const login = await logins.check(request.headers.authorization);
+  metrics.countLogin(typeof login === 'object' ? 'accepted' : login);
+  return login;
+}
+
+/** Asks for a user and a password (RFC 7617). docker, containerd and podman read the realm only. */
+function challenge(): Reply {
+  const headers = { 'WWW-Authenticate': 'Basic realm="airlift"' };
+  return refuse(401, 'UNAUTHORIZED', 'authentication required', headers);
 }
 
 /** Whether a request begins a pull or an upload. Others belong to one that has begun. */
@@ -216,13 +256,8 @@ function isBeginning(method: string, route: Route): boolean {
   return route.kind === 'uploads';
 }
 
-function unavailable(isBusy: boolean): Reply {
-  const reply = refuse(
-    503,
-    'UNKNOWN',
-    isBusy ? 'too many concurrent requests' : 'this registry is shutting down',
-  );
-  return { ...reply, headers: { ...reply.headers, 'Retry-After': '5', Connection: 'close' } };
+function unavailable(why: string): Reply {
+  return refuse(503, 'UNKNOWN', why, { 'Retry-After': '5', Connection: 'close' });
 }
 
 function failure(error: unknown): Reply {
@@ -236,87 +271,4 @@ function drain(request: IncomingMessage): void {
     left -= chunk.length;
     if (left < 0) request.destroy();
   });
-}
-
-type Handler = (call: Call) => Promise<Reply>;
-
-/** Returns the handler for each method of an endpoint. Methods that write need a store that accepts pushes. */
-function handlersOf(route: Route, { push }: ContentStore): Partial<Record<string, Handler>> {
-  switch (route.kind) {
-    case 'base':
-      return { GET: () => Promise.resolve(json(200, {})) };
-    case 'catalog':
-      return { GET: listRepositories };
-    case 'tags':
-      return { GET: (call) => listTags(call, route.repository) };
-    case 'referrers':
-      return { GET: (call) => listReferrers(call, route.repository, route.digest) };
-    case 'manifest': {
-      const { repository, reference } = route;
-      const pull: Handler = (call) => pullManifest(call, repository, reference);
-      if (push === undefined) return { GET: pull };
-      return {
-        GET: pull,
-        PUT: (call) => pushManifest({ ...call, push }, repository, reference),
-        DELETE: (call) => deleteManifest({ ...call, push }, repository, reference),
-      };
-    }
-    case 'blob': {
-      const { repository, digest } = route;
-      const pull: Handler = (call) => pullBlob(call, repository, digest);
-      if (push === undefined) return { GET: pull };
-      return { GET: pull, DELETE: (call) => deleteBlob({ ...call, push }, repository, digest) };
-    }
-    case 'uploads':
-      if (push === undefined) return {};
-      return { POST: (call) => startUpload({ ...call, push }, route.repository) };
-    case 'upload': {
-      if (push === undefined) return {};
-      const { repository, id } = route;
-      return {
-        GET: (call) => uploadStatus({ ...call, push }, repository, id),
-        PATCH: (call) => continueUpload({ ...call, push }, repository, id),
-        PUT: (call) => finishUpload({ ...call, push }, repository, id),
-        DELETE: (call) => cancelUpload({ ...call, push }, repository, id),
-      };
-    }
-  }
-}
-
-/**
- * Answers a request. A node that uses the server as a mirror sends the mirrored registry as `ns`. A store that knows the registry of each
- * image answers for that registry only. With any other store, repositories below the registry's name take precedence, so that one server
- * can mirror several registries.
- */
-async function answer(call: Call, route: Route): Promise<Reply> {
-  const mirrored = call.query.get('ns');
-  if (mirrored !== null && 'repository' in route && (call.method === 'GET' || call.method === 'HEAD')) {
-    const { store, request } = call;
-    if (store.mirror !== undefined) {
-      // A node that mirrors this server by its own name requests the repositories as they are named here.
-      if (mirrored === request.headers.host) return await answerAs(call, route);
-      const held = store.mirror(mirrored, route.repository);
-      if (held === undefined)
-        return refuse(404, 'NAME_UNKNOWN', `no repository ${mirrored}/${route.repository}`);
-      return await answerAs(call, { ...route, repository: held });
-    }
-    const repository = `${mirrored}/${route.repository}`;
-    if (isRepositoryPath(repository)) {
-      const reply = await answerAs(call, { ...route, repository });
-      if (reply.status !== 404) return reply;
-    }
-  }
-  return await answerAs(call, route);
-}
-
-async function answerAs(call: Call, route: Route): Promise<Reply> {
-  const handlers = handlersOf(route, call.store);
-  const handler = handlers[call.method === 'HEAD' ? 'GET' : call.method];
-  if (handler !== undefined) return await handler(call);
-  const allowed = Object.keys(handlers).flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]));
-  const why =
-    call.store.push === undefined && call.method !== 'GET'
-      ? 'this registry is read-only'
-      : 'method not allowed';
-  return refuse(405, 'UNSUPPORTED', why, { Allow: allowed.join(', ') });
 }

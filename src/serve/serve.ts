@@ -8,9 +8,12 @@ import {
   type ServerOptions,
 } from '../registry-server/server.js';
 import { DirectoryStore } from '../registry-server/store.js';
+import { isLoopback } from '../oci/reference.js';
 import type { NamedImage } from '../site/names.js';
 import { BundleContent } from './bundle-content.js';
+import { openCertificate, type CertificateFiles } from './certificate.js';
 import { guardFiles } from './file-guard.js';
+import { PasswordFile } from './htpasswd.js';
 import { ImageNames } from './image-names.js';
 import { ImageStore } from './image-store.js';
 import { MergedContent } from './merged-content.js';
@@ -23,7 +26,11 @@ export type ServeSource =
   | (InputOptions & { readonly store?: undefined });
 
 /** Options of serve. */
-export interface ServeOptions extends ServerOptions {
+export interface ServeOptions extends Omit<ServerOptions, 'tls' | 'logins'> {
+  /** Serve HTTPS with this certificate. Default: HTTP. */
+  readonly tls?: CertificateFiles | undefined;
+  /** Path of a file with users and bcrypt hashes, as `htpasswd -B` writes it. Default: no login is required. */
+  readonly passwordFile?: string | undefined;
   /** Address to listen on. Default: 127.0.0.1. */
   readonly host?: string | undefined;
   /** Port to listen on; 0 picks a free one. Default: 5000. */
@@ -34,8 +41,14 @@ export interface ServeOptions extends ServerOptions {
 export interface Serving {
   readonly host: string;
   readonly port: number;
-  /** `http://host:port`. */
+  /** `http://host:port` or `https://host:port`. */
   readonly url: string;
+  /** Names and addresses that the certificate is valid for; empty without TLS. */
+  readonly certificateNames: readonly string[];
+  /** The authority of the certificate in PEM, if its file contains it. */
+  readonly authority: string | undefined;
+  /** Warnings about who can reach the registry. */
+  readonly warnings: readonly string[];
   /** The images of bundles and archives; empty for a directory. */
   readonly images: readonly NamedImage[];
   /**
@@ -59,11 +72,15 @@ export interface Serving {
 /**
  * Serves a directory, or bundles and archives, as an OCI registry. Bundles and archives are read-only. Each of their images has two
  * names: its repository path (`library/busybox`) and its full name (`docker.io/library/busybox`).
- * @throws AirliftError `usage` for an address that is not loopback without `allowRemote`, `busy` for a port in use, `io`, and the errors of
- * opening and merging inputs
+ * @throws AirliftError `busy` for a port in use, `io`, `input` for a wrong certificate or password file, and the errors of opening and
+ * merging inputs
  */
 export async function serve(source: ServeSource, options: ServeOptions = {}): Promise<Serving> {
-  const { host = '127.0.0.1', port = 5000, ...registry } = options;
+  const { host = '127.0.0.1', port = 5000, tls, passwordFile, ...rest } = options;
+  // Wrong files are reported before inputs are read, which can take minutes.
+  const certificate = tls === undefined ? undefined : await openCertificate(tls);
+  const onError = (error: AirliftError): void => options.onError?.(error);
+  const logins = passwordFile === undefined ? undefined : await PasswordFile.open(passwordFile, onError);
   let fail: (error: AirliftError) => void = () => undefined;
   const broken = new Promise<never>((_, reject) => (fail = reject));
   broken.catch(() => undefined);
@@ -77,11 +94,14 @@ export async function serve(source: ServeSource, options: ServeOptions = {}): Pr
   const close = (): Promise<void> => (closed ??= Promise.resolve(server?.close()).then(() => opened.close()));
   try {
     if (change !== undefined) throw change;
-    const running = createRegistryServer(opened.store, registry);
+    const running = createRegistryServer(opened.store, { ...rest, tls: certificate, logins });
     server = running;
     const listening = await running.listen(host, port);
     return {
       ...listening,
+      certificateNames: certificate?.names ?? [],
+      authority: certificate?.authority,
+      warnings: warningsOf(host, opened.store.push !== undefined, options),
       images: opened.images,
       ambiguous: opened.ambiguous,
       example: await exampleOf(opened.store),
@@ -93,6 +113,21 @@ export async function serve(source: ServeSource, options: ServeOptions = {}): Pr
     await close();
     throw error;
   }
+}
+
+/** @param isWritable whether clients can push */
+function warningsOf(host: string, isWritable: boolean, { tls, passwordFile }: ServeOptions): string[] {
+  if (isLoopback(host)) return [];
+  const access = isWritable ? 'pull, push and delete everything' : 'pull everything';
+  if (passwordFile === undefined) {
+    const insecure = tls === undefined ? ', and change what others pull on the way' : '';
+    return [
+      `without \`passwordFile\`, everyone who reaches ${host} can ${access}${insecure}; use it on a trusted network only`,
+    ];
+  }
+  return tls === undefined
+    ? ['without `tls`, passwords travel in clear text: everyone on the network between can read them']
+    : [];
 }
 
 interface OpenedSource {

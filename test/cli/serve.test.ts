@@ -1,20 +1,24 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseListen } from '../../src/cli/serve.js';
 import { isAirliftError } from '../../src/errors.js';
 import { airlift, airliftPath } from '../support/airlift.js';
 import { writeBundle } from '../bundle/write-bundle.js';
 import { largestBlob } from '../serve/serve-large.js';
+import { issueCertificate, makeAuthority } from '../support/certificates.js';
 import { testDigest } from '../support/content.js';
 import { beginDownload, readBody } from '../support/download.js';
 import { assortment, singlePlatform } from '../support/image-sets.js';
+import { needs, run } from '../support/peers.js';
 import { pushImage } from '../support/push-image.js';
 import { temp } from '../support/temp.js';
+import { until } from '../support/until.js';
 
 test('--listen takes an address, a port, or both', () => {
   const cases: [string, string, number][] = [
@@ -90,7 +94,87 @@ test('--json prints one document, and usage errors end with exit code 2', async 
   assert.deepEqual([event, url], ['listening', `http://127.0.0.1:${port}`]);
   child.kill('SIGTERM');
   await once(child, 'exit');
-  const wrong = [[], ['x.tar', '--store', store], ['--store', store, '--listen', '0.0.0.0:0']];
+  const wrong = [
+    [],
+    ['x.tar', '--store', store],
+    ['x.tar', '--tls-cert', 'x.pem'],
+    ['--store', store, '--emit', store],
+    ['x.tar', '--allow-missing-blobs'],
+    ['x.tar', '--log-format', 'xml'],
+  ];
   for (const more of wrong) await airlift(['serve', ...more], { codes: [2] });
   await airlift(['serve', join(store, 'none.tar')], { codes: [1] });
 });
+
+/** Starts `airlift serve` and returns what it printed first, and its standard error so far. */
+async function startedWithJson(
+  t: TestContext,
+  args: readonly string[],
+): Promise<{ url: string; registry: string; stderr: () => string }> {
+  const child = spawn(
+    process.execPath,
+    [airliftPath, 'serve', ...args, '--listen', '127.0.0.1:0', '--json'],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
+  t.after(() => child.kill('SIGKILL'));
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
+  return { ...(JSON.parse(line) as { url: string; registry: string }), stderr: () => stderr };
+}
+
+test(
+  '--emit writes the files for nodes, with the authority of the certificate',
+  { skip: needs('openssl') },
+  async (t) => {
+    const dir = temp(t);
+    const image = singlePlatform('linux/amd64', { name: 'web' });
+    const bundle = join(dir, 'site.tar');
+    await writeBundle(bundle, [{ reference: 'docker.io/acme/web:1', image }]);
+    const authority = await makeAuthority(dir);
+    const { cert, key } = await issueCertificate(dir, authority, 'server', ['registry.site', 'IP:127.0.0.1']);
+    const chain = join(dir, 'chain.pem');
+    writeFileSync(chain, readFileSync(cert, 'utf8') + readFileSync(authority.cert, 'utf8'));
+    const nodes = join(dir, 'nodes');
+    const flags = ['--tls-cert', chain, '--tls-key', key, '--emit', nodes, '--advertise', 'registry.site'];
+    const { url, registry } = await startedWithJson(t, [bundle, ...flags]);
+    assert.equal(registry, `registry.site:${new URL(url).port}`);
+    const toml = readFileSync(join(nodes, 'certs.d/docker.io/hosts.toml'), 'utf8');
+    assert.ok(toml.includes(`[host."https://${registry}"]`), toml);
+    assert.ok(toml.includes(`ca = "/etc/containers/certs.d/${registry}/ca.crt"`), toml);
+    assert.equal(
+      readFileSync(join(nodes, 'ca.crt'), 'utf8').trim(),
+      readFileSync(authority.cert, 'utf8').trim(),
+    );
+    const table = readFileSync(join(nodes, 'names.tsv'), 'utf8');
+    assert.ok(table.includes(`docker.io/acme/web:1\t${registry}/acme/web:1\t${image.root.digest}`));
+  },
+);
+
+test(
+  '--log-format json prints each request as JSON, without passwords',
+  { skip: needs('htpasswd') },
+  async (t) => {
+    const dir = temp(t);
+    const users = join(dir, 'users');
+    writeFileSync(users, (await run('htpasswd', ['-Bbn', '-C', '4', 'joe', 'sesame'])).stdout);
+    const args = ['--store', join(dir, 'store'), '--htpasswd', users, '--log-format', 'json'];
+    const { url, stderr } = await startedWithJson(t, args);
+    const authorization = `Basic ${Buffer.from('joe:sesame').toString('base64')}`;
+    await fetch(`${url}/v2/?access_token=sesame`, { headers: { authorization, 'user-agent': 'a "b' } });
+    await fetch(`${url}/v2/a/manifests/1`);
+    await until('both requests are logged', () => stderr().split('\n').length > 2);
+    const lines = stderr().trimEnd().split('\n');
+    const entries = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    assert.deepEqual(
+      entries.map(({ level, method, target, status, user }) => [level, method, target, status, user]),
+      [
+        ['info', 'GET', '/v2/?access_token=…', 200, 'joe'],
+        ['info', 'GET', '/v2/a/manifests/1', 401, undefined],
+      ],
+    );
+    assert.ok(!stderr().includes('sesame') && !stderr().includes(authorization));
+  },
+);

@@ -36,11 +36,15 @@ test('a manifest is refused while a blob or child that it names is missing', asy
   assert.equal((await pushManifest(registry, 'acme/api', 'v1', index)).status, 201);
 });
 
-test('a sparse index is accepted where that is allowed, a manifest without its blobs never', async (t) => {
+test('a sparse index, and a manifest without its blobs, are each accepted only where that is allowed', async (t) => {
   const registry = await startRegistry(t, { allowSparse: true });
   const image = await imageOf(registry, 'elsewhere', 'x');
   assert.equal((await pushManifest(registry, 'acme/api', 'v1', indexOf([image]))).status, 201);
   assert.equal((await pushManifest(registry, 'acme/api', 'v2', image)).status, 400);
+  const lenient = await startRegistry(t, { allowMissingBlobs: true });
+  assert.equal((await pushManifest(lenient, 'acme/api', 'v1', indexOf([image]))).status, 400);
+  assert.equal((await pushManifest(lenient, 'acme/api', 'v2', image)).status, 201);
+  assert.equal((await lenient.ask('GET', 'acme/api/manifests/v2')).status, 200);
 });
 
 test('a foreign layer may be missing if its descriptor has URLs', async (t) => {

@@ -14,8 +14,14 @@ export interface Dockerd {
   stop(): Promise<void>;
 }
 
+export interface DockerdOptions {
+  /** Path of a `daemon.json`. */
+  readonly config?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** Starts a separate dockerd without networks. The test must skip with `needs('dockerd')`, because dockerd requires root. */
-export async function startDockerd(): Promise<Dockerd> {
+export async function startDockerd({ config, env = {} }: DockerdOptions = {}): Promise<Dockerd> {
   const work = mkdtempSync(join(tmpdir(), 'airlift-dockerd-'));
   const host = `unix://${join(work, 'docker.sock')}`;
   const docker = (args: readonly string[], options?: RunOptions): Promise<RunResult> =>
@@ -25,12 +31,13 @@ export async function startDockerd(): Promise<Dockerd> {
     [
       ...['--data-root', join(work, 'data'), '--exec-root', join(work, 'exec')],
       ...['--pidfile', join(work, 'pid'), '-H', host],
+      ...(config === undefined ? [] : ['--config-file', config]),
       ...['--iptables=false', '--ip6tables=false', '--bridge=none', '--storage-driver=vfs'],
     ],
     {
       log: join(work, 'log'),
       // dockerd finds containerd in PATH.
-      env: { PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` },
+      env: { ...env, PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` },
       ready: () =>
         docker(['version']).then(
           () => true,
