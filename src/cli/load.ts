@@ -85,11 +85,7 @@ function platformOf(text: string | undefined): Platform | undefined {
   return platform;
 }
 
-function printSummary(
-  { engine, platform, images, file }: LoadSummary,
-  milliseconds: number,
-  dataDir: string | undefined,
-): void {
+function printSummary({ engine, platform, images, file }: LoadSummary, milliseconds: number): void {
   for (const { image, digest, outcome, engine: where } of images)
     printLine(
       `${outcome}${engine === 'kind' ? ` on ${where.replace(/^kind node /, '')}` : ''}: ${image} ${digest}`,
@@ -106,13 +102,9 @@ function printSummary(
   printLine(
     `wrote ${count(file.images, 'image')} for ${platform} to ${file.path}: ${formatBytes(file.size)} in ${time}`,
   );
-  const program = engine === 'rke2' ? 'rke2-server' : engine;
-  printLine(`next: ${engine} imports the file when it starts: ${nextCommand(program, dataDir)}`);
-}
-
-function nextCommand(program: string, dataDir: string | undefined): string {
-  if (program === 'k0s') return 'k0s start';
-  return dataDir === undefined ? `systemctl start ${program}` : `${program} with --data-dir ${dataDir}`;
+  const start =
+    engine === 'k0s' ? 'k0s start' : `systemctl start ${engine === 'rke2' ? 'rke2-server' : engine}`;
+  printLine(`next: ${engine} imports the file when it starts: ${start}`);
 }
 
 async function run(args: Arguments): Promise<void> {
@@ -142,7 +134,7 @@ async function run(args: Arguments): Promise<void> {
     );
     view.stop();
     if (args.json) printJson({ event: 'done', ...summary, milliseconds: Date.now() - started });
-    else printSummary(summary, Date.now() - started, args.dataDir);
+    else printSummary(summary, Date.now() - started);
   } finally {
     view.stop();
   }
