@@ -1,9 +1,8 @@
 /** Worker thread of an export: downloads, hashes and writes blobs, so that this work uses two cores. */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { parentPort, workerData } from 'node:worker_threads';
 import { BundleFile } from '../bundle/format/file.js';
 import { toPlainError } from '../errors.js';
+import { chunkCollector } from '../io/chunk-collector.js';
 import { Registry } from '../registry/registry.js';
 import { transferBlob, type TransferTask } from '../transfer/transfer.js';
 import type { DownloadWorkerData, FromWorker, ToWorker } from './download-pool.js';
@@ -13,26 +12,6 @@ const progressInterval = 1024 * 1024;
 
 /** Least milliseconds between two progress messages about a blob. A message costs a quarter of a millisecond in each of two threads. */
 const progressPause = 100;
-
-/** Bytes of written content between two garbage collections: each takes a millisecond, and moves chunks in use to the old generation. */
-const collectInterval = 16_000_000;
-
-/**
- * Returns a function that takes the number of bytes just written and collects garbage from time to time. Network chunks lie outside the
- * heap, so V8 counts little of them towards its next collection: at full speed 50 MB of written chunks pile up in each thread. A minor
- * collection every few megabytes halves that. It is also faster, because the memory is used again while it is in the processor's cache.
- */
-function chunkCollector(): (bytes: number) => void {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as (options: { readonly type: 'minor' }) => void;
-  let written = 0;
-  return (bytes) => {
-    written += bytes;
-    if (written < collectInterval) return;
-    written = 0;
-    collect({ type: 'minor' });
-  };
-}
 
 const { path, registry: registryOptions, retries, isTraced } = workerData as DownloadWorkerData;
 const port = parentPort;

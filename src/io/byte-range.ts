@@ -1,8 +1,14 @@
-import { createReadStream } from 'node:fs';
+import fs, { createReadStream } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { AirliftError, messageOf } from '../errors.js';
 import { readableOf } from '../oci/readable.js';
+
+/** The place of content, as plain data for worker threads: in an open file, which stays open, in a file by its path, or in memory. */
+export type Place =
+  | { readonly fd: number; readonly start: number }
+  | { readonly path: string }
+  | { readonly bytes: Uint8Array };
 
 /** Content with random access: a member of an archive, a file in a directory, a part of a scratch file. */
 export interface ByteRange {
@@ -14,11 +20,16 @@ export interface ByteRange {
   stream(position?: number): Readable;
 }
 
+/** Content that a worker thread can read too. */
+export interface PlacedRange extends ByteRange {
+  readonly place: Place;
+}
+
 /** Bytes that a stream reads at a time. */
-const streamChunk = 256 * 1024;
+export const streamChunk = 256 * 1024;
 
 /** A part of an open file, which must stay open while the range is used. */
-export class FileRange implements ByteRange {
+export class FileRange implements PlacedRange {
   /** @param what names the file in messages */
   constructor(
     private readonly file: FileHandle,
@@ -26,6 +37,10 @@ export class FileRange implements ByteRange {
     readonly size: number,
     private readonly what: string,
   ) {}
+
+  get place(): Place {
+    return { fd: this.file.fd, start: this.start };
+  }
 
   async read(position: number, length: number): Promise<Buffer> {
     const buffer = Buffer.allocUnsafe(Math.max(0, Math.min(length, this.size - position)));
@@ -68,11 +83,15 @@ export class FileRange implements ByteRange {
 }
 
 /** A file by its path, which is open only while it is read. */
-export class PathRange implements ByteRange {
+export class PathRange implements PlacedRange {
   constructor(
     private readonly path: string,
     readonly size: number,
   ) {}
+
+  get place(): Place {
+    return { path: this.path };
+  }
 
   async read(position: number, length: number): Promise<Buffer> {
     const file = await open(this.path).catch((cause: unknown) => {
@@ -91,11 +110,15 @@ export class PathRange implements ByteRange {
 }
 
 /** Content in memory. */
-export class MemoryRange implements ByteRange {
+export class MemoryRange implements PlacedRange {
   constructor(private readonly bytes: Buffer) {}
 
   get size(): number {
     return this.bytes.byteLength;
+  }
+
+  get place(): Place {
+    return { bytes: this.bytes };
   }
 
   read(position: number, length: number): Promise<Buffer> {
@@ -115,6 +138,41 @@ export interface ByteCursor {
   read(length: number): Promise<Buffer>;
   /** Skips `length` bytes and returns how many were skipped; fewer only at the end. */
   skip(length: number): Promise<number>;
+}
+
+/**
+ * Reads content synchronously, for a worker thread.
+ * @param buffer is filled again and again; without it every chunk has memory of its own
+ * @param what names the content in messages
+ * @throws AirliftError `io`, `damaged` where the file ends early
+ */
+export function* chunksOf(place: Place, size: number, what: string, buffer?: Buffer): Generator<Buffer> {
+  if ('bytes' in place) {
+    yield Buffer.from(place.bytes.buffer, place.bytes.byteOffset, place.bytes.byteLength);
+    return;
+  }
+  let opened: number | undefined;
+  try {
+    const fd = 'fd' in place ? place.fd : (opened = fs.openSync(place.path, 'r'));
+    const start = 'fd' in place ? place.start : 0;
+    for (let at = 0; at < size;) {
+      const into = buffer ?? Buffer.allocUnsafeSlow(Math.min(streamChunk, size - at));
+      const count = fs.readSync(fd, into, 0, Math.min(into.byteLength, size - at), start + at);
+      if (count === 0) {
+        throw new AirliftError(
+          'damaged',
+          `read ${what}: truncated at byte ${start + at}; want ${size - at} more bytes`,
+        );
+      }
+      yield into.subarray(0, count);
+      at += count;
+    }
+  } catch (cause) {
+    if (cause instanceof AirliftError) throw cause;
+    throw new AirliftError('io', `read ${what}: ${messageOf(cause)}`, { cause });
+  } finally {
+    if (opened !== undefined) fs.closeSync(opened);
+  }
 }
 
 /** Bytes read at a time: a tar header together with small entries after it. */

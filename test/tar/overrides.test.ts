@@ -3,7 +3,7 @@ import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { suite, test } from 'node:test';
 import { scanTar } from '../../src/tar/scan.js';
-import { RangeCursor } from '../../src/io/byte-range.js';
+import { MemoryRange, RangeCursor } from '../../src/io/byte-range.js';
 import { openArchive } from '../../src/archive/read/open.js';
 import { readMember } from '../../src/archive/read/members.js';
 import { openMembers } from '../../src/archive/read/open-members.js';
@@ -77,13 +77,7 @@ interface Found {
 
 async function scanned(...parts: Buffer[]): Promise<Found[]> {
   const bytes = Buffer.concat([...parts, end]);
-  const range = {
-    size: bytes.byteLength,
-    read: (at: number, length: number) => Promise.resolve(bytes.subarray(at, at + length)),
-    stream: () => {
-      throw new Error('not used');
-    },
-  };
+  const range = new MemoryRange(bytes);
   const found: Found[] = [];
   for await (const { name, kind, size, linkName } of scanTar(new RangeCursor(range), 'x.tar', 100))
     found.push({ name, kind, size, linkName });

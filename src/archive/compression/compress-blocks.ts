@@ -18,8 +18,15 @@ export interface BlockOptions {
 /** Threads for compression: libuv runs four at a time, however many cores the machine has. */
 export const compressionThreads = Math.min(4, availableParallelism());
 
-/** Cuts content into blocks of `size` bytes (the last may be shorter), whatever the size of its chunks. */
-async function* blocksOf(source: AsyncIterable<Buffer>, size: number): AsyncGenerator<Buffer<ArrayBuffer>> {
+/**
+ * Cuts content into blocks of `size` bytes (the last may be shorter), whatever the size of its chunks.
+ * @param used blocks whose memory may be used again
+ */
+async function* blocksOf(
+  source: AsyncIterable<Buffer>,
+  size: number,
+  used: Buffer<ArrayBuffer>[],
+): AsyncGenerator<Buffer<ArrayBuffer>> {
   let block = Buffer.allocUnsafeSlow(size);
   let filled = 0;
   for await (const chunk of source) {
@@ -29,7 +36,7 @@ async function* blocksOf(source: AsyncIterable<Buffer>, size: number): AsyncGene
       filled += taken;
       if (filled < size) continue;
       yield block;
-      block = Buffer.allocUnsafeSlow(size);
+      block = used.pop() ?? Buffer.allocUnsafeSlow(size);
       filled = 0;
     }
   }
@@ -47,14 +54,19 @@ export async function* compressBlocks(
   compress: (block: Buffer<ArrayBuffer>) => Promise<readonly Buffer[]>,
 ): AsyncGenerator<Buffer> {
   const running: Promise<readonly Buffer[]>[] = [];
+  const used: Buffer<ArrayBuffer>[] = [];
   const start = (block: Buffer<ArrayBuffer>): void => {
-    const job = compress(block);
+    const job = compress(block).then((compressed) => {
+      // Memory that was transferred to another thread is gone.
+      if (block.byteLength === size) used.push(block);
+      return compressed;
+    });
     // Errors are thrown where the job is awaited; a job that is no longer awaited must not end the process.
     job.catch(() => undefined);
     running.push(job);
   };
   let empty = true;
-  for await (const block of blocksOf(source, size)) {
+  for await (const block of blocksOf(source, size, used)) {
     empty = false;
     start(block);
     const due = running.length < concurrency ? undefined : running.shift();

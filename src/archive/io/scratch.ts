@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { statfsSync, writeSync } from 'node:fs';
 import { open, statfs, unlink, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,66 @@ import { FileRange } from '../../io/byte-range.js';
 const reserve = 64 * 1024 * 1024;
 
 const spaceHint = 'choose a directory with more space with `tmpDir`';
+
+function noSpace(what: string, directory: string, got: number, want: number): AirliftError {
+  return new AirliftError(
+    'no-space',
+    `store ${what} in ${directory}: not enough space; got ${formatBytes(got)}, want at least ${formatBytes(want)}`,
+    { hint: spaceHint },
+  );
+}
+
+function writeFailed(what: string, directory: string, cause: unknown): AirliftError {
+  const isFull = isOutOfSpace(cause);
+  return new AirliftError(isFull ? 'no-space' : 'io', `store ${what} in ${directory}: ${messageOf(cause)}`, {
+    cause,
+    hint: isFull ? spaceHint : undefined,
+  });
+}
+
+/** The end of a scratch file, as plain data for a worker thread. */
+export interface ScratchEnd {
+  readonly fd: number;
+  readonly position: number;
+  readonly directory: string;
+}
+
+/** Bytes written before the free space is checked again. */
+const checkInterval = 32 * 1024 * 1024;
+
+/** Appends to a scratch file in a worker thread, synchronously. */
+export class ScratchAppender {
+  #size = 0;
+  /** Bytes that may be written before the free space is checked. */
+  #spare = 0;
+
+  /** @param what names the content in messages */
+  constructor(
+    private readonly end: ScratchEnd,
+    private readonly what: string,
+  ) {}
+
+  /** @throws AirliftError `no-space`, `io` */
+  write(chunk: Uint8Array): void {
+    const { fd, position, directory } = this.end;
+    try {
+      if (this.#spare < chunk.byteLength) this.#spare = this.#free(chunk.byteLength);
+      for (let at = 0; at < chunk.byteLength;)
+        at += writeSync(fd, chunk, at, chunk.byteLength - at, position + this.#size + at);
+    } catch (cause) {
+      throw cause instanceof AirliftError ? cause : writeFailed(this.what, directory, cause);
+    }
+    this.#spare -= chunk.byteLength;
+    this.#size += chunk.byteLength;
+  }
+
+  #free(wanted: number): number {
+    const { bavail, bsize } = statfsSync(this.end.directory);
+    const free = Math.max(0, bavail * bsize - reserve);
+    if (free < wanted) throw noSpace(this.what, this.end.directory, free, wanted);
+    return Math.min(free, Math.max(checkInterval, wanted));
+  }
+}
 
 /** Returns chunks without their first `bytes`. */
 function without(chunks: readonly Buffer[], bytes: number): Buffer[] {
@@ -67,11 +128,7 @@ export class Scratch {
    */
   require(bytes: number, what: string): void {
     if (this.#size + bytes <= this.#budget) return;
-    throw new AirliftError(
-      'no-space',
-      `store ${what} in ${this.directory}: not enough space; got ${formatBytes(this.#budget - this.#size)}, want at least ${formatBytes(bytes)}`,
-      { hint: spaceHint },
-    );
+    throw noSpace(what, this.directory, this.#budget - this.#size, bytes);
   }
 
   /** Returns a stream that appends to the file, and the range it has written once it is finished. Append one stream at a time. */
@@ -90,6 +147,18 @@ export class Scratch {
       },
     });
     return { stream, range: () => new FileRange(this.file, start, this.#size - start, what) };
+  }
+
+  /** The place where a worker thread appends. */
+  get end(): ScratchEnd {
+    return { fd: this.file.fd, position: this.#size, directory: this.directory };
+  }
+
+  /** Keeps what a worker thread has appended, and returns it. */
+  grow(bytes: number, what: string): FileRange {
+    const start = this.#size;
+    this.#size += bytes;
+    return new FileRange(this.file, start, bytes, what);
   }
 
   /** The handle of the file, for random access. The scratch file must stay open while it is used. */
@@ -113,15 +182,7 @@ export class Scratch {
         rest = without(rest, bytesWritten);
       }
     } catch (cause) {
-      const full = isOutOfSpace(cause);
-      throw new AirliftError(
-        full ? 'no-space' : 'io',
-        `store ${what} in ${this.directory}: ${messageOf(cause)}`,
-        {
-          cause,
-          hint: full ? spaceHint : undefined,
-        },
-      );
+      throw writeFailed(what, this.directory, cause);
     }
   }
 }

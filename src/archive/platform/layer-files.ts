@@ -8,7 +8,11 @@ export type LayerFile =
   | {
       readonly kind: 'program';
       readonly elf: ElfHeader;
-      readonly read: ((position: number, length: number) => Promise<Buffer>) | undefined;
+      /** Position and size in the uncompressed layer. */
+      readonly offset: number;
+      readonly size: number;
+      /** Reads the program; undefined where that needs decompression. */
+      readonly read?: ((position: number, length: number) => Promise<Buffer>) | undefined;
     }
   | { readonly kind: 'script'; readonly interpreter: string }
   | { readonly kind: 'link'; readonly target: string; readonly isHard: boolean }
@@ -48,9 +52,6 @@ class Collector {
   readonly removed = new Set<string>();
   readonly opaque = new Set<string>();
 
-  /** @param range the layer if it is uncompressed, for random access */
-  constructor(private readonly range: ByteRange | undefined) {}
-
   async add(entry: TarEntry): Promise<void> {
     const path = plainPath(entry.name);
     if (path === undefined || path === '' || entry.kind === 'special') return;
@@ -73,14 +74,9 @@ class Collector {
     const head = await entry.head(shebangLength);
     const elf = parseElfHeader(head.subarray(0, elfHeaderLength));
     const interpreter = elf === undefined ? interpreterOf(head) : undefined;
-    const { range } = this;
+    const { offset, size } = entry;
     if (elf !== undefined) {
-      const end = entry.offset + entry.size;
-      const read = (position: number, length: number): Promise<Buffer> => {
-        const at = Math.min(end, entry.offset + position);
-        return (range as ByteRange).read(at, Math.min(length, end - at));
-      };
-      this.files.set(path, { kind: 'program', elf, read: range === undefined ? undefined : read });
+      this.files.set(path, { kind: 'program', elf, offset, size });
     } else if (interpreter !== undefined) {
       this.files.set(path, { kind: 'script', interpreter });
     } else {
@@ -89,14 +85,14 @@ class Collector {
   }
 }
 
-async function collect(cursor: ByteCursor, range: ByteRange | undefined): Promise<LayerFiles> {
-  const collector = new Collector(range);
+async function collect(cursor: ByteCursor, maxBytes: number): Promise<LayerFiles> {
+  const collector = new Collector();
   const { files, removed, opaque } = collector;
   let isWhole = true;
   try {
     for await (const entry of scanTar(cursor, 'layer', maxEntries, true)) {
       await collector.add(entry);
-      if (files.size < maxFiles && (range !== undefined || cursor.position < maxUnpacked)) continue;
+      if (files.size < maxFiles && cursor.position < maxBytes) continue;
       isWhole = false;
       break;
     }
@@ -107,15 +103,38 @@ async function collect(cursor: ByteCursor, range: ByteRange | undefined): Promis
   return { files, removed, opaque, isWhole };
 }
 
+/** Adds to the programs of an uncompressed layer the function that reads them. */
+export function withContent(layer: ByteRange, found: LayerFiles): LayerFiles {
+  const files = new Map<string, LayerFile>();
+  for (const [path, file] of found.files) {
+    if (file.kind !== 'program') {
+      files.set(path, file);
+      continue;
+    }
+    const end = file.offset + file.size;
+    const read = (position: number, length: number): Promise<Buffer> => {
+      const at = Math.min(end, file.offset + position);
+      return layer.read(at, Math.min(length, end - at));
+    };
+    files.set(path, { ...file, read });
+  }
+  return { ...found, files };
+}
+
+/** Finds programs, scripts and links in the content of a layer that is read anyway. */
+export function filesOfStream(content: AsyncIterable<Uint8Array>): Promise<LayerFiles> {
+  return collect(new StreamCursor(content), Infinity);
+}
+
 /** Finds programs, scripts and links in a layer. An unreadable layer yields what was found before the damage. */
 export async function readLayerFiles(layer: ByteRange | undefined): Promise<LayerFiles> {
   if (layer === undefined) return nothing;
   try {
     if (detectCompression(await layer.read(0, magicLength), 'layer') === 'none')
-      return await collect(new RangeCursor(layer), layer);
+      return withContent(layer, await collect(new RangeCursor(layer), Infinity));
     const { content } = await decompress(layer.stream(), 'layer');
     try {
-      return await collect(new StreamCursor(content), undefined);
+      return await collect(new StreamCursor(content), maxUnpacked);
     } finally {
       content.destroy();
     }

@@ -19,6 +19,8 @@ export interface FoundLayer {
   readonly digest: Digest;
   /** Opens its tar, compressed or not; undefined where the archive does not hold it. */
   readonly open: () => Promise<ByteRange | undefined>;
+  /** Returns its files where it was read already. */
+  readonly knownFiles?: (() => LayerFiles | undefined) | undefined;
 }
 
 /** A manifest whose platform is to be found. */
@@ -103,6 +105,8 @@ export class PlatformFinder {
   #filesOf(child: PlatformSubject, at: number): Promise<LayerFiles> {
     const layer = child.layers[at];
     if (layer === undefined) throw new RangeError(`no layer ${at}`);
+    const known = layer.knownFiles?.();
+    if (known !== undefined) return Promise.resolve(known);
     let reading = this.#layers.get(layer.digest);
     if (reading === undefined) {
       reading = layer.open().then(readLayerFiles);

@@ -2,7 +2,7 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import { digestOf, type Digest } from '../../oci/digest.js';
 import { digestOfPath } from '../../oci/image-layout.js';
 import { maxManifestSize, parseManifest } from '../../oci/manifest.js';
-import type { ByteRange } from '../../io/byte-range.js';
+import type { PlacedRange } from '../../io/byte-range.js';
 import { readWhole, type Members } from './members.js';
 
 /** A folder of an archive, viewed as an archive. The archive must stay open while the view is used. */
@@ -20,7 +20,7 @@ export class FolderMembers implements Members {
     return this.members.missingHint;
   }
 
-  find(path: string): Promise<ByteRange | undefined> {
+  find(path: string): Promise<PlacedRange | undefined> {
     return this.members.find(`${this.folder}/${path}`);
   }
 
@@ -45,7 +45,7 @@ export class BlobView implements Members {
   /** @param content finds content by digest */
   constructor(
     private readonly members: Members,
-    private readonly content: (digest: Digest) => Promise<ByteRange | undefined>,
+    private readonly content: (digest: Digest) => Promise<PlacedRange | undefined>,
     readonly missingHint: string | undefined = members.missingHint,
   ) {}
 
@@ -53,7 +53,7 @@ export class BlobView implements Members {
     return this.members.file;
   }
 
-  async find(path: string): Promise<ByteRange | undefined> {
+  async find(path: string): Promise<PlacedRange | undefined> {
     const digest = digestOfPath(path);
     return digest === undefined ? undefined : this.content(digest);
   }
@@ -73,7 +73,7 @@ export class BlobView implements Members {
  * @throws AirliftError `input` where the content is not a manifest
  */
 export async function entryOf(
-  content: ByteRange,
+  content: PlacedRange,
   name: string | undefined,
   what: string,
 ): Promise<{ readonly entry: Descriptor; readonly hasSubject: boolean }> {

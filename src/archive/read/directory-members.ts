@@ -1,7 +1,7 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, relative, isAbsolute, sep } from 'node:path';
 import { AirliftError, isMissingPath, messageOf, systemCodeOf } from '../../errors.js';
-import { PathRange, type ByteRange } from '../../io/byte-range.js';
+import { PathRange, type PlacedRange } from '../../io/byte-range.js';
 import type { Members } from './members.js';
 
 /** The files of a directory: an OCI image layout or an unpacked archive. */
@@ -18,7 +18,7 @@ export class DirectoryMembers implements Members {
     return new DirectoryMembers(await realpath(path), path);
   }
 
-  async find(path: string): Promise<ByteRange | undefined> {
+  async find(path: string): Promise<PlacedRange | undefined> {
     let real: string;
     try {
       real = await realpath(join(this.root, path));

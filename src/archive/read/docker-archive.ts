@@ -153,16 +153,18 @@ export class DockerArchive implements ShapeReader {
         `read ${name} in ${this.members.file}: the layers do not match the config; got ${saved.layers.length}, want ${diffIds.length}`,
       );
     }
+    const adding = saved.layers.map((path, at) => this.#layer(saved, path, diffIds[at] as Digest, name));
+    const added = await Promise.allSettled(adding);
     const layers: Descriptor[] = [];
-    const found: FoundLayer[] = [];
-    const absent: Digest[] = [];
-    for (const [at, path] of saved.layers.entries()) {
-      const diffId = diffIds[at] as Digest;
-      const layer = await this.#layer(saved, path, diffId, name);
-      layers.push(layer);
-      if (!this.layers.holds(layer.digest)) absent.push(layer.digest);
-      found.push({ digest: diffId, open: () => this.members.find(path) });
+    for (const result of added) {
+      if (result.status === 'rejected') throw result.reason;
+      layers.push(result.value);
     }
+    const absent = layers.map(({ digest }) => digest).filter((digest) => !this.layers.holds(digest));
+    const found = saved.layers.map((path, at): FoundLayer => {
+      const digest = diffIds[at] as Digest;
+      return { digest, open: () => this.members.find(path), knownFiles: () => this.layers.filesOf(digest) };
+    });
     const mediaType = this.options.format === 'oci' ? ociManifest : dockerManifest;
     const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers }));
     const descriptor = this.#keep(mediaType, manifest);

@@ -3,7 +3,7 @@ import { isObject, type Descriptor } from '../../oci/descriptor.js';
 import { algorithmOf, digestOf, hexOf, type Digest } from '../../oci/digest.js';
 import { formatReference, formatRepository, parseReference } from '../../oci/reference.js';
 import { BlobView, entryOf, type LayoutView } from './blob-view.js';
-import { MemoryRange, type ByteRange } from '../../io/byte-range.js';
+import { MemoryRange, type PlacedRange } from '../../io/byte-range.js';
 import type { Members } from './members.js';
 
 /** The most levels of nested indexes. */
@@ -37,15 +37,15 @@ function nameOf(item: Record<string, unknown>): string | undefined {
  */
 export async function imgpkgArchive(members: Members, list: readonly unknown[]): Promise<LayoutView> {
   const what = `manifest.json in ${members.file}`;
-  const documents = new Map<Digest, ByteRange>();
-  const keep = (raw: unknown): ByteRange => {
+  const documents = new Map<Digest, PlacedRange>();
+  const keep = (raw: unknown): PlacedRange => {
     if (typeof raw !== 'string') throw malformed(what, members.file);
     const bytes = Buffer.from(raw);
     const content = new MemoryRange(bytes);
     documents.set(digestOf(bytes), content);
     return content;
   };
-  const keepAll = (item: unknown, depth: number): ByteRange => {
+  const keepAll = (item: unknown, depth: number): PlacedRange => {
     if (!isObject(item) || depth > maxDepth) throw malformed(what, members.file);
     const { Config: config, Manifest: manifest, Images: images, Indexes: indexes, Raw: raw } = item;
     for (const child of [images, indexes].flatMap((some) => (Array.isArray(some) ? (some as unknown[]) : [])))
@@ -60,7 +60,7 @@ export async function imgpkgArchive(members: Members, list: readonly unknown[]):
     if (!isObject(image)) throw malformed(what, members.file);
     entries.push((await entryOf(keepAll(image, 0), nameOf(image), what)).entry);
   }
-  const content = async (digest: Digest): Promise<ByteRange | undefined> =>
+  const content = async (digest: Digest): Promise<PlacedRange | undefined> =>
     documents.get(digest) ?? members.find(`${algorithmOf(digest)}-${hexOf(digest)}.tar.gz`);
   return { members: new BlobView(members, content), entries };
 }

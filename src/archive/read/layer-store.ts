@@ -1,14 +1,16 @@
-import { createHash } from 'node:crypto';
 import { appendFile, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { compressLayer, type CompressedLayer } from '../compression/compress.js';
-import { decompress, magicLength, detectCompression, type Compression } from '../compression/decompress.js';
+import { layersAtATime, readLayer, type ReadLayer } from './layer-thread.js';
+import type { CompressedLayer } from '../compression/compress.js';
+import { magicLength, detectCompression, type Compression } from '../compression/decompress.js';
 import { Scratch } from '../io/scratch.js';
+import { withContent, type LayerFiles } from '../platform/layer-files.js';
+import { Slots } from '../../concurrency.js';
 import { AirliftError, messageOf } from '../../errors.js';
-import type { ByteRange } from '../../io/byte-range.js';
+import type { PlacedRange } from '../../io/byte-range.js';
 import { makeDirectory } from '../../io/directories.js';
 import type { Descriptor } from '../../oci/descriptor.js';
-import { isDigest, parseDigest, type Digest } from '../../oci/digest.js';
+import { isDigest, type Digest } from '../../oci/digest.js';
 import { dockerLayer, dockerLayerGzip, ociLayer, ociLayerGzip, ociLayerZstd } from '../../oci/media-types.js';
 
 /** Digest and size of a compressed layer. */
@@ -89,7 +91,7 @@ export interface LayerStoreOptions {
 interface Packed {
   readonly descriptor: Descriptor;
   /** Returns its bytes; the first call may have to compress them. */
-  readonly bytes: () => Promise<ByteRange>;
+  readonly bytes: () => Promise<PlacedRange>;
 }
 
 function mediaTypeOf(compression: Compression, format: ManifestFormat, what: string): string {
@@ -100,26 +102,22 @@ function mediaTypeOf(compression: Compression, format: ManifestFormat, what: str
   });
 }
 
-/** Hashes chunks as they pass. */
-async function* hashing(
-  chunks: AsyncIterable<Uint8Array>,
-  hash: { update(chunk: Uint8Array): unknown },
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of chunks) {
-    hash.update(chunk);
-    yield chunk;
-  }
-}
+/** The most files of layers that are kept, so that a layer that was just read is not scanned again. */
+const maxKeptFiles = 200_000;
 
 /**
  * Stores the layers of docker-archives as they are published. Each diff_id is verified and compressed once, into a scratch file, however
- * many images share it. Layers that the archive holds compressed are kept unchanged.
+ * many images share it; its programs are found on the way. Layers that the archive holds compressed are kept unchanged.
  */
 export class LayerStore {
   readonly #byDiffId = new Map<Digest, Promise<Packed>>();
   readonly #byDigest = new Map<Digest, Packed>();
-  #scratch: Promise<Scratch> | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #files = new Map<Digest, LayerFiles>();
+  #keptFiles = 0;
+  /** Scratch files that no thread appends to, and all of them. */
+  readonly #freeScratch: Scratch[] = [];
+  readonly #scratch: Scratch[] = [];
+  readonly #slots = new Slots(layersAtATime);
 
   constructor(private readonly options: LayerStoreOptions) {}
 
@@ -128,7 +126,7 @@ export class LayerStore {
    * @param what names it in messages
    * @throws AirliftError `digest-mismatch` where its content does not match `diffId`; `no-space`, `damaged`, `unsupported`
    */
-  async add(diffId: Digest, content: ByteRange, what: string): Promise<Descriptor> {
+  async add(diffId: Digest, content: PlacedRange, what: string): Promise<Descriptor> {
     let adding = this.#byDiffId.get(diffId);
     if (adding === undefined) {
       adding = this.#pack(diffId, content, what);
@@ -144,28 +142,32 @@ export class LayerStore {
   }
 
   /** Returns a layer as it is published; undefined where it is unknown. */
-  async find(digest: Digest): Promise<ByteRange | undefined> {
+  async find(digest: Digest): Promise<PlacedRange | undefined> {
     return await this.#byDigest.get(digest)?.bytes();
   }
 
-  async close(): Promise<void> {
-    const scratch = await this.#scratch?.catch(() => undefined);
-    await scratch?.close();
+  /** Returns the files of a layer that was read; undefined where it was not, or where they were too many to be kept. */
+  filesOf(diffId: Digest): LayerFiles | undefined {
+    return this.#files.get(diffId);
   }
 
-  async #pack(diffId: Digest, content: ByteRange, what: string): Promise<Packed> {
+  async close(): Promise<void> {
+    await Promise.all(this.#scratch.map((scratch) => scratch.close()));
+  }
+
+  async #pack(diffId: Digest, content: PlacedRange, what: string): Promise<Packed> {
     const held = detectCompression(await content.read(0, magicLength), what);
     const { compression, format, memory } = this.options;
     if (held !== 'none' || compression === 'none') {
-      const digest = await verifyDiffId(content, diffId, what);
+      const { digest } = await this.#verify(diffId, content, what, held);
       const descriptor = { mediaType: mediaTypeOf(held, format, what), digest, size: content.size };
       return { descriptor, bytes: () => Promise.resolve(content) };
     }
     const mediaType = mediaTypeOf(compression, format, what);
     const known = memory?.get(diffId, compression);
     if (known !== undefined) {
-      let making: Promise<ByteRange> | undefined;
-      const make = async (): Promise<ByteRange> => {
+      let making: Promise<PlacedRange> | undefined;
+      const make = async (): Promise<PlacedRange> => {
         const [made, bytes] = await this.#compress(diffId, content, what);
         if (made.digest !== known.digest) throw cacheMismatch(made.digest, known.digest, what);
         return bytes;
@@ -177,24 +179,49 @@ export class LayerStore {
     return { descriptor: { mediaType, digest, size }, bytes: () => Promise.resolve(bytes) };
   }
 
-  /** Compresses a layer into the scratch file, one layer at a time, because each uses all cores. */
-  #compress(diffId: Digest, content: ByteRange, what: string): Promise<[CompressedLayer, ByteRange]> {
-    const turn = this.#turn.then(() => this.#compressNow(diffId, content, what));
-    this.#turn = turn.catch(() => undefined);
-    return turn;
+  async #verify(
+    diffId: Digest,
+    content: PlacedRange,
+    what: string,
+    held: Compression,
+  ): Promise<CompressedLayer> {
+    const { place, size } = content;
+    const read = await this.#slots.run(() =>
+      readLayer({ kind: 'verify', place, size, what }, this.options.signal),
+    );
+    return this.#checked(read, diffId, held === 'none' ? content : undefined, what);
   }
 
-  async #compressNow(
-    diffId: Digest,
-    content: ByteRange,
-    what: string,
-  ): Promise<[CompressedLayer, ByteRange]> {
+  /** Compresses a layer into a scratch file. */
+  #compress(diffId: Digest, content: PlacedRange, what: string): Promise<[CompressedLayer, PlacedRange]> {
     const { tmpDir, compression, signal } = this.options;
-    this.#scratch ??= Scratch.create(tmpDir);
-    const { stream, range } = (await this.#scratch).append(what);
-    const layer = await compressLayer(content.stream(), stream, compression, { signal });
+    return this.#slots.run(async () => {
+      const scratch = this.#freeScratch.pop() ?? (await Scratch.create(tmpDir));
+      if (!this.#scratch.includes(scratch)) this.#scratch.push(scratch);
+      try {
+        const { place, size } = content;
+        const target = { end: scratch.end, compression };
+        const read = await readLayer({ kind: 'compress', place, size, what, target }, signal);
+        const layer = this.#checked(read, diffId, content, what);
+        return [layer, scratch.grow(layer.size, what)];
+      } finally {
+        this.#freeScratch.push(scratch);
+      }
+    });
+  }
+
+  /** @param content the layer if it is uncompressed, so that its programs can be read again */
+  #checked(
+    { layer, files }: ReadLayer,
+    diffId: Digest,
+    content: PlacedRange | undefined,
+    what: string,
+  ): CompressedLayer {
     if (layer.diffId !== diffId) throw wrongLayer(layer.diffId, diffId, what);
-    return [layer, range()];
+    this.#keptFiles += files.files.size;
+    if (this.#keptFiles <= maxKeptFiles)
+      this.#files.set(diffId, content === undefined ? files : withContent(content, files));
+    return layer;
   }
 }
 
@@ -212,15 +239,4 @@ function cacheMismatch(got: Digest, want: Digest, what: string): AirliftError {
     `compress ${what}: digest differs from the cached one; got ${got}, want ${want}`,
     { hint: 'delete the layer cache file' },
   );
-}
-
-/** Verifies that a layer, compressed or not, has the content of `diffId`, and returns the digest of the layer itself. */
-async function verifyDiffId(content: ByteRange, diffId: Digest, what: string): Promise<Digest> {
-  const outer = createHash('sha256');
-  const inner = createHash('sha256');
-  const unpacked = await decompress(hashing(content.stream(), outer), what);
-  for await (const chunk of unpacked.content as AsyncIterable<Buffer>) inner.update(chunk);
-  const got = `sha256:${inner.digest('hex')}`;
-  if (got !== diffId) throw wrongLayer(got, diffId, what);
-  return parseDigest(`sha256:${outer.digest('hex')}`);
 }

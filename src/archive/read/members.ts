@@ -1,5 +1,5 @@
 import { AirliftError } from '../../errors.js';
-import type { ByteRange } from '../../io/byte-range.js';
+import type { ByteRange, PlacedRange } from '../../io/byte-range.js';
 
 /** The files of an archive or a directory, by path (without leading `./`, separated by `/`). */
 export interface Members {
@@ -9,7 +9,7 @@ export interface Members {
    * Finds the content of a file, following links within the archive; undefined where the file is missing.
    * @throws AirliftError `damaged` where a link is circular or leads outside, or where the path is ambiguous
    */
-  find(path: string): Promise<ByteRange | undefined>;
+  find(path: string): Promise<PlacedRange | undefined>;
   /** Lists the paths of all files and links below a folder (`blobs/`). */
   below(folder: string): AsyncIterable<string>;
   /** The hint for errors about missing files. */
@@ -24,7 +24,7 @@ export const maxMembers = 2_000_000;
  * Finds the content of a required file.
  * @throws AirliftError `damaged` where it is missing
  */
-export async function findMember(members: Members, path: string, namedBy: string): Promise<ByteRange> {
+export async function findMember(members: Members, path: string, namedBy: string): Promise<PlacedRange> {
   const content = await members.find(path);
   if (content !== undefined) return content;
   throw new AirliftError(

@@ -5,7 +5,7 @@ import { refuseMore } from '../../oci/manifest.js';
 import { isIndex } from '../../oci/media-types.js';
 import { formatReference, parseReference } from '../../oci/reference.js';
 import { BlobView, entryOf, type LayoutView } from './blob-view.js';
-import type { ByteRange } from '../../io/byte-range.js';
+import type { PlacedRange } from '../../io/byte-range.js';
 import { maxListed } from './docker-archive.js';
 import { readMember, type Members } from './members.js';
 
@@ -27,7 +27,7 @@ async function linkOf(members: Members, path: string): Promise<Digest | undefine
 async function isReferrersTag(
   tag: string,
   digest: Digest,
-  content: (digest: Digest) => Promise<ByteRange | undefined>,
+  content: (digest: Digest) => Promise<PlacedRange | undefined>,
 ): Promise<boolean> {
   const hex = /^sha256-([0-9a-f]{64})$/.exec(tag)?.[1];
   if (hex === undefined || digest === `sha256:${hex}`) return false;
@@ -57,7 +57,7 @@ export async function registryTree(
   warn: (text: string) => void,
   signal?: AbortSignal,
 ): Promise<LayoutView> {
-  const content = (digest: Digest): Promise<ByteRange | undefined> => {
+  const content = (digest: Digest): Promise<PlacedRange | undefined> => {
     const hex = hexOf(digest);
     return members.find(`${root}/blobs/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}/data`);
   };

@@ -3,7 +3,7 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import { algorithmOf, hexOf, type Digest } from '../../oci/digest.js';
 import { formatReference, parseReference } from '../../oci/reference.js';
 import { BlobView, entryOf, type LayoutView } from './blob-view.js';
-import type { ByteRange } from '../../io/byte-range.js';
+import type { PlacedRange } from '../../io/byte-range.js';
 import { findMember, type Members } from './members.js';
 
 /**
@@ -49,7 +49,7 @@ export async function skopeoTree(
     const slash = Math.max(0, path.lastIndexOf('/'));
     if (inside.has(path.slice(0, slash))) places.set(path.slice(slash === 0 ? 0 : slash + 1), path);
   }
-  const roots = new Map<Digest, ByteRange>();
+  const roots = new Map<Digest, PlacedRange>();
   const entries: Descriptor[] = [];
   for (const folder of folders) {
     signal?.throwIfAborted();
@@ -62,7 +62,7 @@ export async function skopeoTree(
     roots.set(entry.digest, content);
     entries.push(entry);
   }
-  const content = async (digest: Digest): Promise<ByteRange | undefined> => {
+  const content = async (digest: Digest): Promise<PlacedRange | undefined> => {
     const file = fileOf(digest);
     const path = places.get(file) ?? places.get(`${file}.manifest.json`);
     return roots.get(digest) ?? (path === undefined ? undefined : members.find(path));

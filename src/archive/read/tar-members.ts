@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { AirliftError, checkInterrupted } from '../../errors.js';
-import { RangeCursor, FileRange, type ByteRange } from '../../io/byte-range.js';
+import { RangeCursor, FileRange, type PlacedRange } from '../../io/byte-range.js';
 import { maxMembers, type Members } from './members.js';
 import { plainPath, scanTar, type TarEntry } from '../../tar/scan.js';
 
@@ -15,7 +15,7 @@ const comparedChunk = 1024 * 1024;
 /** The most characters of all paths together, because they are kept in memory. */
 const maxPathCharacters = 256 * 1024 * 1024;
 
-async function isSame(a: ByteRange | undefined, b: ByteRange | undefined): Promise<boolean> {
+async function isSame(a: PlacedRange | undefined, b: PlacedRange | undefined): Promise<boolean> {
   if (a === undefined || b === undefined) return a === b;
   if (a.size !== b.size) return false;
   for (let at = 0; at < a.size; at += comparedChunk) {
@@ -29,7 +29,7 @@ async function isSame(a: ByteRange | undefined, b: ByteRange | undefined): Promi
 export class TarMembers implements Members {
   readonly #nodes = new Map<string, Node>();
   /** The content of names that several entries share, after comparison. */
-  readonly #repeated = new Map<string, ByteRange | undefined>();
+  readonly #repeated = new Map<string, PlacedRange | undefined>();
   readonly #range: FileRange;
   #characters = 0;
   #marked = true;
@@ -69,11 +69,11 @@ export class TarMembers implements Members {
     return this.#marked ? undefined : 'the archive has no end mark: it may be truncated';
   }
 
-  find(path: string): Promise<ByteRange | undefined> {
+  find(path: string): Promise<PlacedRange | undefined> {
     return Promise.resolve().then(() => this.#find(path));
   }
 
-  async #find(path: string, followed = 0): Promise<ByteRange | undefined> {
+  async #find(path: string, followed = 0): Promise<PlacedRange | undefined> {
     const at = plainPath(path);
     if (at === undefined) throw this.#damaged(path, 'is a path that leads outside the archive');
     const node = this.#nodes.get(at);
@@ -83,7 +83,7 @@ export class TarMembers implements Members {
     return this.#repeated.get(at);
   }
 
-  #contentOf(at: string, node: Node, followed: number): Promise<ByteRange | undefined> {
+  #contentOf(at: string, node: Node, followed: number): Promise<PlacedRange | undefined> {
     if ('offset' in node) return Promise.resolve(this.#range.part(node.offset, node.size));
     if (node.target === undefined) throw this.#damaged(at, 'is a link to a path outside the archive');
     if (followed >= maxLinks || node.target === at) throw this.#damaged(at, 'is a circular link');
@@ -95,7 +95,7 @@ export class TarMembers implements Members {
    * entries.
    * @throws AirliftError `damaged` where their bytes differ, because it is unclear which one is meant
    */
-  async #sameContent(at: string, last: Node, followed: number): Promise<ByteRange | undefined> {
+  async #sameContent(at: string, last: Node, followed: number): Promise<PlacedRange | undefined> {
     const content = await this.#contentOf(at, last, followed);
     for (let node = last.earlier; node !== undefined; node = node.earlier) {
       const other = await this.#contentOf(at, node, followed);

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { test } from 'node:test';
-import { compressLayer, encoderOf } from '../../../src/archive/compression/compress.js';
+import { encoderOf } from '../../../src/archive/compression/compress.js';
 import type { Compression } from '../../../src/archive/compression/decompress.js';
 import { isAirliftError } from '../../../src/errors.js';
+import { compressed } from '../../support/compressed.js';
 import { startContainerd } from '../../support/containerd.js';
 import { inMemory, noise, testDigest } from '../../support/content.js';
 import { startDockerRegistry } from '../../support/docker-registry.js';
@@ -27,36 +27,29 @@ const tar = tarOf([
   { name: 'data/file', content: data },
 ]);
 
-async function image(dir: string, compression: Compression): Promise<TestImage> {
-  const path = join(dir, `layer.${compression}`);
-  const layer = await compressLayer(Readable.from([tar]), path, compression);
-  const content = inMemory(readFileSync(path));
-  assert.deepEqual(layer, {
-    digest: content.digest,
-    size: content.size,
-    diffId: testDigest(tar),
-    uncompressedSize: tar.length,
-  });
+async function image(compression: Compression): Promise<TestImage> {
+  const { layer, written } = await compressed([tar], compression);
+  const content = inMemory(written);
+  assert.deepEqual(layer, { digest: content.digest, size: content.size, diffId: testDigest(tar) });
   const descriptor = { mediaType: types.oci[compression], digest: content.digest, size: content.size };
   return imageOf({ layers: [{ descriptor, content, diffId: layer.diffId }] });
 }
 
-test('a layer that is not compressed is its own diff_id', async (t) => {
-  const path = join(temp(t), 'plain');
-  const { digest, diffId, size } = await compressLayer(Readable.from([tar]), path, 'none');
-  assert.equal(digest, diffId);
-  assert.equal(size, tar.length);
-  assert.equal(testDigest(readFileSync(path)), digest);
+test('a layer that is not compressed is its own diff_id', async () => {
+  const { layer, written } = await compressed([tar], 'none');
+  assert.equal(layer.digest, layer.diffId);
+  assert.equal(layer.size, tar.length);
+  assert.equal(testDigest(written), layer.digest);
 });
 
-test('levels outside 1 to 9 are refused', async (t) => {
+test('levels outside 1 to 9 are refused', async () => {
   for (const level of [0, 10, 2.5, Number.NaN])
     assert.throws(
       () => encoderOf('zstd', { level }),
       (error) => isAirliftError(error, 'usage'),
     );
   await assert.rejects(
-    compressLayer(Readable.from([tar]), join(temp(t), 'x'), 'gzip', { level: 11 }),
+    compressed([tar], 'gzip', { level: 11 }),
     (error) => isAirliftError(error, 'usage') && /got 11, want 1 to 9/.test(error.message),
   );
 });
@@ -70,7 +63,7 @@ test(
     t.after(() => containerd.stop());
     for (const compression of ['gzip', 'zstd', 'none'] as const) {
       const layout = join(dir, compression);
-      await writeOciLayout(layout, [{ name: compression, image: await image(dir, compression) }]);
+      await writeOciLayout(layout, [{ name: compression, image: await image(compression) }]);
       await run('tar', ['-cf', `${layout}.tar`, '-C', layout, '.']);
       // A separate namespace, so that containerd does not reuse an unpacked layer.
       const ctr = (...args: string[]): Promise<RunResult> => containerd.ctr(['-n', compression, ...args]);
@@ -88,7 +81,7 @@ test(
   async (t) => {
     const registry = await startDockerRegistry();
     t.after(() => registry.stop());
-    await pushImage(registry.host, 'x', '1', await image(temp(t), 'gzip'));
+    await pushImage(registry.host, 'x', '1', await image('gzip'));
     const dockerd = await startDockerd();
     t.after(() => dockerd.stop());
     await dockerd.docker(['pull', '--quiet', `${registry.host}/x:1`]);
@@ -104,7 +97,7 @@ test('skopeo decompresses and checks each kind of layer', { skip: needs('skopeo'
   const dir = temp(t);
   for (const compression of ['gzip', 'zstd', 'none'] as const) {
     const layout = join(dir, compression);
-    await writeOciLayout(layout, [{ name: '1', image: await image(dir, compression) }]);
+    await writeOciLayout(layout, [{ name: '1', image: await image(compression) }]);
     const out = join(dir, `${compression}.out`);
     await run('skopeo', [
       ...['--insecure-policy', 'copy', '--quiet', '--dest-decompress'],
@@ -118,7 +111,7 @@ test('skopeo decompresses and checks each kind of layer', { skip: needs('skopeo'
 test('umoci unpacks a layer of several gzip members', { skip: needs('umoci') }, async (t) => {
   const dir = temp(t);
   const layout = join(dir, 'layout');
-  await writeOciLayout(layout, [{ name: '1', image: await image(dir, 'gzip') }]);
+  await writeOciLayout(layout, [{ name: '1', image: await image('gzip') }]);
   await run('umoci', ['raw', 'unpack', '--rootless', '--image', `${layout}:1`, join(dir, 'root')]);
   assert.equal(testDigest(readFileSync(join(dir, 'root/data/file'))), testDigest(data));
 });
