@@ -100,6 +100,8 @@ function skipHelpOfRunningCommand(parser: Argv): void {
 export async function parser(args: readonly string[]): Promise<Argv> {
   const base = checkedValues(yargs(hideDashes(args)))
     .scriptName('airlift')
+    // Otherwise the headings of help texts follow LANG, but nothing else does.
+    .detectLocale(false)
     .usage('$0 <command>\n\nCarry multi-platform container images into air-gapped networks.');
   for (const { load, ...head } of commands) {
     const [name = ''] = head.usage.split(' ');

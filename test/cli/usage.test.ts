@@ -29,6 +29,11 @@ test('a usage error ends with exit code 2, explains the problem and writes no fi
   assert.deepEqual(readdirSync(dir), []);
 });
 
+test('help texts are English in every locale', async () => {
+  const { stdout } = await airlift(['--help'], { env: { LC_ALL: 'de_DE.UTF-8' } });
+  assert.match(stdout, /^Options:$/m);
+});
+
 test('all bad lines of all lists are reported together, with file and line, before any request', async (t) => {
   const dir = temp(t);
   const list = join(dir, 'list.txt');
