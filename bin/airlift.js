@@ -1,5 +1,17 @@
 #!/usr/bin/env node
+import { statSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
+
+/** Returns the time of the last change of a file in milliseconds, 0 if there is none. */
+function changed(path) {
+  return statSync(new URL(path, import.meta.url), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
+
+/** Returns the module of the command line: built, or in a checkout the compiled one if tsc has changed files since the last build. */
+function commandLine() {
+  const built = '../dist/cli/main.js';
+  return changed(built) >= changed('../dist/.tsbuildinfo') ? built : '../dist/src/cli/main.js';
+}
 
 /** Prints an uncaught error on one line, without a stack, and ends the process. */
 function fail(error, hint) {
@@ -13,7 +25,7 @@ const args = process.argv.slice(2);
 let main;
 let parser;
 try {
-  const cli = await import('../dist/src/cli/main.js');
+  const cli = await import(commandLine());
   main = cli.main;
   parser = await cli.parser(args);
 } catch (error) {

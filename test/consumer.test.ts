@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import ts from 'typescript';
@@ -27,6 +27,7 @@ async function installConsumer(t: Cleanup): Promise<string> {
   const installed = join(modules, 'airlift');
   mkdirSync(installed, { recursive: true });
   writeFileSync(join(dir, 'package.json'), '{ "private": true, "type": "module" }\n');
+  await run(process.execPath, [projectFile('.config/build.js')]);
   // Without --ignore-scripts the build would remove the tests that are running.
   const pack = ['pack', '--ignore-scripts', '--json', '--pack-destination', dir];
   const { stdout } = await run('npm', pack, { cwd: projectFile('.'), env: { npm_config_offline: 'true' } });
@@ -106,11 +107,27 @@ describe('a project that installs airlift', { skip: needs('tar') }, () => {
     assert.equal(stdout, `published: ${site}/acme/web:1@${digest}\n`);
   });
 
-  test('runs the command line', async () => {
+  test('runs the command line', async (t) => {
     const { version } = JSON.parse(readFileSync(projectFile('package.json'), 'utf8')) as { version: string };
     const program = join(dir, 'node_modules', 'airlift', 'bin', 'airlift.js');
     const { stdout } = await run(process.execPath, [program, '--version']);
     assert.equal(stdout, `${version}\n`);
+    const source = await serveStore(t);
+    await pushImage(source, 'acme/web', '1', multiPlatform({ name: 'web' }));
+    const bundle = join(dir, 'web.tar');
+    await run(process.execPath, [program, 'export', `${source}/acme/web:1`, '-o', bundle]);
+    const verified = await run(process.execPath, [program, 'verify', bundle]);
+    assert.match(verified.stdout, /nothing lost or changed$/m);
+  });
+
+  test('gets the command line once, bundled, with the licences of its libraries', () => {
+    const installed = join(dir, 'node_modules', 'airlift', 'dist');
+    assert.equal(existsSync(join(installed, 'src', 'cli')), false);
+    assert.equal(existsSync(join(installed, 'cli', 'main.js')), true);
+    assert.match(
+      readFileSync(join(installed, 'cli', 'THIRD-PARTY-LICENSES'), 'utf8'),
+      /^undici \S+ \(MIT\)$/m,
+    );
   });
 
   test('cannot import modules that are not exported', async () => {

@@ -10,7 +10,11 @@ import { forgetPrinted } from './trace.js';
 import { usageError } from './usage-error.js';
 import { checkedValues } from './values.js';
 
+/** Set in built files (`.config/bundle.js`). */
+declare const AIRLIFT_VERSION: string | undefined;
+
 function version(): string {
+  if (typeof AIRLIFT_VERSION !== 'undefined') return AIRLIFT_VERSION;
   const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }

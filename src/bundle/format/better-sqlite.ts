@@ -36,7 +36,8 @@ export function openWithBetterSqlite(
     database = keep(new BetterSqlite(source, options));
   } catch (error) {
     // better-sqlite3 loads its native part at the first use.
-    if (systemCodeOf(error) === 'ERR_DLOPEN_FAILED' || /bindings file/.test(messageOf(error)))
+    const notLoaded = ['ERR_DLOPEN_FAILED', 'MODULE_NOT_FOUND'];
+    if (notLoaded.includes(systemCodeOf(error) ?? '') || /bindings file/.test(messageOf(error)))
       return { notLoaded: error };
     throw error;
   }
