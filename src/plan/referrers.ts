@@ -136,17 +136,17 @@ export async function includeReferrers(
   subjects: Iterable<Digest>,
 ): Promise<Set<Digest>> {
   const included = new Set<Digest>();
-  const follow = async (subject: Digest, depth: number): Promise<void> => {
+  const follow = async (subject: Digest, depth: number, signal: AbortSignal): Promise<void> => {
     if (depth > maxDepth) return;
     const { wanted } = walk;
-    for await (const referrer of listReferrers(walk, subject)) {
+    for await (const referrer of listReferrers({ ...walk, signal }, subject)) {
       const { digest } = referrer;
       if (included.has(digest) || wanted?.has(digest) === false) continue;
       included.add(digest);
-      if (await includeReferrer(walk, referrer, subject)) await follow(digest, depth + 1);
+      if (await includeReferrer(walk, referrer, subject)) await follow(digest, depth + 1, signal);
       else included.delete(digest);
     }
   };
-  for (const subject of subjects) await follow(subject, 0);
+  await allLinked(subjects, walk.signal, (subject, signal) => follow(subject, 0, signal));
   return included;
 }
