@@ -14,12 +14,13 @@ import { parseArgs } from 'node:util';
 import { airliftPath } from '../support/airlift.js';
 import { needs, run } from '../support/peers.js';
 import { chart } from './chart.js';
+import type { Measured } from './measure.js';
 import { findPeers } from './peers.js';
 import { race } from './race.js';
 import { conclusion, report, writeReport } from './report.js';
 import { mergeResults, readResults, writeResults } from './results-file.js';
 import type { RowResult } from './results.js';
-import type { Row } from './row.js';
+import type { Bench, Row } from './row.js';
 import { rows } from './rows.js';
 
 const repository = fileURLToPath(new URL('../../../', import.meta.url));
@@ -56,6 +57,10 @@ function chosen(names: string | undefined): readonly Row[] {
   });
 }
 
+function line({ wall, user, cpu, memory }: Measured): string {
+  return `${wall.toFixed(2)} s, CPU ${cpu.toFixed(2)} s (user ${user.toFixed(2)}), ${memory.toFixed(0)} MiB`;
+}
+
 async function bench(): Promise<void> {
   const { values } = parseArgs({
     options: {
@@ -75,6 +80,9 @@ async function bench(): Promise<void> {
   const peers = await findPeers(process.env);
   const inputs = join(repository, 'bench-out', isSmall ? 'small' : 'full');
   const { dir: out, isTmpfs } = makeOutput(isSmall ? room.small : room.full, inputs);
+  // Output in memory must not outlive the benchmark.
+  process.once('exit', () => rmSync(out, { recursive: true, force: true }));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
   const { stdout: version } = await run(process.execPath, [airliftPath, '--version']);
   const processor = cpus()[0]?.model.trim() ?? 'unknown';
   const conditions = [
@@ -84,33 +92,39 @@ async function bench(): Promise<void> {
   console.log(`${conditions} Peers: ${peers.map(({ title }) => title).join(', ') || 'none'}.`);
 
   const results: RowResult[] = [];
-  try {
-    for (const row of selected) {
-      const started = performance.now();
-      const measured = await row.measure({
-        ...{ isSmall, peers, inputs, out, airlift: `airlift ${version.trim()}` },
-        race: (contenders) =>
-          race(contenders, {
-            rounds: rounds ?? (isSmall ? 1 : row.rounds),
-            dir: join(out, 'work'),
-            isOnDisk: !isTmpfs,
-            onRun: (round, title, { wall, user, cpu, memory }) =>
-              console.log(
-                `${row.name} ${round + 1}: ${title}: ${wall.toFixed(2)} s, CPU ${cpu.toFixed(2)} s (user ${user.toFixed(2)}), ${memory.toFixed(0)} MiB`,
-              ),
-          }),
-      });
+  const failed: string[] = [];
+  for (const row of selected) {
+    const started = performance.now();
+    const context: Bench = {
+      ...{ isSmall, peers, inputs, out, airlift: `airlift ${version.trim()}` },
+      race: (contenders) =>
+        race(contenders, {
+          rounds: rounds ?? (isSmall ? 1 : row.rounds),
+          dir: join(out, 'work'),
+          isOnDisk: !isTmpfs,
+          onRun: (round, title, measured) =>
+            console.log(`${row.name} ${round + 1}: ${title}: ${line(measured)}`),
+        }),
+    };
+    try {
+      const measured = await row.measure(context);
       results.push(...measured);
       for (const result of measured) console.log(`${result.title}: ${conclusion(result)}`);
-      console.log(`${row.name}: ${((performance.now() - started) / 1000).toFixed(0)} s with checks`);
+    } catch (error) {
+      failed.push(row.name);
+      console.error(`${row.name} failed:`, error);
     }
-  } finally {
-    rmSync(out, { recursive: true, force: true });
+    console.log(`${row.name}: ${((performance.now() - started) / 1000).toFixed(0)} s with checks`);
+  }
+  if (failed.length > 0) {
+    console.error(`failed: ${failed.join(', ')}`);
+    process.exitCode = 1;
   }
   if (isSmall || values['dry-run']) return;
   const docs = (name: string): string => join(repository, 'docs', name);
   const earlier = readResults(docs('benchmarks.json'));
-  const merged = mergeResults(earlier, { conditions, rows: results }, values.rows === undefined);
+  const isComplete = values.rows === undefined && failed.length === 0;
+  const merged = mergeResults(earlier, { conditions, rows: results }, isComplete);
   writeResults(docs('benchmarks.json'), merged);
   writeFileSync(docs('benchmarks.svg'), chart(merged.rows));
   writeReport(docs('benchmarks.md'), report(merged.conditions, 'benchmarks.svg', merged.rows), 'bench');
