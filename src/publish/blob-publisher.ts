@@ -86,6 +86,23 @@ class BlobOrigin {
   }
 }
 
+/** A push of a blob to one repository. */
+interface Push {
+  /** Whether the repository held the blob before. */
+  readonly exists: Promise<boolean>;
+  readonly done: Promise<void>;
+}
+
+/** Reports whether a repository holds a blob. Without a clear answer it does not: a mount only saves an upload. */
+async function mayMountFrom(exists: Promise<boolean>): Promise<boolean> {
+  try {
+    return await exists;
+  } catch (error) {
+    if (verdictOf(error) === 'fatal') throw error;
+    return false;
+  }
+}
+
 /** Pushes blobs to the repositories of a site: uploads each once and mounts it in every other repository that needs it. */
 export class BlobPublisher {
   readonly totals: BlobTotals = {
@@ -100,10 +117,10 @@ export class BlobPublisher {
   readonly #holders = new Map<Digest, readonly Repository[]>();
   /** One object per repository, so that repositories compare by identity. */
   readonly #repositories = new Map<string, Repository>();
-  /** Pushes in progress, by digest: another repository that needs the blob waits and mounts it. */
-  readonly #moving = new Map<Digest, Promise<void>>();
-  /** Repositories that need a blob and are not known to hold it. */
-  readonly #wanting = new Map<Digest, Set<Repository>>();
+  /** Pushes in progress, by digest and repository. */
+  readonly #pushes = new Map<Digest, Map<Repository, Push>>();
+  /** First uploads in progress, by digest: another repository that needs the blob waits and mounts it. */
+  readonly #uploading = new Map<Digest, Promise<Pushed>>();
   /** Blobs that `plannedBytes` has counted. */
   readonly #planned = new Set<Digest>();
 
@@ -148,57 +165,67 @@ export class BlobPublisher {
 
   async #pushBlob(node: BlobNode, name: Repository): Promise<void> {
     const { digest } = node.descriptor;
-    const wanting = this.#wanting.get(digest) ?? new Set();
-    this.#wanting.set(digest, wanting.add(name));
+    const { signal } = this.options;
+    const findRunning = (): Push | undefined => this.#pushes.get(digest)?.get(name);
+    // Another image may be pushing the blob to the same repository.
+    for (let running = findRunning(); running !== undefined; running = findRunning())
+      await running.done.catch(() => undefined);
+    checkInterrupted(signal, 'publish');
+    if (this.#holders.get(digest)?.includes(name) === true) return;
+    const exists = this.site.exists(name, node.descriptor, { isGuess: true, signal });
+    const done = this.#pushIfMissing(node, name, exists);
+    const pushes = this.#pushes.get(digest) ?? new Map<Repository, Push>();
+    this.#pushes.set(digest, pushes.set(name, { exists, done }));
     try {
-      for (let moving = this.#moving.get(digest); moving !== undefined; moving = this.#moving.get(digest)) {
-        await moving.catch(() => undefined);
-        checkInterrupted(this.options.signal, 'publish');
-      }
-      if (this.#holders.get(digest)?.includes(name) === true) return;
-      const push = this.#slots.run(() => this.#pushBlobNow(node, name));
-      this.#moving.set(digest, push);
-      await push.finally(() => this.#moving.delete(digest));
+      await done;
     } finally {
-      wanting.delete(name);
-      if (wanting.size === 0) this.#wanting.delete(digest);
+      pushes.delete(name);
+      if (pushes.size === 0) this.#pushes.delete(digest);
     }
   }
 
-  async #pushBlobNow(node: BlobNode, name: Repository): Promise<void> {
-    checkInterrupted(this.options.signal, 'publish');
-    const { descriptor } = node;
-    const { digest, size } = descriptor;
-    const { onEvent, signal } = this.options;
-    const exists = await this.site.exists(name, descriptor, { isGuess: true, signal });
-    const how = exists ? 'existed' : await this.#sendFromAny(node, name);
+  async #pushIfMissing(node: BlobNode, name: Repository, exists: Promise<boolean>): Promise<void> {
+    const { digest, size } = node.descriptor;
+    const isHeld = await exists;
+    if (isHeld) this.#recordHolder(digest, name);
+    const how = isHeld ? 'existed' : await this.#sendAfterFirst(node, name);
     this.#count(how, size);
+    this.options.onEvent?.({ event: 'blob-done', digest, size, how });
+  }
+
+  /** Sends a blob. If another repository is the first to get it, waits for that: it can be mounted from there. */
+  async #sendAfterFirst(node: BlobNode, name: Repository): Promise<Pushed> {
+    const { digest } = node.descriptor;
+    const findFirst = (): Promise<Pushed> | undefined =>
+      this.#holders.has(digest) ? undefined : this.#uploading.get(digest);
+    for (let first = findFirst(); first !== undefined; first = findFirst())
+      await first.catch(() => undefined);
+    const isFirst = !this.#holders.has(digest);
+    const sent = this.#slots.run(async () => {
+      checkInterrupted(this.options.signal, 'publish');
+      const how = await this.#sendFromAny(node, name);
+      this.#recordHolder(digest, name);
+      return how;
+    });
+    if (!isFirst) return sent;
+    this.#uploading.set(digest, sent);
+    return sent.finally(() => this.#uploading.delete(digest));
+  }
+
+  #recordHolder(digest: Digest, name: Repository): void {
     this.#holders.set(digest, [...(this.#holders.get(digest) ?? []), name]);
-    onEvent?.({ event: 'blob-done', digest, size, how });
   }
 
   /**
    * Finds a repository to mount a blob from. Repositories that need the blob in this run may hold it from an earlier run. If none
    * does, the caller tries the blob's source repository, which may be in the same registry.
    */
-  async #holderOf(descriptor: Descriptor, name: Repository): Promise<Repository | undefined> {
-    const { digest } = descriptor;
+  async #holderOf(digest: Digest, name: Repository): Promise<Repository | undefined> {
     const [known] = this.#holders.get(digest) ?? [];
     if (known !== undefined) return known;
-    for (const other of this.#wanting.get(digest) ?? [])
-      if (other !== name && (await this.#mayMountFrom(other, descriptor))) return other;
+    for (const [other, { exists }] of this.#pushes.get(digest) ?? [])
+      if (other !== name && (await mayMountFrom(exists))) return other;
     return undefined;
-  }
-
-  /** Reports whether a repository holds a blob. Without a clear answer it does not: a mount only saves an upload. */
-  async #mayMountFrom(other: Repository, descriptor: Descriptor): Promise<boolean> {
-    try {
-      const { signal } = this.options;
-      return await this.site.exists(other, descriptor, { isGuess: true, signal });
-    } catch (error) {
-      if (verdictOf(error) === 'fatal') throw error;
-      return false;
-    }
   }
 
   /** Reports whether the registry has a blob that it accepted. If it refuses to show the blob, its acceptance counts. */
@@ -233,7 +260,7 @@ export class BlobPublisher {
   async #send(name: Repository, { node, open }: BlobOrigin): Promise<Pushed> {
     const { descriptor, repository } = node;
     const { signal } = this.options;
-    const mountFrom = (await this.#holderOf(descriptor, name)) ?? repository;
+    const mountFrom = (await this.#holderOf(descriptor.digest, name)) ?? repository;
     const how = await this.site
       .push(name, descriptor, open, { mountFrom, signal })
       .catch(async (error: unknown) => {

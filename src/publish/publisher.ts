@@ -174,7 +174,8 @@ export class Publisher {
     const before = await this.#before(tagged, name);
     if (before.isKept) return { manifests: new Set() };
     const { root, lostPin, manifests } = await this.#pushContent(image, tagged, name, wanted);
-    if (this.options.indexOnly === true) await this.#pushManifest(root, name);
+    if (this.options.indexOnly === true)
+      for (const node of await this.#missingOf([root], name)) await this.#pushManifest(node, name);
     return { lostPin, manifests };
   }
 
@@ -274,15 +275,23 @@ export class Publisher {
   ): Promise<Pushed> {
     const plan = await this.#plan(image, wanted);
     this.options.onPlanned?.(image, this.#blobs.plannedBytes(plan.blobs));
-    await this.#blobs.push(plan.blobs, name);
     const isOriginal = tagged.digest !== image.root.digest;
+    const wantedManifests = plan.manifests.filter((node) =>
+      node.isOriginal === true
+        ? this.options.originalIndex !== 'filtered'
+        : !isOriginal || node.descriptor.digest !== image.root.digest,
+    );
+    // Asked together with the blobs: for an image that the site holds, nothing else has to be done.
+    const missing = this.#missingOf(wantedManifests, name);
+    missing.catch(() => undefined);
+    await this.#blobs.push(plan.blobs, name);
     let lostPin: Digest | undefined;
-    for (const node of plan.manifests) {
+    for (const node of await missing) {
       if (node.isOriginal === true) {
         // Without a nested index, the index above it would point at missing content.
         const isKept = lostPin === undefined && (await this.#pushOriginal(node, name));
         if (!isKept) lostPin = image.original?.digest;
-      } else if (!isOriginal || node.descriptor.digest !== image.root.digest) {
+      } else {
         await this.#pushManifest(node, name);
       }
     }
@@ -372,16 +381,23 @@ export class Publisher {
     return { ...plan, subjects };
   }
 
+  /** Returns the manifests that the site does not hold, in the same order. */
+  async #missingOf<T extends ComposedIndex>(manifests: readonly T[], name: Repository): Promise<T[]> {
+    const { signal } = this.options;
+    const held = await Promise.all(
+      manifests.map(({ descriptor }) => this.site.exists(name, descriptor, { isGuess: true, signal })),
+    );
+    return manifests.filter((_, at) => held[at] === false);
+  }
+
   async #pushManifest(node: ComposedIndex, name: Repository): Promise<void> {
     const { signal } = this.options;
-    if (await this.site.exists(name, node.descriptor, { isGuess: true, signal })) return;
     const pushed = await this.site.push(name, node.descriptor, openBytes(node.bytes), { signal });
     if (pushed !== 'existed') this.#counts.manifests++;
   }
 
   /** Pushes the publisher's index, some of whose children are missing. Returns false if the registry rejects that. */
   async #pushOriginal(node: ManifestNode, name: Repository): Promise<boolean> {
-    if (this.options.originalIndex === 'filtered') return true;
     try {
       await this.#pushManifest(node, name);
       return true;
