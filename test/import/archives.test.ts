@@ -7,6 +7,7 @@ import { isAirliftError } from '../../src/errors.js';
 import { importImages, type ImportOptions, type ImportSummary } from '../../src/import/import.js';
 import { serve } from '../../src/serve/serve.js';
 import { airlift } from '../support/airlift.js';
+import { testDigest } from '../support/content.js';
 import { startDockerRegistry } from '../support/docker-registry.js';
 import { elfFile } from '../support/elf.js';
 import { imageOf, indexOf, layer, type DescriptorJson, type TestImage } from '../support/images.js';
@@ -276,6 +277,51 @@ suite('importing archives of one platform each', { timeout: 180_000 }, () => {
     }
     assert.deepEqual(await readdir(tmpDir), []);
   });
+});
+
+suite('compression of layers', { timeout: 120_000 }, () => {
+  const types = {
+    gzip: 'application/vnd.oci.image.layer.v1.tar+gzip',
+    zstd: 'application/vnd.oci.image.layer.v1.tar+zstd',
+    none: 'application/vnd.oci.image.layer.v1.tar',
+  };
+  for (const [compression, mediaType] of Object.entries(types)) {
+    test(
+      `skopeo reads layers of --layer-compression ${compression}`,
+      { skip: needs('skopeo', 'docker-registry') },
+      async (t) => {
+        const dir = temp(t);
+        const host = await startRegistry(t);
+        const image = k3sImage('rancher/pause:3.1', 'linux/amd64');
+        const tar = tarOf(savedMembers('docker-20', [{ tags: ['rancher/pause:3.1'], image }]));
+        const path = await written(dir, 'saved.tar', tar);
+        await airlift(['import', path, '--to', host, '--layer-compression', compression]);
+        const out = join(dir, 'out');
+        await run('skopeo', [
+          ...['--insecure-policy', 'copy', '--quiet', '--src-tls-verify=false', '--dest-decompress'],
+          ...[`docker://${host}/rancher/pause:3.1`, `dir:${out}`],
+        ]);
+        const at = '/v2/rancher/pause';
+        const manifest = await json<{ config: DescriptorJson; layers: DescriptorJson[] }>(
+          host,
+          `${at}/manifests/3.1`,
+        );
+        assert.deepEqual(
+          manifest.layers.map((entry) => entry.mediaType),
+          [mediaType, mediaType],
+        );
+        const config = await json<{ rootfs: { diff_ids: string[] } }>(
+          host,
+          `${at}/blobs/${manifest.config.digest}`,
+        );
+        // skopeo names the decompressed layers by their digests, which are the diff_ids of the config.
+        for (const diffId of config.rootfs.diff_ids) {
+          const content = await readFile(join(out, diffId.slice('sha256:'.length)));
+          assert.equal(testDigest(content), diffId);
+        }
+      },
+    );
+  }
 });
 
 suite('importing parts of one index', { timeout: 120_000 }, () => {

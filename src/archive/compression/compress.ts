@@ -1,7 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
 import { gzipMembers } from './gzip-writer.js';
 import type { Compression } from './decompress.js';
-import { zstdFrames, type ZstdOptions } from './zstd-writer.js';
+import { zstdFrames } from './zstd-writer.js';
+import type { CompressionOptions } from './compress-blocks.js';
 import { AirliftError } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
 
@@ -38,7 +39,7 @@ function unchanged(source: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
  * Returns the encoder of a compression.
  * @throws AirliftError `usage` where the level is not from 1 to 9
  */
-export function encoderOf(compression: Compression, options: ZstdOptions = {}): Encoder {
+export function encoderOf(compression: Compression, options: CompressionOptions = {}): Encoder {
   const { level } = options;
   if (level !== undefined && !(Number.isInteger(level) && level >= 1 && level <= 9)) {
     throw new AirliftError('usage', `compress ${compression}: invalid level; got ${level}, want 1 to 9`);
@@ -54,7 +55,7 @@ export function encoderOf(compression: Compression, options: ZstdOptions = {}): 
 }
 
 /**
- * Compresses a layer, so that the same content always gives the same digest, and computes the digests before and after.
+ * Compresses a layer, so that the same content gives the same digest, and computes the digests before and after.
  * @param write takes the next bytes of the compressed layer
  * @throws AirliftError `usage` where the level is invalid; errors of `source` and `write`
  */
@@ -62,9 +63,9 @@ export async function compressLayer(
   source: AsyncIterable<Buffer>,
   write: (chunk: Buffer) => void,
   compression: Compression,
-  options: Omit<ZstdOptions, 'portable'> = {},
+  options: CompressionOptions = {},
 ): Promise<CompressedLayer> {
-  const encode = encoderOf(compression, { ...options, portable: true });
+  const encode = encoderOf(compression, options);
   const plain = createHash('sha256');
   const packed = createHash('sha256');
   let size = 0;

@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { layersAtATime, readLayer, type ReadLayer } from './layer-thread.js';
 import type { CompressedLayer } from '../compression/compress.js';
 import { magicLength, detectCompression, type Compression } from '../compression/decompress.js';
+import { zstdVersion } from '../compression/zstd-writer.js';
 import { Scratch } from '../io/scratch.js';
 import { withContent, type LayerFiles } from '../platform/layer-files.js';
 import { Slots } from '../../concurrency.js';
@@ -22,8 +23,9 @@ export interface LayerMemory {
   set(diffId: Digest, compression: Compression, layer: RememberedLayer): Promise<void>;
 }
 
-/** Returns the version of the compression: another method or zlib gives other bytes. */
+/** Returns the version of the compression: another method or encoder gives other bytes. */
 function recipe(compression: Compression): string {
+  if (compression === 'zstd') return `zstd-2-${zstdVersion}`;
   return `${compression}-2-zlib-${process.versions['zlib'] ?? ''}`;
 }
 
