@@ -124,6 +124,8 @@ export type { LoginPlace } from './registry/auth/login.js';
 export { serve } from './serve/serve.js';
 export type { ServeOptions, ServeSource, Serving } from './serve/serve.js';
 export type { CertificateFiles } from './serve/certificate.js';
+export { pruneStore } from './registry-server/prune.js';
+export type { PruneOptions, PruneSummary } from './registry-server/prune.js';
 export { nodeSettings, reachableHost, servedNames } from './serve/node-setup.js';
 export type { NodeSetting } from './serve/node-setup.js';
 export type {

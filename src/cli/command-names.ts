@@ -8,6 +8,7 @@ export const commandNames = [
   'save',
   'load',
   'serve',
+  'prune',
   'index',
   'index create',
   'index append',

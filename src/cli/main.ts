@@ -66,6 +66,11 @@ const commands: readonly Command[] = [
     load: async () => (await import('./serve.js')).addServe,
   },
   {
+    usage: 'prune <directory>',
+    describe: 'remove what no tag reaches from the directory of a served registry',
+    load: async () => (await import('./prune.js')).addPrune,
+  },
+  {
     usage: 'index',
     describe: 'create and edit image indexes',
     load: async () => (await import('./index-command.js')).addIndex,

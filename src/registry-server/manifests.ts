@@ -95,31 +95,27 @@ function parse(bytes: Uint8Array, mediaType: string | undefined): Manifest | Ind
   }
 }
 
-/** Returns the first blob or child that the manifest names and the repository lacks. */
+/** Protects what the manifest names from being collected, and returns the first blob or child that must not be missing and is. */
 async function missingContent(
   call: PushCall,
   repository: string,
   parsed: Manifest | Index,
 ): Promise<string | undefined> {
   if (parsed.kind === 'index') {
-    if (call.options.allowSparse === true) return undefined;
     for (const { digest } of parsed.manifests) {
-      const child = await call.store.manifest(repository, digest);
-      if (child === undefined && !(await holdsBlob(call, repository, digest))) return digest;
+      const isHeld =
+        (await call.push.keepManifest(repository, digest)) || (await call.push.keepBlob(repository, digest));
+      if (!isHeld && call.options.allowSparse !== true) return digest;
     }
     return undefined;
   }
-  if (call.options.allowMissingBlobs === true) return undefined;
   const { config, layers } = parsed;
   for (const blob of config === undefined ? layers : [config, ...layers]) {
     const elsewhere = isForeignLayer(blob.mediaType) && blob.urls !== undefined;
-    if (!elsewhere && !(await holdsBlob(call, repository, blob.digest))) return blob.digest;
+    const isHeld = await call.push.keepBlob(repository, blob.digest);
+    if (!isHeld && !elsewhere && call.options.allowMissingBlobs !== true) return blob.digest;
   }
   return undefined;
-}
-
-async function holdsBlob(call: PushCall, repository: string, digest: Descriptor['digest']): Promise<boolean> {
-  return (await call.store.blob(repository, digest)) !== undefined;
 }
 
 /** The fields of a manifest for its descriptor in a list of referrers. Without an artifact type, the config's media type takes its place. */

@@ -21,7 +21,12 @@ export async function digestOfReference(
 export async function pullManifest(call: Call, repository: string, reference: string): Promise<Reply> {
   const digest = await digestOfReference(call.store, repository, reference);
   const manifest = digest === undefined ? undefined : await call.store.manifest(repository, digest);
-  if (manifest === undefined)
+  // A client that finds out that content exists does not push it.
+  const isKept =
+    call.method !== 'HEAD' ||
+    manifest === undefined ||
+    (await call.store.push?.keepManifest(repository, manifest.digest));
+  if (manifest === undefined || isKept === false)
     return refuse(404, 'MANIFEST_UNKNOWN', `no manifest ${reference} in ${repository}`);
   const headers = {
     'Content-Type': manifest.mediaType,
@@ -36,7 +41,9 @@ export async function pullManifest(call: Call, repository: string, reference: st
 export async function pullBlob(call: Call, repository: string, text: string): Promise<Reply> {
   if (!isDigest(text)) return refuse(400, 'DIGEST_INVALID', 'not a sha256 or sha512 digest');
   const blob = await call.store.blob(repository, text);
-  if (blob === undefined) return refuse(404, 'BLOB_UNKNOWN', `no blob ${text} in ${repository}`);
+  const isKept = call.method !== 'HEAD' || (await call.store.push?.keepBlob(repository, text));
+  if (blob === undefined || isKept === false)
+    return refuse(404, 'BLOB_UNKNOWN', `no blob ${text} in ${repository}`);
   const etag = `"${text}"`;
   const headers = {
     'Accept-Ranges': 'bytes',

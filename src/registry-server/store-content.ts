@@ -93,6 +93,13 @@ export interface PushStore {
   cancelUpload(repository: string, id: string): Promise<void>;
   /** Adds a blob of the repository `from` to `repository` too. Without `from`, any repository will do. Returns whether the blob was found. */
   mount(repository: string, digest: Digest, from: string | undefined): Promise<boolean>;
+  /**
+   * Protects a blob from a collection that runs, because a client was told that it exists and may rely on it.
+   * @returns whether the repository holds it
+   */
+  keepBlob(repository: string, digest: Digest): Promise<boolean>;
+  /** Protects a manifest, and what the repository holds of everything below it. Returns whether the repository holds the manifest. */
+  keepManifest(repository: string, digest: Digest): Promise<boolean>;
   /** Stores a manifest and points `tags` to it. */
   putManifest(repository: string, manifest: PushedManifest, tags: readonly string[]): Promise<void>;
   deleteTag(repository: string, tag: string): Promise<boolean>;

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { open, readFile, rename, rm, type FileHandle } from 'node:fs/promises';
+import { open, readFile, rename, rm, stat, utimes, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeDirectory } from '../io/directories.js';
 import { AirliftError, isMissingPath, isOutOfSpace, messageOf } from '../errors.js';
@@ -22,6 +22,53 @@ export async function ifPresent<T>(operation: Promise<T>): Promise<T | undefined
     if (isMissingPath(error)) return undefined;
     throw storeError('read the store', error);
   }
+}
+
+/** What a file is renamed to before it is collected: see {@link collect}. */
+const collectedSuffix = '.collected';
+
+/** Returns the name of a file that is being collected, or whose collection was interrupted; undefined for any other name. */
+export function nameBeforeCollection(name: string): string | undefined {
+  return name.endsWith(collectedSuffix) ? name.slice(0, -collectedSuffix.length) : undefined;
+}
+
+/** Takes a file back from a collection. Returns whether there was one. */
+export async function restore(path: string): Promise<boolean> {
+  const renamed = rename(`${path}${collectedSuffix}`, path).then(() => true);
+  return (await ifPresent(renamed)) ?? false;
+}
+
+/** Like `ifPresent`; takes the file back from a collection if necessary, so that no client notices one that gives up. */
+export async function ifKept<T>(path: string, operation: () => Promise<T>): Promise<T | undefined> {
+  const found = await ifPresent(operation());
+  if (found !== undefined) return found;
+  return (await restore(path)) ? await ifPresent(operation()) : undefined;
+}
+
+/** Sets a file's modification time to now: a collection that runs does not remove it any more. Returns whether it exists. */
+export async function refresh(path: string): Promise<boolean> {
+  const now = new Date();
+  return (await ifKept(path, () => utimes(path, now, now).then(() => true))) ?? false;
+}
+
+/**
+ * Removes a file unless it was changed or refreshed since `cutoff`. The file is renamed before its time is checked for the last time: who
+ * refreshes it before that is seen, and who does so later finds it gone or takes it back. No process needs a lock for that.
+ * @param cutoff milliseconds since 1970
+ * @returns whether the file is gone
+ */
+export async function collect(path: string, cutoff: number): Promise<boolean> {
+  const renamed = `${path}${collectedSuffix}`;
+  const before = await ifPresent(stat(path));
+  if (before === undefined) return true;
+  if (before.mtimeMs >= cutoff) return false;
+  if ((await ifPresent(rename(path, renamed).then(() => true))) === undefined) return true;
+  const last = await ifPresent(stat(renamed));
+  if (last !== undefined && last.mtimeMs >= cutoff) {
+    await restore(path);
+    return false;
+  }
+  return await removeFile(renamed);
 }
 
 /** Runs `operation`; if `folder` is missing, creates it and runs `operation` again. Most folders exist, so checking first would cost more. */
@@ -66,7 +113,7 @@ export async function writeWhole(scratch: string, path: string, bytes: Uint8Arra
 
 /** Reads a small text file; undefined if it does not exist. */
 export async function readText(path: string): Promise<string | undefined> {
-  return await ifPresent(readFile(path, 'utf8'));
+  return await ifKept(path, () => readFile(path, 'utf8'));
 }
 
 /** Creates an empty file unless it exists: its name alone carries the information. */

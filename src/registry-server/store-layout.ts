@@ -31,8 +31,12 @@ export class StoreLayout {
     return join(this.repositories, ...repository.split('/'));
   }
 
+  blobs(repository: string): string {
+    return join(this.repository(repository), '_blobs');
+  }
+
   blob(repository: string, digest: Digest): string {
-    return join(this.repository(repository), '_blobs', fileNameOf(digest));
+    return join(this.blobs(repository), fileNameOf(digest));
   }
 
   manifests(repository: string): string {

@@ -1,6 +1,6 @@
 import { createHash, randomUUID, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
+import { open, readdir, rm, stat, utimes, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { AirliftError } from '../errors.js';
@@ -24,7 +24,7 @@ const rememberedUploads = 4096;
 /** Milliseconds within which a broken connection is noticed. */
 const breakTime = 1000;
 /** Milliseconds after which an abandoned upload is removed. */
-const staleAfter = 7 * 24 * 3600 * 1000;
+const staleAfter = 24 * 3600 * 1000;
 
 interface Session {
   /** The running digest; undefined if it has not seen every byte. */
@@ -54,7 +54,10 @@ export class Uploads {
     for (const name of (await ifPresent(readdir(this.#layout.incoming))) ?? []) {
       const path = join(this.#layout.incoming, name);
       const file = await ifPresent(stat(path));
-      if (file !== undefined && file.mtimeMs < oldest) await rm(path, { force: true });
+      if (file === undefined || file.mtimeMs >= oldest || this.#sessions.get(path)?.body !== undefined)
+        continue;
+      this.#sessions.delete(path);
+      await rm(path, { force: true });
     }
   }
 
@@ -97,6 +100,9 @@ export class Uploads {
         );
       }
       if (session.size >= smallFileSize) await sync(path);
+      // A collection that runs must see that the content is new, even if the upload paused for a long time.
+      const now = new Date();
+      await utimes(path, now, now);
       await moveInto(path, this.#layout.content(digest));
     });
   }

@@ -5,7 +5,7 @@ import { AirliftError, systemCodeOf } from '../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest, type Digest, type DigestAlgorithm } from '../oci/digest.js';
 import { parseJson } from '../oci/json.js';
-import { maxManifestSize } from '../oci/manifest.js';
+import { maxManifestSize, parseManifest } from '../oci/manifest.js';
 import type {
   ContentStore,
   OpenContent,
@@ -16,7 +16,16 @@ import type {
   StoredManifest,
   UploadState,
 } from './store-content.js';
-import { ifPresent, readText, removeFile, smallFileSize, touch, writeWhole } from './store-files.js';
+import {
+  ifKept,
+  ifPresent,
+  readText,
+  refresh,
+  removeFile,
+  smallFileSize,
+  touch,
+  writeWhole,
+} from './store-files.js';
 import { digestOfFileName, StoreLayout } from './store-layout.js';
 import { listRepositories, namesIn, takePage } from './store-listing.js';
 import { Uploads } from './store-uploads.js';
@@ -50,13 +59,16 @@ export class DirectoryStore implements ContentStore {
   readonly push: PushStore;
   readonly #layout: StoreLayout;
 
-  private constructor(layout: StoreLayout, uploads: Uploads) {
+  private constructor(
+    layout: StoreLayout,
+    private readonly uploads: Uploads,
+  ) {
     this.#layout = layout;
     this.push = new DirectoryPush(this, layout, uploads);
   }
 
   /**
-   * Opens a store and removes uploads that were abandoned a week ago. The first push creates the directory.
+   * Opens a store. The first push creates the directory.
    * @throws AirliftError `io` if the path is not a directory, or cannot be read or written
    */
   static async open(directory: string): Promise<DirectoryStore> {
@@ -65,9 +77,12 @@ export class DirectoryStore implements ContentStore {
       throw new AirliftError('io', `open store ${directory}: not a directory`);
     await refuseReadOnly(directory);
     const layout = new StoreLayout(directory);
-    const uploads = new Uploads(layout);
-    await uploads.removeStale();
-    return new DirectoryStore(layout, uploads);
+    return new DirectoryStore(layout, new Uploads(layout));
+  }
+
+  /** Removes uploads that were abandoned a day ago. */
+  async removeStaleUploads(): Promise<void> {
+    await this.uploads.removeStale();
   }
 
   async repositories(page: Page): Promise<string[]> {
@@ -99,7 +114,7 @@ export class DirectoryStore implements ContentStore {
   /** Finds content by its digest in any repository. */
   async content(digest: Digest): Promise<StoredBlob | undefined> {
     const path = this.#layout.content(digest);
-    const file = await ifPresent(open(path));
+    const file = await ifKept(path, () => open(path));
     if (file === undefined) return undefined;
     try {
       const { size } = await file.stat();
@@ -138,7 +153,8 @@ export class DirectoryStore implements ContentStore {
   }
 
   async #readChecked(digest: Digest): Promise<Buffer | undefined> {
-    const bytes = await ifPresent(readFile(this.#layout.content(digest)));
+    const path = this.#layout.content(digest);
+    const bytes = await ifKept(path, () => readFile(path));
     if (bytes === undefined || bytes.length > maxManifestSize) return undefined;
     return digestOf(bytes, algorithmOf(digest)) === digest ? bytes : undefined;
   }
@@ -166,7 +182,7 @@ class DirectoryPush implements PushStore {
 
   async finishUpload(repository: string, id: string, digest: Digest): Promise<void> {
     await this.uploads.finish(repository, id, digest);
-    await touch(this.layout.blob(repository, digest));
+    await this.#mark(repository, digest);
   }
 
   async cancelUpload(repository: string, id: string): Promise<void> {
@@ -175,8 +191,39 @@ class DirectoryPush implements PushStore {
 
   async mount(repository: string, digest: Digest, from: string | undefined): Promise<boolean> {
     const held = from === undefined ? this.store.content(digest) : this.store.blob(from, digest);
-    if ((await held) === undefined) return false;
-    await touch(this.layout.blob(repository, digest));
+    if ((await held) === undefined || !(await refresh(this.layout.content(digest)))) return false;
+    await this.#mark(repository, digest);
+    return true;
+  }
+
+  /** Marks that the repository holds a blob. */
+  async #mark(repository: string, digest: Digest): Promise<void> {
+    const path = this.layout.blob(repository, digest);
+    if (!(await refresh(path))) await touch(path);
+  }
+
+  async keepBlob(repository: string, digest: Digest): Promise<boolean> {
+    if (!(await refresh(this.layout.blob(repository, digest)))) return false;
+    await refresh(this.layout.content(digest));
+    return (await this.store.blob(repository, digest)) !== undefined;
+  }
+
+  async keepManifest(repository: string, digest: Digest): Promise<boolean> {
+    return await this.#keepManifest(repository, digest, new Set());
+  }
+
+  /** @param seen digests that are protected already: indexes may share children */
+  async #keepManifest(repository: string, digest: Digest, seen: Set<Digest>): Promise<boolean> {
+    if (!(await refresh(this.layout.manifest(repository, digest)))) return false;
+    await refresh(this.layout.content(digest));
+    const manifest = await this.store.manifest(repository, digest);
+    if (manifest === undefined) return false;
+    seen.add(digest);
+    for (const child of childrenOf(manifest)) {
+      if (seen.has(child)) continue;
+      seen.add(child);
+      if (!(await this.#keepManifest(repository, child, seen))) await this.keepBlob(repository, child);
+    }
     return true;
   }
 
@@ -224,5 +271,13 @@ async function openFile(path: string): Promise<OpenContent> {
 }
 
 async function isThere(path: string): Promise<boolean> {
-  return (await ifPresent(access(path).then(() => true))) ?? false;
+  return (await ifKept(path, () => access(path).then(() => true))) ?? false;
+}
+
+/** Returns the digests of a manifest's config and layers, or of an index's children. */
+export function childrenOf({ digest, mediaType, bytes }: StoredManifest): Digest[] {
+  const parsed = parseManifest(bytes, mediaType, `manifest ${digest}`);
+  if (parsed.kind === 'index') return parsed.manifests.map((child) => child.digest);
+  const { config, layers } = parsed;
+  return (config === undefined ? layers : [config, ...layers]).map((child) => child.digest);
 }

@@ -37,6 +37,9 @@ export interface ServeOptions extends Omit<ServerOptions, 'tls' | 'logins'> {
   readonly port?: number | undefined;
 }
 
+/** Milliseconds between two searches for abandoned uploads. */
+const cleaningInterval = 3600 * 1000;
+
 /** A running registry. */
 export interface Serving {
   readonly host: string;
@@ -141,7 +144,13 @@ interface OpenedSource {
 async function open(source: ServeSource, onChange: (error: AirliftError) => void): Promise<OpenedSource> {
   if (source.store !== undefined) {
     const store = await DirectoryStore.open(source.store);
-    return { store, images: [], ambiguous: [], close: () => Promise.resolve() };
+    await store.removeStaleUploads();
+    const timer = setInterval(() => {
+      // The directory may be gone for a moment; the next hour comes.
+      store.removeStaleUploads().catch(() => undefined);
+    }, cleaningInterval).unref();
+    const close = (): Promise<void> => Promise.resolve(clearInterval(timer));
+    return { store, images: [], ambiguous: [], close };
   }
   return await openImages(source, onChange);
 }

@@ -25,6 +25,7 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
   save: ['none.tar', '--format', 'oci-archive', '-o', 'out.tar'],
   load: ['none.tar', '--into', 'containerd', '--address', '/none/containerd.sock'],
   serve: ['none.tar'],
+  prune: ['x'],
   index: [],
   'index create': [`${closedPort}/a:1`, `${closedPort}/b:1`, '--retries', '0'],
   'index append': [`${closedPort}/a:1`, `${closedPort}/b:1`, '--retries', '0'],

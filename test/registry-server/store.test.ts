@@ -103,16 +103,17 @@ test('content that a power loss emptied counts as missing, and the next push res
   }
 });
 
-test('opening a store removes uploads that were abandoned a week ago, and keeps younger ones', async (t) => {
+test('removing stale uploads removes those that were abandoned a day ago, and keeps younger ones', async (t) => {
   const directory = await temporaryFolder(t);
   const registry = await startRegistry(t);
   await pushBlob(registry, 'a', Buffer.from('x'));
   const incoming = join(registry.directory, 'incoming');
   await writeFile(join(incoming, 'old'), 'x');
   await writeFile(join(incoming, 'young'), 'x');
-  const weekAgo = Date.now() / 1000 - 8 * 24 * 3600;
-  await utimes(join(incoming, 'old'), weekAgo, weekAgo);
-  await DirectoryStore.open(registry.directory);
+  const hoursAgo = (hours: number): number => Date.now() / 1000 - hours * 3600;
+  await utimes(join(incoming, 'old'), hoursAgo(25), hoursAgo(25));
+  await utimes(join(incoming, 'young'), hoursAgo(23), hoursAgo(23));
+  await (await DirectoryStore.open(registry.directory)).removeStaleUploads();
   assert.deepEqual(await filesIn(incoming), ['young']);
   await DirectoryStore.open(join(directory, 'none'));
   assert.deepEqual(await filesIn(directory), []);
