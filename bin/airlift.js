@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 import { statSync } from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
 
 /** Returns the time of the last change of a file in milliseconds, 0 if there is none. */
 function changed(path) {
@@ -34,9 +33,6 @@ try {
     'airlift cannot be loaded: reinstall it with npm install -g, or in a checkout run npm run build',
   );
 }
-// Collect garbage when the heap has grown by a third, not fourfold, so that memory stays flat for any number of images. Set after loading,
-// because it makes loading 10 % slower. Not needed any more once transfers reuse their buffers.
-setFlagsFromString('--heap-growing-percent=30');
 // A write beyond `ulimit -f` then fails with EFBIG, which airlift reports with a hint, instead of ending the process.
 process.on('SIGXFSZ', () => undefined);
 process.on('uncaughtException', (error) =>

@@ -1,4 +1,3 @@
-import { setFlagsFromString } from 'node:v8';
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { exportBundle, inspect, refuseDirectory, type ExportSummary } from '../index.js';
@@ -68,17 +67,6 @@ async function printSummary(summary: ExportSummary, milliseconds: number): Promi
   printBundleSteps(summary.path, summary.sums);
 }
 
-/** From this number of images on, an export may need more memory than wanted unless garbage is collected early. */
-const manyImages = 1000;
-
-/**
- * Lets V8 collect garbage at its default rate, which saves a quarter of the time of an export. bin/airlift.js starts the program
- * with early collection, to keep memory flat for long lists.
- */
-function relaxHeap(images: number): void {
-  if (images < manyImages) setFlagsFromString('--heap-growing-percent=0');
-}
-
 function checkOutputFlags({ output, dryRun, lock }: Arguments): void {
   if (output === undefined && !dryRun) {
     throw new AirliftError('usage', 'export: no output file', {
@@ -100,7 +88,6 @@ async function run(args: Arguments): Promise<void> {
   const list = await readLists(args);
   const registry = await registryOptionsOf(args, process.env, registriesIn(list));
   const images = await imagesOf('export', list, args, registry);
-  relaxHeap(images.length);
   const options = {
     images,
     platforms: platformsOf(args.platform),

@@ -2,6 +2,7 @@ import type { OnEvent, ProgressEvent } from '../index.js';
 import type { OutputArguments } from './flags.js';
 import { showBars, type Bar } from './bars.js';
 import { count, formatBytes, printable } from './format.js';
+import { collectEarlyIfMany } from './heap.js';
 import { eventWithFlags } from './hints.js';
 import { Meter } from './meter.js';
 import { printJson, printNote, printNotes } from './print.js';
@@ -143,10 +144,20 @@ function chooseView(args: Pick<OutputArguments, 'json' | 'quiet'>): ProgressView
   return canDrawBars() ? barView() : lineView();
 }
 
-/** Shows progress as NDJSON with `--json`, as bars on a terminal, as lines in a log; with `--quiet`, shows only warnings. */
+/**
+ * Shows progress as NDJSON with `--json`, as bars on a terminal, as lines in a log; with `--quiet`, shows only warnings. Keeps memory flat for
+ * runs with many images.
+ */
 export function progressView(args: Pick<OutputArguments, 'json' | 'quiet'>): ProgressView {
   const view = chooseView(args);
-  return { onEvent: (event) => view.onEvent(eventWithFlags(event)), stop: () => view.stop() };
+  const watchImages = collectEarlyIfMany();
+  return {
+    onEvent(event) {
+      watchImages(event);
+      view.onEvent(eventWithFlags(event));
+    },
+    stop: () => view.stop(),
+  };
 }
 
 /** Progress of a check. */

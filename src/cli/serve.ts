@@ -4,6 +4,7 @@ import { serve, type ServeOptions, type ServeSource } from '../index.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import type { CommandHead } from './command-names.js';
 import { jsonFlag } from './flags.js';
+import { collectEarly } from './heap.js';
 import { withFlags } from './hints.js';
 import { interruptible } from './interrupt.js';
 import { serveLog, type ServeLog } from './serve-log.js';
@@ -144,6 +145,7 @@ function optionsOf(args: Arguments, log: ServeLog): ServeOptions {
 /** Serves until the first Ctrl-C. */
 async function run(args: Arguments): Promise<void> {
   rejectFlags(args);
+  collectEarly();
   const log = serveLog(args.logFormat);
   const options = optionsOf(args, log);
   await interruptible(async (signal) => {

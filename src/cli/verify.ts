@@ -6,6 +6,7 @@ import { dash } from './stdin-dash.js';
 import { exitCodes } from './exit-codes.js';
 import { outputFlags } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
+import { collectEarly } from './heap.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
@@ -45,6 +46,7 @@ function printReport(report: VerifyReport, milliseconds: number): void {
 
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
+  collectEarly();
   const bar = args.json || args.quiet ? undefined : checkBar();
   try {
     const report = await interruptible((signal) =>
