@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { hasBuiltinSqlite } from '../src/bundle/format/builtin-sqlite.js';
+import { exitCodes } from '../src/cli/exit-codes.js';
 import { projectFile } from './support/doc-examples.js';
+import { startExportSetup } from './support/exporting.js';
+import { multiPlatform } from './support/image-sets.js';
 import { run } from './support/peers.js';
 import { temp, type Cleanup } from './support/temp.js';
 
@@ -162,6 +166,29 @@ describe('built files', () => {
     );
     assert.match(text, /Copyright \(c\) Matteo Collina and Undici contributors/);
   });
+});
+
+test('built files without any installed library run, with the SQLite of Node.js where it has one', async (t) => {
+  const { bundle, commandLine } = (await import(
+    pathToFileURL(projectFile('.config/bundle.js')).href
+  )) as Bundling;
+  const bin = program(t, [], undefined);
+  const outdir = join(dirname(bin), '..', 'dist', 'cli');
+  await bundle([commandLine], { splitting: true, write: true, outdir });
+  const { push, names, undisturbed } = await startExportSetup(t);
+  await push('web', multiPlatform({ name: 'web' }));
+  const file = join(temp(t), 'web.tar');
+  writeFileSync(file, await undisturbed(...names('web')));
+  const { code, stdout, stderr } = await run(process.execPath, [bin, 'inspect', file], {
+    codes: [0, exitCodes.failed],
+  });
+  if (hasBuiltinSqlite()) assert.match(stdout, /^\S+\/acme\/web:1 .*linux\/amd64/m);
+  else
+    assert.match(
+      stderr,
+      /^load better-sqlite3: its native part is missing .*\n {2}hint: .*npm rebuild better-sqlite3/m,
+    );
+  assert.equal(code, hasBuiltinSqlite() ? 0 : exitCodes.failed);
 });
 
 /** Makes a directory with bin/airlift.js and command lines that print where they are, and returns the path of the program. */
