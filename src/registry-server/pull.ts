@@ -1,8 +1,8 @@
 import type { Readable } from 'node:stream';
-import { isDigest, Verifier, type Digest } from '../oci/digest.js';
+import { isDigest, type Digest } from '../oci/digest.js';
 import { isTag } from '../oci/reference.js';
 import type { Call } from './call.js';
-import { CheckedStream } from './checked-stream.js';
+import { CheckedStream, type VerifiedBlobs } from './checked-stream.js';
 import { requestedRange } from './range.js';
 import { refuse, type Reply } from './reply.js';
 import type { ContentStore, StoredBlob } from './store-content.js';
@@ -61,24 +61,28 @@ export async function pullBlob(call: Call, repository: string, text: string): Pr
     });
   }
   if (range === undefined) {
-    return { status: 200, headers: full, body: await contentOf(blob, text, 0, blob.size) };
+    return { status: 200, headers: full, body: await contentOf(blob, call.verified, text, 0, blob.size) };
   }
   const part = {
     ...full,
     'Content-Length': range.end - range.start,
     'Content-Range': `bytes ${range.start}-${range.end - 1}/${blob.size}`,
   };
-  return { status: 206, headers: part, body: await contentOf(blob, text, range.start, range.end) };
+  return {
+    status: 206,
+    headers: part,
+    body: await contentOf(blob, call.verified, text, range.start, range.end),
+  };
 }
 
-/** Reads a blob or a range of it. A large blob is sent completely only if its digest is right. */
+/** Reads a blob or a range of it. A large blob is sent completely only if its content is right. */
 async function contentOf(
-  { size, content }: StoredBlob,
+  { content, size }: StoredBlob,
+  verified: VerifiedBlobs,
   digest: Digest,
   start: number,
   end: number,
 ): Promise<Uint8Array | Readable> {
   if (content instanceof Uint8Array) return content.subarray(start, end);
-  const isWhole = start === 0 && end === size;
-  return new CheckedStream(await content(), start, end, isWhole ? new Verifier(digest, size) : undefined);
+  return new CheckedStream(await content(), { digest, size, start, end }, verified);
 }

@@ -6,6 +6,7 @@ import { AirliftError, isAirliftError, messageOf } from '../errors.js';
 import { isDigest } from '../oci/digest.js';
 import { answer } from './answer.js';
 import type { RequestEntry, ServerLimits, ServerOptions } from './call.js';
+import { VerifiedBlobs } from './checked-stream.js';
 import { Connections } from './connections.js';
 import { Metrics } from './metrics.js';
 import { OpenPulls } from './open-pulls.js';
@@ -73,6 +74,7 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
   const connections = new Connections(limits);
   const pulls = new OpenPulls();
   const metrics = new Metrics();
+  const verified = new VerifiedBlobs();
   const format = (): string => metrics.format({ requests: underWay.size, connections: connections.count });
   let isDraining = false;
   let lastEnd = -Infinity;
@@ -83,7 +85,7 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
     const count = (clients.get(client) ?? 0) + 1;
     clients.set(client, count);
     const isBusy = underWay.size >= limits.requests || count > limits.requestsOfClient;
-    const state = { client, pulls, metrics, format, isBusy, isDraining };
+    const state = { client, pulls, verified, metrics, format, isBusy, isDraining };
     const handled = handle(store, options, request, response, state);
     underWay.add(handled);
     void handled.finally(() => {
@@ -157,6 +159,7 @@ interface RequestState {
   /** Address of the client. */
   readonly client: string;
   readonly pulls: OpenPulls;
+  readonly verified: VerifiedBlobs;
   readonly metrics: Metrics;
   /** Formats the metrics. */
   readonly format: () => string;
@@ -180,7 +183,7 @@ async function handle(
 ): Promise<void> {
   const begun = performance.now();
   const { method = 'GET', url: target = '/' } = request;
-  const { client, pulls, metrics, format: formatMetrics, isBusy, isDraining } = state;
+  const { client, pulls, verified, metrics, format: formatMetrics, isBusy, isDraining } = state;
   const period = options.stallTimeout ?? stallTimeout;
   watchPace(request, response, period);
   response.setHeader('Docker-Distribution-API-Version', 'registry/2.0');
@@ -204,7 +207,7 @@ async function handle(
       reply = unavailable('this registry is shutting down');
     else
       reply = await answer(
-        { method, request, query: parsed.query, store, options, metrics: formatMetrics },
+        { method, request, query: parsed.query, store, options, verified, metrics: formatMetrics },
         parsed.route,
       );
   } catch (error) {

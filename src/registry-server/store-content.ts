@@ -15,12 +15,22 @@ export interface StoredManifest {
   readonly bytes: Uint8Array;
 }
 
+/** The state of a file: other content has another one. */
+export interface ContentState {
+  /** The file, and its size and times. */
+  readonly id: string;
+  /** Time of the last change of its content or attributes, in milliseconds since 1970. */
+  readonly changed: number;
+}
+
 /** Content that is open to be read a chunk at a time. */
 export interface OpenContent {
   /** Reads `length` bytes from `position` on; fewer at the end. */
   read(position: number, length: number): Promise<Buffer>;
   /** Throws once the content may have changed since it was opened. */
   check?(): Promise<void>;
+  /** Returns the state of the files that the content is read from; undefined if it is unknown. */
+  state?(): Promise<ContentState | undefined>;
   close(): Promise<void>;
 }
 

@@ -1,3 +1,4 @@
+import type { BigIntStats } from 'node:fs';
 import { access, constants, open, readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -7,6 +8,7 @@ import { algorithmOf, digestOf, isDigest, type Digest, type DigestAlgorithm } fr
 import { parseJson } from '../oci/json.js';
 import { maxManifestSize, parseManifest } from '../oci/manifest.js';
 import type {
+  ContentState,
   ContentStore,
   OpenContent,
   Page,
@@ -266,8 +268,13 @@ async function openFile(path: string): Promise<OpenContent> {
       const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(length), 0, length, position);
       return buffer.subarray(0, bytesRead);
     },
+    state: async () => stateOf(await file.stat({ bigint: true })),
     close: () => file.close(),
   };
+}
+
+function stateOf({ dev, ino, size, mtimeNs, ctimeNs, ctimeMs }: BigIntStats): ContentState {
+  return { id: [dev, ino, size, mtimeNs, ctimeNs].join(' '), changed: Number(ctimeMs) };
 }
 
 async function isThere(path: string): Promise<boolean> {

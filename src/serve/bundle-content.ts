@@ -3,26 +3,28 @@ import type { ByteRange } from '../io/byte-range.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { OpenContent, StoredBlob, StoredManifest } from '../registry-server/store-content.js';
+import type { Guard } from './file-guard.js';
 import type { ImageContent } from './image-store.js';
 
 /** Smaller blobs are read whole and verified before they are served. */
 export const smallBlob = 64 * 1024;
 
-/** @param check throws once the content may have changed */
-export function openContent(content: ByteRange, check: () => Promise<void>): OpenContent {
+/** @param guard watches the files of the content */
+export function openContent(content: ByteRange, guard: Guard): OpenContent {
   return {
     read: (position, length) => content.read(position, length),
-    check,
+    check: () => guard.check(),
+    state: () => guard.state(),
     close: () => Promise.resolve(),
   };
 }
 
 /** The content of one bundle, found by its catalog and read in place. */
 export class BundleContent implements ImageContent {
-  /** @param checkSource throws once the bundle's file may have changed */
+  /** @param guard watches the bundle's file */
   constructor(
     private readonly reader: BundleReader,
-    private readonly checkSource: () => Promise<void>,
+    private readonly guard: Guard,
   ) {}
 
   async manifest(digest: Digest): Promise<StoredManifest | undefined> {
@@ -39,7 +41,7 @@ export class BundleContent implements ImageContent {
     if (content === undefined) return undefined;
     const { size } = content;
     if (size < smallBlob) return { size, content: await this.reader.read(digest) };
-    return { size, content: () => Promise.resolve(openContent(content, this.checkSource)) };
+    return { size, content: () => Promise.resolve(openContent(content, this.guard)) };
   }
 
   referrers(digest: Digest): AsyncIterable<Descriptor> {

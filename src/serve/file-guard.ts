@@ -2,6 +2,7 @@ import { open, stat } from 'node:fs/promises';
 import { detectCompression, magicLength } from '../archive/compression/decompress.js';
 import { BundleFile, fileIdentity } from '../bundle/format/file.js';
 import { AirliftError, systemCodeOf } from '../errors.js';
+import type { ContentState } from '../registry-server/store-content.js';
 
 /** Milliseconds between two checks of the path. */
 const watchInterval = 500;
@@ -13,6 +14,8 @@ export interface Guard {
    * @throws AirliftError `io` once a file has changed
    */
   check(): Promise<void>;
+  /** Returns the state of all inputs; undefined if one of them cannot be watched, such as a directory. */
+  state(): Promise<ContentState | undefined>;
   close(): Promise<void>;
 }
 
@@ -26,6 +29,10 @@ export async function guardFiles(
   onChange: (error: AirliftError) => void,
 ): Promise<Guard> {
   const guards: FileGuard[] = [];
+  const isAllFiles = await Promise.all(paths.map(async (path) => (await stat(path)).isFile())).then(
+    (areFiles) => areFiles.every(Boolean),
+    () => false,
+  );
   for (const path of new Set(paths)) {
     if (!(await isReadInPlace(path))) continue;
     guards.push(new FileGuard(await BundleFile.open(path, 'r'), path, onChange));
@@ -33,6 +40,14 @@ export async function guardFiles(
   return {
     check: async () => {
       for (const guard of guards) await guard.check();
+    },
+    state: async () => {
+      if (!isAllFiles) return undefined;
+      const states = await Promise.all(guards.map((guard) => guard.state()));
+      return {
+        id: states.map(({ id }) => id).join(),
+        changed: Math.max(0, ...states.map(({ changed }) => changed)),
+      };
     },
     close: async () => {
       for (const guard of guards) await guard.close();
@@ -81,6 +96,10 @@ class FileGuard {
   async check(): Promise<void> {
     if (this.#change === undefined && !(await this.file.isUnchanged())) this.#report('its content changed');
     if (this.#change !== undefined) throw this.#change;
+  }
+
+  state(): Promise<ContentState> {
+    return this.file.state();
   }
 
   async close(): Promise<void> {

@@ -7,6 +7,7 @@ import { isForeignLayer } from '../oci/media-types.js';
 import { Planner, type PlanSink } from '../plan/planner.js';
 import type { StoredBlob, StoredManifest } from '../registry-server/store-content.js';
 import { openContent, smallBlob } from './bundle-content.js';
+import type { Guard } from './file-guard.js';
 import type { ImageContent } from './image-store.js';
 
 /** The content that an import of the same inputs would publish. Digests and sizes are kept in memory; content stays in the files. */
@@ -14,22 +15,18 @@ export class MergedContent implements ImageContent {
   readonly #manifests = new Map<Digest, Descriptor>();
   readonly #blobs = new Map<Digest, Descriptor>();
 
-  /** @param checkSources throws once one of the files may have changed */
+  /** @param guard watches the files of the inputs */
   private constructor(
     private readonly inputs: Inputs,
-    private readonly checkSources: () => Promise<void>,
+    private readonly guard: Guard,
   ) {}
 
   /**
    * Walks all images of the inputs, which must stay open.
    * @throws AirliftError errors of reading manifests; `interrupted`
    */
-  static async open(
-    inputs: Inputs,
-    checkSources: () => Promise<void>,
-    signal?: AbortSignal,
-  ): Promise<MergedContent> {
-    const content = new MergedContent(inputs, checkSources);
+  static async open(inputs: Inputs, guard: Guard, signal?: AbortSignal): Promise<MergedContent> {
+    const content = new MergedContent(inputs, guard);
     const sink: PlanSink = {
       has: (digest) => content.#blobs.has(digest),
       addBlob: ({ descriptor }) => {
@@ -65,7 +62,7 @@ export class MergedContent implements ImageContent {
       throw new AirliftError('size-mismatch', `read blob ${digest}: size mismatch; got ${got}, want ${size}`);
     };
     if (size < smallBlob) return { size, content: await readVerified(await find(), digest) };
-    return { size, content: async () => openContent(await find(), this.checkSources) };
+    return { size, content: async () => openContent(await find(), this.guard) };
   }
 
   referrers(digest: Digest): AsyncIterable<Descriptor> {

@@ -163,12 +163,11 @@ async function openImages(
   const guard = await guardFiles(source.inputs, onChange);
   try {
     const inputs = await openInputs(source);
-    const check = (): Promise<void> => guard.check();
     try {
       const content =
         inputs.source instanceof BundleReader
-          ? new BundleContent(inputs.source, check)
-          : await MergedContent.open(inputs, check, source.signal);
+          ? new BundleContent(inputs.source, guard)
+          : await MergedContent.open(inputs, guard, source.signal);
       const names = new ImageNames(inputs.images);
       return {
         store: new ImageStore(names, content),

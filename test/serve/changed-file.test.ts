@@ -100,6 +100,27 @@ test(
   },
 );
 
+test(
+  'wrong bytes are never sent completely after the right ones were, even if the file keeps its modification time',
+  limit,
+  async (t) => {
+    const { serving, path, layer, url, errors } = await serveLarge(t);
+    // The state of a file that was just written is not relied on.
+    await until('the file is two seconds old', async () => Date.now() - (await stat(path)).ctimeMs > 2100);
+    for (let count = 0; count < 2; count++)
+      assert.equal(digestOf(await readBody(await beginDownload(url))), layer.digest);
+    const at = (await readFile(path)).indexOf(bytesOf(layer)) + 5_000_000;
+    const file = await open(path, 'r+');
+    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, at);
+    await file.write(Buffer.from([(buffer[0] ?? 0) ^ 1]), 0, 1, at);
+    await file.close();
+    await utimes(path, savedTime, savedTime);
+    await assert.rejects(beginDownload(url).then(readBody));
+    await until('the error is reported', () => errors.length > 0);
+    await serving.close();
+  },
+);
+
 test('a damaged layer is never sent whole, and the damage is reported', limit, async (t) => {
   const image = singlePlatform('linux/amd64', { name: 'large', bigBytes: 2_000_000 });
   const path = join(temp(t), 'site.tar');

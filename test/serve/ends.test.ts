@@ -10,7 +10,7 @@ import { writeBundle } from '../bundle/write-bundle.js';
 import { multiPlatform } from '../support/image-sets.js';
 import { beginDownload, readBody } from '../support/download.js';
 import { temp } from '../support/temp.js';
-import { serveLarge } from './serve-large.js';
+import { largestBlob, serveLarge } from './serve-large.js';
 
 const limit = { timeout: 60_000 };
 
@@ -123,4 +123,21 @@ test('a mirror of one registry never answers with the image of another', async (
         status,
         `${method} ${asked}`,
       );
+});
+
+test('a thousand clients pull at a time', limit, async (t) => {
+  const image = multiPlatform({ name: 'hub', bigBytes: 200_000 });
+  const path = join(temp(t), 'site.tar');
+  await writeBundle(path, [{ reference: 'docker.io/acme/web:1', image }]);
+  const serving = await serve({ inputs: [path] }, { port: 0 });
+  t.after(() => serving.close());
+  const layer = largestBlob(image);
+  const base = `${serving.url}/v2/acme/web`;
+  const pull = async (): Promise<void> => {
+    const index = Buffer.from(await (await fetch(`${base}/manifests/1`)).arrayBuffer());
+    assert.equal(digestOf(index), image.root.digest);
+    const blob = Buffer.from(await (await fetch(`${base}/blobs/${layer.digest}`)).arrayBuffer());
+    assert.equal(digestOf(blob), layer.digest);
+  };
+  await Promise.all(Array.from({ length: 1000 }, pull));
 });

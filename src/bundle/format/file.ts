@@ -93,6 +93,12 @@ export class BundleFile {
     return fileIdentity(await calls.fstatExact(this.#descriptor)) === this.identity;
   }
 
+  /** Returns the identity of the file with the time of its last change, which no program can set back, also in milliseconds. */
+  async state(): Promise<{ readonly id: string; readonly changed: number }> {
+    const stats = await calls.fstatExact(this.#descriptor);
+    return { id: `${fileIdentity(stats)} ${stats.ctimeNs}`, changed: Number(stats.ctimeMs) };
+  }
+
   /**
    * Writes all `buffers`, one after the other, at `position`.
    * @throws AirliftError `no-space`, `io`
