@@ -28,6 +28,7 @@ import { assemble, type RegistryParts } from './assemble.js';
 import { addressOf, type Endpoint } from './config/endpoint.js';
 import type { RegistryHooks, RegistryOptions } from './config/options.js';
 import type { RateLimit } from './http/limits.js';
+import { redactUrl } from './http/redact.js';
 import { readBody } from './http/responses.js';
 import type { WireResponse } from './http/wire.js';
 
@@ -135,6 +136,17 @@ export class Registry implements Source, Target {
       if (!mayBeElsewhere || !isAirliftError(error, 'not-found')) throw error;
       return blobs.fetchForeign({ registry: repository.registry, descriptor, action, signal }, offset);
     }
+  }
+
+  /**
+   * Fetches a file by its address instead of a blob by its digest, from `offset` on: redirects, proxies, retries and TLS as for blobs. No
+   * authorization is sent, and the content is not verified.
+   * @throws AirliftError as `fetch`
+   */
+  fetchFile(url: URL, size: number, { offset = 0, signal }: FetchOptions = {}): Promise<Readable> {
+    const action = `fetch ${redactUrl(url)}`;
+    const call = { url, size, action, signal, registry: url.host, thing: 'file' } as const;
+    return this.#parts.blobs.fetchFile(call, offset);
   }
 
   /**

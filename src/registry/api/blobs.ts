@@ -16,6 +16,18 @@ export interface BlobCall {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A file that is fetched by its address. */
+export interface FileCall {
+  readonly url: URL;
+  readonly size: number;
+  readonly action: string;
+  readonly signal?: AbortSignal | undefined;
+  /** The registry as messages name it. */
+  readonly registry: string;
+  /** What the file is, for "not found". */
+  readonly thing: 'blob' | 'file';
+}
+
 /** Returns the headers that request everything from `offset` on (`Range`, RFC 9110 section 14.2). */
 function rangeFrom(offset: number): Record<string, string> {
   return offset === 0 ? {} : { range: `bytes=${offset}-` };
@@ -106,22 +118,19 @@ export class Blobs {
     offset: number,
   ): Promise<Readable> {
     const { descriptor, action, signal, registry } = call;
+    const { size } = descriptor;
     let lastError: AirliftError | undefined;
     for (const url of addressesOf(descriptor)) {
-      const headers = { 'accept-encoding': 'identity', ...rangeFrom(offset) };
-      const foreignAction = `fetch ${redactUrl(url)}`;
-      const request = { method: 'GET' as const, url, headers, signal, action: foreignAction, registry };
       try {
-        const response = await this.client.exchange.send(request);
-        const makeError = (): Promise<AirliftError> =>
-          responseError(response, {
-            action: foreignAction,
-            thing: 'blob',
-            registry,
-            origin: url.origin,
-            scrub: (text) => this.client.exchange.secrets.scrub(text),
-          });
-        return await contentOf(response, descriptor.size, offset, action, makeError);
+        const file = {
+          url,
+          size,
+          action: `fetch ${redactUrl(url)}`,
+          signal,
+          registry,
+          thing: 'blob',
+        } as const;
+        return await this.fetchFile(file, offset);
       } catch (error) {
         if (!(error instanceof AirliftError) || error.code === 'interrupted') throw error;
         lastError = error;
@@ -136,6 +145,32 @@ export class Blobs {
       status: lastError?.status,
       hint: "to transfer the image without the content of such layers pass `foreignLayers: 'keep'`",
     });
+  }
+
+  /**
+   * Fetches a file by its address, from `offset` on. No authorization is sent, and the content is not verified.
+   * @throws AirliftError as `fetch`
+   */
+  async fetchFile(file: FileCall, offset: number): Promise<Readable> {
+    const { url, size, action, signal, registry, thing } = file;
+    const headers = { 'accept-encoding': 'identity', ...rangeFrom(offset) };
+    const response = await this.client.exchange.send({
+      method: 'GET',
+      url,
+      headers,
+      signal,
+      action,
+      registry,
+    });
+    const makeError = (): Promise<AirliftError> =>
+      responseError(response, {
+        action,
+        thing,
+        registry,
+        origin: url.origin,
+        scrub: (text) => this.client.exchange.secrets.scrub(text),
+      });
+    return contentOf(response, size, offset, action, makeError);
   }
 
   /** Whether a blob exists with its full size. A `HEAD` response without a length counts as yes. */
