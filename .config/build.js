@@ -31,3 +31,6 @@ for (const [name, content] of files) replace(name, content);
 for (const name of existing) if (!files.has(name)) rmSync(join(out, name));
 // bin/airlift.js compares this time with that of the compiled files.
 utimesSync(join(out, basename(commandLine)), new Date(), new Date());
+
+// The same sources, for kits.
+await import('./build-kit.js');

@@ -81,10 +81,10 @@ const replaceLibraries = {
  * Bundles modules as ES modules that run on every supported version of Node.js. Function names and the order of the code remain, so that
  * stack traces and profiles can be read.
  * @param entryPoints absolute paths of modules
- * @param options options of esbuild that differ
+ * @param options options of esbuild that differ; plugins come before, and definitions are added to, those of here
  * @returns esbuild's result, with its list of inputs; nothing is written unless `options` says so
  */
-export async function bundle(entryPoints, options = {}) {
+export async function bundle(entryPoints, { plugins = [], define = {}, ...options } = {}) {
   const { version } = JSON.parse(readFileSync(join(project, 'package.json'), 'utf8'));
   const result = await build({
     absWorkingDir: project,
@@ -100,9 +100,9 @@ export async function bundle(entryPoints, options = {}) {
     target: 'node20.19',
     // zstd-codec's JavaScript for systems without WebAssembly.
     external: ['./zstd-codec-binding.js'],
-    plugins: [skipIndex, replaceLibraries],
+    plugins: [...plugins, skipIndex, replaceLibraries],
     // zstd-codec reads __dirname but no file: its WebAssembly is in its JavaScript.
-    define: { AIRLIFT_VERSION: JSON.stringify(version), __dirname: '""' },
+    define: { AIRLIFT_VERSION: JSON.stringify(version), __dirname: '""', ...define },
     // Libraries in CommonJS require modules of Node.js with it.
     banner: {
       js: `import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);`,

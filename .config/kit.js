@@ -1,0 +1,70 @@
+/**
+ * Bundles what an executable of the kit contains: the command line and each worker thread, which the executable holds as assets, because
+ * nothing is loaded from files there. `src/kit/` builds kits from it, `docs/kit.md` describes them.
+ */
+import { readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { bundle, project, workers } from './bundle.js';
+
+/** Loads the modules of worker threads from assets of the executable. They are ES modules, so a data URL names each. */
+const workersFromAssets = {
+  name: 'workers-from-assets',
+  setup({ onLoad }) {
+    onLoad({ filter: /[\\/]dist[\\/]src[\\/].*\.js$/ }, ({ path }) => {
+      const text = readFileSync(path, 'utf8');
+      if (!text.includes('new Worker(')) return undefined;
+      const contents = text.replace(
+        /new URL\('\.\/([a-z-]+-worker\.js)', import\.meta\.url\)/g,
+        "assetUrl('$1')",
+      );
+      if (contents === text || contents.includes('import.meta'))
+        throw new Error(`${path} names its worker in a way that .config/kit.js does not know`);
+      const assetUrl = `function assetUrl(name) {
+        const script = Buffer.from(process.getBuiltinModule('node:sea').getRawAsset(name)).toString('base64');
+        return new URL('data:text/javascript;base64,' + script);
+      }`;
+      return { contents: `${contents}\n${assetUrl}` };
+    });
+  },
+};
+
+/** Leaves out better-sqlite3, whose native part would be a second file. The Node.js of the kit has SQLite. */
+const onlyBuiltinSqlite = {
+  name: 'only-builtin-sqlite',
+  setup({ onLoad }) {
+    onLoad({ filter: /[\\/]better-sqlite\.js$/ }, () => ({
+      contents: `export const openWithBetterSqlite = () => ({ notLoaded: new Error('not in the kit') });`,
+    }));
+  },
+};
+
+const options = {
+  plugins: [onlyBuiltinSqlite, workersFromAssets],
+  target: 'node24',
+  // The kit on a medium is one file per platform, so size counts more than here; names remain for stack traces.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  // Licences are in a file of their own.
+  legalComments: 'none',
+  define: { 'import.meta.url': '"file:///airlift.js"' },
+};
+
+/**
+ * Returns the bundled files by name: `main.js`, in CommonJS, as the main script of an executable must be, and the worker threads.
+ * @returns the contents and the source files
+ */
+export async function bundleKit() {
+  const contents = new Map();
+  const inputs = new Set();
+  const add = async (file, name, format) => {
+    const { outputFiles, metafile } = await bundle([file], { ...options, ...format });
+    contents.set(name, outputFiles[0].contents);
+    for (const input of Object.keys(metafile.inputs)) inputs.add(input);
+  };
+  await add(join(project, 'dist', 'src', 'cli', 'kit-main.js'), 'main.js', { format: 'cjs', banner: {} });
+  for (const file of workers()) {
+    const js = "const require = process.getBuiltinModule('node:module').createRequire('/');";
+    await add(file, basename(file), { banner: { js } });
+  }
+  return { contents, inputs: [...inputs] };
+}
