@@ -120,6 +120,13 @@ export { login, logout, parseLoginName } from './login.js';
 export type { LoginOptions } from './login.js';
 export type { LoginPlace } from './registry/auth/login.js';
 
+// airlift for machines that have nothing installed
+export { buildKit, fetchKitParts } from './kit/kit.js';
+export type { KitOptions } from './kit/kit.js';
+export type { RuntimeSource } from './kit/fetch-runtime.js';
+export type { Runtime } from './kit/runtimes.js';
+export type { KitExecutable, KitSummary } from './kit/summary.js';
+
 // A registry of one's own
 export { serve } from './serve/serve.js';
 export type { ServeOptions, ServeSource, Serving } from './serve/serve.js';

@@ -25,6 +25,7 @@ const ranks: readonly (readonly string[])[] = [
     'load',
     'image-index',
     'serve',
+    'kit',
     'copy',
     'inspect',
     'verify',

@@ -15,6 +15,7 @@ export const commandNames = [
   'index remove',
   'index merge',
   'index inspect',
+  'kit',
   'list-images',
   'login',
   'logout',

@@ -81,6 +81,11 @@ export function proxiesOf(env: Environment): ProxyOptions {
   };
 }
 
+/** Returns the address of the npm registry, in the variable by which npm itself takes it and passes it to scripts. */
+export function npmRegistryOf(env: Environment): string | undefined {
+  return firstOf(env, 'npm_config_registry', 'NPM_CONFIG_REGISTRY');
+}
+
 /** Lists directories that hold one certificate directory per host (containers-certs.d(5); Docker's "Verify repository client with certificates"). */
 export function certsDirsOf(env: Environment): string[] {
   const config = configOf(env);

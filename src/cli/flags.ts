@@ -69,17 +69,21 @@ function splitList(values: readonly string[] | undefined): string[] {
 }
 
 /**
- * Parses `--platform`.
+ * Parses a flag that lists platforms.
+ * @param flag default: `--platform`
  * @returns the platforms; undefined means all
  * @throws AirliftError `usage`
  */
-export function platformsOf(values: readonly string[] | undefined): Platform[] | undefined {
+export function platformsOf(
+  values: readonly string[] | undefined,
+  flag = '--platform',
+): Platform[] | undefined {
   if (values === undefined) return undefined;
   const list = splitList(values);
   // An unset shell variable must not select all platforms.
   if (list.length === 0) {
-    throw new AirliftError('usage', '--platform: the value is empty', {
-      hint: '--platform linux/amd64,linux/arm64, or omit --platform to include all',
+    throw new AirliftError('usage', `${flag}: the value is empty`, {
+      hint: `${flag} linux/amd64,linux/arm64, or omit ${flag}${flag === '--platform' ? ' to include all' : ''}`,
     });
   }
   if (list.includes('all')) return undefined;

@@ -7,6 +7,7 @@ import type {
   FailedImage,
   ImportOptions,
   IndexSource,
+  KitOptions,
   LoadOptions,
   ProgressEvent,
   RegistryOptions,
@@ -28,6 +29,7 @@ type LibraryOption =
   | keyof RegistryOptions
   | keyof CreateIndexOptions
   | keyof IndexSource
+  | keyof KitOptions
   // Not options: a function, and an argument of `emitNodeFiles`.
   | 'siteNames'
   | 'earlier';
@@ -53,6 +55,7 @@ export const flagOf = {
   force: '--force',
   foreignLayers: '--foreign-layers',
   format: '--format',
+  from: '--from',
   images: '--image',
   indexOnly: '--index-only',
   insecureSkipTlsVerify: '--insecure-skip-tls-verify',

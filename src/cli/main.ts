@@ -76,6 +76,11 @@ const commands: readonly Command[] = [
     load: async () => (await import('./index-command.js')).addIndex,
   },
   {
+    usage: 'kit',
+    describe: 'write airlift to a medium for machines that have nothing installed',
+    load: async () => (await import('./kit.js')).addKit,
+  },
+  {
     usage: 'list-images <lists..>',
     describe: 'print the images named in image lists, Kubernetes YAML or compose files',
     load: async () => (await import('./list-images.js')).addListImages,

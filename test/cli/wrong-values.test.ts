@@ -27,6 +27,7 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
   serve: ['none.tar'],
   prune: ['x'],
   index: [],
+  kit: ['--from', 'none', '-o', 'kit-out'],
   'index create': [`${closedPort}/a:1`, `${closedPort}/b:1`, '--retries', '0'],
   'index append': [`${closedPort}/a:1`, `${closedPort}/b:1`, '--retries', '0'],
   'index remove': [`${closedPort}/a:1`, 'linux/amd64', '--retries', '0'],

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { readmeFor, readmeHeading } from '../../src/kit/readme.js';
+import { runtimes } from '../../src/kit/runtimes.js';
+import { digestOf } from '../../src/oci/digest.js';
+
+const path = fileURLToPath(new URL('../../../src/kit/README-FIRST.txt', import.meta.url));
+const files = { readme: readFileSync(path, 'utf8'), version: '1.2.3' };
+const executables = runtimes.map((runtime) => ({
+  platform: runtime.platform,
+  file: `${runtime.platform.replace('/', '-')}.gz`,
+  digest: digestOf(Buffer.from(runtime.platform)),
+  size: 2,
+  compressedSize: 1,
+  runtime,
+}));
+
+test('the instructions begin with checks by programs of the site, and name each bundle', () => {
+  const text = readmeFor(files, executables, ['a.tar', 'b.tar']);
+  assert.ok(text.startsWith(`${readmeHeading(files)}\n`));
+  const commands = text.split('\n').filter((line) => /^ {4}\S/.test(line));
+  assert.deepEqual(
+    commands.slice(0, 5).map((line) => line.trim()),
+    [
+      'cd DIRECTORY-OF-THIS-FILE',
+      'sha256sum airlift/SHA256SUMS',
+      'tar xOf a.tar airlift/SHA256SUMS | sha256sum',
+      'tar xOf b.tar airlift/SHA256SUMS | sha256sum',
+      '(cd airlift && sha256sum -c SHA256SUMS)',
+    ],
+  );
+  for (const name of ['a.tar', 'b.tar'])
+    assert.ok(text.includes(`\n    sh airlift/airlift import ${name} --to REGISTRY[:PORT]\n`), name);
+  for (const { runtime, digest } of executables)
+    for (const part of [runtime.integrity, runtime.program, digest]) assert.ok(text.includes(part), part);
+  assert.doesNotMatch(text, /@[A-Z]+@/);
+});
+
+test('names of bundles are quoted, and names that cannot be typed are left out', () => {
+  const text = readmeFor(files, executables, [
+    "it's $HOME.tar",
+    '-o.tar',
+    'line\nbreak.tar',
+    '@VERSION@.tar',
+  ]);
+  for (const word of ["'it'\\''s $HOME.tar'", './-o.tar', '@VERSION@.tar'])
+    assert.ok(text.includes(`\n    sh airlift/airlift verify ${word}\n`), word);
+  assert.ok(!text.includes('break.tar'));
+  assert.ok(readmeFor(files, executables, ['\n']).includes('verify site.tar\n'));
+});
+
+test('no line but long digests is longer than 80 characters', () => {
+  const long = readmeFor(files, executables, [])
+    .split('\n')
+    .filter((line) => line.length > 80);
+  assert.deepEqual(
+    long.filter((line) => !/^ +(?:sha512-|unpacked: sha256:|Node\.js .*sha256:)/.test(line)),
+    [],
+  );
+});
