@@ -1,6 +1,15 @@
+import { basename, dirname } from 'node:path';
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { exportBundle, inspect, refuseDirectory, type ExportSummary } from '../index.js';
+import {
+  buildKit,
+  exportBundle,
+  fetchKitParts,
+  inspect,
+  refuseDirectory,
+  type ExportSummary,
+  type KitSummary,
+} from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { creationTime } from './environment.js';
 import { exitCodes } from './exit-codes.js';
@@ -18,6 +27,7 @@ import {
 import { formatBytes, formatDuration } from './format.js';
 import { failuresWithFlags } from './hints.js';
 import { interruptible } from './interrupt.js';
+import { kitSourceOf, printKit } from './kit.js';
 import { imagesOf, imageFlags, readLists, referencesPositional, registriesIn } from './images.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
@@ -46,6 +56,12 @@ const flags = {
     default: false,
     describe: 'print images, platforms, sizes and request counts; write nothing',
   },
+  'with-kit': {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'write airlift beside the bundle, for machines of these platforms',
+  },
   ...forceFlag,
   ...registryFlags,
   ...outputFlags,
@@ -53,7 +69,11 @@ const flags = {
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { references?: string[] }>;
 
-async function printSummary(summary: ExportSummary, milliseconds: number): Promise<void> {
+async function printSummary(
+  summary: ExportSummary,
+  kit: KitSummary | undefined,
+  milliseconds: number,
+): Promise<void> {
   const inspection = await inspect(summary.path);
   const platforms = summary.platforms.length > 0 ? ` (${summary.platforms.join(', ')})` : '';
   const resumed =
@@ -64,6 +84,7 @@ async function printSummary(summary: ExportSummary, milliseconds: number): Promi
   );
   printFailed(summary.failed);
   notesOnSignatures(inspection).forEach(printLine);
+  if (kit !== undefined) printKit(kit);
   printBundleSteps(summary.path, summary.sums);
 }
 
@@ -78,6 +99,12 @@ function checkOutputFlags({ output, dryRun, lock }: Arguments): void {
       hint: 'omit --dry-run or --lock',
     });
   }
+}
+
+/** Returns what `--with-kit` asks for. */
+function partsOfKit(args: Arguments): Parameters<typeof fetchKitParts>[0] | undefined {
+  if (args.withKit === undefined) return undefined;
+  return { ...kitSourceOf(args, process.env), platforms: platformsOf(args.withKit, '--with-kit') };
 }
 
 async function run(args: Arguments): Promise<void> {
@@ -102,8 +129,11 @@ async function run(args: Arguments): Promise<void> {
   if (args.dryRun || output === undefined) return runPreview(options, args);
   const view = progressView(args);
   try {
-    const summary = await interruptible((signal) =>
-      exportBundle({
+    const [summary, kit] = await interruptible(async (signal) => {
+      const parts = partsOfKit(args);
+      // First, so that a missing part is known before a long export.
+      if (parts !== undefined) await fetchKitParts({ ...parts, onEvent: view.onEvent, signal });
+      const exported = await exportBundle({
         ...options,
         output,
         created: creationTime(process.env),
@@ -113,13 +143,16 @@ async function run(args: Arguments): Promise<void> {
         refresh: args.refresh,
         onEvent: view.onEvent,
         signal,
-      }),
-    );
+      });
+      if (parts === undefined) return [exported, undefined];
+      const beside = { output: dirname(output), bundles: [basename(output)], signal };
+      return [exported, await buildKit({ ...parts, ...beside })];
+    });
     view.stop();
     const milliseconds = Date.now() - started;
     if (args.json)
-      printJson({ event: 'done', ...summary, failed: failuresWithFlags(summary.failed), milliseconds });
-    else await printSummary(summary, milliseconds);
+      printJson({ event: 'done', ...summary, failed: failuresWithFlags(summary.failed), kit, milliseconds });
+    else await printSummary(summary, kit, milliseconds);
     if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
   } finally {
     view.stop();
