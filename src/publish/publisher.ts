@@ -102,6 +102,12 @@ type Before =
   | { readonly existing: Descriptor | undefined; readonly isKept: false }
   | { readonly existing: Descriptor; readonly isKept: boolean };
 
+/** The target of the name before, and the only referrers to push. */
+interface PushContext {
+  readonly existing: Descriptor | undefined;
+  readonly wanted: readonly Digest[] | undefined;
+}
+
 /** An image at the site, ready to be tagged. */
 interface Pushed extends Prepared {
   readonly root: ComposedIndex;
@@ -161,7 +167,7 @@ export class Publisher {
     const tagged = taggedOf(image, this.options.originalIndex);
     const before = await this.#before(tagged, name);
     if (before.isKept) return { ...this.#skipped(name, before.existing), manifests: new Set() };
-    const pushed = await this.#pushContent(image, tagged, name, wanted);
+    const pushed = await this.#pushContent(image, tagged, name, { existing: before.existing, wanted });
     return { ...(await this.#setTag(name, tagged, before.existing, pushed)), manifests: pushed.manifests };
   }
 
@@ -173,9 +179,10 @@ export class Publisher {
     const tagged = taggedOf(image, this.options.originalIndex);
     const before = await this.#before(tagged, name);
     if (before.isKept) return { manifests: new Set() };
-    const { root, lostPin, manifests } = await this.#pushContent(image, tagged, name, wanted);
+    const context = { existing: before.existing, wanted };
+    const { root, lostPin, manifests } = await this.#pushContent(image, tagged, name, context);
     if (this.options.indexOnly === true)
-      for (const node of await this.#missingOf([root], name)) await this.#pushManifest(node, name);
+      for (const node of await this.#missingOf([root], name, false)) await this.#pushManifest(node, name);
     return { lostPin, manifests };
   }
 
@@ -255,15 +262,10 @@ export class Publisher {
     return { reference: name, digest, outcome, lostPin: lost };
   }
 
-  #pushContent(
-    image: Image,
-    tagged: Descriptor,
-    name: Reference,
-    wanted: readonly Digest[] | undefined,
-  ): Promise<Pushed> {
+  #pushContent(image: Image, tagged: Descriptor, name: Reference, context: PushContext): Promise<Pushed> {
     return this.options.indexOnly === true
       ? this.#check(image, tagged, name)
-      : this.#push(image, tagged, name, wanted);
+      : this.#push(image, tagged, name, context);
   }
 
   /** Pushes all content of an image without a tag. */
@@ -271,8 +273,9 @@ export class Publisher {
     image: Image,
     tagged: Descriptor,
     name: Reference,
-    wanted: readonly Digest[] | undefined,
+    { existing, wanted }: PushContext,
   ): Promise<Pushed> {
+    const { signal } = this.options;
     const plan = await this.#plan(image, wanted);
     this.options.onPlanned?.(image, this.#blobs.plannedBytes(plan.blobs));
     const isOriginal = tagged.digest !== image.root.digest;
@@ -281,8 +284,11 @@ export class Publisher {
         ? this.options.originalIndex !== 'filtered'
         : !isOriginal || node.descriptor.digest !== image.root.digest,
     );
+    const isNew =
+      existing?.digest !== tagged.digest &&
+      !(await this.site.exists(name, tagged, { isGuess: true, signal }));
     // Asked together with the blobs: for an image that the site holds, nothing else has to be done.
-    const missing = this.#missingOf(wantedManifests, name);
+    const missing = this.#missingOf(wantedManifests, name, isNew);
     missing.catch(() => undefined);
     await this.#blobs.push(plan.blobs, name);
     let lostPin: Digest | undefined;
@@ -381,11 +387,22 @@ export class Publisher {
     return { ...plan, subjects };
   }
 
-  /** Returns the manifests that the site does not hold, in the same order. */
-  async #missingOf<T extends ComposedIndex>(manifests: readonly T[], name: Repository): Promise<T[]> {
+  /**
+   * Returns the manifests that the site does not hold, in the same order.
+   * @param isNew whether the site does not hold their image: pushing a manifest costs no more than asking for it
+   */
+  async #missingOf<T extends ComposedIndex & Pick<ManifestNode, 'isOriginal'>>(
+    manifests: readonly T[],
+    name: Repository,
+    isNew: boolean,
+  ): Promise<T[]> {
     const { signal } = this.options;
     const held = await Promise.all(
-      manifests.map(({ descriptor }) => this.site.exists(name, descriptor, { isGuess: true, signal })),
+      manifests.map(async ({ descriptor, isOriginal }) => {
+        // The site may hold a publisher's index and reject it now, without some of its children.
+        const isAsked = !isNew || isOriginal === true;
+        return isAsked && (await this.site.exists(name, descriptor, { isGuess: true, signal }));
+      }),
     );
     return manifests.filter((_, at) => held[at] === false);
   }
