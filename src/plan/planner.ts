@@ -14,6 +14,7 @@ import { inlineContent } from '../oci/inline.js';
 import { platformOfConfig, type Index, type Manifest } from '../oci/manifest.js';
 import { isForeignLayer, isIndex, isManifest } from '../oci/media-types.js';
 import { formatPlatform, isUnknown, type Platform } from '../oci/platform.js';
+import { readManifest } from '../oci/read.js';
 import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
 import type { Image, Source } from '../oci/source.js';
 import {
@@ -95,6 +96,8 @@ export interface PlanOptions extends Leniency {
   readonly referrers?: boolean | undefined;
   /** Plan the content of foreign layers (`include`, the default) or only their descriptors (`keep`). */
   readonly foreignLayers?: 'keep' | 'include' | undefined;
+  /** Leave configs unread; manifests that no index lists then have no platform. */
+  readonly skipConfigs?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -332,11 +335,20 @@ export class Planner {
     const known = this.#loaded.get(digest);
     if (known !== undefined) return known;
     return this.#loading.share(digest, repository, async () => {
-      const loaded = await loadManifest(this.source, repository, descriptor, signal);
+      const loaded = await this.#read(repository, descriptor, signal);
       // Meanwhile the sink may have got the manifest from another registry.
       if (!this.#added.has(digest)) this.#loaded.set(digest, loaded);
       return loaded;
     });
+  }
+
+  async #read(
+    repository: Repository,
+    descriptor: Descriptor,
+    signal: AbortSignal | undefined,
+  ): Promise<Loaded> {
+    if (this.options.skipConfigs !== true) return loadManifest(this.source, repository, descriptor, signal);
+    return { ...(await readManifest(this.source, repository, descriptor, { signal })), config: undefined };
   }
 
   /** Plans a manifest and everything below it, once. */

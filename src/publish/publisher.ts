@@ -380,10 +380,9 @@ export class Publisher {
         plan.manifests.push(node);
       },
     };
-    const subjects = await new Planner(this.source, sink, { referrers, signal, warn, lenient }).planImage(
-      image,
-      wanted,
-    );
+    // Only the configs that the site lacks are read, when they are sent.
+    const options = { referrers, skipConfigs: true, signal, warn, lenient };
+    const subjects = await new Planner(this.source, sink, options).planImage(image, wanted);
     return { ...plan, subjects };
   }
 
