@@ -106,7 +106,7 @@ test(
 );
 
 test('a connection that sends no request, or stays idle after one, is closed', limit, async (t) => {
-  const { url } = await withLargeBlob(t, { limits: { idleTimeout: 300 } });
+  const { url } = await startRegistry(t, { limits: { idleTimeout: 2000 } });
   const silent = await connected(t, url);
   const idle = await connected(t, url, 'GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n');
   const [answer] = (await once(idle, 'data')) as [Buffer];
