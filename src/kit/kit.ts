@@ -71,12 +71,14 @@ export async function buildKit(options: KitOptions): Promise<KitSummary> {
 
 /**
  * Writes a kit out of runtimes from anywhere.
- * @param runtimes read one after the other, because each is large
+ * @param parts read one after the other, because each is large
  * @throws AirliftError as `buildKit`
  */
 export async function writeKit(
   parts: AsyncIterable<RuntimeParts>,
   options: Pick<KitOptions, 'output' | 'bundles' | 'signal'>,
+  // Level 9 takes 8 s instead of 3 s, and saves 0.2 MB.
+  gzipLevel = 9,
 ): Promise<KitSummary> {
   const { output, signal, bundles = [] } = options;
   const files = await readKitFiles();
@@ -88,7 +90,8 @@ export async function writeKit(
   await writer.start();
   for await (const { runtime, program, license } of parts) {
     checkInterrupted(signal, 'build a kit');
-    executables.push(await writeExecutable(writer, runtime, addApplication(program, files.application)));
+    const executable = addApplication(program, files.application);
+    executables.push(await writeExecutable(writer, runtime, executable, gzipLevel));
     await writer.write(`LICENSES/node-${runtime.version}.txt`, [license]);
   }
   await writer.write('LICENSES/airlift.txt', [files.licenses]);
@@ -103,13 +106,13 @@ async function writeExecutable(
   writer: KitWriter,
   runtime: RuntimeParts['runtime'],
   parts: readonly Buffer[],
+  gzipLevel: number,
 ): Promise<KitExecutable> {
   const { platform, package: name, version, integrity, program } = runtime;
   const file = `${platform.replaceAll('/', '-')}.gz`;
   const hash = createHash('sha256');
   for (const part of parts) hash.update(part);
-  // Level 9 takes 8 s instead of 3 s, and saves 0.2 MB.
-  const compressedSize = await writer.write(file, parts, createGzip({ level: 9 }));
+  const compressedSize = await writer.write(file, parts, createGzip({ level: gzipLevel }));
   return {
     platform,
     file,

@@ -30,6 +30,7 @@ const packages = {
   sha256sum: 'coreutils',
   split: 'coreutils',
   time: 'time',
+  'qemu-aarch64-static': 'qemu-user-static',
   setpriv: 'util-linux',
   kubectl: 'kubectl',
   python3: 'python3',
