@@ -1,16 +1,30 @@
 /**
  * Demonstrates airlift in seconds, with nothing but Node: one registry with images of three platforms, a bundle with two of the
  * platforms, and a second registry that receives them from that file. It prints every command as a user would type it.
+ * With `--kit` the site is a root directory without Node, where a user without rights runs the kit of `npm run kit:local`.
  */
 import { strict as assert } from 'node:assert';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
+import { inRoot, makeRoot, removeRoot } from '../kit/empty-root.js';
 import { airlift, airliftPath } from '../support/airlift.js';
 import { startDaemon, type Daemon } from '../support/daemon.js';
 import { assortment, commonPlatforms, type NamedImage } from '../support/image-sets.js';
 import { platformJson } from '../support/images.js';
 import { pushImage } from '../support/push-image.js';
+import { run } from '../support/peers.js';
 import { sameContent, walkImage, walkRegistry, type Walk } from '../support/walk.js';
 import { pullAsNode } from './node-pull.js';
 
@@ -30,11 +44,42 @@ async function runAirlift(...args: string[]): Promise<string> {
   return stdout;
 }
 
+const kitPath = fileURLToPath(new URL('../../kit-local/airlift', import.meta.url));
+const usesKit = process.argv.includes('--kit');
+const inKit = 'sh airlift/airlift';
+/** Root directory of the site, with `--kit`. */
+let root: string | undefined;
+
+/** Copies the medium to a root directory that has nothing else. */
+function makeSite(): string {
+  if (!existsSync(kitPath)) throw new Error('no kit: run npm run kit:local');
+  const packed = readdirSync(kitPath).find((name) => name.endsWith('.gz')) ?? '';
+  const program = join(dir, 'program');
+  writeFileSync(program, gunzipSync(readFileSync(join(kitPath, packed))), { mode: 0o755 });
+  const made = makeRoot(program);
+  cpSync(kitPath, join(made, 'media', 'airlift'), { recursive: true });
+  cpSync(join(dir, 'site.tar'), join(made, 'media', 'site.tar'));
+  return made;
+}
+
+/** Runs a command at the site, and prints it with its output. */
+async function runAtSite(...args: string[]): Promise<void> {
+  if (root === undefined) return void (await runAirlift(...args));
+  const script = `${inKit} ${args.join(' ')}`;
+  console.log(`site$ ${script}`);
+  const { stdout, stderr } = await run(...inRoot(root, `cd /media; ${script}`, { isOffline: false }), {});
+  process.stdout.write(stderr + stdout);
+}
+
 /** Starts an embedded registry with `airlift serve` in the background. */
 async function serve(store: string): Promise<string> {
-  const args = ['serve', '--store', store, '--listen', '127.0.0.1:0'];
-  console.log(`$ airlift ${args.join(' ')} &`);
-  const server = await startDaemon(process.execPath, [airliftPath, ...args], {
+  const args = ['serve', '--store', root === undefined ? store : `/tmp/${store}`, '--listen', '127.0.0.1:0'];
+  console.log(`${root === undefined ? '$ airlift' : `site$ ${inKit}`} ${args.join(' ')} &`);
+  const [command, words] =
+    root === undefined
+      ? [process.execPath, [airliftPath, ...args]]
+      : inRoot(root, `cd /media; exec ${inKit} ${args.join(' ')}`, { isOffline: false });
+  const server = await startDaemon(command, words, {
     cwd: dir,
     log: join(dir, `${store}.log`),
     ready: (log) => /http:\/\/(127\.0\.0\.1:\d+)/.exec(log)?.[1],
@@ -107,8 +152,10 @@ async function demo(): Promise<void> {
 
   printHeading('The connected registry is stopped; the site has a second, empty one');
   await servers.pop()?.stop();
+  if (usesKit) root = makeSite();
   const site = await serve('site');
-  await runAirlift('import', 'site.tar', '--to', site);
+  if (root !== undefined) await runAtSite('verify', 'site.tar');
+  await runAtSite('import', 'site.tar', '--to', site);
 
   printHeading('What nodes of each platform pull from the site');
   await showNodes(site, images);
@@ -126,5 +173,6 @@ try {
   process.exitCode = 1;
 } finally {
   for (const server of servers) await server.stop();
+  if (root !== undefined) removeRoot(root);
   rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
 }
