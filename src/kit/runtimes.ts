@@ -9,7 +9,7 @@ export interface Runtime {
   /** Digest of the package's tarball, as npm prints it: `npm view PACKAGE@VERSION dist.integrity`. */
   readonly integrity: string;
   readonly tarballSize: number;
-  /** Digest of the executable in the tarball, which is also that of `bin/node` in Node's own release. */
+  /** Digest of the executable in the tarball. docs/kit.md says how to compare it with Node's own release. */
   readonly program: Digest;
   readonly programSize: number;
 }
