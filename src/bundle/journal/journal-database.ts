@@ -43,8 +43,6 @@ function cannotWrite(path: string, cause: unknown): AirliftError {
   } catch (error) {
     return ioError(`write into ${dirname(path)}`, error);
   }
-  if (systemCodeOf(cause) === 'SQLITE_CANTOPEN' || cause instanceof TypeError)
-    return new AirliftError('io', `open ${path}: ${messageOf(cause)}`, { cause });
   return journalError(`open ${path}`, cause);
 }
 
