@@ -96,7 +96,11 @@ async function bench(): Promise<void> {
   for (const row of selected) {
     const started = performance.now();
     const context: Bench = {
-      ...{ isSmall, peers, inputs, out, airlift: `airlift ${version.trim()}` },
+      isSmall,
+      peers,
+      inputs,
+      out,
+      airlift: `airlift ${version.trim()}`,
       race: (contenders) =>
         race(contenders, {
           rounds: rounds ?? (isSmall ? 1 : row.rounds),

@@ -63,7 +63,10 @@ export async function race(
   options: RaceOptions,
 ): Promise<ContenderResult[]> {
   const results = contenders.map(({ tool, kind, title, does }) => ({
-    ...{ tool, kind, title, does },
+    tool,
+    kind,
+    title,
+    does,
     runs: [] as Measured[],
   }));
   for (let round = 0; round < options.rounds; round++) {

@@ -90,8 +90,14 @@ export function summary(rows: readonly RowResult[]): string[] {
 function section(row: RowResult): string[] {
   const airlift = airliftOf(row);
   const head = [
-    ...['Tool', "airlift's time ÷ its time", "airlift's CPU ÷ its CPU", 'Time (s)', 'from – to'],
-    ...['CPU (s)', 'of it user (s)', 'Peak memory (MiB)'],
+    'Tool',
+    "airlift's time ÷ its time",
+    "airlift's CPU ÷ its CPU",
+    'Time (s)',
+    'from – to',
+    'CPU (s)',
+    'of it user (s)',
+    'Peak memory (MiB)',
   ];
   const lines = row.contenders.map((contender) => {
     const walls = contender.runs.map(({ wall }) => wall);

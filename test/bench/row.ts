@@ -3,7 +3,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
 import { registryContent, type Content } from './content.js';
-import { serveCorpus, type Corpus, type CorpusShape } from './corpus.js';
+import { fullShape, serveCorpus, smallShape, type Corpus, type CorpusShape } from './corpus.js';
 import { writeImageList, type ImageList } from './image-list.js';
 import type { FoundPeer } from './peers.js';
 import type { Contender, Run } from './race.js';
@@ -60,6 +60,29 @@ export async function withSource<Result>(
   } finally {
     await registry.stop();
   }
+}
+
+/** Serves the corpus that most rows use while `work` runs, which gets a description of it as Markdown, too. */
+export function withImages<Result>(
+  bench: Bench,
+  work: (source: Source, described: string) => Promise<Result>,
+): Promise<Result> {
+  const shape = bench.isSmall ? smallShape : fullShape;
+  return withSource(bench, 'images', shape, (source) =>
+    work(source, describeCorpus(source.corpus, shape.platforms.length)),
+  );
+}
+
+type Identity = Pick<Contender, 'tool' | 'kind' | 'title'>;
+
+/** Returns what identifies airlift among the contenders. */
+export function airliftIdentity(bench: Bench): Identity {
+  return { tool: 'airlift', kind: 'airlift', title: bench.airlift };
+}
+
+/** Returns what identifies another tool among the contenders. */
+export function peerIdentity({ tool, title }: FoundPeer): Identity {
+  return { tool, kind: 'peer', title };
 }
 
 /** Returns an empty directory for the output of one run. */

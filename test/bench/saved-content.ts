@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { gunzipSync } from 'node:zlib';
 import { testDigest } from '../support/content.js';
-import { askRegistry } from '../support/registry-http.js';
+import { getContent } from '../support/registry-http.js';
 import type { SavedImage } from './tarballs.js';
 
 interface ManifestJson {
@@ -11,13 +11,6 @@ interface ManifestJson {
   readonly layers?: readonly { readonly mediaType: string; readonly digest: string }[];
 }
 
-const accept = [
-  'application/vnd.oci.image.index.v1+json',
-  'application/vnd.docker.distribution.manifest.list.v2+json',
-  'application/vnd.oci.image.manifest.v1+json',
-  'application/vnd.docker.distribution.manifest.v2+json',
-].join(', ');
-
 /** Reads the images of one registry. */
 class SavedReader {
   /** The digests of unpacked layers, by the digests of the layers. */
@@ -25,16 +18,10 @@ class SavedReader {
 
   constructor(private readonly host: string) {}
 
-  async #get(path: string): Promise<Buffer> {
-    const { status, body } = await askRegistry(this.host, { method: 'GET', path, headers: { accept } });
-    assert.equal(status, 200, `GET ${path}`);
-    return body;
-  }
-
   async #diffId(repository: string, layer: { mediaType: string; digest: string }): Promise<string> {
     const known = this.#diffIds.get(layer.digest);
     if (known !== undefined) return known;
-    const bytes = await this.#get(`/v2/${repository}/blobs/${layer.digest}`);
+    const bytes = await getContent(this.host, `/v2/${repository}/blobs/${layer.digest}`);
     assert.equal(testDigest(bytes), layer.digest);
     const diffId = testDigest(/gzip$/.test(layer.mediaType) ? gunzipSync(bytes) : bytes);
     this.#diffIds.set(layer.digest, diffId);
@@ -43,13 +30,13 @@ class SavedReader {
 
   /** Returns the digests of the unpacked layers of the images that a tag or digest names, by the digest of the config. */
   async images(repository: string, reference: string): Promise<Map<string, string[]>> {
-    const bytes = await this.#get(`/v2/${repository}/manifests/${reference}`);
+    const bytes = await getContent(this.host, `/v2/${repository}/manifests/${reference}`);
     const { manifests, config, layers } = JSON.parse(bytes.toString()) as ManifestJson;
     const found = new Map<string, string[]>();
     for (const { digest } of manifests ?? [])
       for (const [name, diffIds] of await this.images(repository, digest)) found.set(name, diffIds);
     if (config !== undefined) {
-      const content = await this.#get(`/v2/${repository}/blobs/${config.digest}`);
+      const content = await getContent(this.host, `/v2/${repository}/blobs/${config.digest}`);
       assert.equal(testDigest(content), config.digest);
       const diffIds: string[] = [];
       for (const layer of layers ?? []) diffIds.push(await this.#diffId(repository, layer));

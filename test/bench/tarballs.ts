@@ -61,7 +61,8 @@ function mixedContents(shape: MixedShape): ImageContent[] {
   return commonPlatforms.flatMap((platform) => {
     const base = shape.base.map((bytes, at) => mixedLayer(bytes, `base ${at} ${platform}`));
     return Array.from({ length: shape.images }, (_, number) => ({
-      ...{ name: `vendor/app-${number}:1`, platform },
+      name: `vendor/app-${number}:1`,
+      platform,
       layers: [...base, ...shape.own.map((bytes, at) => mixedLayer(bytes, `${number} ${at} ${platform}`))],
     }));
   });

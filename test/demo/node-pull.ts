@@ -1,7 +1,6 @@
-import { strict as assert } from 'node:assert';
 import { gunzipSync } from 'node:zlib';
 import { platformJson, type DescriptorJson, type PlatformJson } from '../support/images.js';
-import { askRegistry } from '../support/registry-http.js';
+import { getContent } from '../support/registry-http.js';
 
 /** An image as a container runtime pulls it from a registry. */
 export interface Pulled {
@@ -20,19 +19,6 @@ interface Manifest {
   readonly layers: readonly DescriptorJson[];
 }
 
-const accept = [
-  'application/vnd.oci.image.index.v1+json',
-  'application/vnd.docker.distribution.manifest.list.v2+json',
-  'application/vnd.oci.image.manifest.v1+json',
-  'application/vnd.docker.distribution.manifest.v2+json',
-].join(', ');
-
-async function get(host: string, path: string): Promise<Buffer> {
-  const answer = await askRegistry(host, { method: 'GET', path, headers: { accept } });
-  assert.equal(answer.status, 200, `GET ${path}`);
-  return answer.body;
-}
-
 /**
  * Pulls `repository:tag` as a node of `platform` does: the index under the tag, its manifest for the platform, and the config and
  * layers of that manifest. Returns undefined if the index has no entry for the platform.
@@ -43,21 +29,23 @@ export async function pullAsNode(
   tag: string,
   platform: string,
 ): Promise<Pulled | undefined> {
-  const index = JSON.parse((await get(host, `/v2/${repository}/manifests/${tag}`)).toString()) as Index;
+  const index = JSON.parse(
+    (await getContent(host, `/v2/${repository}/manifests/${tag}`)).toString(),
+  ) as Index;
   const want = platformJson(platform);
   const entry = index.manifests.find(
     ({ platform: have }) =>
       have?.os === want.os && have.architecture === want.architecture && have.variant === want.variant,
   );
   if (entry === undefined) return undefined;
-  const bytes = await get(host, `/v2/${repository}/manifests/${entry.digest}`);
+  const bytes = await getContent(host, `/v2/${repository}/manifests/${entry.digest}`);
   const manifest = JSON.parse(bytes.toString()) as Manifest;
   const config = JSON.parse(
-    (await get(host, `/v2/${repository}/blobs/${manifest.config.digest}`)).toString(),
+    (await getContent(host, `/v2/${repository}/blobs/${manifest.config.digest}`)).toString(),
   ) as PlatformJson;
   let program = '';
   for (const { digest } of manifest.layers) {
-    const layer = gunzipSync(await get(host, `/v2/${repository}/blobs/${digest}`)).toString('latin1');
+    const layer = gunzipSync(await getContent(host, `/v2/${repository}/blobs/${digest}`)).toString('latin1');
     program = /^\S+ for \S+$/m.exec(layer)?.[0] ?? program;
   }
   const { os, architecture, variant } = config;

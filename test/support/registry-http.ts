@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { request as httpsRequest } from 'node:https';
@@ -103,4 +104,19 @@ export async function askRegistry(host: string, ask: Ask, access: Access = {}): 
   if (authorization === undefined) return first;
   authorizations.set(key, authorization);
   return send(url, ask, access, authorization);
+}
+
+/** The media types of images and indexes, for a header `Accept`. */
+export const acceptManifests = [
+  'application/vnd.oci.image.index.v1+json',
+  'application/vnd.docker.distribution.manifest.list.v2+json',
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+].join(', ');
+
+/** Returns a manifest or blob of a registry without credentials, which must answer 200. */
+export async function getContent(host: string, path: string): Promise<Buffer> {
+  const answer = await askRegistry(host, { method: 'GET', path, headers: { accept: acceptManifests } });
+  assert.equal(answer.status, 200, `GET ${path}`);
+  return answer.body;
 }

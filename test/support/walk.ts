@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DescriptorJson, TestImage } from './images.js';
-import { askRegistry, type Access } from './registry-http.js';
+import { acceptManifests, askRegistry, type Access } from './registry-http.js';
 
 /** Content found under a digest: its size, and its sha256 (whatever the digest's algorithm). */
 export interface Found {
@@ -66,13 +66,7 @@ async function walkFrom(root: DescriptorJson, read: Read, walk: Walk): Promise<v
   for (const child of children) await walkFrom(child, read, walk);
 }
 
-const accept = [
-  'application/vnd.oci.image.index.v1+json',
-  'application/vnd.docker.distribution.manifest.list.v2+json',
-  'application/vnd.oci.image.manifest.v1+json',
-  'application/vnd.docker.distribution.manifest.v2+json',
-  'application/vnd.oci.artifact.manifest.v1+json',
-].join(', ');
+const accept = `${acceptManifests}, application/vnd.oci.artifact.manifest.v1+json`;
 
 /**
  * Reads all content below a tag or digest of a registry by HTTP requests, and recomputes every digest and size.

@@ -1,23 +1,20 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startDaemon } from '../../support/daemon.js';
-import { fullShape, smallShape } from '../corpus.js';
-import { describeCorpus, withSource, type Row } from '../row.js';
+import { withImages, type Row } from '../row.js';
 import { bareLoopFloor, exporters, largestBlobFloor } from './exports.js';
 
 const slowLink = fileURLToPath(new URL('../slow-link-process.js', import.meta.url));
-const memoryGoal = { figure: 'memory', limit: 150 } as const;
 
 export const exportRow: Row = {
   name: 'export',
   rounds: 3,
-  measure: (bench) => {
-    const shape = bench.isSmall ? smallShape : fullShape;
-    return withSource(bench, 'images', shape, async (source) => [
+  measure: (bench) =>
+    withImages(bench, async (source, described) => [
       {
         name: 'export',
         title: 'Export to one file',
-        work: `From a registry on the same machine: ${describeCorpus(source.corpus, shape.platforms.length)}.`,
+        work: `From a registry on the same machine: ${described}.`,
         contenders: await bench.race([
           ...exporters(bench, source, source.host),
           bareLoopFloor(bench, source),
@@ -25,11 +22,10 @@ export const exportRow: Row = {
         goals: [
           { figure: 'wall', limit: 0.55, of: 'oras' },
           { figure: 'wall', limit: 1.15, of: 'bare loop' },
-          memoryGoal,
+          { figure: 'memory', limit: 150 },
         ],
       },
-    ]);
-  },
+    ]),
 };
 
 const bytesPerSecond = 40e6;
@@ -38,9 +34,8 @@ const delay = 20;
 export const slowExportRow: Row = {
   name: 'slow-export',
   rounds: 1,
-  measure: (bench) => {
-    const shape = bench.isSmall ? smallShape : fullShape;
-    return withSource(bench, 'images', shape, async (source) => {
+  measure: (bench) =>
+    withImages(bench, async (source) => {
       const link = await startDaemon(
         process.execPath,
         [slowLink, source.host, String(bytesPerSecond), String(delay)],
@@ -65,6 +60,5 @@ export const slowExportRow: Row = {
       } finally {
         await link.stop();
       }
-    });
-  },
+    }),
 };

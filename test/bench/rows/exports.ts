@@ -3,11 +3,12 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { airliftPath } from '../../support/airlift.js';
+import { run } from '../../support/peers.js';
 import type { BareList } from '../bare-loop.js';
 import { checkLayoutTar } from '../content.js';
 import { exportText, exportWith } from '../peers.js';
 import type { Contender } from '../race.js';
-import { emptyDirectory, type Bench, type Source } from '../row.js';
+import { airliftIdentity, emptyDirectory, type Bench, type Source } from '../row.js';
 
 const bareLoop = fileURLToPath(new URL('../bare-loop.js', import.meta.url));
 
@@ -15,6 +16,14 @@ const bareLoop = fileURLToPath(new URL('../bare-loop.js', import.meta.url));
 export function airliftExport(host: string, source: Source, bundle: string): readonly string[] {
   const images = source.list.images.map((image) => `${host}/${image}`);
   return [process.execPath, airliftPath, 'export', ...images, '-o', bundle];
+}
+
+/** Exports all images of a source with airlift. Returns the path of the bundle, in the empty directory `inputs`. */
+export async function writeBundle(bench: Bench, source: Source): Promise<string> {
+  const bundle = join(emptyDirectory(bench, 'inputs'), 'bundle.tar');
+  const [program = '', ...args] = airliftExport(source.host, source, bundle);
+  await run(program, args);
+  return bundle;
 }
 
 /** Returns airlift and the installed peers. They read from `host`, the source itself or a link to it. */
@@ -35,10 +44,8 @@ export function exporters(bench: Bench, source: Source, host: string): Contender
     },
   });
   return [
-    exporter(
-      { tool: 'airlift', kind: 'airlift', title: bench.airlift, does: '`airlift export` of all images' },
-      'bundle.tar',
-      (dir) => airliftExport(host, source, join(dir, 'bundle.tar')),
+    exporter({ ...airliftIdentity(bench), does: '`airlift export` of all images' }, 'bundle.tar', (dir) =>
+      airliftExport(host, source, join(dir, 'bundle.tar')),
     ),
     ...bench.peers.map((peer) =>
       exporter(

@@ -1,14 +1,20 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { airliftPath } from '../../support/airlift.js';
 import { startDockerRegistry } from '../../support/docker-registry.js';
 import { run } from '../../support/peers.js';
 import { checkRegistry } from '../content.js';
-import { fullShape, smallShape } from '../corpus.js';
 import { exportWith, importText, importWith, unpackAndImportWith, type FoundPeer } from '../peers.js';
 import type { Contender } from '../race.js';
-import { describeCorpus, emptyDirectory, intoEmptyRegistry, stopAndRemove, withSource } from '../row.js';
+import {
+  airliftIdentity,
+  emptyDirectory,
+  intoEmptyRegistry,
+  peerIdentity,
+  stopAndRemove,
+  withImages,
+} from '../row.js';
 import type { Bench, Row, Source } from '../row.js';
-import { airliftExport } from './exports.js';
+import { writeBundle } from './exports.js';
 
 /** Inputs of an import: airlift's bundle, and an OCI layout with a tar of it if a peer can write one. */
 interface Inputs {
@@ -21,10 +27,8 @@ interface Inputs {
 
 /** Exports all images, with airlift and with a peer. */
 export async function exportInputs(bench: Bench, source: Source): Promise<Inputs> {
-  const dir = emptyDirectory(bench, 'inputs');
-  const bundle = join(dir, 'bundle.tar');
-  const [program = '', ...args] = airliftExport(source.host, source, bundle);
-  await run(program, args);
+  const bundle = await writeBundle(bench, source);
+  const dir = dirname(bundle);
   const peers = bench.peers.flatMap((peer) =>
     peer.tool === 'oras' || peer.tool === 'skopeo' ? [{ ...peer, tool: peer.tool }] : [],
   );
@@ -49,15 +53,13 @@ export function importers(bench: Bench, source: Source, inputs: Inputs): Contend
     prepare: () => intoEmptyRegistry(bench, command, (host) => checkRegistry(host, source.content)),
   });
   return [
-    importer(
-      { tool: 'airlift', kind: 'airlift', title: bench.airlift, does: '`airlift import` of the bundle' },
-      (host) => airliftImport(inputs.bundle, host),
+    importer({ ...airliftIdentity(bench), does: '`airlift import` of the bundle' }, (host) =>
+      airliftImport(inputs.bundle, host),
     ),
     ...inputs.peers.map((peer) =>
       importer(
         {
-          tool: peer.tool,
-          kind: 'peer',
+          ...peerIdentity(peer),
           title: `tar + ${peer.title}`,
           does: `\`tar -xf\` of an OCI layout, then ${importText[peer.tool]}`,
         },
@@ -70,13 +72,12 @@ export function importers(bench: Bench, source: Source, inputs: Inputs): Contend
 export const importRow: Row = {
   name: 'import',
   rounds: 3,
-  measure: (bench) => {
-    const shape = bench.isSmall ? smallShape : fullShape;
-    return withSource(bench, 'images', shape, async (source) => [
+  measure: (bench) =>
+    withImages(bench, async (source, described) => [
       {
         name: 'import',
         title: 'Import into an empty registry',
-        work: `From one file into a registry on the same machine: ${describeCorpus(source.corpus, shape.platforms.length)}.`,
+        work: `From one file into a registry on the same machine: ${described}.`,
         contenders: await bench.race(importers(bench, source, await exportInputs(bench, source))),
         goals: [
           { figure: 'wall', limit: 0.7, of: 'oras' },
@@ -84,16 +85,14 @@ export const importRow: Row = {
           { figure: 'memory', limit: 150 },
         ],
       },
-    ]);
-  },
+    ]),
 };
 
 export const againRow: Row = {
   name: 'again',
   rounds: 7,
-  measure: (bench) => {
-    const shape = bench.isSmall ? smallShape : fullShape;
-    return withSource(bench, 'images', shape, async (source) => {
+  measure: (bench) =>
+    withImages(bench, async (source) => {
       const inputs = await exportInputs(bench, source);
       const target = await startDockerRegistry({ storage: emptyDirectory(bench, 'target') });
       try {
@@ -106,7 +105,7 @@ export const againRow: Row = {
             work: 'The same import into a registry that has everything. airlift asks for every manifest and blob; oras asks only for the root of each image.',
             contenders: await bench.race([
               {
-                ...{ tool: 'airlift', kind: 'airlift', title: bench.airlift },
+                ...airliftIdentity(bench),
                 does: '`airlift import` of the bundle',
                 prepare: () => ({
                   command: airliftImport(inputs.bundle, target.host),
@@ -114,7 +113,7 @@ export const againRow: Row = {
                 }),
               },
               ...inputs.peers.map((peer): Contender => ({
-                ...{ tool: peer.tool, kind: 'peer', title: peer.title },
+                ...peerIdentity(peer),
                 does: `${importText[peer.tool]}, from an unpacked OCI layout`,
                 prepare: () => ({
                   command: importWith(peer, inputs.layout, source.list, target.host),
@@ -128,6 +127,5 @@ export const againRow: Row = {
       } finally {
         await stopAndRemove(target, inputs.layout);
       }
-    });
-  },
+    }),
 };

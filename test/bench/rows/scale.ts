@@ -3,7 +3,14 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkRegistry } from '../content.js';
 import type { CorpusShape } from '../corpus.js';
-import { describeCorpus, emptyDirectory, intoEmptyRegistry, withSource, type Row } from '../row.js';
+import {
+  airliftIdentity,
+  describeCorpus,
+  emptyDirectory,
+  intoEmptyRegistry,
+  withSource,
+  type Row,
+} from '../row.js';
 import { airliftExport, bareLoopFloor, exporters } from './exports.js';
 import { airliftImport, exportInputs, importers } from './import.js';
 import { verifiers } from './verify.js';
@@ -67,7 +74,8 @@ export const hugeRow: Row = {
         // The import checks the content of the bundle, without a second copy of it in memory.
         const exported = await bench.race([
           {
-            ...{ tool: 'airlift', kind: 'airlift', title: bench.airlift, does: '`airlift export`' },
+            ...airliftIdentity(bench),
+            does: '`airlift export`',
             prepare: () => {
               rmSync(bundle, { force: true });
               return { command: airliftExport(source.host, source, bundle) };
@@ -78,7 +86,8 @@ export const hugeRow: Row = {
         const verified = await bench.race(verifiers(bench, bundle, 1));
         const imported = await bench.race([
           {
-            ...{ tool: 'airlift', kind: 'airlift', title: bench.airlift, does: '`airlift import`' },
+            ...airliftIdentity(bench),
+            does: '`airlift import`',
             prepare: () =>
               intoEmptyRegistry(
                 bench,

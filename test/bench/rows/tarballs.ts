@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { airliftPath } from '../../support/airlift.js';
 import { quote, script, type FoundPeer } from '../peers.js';
-import { intoEmptyRegistry, type Bench, type Row } from '../row.js';
+import { airliftIdentity, intoEmptyRegistry, peerIdentity, type Bench, type Row } from '../row.js';
 import type { Contender } from '../race.js';
 import type { Goal, RowResult } from '../results.js';
 import { checkSaved } from '../saved-content.js';
@@ -24,7 +24,7 @@ function skopeoCopies(peer: FoundPeer, { images }: Tarballs, host: string): read
 function contenders(bench: Bench, tarballs: Tarballs): Contender[] {
   return [
     {
-      ...{ tool: 'airlift', kind: 'airlift', title: bench.airlift },
+      ...airliftIdentity(bench),
       does: '`airlift import` of the three files; the result is an index for each image',
       prepare: () =>
         intoEmptyRegistry(
@@ -36,7 +36,7 @@ function contenders(bench: Bench, tarballs: Tarballs): Contender[] {
     ...bench.peers
       .filter(({ tool }) => tool === 'skopeo')
       .map((peer): Contender => ({
-        ...{ tool: peer.tool, kind: 'peer', title: peer.title },
+        ...peerIdentity(peer),
         does: '`skopeo copy docker-archive:…` of each image of each file; the result is three tags for each image, and no index',
         prepare: () =>
           intoEmptyRegistry(
@@ -57,9 +57,11 @@ async function measure(
   const count = new Set(tarballs.images.map((image) => image.name)).size;
   return [
     {
-      ...{ name, title, goals },
+      name,
+      title,
       work: `Three \`docker save\` archives, one per platform, with ${count} images each, ${(tarballs.bytes / 1e9).toFixed(2)} GB, into an empty registry. ${content}`,
       contenders: await bench.race(contenders(bench, tarballs)),
+      goals,
     },
   ];
 }

@@ -1,13 +1,11 @@
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { airliftPath } from '../../support/airlift.js';
-import { run } from '../../support/peers.js';
-import { fullShape, smallShape } from '../corpus.js';
+import { smallShape } from '../corpus.js';
 import { quote, script } from '../peers.js';
 import type { Contender } from '../race.js';
 import type { RowResult } from '../results.js';
-import { describeCorpus, emptyDirectory, withSource, type Bench, type Row } from '../row.js';
-import { airliftExport } from './exports.js';
+import { airliftIdentity, describeCorpus, withImages, withSource, type Bench, type Row } from '../row.js';
+import { writeBundle } from './exports.js';
 
 const bareHash = fileURLToPath(new URL('../bare-hash.js', import.meta.url));
 
@@ -16,11 +14,14 @@ export function verifiers(bench: Bench, bundle: string, threads: 1 | 2): Contend
   const isOne = threads === 1;
   return [
     {
-      ...{ tool: 'airlift', kind: 'airlift', title: bench.airlift, does: '`airlift verify`' },
+      ...airliftIdentity(bench),
+      does: '`airlift verify`',
       prepare: () => ({ command: [process.execPath, airliftPath, 'verify', bundle] }),
     },
     {
-      ...{ tool: 'hashing', kind: 'floor', title: isOne ? 'one hashing core' : 'two hashing cores' },
+      tool: 'hashing',
+      kind: 'floor',
+      title: isOne ? 'one hashing core' : 'two hashing cores',
       does: isOne ? 'one thread that hashes the file' : 'two threads that hash half of the file each',
       prepare: () => ({ command: [process.execPath, bareHash, bundle, String(threads)] }),
     },
@@ -30,17 +31,14 @@ export function verifiers(bench: Bench, bundle: string, threads: 1 | 2): Contend
 export const verifyRow: Row = {
   name: 'verify',
   rounds: 7,
-  measure: (bench) => {
-    const shape = bench.isSmall ? smallShape : fullShape;
-    return withSource(bench, 'images', shape, async (source) => {
-      const bundle = join(emptyDirectory(bench, 'inputs'), 'bundle.tar');
-      const [program = '', ...args] = airliftExport(source.host, source, bundle);
-      await run(program, args);
+  measure: (bench) =>
+    withImages(bench, async (source, described) => {
+      const bundle = await writeBundle(bench, source);
       return [
         {
           name: 'verify',
           title: 'Verify a bundle',
-          work: `A bundle with ${describeCorpus(source.corpus, shape.platforms.length)}.`,
+          work: `A bundle with ${described}.`,
           contenders: await bench.race(verifiers(bench, bundle, 2)),
           goals: [
             { figure: 'wall', limit: 0.9 },
@@ -48,8 +46,7 @@ export const verifyRow: Row = {
           ],
         },
       ];
-    });
-  },
+    }),
 };
 
 /** Starts per measured command: GNU time reports hundredths of a second. */
@@ -66,19 +63,22 @@ export const startRow: Row = {
   rounds: 5,
   measure: (bench) =>
     withSource(bench, 'start', { ...smallShape, images: 8 }, async (source) => {
-      const bundle = join(emptyDirectory(bench, 'inputs'), 'bundle.tar');
-      const [program = '', ...args] = airliftExport(source.host, source, bundle);
-      await run(program, args);
+      const bundle = await writeBundle(bench, source);
       const row = async (name: string, words: readonly string[], limit: number): Promise<RowResult> => ({
-        ...{ name, title: `\`airlift ${name}\`` },
+        name,
+        title: `\`airlift ${name}\``,
         work: `Mean of ${starts} starts. \`airlift inspect\` reads a bundle with ${describeCorpus(source.corpus, smallShape.platforms.length)}.`,
         contenders: await bench.race([
           {
-            ...{ tool: 'airlift', kind: 'airlift', title: bench.airlift, does: `\`airlift ${name}\`` },
+            ...airliftIdentity(bench),
+            does: `\`airlift ${name}\``,
             prepare: () => repeated([process.execPath, airliftPath, ...words]),
           },
           {
-            ...{ tool: 'node', kind: 'floor', title: '`node -e 0`', does: 'the start of Node.js' },
+            tool: 'node',
+            kind: 'floor',
+            title: '`node -e 0`',
+            does: 'the start of Node.js',
             prepare: () => repeated([process.execPath, '-e', '0']),
           },
         ]),
