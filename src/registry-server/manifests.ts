@@ -95,7 +95,7 @@ function parse(bytes: Uint8Array, mediaType: string | undefined): Manifest | Ind
   }
 }
 
-/** Protects what the manifest names from being collected, and returns the first blob or child that must not be missing and is. */
+/** Protects the blobs and children of a manifest from a prune. Returns the first one that is missing and must not be. */
 async function missingContent(
   call: PushCall,
   repository: string,
@@ -104,7 +104,8 @@ async function missingContent(
   if (parsed.kind === 'index') {
     for (const { digest } of parsed.manifests) {
       const isHeld =
-        (await call.push.keepManifest(repository, digest)) || (await call.push.keepBlob(repository, digest));
+        (await call.push.keepManifest(repository, digest)) ||
+        (await call.push.keepBlob(repository, digest)) !== undefined;
       if (!isHeld && call.options.allowSparse !== true) return digest;
     }
     return undefined;
@@ -112,8 +113,8 @@ async function missingContent(
   const { config, layers } = parsed;
   for (const blob of config === undefined ? layers : [config, ...layers]) {
     const elsewhere = isForeignLayer(blob.mediaType) && blob.urls !== undefined;
-    const isHeld = await call.push.keepBlob(repository, blob.digest);
-    if (!isHeld && !elsewhere && call.options.allowMissingBlobs !== true) return blob.digest;
+    const held = await call.push.keepBlob(repository, blob.digest);
+    if (held === undefined && !elsewhere && call.options.allowMissingBlobs !== true) return blob.digest;
   }
   return undefined;
 }

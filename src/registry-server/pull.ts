@@ -40,10 +40,12 @@ export async function pullManifest(call: Call, repository: string, reference: st
 /** Answers GET and HEAD of a blob or a range of it (distribution-spec, "Pulling blobs"). */
 export async function pullBlob(call: Call, repository: string, text: string): Promise<Reply> {
   if (!isDigest(text)) return refuse(400, 'DIGEST_INVALID', 'not a sha256 or sha512 digest');
-  const blob = await call.store.blob(repository, text);
-  const isKept = call.method !== 'HEAD' || (await call.store.push?.keepBlob(repository, text));
-  if (blob === undefined || isKept === false)
-    return refuse(404, 'BLOB_UNKNOWN', `no blob ${text} in ${repository}`);
+  const { push } = call.store;
+  const blob =
+    call.method === 'HEAD' && push !== undefined
+      ? await push.keepBlob(repository, text)
+      : await call.store.blob(repository, text);
+  if (blob === undefined) return refuse(404, 'BLOB_UNKNOWN', `no blob ${text} in ${repository}`);
   const etag = `"${text}"`;
   const headers = {
     'Accept-Ranges': 'bytes',

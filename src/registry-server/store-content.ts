@@ -104,11 +104,14 @@ export interface PushStore {
   /** Adds a blob of the repository `from` to `repository` too. Without `from`, any repository will do. Returns whether the blob was found. */
   mount(repository: string, digest: Digest, from: string | undefined): Promise<boolean>;
   /**
-   * Protects a blob from a collection that runs, because a client was told that it exists and may rely on it.
-   * @returns whether the repository holds it
+   * Protects a blob from a prune that runs at the same time: a client that learns that a blob exists does not push it.
+   * @returns the blob; undefined if the repository does not hold it
    */
-  keepBlob(repository: string, digest: Digest): Promise<boolean>;
-  /** Protects a manifest, and what the repository holds of everything below it. Returns whether the repository holds the manifest. */
+  keepBlob(repository: string, digest: Digest): Promise<StoredBlob | undefined>;
+  /**
+   * Protects a manifest from a prune, as `keepBlob` does, with all blobs and children below it that the repository holds.
+   * @returns whether the repository holds the manifest
+   */
   keepManifest(repository: string, digest: Digest): Promise<boolean>;
   /** Stores a manifest and points `tags` to it. */
   putManifest(repository: string, manifest: PushedManifest, tags: readonly string[]): Promise<void>;

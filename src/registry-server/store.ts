@@ -204,10 +204,17 @@ class DirectoryPush implements PushStore {
     if (!(await refresh(path))) await touch(path);
   }
 
-  async keepBlob(repository: string, digest: Digest): Promise<boolean> {
+  async keepBlob(repository: string, digest: Digest): Promise<StoredBlob | undefined> {
+    return (await this.#refreshBlob(repository, digest))
+      ? await this.store.blob(repository, digest)
+      : undefined;
+  }
+
+  /** Returns whether the repository names the blob; the content may be missing. */
+  async #refreshBlob(repository: string, digest: Digest): Promise<boolean> {
     if (!(await refresh(this.layout.blob(repository, digest)))) return false;
     await refresh(this.layout.content(digest));
-    return (await this.store.blob(repository, digest)) !== undefined;
+    return true;
   }
 
   async keepManifest(repository: string, digest: Digest): Promise<boolean> {
@@ -224,7 +231,7 @@ class DirectoryPush implements PushStore {
     for (const child of childrenOf(manifest)) {
       if (seen.has(child)) continue;
       seen.add(child);
-      if (!(await this.#keepManifest(repository, child, seen))) await this.keepBlob(repository, child);
+      if (!(await this.#keepManifest(repository, child, seen))) await this.#refreshBlob(repository, child);
     }
     return true;
   }
