@@ -136,7 +136,7 @@ test('other directories are refused, and a damaged manifest ends it before anyth
   assert.deepEqual(await filesIn(registry.directory), files);
 });
 
-test('a client that was told that content exists can rely on it', async (t) => {
+test('content that a HEAD or a mount has found survives the next prune', async (t) => {
   const registry = await startRegistry(t, { allowSparse: true });
   const image = await imageOf(registry, 'a', 'x');
   await pushTagged(registry, 'a', image.digest, image);
