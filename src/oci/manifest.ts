@@ -33,6 +33,11 @@ export interface Index {
   readonly annotations: Readonly<Record<string, string>> | undefined;
 }
 
+/** Returns the blobs of a manifest: its config, if it has one, and its layers. */
+export function blobsOf({ config, layers }: Manifest): readonly Descriptor[] {
+  return config === undefined ? layers : [config, ...layers];
+}
+
 /** BuildKit's annotation of an attestation: the digest of the image that it describes. */
 export const attestationSubject = 'vnd.docker.reference.digest';
 

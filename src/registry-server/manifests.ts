@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest } from '../oci/digest.js';
-import { maxManifestSize, parseManifest, type Index, type Manifest } from '../oci/manifest.js';
+import { blobsOf, maxManifestSize, parseManifest, type Index, type Manifest } from '../oci/manifest.js';
 import { isForeignLayer } from '../oci/media-types.js';
 import { isTag } from '../oci/reference.js';
 import type { PushCall } from './call.js';
@@ -110,8 +110,7 @@ async function missingContent(
     }
     return undefined;
   }
-  const { config, layers } = parsed;
-  for (const blob of config === undefined ? layers : [config, ...layers]) {
+  for (const blob of blobsOf(parsed)) {
     const elsewhere = isForeignLayer(blob.mediaType) && blob.urls !== undefined;
     const held = await call.push.keepBlob(repository, blob.digest);
     if (held === undefined && !elsewhere && call.options.allowMissingBlobs !== true) return blob.digest;

@@ -1,6 +1,6 @@
 import { BoundedMap } from '../bounded-map.js';
 import type { Digest } from '../oci/digest.js';
-import { parseManifest } from '../oci/manifest.js';
+import { blobsOf, parseManifest } from '../oci/manifest.js';
 
 /** Milliseconds after the last request of a pull within which its client is expected to request the next layer. */
 const patience = 10_000;
@@ -27,10 +27,8 @@ export class OpenPulls {
   manifestSent(client: string, bytes: Uint8Array): void {
     const manifest = parseManifest(bytes, undefined, 'manifest');
     if (manifest.kind === 'index') return;
-    const { config, layers } = manifest;
     const missing = new Set(this.#pulls.get(client)?.missing);
-    for (const blob of config === undefined ? layers : [config, ...layers])
-      if (missing.size < maxBlobs) missing.add(blob.digest);
+    for (const blob of blobsOf(manifest)) if (missing.size < maxBlobs) missing.add(blob.digest);
     this.#record(client, missing);
   }
 

@@ -6,7 +6,7 @@ import { AirliftError, systemCodeOf } from '../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest, type Digest, type DigestAlgorithm } from '../oci/digest.js';
 import { parseJson } from '../oci/json.js';
-import { maxManifestSize, parseManifest } from '../oci/manifest.js';
+import { blobsOf, maxManifestSize, parseManifest } from '../oci/manifest.js';
 import type {
   ContentState,
   ContentStore,
@@ -291,7 +291,6 @@ async function isThere(path: string): Promise<boolean> {
 /** Returns the digests of a manifest's config and layers, or of an index's children. */
 export function childrenOf({ digest, mediaType, bytes }: StoredManifest): Digest[] {
   const parsed = parseManifest(bytes, mediaType, `manifest ${digest}`);
-  if (parsed.kind === 'index') return parsed.manifests.map((child) => child.digest);
-  const { config, layers } = parsed;
-  return (config === undefined ? layers : [config, ...layers]).map((child) => child.digest);
+  const children = parsed.kind === 'index' ? parsed.manifests : blobsOf(parsed);
+  return children.map((child) => child.digest);
 }
