@@ -36,15 +36,14 @@ export interface PruneSummary {
  * Refuses a directory that is not a store, so that no other program's files are removed: an OCI layout has `blobs/`, too.
  * @throws AirliftError `not-found`, `input`
  */
-async function refuseOthers(directory: string): Promise<void> {
+async function refuseOthers({ root: directory, repositories }: StoreLayout): Promise<void> {
   const isDirectory = async (path: string): Promise<boolean | undefined> =>
     (await ifPresent(stat(path)))?.isDirectory();
   const found = await isDirectory(directory);
   if (found === undefined) throw new AirliftError('not-found', `prune ${directory}: no such directory`);
-  const layout = new StoreLayout(directory);
   const isStore =
     found &&
-    (await isDirectory(layout.repositories)) === true &&
+    (await isDirectory(repositories)) === true &&
     (await isDirectory(join(directory, 'oci-layout'))) === undefined;
   if (isStore) return;
   throw new AirliftError('input', `prune ${directory}: not the directory of a served registry`, {
@@ -65,14 +64,13 @@ async function* repositoriesIn(folder: string, path = ''): AsyncGenerator<string
 /**
  * Removes what no tag reaches from a store: manifests, with their layers, and unfinished uploads that are older than a day. Referrers
  * stay with their subject. An index without a tag stays if all of its children in the repository stay: pins of a filtered image use the
- * publisher's index. Servers may use the store meanwhile. A prune that is killed leaves a store that works, and the next one goes on.
+ * publisher's index. Servers may use the store meanwhile. A prune that is killed leaves a store that works; the next one removes the rest.
  * @throws AirliftError `not-found`, `input` if the directory is no store, `damaged` if a manifest that stays cannot be read, `interrupted`
  */
 export async function pruneStore(directory: string, options: PruneOptions = {}): Promise<PruneSummary> {
-  await refuseOthers(directory);
-  const store = await DirectoryStore.open(directory);
-  const run = new PruneRun(store, new StoreLayout(directory), directory, options);
-  return await run.prune();
+  const layout = new StoreLayout(directory);
+  await refuseOthers(layout);
+  return await new PruneRun(await DirectoryStore.open(directory), layout, options).prune();
 }
 
 /** What a repository holds, and what of it stays. */
@@ -82,6 +80,8 @@ interface RepositoryContent {
   readonly blobs: readonly Digest[];
   /** Manifests and blobs that stay. */
   readonly kept: ReadonlySet<Digest>;
+  /** Indexes that no tag reaches. */
+  readonly indexes: ReadonlySet<Digest>;
   /** Folders in which nothing has changed for a while, the innermost first. */
   readonly oldFolders: readonly string[];
 }
@@ -98,7 +98,6 @@ class PruneRun {
   constructor(
     private readonly store: DirectoryStore,
     private readonly layout: StoreLayout,
-    private readonly directory: string,
     private readonly options: PruneOptions,
   ) {
     this.#cutoff = Date.now() - (options.minAge ?? defaultAge);
@@ -121,7 +120,7 @@ class PruneRun {
   }
 
   #checkInterrupted(): void {
-    checkInterrupted(this.options.signal, `prune ${this.directory}`);
+    checkInterrupted(this.options.signal, `prune ${this.layout.root}`);
   }
 
   /** Lists the digests in a folder, and takes back files of a prune that was killed. */
@@ -150,8 +149,8 @@ class PruneRun {
       if (!kept.has(digest) && (await this.#isYoung(this.layout.manifest(repository, digest))))
         await this.#reach(repository, digest, held, kept);
     }
-    await this.#keepIndexes(repository, held, kept);
-    return { repository, manifests, blobs, kept, oldFolders: await this.#oldFolders(repository) };
+    const indexes = await this.#keepIndexes(repository, held, kept);
+    return { repository, manifests, blobs, kept, indexes, oldFolders: await this.#oldFolders(repository) };
   }
 
   async #isYoung(path: string): Promise<boolean> {
@@ -183,45 +182,44 @@ class PruneRun {
     if ((await ifPresent(stat(this.layout.manifest(repository, digest)))) === undefined) return [];
     throw new AirliftError(
       'damaged',
-      `prune ${this.directory}: the manifest ${repository}@${digest} cannot be read, so what it needs is unknown; nothing was removed`,
+      `prune ${this.layout.root}: the manifest ${repository}@${digest} cannot be read, so what it needs is unknown; nothing was removed`,
       { hint: 'push the image again, or delete its tag' },
     );
   }
 
-  async #keepIndexes(repository: string, held: ReadonlySet<Digest>, kept: Set<Digest>): Promise<void> {
-    const indexes: { digest: Digest; children: Digest[] }[] = [];
+  /** Adds the indexes without a tag whose children all stay. Returns all indexes without a tag. */
+  async #keepIndexes(
+    repository: string,
+    held: ReadonlySet<Digest>,
+    kept: Set<Digest>,
+  ): Promise<ReadonlySet<Digest>> {
+    const indexes = new Map<Digest, Digest[]>();
     for (const digest of held) {
       if (kept.has(digest)) continue;
       const manifest = await this.store.manifest(repository, digest);
-      if (manifest === undefined || !isIndex(manifest.mediaType)) continue;
-      const children = childrenOf(manifest).filter((child) => held.has(child));
-      if (children.length > 0) indexes.push({ digest, children });
+      if (manifest !== undefined && isIndex(manifest.mediaType))
+        indexes.set(
+          digest,
+          childrenOf(manifest).filter((child) => held.has(child)),
+        );
     }
     // An index that stays may be the child of another.
     for (let before = -1; before !== kept.size;) {
       before = kept.size;
-      for (const { digest, children } of indexes)
-        if (children.every((child) => kept.has(child))) await this.#reach(repository, digest, held, kept);
+      for (const [digest, children] of indexes)
+        if (children.length > 0 && children.every((child) => kept.has(child)))
+          await this.#reach(repository, digest, held, kept);
     }
+    return new Set(indexes.keys());
   }
 
   /** Indexes first, blobs last: if this ends early, nothing that stays by then lacks what it names. */
   async #sweepRepository(content: RepositoryContent): Promise<void> {
-    const { repository, manifests, blobs, kept, oldFolders } = content;
-    const unneeded: { digest: Digest; isIndex: boolean }[] = [];
-    for (const digest of manifests) {
-      if (kept.has(digest)) {
-        this.#live.add(digest);
-        this.#keptManifests++;
-      } else {
-        const mediaType = (await this.store.manifest(repository, digest))?.mediaType;
-        unneeded.push({ digest, isIndex: mediaType !== undefined && isIndex(mediaType) });
-      }
-    }
-    unneeded.sort((a, b) => Number(b.isIndex) - Number(a.isIndex));
-    for (const { digest } of unneeded) {
+    const { repository, manifests, blobs, kept, indexes, oldFolders } = content;
+    const ordered = [...manifests].sort((a, b) => Number(indexes.has(b)) - Number(indexes.has(a)));
+    for (const digest of ordered) {
       this.#checkInterrupted();
-      if (!(await this.#collect(this.layout.manifest(repository, digest)))) {
+      if (kept.has(digest) || !(await this.#collect(this.layout.manifest(repository, digest)))) {
         this.#live.add(digest);
         this.#keptManifests++;
         continue;
@@ -234,16 +232,14 @@ class PruneRun {
       if (kept.has(digest) || !(await this.#collect(this.layout.blob(repository, digest))))
         this.#live.add(digest);
     }
-    await this.#sweepReferrers(repository);
     if (this.options.dryRun === true) return;
+    await this.#sweepReferrers(repository);
     for (const folder of oldFolders) await removeIfEmpty(folder);
   }
 
   /** Removes entries of referrers that the repository lacks: of those removed now, and of those that an earlier run was removing. */
   async #sweepReferrers(repository: string): Promise<void> {
-    if (this.options.dryRun === true) return;
-    const folder = join(this.layout.repository(repository), '_referrers');
-    for (const subject of await this.#digestsIn(folder)) {
+    for (const subject of await this.#digestsIn(this.layout.subjects(repository))) {
       const entries = this.layout.referrers(repository, subject);
       for (const digest of await this.#digestsIn(entries)) {
         const manifest = await ifPresent(stat(this.layout.manifest(repository, digest)));
@@ -255,12 +251,15 @@ class PruneRun {
 
   /** A folder that a push has just created must stay until the push has put its file there. */
   async #oldFolders(repository: string): Promise<string[]> {
-    const folder = this.layout.repository(repository);
-    const referrers = join(folder, '_referrers');
+    const { layout } = this;
+    const subjects = layout.subjects(repository);
     const folders = [
-      ...(await namesIn(referrers)).map((name) => join(referrers, name)),
-      ...['_referrers', '_manifests', '_blobs', '_tags'].map((name) => join(folder, name)),
-      folder,
+      ...(await namesIn(subjects)).map((name) => join(subjects, name)),
+      subjects,
+      layout.manifests(repository),
+      layout.blobs(repository),
+      layout.tags(repository),
+      layout.repository(repository),
     ];
     const old: string[] = [];
     for (const each of folders) if (!(await this.#isYoung(each))) old.push(each);
@@ -268,9 +267,9 @@ class PruneRun {
   }
 
   async #sweepBlobs(): Promise<void> {
-    const root = join(this.directory, 'blobs');
-    for (const algorithm of await namesIn(root)) {
-      const folder = join(root, algorithm);
+    const { contents } = this.layout;
+    for (const algorithm of await namesIn(contents)) {
+      const folder = join(contents, algorithm);
       for (const name of await namesIn(folder)) {
         this.#checkInterrupted();
         const before = nameBeforeCollection(name);

@@ -15,16 +15,18 @@ import { algorithmOf, digestOf, hexOf, isDigest, type Digest } from '../oci/dige
  * In file names a digest is written `sha256-<hex>`.
  */
 export class StoreLayout {
+  readonly contents: string;
   readonly repositories: string;
   readonly incoming: string;
 
   constructor(readonly root: string) {
+    this.contents = join(root, 'blobs');
     this.repositories = join(root, 'repositories');
     this.incoming = join(root, 'incoming');
   }
 
   content(digest: Digest): string {
-    return join(this.root, 'blobs', algorithmOf(digest), hexOf(digest));
+    return join(this.contents, algorithmOf(digest), hexOf(digest));
   }
 
   repository(repository: string): string {
@@ -47,8 +49,13 @@ export class StoreLayout {
     return join(this.manifests(repository), fileNameOf(digest));
   }
 
+  /** The folder with a folder of referrers for each subject. */
+  subjects(repository: string): string {
+    return join(this.repository(repository), '_referrers');
+  }
+
   referrers(repository: string, subject: Digest): string {
-    return join(this.repository(repository), '_referrers', fileNameOf(subject));
+    return join(this.subjects(repository), fileNameOf(subject));
   }
 
   referrer(repository: string, subject: Digest, digest: Digest): string {
