@@ -45,7 +45,8 @@ export function serveLog(format: 'text' | 'json' | undefined): ServeLog {
     format === 'json'
       ? ({ milliseconds, userAgent, ...entry }: RequestEntry): void =>
           json('info', {
-            ...{ message: 'request', ...entry },
+            message: 'request',
+            ...entry,
             milliseconds: Math.round(milliseconds),
             userAgent: userAgent?.slice(0, maxUserAgent),
           })

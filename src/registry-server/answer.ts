@@ -21,7 +21,7 @@ type Handler = (call: Call) => Promise<Reply>;
 function handlersOf(route: Route, { push }: ContentStore): Partial<Record<string, Handler>> {
   switch (route.kind) {
     case 'metrics':
-      return { GET: (call) => Promise.resolve(formatMetrics(call)) };
+      return { GET: (call) => Promise.resolve(showMetrics(call)) };
     case 'base':
       return { GET: () => Promise.resolve(json(200, {})) };
     case 'catalog':
@@ -100,7 +100,7 @@ async function answerAs(call: Call, route: Route): Promise<Reply> {
   return refuse(405, 'UNSUPPORTED', why, { Allow: allowed.join(', ') });
 }
 
-function formatMetrics({ metrics }: Call): Reply {
+function showMetrics({ formatMetrics }: Call): Reply {
   const headers = { 'Content-Type': 'text/plain; version=0.0.4; charset=utf-8' };
-  return { status: 200, headers, body: Buffer.from(metrics()) };
+  return { status: 200, headers, body: Buffer.from(formatMetrics()) };
 }

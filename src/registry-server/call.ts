@@ -85,7 +85,7 @@ export interface Call {
   /** The blobs that this server has hashed. */
   readonly verified: VerifiedBlobs;
   /** Formats the server's metrics. */
-  readonly metrics: () => string;
+  readonly formatMetrics: () => string;
 }
 
 /** A request that writes, and the store to write to. */

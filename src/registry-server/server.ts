@@ -75,7 +75,8 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
   const pulls = new OpenPulls();
   const metrics = new Metrics();
   const verified = new VerifiedBlobs();
-  const format = (): string => metrics.format({ requests: underWay.size, connections: connections.count });
+  const formatMetrics = (): string =>
+    metrics.format({ requests: underWay.size, connections: connections.count });
   let isDraining = false;
   let lastEnd = -Infinity;
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
@@ -85,7 +86,7 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
     const count = (clients.get(client) ?? 0) + 1;
     clients.set(client, count);
     const isBusy = underWay.size >= limits.requests || count > limits.requestsOfClient;
-    const state = { client, pulls, verified, metrics, format, isBusy, isDraining };
+    const state = { client, pulls, verified, metrics, formatMetrics, isBusy, isDraining };
     const handled = handle(store, options, request, response, state);
     underWay.add(handled);
     void handled.finally(() => {
@@ -161,8 +162,7 @@ interface RequestState {
   readonly pulls: OpenPulls;
   readonly verified: VerifiedBlobs;
   readonly metrics: Metrics;
-  /** Formats the metrics. */
-  readonly format: () => string;
+  readonly formatMetrics: () => string;
   readonly isBusy: boolean;
   readonly isDraining: boolean;
 }
@@ -183,7 +183,7 @@ async function handle(
 ): Promise<void> {
   const begun = performance.now();
   const { method = 'GET', url: target = '/' } = request;
-  const { client, pulls, verified, metrics, format: formatMetrics, isBusy, isDraining } = state;
+  const { client, pulls, verified, metrics, formatMetrics, isBusy, isDraining } = state;
   const period = options.stallTimeout ?? stallTimeout;
   watchPace(request, response, period);
   response.setHeader('Docker-Distribution-API-Version', 'registry/2.0');
@@ -207,7 +207,7 @@ async function handle(
       reply = unavailable('this registry is shutting down');
     else
       reply = await answer(
-        { method, request, query: parsed.query, store, options, verified, metrics: formatMetrics },
+        { method, request, query: parsed.query, store, options, verified, formatMetrics },
         parsed.route,
       );
   } catch (error) {
@@ -227,7 +227,13 @@ async function handle(
     response.destroy();
   }
   const entry: RequestEntry = {
-    ...{ method, target: loggedTarget(target), status: reply.status, bytes: sent.bytes, isCut, client, user },
+    method,
+    target: loggedTarget(target),
+    status: reply.status,
+    bytes: sent.bytes,
+    isCut,
+    client,
+    user,
     userAgent: request.headers['user-agent'],
     milliseconds: performance.now() - begun,
   };
