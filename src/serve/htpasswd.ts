@@ -1,4 +1,5 @@
 import { createHmac, randomBytes } from 'node:crypto';
+import type { Stats } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import bcrypt from 'bcryptjs';
 import { BoundedMap } from '../bounded-map.js';
@@ -53,15 +54,24 @@ function costliest(hashes: Iterable<string>): string {
   return [...hashes].reduce((a, b) => (a.slice(4, 6) < b.slice(4, 6) ? b : a));
 }
 
+function readError(path: string, cause: unknown): AirliftError {
+  if (cause instanceof AirliftError) return cause;
+  return new AirliftError('io', `read password file ${path}: ${messageOf(cause)}`, { cause });
+}
+
+/** Another content of the file has another version. */
+function versionOf({ ino, size, mtimeMs }: Stats): string {
+  return `${ino} ${size} ${mtimeMs}`;
+}
+
 async function read(path: string): Promise<{ users: Map<string, string>; version: string }> {
   try {
-    const { size, mtimeMs, ino } = await stat(path);
-    if (size > maxFileSize)
+    const stats = await stat(path);
+    if (stats.size > maxFileSize)
       throw new AirliftError('input', `read password file ${path}: larger than ${maxFileSize} bytes`);
-    return { users: parse(await readFile(path, 'utf8'), path), version: `${ino} ${size} ${mtimeMs}` };
+    return { users: parse(await readFile(path, 'utf8'), path), version: versionOf(stats) };
   } catch (cause) {
-    if (cause instanceof AirliftError) throw cause;
-    throw new AirliftError('io', `read password file ${path}: ${messageOf(cause)}`, { cause });
+    throw readError(path, cause);
   }
 }
 
@@ -142,20 +152,14 @@ export class PasswordFile implements Logins {
     if (performance.now() - this.#looked < lookInterval) return;
     this.#looked = performance.now();
     try {
-      const { size, mtimeMs, ino } = await stat(this.path);
-      const version = `${ino} ${size} ${mtimeMs}`;
+      const version = versionOf(await stat(this.path));
       if (version === this.version) return;
       this.version = version;
       this.users = (await read(this.path)).users;
       this.#accepted.clear();
       this.#refused.clear();
     } catch (error) {
-      const { path } = this;
-      this.onError(
-        error instanceof AirliftError
-          ? error
-          : new AirliftError('io', `read password file ${path}: ${messageOf(error)}`, { cause: error }),
-      );
+      this.onError(readError(this.path, error));
     }
   }
 }
