@@ -29,12 +29,14 @@ export async function guardFiles(
   onChange: (error: AirliftError) => void,
 ): Promise<Guard> {
   const guards: FileGuard[] = [];
-  const isAllFiles = await Promise.all(paths.map(async (path) => (await stat(path)).isFile())).then(
-    (areFiles) => areFiles.every(Boolean),
-    () => false,
-  );
+  let isAllFiles = true;
   for (const path of new Set(paths)) {
-    if (!(await isReadInPlace(path))) continue;
+    const isFile = await stat(path).then(
+      (found) => found.isFile(),
+      () => false,
+    );
+    isAllFiles &&= isFile;
+    if (!isFile || !(await isUncompressed(path))) continue;
     guards.push(new FileGuard(await BundleFile.open(path, 'r'), path, onChange));
   }
   return {
@@ -55,10 +57,9 @@ export async function guardFiles(
   };
 }
 
-/** Opening the input reports what is wrong with it. */
-async function isReadInPlace(path: string): Promise<boolean> {
+/** Returns false for a file that cannot be read: opening the input reports the error. */
+async function isUncompressed(path: string): Promise<boolean> {
   try {
-    if (!(await stat(path)).isFile()) return false;
     const file = await open(path);
     try {
       const { buffer, bytesRead } = await file.read(Buffer.alloc(magicLength), 0, magicLength, 0);
