@@ -18,8 +18,6 @@ export interface OpenedCertificate extends ServerCertificate {
   readonly names: readonly string[];
   /** The authority that issued it, in PEM, if the file contains it; a self-signed certificate is its own authority. */
   readonly authority: string | undefined;
-  /** End of its validity. */
-  readonly validTo: Date;
 }
 
 async function readPem(path: string, what: string): Promise<string> {
@@ -82,11 +80,10 @@ export async function openCertificate({ cert, key }: CertificateFiles): Promise<
         `openssl x509 -noout -pubkey -in ${cert}; openssl pkey -pubout -in ${key}`,
     });
   }
-  const validTo = new Date(first.validTo);
-  if (validTo.getTime() < Date.now()) {
+  if (new Date(first.validTo).getTime() < Date.now()) {
     throw new AirliftError('input', `read certificate ${cert}: expired on ${first.validTo}`, {
       hint: 'every client would refuse it: get a new one from your authority',
     });
   }
-  return { ...pem, names: namesOf(first), authority: chain.find(isRoot)?.toString(), validTo };
+  return { ...pem, names: namesOf(first), authority: chain.find(isRoot)?.toString() };
 }
