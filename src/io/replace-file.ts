@@ -14,7 +14,7 @@ export async function replaceFile(
 ): Promise<void> {
   try {
     await rm(temporary, { force: true });
-    // `wx`: never follows a link that somebody else puts there.
+    // `wx`: never writes through a link that another user creates at this path.
     const file = await open(temporary, 'wx', mode);
     try {
       await file.writeFile(content);

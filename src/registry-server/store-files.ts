@@ -24,7 +24,7 @@ export async function ifPresent<T>(operation: Promise<T>): Promise<T | undefined
   }
 }
 
-/** What a file is renamed to before it is collected: see {@link collect}. */
+/** Suffix that a file's name gets before the file is removed: see {@link collect}. */
 const collectedSuffix = '.collected';
 
 /** Returns the name of a file that is being collected, or whose collection was interrupted; undefined for any other name. */
@@ -32,28 +32,28 @@ export function nameBeforeCollection(name: string): string | undefined {
   return name.endsWith(collectedSuffix) ? name.slice(0, -collectedSuffix.length) : undefined;
 }
 
-/** Takes a file back from a collection. Returns whether there was one. */
+/** Takes a file back from a collection, by its old name. Returns whether it was being collected. */
 export async function restore(path: string): Promise<boolean> {
   const renamed = rename(`${path}${collectedSuffix}`, path).then(() => true);
   return (await ifPresent(renamed)) ?? false;
 }
 
-/** Like `ifPresent`; takes the file back from a collection if necessary, so that no client notices one that gives up. */
+/** Like `ifPresent`, but takes the file back first if it is being collected: a client must not miss a file that stays in the end. */
 export async function ifKept<T>(path: string, operation: () => Promise<T>): Promise<T | undefined> {
   const found = await ifPresent(operation());
   if (found !== undefined) return found;
   return (await restore(path)) ? await ifPresent(operation()) : undefined;
 }
 
-/** Sets a file's modification time to now: a collection that runs does not remove it any more. Returns whether it exists. */
+/** Sets a file's modification time to now, so that a collection that runs keeps it. Returns whether the file exists. */
 export async function refresh(path: string): Promise<boolean> {
   const now = new Date();
   return (await ifKept(path, () => utimes(path, now, now).then(() => true))) ?? false;
 }
 
 /**
- * Removes a file unless it was changed or refreshed since `cutoff`. The file is renamed before its time is checked for the last time: who
- * refreshes it before that is seen, and who does so later finds it gone or takes it back. No process needs a lock for that.
+ * Removes a file unless it was changed or refreshed since `cutoff`. It renames the file, then checks its time again. The check sees a refresh
+ * before the rename; a refresh after the rename takes the file back, or finds it gone. So no process needs a lock.
  * @param cutoff milliseconds since 1970
  * @returns whether the file is gone
  */

@@ -162,7 +162,7 @@ test('a file that a killed prune was removing is found again', async (t) => {
   const registry = await startRegistry(t);
   const image = await imageOf(registry, 'a', 'x');
   await pushTagged(registry, 'a', '1', image);
-  // As if it had been killed between its two looks at each file.
+  // A prune that is killed after the rename leaves a file like this.
   for (const path of await filesIn(registry.directory))
     if (!path.includes('_tags')) await rename(path, `${path}.collected`);
   await walkRegistry(new URL(registry.url).host, 'a', '1');
