@@ -181,8 +181,8 @@ export class Publisher {
     if (before.isKept) return { manifests: new Set() };
     const context = { existing: before.existing, wanted };
     const { root, lostPin, manifests } = await this.#pushContent(image, tagged, name, context);
-    if (this.options.indexOnly === true)
-      for (const node of await this.#missingOf([root], name, false)) await this.#pushManifest(node, name);
+    if (this.options.indexOnly === true && !(await this.#isHeld(root.descriptor, name)))
+      await this.#pushManifest(root, name);
     return { lostPin, manifests };
   }
 
@@ -275,7 +275,6 @@ export class Publisher {
     name: Reference,
     { existing, wanted }: PushContext,
   ): Promise<Pushed> {
-    const { signal } = this.options;
     const plan = await this.#plan(image, wanted);
     this.options.onPlanned?.(image, this.#blobs.plannedBytes(plan.blobs));
     const isOriginal = tagged.digest !== image.root.digest;
@@ -284,11 +283,9 @@ export class Publisher {
         ? this.options.originalIndex !== 'filtered'
         : !isOriginal || node.descriptor.digest !== image.root.digest,
     );
-    const isNew =
-      existing?.digest !== tagged.digest &&
-      !(await this.site.exists(name, tagged, { isGuess: true, signal }));
+    const isHeld = existing?.digest === tagged.digest ? undefined : await this.#isHeld(tagged, name);
     // Asked together with the blobs: for an image that the site holds, nothing else has to be done.
-    const missing = this.#missingOf(wantedManifests, name, isNew);
+    const missing = this.#missingOf(wantedManifests, name, { digest: tagged.digest, isHeld });
     missing.catch(() => undefined);
     await this.#blobs.push(plan.blobs, name);
     let lostPin: Digest | undefined;
@@ -386,24 +383,29 @@ export class Publisher {
     return { ...plan, subjects };
   }
 
+  /** Reports whether the site holds a manifest and shows it. */
+  #isHeld(manifest: Descriptor, name: Repository): Promise<boolean> {
+    return this.site.exists(name, manifest, { isGuess: true, signal: this.options.signal });
+  }
+
   /**
    * Returns the manifests that the site does not hold, in the same order.
-   * @param isNew whether the site does not hold their image: pushing a manifest costs no more than asking for it
+   * @param tagged the manifest to tag, and whether the site holds it; undefined if that was not asked, because the tag points at it
    */
-  async #missingOf<T extends ComposedIndex & Pick<ManifestNode, 'isOriginal'>>(
-    manifests: readonly T[],
+  async #missingOf(
+    manifests: readonly ManifestNode[],
     name: Repository,
-    isNew: boolean,
-  ): Promise<T[]> {
-    const { signal } = this.options;
-    const held = await Promise.all(
-      manifests.map(async ({ descriptor, isOriginal }) => {
-        // The site may hold a publisher's index and reject it now, without some of its children.
-        const isAsked = !isNew || isOriginal === true;
-        return isAsked && (await this.site.exists(name, descriptor, { isGuess: true, signal }));
-      }),
-    );
-    return manifests.filter((_, at) => held[at] === false);
+    tagged: { readonly digest: Digest; readonly isHeld: boolean | undefined },
+  ): Promise<ManifestNode[]> {
+    const isMissing = async ({ descriptor, isOriginal }: ManifestNode): Promise<boolean> => {
+      if (tagged.isHeld !== undefined && descriptor.digest === tagged.digest) return !tagged.isHeld;
+      // Pushing a manifest of a new image costs no more than asking for it. But the site may hold a publisher's index and reject it now,
+      // without some of its children.
+      if (tagged.isHeld === false && isOriginal !== true) return true;
+      return !(await this.#isHeld(descriptor, name));
+    };
+    const missing = await Promise.all(manifests.map(isMissing));
+    return manifests.filter((_, at) => missing[at]);
   }
 
   async #pushManifest(node: ComposedIndex, name: Repository): Promise<void> {
