@@ -57,11 +57,13 @@ class MergedSource implements ContentSource {
     );
   }
 
-  async fetch(repository: Repository, descriptor: Descriptor, options: FetchOptions = {}): Promise<Readable> {
-    const made = this.made.get(descriptor.digest);
-    if (made !== undefined) return new MemoryRange(made).stream(options.offset);
-    for (const archive of this.archives)
-      if (await archive.holds(descriptor)) return archive.fetch(repository, descriptor, options);
+  async fetch(
+    _repository: Repository,
+    descriptor: Descriptor,
+    options: FetchOptions = {},
+  ): Promise<Readable> {
+    const content = await this.find(descriptor);
+    if (content !== undefined) return content.stream(options.offset);
     const files = this.archives.map(({ file }) => file).join(', ');
     throw new AirliftError('not-found', `read ${descriptor.digest}: not in ${files}`);
   }
