@@ -62,20 +62,21 @@ class LayerThread {
     this.#waiting.delete(id);
     if (this.#waiting.size > 0) return;
     this.#worker.unref();
-    this.#idle = setTimeout(() => this.stop(), idleTime).unref();
+    this.#idle = setTimeout(this.stop, idleTime).unref();
   }
 
   #end(how: string): void {
     this.hasEnded = true;
     clearTimeout(this.#idle);
-    for (const id of this.#waiting.keys())
-      this.#settle(id, { failure: { code: 'io', message: `read layer: ${how}` } });
+    for (const answer of this.#waiting.values())
+      answer({ failure: { code: 'io', message: `read layer: ${how}` } });
+    this.#waiting.clear();
   }
 
-  stop(): void {
+  readonly stop = (): void => {
     this.hasEnded = true;
     void this.#worker.terminate();
-  }
+  };
 
   read(task: LayerTask): Promise<LayerAnswer> {
     const id = this.#tasks++;
@@ -88,7 +89,10 @@ class LayerThread {
   }
 }
 
-let thread: LayerThread | undefined;
+/** Threads by the signal that ends them: an abort must not end the layers of another run. */
+const threads = new WeakMap<object, LayerThread>();
+/** The key of the thread for layers without a signal. */
+const noSignal = {};
 
 /**
  * Reads a layer once, in a worker thread: computes its digests, finds its programs and compresses it where the task says so.
@@ -96,11 +100,14 @@ let thread: LayerThread | undefined;
  */
 export async function readLayer(task: LayerTask, signal: AbortSignal | undefined): Promise<ReadLayer> {
   checkInterrupted(signal, `read ${task.what}`);
-  if (thread === undefined || thread.hasEnded) thread = new LayerThread();
-  const used = thread;
-  const stop = (): void => used.stop();
+  let thread = threads.get(signal ?? noSignal);
+  if (thread === undefined || thread.hasEnded) {
+    thread = new LayerThread();
+    threads.set(signal ?? noSignal, thread);
+  }
+  const { stop } = thread;
   signal?.addEventListener('abort', stop, { once: true });
-  const answer = await used.read(task);
+  const answer = await thread.read(task);
   signal?.removeEventListener('abort', stop);
   checkInterrupted(signal, `read ${task.what}`);
   if ('failure' in answer) throw fromPlainError(answer.failure);

@@ -7,7 +7,7 @@ import { gunzipSync } from 'node:zlib';
 import { readLayerFiles } from '../../../src/archive/platform/layer-files.js';
 import { LayerStore, type LayerStoreOptions } from '../../../src/archive/read/layer-store.js';
 import { isAirliftError } from '../../../src/errors.js';
-import { MemoryRange, PathRange } from '../../../src/io/byte-range.js';
+import { MemoryRange, PathRange, type Place } from '../../../src/io/byte-range.js';
 import type { Digest } from '../../../src/oci/digest.js';
 import { noise, testDigest } from '../../support/content.js';
 import { elfFile } from '../../support/elf.js';
@@ -25,6 +25,21 @@ function layerTar(seed: string): Buffer {
     { name: 'bin/run', content: Buffer.from('#!/bin/app\n'), mode: 0o755 },
     { name: 'bin/link', type: 'symlink', target: 'app' },
   ]);
+}
+
+/** Content in memory; `placed` resolves when it is handed to a worker thread. */
+class WatchedRange extends MemoryRange {
+  #report: () => void = () => undefined;
+  readonly placed = new Promise<void>((resolve) => (this.#report = resolve));
+
+  constructor(readonly tar: Buffer) {
+    super(tar);
+  }
+
+  override get place(): Place {
+    this.#report();
+    return super.place;
+  }
 }
 
 function storeOf(t: Cleanup, options: Partial<LayerStoreOptions> = {}): LayerStore {
@@ -100,6 +115,25 @@ suite('layers of docker-archives', { timeout: 120_000 }, () => {
     // Another store starts a new thread.
     const tar = layerTar('d');
     assert.ok((await storeOf(t).add(testDigest(tar), new MemoryRange(tar), 'd')).size > 0);
+  });
+
+  test('an abort does not end the layers of another run', async (t) => {
+    const stop = new AbortController();
+    const stopped = storeOf(t, { signal: stop.signal });
+    const other = storeOf(t, { signal: new AbortController().signal });
+    const [a, b] = [new WatchedRange(layerTar('a')), new WatchedRange(layerTar('b'))];
+    const results = Promise.allSettled([
+      stopped.add(testDigest(a.tar), a, 'a'),
+      other.add(testDigest(b.tar), b, 'b'),
+    ]);
+    await Promise.all([a.placed, b.placed]);
+    stop.abort();
+    const [first, second] = await results;
+    assert.ok(first.status === 'rejected' && isAirliftError(first.reason, 'interrupted'));
+    assert.ok(second.status === 'fulfilled');
+    const stored = await other.find(second.value.digest);
+    assert.ok(stored !== undefined);
+    assert.ok(gunzipSync(await buffer(stored.stream())).equals(b.tar));
   });
 
   test('a full disk is reported, and 64 MiB stay free', { skip: needsMount() }, async (t) => {
