@@ -196,10 +196,9 @@ export class LayerStore {
 
   /** Compresses a layer into a scratch file. */
   #compress(diffId: Digest, content: PlacedRange, what: string): Promise<[CompressedLayer, PlacedRange]> {
-    const { tmpDir, compression, signal } = this.options;
+    const { compression, signal } = this.options;
     return this.#slots.run(async () => {
-      const scratch = this.#freeScratch.pop() ?? (await Scratch.create(tmpDir));
-      if (!this.#scratch.includes(scratch)) this.#scratch.push(scratch);
+      const scratch = this.#freeScratch.pop() ?? (await this.#createScratch());
       try {
         const { place, size } = content;
         const target = { end: scratch.end, compression };
@@ -210,6 +209,12 @@ export class LayerStore {
         this.#freeScratch.push(scratch);
       }
     });
+  }
+
+  async #createScratch(): Promise<Scratch> {
+    const scratch = await Scratch.create(this.options.tmpDir);
+    this.#scratch.push(scratch);
+    return scratch;
   }
 
   /** @param content the layer if it is uncompressed, so that its programs can be read again */
