@@ -21,7 +21,7 @@ export type Encoder = (source: AsyncIterable<Buffer>) => AsyncIterable<Buffer>;
 
 /** Hashes chunks as they pass. */
 export async function* hashing<T extends Uint8Array>(
-  chunks: AsyncIterable<T>,
+  chunks: AsyncIterable<T> | Iterable<T>,
   hash: Hash,
 ): AsyncGenerator<T> {
   for await (const chunk of chunks) {

@@ -1,6 +1,5 @@
 /** Worker thread of the layer store: reads a layer once, and on the way hashes it, compresses it and finds its programs. */
 import { createHash } from 'node:crypto';
-import { Readable } from 'node:stream';
 import { parentPort } from 'node:worker_threads';
 import { ChunkHandover } from './chunk-handover.js';
 import type { LayerAnswer, LayerTask } from './layer-thread.js';
@@ -35,14 +34,8 @@ async function withFiles<T>(
       yield chunk;
     }
   }
-  try {
-    const result = await work(passing());
-    await handover.end();
-    return [result, await files];
-  } catch (error) {
-    await handover.end();
-    throw error;
-  }
+  const result = await work(passing()).finally(() => handover.end());
+  return [result, await files];
 }
 
 /** Compresses a layer into a scratch file. */
@@ -71,7 +64,7 @@ async function compress({
 async function verify({ place, size, what }: LayerTask): Promise<[CompressedLayer, LayerFiles]> {
   const outer = createHash('sha256');
   const inner = createHash('sha256');
-  const packed = hashing(Readable.from(chunksOf(place, size, what)) as AsyncIterable<Buffer>, outer);
+  const packed = hashing(chunksOf(place, size, what), outer);
   const { content } = await decompress(packed, what);
   const [, files] = await withFiles(content as AsyncIterable<Buffer>, async (chunks) => {
     for await (const chunk of chunks) inner.update(chunk);
