@@ -1,4 +1,4 @@
-import fs, { createReadStream } from 'node:fs';
+import { closeSync, createReadStream, openSync, readSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { AirliftError, messageOf } from '../errors.js';
@@ -27,6 +27,10 @@ export interface PlacedRange extends ByteRange {
 
 /** Bytes that a stream reads at a time. */
 export const streamChunk = 256 * 1024;
+
+function truncated(what: string, position: number, want: number): AirliftError {
+  return new AirliftError('damaged', `read ${what}: truncated at byte ${position}; want ${want} more bytes`);
+}
 
 /** A part of an open file, which must stay open while the range is used. */
 export class FileRange implements PlacedRange {
@@ -65,12 +69,7 @@ export class FileRange implements PlacedRange {
   async *#chunks(position: number): AsyncGenerator<Buffer> {
     for (let at = position; at < this.size;) {
       const chunk = await this.read(at, streamChunk);
-      if (chunk.byteLength === 0) {
-        throw new AirliftError(
-          'damaged',
-          `read ${this.what}: truncated at byte ${this.start + at}; want ${this.size - at} more bytes`,
-        );
-      }
+      if (chunk.byteLength === 0) throw truncated(this.what, this.start + at, this.size - at);
       yield chunk;
       at += chunk.byteLength;
     }
@@ -153,17 +152,12 @@ export function* chunksOf(place: Place, size: number, what: string, buffer?: Buf
   }
   let opened: number | undefined;
   try {
-    const fd = 'fd' in place ? place.fd : (opened = fs.openSync(place.path, 'r'));
+    const fd = 'fd' in place ? place.fd : (opened = openSync(place.path, 'r'));
     const start = 'fd' in place ? place.start : 0;
     for (let at = 0; at < size;) {
       const into = buffer ?? Buffer.allocUnsafeSlow(Math.min(streamChunk, size - at));
-      const count = fs.readSync(fd, into, 0, Math.min(into.byteLength, size - at), start + at);
-      if (count === 0) {
-        throw new AirliftError(
-          'damaged',
-          `read ${what}: truncated at byte ${start + at}; want ${size - at} more bytes`,
-        );
-      }
+      const count = readSync(fd, into, 0, Math.min(into.byteLength, size - at), start + at);
+      if (count === 0) throw truncated(what, start + at, size - at);
       yield into.subarray(0, count);
       at += count;
     }
@@ -171,7 +165,7 @@ export function* chunksOf(place: Place, size: number, what: string, buffer?: Buf
     if (cause instanceof AirliftError) throw cause;
     throw new AirliftError('io', `read ${what}: ${messageOf(cause)}`, { cause });
   } finally {
-    if (opened !== undefined) fs.closeSync(opened);
+    if (opened !== undefined) closeSync(opened);
   }
 }
 
