@@ -1,13 +1,13 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
-/** Bytes of written content between two garbage collections: each takes a millisecond, and moves chunks in use to the old generation. */
+/** Bytes written between two garbage collections: each takes a millisecond, and moves chunks in use to the old generation. */
 const collectInterval = 16_000_000;
 
 /**
- * Returns a function that takes the number of bytes just written and collects garbage from time to time. Network chunks and compressed blocks lie
- * outside the heap, so V8 counts little of them towards its next collection: at full speed 50 MB of written chunks pile up in each thread. A minor
- * collection every few megabytes halves that. It is also faster, because the memory is used again while it is in the processor's cache.
+ * Returns a function to call with the number of bytes just written, which collects garbage every 16 MB. Network chunks and compressed blocks
+ * lie outside the heap, so V8 counts little of them towards its next collection: at full speed 50 MB of written chunks pile up in each
+ * thread. The minor collections halve that, and make writing faster, because the memory is used again while it is in the processor's cache.
  */
 export function chunkCollector(): (bytes: number) => void {
   setFlagsFromString('--expose-gc');
