@@ -28,7 +28,6 @@ import { assemble, type RegistryParts } from './assemble.js';
 import { addressOf, type Endpoint } from './config/endpoint.js';
 import type { RegistryHooks, RegistryOptions } from './config/options.js';
 import type { RateLimit } from './http/limits.js';
-import { redactUrl } from './http/redact.js';
 import { readBody } from './http/responses.js';
 import type { WireResponse } from './http/wire.js';
 
@@ -144,9 +143,8 @@ export class Registry implements Source, Target {
    * @throws AirliftError as `fetch`
    */
   fetchFile(url: URL, size: number, { offset = 0, signal }: FetchOptions = {}): Promise<Readable> {
-    const action = `fetch ${redactUrl(url)}`;
-    const call = { url, size, action, signal, registry: url.host, thing: 'file' } as const;
-    return this.#parts.blobs.fetchFile(call, offset);
+    const file = { url, size, signal, registry: url.host, thing: 'file' } as const;
+    return this.#parts.blobs.fetchFile(file, offset);
   }
 
   /**

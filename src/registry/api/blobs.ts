@@ -20,7 +20,6 @@ export interface BlobCall {
 export interface FileCall {
   readonly url: URL;
   readonly size: number;
-  readonly action: string;
   readonly signal?: AbortSignal | undefined;
   /** The registry as messages name it. */
   readonly registry: string;
@@ -122,15 +121,7 @@ export class Blobs {
     let lastError: AirliftError | undefined;
     for (const url of addressesOf(descriptor)) {
       try {
-        const file = {
-          url,
-          size,
-          action: `fetch ${redactUrl(url)}`,
-          signal,
-          registry,
-          thing: 'blob',
-        } as const;
-        return await this.fetchFile(file, offset);
+        return await this.fetchFile({ url, size, signal, registry, thing: 'blob' }, offset);
       } catch (error) {
         if (!(error instanceof AirliftError) || error.code === 'interrupted') throw error;
         lastError = error;
@@ -152,7 +143,8 @@ export class Blobs {
    * @throws AirliftError as `fetch`
    */
   async fetchFile(file: FileCall, offset: number): Promise<Readable> {
-    const { url, size, action, signal, registry, thing } = file;
+    const { url, size, signal, registry, thing } = file;
+    const action = `fetch ${redactUrl(url)}`;
     const headers = { 'accept-encoding': 'identity', ...rangeFrom(offset) };
     const response = await this.client.exchange.send({
       method: 'GET',
