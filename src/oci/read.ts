@@ -37,7 +37,7 @@ export async function readContent(
     let stream: Readable | undefined;
     try {
       stream = await source.fetch(repository, descriptor, { signal });
-      return await readStream(stream, descriptor);
+      return await readVerified(stream, descriptor);
     } catch (error) {
       const isWrong = isAirliftError(error, 'digest-mismatch', 'size-mismatch') && ++wrong === 1;
       // If no content arrives at all, the source itself has retried already.
@@ -51,12 +51,17 @@ export async function readContent(
   }
 }
 
-async function readStream(stream: Readable, descriptor: Descriptor): Promise<Buffer> {
+/**
+ * Reads a stream to its end and verifies its content.
+ * @throws AirliftError `size-mismatch` or `digest-mismatch` if the content does not match the descriptor
+ */
+export async function readVerified(stream: Readable, descriptor: Descriptor): Promise<Buffer> {
   const verifier = new Verifier(descriptor.digest, descriptor.size);
   const chunks: Buffer[] = [];
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     verifier.update(chunk);
-    chunks.push(chunk);
+    // The source may reuse the memory of its chunks.
+    chunks.push(Buffer.from(chunk));
   }
   verifier.end();
   return Buffer.concat(chunks);

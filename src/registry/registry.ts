@@ -1,11 +1,12 @@
 import type { Readable } from 'node:stream';
 import { AirliftError, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
-import { Verifier, type Digest } from '../oci/digest.js';
+import type { Digest } from '../oci/digest.js';
 import { isWithheld, verdictOf } from '../oci/guess.js';
 import { inlineContent } from '../oci/inline.js';
 import { maxManifestSize, parseManifest } from '../oci/manifest.js';
 import { isForeignLayer, livesUnderManifests } from '../oci/media-types.js';
+import { readVerified } from '../oci/read.js';
 import { readableOf } from '../oci/readable.js';
 import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
@@ -401,23 +402,11 @@ function isMissing(error: unknown): boolean {
   return isAirliftError(error, 'not-found');
 }
 
-async function readManifest(
-  { digest, size }: Descriptor,
-  open: OpenContent,
-  action: string,
-): Promise<Buffer> {
-  if (size > maxManifestSize)
+async function readManifest(descriptor: Descriptor, open: OpenContent, action: string): Promise<Buffer> {
+  if (descriptor.size > maxManifestSize)
     throw new AirliftError(
       'registry',
-      `${action}: manifest is too large; got ${size} bytes, want at most ${maxManifestSize}`,
+      `${action}: manifest is too large; got ${descriptor.size} bytes, want at most ${maxManifestSize}`,
     );
-  const verifier = new Verifier(digest, size);
-  const chunks: Buffer[] = [];
-  for await (const chunk of (await open(0)) as AsyncIterable<Uint8Array>) {
-    verifier.update(chunk);
-    // The source may reuse the memory of its chunks.
-    chunks.push(Buffer.from(chunk));
-  }
-  verifier.end();
-  return Buffer.concat(chunks);
+  return readVerified(await open(0), descriptor);
 }
