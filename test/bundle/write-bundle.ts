@@ -154,7 +154,7 @@ export async function fill(
     const from = left.equals(bytes.subarray(0, have)) ? have : 0;
     for (let at = from; at < bytes.length; at += 64 * 1024) {
       const chunk = bytes.subarray(at, at + 64 * 1024);
-      await file.writev([chunk], position + at);
+      file.writevSync([chunk], position + at);
       fetched += chunk.length;
       writer.progress(digest, at + chunk.length);
       await onChunk?.(chunk.length);

@@ -8,7 +8,6 @@ import {
   read,
   readSync,
   stat,
-  writev,
   writevSync,
   type BigIntStats,
 } from 'node:fs';
@@ -28,7 +27,6 @@ const calls = {
   open: promisify(open),
   read: promisify(read),
   stat: promisify(stat),
-  writev: promisify(writev),
 } as const;
 
 /** Prevents a symbolic link in the file's place from redirecting a write; does not exist on Windows. */
@@ -100,23 +98,9 @@ export class BundleFile {
   }
 
   /**
-   * Writes all `buffers`, one after the other, at `position`.
+   * Writes all `buffers`, one after the other, at `position`. Blocks the thread.
    * @throws AirliftError `no-space`, `io`
    */
-  async writev(buffers: readonly Uint8Array[], position: number): Promise<void> {
-    let rest = buffers.filter((buffer) => buffer.byteLength > 0);
-    try {
-      while (rest.length > 0) {
-        const { bytesWritten } = await calls.writev(this.#descriptor, rest, position);
-        position += bytesWritten;
-        rest = without(rest, bytesWritten);
-      }
-    } catch (error) {
-      throw ioError(`write ${this.path}`, error);
-    }
-  }
-
-  /** Like `writev`, but blocks the thread: for many small writes. */
   writevSync(buffers: readonly Uint8Array[], position: number): void {
     let rest = buffers.filter((buffer) => buffer.byteLength > 0);
     try {
