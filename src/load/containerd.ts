@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream';
-import { formatPlatform, type Platform } from '../oci/platform.js';
-import { formatReference } from '../oci/reference.js';
+import { samePlatform, type Platform } from '../oci/platform.js';
+import { formatReference, type Reference } from '../oci/reference.js';
 import type { ArchiveEntry, Engine, ImageToLoad, Presence } from './engine.js';
 import type { Program } from './program.js';
 
@@ -46,7 +46,9 @@ export class Containerd implements Engine {
     }
     const complete = stored.size === 0 ? new Set<string>() : await this.#complete();
     return (image) => {
-      const names = namesOf(image).map((name) => ({ name, ...stored.get(name) }));
+      const names = namesOf(image)
+        .map(formatReference)
+        .map((name) => ({ name, ...stored.get(name) }));
       const isHere = names.every(
         ({ name, digest }) => digest === image.manifest.digest && complete.has(name),
       );
@@ -64,13 +66,13 @@ export class Containerd implements Engine {
   }
 
   entriesOf(image: ImageToLoad): ArchiveEntry[] {
-    return [image.name, ...image.pinned].map((name) => ({ name, target: image.manifest }));
+    return namesOf(image).map((name) => ({ name, target: image.manifest }));
   }
 
   async send(platform: Platform, write: (to: Writable) => Promise<void>): Promise<void> {
     const { snapshotter } = this.options;
     // Only images that this machine can run are unpacked.
-    const isForeign = formatPlatform(platform) !== formatPlatform(this.platform);
+    const isForeign = !samePlatform(platform, this.platform);
     const unpack = isForeign
       ? ['--no-unpack']
       : snapshotter === undefined
@@ -81,10 +83,11 @@ export class Containerd implements Engine {
 
   async pin(image: ImageToLoad): Promise<void> {
     if (!this.options.pin) return;
-    for (const name of namesOf(image)) await this.ctr.ask(['images', 'label', name, pinLabel]);
+    for (const name of namesOf(image))
+      await this.ctr.ask(['images', 'label', formatReference(name), pinLabel]);
   }
 }
 
-function namesOf({ name, pinned }: ImageToLoad): string[] {
-  return [...new Set([name, ...pinned].map(formatReference))];
+function namesOf({ name, pinned }: ImageToLoad): Reference[] {
+  return [name, ...pinned];
 }

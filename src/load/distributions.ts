@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Compression } from '../archive/compression/decompress.js';
 import type { EngineName } from './engine.js';
 
-/** Where a Kubernetes distribution with its own containerd has what airlift needs. */
+/** Paths and commands of a Kubernetes distribution with its own containerd. */
 export interface Distribution {
   /** The default data directory. */
   readonly dataDir: string;

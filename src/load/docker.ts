@@ -47,7 +47,7 @@ export class Docker implements Engine {
     const digests = new Set<string>();
     for (let at = 0; at < names.length; at += maxNames) {
       const args = ['image', 'inspect', ...names.slice(at, at + maxNames)];
-      // docker reports the names that it has not, after it has printed the others.
+      // docker reports missing names after it has printed the images that it found.
       for (const found of parseList(await this.docker.ask(args, true))) {
         for (const name of [...found.tags, ...found.digests]) layers.set(name, found.layers);
         for (const name of found.digests) digests.add(name);
@@ -87,12 +87,16 @@ interface InspectedImage {
 
 /** Parses the answer of `docker image inspect`. */
 function parseList(text: string): InspectedImage[] {
-  const list = parseJson(Buffer.from(text), 'docker image inspect', listLimits);
-  return (Array.isArray(list) ? list : []).filter(isObject).map((found) => {
-    const { RepoTags, RepoDigests, RootFS } = found;
+  return objectsIn(text, 'docker image inspect').map(({ RepoTags, RepoDigests, RootFS }) => {
     const layers = isObject(RootFS) && Array.isArray(RootFS['Layers']) ? RootFS['Layers'] : [];
     return { tags: referencesIn(RepoTags), digests: referencesIn(RepoDigests), layers: layers.join(' ') };
   });
+}
+
+/** Parses the list of objects that an engine prints as JSON. */
+export function objectsIn(text: string, what: string): Record<string, unknown>[] {
+  const list = parseJson(text, what, listLimits);
+  return (Array.isArray(list) ? list : []).filter(isObject);
 }
 
 /** Returns the full names in a list of names as an engine shows them, without those that airlift never writes, such as `<none>`. */

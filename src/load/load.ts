@@ -163,7 +163,7 @@ class Loading {
     await engine.send(this.platform, (to) => this.#write(engine, image, to));
   }
 
-  /** Writes an OCI layout with `manifest.json`, which every release of the engines reads. What names the image comes last. */
+  /** Writes an OCI layout with `manifest.json`, which every release of the engines reads. The files that name the image come last. */
   async #write(engine: Engine, image: ImageToLoad, stream: Writable): Promise<void> {
     const to = TarWriter.to(stream, encoderOf('none', {}));
     try {

@@ -9,7 +9,7 @@ import { distributionOf } from './distributions.js';
 import { Docker } from './docker.js';
 import type { Engine, EngineName, EngineOptions } from './engine.js';
 import { Podman } from './podman.js';
-import { permissionHint, Program } from './program.js';
+import { permissionHint, Program, startHint } from './program.js';
 
 const containerdSocket = '/run/containerd/containerd.sock';
 const kubernetesNamespace = 'k8s.io';
@@ -56,7 +56,7 @@ async function checkSocket(label: string, path: string, start: string): Promise<
       'engine',
       `load into ${label}: ${isMissing ? `no socket at ${path}` : `open ${path}: ${messageOf(error)}`}`,
       {
-        hint: isMissing ? `start the engine: ${start}; or name its socket with \`address\`` : permissionHint,
+        hint: isMissing ? startHint(start) : permissionHint,
         cause: error,
       },
     );

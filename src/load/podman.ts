@@ -1,10 +1,8 @@
 import type { Writable } from 'node:stream';
-import { isObject } from '../oci/descriptor.js';
 import { hexOf } from '../oci/digest.js';
-import { listLimits, parseJson } from '../oci/json.js';
-import { formatPlatform, normalisePlatform, type Platform } from '../oci/platform.js';
+import { normalisePlatform, samePlatform, type Platform } from '../oci/platform.js';
 import { formatReference, formatRepository } from '../oci/reference.js';
-import { referencesIn } from './docker.js';
+import { objectsIn, referencesIn } from './docker.js';
 import type { ArchiveEntry, Engine, ImageToLoad, Presence } from './engine.js';
 import type { Program } from './program.js';
 
@@ -29,8 +27,7 @@ export class Podman implements Engine {
 
   async list(): Promise<(image: ImageToLoad) => Presence> {
     const answer = await this.podman.ask(['image', 'ls', '--format', 'json']);
-    const list = parseJson(Buffer.from(answer), 'podman image ls', listLimits);
-    const found = (Array.isArray(list) ? list : []).filter(isObject).map((image) => ({
+    const found = objectsIn(answer, 'podman image ls').map((image) => ({
       id: image['Id'],
       names: new Set(referencesIn(image['Names'])),
       digests: new Set(referencesIn(image['RepoDigests'])),
@@ -48,7 +45,7 @@ export class Podman implements Engine {
 
   entriesOf(image: ImageToLoad, platform: Platform): ArchiveEntry[] {
     // podman chooses from an index by its own platform: the index of a foreign image would hide the image.
-    const isForeign = formatPlatform(platform) !== formatPlatform(this.platform);
+    const isForeign = !samePlatform(platform, this.platform);
     return [{ name: image.name, target: isForeign ? image.manifest : (image.index ?? image.manifest) }];
   }
 

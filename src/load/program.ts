@@ -14,6 +14,11 @@ const endTimeout = 400;
 /** The hint for a user who may not use the engine. */
 export const permissionHint = 'run airlift as a user who may use the engine: sudo airlift load …';
 
+/** Returns the hint for an engine that cannot be reached. */
+export function startHint(start: string): string {
+  return `start the engine: ${start}; or name its socket with \`address\``;
+}
+
 /** The exit code of a program and what it wrote. */
 interface Ended {
   readonly code: number | null;
@@ -135,7 +140,7 @@ function hintOf(why: string, start: string): string | undefined {
   if (
     /cannot connect|failed to dial|connection refused|connection error|no such file or directory/i.test(why)
   )
-    return `start the engine: ${start}; or name its socket with \`address\``;
+    return startHint(start);
   return undefined;
 }
 

@@ -6,7 +6,7 @@ import type { Digest } from '../oci/digest.js';
 import { dockerManifest, dockerManifestList, isForeignLayer, isImageConfig } from '../oci/media-types.js';
 import { matchPlatform, type Platform } from '../oci/platform.js';
 import { readManifest } from '../oci/read.js';
-import { formatReference, parseReference, type Reference } from '../oci/reference.js';
+import { formatReference, type Reference } from '../oci/reference.js';
 import { changedSource, type Image } from '../oci/source.js';
 import { type BlobNode, type ManifestNode, Planner } from '../plan/planner.js';
 import type { RunnableImage } from '../plan/runnable-images.js';
@@ -162,11 +162,12 @@ export async function saveForNode(
     // RKE2 finds its runtime image only in manifest.json; containerd reads index.json.
     if (blobs !== undefined && name.tag !== undefined) writer.addSaved(name, blobs.config, blobs.layers);
     const { mediaType, digest, size } = found;
-    for (const each of names.map(formatReference)) {
+    for (const each of names) {
+      const text = formatReference(each);
       // Two tags of one image have the same names by digest.
-      if (written.has(each)) continue;
-      writer.addImage(parseReference(each), { mediaType, digest, size, platform: found.platform });
-      written.add(each);
+      if (written.has(text)) continue;
+      writer.addImage(each, { mediaType, digest, size, platform: found.platform });
+      written.add(text);
     }
     job.done(name, found, ++count);
   }
