@@ -8,7 +8,7 @@ import { DirectoryWriter } from '../archive/write/directory-writer.js';
 import type { EntryWriter } from '../archive/write/entry-writer.js';
 import { TarWriter } from '../archive/write/tar-writer.js';
 import { makeDirectory as makePath, refuseDirectory } from '../io/directories.js';
-import { AirliftError, checkInterrupted, messageOf, systemCodeOf } from '../errors.js';
+import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
 import { formatReference } from '../oci/reference.js';
 import { saveDockerArchive } from './docker-archive.js';
@@ -95,6 +95,7 @@ async function checkFree(path: string, options: SaveOptions): Promise<void> {
 /** Writes one file (or directory) with `work`, completely or not at all. */
 async function write(
   path: string,
+  job: SaveJob,
   options: SaveOptions,
   work: (to: EntryWriter) => Promise<number>,
 ): Promise<SavedFile> {
@@ -110,11 +111,11 @@ async function write(
   const to = await open();
   try {
     const images = await work(to);
-    if (images === 0) throw new AirliftError('input', `save ${path}: no image to save`);
+    if (images === 0) throw new AirliftError('input', `${job.doing} ${path}: no image to ${job.doing}`);
     return { path, size: await to.finish(), images };
   } catch (error) {
     await to.discard();
-    checkInterrupted(options.signal, 'save');
+    job.checkInterrupted();
     throw error;
   }
 }
@@ -131,7 +132,7 @@ async function saveDocker(job: SaveJob, options: SaveOptions): Promise<SavedFile
   const tmpDir = options.tmpDir ?? (output === '-' ? undefined : dirname(output));
   const work = (to: EntryWriter): Promise<number> =>
     saveDockerArchive(job, to, { platform, skipMissingPlatforms, tmpDir });
-  return [{ ...(await write(output, options, work)), platform: platform && formatPlatform(platform) }];
+  return [{ ...(await write(output, job, options, work)), platform: platform && formatPlatform(platform) }];
 }
 
 /** Returns the prefix for the names of node files: `out/NAME` for both `out/` and `out/NAME`. */
@@ -161,7 +162,7 @@ async function saveNodes(job: SaveJob, options: SaveOptions): Promise<SavedFile[
   const saved: SavedFile[] = [];
   for (const { platform, path } of files) {
     const name = formatPlatform(platform);
-    const file = await write(path, options, (to) =>
+    const file = await write(path, job, options, (to) =>
       saveForNode(job, to, platform, ({ reference }, images) =>
         job.warn(
           `${formatReference(reference)} left out of ${basename(path)}: ${images.length > 0 ? `no ${name}` : 'not a runnable image'}`,
@@ -181,7 +182,7 @@ async function saveAll(job: SaveJob, options: SaveOptions): Promise<SavedFile[]>
   if (format === 'k3s') return saveNodes(job, options);
   if (output !== '-') await checkFree(output, options);
   if (format === 'docker-archive') return saveDocker(job, options);
-  return [await write(output, options, (to) => saveOciLayout(job, to, options))];
+  return [await write(output, job, options, (to) => saveOciLayout(job, to, options))];
 }
 
 /** Returns the source with the archive options that suit the format. */

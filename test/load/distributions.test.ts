@@ -2,8 +2,11 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { loadImages } from '../../src/load/load.js';
 import { hexOf } from '../../src/oci/digest.js';
+import { parsePlatform } from '../../src/oci/platform.js';
 import { airlift } from '../support/airlift.js';
+import { failsWith } from '../support/errors.js';
 import { multiPlatform } from '../support/image-sets.js';
 import { childOf, listeningSocket, loadBundle, standIn, type LoadBundle } from '../support/loading.js';
 import { needs, run } from '../support/peers.js';
@@ -145,6 +148,27 @@ describe('loading into Kubernetes distributions', { skip: needs('tar', 'zstd') }
       assert.ok(readFileSync(path).equals(before));
     });
   }
+
+  test('an interrupted load into a directory leaves nothing, and its error names load', async (t) => {
+    const dataDir = temp(t);
+    const stop = new AbortController();
+    await failsWith(
+      loadImages({
+        from: { files: [bundle.path] },
+        engine: 'k3s',
+        platform: parsePlatform('linux/arm64'),
+        dataDir,
+        toFolder: true,
+        signal: stop.signal,
+        onEvent: ({ event }) => {
+          if (event === 'blob') stop.abort();
+        },
+      }),
+      'interrupted',
+      /^load: interrupted$/,
+    );
+    assert.deepEqual(readdirSync(join(dataDir, 'agent', 'images')), []);
+  });
 
   test('a failing engine is an error that quotes it, and nothing counts as loaded', async (t) => {
     const program = standIn(
