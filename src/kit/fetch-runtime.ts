@@ -131,6 +131,7 @@ async function download(runtime: Runtime, path: string, source: RuntimeSource): 
       { repository, descriptor, have: 0 },
       {
         retries: source.registry?.retries ?? 5,
+        retryDelay: source.registry?.retryDelay,
         signal,
         onProgress: (bytes) =>
           onEvent?.({ event: 'blob', digest, size, bytes, repository: `${url.host}/${runtime.package}` }),
