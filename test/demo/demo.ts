@@ -4,20 +4,10 @@
  * With `--kit` the site is a root directory without Node, where a user without rights runs the kit of `npm run kit:local`.
  */
 import { strict as assert } from 'node:assert';
-import {
-  cpSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { gunzipSync } from 'node:zlib';
 import { inRoot, makeRoot, removeRoot } from '../kit/empty-root.js';
 import { airlift, airliftPath } from '../support/airlift.js';
 import { startDaemon, type Daemon } from '../support/daemon.js';
@@ -53,11 +43,7 @@ let root: string | undefined;
 /** Copies the medium to a root directory that has nothing else. */
 function makeSite(): string {
   if (!existsSync(kitPath)) throw new Error('no kit: run npm run kit:local');
-  const packed = readdirSync(kitPath).find((name) => name.endsWith('.gz')) ?? '';
-  const program = join(dir, 'program');
-  writeFileSync(program, gunzipSync(readFileSync(join(kitPath, packed))), { mode: 0o755 });
-  const made = makeRoot(program);
-  cpSync(kitPath, join(made, 'media', 'airlift'), { recursive: true });
+  const made = makeRoot(kitPath);
   cpSync(join(dir, 'site.tar'), join(made, 'media', 'site.tar'));
   return made;
 }

@@ -1,8 +1,20 @@
-/** A root directory with busybox and the C and C++ libraries, without Node.js: a machine that has nothing installed. */
+/** A root directory with busybox, the C and C++ libraries and a kit, without Node.js: a machine that has nothing installed. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { busybox } from '../support/busybox.js';
 import { machinePlatform } from './fake-kit.js';
 
@@ -18,23 +30,28 @@ export const siteUser = 65534;
 /** Returns why no such root can be made here, or false. */
 export function needsEmptyRoot(): string | false {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'an empty root requires root on Linux';
-  if (busybox(machinePlatform as 'linux/amd64') === undefined) return 'no busybox (.ci/run fetches it)';
+  if (busybox(machinePlatform) === undefined) return 'no busybox (.ci/run fetches it)';
   const probe = spawnSync('unshare', ['-n', '-m', 'true']);
   return probe.status === 0 ? false : 'namespaces are not allowed here';
 }
 
-/** Lists the libraries that a program loads, by the dynamic linker itself. */
-function librariesOf(program: string): string[] {
+/** Lists the libraries that the executable of a kit loads, by the dynamic linker itself. */
+function librariesOf(kit: string): string[] {
+  const packed = readdirSync(kit).find((name) => name.endsWith('.gz')) ?? '';
+  const directory = mkdtempSync(join(tmpdir(), 'airlift-program-'));
+  const program = join(directory, 'program');
+  writeFileSync(program, gunzipSync(readFileSync(join(kit, packed))), { mode: 0o755 });
   const { stdout, status } = spawnSync('ldd', [program], { encoding: 'utf8' });
+  rmSync(directory, { recursive: true });
   if (status !== 0) throw new Error(`ldd ${program}: ended with ${status}`);
   return [...stdout.matchAll(/(\/\S+\.so\S*)/g)].map(([path]) => path);
 }
 
 /**
- * Creates the root; remove it with `removeRoot`.
- * @param program the program whose libraries the root has
+ * Creates the root with a kit in `/media/airlift`; remove it with `removeRoot`.
+ * @param kit directory of a kit for this machine only
  */
-export function makeRoot(program: string): string {
+export function makeRoot(kit: string): string {
   const root = mkdtempSync(join(tmpdir(), 'airlift-root-'));
   chmodSync(root, 0o755);
   for (const folder of ['bin', 'dev', 'proc', 'media', 'home', 'etc']) mkdirSync(join(root, folder));
@@ -44,12 +61,13 @@ export function makeRoot(program: string): string {
   }
   const made = spawnSync('mknod', ['-m', '666', join(root, 'dev', 'null'), 'c', '1', '3']);
   if (made.status !== 0) throw new Error(`mknod: ${String(made.stderr)}`);
-  cpSync(busybox(machinePlatform as 'linux/amd64') ?? '', join(root, 'bin', 'busybox'));
+  cpSync(busybox(machinePlatform) ?? '', join(root, 'bin', 'busybox'));
   for (const name of applets) symlinkSync('busybox', join(root, 'bin', name));
-  for (const path of librariesOf(program)) {
+  for (const path of librariesOf(kit)) {
     mkdirSync(join(root, dirname(path)), { recursive: true });
     cpSync(realpathSync(path), join(root, dirname(path), basename(path)));
   }
+  cpSync(kit, join(root, 'media', 'airlift'), { recursive: true });
   return root;
 }
 

@@ -67,7 +67,7 @@ function unpackedIn(directory: string): string {
 
 const shells: readonly (readonly [name: string, command: () => readonly string[], skip: string | false])[] = [
   ['sh', () => ['/bin/sh'], false],
-  ['busybox sh', () => [busybox(machinePlatform as 'linux/amd64') ?? '', 'sh'], needsBusybox()],
+  ['busybox sh', () => [busybox(machinePlatform) ?? '', 'sh'], needsBusybox()],
 ];
 
 for (const [name, command, skip] of shells) {
