@@ -81,7 +81,7 @@ const replaceLibraries = {
  * Bundles modules as ES modules that run on every supported version of Node.js. Function names and the order of the code remain, so that
  * stack traces and profiles can be read.
  * @param entryPoints absolute paths of modules
- * @param options options of esbuild that differ; plugins come before, and definitions are added to, those of here
+ * @param options options of esbuild, which replace the ones here; its plugins run before the ones here, its definitions are added
  * @returns esbuild's result, with its list of inputs; nothing is written unless `options` says so
  */
 export async function bundle(entryPoints, { plugins = [], define = {}, ...options } = {}) {

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { bundle, project, workers } from './bundle.js';
+import { licensesOf } from './licenses.js';
 
 /** Loads the modules of worker threads from assets of the executable. They are ES modules, so a data URL names each. */
 const workersFromAssets = {
@@ -50,15 +51,15 @@ const options = {
 };
 
 /**
- * Returns the bundled files by name: `main.js`, in CommonJS, as the main script of an executable must be, and the worker threads.
- * @returns the contents and the source files
+ * Returns what `src/kit/files.ts` reads: the bundled files, the texts of a kit, its licences and the options of Node.js.
+ * @returns contents by name; `main.js` is in CommonJS, as the main script of an executable must be
  */
-export async function bundleKit() {
+export async function kitFiles() {
   const contents = new Map();
   const inputs = new Set();
   const add = async (file, name, format) => {
     const { outputFiles, metafile } = await bundle([file], { ...options, ...format });
-    contents.set(name, outputFiles[0].contents);
+    contents.set(name, Buffer.from(outputFiles[0].contents));
     for (const input of Object.keys(metafile.inputs)) inputs.add(input);
   };
   await add(join(project, 'dist', 'src', 'cli', 'kit-main.js'), 'main.js', { format: 'cjs', banner: {} });
@@ -66,5 +67,16 @@ export async function bundleKit() {
     const js = "const require = process.getBuiltinModule('node:module').createRequire('/');";
     await add(file, basename(file), { banner: { js } });
   }
-  return { contents, inputs: [...inputs] };
+  const read = (...path) => readFileSync(join(project, ...path), 'utf8');
+  const libraries = licensesOf([...inputs], 'airlift contains parts of these libraries:');
+  const texts = {
+    'licenses.txt': `${read('LICENSE').trim()}\n\n${'-'.repeat(80)}\n${libraries}`,
+    'launcher.sh': read('src', 'kit', 'launcher.sh'),
+    'README-FIRST.txt': read('src', 'kit', 'README-FIRST.txt'),
+    // The SQLite of Node.js 24 prints that it is experimental.
+    'node-options.txt': '--disable-warning=ExperimentalWarning\n',
+    'version.txt': `${JSON.parse(read('package.json')).version}\n`,
+  };
+  for (const [name, text] of Object.entries(texts)) contents.set(name, Buffer.from(text));
+  return contents;
 }

@@ -21,10 +21,11 @@ function licenseOf(directory) {
 /**
  * Returns the licences of the libraries that bundled files contain parts of.
  * @param files paths of source files, relative to the project, with `/`
+ * @param heading the first line
  */
-export function licensesOf(files) {
+export function licensesOf(files, heading) {
   const licenses = packagesOf(files).map(licenseOf);
   const texts = new Map(licenses.map(({ title, text }) => [title, text]));
   const sections = [...texts].sort().map(([title, text]) => `${'-'.repeat(80)}\n${title}\n\n${text}\n`);
-  return `The files in this directory contain parts of these libraries:\n\n${sections.join('\n')}`;
+  return `${heading}\n\n${sections.join('\n')}`;
 }

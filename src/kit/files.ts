@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { AirliftError, messageOf } from '../errors.js';
 import { serializeApplication } from './application.js';
 
-/** What the package ships for kits; `.config/build-kit.js` writes it. */
+/** What the package ships for kits; `.config/build.js` writes it. */
 export interface KitFiles {
   /** The application in the form in which Node.js reads it from an executable. */
   readonly application: Buffer;
