@@ -5,9 +5,10 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { isAirliftError, type ErrorCode } from '../../src/errors.js';
+import type { ErrorCode } from '../../src/errors.js';
 import { readRuntime, type RuntimeSource } from '../../src/kit/fetch-runtime.js';
 import { runtimes, tarballName, type Runtime } from '../../src/kit/runtimes.js';
+import { failsWith } from '../support/errors.js';
 import { startForwardProxy } from '../support/forward-proxy.js';
 import { temp, type Cleanup } from '../support/temp.js';
 
@@ -45,13 +46,11 @@ function sourceIn(t: Cleanup, npmRegistry: string, more: Partial<RuntimeSource> 
   return { cache, npmRegistry, registry: { retries: 2, retryDelay: 1 }, ...more };
 }
 
-async function fails(source: RuntimeSource, code: ErrorCode, message: RegExp, hint: RegExp): Promise<void> {
-  await assert.rejects(readRuntime(runtime, source), (error) => {
-    assert.ok(isAirliftError(error, code), String(error));
-    assert.match(error.message, message);
-    assert.match(error.hint ?? '', hint);
-    return true;
-  });
+function fails(
+  source: RuntimeSource,
+  ...expected: [code: ErrorCode, message: RegExp, hint: RegExp]
+): Promise<void> {
+  return failsWith(readRuntime(runtime, source), ...expected);
 }
 
 test('a runtime is fetched once, checked, and then read from the cache', async (t) => {
