@@ -124,6 +124,7 @@ export type { LoginPlace } from './registry/auth/login.js';
 export { buildKit, fetchKitParts } from './kit/kit.js';
 export type { KitOptions } from './kit/kit.js';
 export type { RuntimeSource } from './kit/fetch-runtime.js';
+export type { KitImageOptions } from './kit/image.js';
 export type { Runtime } from './kit/runtimes.js';
 export type { KitExecutable, KitSummary } from './kit/summary.js';
 

@@ -9,6 +9,7 @@ import {
   refuseDirectory,
   type ExportSummary,
   type KitSummary,
+  type RegistryOptions,
 } from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { creationTime } from './environment.js';
@@ -102,9 +103,13 @@ function checkOutputFlags({ output, dryRun, lock }: Arguments): void {
 }
 
 /** Returns what `--with-kit` asks for. */
-function partsOfKit(args: Arguments): Parameters<typeof fetchKitParts>[0] | undefined {
+function partsOfKit(
+  args: Arguments,
+  registry: RegistryOptions,
+): Parameters<typeof fetchKitParts>[0] | undefined {
   if (args.withKit === undefined) return undefined;
-  return { ...kitSourceOf(args, process.env), platforms: platformsOf(args.withKit, '--with-kit') };
+  const platforms = platformsOf(args.withKit, '--with-kit');
+  return { ...kitSourceOf({}, registry, process.env), platforms, hooks: hooksOf(args) };
 }
 
 async function run(args: Arguments): Promise<void> {
@@ -130,7 +135,7 @@ async function run(args: Arguments): Promise<void> {
   const view = progressView(args);
   try {
     const [summary, kit] = await interruptible(async (signal) => {
-      const parts = partsOfKit(args);
+      const parts = partsOfKit(args, registry);
       // First, so that a missing part is known before a long export.
       if (parts !== undefined) await fetchKitParts({ ...parts, onEvent: view.onEvent, signal });
       const exported = await exportBundle({

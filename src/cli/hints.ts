@@ -7,6 +7,7 @@ import type {
   FailedImage,
   ImportOptions,
   IndexSource,
+  KitImageOptions,
   KitOptions,
   LoadOptions,
   ProgressEvent,
@@ -30,6 +31,7 @@ type LibraryOption =
   | keyof CreateIndexOptions
   | keyof IndexSource
   | keyof KitOptions
+  | keyof KitImageOptions
   // Not options: a function, and an argument of `emitNodeFiles`.
   | 'siteNames'
   | 'earlier';
@@ -47,6 +49,7 @@ export const flagOf = {
   atomic: '--atomic',
   authFiles: '--authfile',
   caFile: '--ca-file',
+  base: '--base',
   certDir: '--cert-dir',
   chunkSize: '--chunk-size',
   cluster: '--cluster',

@@ -2,14 +2,23 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { buildKit, inspect, type KitSummary, type RegistryOptions, type RuntimeSource } from '../index.js';
+import {
+  buildKit,
+  inspect,
+  parseReference,
+  type KitSummary,
+  type RegistryOptions,
+  type RuntimeSource,
+} from '../index.js';
 import type { CommandHead } from './command-names.js';
-import { cacheFolder, npmRegistryOf, proxiesOf, rootsFileOf, type Environment } from './environment.js';
+import { cacheFolder, npmRegistryOf, type Environment } from './environment.js';
 import { outputFlags, platformFlags, platformsOf } from './flags.js';
 import { formatBytes } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
+import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
+import { hooksOf } from './trace.js';
 
 const flags = {
   output: {
@@ -35,12 +44,19 @@ const flags = {
     defaultDescription: 'https://registry.npmjs.org',
     describe: 'address of the npm registry',
   },
-  'ca-file': {
+  image: {
+    type: 'boolean',
+    default: false,
+    describe: 'also write airlift as a container image, for hosts that only run containers',
+  },
+  base: {
     type: 'string',
     requiresArg: true,
-    describe: 'PEM file of certificate authorities to trust in addition to the system’s',
+    default: 'gcr.io/distroless/cc-debian12:latest',
+    describe: 'image with glibc and libstdc++ that --image adds airlift to',
   },
   ...outputFlags,
+  ...registryFlags,
 } as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags>>;
@@ -50,11 +66,8 @@ const maxCandidates = 100;
 
 /** Returns where the parts of a kit come from, by flags and environment variables. */
 export function kitSourceOf(
-  {
-    from,
-    registry,
-    caFile,
-  }: { from?: string | undefined; registry?: string | undefined; caFile?: string | undefined },
+  { from, npmRegistry }: Pick<RuntimeSource, 'from' | 'npmRegistry'>,
+  registry: RegistryOptions,
   env: Environment,
 ): Pick<RuntimeSource, 'from' | 'cache' | 'npmRegistry' | 'registry'> {
   const cache = cacheFolder(env);
@@ -62,8 +75,7 @@ export function kitSourceOf(
     throw new AirliftError('usage', 'kit: no directory for downloads: this user has no home directory', {
       hint: 'set XDG_CACHE_HOME to a directory',
     });
-  const access: RegistryOptions = { proxy: proxiesOf(env), rootsFile: rootsFileOf(env), caFile };
-  return { from, cache: join(cache, 'kit'), npmRegistry: registry ?? npmRegistryOf(env), registry: access };
+  return { from, cache: join(cache, 'kit'), npmRegistry: npmRegistry ?? npmRegistryOf(env), registry };
 }
 
 /** Returns the names of the bundles in a directory, for the instructions. */
@@ -84,18 +96,22 @@ async function bundlesIn(directory: string): Promise<string[]> {
 }
 
 /** Prints what was written, and what to send to the site. */
-export function printKit({ directory, readme, executables, sums }: KitSummary): void {
+export function printKit({ directory, readme, executables, images, sums }: KitSummary): void {
   for (const { platform, compressedSize, size, digest } of executables)
     printLine(
       `${platform}: ${formatBytes(compressedSize)} on the medium, ${formatBytes(size)} unpacked, ${digest}`,
     );
+  if (images.length > 0) printLine(`image: ${images.join(', ')}`);
   printLine(`wrote the kit to ${directory}, and instructions to ${readme}`);
   printLine(`SHA256SUMS digest of the kit: ${sums}`);
   printLine(`send this digest to the site separately: sha256sum airlift/SHA256SUMS prints it there`);
 }
 
 async function run(args: Arguments): Promise<void> {
-  const source = kitSourceOf(args, process.env);
+  const base = parseReference(args.base);
+  const registry = await registryOptionsOf(args, process.env, [base.registry]);
+  const source = kitSourceOf({ from: args.from, npmRegistry: args.registry }, registry, process.env);
+  const hooks = hooksOf(args);
   const platforms = platformsOf(args.platform);
   const view = progressView(args);
   try {
@@ -104,6 +120,8 @@ async function run(args: Arguments): Promise<void> {
         ...source,
         output: args.output,
         platforms,
+        hooks,
+        image: args.image ? { base, registry, hooks } : undefined,
         bundles: await bundlesIn(args.output),
         onEvent: view.onEvent,
         signal,
@@ -126,7 +144,7 @@ export function addKit(parser: Argv, { usage, describe }: CommandHead): Argv {
     usage,
     describe,
     (yargs) =>
-      yargs
+      ownFlagsFirst(yargs)
         .options(flags)
         .example('$0 kit -o /mnt/usb', 'airlift for Linux on amd64 and arm64, with instructions')
         .example(

@@ -5,9 +5,11 @@ import { createGzip } from 'node:zlib';
 import { AirliftError, checkInterrupted, isMissingPath, messageOf } from '../errors.js';
 import type { Digest } from '../oci/digest.js';
 import { formatPlatform, parsePlatform, samePlatform, type Platform } from '../oci/platform.js';
+import type { Reference } from '../oci/reference.js';
 import { addApplication } from './executable.js';
 import { readRuntime, type RuntimeSource } from './fetch-runtime.js';
 import { readKitFiles } from './files.js';
+import { KitImage, type KitImageOptions } from './image.js';
 import { launcherFor } from './launcher.js';
 import { readmeFor, readmeHeading } from './readme.js';
 import { readParts, type RuntimeParts } from './runtime-parts.js';
@@ -20,6 +22,8 @@ export interface KitOptions extends RuntimeSource {
   readonly output: string;
   /** Platforms of the machines at the site. Default: all that have a runtime. */
   readonly platforms?: readonly Platform[] | undefined;
+  /** Also write airlift as a container image for hosts that only run containers. */
+  readonly image?: KitImageOptions | undefined;
   /** File names of the bundles in `output` that the instructions name. */
   readonly bundles?: readonly string[] | undefined;
 }
@@ -76,7 +80,7 @@ export async function buildKit(options: KitOptions): Promise<KitSummary> {
  */
 export async function writeKit(
   parts: AsyncIterable<RuntimeParts>,
-  options: Pick<KitOptions, 'output' | 'bundles' | 'signal'>,
+  options: Pick<KitOptions, 'output' | 'bundles' | 'image' | 'onEvent' | 'signal'>,
   // Level 9 takes 8 s instead of 3 s, and saves 0.2 MB.
   gzipLevel = 9,
 ): Promise<KitSummary> {
@@ -86,19 +90,37 @@ export async function writeKit(
   const readmePath = join(output, readmeName);
   await refuseForeignReadme(readmePath, readmeHeading(files));
   const writer = new KitWriter(directory, signal);
+  const image = options.image === undefined ? undefined : new KitImage(options.image, signal);
   const executables: KitExecutable[] = [];
-  await writer.start();
-  for await (const { runtime, program, license } of parts) {
-    checkInterrupted(signal, 'build a kit');
-    const executable = addApplication(program, files.application);
-    executables.push(await writeExecutable(writer, runtime, executable, gzipLevel));
-    await writer.write(`LICENSES/node-${runtime.version}.txt`, [license]);
+  let images: string[] = [];
+  try {
+    await writer.start();
+    for await (const { runtime, program, license } of parts) {
+      checkInterrupted(signal, 'build a kit');
+      const executable = addApplication(program, files.application);
+      // First, because the base image may lack the platform.
+      await image?.add(runtime.platform, executable);
+      executables.push(await writeExecutable(writer, runtime, executable, gzipLevel));
+      await writer.write(`LICENSES/node-${runtime.version}.txt`, [license]);
+    }
+    if (image !== undefined) {
+      images = await image.write(directory, imageReference(files.version), options.onEvent);
+      for (const name of images) await writer.adopt(name);
+    }
+  } finally {
+    await image?.close();
   }
   await writer.write('LICENSES/airlift.txt', [files.licenses]);
   await writer.write('airlift', [launcherFor(files, executables)]);
   const sums = await writer.finish();
-  await writer.replaceBeside(readmePath, Buffer.from(readmeFor(files, executables, bundles)));
-  return { directory, readme: readmePath, executables, sums };
+  const text = readmeFor(files, executables, { bundles, images });
+  await writer.replaceBeside(readmePath, Buffer.from(text));
+  return { directory, readme: readmePath, executables, images, sums };
+}
+
+/** The name of the image: one that no registry can have, because it is not pulled. */
+function imageReference(version: string): Reference {
+  return { registry: 'localhost', repository: 'airlift', tag: version };
 }
 
 /** Writes the executable of one platform. */

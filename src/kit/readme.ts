@@ -29,12 +29,14 @@ function describe({ platform, file, digest, runtime }: KitExecutable): string {
 /**
  * Returns the text that a person at the site reads first: `README-FIRST.txt` with its placeholders replaced. It begins with checks by
  * programs of the site, because a program on the medium cannot vouch for the medium. Lines that name a bundle are repeated for each bundle.
- * @param bundles file names of bundles in the same directory; names that cannot be typed are left out
+ * A paragraph about the image remains only if the kit has one.
+ * @param names.bundles file names of bundles in the same directory; names that cannot be typed are left out
+ * @param names.images file names of the image in the kit
  */
 export function readmeFor(
   { readme, version }: Pick<KitFiles, 'readme' | 'version'>,
   executables: readonly KitExecutable[],
-  bundles: readonly string[],
+  { bundles, images }: { readonly bundles: readonly string[]; readonly images: readonly string[] },
 ): string {
   const typable = bundles.filter((name) => printable(name) === name);
   const names = (typable.length > 0 ? typable : [anyBundle]).map(quoted);
@@ -48,6 +50,7 @@ export function readmeFor(
   const fill = (line: string, bundle: string): string =>
     line.replace(/@[A-Z]+@/g, (name) => (name === '@BUNDLE@' ? bundle : (values.get(name) ?? name)));
   return readme
+    .replace(/^@IF-IMAGE@\n(.*?)^@END@\n/ms, images.length > 0 ? '$1' : '')
     .split('\n')
     .flatMap((line) => (line.includes('@BUNDLE@') ? names : [anyBundle]).map((name) => fill(line, name)))
     .join('\n');

@@ -21,6 +21,8 @@ export interface KitSummary {
   /** The instructions for the site. */
   readonly readme: string;
   readonly executables: readonly KitExecutable[];
+  /** File names of archives of the image in the kit's directory: for all platforms, then for docker one per platform. */
+  readonly images: readonly string[];
   /** Digest of the kit's SHA256SUMS, to send to the site separately. */
   readonly sums: Digest;
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable, type Transform } from 'node:stream';
@@ -12,8 +12,9 @@ import { digestOf, hexOf, type Digest } from '../oci/digest.js';
 const sumsName = 'SHA256SUMS';
 const licenses = 'LICENSES';
 /** Files of kits: of this version of airlift, of others, and of an interrupted run. */
-const ownName = /^(?:airlift|SHA256SUMS|LICENSES|linux-\w+\.gz)(?:\.partial)?$/;
-const staleName = /^linux-\w+\.gz$|\.partial$/;
+const ownName =
+  /^(?:airlift|SHA256SUMS|LICENSES|linux-\w+\.gz|image(?:-linux-\w+)?\.tar(?:\.gz)?)(?:\.partial)?$/;
+const staleName = /^linux-\w+\.gz$|^image(?:-linux-\w+)?\.tar(?:\.gz)?$|\.partial$/;
 const staleLicense = /^node-[\d.]+\.txt$|\.partial$/;
 
 /** Bytes of one write. */
@@ -79,6 +80,18 @@ export class KitWriter {
     });
     this.#sums.set(name, `sha256:${hash.digest('hex')}` as Digest);
     return size;
+  }
+
+  /** Takes a file that was written to the kit's directory by other means into the list of digests. */
+  async adopt(name: string): Promise<void> {
+    const path = join(this.directory, name);
+    await this.#attempt(path, async () => {
+      const file = await open(path, 'r+');
+      await file.sync().finally(() => file.close());
+      const hash = createHash('sha256');
+      await pipeline(createReadStream(path), hash, { signal: this.signal });
+      this.#sums.set(name, `sha256:${hash.digest('hex')}` as Digest);
+    });
   }
 
   /**

@@ -18,7 +18,7 @@ const executables = runtimes.map((runtime) => ({
 }));
 
 test('the instructions begin with checks by programs of the site, and name each bundle', () => {
-  const text = readmeFor(files, executables, ['a.tar', 'b.tar']);
+  const text = readmeFor(files, executables, { bundles: ['a.tar', 'b.tar'], images: [] });
   assert.ok(text.startsWith(`${readmeHeading(files)}\n`));
   const commands = text.split('\n').filter((line) => /^ {4}\S/.test(line));
   assert.deepEqual(
@@ -35,24 +35,25 @@ test('the instructions begin with checks by programs of the site, and name each 
     assert.ok(text.includes(`\n    sh airlift/airlift import ${name} --to REGISTRY[:PORT]\n`), name);
   for (const { runtime, digest } of executables)
     for (const part of [runtime.integrity, runtime.program, digest]) assert.ok(text.includes(part), part);
-  assert.doesNotMatch(text, /@[A-Z]+@/);
+  assert.doesNotMatch(text, /@[A-Z-]+@|podman/);
+  const withImage = readmeFor(files, executables, { bundles: [], images: ['image.tar'] });
+  assert.match(withImage, /\n {4}podman load -i airlift\/image\.tar\n/);
+  assert.doesNotMatch(withImage, /@[A-Z-]+@/);
 });
 
 test('names of bundles are quoted, and names that cannot be typed are left out', () => {
-  const text = readmeFor(files, executables, [
-    "it's $HOME.tar",
-    '-o.tar',
-    'line\nbreak.tar',
-    '@VERSION@.tar',
-  ]);
+  const text = readmeFor(files, executables, {
+    bundles: ["it's $HOME.tar", '-o.tar', 'line\nbreak.tar', '@VERSION@.tar'],
+    images: [],
+  });
   for (const word of ["'it'\\''s $HOME.tar'", './-o.tar', '@VERSION@.tar'])
     assert.ok(text.includes(`\n    sh airlift/airlift verify ${word}\n`), word);
   assert.ok(!text.includes('break.tar'));
-  assert.ok(readmeFor(files, executables, ['\n']).includes('verify site.tar\n'));
+  assert.ok(readmeFor(files, executables, { bundles: ['\n'], images: [] }).includes('verify site.tar\n'));
 });
 
 test('no line but long digests is longer than 80 characters', () => {
-  const long = readmeFor(files, executables, [])
+  const long = readmeFor(files, executables, { bundles: [], images: ['image.tar'] })
     .split('\n')
     .filter((line) => line.length > 80);
   assert.deepEqual(
