@@ -123,12 +123,12 @@ try() {
   said=$(line_of "$said")
   case $said in
     *GLIBC*) fail "this machine's C or C++ library is too old: $said" \
-      'airlift needs glibc 2.28 or later (RHEL 8, Debian 10, Ubuntu 20.04); on older machines run airlift in a container whose image has them' ;;
+      'airlift needs glibc 2.28 or later (RHEL 8, Debian 10, Ubuntu 20.04); on older machines run the image of airlift kit --image' ;;
     *lib*.so*) fail "this machine lacks a library that Node.js needs: $said" \
-      'install libstdc++ (RHEL, Fedora, SUSE) or libstdc++6 (Debian, Ubuntu), or run airlift in a container whose image has it' ;;
+      'install libstdc++ (RHEL, Fedora, SUSE) or libstdc++6 (Debian, Ubuntu), or run the image of airlift kit --image' ;;
     *ermission\ denied* | *not\ permitted*) return 1 ;;
     *not\ found* | *o\ such\ file*) fail "this machine has no glibc: $said" \
-      'Alpine and other systems with musl cannot run Node.js for glibc: run airlift in a container whose image has glibc and libstdc++' ;;
+      'Alpine and other systems with musl cannot run Node.js for glibc: run the image of airlift kit --image' ;;
   esac
   fail "$1 does not run (exit code $code): $said"
 }
