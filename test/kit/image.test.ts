@@ -14,11 +14,14 @@ import { podmanIn } from '../support/podman.js';
 import { pushImage } from '../support/push-image.js';
 import { serveStore } from '../support/serve-store.js';
 import { temp } from '../support/temp.js';
-import { needsRuntime, tarballs } from './local-kit.js';
+import { needsRuntime, tarballs, version } from './local-kit.js';
 
 const libraries = ['dl.so.2', 'stdc++.so.6', 'm.so.6', 'gcc_s.so.1', 'pthread.so.0', 'c.so.6'].map(
   (name) => `lib${name}`,
 );
+/** The name of the image. */
+const name = `localhost/airlift:${version}`;
+
 const arm64 = join(testCache(), 'arm64');
 
 /** Returns an image with the C and C++ libraries of a root directory, as distroless images have. */
@@ -109,14 +112,13 @@ describe('airlift as a container image', { skip }, () => {
   test('podman loads it and runs it', async (context) => {
     const podman = podmanIn(temp(context));
     await podman(['load', '-i', join(summary.directory, 'image.tar')]);
-    const name = 'localhost/airlift:0.1.0';
     const format = ['--format', '{{.Architecture}} {{.Config.Entrypoint}}'];
     const { stdout } = await podman(['image', 'inspect', ...format, name]);
     assert.equal(stdout, 'amd64 [/usr/local/bin/airlift]\n');
     // Limits that this machine allows: podman's own are higher than those of a container that runs these tests.
     const limits = ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024'];
     const container = ['--cgroup-manager', 'cgroupfs', 'run', '--rm', '--network', 'none', ...limits, name];
-    assert.equal((await podman([...container, '--version'])).stdout, '0.1.0\n');
+    assert.equal((await podman([...container, '--version'])).stdout, `${version}\n`);
   });
 
   test('containerd imports it and runs it', async () => {
@@ -124,10 +126,10 @@ describe('airlift as a container image', { skip }, () => {
     try {
       await containerd.ctr(['images', 'import', join(summary.directory, 'image.tar')]);
       const { stdout } = await containerd.ctr(['images', 'ls']);
-      assert.match(stdout, /localhost\/airlift:0\.1\.0 .*linux\/amd64,linux\/arm64/);
+      assert.match(stdout, /localhost\/airlift:[\d.]+ .*linux\/amd64,linux\/arm64/);
       const words = ['/usr/local/bin/airlift', '--version'];
-      const ran = await containerd.ctr(['run', '--rm', 'localhost/airlift:0.1.0', 'box', ...words]);
-      assert.equal(ran.stdout, '0.1.0\n');
+      const ran = await containerd.ctr(['run', '--rm', name, 'box', ...words]);
+      assert.equal(ran.stdout, `${version}\n`);
     } finally {
       await containerd.stop();
     }
@@ -141,15 +143,7 @@ describe('airlift as a container image', { skip }, () => {
     const dockerd = await startDockerd();
     try {
       await dockerd.docker(['load', '-i', join(summary.directory, 'image-linux-amd64.tar.gz')]);
-      const container = [
-        'run',
-        '--rm',
-        '--network',
-        'none',
-        '-v',
-        `${dir}:/media`,
-        'localhost/airlift:0.1.0',
-      ];
+      const container = ['run', '--rm', '--network', 'none', '-v', `${dir}:/media`, name];
       const { stdout } = await dockerd.docker([...container, 'verify', 'site.tar']);
       assert.match(stdout, /^verified site\.tar: 1 image, .* nothing lost or changed\n/);
     } finally {

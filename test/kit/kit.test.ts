@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
@@ -7,13 +7,16 @@ import { serializeApplication } from '../../src/kit/application.js';
 import { addApplication } from '../../src/kit/executable.js';
 import { readKitFiles } from '../../src/kit/files.js';
 import { buildKit } from '../../src/kit/kit.js';
-import { runtimes } from '../../src/kit/runtimes.js';
+import { runtimes, tarballName } from '../../src/kit/runtimes.js';
 import type { KitSummary } from '../../src/kit/summary.js';
 import { digestOf } from '../../src/oci/digest.js';
 import { parsePlatform } from '../../src/oci/platform.js';
 import { airlift } from '../support/airlift.js';
 import { failsWith } from '../support/errors.js';
+import { singlePlatform } from '../support/image-sets.js';
 import { needs, run } from '../support/peers.js';
+import { pushImage } from '../support/push-image.js';
+import { serveStore } from '../support/serve-store.js';
 import { temp } from '../support/temp.js';
 import { needsRuntime, readLocalRuntime, runtimeOf, tarballs } from './local-kit.js';
 
@@ -134,3 +137,33 @@ test('files that are not those of a kit are kept', async (t) => {
   );
   assert.deepEqual(readdirSync(other), ['README-FIRST.txt']);
 });
+
+test(
+  'export --with-kit writes a kit beside the bundle, and names the bundle',
+  { skip: needsRuntime() },
+  async (t) => {
+    const registry = await serveStore(t);
+    const image = singlePlatform('linux/amd64', { name: 'web' });
+    await pushImage(registry, 'acme/web', '1', image);
+    const [cache, output] = [temp(t), temp(t)];
+    const { platform, package: name, version } = runtimeOf();
+    const tarball = tarballName({ package: name, version });
+    mkdirSync(join(cache, 'airlift', 'kit'), { recursive: true });
+    copyFileSync(join(tarballs, tarball), join(cache, 'airlift', 'kit', tarball));
+    const start = ['export', `${registry}/acme/web:1`, '-o', join(output, 'my site.tar'), '-q', '--json'];
+    const options = { env: { XDG_CACHE_HOME: cache, npm_config_registry: 'http://127.0.0.1:1' } };
+
+    const wrong = await airlift([...start, '--with-kit', 'linux/s390x'], { ...options, codes: [1] });
+    assert.match(wrong.stdout + wrong.stderr, /no Node\.js for this platform; got linux\/s390x/);
+    assert.deepEqual(readdirSync(output), []);
+
+    const { stdout } = await airlift([...start, '--with-kit', platform], options);
+    const { kit } = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as { kit: KitSummary };
+    assert.deepEqual(readdirSync(output).sort(), ['README-FIRST.txt', 'airlift', 'my site.tar']);
+    assert.deepEqual(
+      kit.executables.map((executable) => executable.platform),
+      [platform],
+    );
+    assert.match(readFileSync(kit.readme, 'utf8'), /\n {4}sh airlift\/airlift verify 'my site\.tar'\n/);
+  },
+);

@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { digestOf } from '../../src/oci/digest.js';
 import { readRuntime } from '../../src/kit/fetch-runtime.js';
 import { writeKit } from '../../src/kit/kit.js';
@@ -10,6 +11,11 @@ import { runtimes, tarballName, type Runtime } from '../../src/kit/runtimes.js';
 import type { KitSummary } from '../../src/kit/summary.js';
 import { testCache } from '../support/busybox.js';
 import type { Cleanup } from '../support/temp.js';
+
+const packageFile = fileURLToPath(new URL('../../../package.json', import.meta.url));
+
+/** The version of airlift. */
+export const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string };
 
 /** The directory of the tarballs that `.ci/run` fetches by `npm pack`. */
 export const tarballs = join(testCache(), 'kit');
@@ -24,9 +30,9 @@ export function runtimeOf(platform = `linux/${process.arch === 'x64' ? 'amd64' :
 /** Returns why a runtime is missing, or false. */
 export function needsRuntime(...platforms: string[]): string | false {
   for (const platform of platforms.length > 0 ? platforms : [undefined]) {
-    const { package: name, version } = runtimeOf(platform);
-    if (!existsSync(join(tarballs, tarballName({ package: name, version }))))
-      return `no ${name} (.ci/run fetches it, or: npm pack ${name}@${version} --pack-destination ${tarballs})`;
+    const runtime = runtimeOf(platform);
+    if (!existsSync(join(tarballs, tarballName(runtime))))
+      return `no ${runtime.package} (.ci/run fetches it, or: npm pack ${runtime.package}@${runtime.version} --pack-destination ${tarballs})`;
   }
   return false;
 }
@@ -37,16 +43,22 @@ export async function readLocalRuntime(runtime = runtimeOf()): Promise<RuntimePa
 }
 
 /** Returns a Node.js executable that is installed, as a runtime. */
-function installed(path: string, version: string): RuntimeParts {
+function installed(path: string, nodeVersion: string): RuntimeParts {
   const program = readFileSync(path);
   const { platform } = runtimeOf();
-  const runtime = { platform, package: path, version, integrity: 'none', program: digestOf(program) };
+  const runtime = {
+    platform,
+    package: path,
+    version: nodeVersion,
+    integrity: 'none',
+    program: digestOf(program),
+  };
   return { runtime, program, license: Buffer.from('The licence is that of the Node.js at this path.\n') };
 }
 
 /** Reports whether a version of Node.js has what the kit needs: the SQLite of 24.21, and its format of applications. */
-function isSuitable(version: string): boolean {
-  const [major = 0, minor = 0] = version.replace('v', '').split('.').map(Number);
+function isSuitable(nodeVersion: string): boolean {
+  const [major = 0, minor = 0] = nodeVersion.replace('v', '').split('.').map(Number);
   return major === 24 && minor >= 21;
 }
 

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { needs, run } from '../support/peers.js';
 import { temp } from '../support/temp.js';
-import { needsRuntime, readLocalRuntime, tarballs } from './local-kit.js';
+import { needsRuntime, readLocalRuntime, tarballs, version } from './local-kit.js';
 
 const project = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -23,7 +23,7 @@ test(
 
     // As npm install --install-strategy=nested does, out of the packages that are installed here.
     await npm(['pack', '--silent', '--pack-destination', dir], project);
-    await run('tar', ['xzf', 'airlift-0.1.0.tgz'], { cwd: dir });
+    await run('tar', ['xzf', `airlift-${version}.tgz`], { cwd: dir });
     const installed = (await npm(['ls', '--omit=dev', '--all', '--parseable'], project)).stdout;
     for (const path of installed.trim().split('\n')) {
       const place = relative(project, path);
@@ -43,13 +43,13 @@ test(
     const prefix = join(dir, 'global');
     const cache = join(dir, 'cache');
     await npm(
-      ['install', '-g', '--offline', '--prefix', prefix, '--cache', cache, './airlift-0.1.0.tgz'],
+      ['install', '-g', '--offline', '--prefix', prefix, '--cache', cache, `./airlift-${version}.tgz`],
       dir,
       env,
     );
 
     const program = join(prefix, 'bin', 'airlift');
-    assert.equal((await run(program, ['--version'], { env })).stdout, '0.1.0\n');
+    assert.equal((await run(program, ['--version'], { env })).stdout, `${version}\n`);
     // The installation has what kits are built from.
     const kit = await run(
       program,
