@@ -47,7 +47,8 @@ export type { PlanRequest } from './plan/planner.js';
 export { inspect } from './inspect.js';
 export type { InspectedImage, Inspection } from './inspect.js';
 export { verify } from './verify.js';
-export type { VerifyOptions, VerifyReport } from './verify.js';
+export type { VerifyOptions, VerifyReport, WrittenRequest } from './verify.js';
+export type { RequestTotals } from './request/request.js';
 export type { BrokenImage, CheckProgress, PlatformSize, Problem, ProblemKind } from './bundle/report.js';
 export { refuseDirectory } from './io/directories.js';
 

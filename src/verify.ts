@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { basename } from 'node:path';
 import { findBlobsByName } from './bundle/verify/check-archive.js';
 import { checkCatalogRows, checkHeadContent } from './bundle/verify/check-catalog.js';
 import { checkContents } from './bundle/verify/check-contents.js';
@@ -12,12 +13,22 @@ import type { CheckProgress, Problem } from './bundle/report.js';
 import { Findings } from './bundle/verify/findings.js';
 import { BundleFile } from './bundle/format/file.js';
 import { HashPool } from './bundle/verify/hash-pool.js';
+import { ioError } from './bundle/format/io-error.js';
 import { HeadDigests } from './bundle/format/sums.js';
 import type { Digest } from './oci/digest.js';
+import { parseReference } from './oci/reference.js';
+import {
+  writeRequest,
+  type RequestedBlob,
+  type RequestHeader,
+  type RequestTotals,
+} from './request/request.js';
 
 export interface VerifyOptions {
   /** Worker threads that read and hash; default: the number of cores, at most 2. */
   readonly jobs?: number | undefined;
+  /** Path of a file to write what is damaged or missing to, if anything is; `export` takes it as its `request`. */
+  readonly request?: string | undefined;
   readonly onProgress?: ((progress: CheckProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -40,6 +51,47 @@ export interface VerifyReport {
   /** Digest of `SHA256SUMS`; undefined if the entry is missing. It identifies the bundle only if `ok` is true. */
   readonly sums: Digest | undefined;
   readonly problems: readonly Problem[];
+  /** What the request names, if one was written. */
+  readonly request?: WrittenRequest | undefined;
+}
+
+export interface WrittenRequest extends RequestTotals {
+  readonly path: string;
+  /** Whether it asks for the head of the bundle. */
+  readonly head: boolean;
+}
+
+/**
+ * Writes a request for the blobs that are missing or wrong, and for the head if its catalog is damaged: all else can be computed from
+ * the catalog.
+ * @throws AirliftError `no-space`, `io`
+ */
+async function requestDamaged(
+  path: string,
+  header: RequestHeader,
+  findings: Findings,
+): Promise<WrittenRequest> {
+  function* blobs(): Iterable<RequestedBlob> {
+    for (const { images, ...blob } of findings.badBlobs()) {
+      const references = images.map(({ reference }) => reference).filter(isReference);
+      yield { ...blob, images: references.map(parseReference) };
+    }
+  }
+  try {
+    return { path, head: header.head, ...(await writeRequest(path, header, blobs())) };
+  } catch (cause) {
+    throw ioError(`write request ${path}`, cause);
+  }
+}
+
+/** Reports whether a name in a damaged bundle is a reference. */
+function isReference(name: string): boolean {
+  try {
+    parseReference(name);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -77,7 +129,16 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
     const problems = [...findings.problems()];
     const { size } = await file.stat();
     const sums = await headDigests.ofSums();
-    return { bundle: path, size, ok: problems.length === 0, ...findings.totals(), sums, problems };
+    const header = {
+      bundle: basename(path),
+      sums: findings.hasProblem('sums') ? undefined : sums,
+      head: catalog === undefined,
+    };
+    const request =
+      options.request === undefined || problems.length === 0
+        ? undefined
+        : await requestDamaged(options.request, header, findings);
+    return { bundle: path, size, ok: problems.length === 0, ...findings.totals(), sums, problems, request };
   } finally {
     await pool?.close();
     findings.close();

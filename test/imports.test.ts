@@ -16,7 +16,7 @@ const ranks: readonly (readonly string[])[] = [
   ['io', 'progress'],
   ['tar'],
   ['registry', 'registry-server', 'bundle', 'archive', 'lists', 'site'],
-  ['plan'],
+  ['plan', 'request'],
   ['transfer'],
   ['publish', 'merge'],
   ['export', 'save'],

@@ -1,12 +1,22 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, copyFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { BundleReader } from '../src/bundle/reader.js';
+import { sumsDigest } from '../src/bundle/format/sums.js';
 import { BundleWriter } from '../src/bundle/write/writer.js';
 import { isAirliftError } from '../src/errors.js';
 import type { Digest } from '../src/oci/digest.js';
-import { parseReference } from '../src/oci/reference.js';
+import { formatReference, parseReference } from '../src/oci/reference.js';
+import { Request } from '../src/request/request.js';
 import { verify as verifyWith, type VerifyOptions, type VerifyReport } from '../src/verify.js';
 import { everyKind, options, writeBundle, type Cargo } from './bundle/write-bundle.js';
 import { bytesOf } from './support/content.js';
@@ -127,6 +137,55 @@ describe('verify', () => {
     assert.deepEqual(brief(report), [`digest | ${entryOf(digest)} | ${tools.reference} linux/arm/v7`]);
     assert.equal(report.ok, false);
     assert.match(report.problems[0]?.detail ?? '', new RegExp(`got sha256:[0-9a-f]{64}, want ${digest}`));
+  });
+
+  /** Verifies a damaged copy with a request, and returns what that asks for. */
+  async function requested(
+    damage: (path: string) => void,
+  ): Promise<{ head: boolean; sums: Digest | undefined; blobs: Map<Digest, readonly string[]> } | undefined> {
+    const path = join(dir, `damaged${++count}.request`);
+    const report = await verify(damaged(damage), { request: path });
+    assert.equal(existsSync(path), report.request !== undefined);
+    if (report.request === undefined) return undefined;
+    const request = await Request.open(path);
+    const { header, totals } = request;
+    assert.deepEqual(report.request, { path, head: header.head, ...totals });
+    const blobs = new Map<Digest, readonly string[]>();
+    for await (const { digest, size, images } of request.blobs()) {
+      // Without the catalog, the sizes of what a missing manifest names are unknown.
+      if (!header.head || size !== undefined) assert.equal(size, placeOf(digest).size);
+      blobs.set(digest, images.map(formatReference));
+    }
+    return { head: header.head, sums: header.sums, blobs };
+  }
+
+  test('writes a request for exactly the blobs that are damaged', async () => {
+    const tools = named('acme/tools');
+    const digest = layerOnlyFor(tools, 'linux/arm/v7');
+    const { root } = named('acme/web').image;
+    const found = await requested((path) => {
+      flip(path, placeOf(digest).position + 1000);
+      flip(path, placeOf(root.digest).position + 5);
+      // Headers follow from the catalog.
+      flip(path, placeOf(root.digest).position - 300);
+    });
+    assert.equal(found?.head, false);
+    assert.equal(found.sums, await sumsDigest(whole));
+    assert.deepEqual([...found.blobs.keys()].sort(), [digest, root.digest].sort());
+    assert.deepEqual(found.blobs.get(digest), [tools.reference]);
+    assert.deepEqual(await requested(() => undefined), undefined);
+  });
+
+  test('writes a request for the head if the catalog is damaged, and for all blobs behind the end of a truncated file', async () => {
+    const ordered = [...places.blobs];
+    const [, { position }] = ordered[40] ?? assert.fail();
+    const found = await requested((path) => {
+      truncateSync(path, position);
+      flip(path, (places.entries.get('airlift/catalog.db')?.contentPosition ?? 0) + 9000);
+    });
+    assert.equal(found?.head, true);
+    const want = ordered.slice(40).map(([digest]) => digest);
+    assert.deepEqual([...found.blobs.keys()].sort(), want.sort());
   });
 
   test('finds a flipped byte in any layer, and never stops at the first', async () => {

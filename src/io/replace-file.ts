@@ -1,4 +1,4 @@
-import { open, rename, rm } from 'node:fs/promises';
+import { open, rename, rm, writeFile } from 'node:fs/promises';
 
 /**
  * Replaces a file atomically: after a crash its path holds the whole old content or the whole new one.
@@ -9,7 +9,7 @@ import { open, rename, rm } from 'node:fs/promises';
 export async function replaceFile(
   path: string,
   temporary: string,
-  content: string,
+  content: string | Iterable<string>,
   mode = 0o666,
 ): Promise<void> {
   try {
@@ -17,7 +17,7 @@ export async function replaceFile(
     // `wx`: never writes through a link that another user creates at this path.
     const file = await open(temporary, 'wx', mode);
     try {
-      await file.writeFile(content);
+      await writeFile(file, content);
       await file.sync();
     } finally {
       await file.close();

@@ -13,7 +13,7 @@ const src = join(project, 'src');
 
 /** Commands, and options of other programs, that texts of the library may name. */
 const foreign = [
-  /airlift (?:export|import|serve|index|login|verify) [^;]*/g,
+  /airlift (?:export|import|serve|index|login|verify|repair) [^;]*/g,
   /tar --sparse/g,
   /(?:zstd|xz) [^;]*/g,
   /imgpkg copy [^;]*/g,

@@ -174,6 +174,21 @@ export class Findings {
       yield { kind, thing, detail, images: blob === null ? [] : this.#affectedBy(blob) };
   }
 
+  /** Yields the blobs that the bundle should carry and whose content is missing or wrong, in file order, with the images that need each. */
+  *badBlobs(): Iterable<{
+    readonly digest: Digest;
+    readonly size: number | undefined;
+    readonly images: readonly BrokenImage[];
+  }> {
+    const page = this.database.prepare(
+      `SELECT id, digest, size FROM blobs WHERE id > ? AND state = 'bad' AND left_out = 0 ORDER BY id LIMIT ${pageRows}`,
+    );
+    type BadRow = { readonly id: number; readonly digest: Digest; readonly size: number | null };
+    const rows = pagedRows<BadRow>(pageRows, (last) => page.all(last?.id ?? 0));
+    for (const { id, digest, size } of rows)
+      yield { digest, size: size ?? undefined, images: this.#affectedBy(id) };
+  }
+
   /** Formats the first problems as lines of an error, and the number of the rest; undefined if there are no problems. */
   problemLines(most: number): [first: string, ...others: string[]] | undefined {
     const rows = this.database
