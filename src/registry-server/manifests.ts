@@ -104,7 +104,7 @@ async function missingContent(
   if (parsed.kind === 'index') {
     for (const { digest } of parsed.manifests) {
       const isHeld =
-        (await call.push.keepManifest(repository, digest)) ||
+        (await call.push.keepManifest(repository, digest)) !== undefined ||
         (await call.push.keepBlob(repository, digest)) !== undefined;
       if (!isHeld && call.options.allowSparse !== true) return digest;
     }

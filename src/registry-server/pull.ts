@@ -20,13 +20,13 @@ export async function digestOfReference(
 /** Answers GET and HEAD of a manifest (distribution-spec, "Pulling manifests"). */
 export async function pullManifest(call: Call, repository: string, reference: string): Promise<Reply> {
   const digest = await digestOfReference(call.store, repository, reference);
-  const manifest = digest === undefined ? undefined : await call.store.manifest(repository, digest);
   // A client that finds out that content exists does not push it.
-  const isKept =
-    call.method !== 'HEAD' ||
-    manifest === undefined ||
-    (await call.store.push?.keepManifest(repository, manifest.digest));
-  if (manifest === undefined || isKept === false)
+  const keeper = call.method === 'HEAD' ? call.store.push : undefined;
+  const manifest =
+    digest === undefined
+      ? undefined
+      : await (keeper?.keepManifest(repository, digest) ?? call.store.manifest(repository, digest));
+  if (manifest === undefined)
     return refuse(404, 'MANIFEST_UNKNOWN', `no manifest ${reference} in ${repository}`);
   const headers = {
     'Content-Type': manifest.mediaType,

@@ -110,9 +110,9 @@ export interface PushStore {
   keepBlob(repository: string, digest: Digest): Promise<StoredBlob | undefined>;
   /**
    * Protects a manifest from a prune, as `keepBlob` does, with all blobs and children below it that the repository holds.
-   * @returns whether the repository holds the manifest
+   * @returns the manifest; undefined if the repository does not hold it
    */
-  keepManifest(repository: string, digest: Digest): Promise<boolean>;
+  keepManifest(repository: string, digest: Digest): Promise<StoredManifest | undefined>;
   /** Stores a manifest and points `tags` to it. */
   putManifest(repository: string, manifest: PushedManifest, tags: readonly string[]): Promise<void>;
   deleteTag(repository: string, tag: string): Promise<boolean>;

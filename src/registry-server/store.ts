@@ -217,23 +217,28 @@ class DirectoryPush implements PushStore {
     return true;
   }
 
-  async keepManifest(repository: string, digest: Digest): Promise<boolean> {
+  async keepManifest(repository: string, digest: Digest): Promise<StoredManifest | undefined> {
     return await this.#keepManifest(repository, digest, new Set());
   }
 
   /** @param seen digests that are protected already: indexes may share children */
-  async #keepManifest(repository: string, digest: Digest, seen: Set<Digest>): Promise<boolean> {
-    if (!(await refresh(this.layout.manifest(repository, digest)))) return false;
+  async #keepManifest(
+    repository: string,
+    digest: Digest,
+    seen: Set<Digest>,
+  ): Promise<StoredManifest | undefined> {
+    if (!(await refresh(this.layout.manifest(repository, digest)))) return undefined;
     await refresh(this.layout.content(digest));
     const manifest = await this.store.manifest(repository, digest);
-    if (manifest === undefined) return false;
+    if (manifest === undefined) return undefined;
     seen.add(digest);
     for (const child of childrenOf(manifest)) {
       if (seen.has(child)) continue;
       seen.add(child);
-      if (!(await this.#keepManifest(repository, child, seen))) await this.#refreshBlob(repository, child);
+      if ((await this.#keepManifest(repository, child, seen)) === undefined)
+        await this.#refreshBlob(repository, child);
     }
-    return true;
+    return manifest;
   }
 
   async putManifest(repository: string, manifest: PushedManifest, tags: readonly string[]): Promise<void> {

@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { digestOf } from '../../src/oci/digest.js';
 import { ociConfig, ociManifest } from '../../src/oci/media-types.js';
+import { createRegistryServer } from '../../src/registry-server/server.js';
+import { DirectoryStore } from '../../src/registry-server/store.js';
 import { built, errorCode, imageOf, pushBlob, pushManifest, startRegistry } from './fixture.js';
 
 test('a range of a small or large blob has the bytes of that range', async (t) => {
@@ -66,6 +68,29 @@ test('HEAD of a blob gives its size and Accept-Ranges, and no body', async (t) =
     assert.equal(head.headers.get('docker-content-digest'), digest);
     const get = await registry.ask('GET', `a/b/blobs/${digest}`);
     assert.equal((await get.arrayBuffer()).byteLength, size);
+  }
+});
+
+test('GET and HEAD of a manifest read it once', async (t) => {
+  const registry = await startRegistry(t);
+  const image = await imageOf(registry, 'acme/api', 'x');
+  await pushManifest(registry, 'acme/api', 'v1', image);
+  const store = await DirectoryStore.open(registry.directory);
+  const read = store.manifest.bind(store);
+  let reads = 0;
+  store.manifest = (...manifest) => {
+    reads++;
+    return read(...manifest);
+  };
+  const server = createRegistryServer(store);
+  t.after(() => server.close());
+  const { url } = await server.listen('127.0.0.1', 0);
+  for (const method of ['GET', 'HEAD']) {
+    reads = 0;
+    const response = await fetch(`${url}/v2/acme/api/manifests/v1`, { method });
+    assert.equal(response.headers.get('docker-content-digest'), image.digest);
+    assert.equal(response.headers.get('content-length'), String(image.bytes.length));
+    assert.equal(reads, 1, method);
   }
 });
 
