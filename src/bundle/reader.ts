@@ -98,7 +98,8 @@ export class BundleReader implements Source {
     const start = this.head.start + blob.offset;
     return Promise.resolve({
       size,
-      read: (position, length) => this.file.read(start + position, Math.min(length, size - position)),
+      read: (position, length, memory) =>
+        this.file.read(start + position, Math.min(length, size - position), memory),
       stream: (position = 0) => this.file.stream(start + position, size - position),
     });
   }

@@ -14,8 +14,11 @@ export type Place =
 export interface ByteRange {
   /** Bytes. */
   readonly size: number;
-  /** Reads `length` bytes at `position`; fewer only at the end. */
-  read(position: number, length: number): Promise<Buffer>;
+  /**
+   * Reads `length` bytes at `position`; fewer only at the end.
+   * @param memory may be filled, to save new memory; holds at least `length` bytes
+   */
+  read(position: number, length: number, memory?: Buffer): Promise<Buffer>;
   /** Streams the content from `position` (default: 0) to the end. */
   stream(position?: number): Readable;
 }
@@ -46,8 +49,9 @@ export class FileRange implements PlacedRange {
     return { fd: this.file.fd, start: this.start };
   }
 
-  async read(position: number, length: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafe(Math.max(0, Math.min(length, this.size - position)));
+  async read(position: number, length: number, memory?: Buffer): Promise<Buffer> {
+    const wanted = Math.max(0, Math.min(length, this.size - position));
+    const buffer = memory?.subarray(0, wanted) ?? Buffer.allocUnsafe(wanted);
     let filled = 0;
     while (filled < buffer.byteLength) {
       const at = this.start + position + filled;
@@ -92,12 +96,12 @@ export class PathRange implements PlacedRange {
     return { path: this.path };
   }
 
-  async read(position: number, length: number): Promise<Buffer> {
+  async read(position: number, length: number, memory?: Buffer): Promise<Buffer> {
     const file = await open(this.path).catch((cause: unknown) => {
       throw new AirliftError('io', `read ${this.path}: ${messageOf(cause)}`, { cause });
     });
     try {
-      return await new FileRange(file, 0, this.size, this.path).read(position, length);
+      return await new FileRange(file, 0, this.size, this.path).read(position, length, memory);
     } finally {
       await file.close();
     }

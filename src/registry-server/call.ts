@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { AirliftError } from '../errors.js';
-import type { VerifiedBlobs } from './checked-stream.js';
+import type { Downloads } from './blob-download.js';
 import type { ContentStore, PushStore } from './store-content.js';
 
 /** How much clients may hold open at a time. */
@@ -82,8 +82,7 @@ export interface Call {
   readonly query: URLSearchParams;
   readonly store: ContentStore;
   readonly options: ServerOptions;
-  /** The blobs that this server has hashed. */
-  readonly verified: VerifiedBlobs;
+  readonly downloads: Downloads;
   /** Formats the server's metrics. */
   readonly formatMetrics: () => string;
 }

@@ -1,10 +1,9 @@
-import type { Readable } from 'node:stream';
 import { isDigest, type Digest } from '../oci/digest.js';
 import { isTag } from '../oci/reference.js';
 import type { Call } from './call.js';
-import { CheckedStream, type VerifiedBlobs } from './checked-stream.js';
+import { BlobDownload, type Downloads } from './blob-download.js';
 import { requestedRange } from './range.js';
-import { refuse, type Reply } from './reply.js';
+import { refuse, type Reply, type StreamedBody } from './reply.js';
 import type { ContentStore, StoredBlob } from './store-content.js';
 
 /** Resolves a tag or digest to a digest; undefined if the repository has no such tag. */
@@ -63,7 +62,7 @@ export async function pullBlob(call: Call, repository: string, text: string): Pr
     });
   }
   if (range === undefined) {
-    return { status: 200, headers: full, body: await contentOf(blob, call.verified, text, 0, blob.size) };
+    return { status: 200, headers: full, body: await contentOf(blob, call.downloads, text, 0, blob.size) };
   }
   const part = {
     ...full,
@@ -73,18 +72,18 @@ export async function pullBlob(call: Call, repository: string, text: string): Pr
   return {
     status: 206,
     headers: part,
-    body: await contentOf(blob, call.verified, text, range.start, range.end),
+    body: await contentOf(blob, call.downloads, text, range.start, range.end),
   };
 }
 
 /** Reads a blob or a range of it. A large blob is sent completely only if its content is right. */
 async function contentOf(
   { content, size }: StoredBlob,
-  verified: VerifiedBlobs,
+  downloads: Downloads,
   digest: Digest,
   start: number,
   end: number,
-): Promise<Uint8Array | Readable> {
+): Promise<Uint8Array | StreamedBody> {
   if (content instanceof Uint8Array) return content.subarray(start, end);
-  return new CheckedStream(await content(), { digest, size, start, end }, verified);
+  return new BlobDownload(await content(), { digest, size, start, end }, downloads);
 }

@@ -1,14 +1,22 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import { once } from 'node:events';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+
+/** A body that is sent in pieces. Either method closes the content that it is read from. */
+export interface StreamedBody {
+  /**
+   * Sends the body and ends the response. Fails before the body is complete, or if the client goes away.
+   * @param sent counts the bytes that were sent
+   */
+  sendTo(response: ServerResponse, sent: { bytes: number }): Promise<void>;
+  /** Closes the body unsent. */
+  close(): Promise<void>;
+}
 
 /** The answer to a request. */
 export interface Reply {
   readonly status: number;
   readonly headers?: OutgoingHttpHeaders | undefined;
-  /** With a stream, the headers must contain `Content-Length`. */
-  readonly body?: Uint8Array | Readable | undefined;
+  /** With a body that is sent in pieces, the headers must contain `Content-Length`. */
+  readonly body?: Uint8Array | StreamedBody | undefined;
 }
 
 /** The error codes of the distribution-spec, "Error Codes". */
@@ -68,28 +76,17 @@ export async function send(
   sent: { bytes: number },
 ): Promise<void> {
   const { status, headers = {}, body } = reply;
-  if (response.destroyed) {
-    if (body instanceof Readable) body.destroy();
-    return;
-  }
-  if (body instanceof Readable) {
+  if (body !== undefined && !(body instanceof Uint8Array)) {
+    if (head || response.destroyed) await body.close();
+    if (response.destroyed) return;
     response.writeHead(status, headers);
-    if (!head) {
-      body.on('data', (chunk: Buffer) => (sent.bytes += chunk.length));
-      try {
-        await pipeline(body, response);
-      } finally {
-        // The store may be closed once the answer has ended.
-        if (!body.closed) await once(body, 'close');
-      }
-      return;
-    }
-    body.destroy();
+    if (!head) return await body.sendTo(response, sent);
   } else {
+    if (response.destroyed) return;
     const length = bodiless.has(status) ? {} : { 'Content-Length': body?.byteLength ?? 0 };
     response.writeHead(status, { ...length, ...headers });
   }
-  const bytes = head || body instanceof Readable ? undefined : body;
+  const bytes = head || !(body instanceof Uint8Array) ? undefined : body;
   await new Promise<void>((done) => {
     response.once('close', done);
     response.end(bytes, done);

@@ -5,8 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AirliftError, isAirliftError, messageOf } from '../errors.js';
 import { isDigest } from '../oci/digest.js';
 import { answer } from './answer.js';
+import { Downloads } from './blob-download.js';
 import type { RequestEntry, ServerLimits, ServerOptions } from './call.js';
-import { VerifiedBlobs } from './checked-stream.js';
 import { Connections } from './connections.js';
 import { Metrics } from './metrics.js';
 import { OpenPulls } from './open-pulls.js';
@@ -74,7 +74,7 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
   const connections = new Connections(limits);
   const pulls = new OpenPulls();
   const metrics = new Metrics();
-  const verified = new VerifiedBlobs();
+  const downloads = new Downloads();
   const formatMetrics = (): string =>
     metrics.format({ requests: underWay.size, connections: connections.count });
   let isDraining = false;
@@ -86,7 +86,7 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
     const count = (clients.get(client) ?? 0) + 1;
     clients.set(client, count);
     const isBusy = underWay.size >= limits.requests || count > limits.requestsOfClient;
-    const state = { client, pulls, verified, metrics, formatMetrics, isBusy, isDraining };
+    const state = { client, pulls, downloads, metrics, formatMetrics, isBusy, isDraining };
     const handled = handle(store, options, request, response, state);
     underWay.add(handled);
     void handled.finally(() => {
@@ -160,7 +160,7 @@ interface RequestState {
   /** Address of the client. */
   readonly client: string;
   readonly pulls: OpenPulls;
-  readonly verified: VerifiedBlobs;
+  readonly downloads: Downloads;
   readonly metrics: Metrics;
   readonly formatMetrics: () => string;
   readonly isBusy: boolean;
@@ -183,7 +183,7 @@ async function handle(
 ): Promise<void> {
   const begun = performance.now();
   const { method = 'GET', url: target = '/' } = request;
-  const { client, pulls, verified, metrics, formatMetrics, isBusy, isDraining } = state;
+  const { client, pulls, downloads, metrics, formatMetrics, isBusy, isDraining } = state;
   const period = options.stallTimeout ?? stallTimeout;
   watchPace(request, response, period);
   response.setHeader('Docker-Distribution-API-Version', 'registry/2.0');
@@ -207,7 +207,7 @@ async function handle(
       reply = unavailable('this registry is shutting down');
     else
       reply = await answer(
-        { method, request, query: parsed.query, store, options, verified, formatMetrics },
+        { method, request, query: parsed.query, store, options, downloads, formatMetrics },
         parsed.route,
       );
   } catch (error) {

@@ -25,8 +25,11 @@ export interface ContentState {
 
 /** Content that is open to be read a chunk at a time. */
 export interface OpenContent {
-  /** Reads `length` bytes from `position` on; fewer at the end. */
-  read(position: number, length: number): Promise<Buffer>;
+  /**
+   * Reads `length` bytes from `position` on; fewer at the end.
+   * @param memory may be filled, to save new memory; holds at least `length` bytes
+   */
+  read(position: number, length: number, memory: Buffer): Promise<Buffer>;
   /** Throws once the content may have changed since it was opened. */
   check?(): Promise<void>;
   /** Returns the state of the files that the content is read from; undefined if it is unknown. */

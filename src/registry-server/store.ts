@@ -276,9 +276,9 @@ class DirectoryPush implements PushStore {
 async function openFile(path: string): Promise<OpenContent> {
   const file = await open(path);
   return {
-    read: async (position, length) => {
-      const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(length), 0, length, position);
-      return buffer.subarray(0, bytesRead);
+    read: async (position, length, memory) => {
+      const { bytesRead } = await file.read(memory, 0, length, position);
+      return memory.subarray(0, bytesRead);
     },
     state: async () => stateOf(await file.stat({ bigint: true })),
     close: () => file.close(),

@@ -12,7 +12,7 @@ export const smallBlob = 64 * 1024;
 /** @param guard watches the files of the content */
 export function openContent(content: ByteRange, guard: Guard): OpenContent {
   return {
-    read: (position, length) => content.read(position, length),
+    read: (position, length, memory) => content.read(position, length, memory),
     check: () => guard.check(),
     state: () => guard.state(),
     close: () => Promise.resolve(),

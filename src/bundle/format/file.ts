@@ -116,10 +116,11 @@ export class BundleFile {
 
   /**
    * Reads `length` bytes at `position`; fewer if the file ends before.
+   * @param memory is filled (default: new memory)
    * @throws AirliftError `io`
    */
-  async read(position: number, length: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafe(length);
+  async read(position: number, length: number, memory: Buffer = Buffer.allocUnsafe(length)): Promise<Buffer> {
+    const buffer = memory.subarray(0, length);
     let done = 0;
     try {
       while (done < length) {
