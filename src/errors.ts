@@ -8,6 +8,7 @@
  * - `unauthorized`: credentials are missing or wrong (401) · `denied`: the credentials lack a permission (403)
  * - `digest-mismatch`, `size-mismatch`: content does not match its descriptor
  * - `damaged`: a bundle or an archive is damaged
+ * - `untrusted`: a required signature is missing, by another key, or over other content
  * - `unsupported`: airlift recognizes the content and cannot carry it (Docker schema 1, bzip2, …)
  * - `registry`: the registry returned an error or violated the protocol
  * - `rate-limited`: the registry demands a longer wait than allowed (429)
@@ -29,6 +30,7 @@ export type ErrorCode =
   | 'digest-mismatch'
   | 'size-mismatch'
   | 'damaged'
+  | 'untrusted'
   | 'unsupported'
   | 'registry'
   | 'rate-limited'

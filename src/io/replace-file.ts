@@ -9,7 +9,7 @@ import { open, rename, rm, writeFile } from 'node:fs/promises';
 export async function replaceFile(
   path: string,
   temporary: string,
-  content: string | Iterable<string>,
+  content: string | Uint8Array | Iterable<string>,
   mode = 0o666,
 ): Promise<void> {
   try {
