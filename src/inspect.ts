@@ -1,8 +1,10 @@
 import { ImageSizes } from './bundle/format/image-sizes.js';
 import type { PlatformSize } from './bundle/report.js';
 import { BundleReader } from './bundle/reader.js';
+import { signaturesOf } from './bundle/verify/check-signatures.js';
 import type { Digest } from './oci/digest.js';
 import { formatReference } from './oci/reference.js';
+import type { SignatureReport } from './signing/signatures.js';
 
 export interface InspectedImage {
   readonly reference: string;
@@ -38,6 +40,8 @@ export interface Inspection {
   readonly leftOutBytes: number;
   /** Bytes saved because images share blobs. */
   readonly sharedBytes: number;
+  /** The signatures of the bundle, inside it and in files beside it; not checked. */
+  readonly signedBy: readonly SignatureReport[];
 }
 
 /**
@@ -73,6 +77,7 @@ export async function inspect(path: string): Promise<Inspection> {
       blobBytes,
       leftOut,
       leftOutBytes,
+      signedBy: await signaturesOf(reader.file, reader.head, path, []),
       sharedBytes: Math.max(0, images.reduce((sum, { size }) => sum + size, 0) - blobBytes - leftOutBytes),
     };
   } finally {

@@ -7,6 +7,7 @@ import { EntryCheck } from './bundle/verify/check-entries.js';
 import { checkGraph } from './bundle/verify/check-graph.js';
 import { checkHead } from './bundle/verify/check-head.js';
 import { checkIndexFile, addCatalogGraph } from './bundle/verify/check-images.js';
+import { reportSignatures, requiredSignature, signaturesOf } from './bundle/verify/check-signatures.js';
 import { checkSums } from './bundle/verify/check-sums.js';
 import { EntryReader } from './bundle/format/entry-reader.js';
 import type { CheckProgress, Problem } from './bundle/report.js';
@@ -23,12 +24,15 @@ import {
   type RequestHeader,
   type RequestTotals,
 } from './request/request.js';
+import type { SignatureReport } from './signing/signatures.js';
 
 export interface VerifyOptions {
   /** Worker threads that read and hash; default: the number of cores, at most 2. */
   readonly jobs?: number | undefined;
   /** Path of a file to write what is damaged or missing to, if anything is; `export` takes it as its `request`. */
   readonly request?: string | undefined;
+  /** Paths of public keys, or of directories of them: one of the keys must have signed the bundle. */
+  readonly keys?: readonly string[] | undefined;
   readonly onProgress?: ((progress: CheckProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -50,6 +54,8 @@ export interface VerifyReport {
   readonly leftOut: number;
   /** Digest of `SHA256SUMS`; undefined if the entry is missing. It identifies the bundle only if `ok` is true. */
   readonly sums: Digest | undefined;
+  /** The signatures of the bundle, inside it and in files beside it; `unchecked` if no key was given. */
+  readonly signedBy: readonly SignatureReport[];
   readonly problems: readonly Problem[];
   /** What the request names, if one was written. */
   readonly request?: WrittenRequest | undefined;
@@ -101,6 +107,7 @@ function isReference(name: string): boolean {
  * @throws AirliftError `input` if the file is not a bundle, `unsupported` if a newer airlift wrote it, `interrupted`, `io`
  */
 export async function verify(path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
+  const required = options.keys === undefined ? undefined : await requiredSignature(options.keys);
   const file = await BundleFile.open(path, 'r');
   const findings = new Findings();
   let pool: HashPool | undefined;
@@ -108,6 +115,8 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
     pool = new HashPool(file.path, options.jobs ?? Math.min(2, availableParallelism()));
     const reader = new EntryReader(file);
     const { catalog, ...head } = await checkHead(reader, findings);
+    const signedBy = await signaturesOf(file, head, path, required?.keys ?? []);
+    reportSignatures(signedBy, required, findings);
     const headDigests = new HeadDigests(file, head);
     try {
       if (catalog === undefined) await findBlobsByName(reader, head, findings);
@@ -135,10 +144,19 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
       head: catalog === undefined,
     };
     const request =
-      options.request === undefined || problems.length === 0
+      options.request === undefined || problems.every(({ kind }) => kind === 'signature')
         ? undefined
         : await requestDamaged(options.request, header, findings);
-    return { bundle: path, size, ok: problems.length === 0, ...findings.totals(), sums, problems, request };
+    return {
+      bundle: path,
+      size,
+      ok: problems.length === 0,
+      ...findings.totals(),
+      sums,
+      signedBy,
+      problems,
+      request,
+    };
   } finally {
     await pool?.close();
     findings.close();

@@ -37,14 +37,20 @@ export class BundleReader implements Source {
   /**
    * Opens a bundle. Reads only the head of the file, and checks its catalog completely.
    * @param name its name in messages, if its path means nothing to the user
+   * @param checkHead called before anything in the file is used, with the names and places of the head's entries
    * @throws AirliftError `input` if it is not a bundle, `damaged` if its head is damaged or the file is truncated, `unsupported` if a newer
    *   airlift wrote it, `io`
    */
-  static async open(path: string, name?: string): Promise<BundleReader> {
+  static async open(
+    path: string,
+    name?: string,
+    checkHead?: (file: BundleFile, head: Head) => Promise<void>,
+  ): Promise<BundleReader> {
     const file = await BundleFile.open(path, 'r', name);
     let catalog: Catalog | undefined;
     try {
       const head = await readHead(file);
+      await checkHead?.(file, head);
       catalog = await Catalog.open(file, head);
       const { size } = await file.stat();
       const want = head.start + catalog.blobsLength + endLength;

@@ -17,6 +17,7 @@ export interface PlatformSize {
  * - `digest`: content does not match its digest · `moved`: an entry is not where the catalog says
  * - `extra`: an entry that the bundle format does not have, or data after the end of the archive
  * - `catalog`, `index`, `layout`, `sums`: the catalog, `index.json`, `oci-layout`, a list of digests is wrong
+ * - `signature`: a signature is malformed, or none of the given keys has signed the bundle
  * - `manifest`: a manifest cannot be parsed · `edge`: a manifest and its children, or the catalog, disagree
  */
 export type ProblemKind =
@@ -29,6 +30,7 @@ export type ProblemKind =
   | 'index'
   | 'layout'
   | 'sums'
+  | 'signature'
   | 'manifest'
   | 'edge';
 

@@ -12,6 +12,7 @@ import { isOutage } from '../plan/outages.js';
 import type { PlanRequest } from '../plan/planner.js';
 import type { OnEvent } from '../progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
+import { checkBundleKey, type BundleSigning } from '../signing/sign-content.js';
 import { downloadBlobs, type Downloaded } from './download.js';
 import { lockedImages } from './plan-book.js';
 import { planBundle, planOptionsOf, reportFailed } from './plan-images.js';
@@ -31,6 +32,8 @@ export interface ExportOptions {
   readonly foreignLayers?: 'keep' | 'include' | undefined;
   /** Creation time recorded in the bundle; fractions of a second are dropped. Default: now. */
   readonly created?: Date | undefined;
+  /** Signs the bundle, in the bundle itself. */
+  readonly sign?: BundleSigning | undefined;
   /** How to reach registries; default: the system's certificates, no credentials, no proxy. */
   readonly registry?: RegistryOptions | undefined;
   readonly hooks?: RegistryHooks | undefined;
@@ -80,7 +83,8 @@ function fingerprintOf(options: ExportOptions): string {
   };
   const platforms = Array.isArray(requested.platforms) ? requested.platforms.join(', ') : 'all platforms';
   const digest = digestOf(Buffer.from(JSON.stringify(requested)));
-  return `${options.images.length} images for ${platforms} (${digest.slice(0, 19)}…)`;
+  const signed = options.sign === undefined ? '' : `, signed by key ${options.sign.key.id}`;
+  return `${options.images.length} images for ${platforms} (${digest.slice(0, 19)}…)${signed}`;
 }
 
 const resumeHint = 'run the same command again to resume';
@@ -177,11 +181,13 @@ async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<
 export async function exportBundle(options: ExportOptions): Promise<ExportSummary> {
   let writer: BundleWriter | undefined;
   try {
+    if (options.sign !== undefined) checkBundleKey(options.sign.key);
     writer = await BundleWriter.open(options.output, {
       created: options.created ?? new Date(),
       fingerprint: fingerprintOf(options),
       replace: options.force,
       refresh: options.refresh ?? false,
+      signing: options.sign,
       signal: options.signal,
     });
     await plan(writer, options);

@@ -7,6 +7,7 @@ import { NameRules } from './name-rules.js';
 import { openArchive } from '../archive/read/open.js';
 import type { OpenedMembers } from '../archive/read/open-members.js';
 import { openChecked, orDamage } from '../bundle/verify/check-front.js';
+import { requiredSignature, type RequiredSignature } from '../bundle/verify/check-signatures.js';
 import { BundleFile } from '../bundle/format/file.js';
 import { entryNames } from '../bundle/format/format.js';
 import { looksLikeBundle } from '../bundle/format/head.js';
@@ -37,6 +38,11 @@ export interface ArchiveOptions {
   readonly tmpDir?: string | undefined;
   /** Path of the layer cache, which records the digests of compressed layers. */
   readonly layerMemory?: string | undefined;
+  /**
+   * Path of a public key, or of a directory of them: accept only bundles that one of them has signed. Refused before anything is read
+   * from an input that is no bundle.
+   */
+  readonly requireSignature?: string | undefined;
   /** The stream to read for the path `-`. */
   readonly stdin?: Readable | undefined;
 }
@@ -167,10 +173,23 @@ async function closeAll(archives: readonly Archive[]): Promise<void> {
   await Promise.all(archives.map((archive) => archive.close()));
 }
 
+/** @throws AirliftError `untrusted`: only bundles carry signatures */
+function refuseUnsigned(path: string, required: RequiredSignature | undefined): void {
+  if (required === undefined) return;
+  throw new AirliftError(
+    'untrusted',
+    `check the signature of ${path}: not a bundle; only bundles are signed`,
+    {
+      hint: 'make a bundle of it where you trust it: airlift import ARCHIVE -o site.tar, then airlift sign site.tar',
+    },
+  );
+}
+
 async function openAll(
   options: InputOptions,
   nameRules: NameRules | undefined,
   piped: Piped | undefined,
+  requireSignature: RequiredSignature | undefined,
 ): Promise<Archive[]> {
   const { inputs, archives = {}, onEvent, signal } = options;
   const { platforms, layerMemory, ...reading } = archives;
@@ -184,7 +203,12 @@ async function openAll(
       const known = { platform, nameRules, layerMemory: memory };
       // The bundle's own checks report damage before the file is read as an archive.
       const reader =
-        path === '-' ? piped?.bundle : (await isBundle(path)) ? await openChecked(path, signal) : undefined;
+        path === '-'
+          ? piped?.bundle
+          : (await isBundle(path))
+            ? await openChecked(path, { signal, requireSignature })
+            : undefined;
+      if (reader === undefined) refuseUnsigned(path, requireSignature);
       try {
         const archive = await openArchive(path, {
           ...reading,
@@ -220,18 +244,22 @@ export async function openInputs(options: InputOptions): Promise<Inputs> {
   const { mergeNames = [] } = archives;
   const nameRules = mergeNames.length === 0 ? undefined : new NameRules(mergeNames);
   const { stdin, tmpDir } = archives;
+  const requireSignature =
+    archives.requireSignature === undefined
+      ? undefined
+      : await requiredSignature([archives.requireSignature]);
   const piped =
     stdin !== undefined && options.inputs.includes('-')
-      ? await openPiped(stdin, { tmpDir, signal })
+      ? await openPiped(stdin, { tmpDir, requireSignature, signal })
       : undefined;
   if (others.length === 0 && nameRules === undefined) {
     if (piped?.bundle !== undefined) {
       piped.stream.destroy();
       return openBundle(piped.bundle);
     }
-    if (await isBundle(first)) return openBundle(await openChecked(first, signal));
+    if (await isBundle(first)) return openBundle(await openChecked(first, { signal, requireSignature }));
   }
-  const open = await openAll(options, nameRules, piped);
+  const open = await openAll(options, nameRules, piped, requireSignature);
   try {
     const { images, source } = await mergeArchives(open, {
       name: archives.name,

@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { addAbortSignal, Readable } from 'node:stream';
 import { openChecked } from '../bundle/verify/check-front.js';
+import type { RequiredSignature } from '../bundle/verify/check-signatures.js';
 import { BundleFile } from '../bundle/format/file.js';
 import { entryNames } from '../bundle/format/format.js';
 import { looksLikeBundle } from '../bundle/format/head.js';
@@ -25,6 +26,8 @@ export interface Piped {
 export interface PipedOptions {
   /** Directory in which a bundle is stored (default: the system's temporary directory). */
   readonly tmpDir?: string | undefined;
+  /** Keys of which one must have signed the bundle, inside it. */
+  readonly requireSignature?: RequiredSignature | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -51,7 +54,7 @@ async function* withStart(head: Buffer, rest: AsyncIterator<Buffer>): AsyncGener
  */
 export async function openPiped(
   input: Readable,
-  { tmpDir = tmpdir(), signal }: PipedOptions,
+  { tmpDir = tmpdir(), requireSignature, signal }: PipedOptions,
 ): Promise<Piped> {
   const chunks = (signal === undefined ? input : addAbortSignal(signal, input))[
     Symbol.asyncIterator
@@ -67,7 +70,9 @@ export async function openPiped(
   return withStoredStream(stream, { folder: tmpDir, name: streamName, hint, signal }, async (path) => {
     const file = await BundleFile.open(path, 'r', streamName);
     const isBundle = await looksLikeBundle(file).finally(() => file.close());
-    const bundle = isBundle ? await openChecked(path, signal, streamName) : undefined;
+    const bundle = isBundle
+      ? await openChecked(path, { signal, name: streamName, requireSignature })
+      : undefined;
     // The stored file is unlinked on return; the open stream stays readable.
     return { stream: await openStream(path), bundle };
   });

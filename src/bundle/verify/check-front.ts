@@ -4,10 +4,12 @@ import { maxManifestSize } from '../../oci/manifest.js';
 import { checkCatalogRows, checkHeadContent } from './check-catalog.js';
 import { checkGraph } from './check-graph.js';
 import { checkIndexFile, addCatalogGraph } from './check-images.js';
+import { checkRequired, type RequiredSignature } from './check-signatures.js';
 import { checkSums } from './check-sums.js';
 import { Findings } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
-import { damagedHint } from '../format/head.js';
+import type { BundleFile } from '../format/file.js';
+import { damagedHint, type Head } from '../format/head.js';
 import { HeadDigests } from '../format/sums.js';
 import { BundleReader } from '../reader.js';
 
@@ -74,13 +76,28 @@ async function problemsOf(
   }
 }
 
+export interface OpenCheckedOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** The bundle's name in messages, if its path means nothing to the user. */
+  readonly name?: string | undefined;
+  /** Keys of which one must have signed the bundle. */
+  readonly requireSignature?: RequiredSignature | undefined;
+}
+
 /**
- * Opens a bundle and checks its head and manifests.
- * @param name its name in messages
- * @throws AirliftError as `BundleReader.open` does; `damaged` with the problems
+ * Opens a bundle and checks its signature, its head and its manifests.
+ * @throws AirliftError as `BundleReader.open` does; `untrusted` for a required signature; `damaged` with the problems
  */
-export async function openChecked(path: string, signal?: AbortSignal, name?: string): Promise<BundleReader> {
-  const reader = await BundleReader.open(path, name);
+export async function openChecked(
+  path: string,
+  { signal, name, requireSignature }: OpenCheckedOptions = {},
+): Promise<BundleReader> {
+  // First, so that the database and the manifests of an unknown maker are not even parsed.
+  const checkHead =
+    requireSignature === undefined
+      ? undefined
+      : (file: BundleFile, head: Head) => checkRequired(file, head, path, requireSignature);
+  const reader = await BundleReader.open(path, name, checkHead);
   try {
     await checkFront(reader, signal);
     return reader;

@@ -116,8 +116,15 @@ function measured(name: string, content: () => Iterable<Uint8Array>): HeadEntry 
   return { name, size, sha256: hash.digest('hex'), content };
 }
 
-/** Composes the entries before the first blob of a laid-out plan, in order. */
-export function composeHead(journal: Journal, catalogPath: string): HeadEntry[] {
+/**
+ * Composes the entries before the first blob of a laid-out plan, in order.
+ * @param sign signs the content of `SHA256SUMS`; undefined leaves the bundle unsigned
+ */
+export function composeHead(
+  journal: Journal,
+  catalogPath: string,
+  sign?: (sums: Iterable<Uint8Array>) => Uint8Array,
+): HeadEntry[] {
   const { placement } = journal;
   const entries = [
     measured(entryNames.layout, () => [Buffer.from(layoutContent)]),
@@ -127,7 +134,10 @@ export function composeHead(journal: Journal, catalogPath: string): HeadEntry[] 
   const bySha512 = measured(entryNames.sha512sums, () => chunked(blobLines(placement.digests(), 'sha512')));
   if (bySha512.size > 0) entries.push(bySha512);
   const listed = [...entries];
-  return [...entries, measured(entryNames.sha256sums, () => chunked(sumsLines(listed, placement.digests())))];
+  const sums = measured(entryNames.sha256sums, () => chunked(sumsLines(listed, placement.digests())));
+  if (sign === undefined) return [...entries, sums];
+  const signature = sign(sums.content());
+  return [...entries, sums, measured(entryNames.signature, () => [signature])];
 }
 
 /** Returns the bytes from the start of the file to the first blob's header. */

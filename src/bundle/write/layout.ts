@@ -4,6 +4,7 @@ import { AirliftError } from '../../errors.js';
 import { isCompanionTag } from '../../oci/companion-tag.js';
 import { algorithmOf, digestOf } from '../../oci/digest.js';
 import { parseReference } from '../../oci/reference.js';
+import { signSums, type BundleSigning } from '../../signing/sign-content.js';
 import { encodeHeader, endLength, paddedLength } from '../../tar/header.js';
 import type { BundleFile } from '../format/file.js';
 import { blobPath } from '../../oci/image-layout.js';
@@ -35,6 +36,7 @@ export class Layout {
   constructor(
     private readonly journal: Journal,
     private readonly file: BundleFile,
+    private readonly signing?: BundleSigning,
   ) {}
 
   /**
@@ -140,7 +142,10 @@ export class Layout {
     try {
       const created = new Date(this.#created * 1000).toISOString().replace('.000Z', 'Z');
       await buildCatalog(this.journal, path, { created });
-      return await use(composeHead(this.journal, path));
+      const { signing } = this;
+      const time = new Date(this.#created * 1000);
+      const sign = signing && ((sums: Iterable<Uint8Array>): Uint8Array => signSums(sums, signing, time));
+      return await use(composeHead(this.journal, path, sign));
     } finally {
       await rm(path, { force: true });
     }

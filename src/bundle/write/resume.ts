@@ -4,6 +4,7 @@ import { journalError } from '../journal/journal-database.js';
 import type { Journal } from '../journal/journal.js';
 import { Layout, type LayoutSummary } from './layout.js';
 import { refuseExisting, refuseOther } from './output-name.js';
+import type { BundleSigning } from '../../signing/sign-content.js';
 
 /** Options for starting or resuming a bundle. */
 export interface BundleOptions {
@@ -18,6 +19,8 @@ export interface BundleOptions {
    * does not offer this choice.
    */
   readonly refresh?: boolean | undefined;
+  /** Signs the bundle. The key is part of the request: the caller names it in `fingerprint`. */
+  readonly signing?: BundleSigning | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -49,7 +52,7 @@ export async function resumeBundle(
   path: string,
   options: ResumeOptions,
 ): Promise<ResumedBundle> {
-  const { fingerprint, replace, refresh, signal } = options;
+  const { fingerprint, replace, refresh, signing, signal } = options;
   if (!isSound(journal)) journal.restart();
   const state = journal.get('state');
   const isLaidOut = state === 'laid-out' || state === 'changed';
@@ -63,7 +66,7 @@ export async function resumeBundle(
     refuseOther(path, String(journal.get('fingerprint')), fingerprint, refresh !== undefined);
   const file = await BundleFile.open(`${path}.partial`, 'create');
   try {
-    const layout = new Layout(journal, file);
+    const layout = new Layout(journal, file, signing);
     const { size } = await file.stat();
     const summary = isLaidOut && refresh !== true ? await restore(layout, state, size, signal) : undefined;
     if (summary === undefined) {
