@@ -50,6 +50,17 @@ export { verify } from './verify.js';
 export type { VerifyOptions, VerifyReport, WrittenRequest } from './verify.js';
 export type { RequestTotals } from './request/request.js';
 export type { BrokenImage, CheckProgress, PlatformSize, Problem, ProblemKind } from './bundle/report.js';
+export type { SignatureReport, SignatureState } from './signing/signatures.js';
+export { describeSignature } from './signing/signatures.js';
+export { isBundleFile, signFile, verifyFile } from './sign.js';
+export type { FileVerification, SignOptions, SignSummary } from './sign.js';
+export { keygen, refuseExistingKeys } from './signing/keygen.js';
+export type { KeygenOptions, KeygenSummary } from './signing/keygen.js';
+export { readSecretKey } from './signing/secret-key.js';
+export type { LockedKey, SecretKey } from './signing/secret-key.js';
+export type { SignatureFormat } from './signing/public-key.js';
+export type { BundleSigning, SigningFacts } from './signing/sign-content.js';
+export { checkBundleKey } from './signing/sign-content.js';
 export { refuseDirectory } from './io/directories.js';
 
 // Archives of images

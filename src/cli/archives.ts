@@ -40,6 +40,11 @@ export const archiveFlags = {
     default: 'oci' as const,
     describe: 'format of manifests created for images without one',
   },
+  'require-signature': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'public key, or directory of them, of which one must have signed the bundle',
+  },
   'tmp-dir': {
     type: 'string',
     requiresArg: true,
@@ -96,6 +101,7 @@ export function inputsOf(args: ArchiveArguments): { inputs: string[]; archives: 
     strictPlatforms: args.strictPlatforms,
     layerCompression: args.layerCompression,
     manifestFormat: args.manifestFormat,
+    requireSignature: args.requireSignature,
     tmpDir: args.tmpDir,
     layerMemory: layerMemoryOf(process.env),
     stdin: process.stdin,

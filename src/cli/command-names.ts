@@ -3,6 +3,8 @@ export const commandNames = [
   'export',
   'inspect',
   'verify',
+  'keygen',
+  'sign',
   'import',
   'copy',
   'save',

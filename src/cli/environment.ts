@@ -135,6 +135,11 @@ export function creationTime(env: Environment): Date {
   return new Date(Number(epoch) * 1000);
 }
 
+/** Returns the file that holds the password of a signing key. */
+export function keyPasswordFileOf(env: Environment): string | undefined {
+  return firstOf(env, 'AIRLIFT_KEY_PASSWORD_FILE');
+}
+
 /** Returns the directory for data that can be recreated: `$XDG_CACHE_HOME/airlift`, else `~/.cache/airlift`. */
 export function cacheFolder(env: Environment): string | undefined {
   return below(xdgDirectory(env, 'XDG_CACHE_HOME', '.cache'), 'airlift')[0];

@@ -16,6 +16,7 @@ const byErrorCode: Partial<Record<ErrorCode, number>> = {
   usage: exitCodes.usage,
   partial: exitCodes.someFailed,
   damaged: exitCodes.damaged,
+  untrusted: exitCodes.damaged,
   interrupted: exitCodes.interrupted,
 };
 

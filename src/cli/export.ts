@@ -33,8 +33,10 @@ import { imagesOf, imageFlags, readLists, referencesPositional, registriesIn } f
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
 import { printBundleSteps, printFailed } from './summaries.js';
-import { countNames, notesOnSignatures } from './signatures.js';
+import { countNames, notesOnSignatures, signedLines } from './signatures.js';
+import { openSigningKey } from './signing-key.js';
 import { hooksOf } from './trace.js';
+import { version } from './version.js';
 
 const flags = {
   ...imageFlags,
@@ -46,6 +48,11 @@ const flags = {
     type: 'boolean',
     default: false,
     describe: 'resolve tags again instead of using the digests of an interrupted export',
+  },
+  sign: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'secret key to sign the bundle with, in the bundle itself',
   },
   lock: {
     type: 'string',
@@ -86,6 +93,7 @@ async function printSummary(
   printFailed(summary.failed);
   notesOnSignatures(inspection).forEach(printLine);
   if (kit !== undefined) printKit(kit);
+  signedLines(inspection.signedBy.filter(({ place }) => place.startsWith('airlift/'))).forEach(printLine);
   printBundleSteps(summary.path, summary.sums);
 }
 
@@ -135,6 +143,8 @@ async function run(args: Arguments): Promise<void> {
   const view = progressView(args);
   try {
     const [summary, kit] = await interruptible(async (signal) => {
+      // First, since it asks for a password.
+      const key = args.sign === undefined ? undefined : await openSigningKey(args.sign, signal);
       const parts = partsOfKit(args, registry);
       // First, so that a missing part is known before a long export.
       if (parts !== undefined) await fetchKitParts({ ...parts, onEvent: view.onEvent, signal });
@@ -142,6 +152,7 @@ async function run(args: Arguments): Promise<void> {
         ...options,
         output,
         created: creationTime(process.env),
+        sign: key && { key, tool: `airlift:${version()}` },
         concurrency: positive('concurrency', args.concurrency),
         lock: args.lock,
         force: args.force,

@@ -14,6 +14,7 @@ import type {
   RegistryOptions,
   SaveOptions,
   ServeOptions,
+  SignOptions,
   Site,
 } from '../index.js';
 
@@ -26,6 +27,7 @@ type LibraryOption =
   | keyof SaveOptions
   | keyof LoadOptions
   | keyof ServeOptions
+  | keyof SignOptions
   | keyof Site
   | keyof RegistryOptions
   | keyof CreateIndexOptions
@@ -65,6 +67,7 @@ export const flagOf = {
   keepGoing: '--keep-going',
   keepRegistry: '--keep-registry',
   mirrors: '--mirror',
+  name: '--name',
   onExistingTag: '--on-existing-tag',
   originalIndex: '--index',
   output: '--output',

@@ -6,7 +6,7 @@ import { dash } from './stdin-dash.js';
 import { count, formatBytes, formatTable } from './format.js';
 import { jsonFlag } from './flags.js';
 import { interruptible } from './interrupt.js';
-import { countNames, notesOnSignatures } from './signatures.js';
+import { countNames, notesOnSignatures, signedLines } from './signatures.js';
 import { printJson, printLine, printLines } from './print.js';
 
 const flags = {
@@ -44,6 +44,8 @@ async function run(args: Arguments): Promise<void> {
       `${formatBytes(inspection.size)} in all${shared}${leftOut}, made ${inspection.created}`,
   );
   notesOnSignatures(inspection).forEach(printLine);
+  signedLines(inspection.signedBy).forEach(printLine);
+  if (inspection.signedBy.length > 0) printLine(`next: airlift verify ${inspection.bundle} --key PUBLIC.pub`);
 }
 
 /** `airlift inspect <bundle>` */

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import yargs, { type Argv } from 'yargs';
 import { isAirliftError, systemCodeOf } from '../errors.js';
 import type { CommandHead } from './command-names.js';
@@ -9,15 +8,7 @@ import { printError, printNote } from './print.js';
 import { forgetPrinted } from './trace.js';
 import { usageError } from './usage-error.js';
 import { checkedValues } from './values.js';
-
-/** Set in built files (`.config/bundle.js`). */
-declare const AIRLIFT_VERSION: string | undefined;
-
-function version(): string {
-  if (typeof AIRLIFT_VERSION !== 'undefined') return AIRLIFT_VERSION;
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
+import { version } from './version.js';
 
 interface Command extends CommandHead {
   /** Loads the function that adds the command with its flags to a parser. */
@@ -39,6 +30,16 @@ const commands: readonly Command[] = [
     usage: 'verify <bundle>',
     describe: 'check that nothing in a bundle was lost or changed',
     load: async () => (await import('./verify.js')).addVerify,
+  },
+  {
+    usage: 'keygen',
+    describe: 'create a key pair for signing bundles',
+    load: async () => (await import('./keygen.js')).addKeygen,
+  },
+  {
+    usage: 'sign <file>',
+    describe: 'sign a bundle or another file',
+    load: async () => (await import('./sign.js')).addSign,
   },
   {
     usage: 'import <inputs..>',

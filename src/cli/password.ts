@@ -39,6 +39,11 @@ async function ask(question: string, isHidden: boolean, signal: AbortSignal): Pr
   }
 }
 
+/** Asks for a password at the terminal. */
+export function askPassword(question: string, signal: AbortSignal): Promise<string> {
+  return ask(question, true, signal);
+}
+
 /**
  * Reads a user name and password from standard input or asks for them at the terminal.
  * @throws AirliftError `usage` if standard input is not a terminal and `fromStdin` is false; `usage` for invalid values

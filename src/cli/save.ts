@@ -90,6 +90,13 @@ async function sourcesOf(args: Arguments): Promise<SaveFrom> {
       },
     );
   }
+  if (files.length === 0 && args.requireSignature !== undefined) {
+    throw new AirliftError(
+      'usage',
+      'save: --require-signature applies only to bundles; got images in registries',
+      { hint: 'omit --require-signature, or name a bundle' },
+    );
+  }
   if (files.length === 0) {
     const references = sources.map(parseReference);
     const hosts = references.map((reference) => reference.registry);

@@ -1,4 +1,10 @@
-import { isCompanionTag, parseReference, type Inspection } from '../index.js';
+import {
+  describeSignature,
+  isCompanionTag,
+  parseReference,
+  type Inspection,
+  type SignatureReport,
+} from '../index.js';
 import { count } from './format.js';
 
 /** Formats `3 images` or `3 images and 2 signatures`. Images with cosign's signature tags count as signatures. */
@@ -33,4 +39,9 @@ export function notesOnSignatures({ images }: Pick<Inspection, 'images'>): strin
     '  if the registry accepts indexes with missing platforms, import also keeps the signed digest: cosign verify REPOSITORY@DIGEST',
     '  hint: export all platforms (without --platform) to keep the signatures of the tags',
   ];
+}
+
+/** Formats a line for each signature of a bundle or file. */
+export function signedLines(reports: readonly SignatureReport[]): string[] {
+  return reports.map(describeSignature);
 }

@@ -1,5 +1,5 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { verify, type VerifyReport } from '../index.js';
+import { isBundleFile, verify, verifyFile, type VerifyReport } from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { standardInputName, withBundle } from './bundle-input.js';
 import { dash } from './stdin-dash.js';
@@ -10,9 +10,17 @@ import { collectEarly } from './heap.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
-import { countImages } from './signatures.js';
+import { countImages, signedLines } from './signatures.js';
 
-const flags = { ...outputFlags } as const satisfies Record<string, Options>;
+const flags = {
+  key: {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'public key, or directory of them, of which one must have signed the file',
+  },
+  ...outputFlags,
+} as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle: string }>;
 
@@ -21,8 +29,8 @@ function countVerified({ images, signatures }: VerifyReport): string {
 }
 
 function printReport(report: VerifyReport, milliseconds: number): void {
-  for (const { thing, detail, images } of report.problems) {
-    printLine(`damaged: ${thing}: ${detail}`);
+  for (const { kind, thing, detail, images } of report.problems) {
+    printLine(`${kind === 'signature' ? 'refused' : 'damaged'}: ${thing}: ${detail}`);
     for (const { reference, platforms } of images) {
       printLine(`  breaks ${reference}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`);
     }
@@ -33,24 +41,54 @@ function printReport(report: VerifyReport, milliseconds: number): void {
       `verified ${report.bundle}: ${what} in ${formatDuration(milliseconds)}, nothing lost or changed`,
     );
     printLine(`SHA256SUMS digest: ${report.sums ?? 'none'}`);
-    printLine(
-      'compare it with the digest that export printed: verify alone does not prove who made the bundle',
-    );
+    signedLines(report.signedBy).forEach(printLine);
+    if (!report.signedBy.some(({ state }) => state === 'valid'))
+      printLine(
+        report.signedBy.length > 0
+          ? 'check who made the bundle with --key PUBLIC.pub'
+          : 'compare it with the digest that export printed: verify alone does not prove who made the bundle',
+      );
     const bundle = report.bundle === standardInputName ? 'BUNDLE' : report.bundle;
     printLine(`next: airlift import ${bundle} --to HOST[:PORT]`);
+    return;
+  }
+  if (report.problems.every(({ kind }) => kind === 'signature')) {
+    printLine(`${report.bundle}: no valid signature; ${what}, nothing lost or changed`);
+    printLine('next: ask who made the bundle for its signature and public key, and import nothing before');
     return;
   }
   printLine(`${report.bundle} is damaged: ${count(report.problems.length, 'problem')} in ${what}`);
   printLine('next: verify the bundle at its source, then copy it again');
 }
 
+/** Checks the signature of a file that is no bundle. */
+async function runOnFile(path: string, keys: readonly string[], json: boolean): Promise<void> {
+  const result = await verifyFile(path, keys);
+  if (json) printJson(result);
+  else {
+    printLine(`${path}: ${result.digest}`);
+    if (result.signedBy.length === 0)
+      printLine(`refused: ${path}: not signed; want ${path}.minisig beside it`);
+    signedLines(result.signedBy).forEach(printLine);
+    printLine(
+      result.ok
+        ? `verified ${path}: signed by a given key`
+        : `${path}: no valid signature by ${keys.join(', ')}`,
+    );
+  }
+  if (!result.ok) process.exitCode = exitCodes.damaged;
+}
+
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
   collectEarly();
+  const { key: keys } = args;
+  if (keys !== undefined && args.bundle !== dash && !(await isBundleFile(args.bundle)))
+    return await runOnFile(args.bundle, keys, args.json);
   const bar = args.json || args.quiet ? undefined : checkBar();
   try {
     const report = await interruptible((signal) =>
-      withBundle(args.bundle, signal, (path) => verify(path, { onProgress: bar?.onProgress, signal })),
+      withBundle(args.bundle, signal, (path) => verify(path, { keys, onProgress: bar?.onProgress, signal })),
     ).then((read) => (args.bundle === dash ? { ...read, bundle: standardInputName } : read));
     bar?.stop();
     if (args.json) printJson(report);
@@ -71,11 +109,11 @@ export function addVerify(parser: Argv, { usage, describe }: CommandHead): Argv 
         .positional('bundle', {
           type: 'string',
           demandOption: true,
-          describe: 'bundle to verify; - for standard input',
+          describe: 'bundle to verify, or with --key any signed file; - for standard input',
         })
         .options(flags)
         .epilogue(
-          'Exit code 4 means that the bundle is damaged; each damaged entry is listed with the images it breaks.',
+          'Exit code 4 means that the bundle is damaged, or not signed by the given key; each damaged entry is listed with the images it breaks.',
         ),
     (args) => run(args),
   );

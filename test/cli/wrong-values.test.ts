@@ -20,6 +20,8 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
   export: [`${closedPort}/team/app:1`, '-o', 'site.tar', '--retries', '0'],
   inspect: ['none.tar'],
   verify: ['none.tar'],
+  keygen: ['-o', 'none/export.key', '--unencrypted'],
+  sign: ['none.tar', '--sign-with', 'cat'],
   import: ['none.tar', '--to', closedPort, '--retries', '0'],
   copy: [`${closedPort}/team/app:1`, '--to', closedPort, '--retries', '0'],
   save: ['none.tar', '--format', 'oci-archive', '-o', 'out.tar'],
