@@ -1,3 +1,4 @@
+import { isDigest } from '../oci/digest.js';
 import { isRepositoryPath } from '../oci/reference.js';
 import type { Call } from './call.js';
 import { listReferrers, listRepositories, listTags } from './lists.js';
@@ -80,12 +81,20 @@ export async function answer(call: Call, route: Route): Promise<Reply> {
       return await answerAs(call, { ...route, repository: held });
     }
     const repository = `${mirrored}/${route.repository}`;
-    if (isRepositoryPath(repository)) {
+    if (isRepositoryPath(repository) && (await mayAnswer(store, { ...route, repository }))) {
       const reply = await answerAs(call, { ...route, repository });
       if (reply.status !== 404) return reply;
     }
   }
   return await answerAs(call, route);
+}
+
+/** Whether a repository is worth asking: any repository has a list of referrers, which is no answer for another if it is empty. */
+async function mayAnswer(store: ContentStore, route: Route & { repository: string }): Promise<boolean> {
+  if (route.kind !== 'referrers' || !isDigest(route.digest)) return true;
+  const referrers = store.referrers(route.repository, route.digest, undefined);
+  for await (const _ of referrers) return true;
+  return false;
 }
 
 async function answerAs(call: Call, route: Route): Promise<Reply> {

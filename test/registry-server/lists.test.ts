@@ -85,11 +85,12 @@ async function referrerOf(
   subject: BuiltManifest,
   name: string,
   more: object = {},
+  repository = 'acme/api',
 ): Promise<BuiltManifest> {
   const { mediaType, digest, bytes } = subject;
   const fields = { subject: { mediaType, digest, size: bytes.length }, ...more };
-  const referrer = await imageOf(registry, 'acme/api', name, fields);
-  const pushed = await pushManifest(registry, 'acme/api', referrer.digest, referrer);
+  const referrer = await imageOf(registry, repository, name, fields);
+  const pushed = await pushManifest(registry, repository, referrer.digest, referrer);
   assert.equal(pushed.status, 201);
   assert.equal(pushed.headers.get('oci-subject'), subject.digest);
   return referrer;
@@ -137,6 +138,21 @@ test('referrers are listed with type and annotations, filtered on request, and n
     [plain.digest],
   );
   assert.equal(await errorCode(await registry.ask('GET', 'acme/api/referrers/latest')), 'DIGEST_INVALID');
+});
+
+test('a mirror finds referrers with and without the name of the registry in front', async (t) => {
+  const registry = await startRegistry(t);
+  const digests = async (path: string): Promise<string[] | undefined> =>
+    (await list(registry, path)).body.manifests?.map(({ digest }) => digest);
+  const plain = await imageOf(registry, 'acme/api', 'subject');
+  const path = `acme/api/referrers/${plain.digest}`;
+  const signature = await referrerOf(registry, plain, 'signature');
+  assert.deepEqual(await digests(`${path}?ns=docker.io`), [signature.digest]);
+  const named = await imageOf(registry, 'docker.io/acme/api', 'subject');
+  const other = await referrerOf(registry, named, 'other', {}, 'docker.io/acme/api');
+  assert.equal(named.digest, plain.digest);
+  assert.deepEqual(await digests(`${path}?ns=docker.io`), [other.digest]);
+  assert.deepEqual(await digests(`${path}?ns=quay.io`), [signature.digest]);
 });
 
 test('a long list of referrers comes in pages', async (t) => {
