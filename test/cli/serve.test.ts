@@ -99,6 +99,7 @@ test('--json prints one document, and usage errors end with exit code 2', async 
     ['x.tar', '--store', store],
     ['x.tar', '--tls-cert', 'x.pem'],
     ['--store', store, '--emit', store],
+    ...['site:65536', 'site:0'].map((host) => ['--store', store, '--listen', '0', '--advertise', host]),
     ['x.tar', '--allow-missing-blobs'],
     ['x.tar', '--log-format', 'xml'],
   ];
