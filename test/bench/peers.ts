@@ -1,35 +1,15 @@
 /** The other tools, and the commands that their users type. */
-import { delimiter } from 'node:path';
-import { peer, run } from '../support/peers.js';
+import { findVersions, type Version } from '../support/versions.js';
 import type { ImageList } from './image-list.js';
 
 export type Tool = 'oras' | 'crane' | 'skopeo';
 
 /** A program to compare airlift with. */
-export interface FoundPeer {
-  readonly tool: Tool;
-  readonly path: string;
-  /** Name and version. */
-  readonly title: string;
-}
+export type FoundPeer = Version<Tool>;
 
-const versionArgument = { oras: 'version', crane: 'version', skopeo: '--version' } as const;
-
-/**
- * Returns the installed programs, and those named by `AIRLIFT_BENCH_ORAS`, `AIRLIFT_BENCH_CRANE` and `AIRLIFT_BENCH_SKOPEO`: a path,
- * or several as in `PATH`. Of two programs with the same version, the first one counts.
- */
-export async function findPeers(env: NodeJS.ProcessEnv): Promise<FoundPeer[]> {
-  const found = new Map<string, FoundPeer>();
-  for (const tool of ['oras', 'crane', 'skopeo'] as const) {
-    const named = (env[`AIRLIFT_BENCH_${tool.toUpperCase()}`] ?? '').split(delimiter);
-    for (const path of [...named, peer(tool) ?? ''].filter((name) => name !== '')) {
-      const { stdout } = await run(path, [versionArgument[tool]]);
-      const title = `${tool} ${/\d+(?:\.\d+)+/.exec(stdout)?.[0] ?? ''}`.trim();
-      if (!found.has(title)) found.set(title, { tool, path, title });
-    }
-  }
-  return [...found.values()];
+/** Returns the installed programs, and those named by `AIRLIFT_BENCH_ORAS`, `AIRLIFT_BENCH_CRANE` and `AIRLIFT_BENCH_SKOPEO`. */
+export function findPeers(env: NodeJS.ProcessEnv): Promise<FoundPeer[]> {
+  return findVersions(['oras', 'crane', 'skopeo'], 'AIRLIFT_BENCH_', env);
 }
 
 /** Quotes a word for the shell. */

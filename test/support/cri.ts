@@ -1,5 +1,5 @@
 /** A client of the container runtime interface, through which the kubelet asks containerd for images (CRI, `runtime.v1.ImageService`). */
-import { connect as connectHttp2 } from 'node:http2';
+import { connect as connectHttp2, type IncomingHttpHeaders } from 'node:http2';
 import { connect } from 'node:net';
 
 /** An image as the kubelet sees it. */
@@ -51,40 +51,53 @@ function texts(message: Buffer, number: number): string[] {
   );
 }
 
-/** Asks for the image that a pod names; undefined if the kubelet would have to pull it. */
-export async function criImage(address: string, name: string): Promise<CriImage | undefined> {
+/** Calls a method with a message that holds the name of an image. Returns the answer. */
+async function callImageService(address: string, method: string, name: string): Promise<Buffer> {
   const spec = field(1, field(1, Buffer.from(name)));
   const frame = Buffer.concat([Buffer.alloc(5), spec]);
   frame.writeUInt32BE(spec.length, 1);
   const session = connectHttp2('http://localhost', { createConnection: () => connect(address) });
   try {
-    const answer = await new Promise<Buffer>((done, fail) => {
+    return await new Promise<Buffer>((done, fail) => {
       const call = session.request({
         ':method': 'POST',
-        ':path': '/runtime.v1.ImageService/ImageStatus',
+        ':path': `/runtime.v1.ImageService/${method}`,
         'content-type': 'application/grpc',
         te: 'trailers',
       });
       const chunks: Buffer[] = [];
+      const check = (headers: IncomingHttpHeaders): void => {
+        const status = headers['grpc-status'] ?? '0';
+        if (status !== '0') fail(new Error(String(headers['grpc-message'])));
+      };
       session.once('error', fail);
       call.once('error', fail);
       call.setTimeout(30_000, () => fail(new Error('containerd did not answer')));
-      call.on('trailers', (trailers) => {
-        if (trailers['grpc-status'] !== '0') fail(new Error(String(trailers['grpc-message'])));
-      });
+      call.on('response', check);
+      call.on('trailers', check);
       call.on('data', (chunk: Buffer) => chunks.push(chunk));
       call.once('end', () => done(Buffer.concat(chunks).subarray(5)));
       call.end(frame);
     });
-    const image = decode(answer).find(({ number }) => number === 1)?.value;
-    if (image === undefined || typeof image === 'number') return undefined;
-    return {
-      id: texts(image, 1)[0] ?? '',
-      tags: texts(image, 2),
-      digests: texts(image, 3),
-      pinned: decode(image).some(({ number, value }) => number === 8 && value === 1),
-    };
   } finally {
     session.close();
   }
+}
+
+/** Pulls an image as the kubelet does. */
+export async function criPull(address: string, name: string): Promise<void> {
+  await callImageService(address, 'PullImage', name);
+}
+
+/** Asks for the image that a pod names; undefined if the kubelet would have to pull it. */
+export async function criImage(address: string, name: string): Promise<CriImage | undefined> {
+  const answer = await callImageService(address, 'ImageStatus', name);
+  const image = decode(answer).find(({ number }) => number === 1)?.value;
+  if (image === undefined || typeof image === 'number') return undefined;
+  return {
+    id: texts(image, 1)[0] ?? '',
+    tags: texts(image, 2),
+    digests: texts(image, 3),
+    pinned: decode(image).some(({ number, value }) => number === 8 && value === 1),
+  };
 }

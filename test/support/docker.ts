@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDaemon } from './daemon.js';
-import { peerPath, run, type RunResult, type RunOptions } from './peers.js';
+import { beside, pathWith, peerPath, run, type RunResult, type RunOptions } from './peers.js';
 
 export interface Dockerd {
   /** `unix://…` */
@@ -18,26 +18,31 @@ export interface DockerdOptions {
   /** Path of a `daemon.json`. */
   readonly config?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Path of another dockerd than the installed one. The programs beside it are used, if there are some. */
+  readonly program?: string;
+  /** Default: `vfs`, which works everywhere. */
+  readonly storageDriver?: string;
 }
 
 /** Starts a separate dockerd without networks. The test must skip with `needs('dockerd')`, because dockerd requires root. */
-export async function startDockerd({ config, env = {} }: DockerdOptions = {}): Promise<Dockerd> {
+export async function startDockerd(options: DockerdOptions = {}): Promise<Dockerd> {
+  const { config, env = {}, program, storageDriver = 'vfs' } = options;
   const work = mkdtempSync(join(tmpdir(), 'airlift-dockerd-'));
   const host = `unix://${join(work, 'docker.sock')}`;
-  const docker = (args: readonly string[], options?: RunOptions): Promise<RunResult> =>
-    run('docker', ['--config', join(work, 'config'), '-H', host, ...args], options);
+  const docker = (args: readonly string[], each?: RunOptions): Promise<RunResult> =>
+    run(beside(program, 'docker'), ['--config', join(work, 'config'), '-H', host, ...args], each);
   const daemon = await startDaemon(
-    peerPath('dockerd'),
+    program ?? peerPath('dockerd'),
     [
       ...['--data-root', join(work, 'data'), '--exec-root', join(work, 'exec')],
       ...['--pidfile', join(work, 'pid'), '-H', host],
       ...(config === undefined ? [] : ['--config-file', config]),
-      ...['--iptables=false', '--ip6tables=false', '--bridge=none', '--storage-driver=vfs'],
+      ...['--iptables=false', '--ip6tables=false', '--bridge=none', `--storage-driver=${storageDriver}`],
     ],
     {
       log: join(work, 'log'),
       // dockerd finds containerd in PATH.
-      env: { ...env, PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` },
+      env: { ...env, PATH: pathWith(program) },
       ready: () =>
         docker(['version']).then(
           () => true,

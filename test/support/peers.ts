@@ -1,7 +1,7 @@
 /** Finds, probes and runs the programs that tests check airlift against. */
 import { spawn, spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
 
 /** The Debian package of each program. */
 const packages = {
@@ -59,6 +59,19 @@ export function peerPath(name: Peer): string {
   const path = peer(name);
   if (path === undefined) throw new Error(`${name} is not installed (apt install ${packages[name]})`);
   return path;
+}
+
+/** Returns the program `name` in the directory of another program; without that, `name` itself, which `run` looks up. */
+export function beside(program: string | undefined, name: Peer): string {
+  if (program === undefined) return name;
+  const path = join(dirname(program), name);
+  return existsSync(path) ? path : name;
+}
+
+/** Returns PATH with the directory of a program first, and with the `sbin` directories. */
+export function pathWith(program: string | undefined): string {
+  const first = program === undefined ? [] : [dirname(program)];
+  return [...first, process.env['PATH'] ?? '', '/usr/local/sbin', '/usr/sbin', '/sbin'].join(delimiter);
 }
 
 const reasons = new Map<Peer, string | false>();
