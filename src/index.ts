@@ -49,7 +49,14 @@ export type { InspectedImage, Inspection } from './inspect.js';
 export { verify } from './verify.js';
 export type { VerifyOptions, VerifyReport, WrittenRequest } from './verify.js';
 export type { RequestTotals } from './request/request.js';
-export type { BrokenImage, CheckProgress, PlatformSize, Problem, ProblemKind } from './bundle/report.js';
+export type {
+  BrokenImage,
+  CheckProgress,
+  PlatformSize,
+  Problem,
+  ProblemKind,
+  SharedBytes,
+} from './bundle/report.js';
 export type { SignatureReport, SignatureState } from './signing/signatures.js';
 export { describeSignature } from './signing/signatures.js';
 export { isBundleFile, signFile, verifyFile } from './sign.js';
@@ -61,6 +68,12 @@ export type { LockedKey, SecretKey } from './signing/secret-key.js';
 export type { SignatureFormat } from './signing/public-key.js';
 export type { BundleSigning, SigningFacts } from './signing/sign-content.js';
 export { checkBundleKey } from './signing/sign-content.js';
+export { reportOn } from './report/report.js';
+export type { Report, ReportedImage, ReportedPlatform, ReportOptions } from './report/report.js';
+export { formatReport, reportFormats, writeReport } from './report/write-report.js';
+export type { FormatReportOptions, ReportFormat } from './report/write-report.js';
+export type { Attached, AttachedKind } from './report/attached.js';
+export type { ReportedPackage } from './report/packages.js';
 export { refuseDirectory } from './io/directories.js';
 
 // Archives of images

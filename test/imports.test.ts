@@ -34,6 +34,7 @@ const ranks: readonly (readonly string[])[] = [
     'login',
     'registries-yaml',
   ],
+  ['report'],
   ['index'],
   ['cli'],
 ];

@@ -10,6 +10,13 @@ export interface PlatformSize {
   readonly size: number;
 }
 
+/** The blobs that the same number of images use. */
+export interface SharedBytes {
+  readonly images: number;
+  readonly blobs: number;
+  readonly bytes: number;
+}
+
 /**
  * Kind of a problem in a bundle:
  *

@@ -5,6 +5,7 @@ export const commandNames = [
   'verify',
   'keygen',
   'sign',
+  'report',
   'import',
   'copy',
   'save',

@@ -42,6 +42,11 @@ const commands: readonly Command[] = [
     load: async () => (await import('./sign.js')).addSign,
   },
   {
+    usage: 'report <bundle>',
+    describe: 'write what a bundle contains as a page for people, or for other programs',
+    load: async () => (await import('./report.js')).addReport,
+  },
+  {
     usage: 'import <inputs..>',
     describe: 'publish the images of a bundle or of image archives to a registry',
     load: async () => (await import('./import.js')).addImport,

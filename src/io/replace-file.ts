@@ -2,6 +2,7 @@ import { open, rename, rm, writeFile } from 'node:fs/promises';
 
 /**
  * Replaces a file atomically: after a crash its path holds the whole old content or the whole new one.
+ * @param content the text, or its pieces
  * @param temporary path for the new content until it is complete, on the same filesystem; an existing file there is removed
  * @param mode permissions of the file
  * @throws the system's error; the temporary file is then removed

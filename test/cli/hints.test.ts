@@ -13,7 +13,7 @@ const src = join(project, 'src');
 
 /** Commands, and options of other programs, that texts of the library may name. */
 const foreign = [
-  /airlift (?:export|import|serve|index|login|verify|repair) [^;]*/g,
+  /airlift (?:export|import|serve|index|login|verify|repair|report) [^;]*/g,
   /tar --sparse/g,
   /(?:zstd|xz) [^;]*/g,
   /imgpkg copy [^;]*/g,
@@ -21,6 +21,8 @@ const foreign = [
   /--cache-to type=registry/g,
   /oc-mirror --v2 --from/g,
   /--disable-default-registry-endpoint/g,
+  // Custom properties in the style sheet of a report.
+  /--(?:ink|soft|paper|line|band|own|shared|rest|good|bad)\b/g,
   /^--(?:input-type|expose-gc)\S*$/g,
   // What src/load passes to the programs of container engines.
   /^--(?:address|namespace|all-platforms|no-unpack|snapshotter|format|filter|quiet|interactive|host|url)$/g,

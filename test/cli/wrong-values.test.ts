@@ -22,6 +22,7 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
   verify: ['none.tar'],
   keygen: ['-o', 'none/export.key', '--unencrypted'],
   sign: ['none.tar', '--sign-with', 'cat'],
+  report: ['none.tar', '-o', 'report.html'],
   import: ['none.tar', '--to', closedPort, '--retries', '0'],
   copy: [`${closedPort}/team/app:1`, '--to', closedPort, '--retries', '0'],
   save: ['none.tar', '--format', 'oci-archive', '-o', 'out.tar'],

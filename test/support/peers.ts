@@ -34,6 +34,7 @@ const packages = {
   setpriv: 'util-linux',
   kubectl: 'kubectl',
   python3: 'python3',
+  chromium: 'chromium',
 } as const;
 
 export type Peer = keyof typeof packages;

@@ -1,14 +1,16 @@
 import { formatPlatform } from '../../oci/platform.js';
 import { platformOf, type Catalog, type ManifestRow } from './catalog.js';
-import type { PlatformSize } from '../report.js';
+import type { PlatformSize, SharedBytes } from '../report.js';
 
 /** Computes the sizes of images from a catalog. */
 export class ImageSizes {
   readonly #platforms;
   readonly #image;
+  readonly #database;
 
   constructor(catalog: Catalog) {
     const { database } = catalog;
+    this.#database = database;
     this.#platforms = database.prepare(`WITH RECURSIVE tree (blob) AS (
         SELECT root FROM images WHERE reference = ?
         UNION SELECT child FROM tree CROSS JOIN edges ON parent = tree.blob AND role = 'manifest'
@@ -47,5 +49,26 @@ export class ImageSizes {
   /** Returns the bytes of everything that belongs to an image, each blob once: platforms, indexes, attestations, referrers. */
   image(reference: string): number {
     return this.#image.get({ reference }) as number;
+  }
+
+  /** Computes how images share blobs: the bytes that only one image uses, by its reference, and the bytes that several use. */
+  sharing(): { readonly own: ReadonlyMap<string, number>; readonly shared: readonly SharedBytes[] } {
+    const users = `WITH RECURSIVE tree (image, blob) AS (
+        SELECT id, root FROM images WHERE companion_of IS NULL
+        UNION SELECT id, original FROM images WHERE companion_of IS NULL AND original IS NOT NULL
+        UNION SELECT tree.image, child FROM tree CROSS JOIN edges ON parent = tree.blob AND role <> 'subject'
+      ),
+      users AS (SELECT blob, min(image) AS image, count(*) AS images FROM tree GROUP BY blob)`;
+    const own = this.#database.prepare(`${users} SELECT reference, sum(size) AS bytes
+      FROM users JOIN images ON images.id = users.image JOIN blobs ON blobs.id = users.blob
+      WHERE users.images = 1 GROUP BY users.image`);
+    const shared = this.#database
+      .prepare(`${users} SELECT users.images AS images, count(*) AS blobs, sum(size) AS bytes
+      FROM users JOIN blobs ON blobs.id = users.blob WHERE users.images > 1 GROUP BY users.images ORDER BY users.images`);
+    const rows = own.all() as { reference: string; bytes: number }[];
+    return {
+      own: new Map(rows.map(({ reference, bytes }) => [reference, bytes])),
+      shared: shared.all() as SharedBytes[],
+    };
   }
 }
