@@ -1,12 +1,13 @@
 /**
- * Writes the bundled command line, the worker threads and the licences of libraries in them to dist/cli, and what kits are built from to
- * dist/kit. Run it after tsc.
+ * Writes the bundled command line, the worker threads, the licences of libraries in them and the list of all dependencies to dist/cli, and
+ * what kits are built from to dist/kit. Run it after tsc.
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { bundle, commandLine, project, workers } from './bundle.js';
 import { kitFiles } from './kit.js';
 import { licensesOf } from './licenses.js';
+import { sbom } from './sbom.js';
 
 // A worker is a file of its own, which holds only what it runs.
 const results = await Promise.all([bundle([commandLine], { splitting: true }), bundle(workers())]);
@@ -20,6 +21,7 @@ const files = new Map(
 const inputs = results.flatMap(({ metafile }) => Object.keys(metafile.inputs));
 const heading = 'The files in this directory contain parts of these libraries:';
 files.set('THIRD-PARTY-LICENSES', Buffer.from(licensesOf(inputs, heading)));
+files.set('sbom.cdx.json', Buffer.from(sbom()));
 
 /**
  * Makes files the only ones of a directory. Replaces each at once, and only if it changes: a running airlift may load it at any time.
