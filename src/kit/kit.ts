@@ -9,7 +9,7 @@ import type { Reference } from '../oci/reference.js';
 import { addApplication } from './executable.js';
 import { readRuntime, type RuntimeSource } from './fetch-runtime.js';
 import { readKitFiles } from './files.js';
-import { KitImage, type KitImageOptions } from './image.js';
+import type { KitImageOptions } from './image.js';
 import { launcherFor } from './launcher.js';
 import { readmeFor, readmeHeading } from './readme.js';
 import { readParts, type RuntimeParts } from './runtime-parts.js';
@@ -90,7 +90,11 @@ export async function writeKit(
   const readmePath = join(output, readmeName);
   await refuseForeignReadme(readmePath, readmeHeading(files));
   const writer = new KitWriter(directory, signal);
-  const image = options.image === undefined ? undefined : new KitImage(options.image, signal);
+  // Loaded only for images: `export --with-kit` needs no writer of archives.
+  const image =
+    options.image === undefined
+      ? undefined
+      : new (await import('./image.js')).KitImage(options.image, signal);
   const executables: KitExecutable[] = [];
   let images: string[] = [];
   try {
