@@ -14,7 +14,7 @@ export { formatReference, formatRepository, parseReference } from './oci/referen
 export type { Reference, Repository } from './oci/reference.js';
 export { formatPlatform, parsePlatform } from './oci/platform.js';
 export type { Platform } from './oci/platform.js';
-export { isDigest } from './oci/digest.js';
+export { isDigest, parseDigest } from './oci/digest.js';
 export type { Digest } from './oci/digest.js';
 export { isCompanionTag, subjectOfTag } from './oci/companion-tag.js';
 
@@ -48,6 +48,7 @@ export { inspect } from './inspect.js';
 export type { InspectedImage, Inspection } from './inspect.js';
 export { verify } from './verify.js';
 export type { VerifyOptions, VerifyReport, WrittenRequest } from './verify.js';
+export { registriesOfRequest } from './request/request.js';
 export type { RequestTotals } from './request/request.js';
 export type {
   BrokenImage,
@@ -57,6 +58,15 @@ export type {
   ProblemKind,
   SharedBytes,
 } from './bundle/report.js';
+export { exportRequested } from './repair/export-requested.js';
+export type {
+  ExportRequestedOptions,
+  ExportRequestedSummary,
+  UnavailableBlob,
+} from './repair/export-requested.js';
+export { repairBundle } from './repair/repair.js';
+export type { MissingBlob, RepairedBlob, RepairOptions, RepairSummary } from './repair/repair.js';
+export type { BrokenImage, CheckProgress, PlatformSize, Problem, ProblemKind } from './bundle/report.js';
 export type { SignatureReport, SignatureState } from './signing/signatures.js';
 export { describeSignature } from './signing/signatures.js';
 export { isBundleFile, signFile, verifyFile } from './sign.js';

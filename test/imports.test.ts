@@ -26,6 +26,7 @@ const ranks: readonly (readonly string[])[] = [
     'image-index',
     'serve',
     'kit',
+    'repair',
     'copy',
     'inspect',
     'verify',

@@ -3,6 +3,7 @@ export const commandNames = [
   'export',
   'inspect',
   'verify',
+  'repair',
   'keygen',
   'sign',
   'report',

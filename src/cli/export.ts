@@ -29,6 +29,7 @@ import { formatBytes, formatDuration } from './format.js';
 import { failuresWithFlags } from './hints.js';
 import { interruptible } from './interrupt.js';
 import { kitSourceOf, printKit } from './kit.js';
+import { requestFlags, runRequested } from './export-requested.js';
 import { imagesOf, imageFlags, readLists, referencesPositional, registriesIn } from './images.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
@@ -41,6 +42,7 @@ import { version } from './version.js';
 const flags = {
   ...imageFlags,
   output: { alias: 'o', type: 'string', requiresArg: true, describe: 'bundle file to write' },
+  ...requestFlags,
   ...platformFlags,
   ...contentFlags,
   ...transferFlags,
@@ -123,6 +125,7 @@ function partsOfKit(
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
   checkOutputFlags(args);
+  if (args.request !== undefined) return runRequested({ ...args, request: args.request });
   if (args.output !== undefined) await refuseDirectory(args.output, '-o', 'site.tar');
   if (args.lock !== undefined) await refuseDirectory(args.lock, '--lock', 'site.lock');
   const list = await readLists(args);
@@ -188,6 +191,7 @@ export function addExport(parser: Argv, { usage, describe }: CommandHead): Argv 
           'one image for two platforms',
         )
         .example('$0 export --images list.txt -o site.tar', 'all images of a list, with all platforms')
+        .example('$0 export --request site.request -o repair.tar', 'what a damaged bundle needs')
         .example('$0 export --images list.txt --dry-run', 'preview the size and number of requests'),
     (args) => run(args),
   );

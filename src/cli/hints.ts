@@ -12,10 +12,12 @@ import type {
   LoadOptions,
   ProgressEvent,
   RegistryOptions,
+  RepairOptions,
   SaveOptions,
   ServeOptions,
   SignOptions,
   Site,
+  VerifyOptions,
 } from '../index.js';
 
 /** Options that texts of the library may name. Archive options have the prefix `archives.`. */
@@ -25,6 +27,8 @@ type LibraryOption =
   | keyof ImportOptions
   | keyof CopyOptions
   | keyof SaveOptions
+  | keyof RepairOptions
+  | keyof VerifyOptions
   | keyof LoadOptions
   | keyof ServeOptions
   | keyof SignOptions
@@ -77,9 +81,11 @@ export const flagOf = {
   platforms: '--platform',
   port: '--listen',
   refresh: '--refresh',
+  request: '--request',
   rules: '--rename',
   siteNames: '--dry-run',
   skipMissingPlatforms: '--skip-missing-platforms',
+  sums: '--sums',
   tags: '--tag',
   tls: '--tls-cert',
   tmpDir: '--tmp-dir',

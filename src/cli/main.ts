@@ -32,6 +32,11 @@ const commands: readonly Command[] = [
     load: async () => (await import('./verify.js')).addVerify,
   },
   {
+    usage: 'repair <bundle>',
+    describe: 'replace what is damaged or missing in a bundle, in place',
+    load: async () => (await import('./repair.js')).addRepair,
+  },
+  {
     usage: 'keygen',
     describe: 'create a key pair for signing bundles',
     load: async () => (await import('./keygen.js')).addKeygen,

@@ -1,5 +1,6 @@
+import { basename } from 'node:path';
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { isBundleFile, verify, verifyFile, type VerifyReport } from '../index.js';
+import { isBundleFile, refuseDirectory, verify, verifyFile, type VerifyReport } from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { standardInputName, withBundle } from './bundle-input.js';
 import { dash } from './stdin-dash.js';
@@ -19,6 +20,11 @@ const flags = {
     requiresArg: true,
     describe: 'public key, or directory of them, of which one must have signed the file',
   },
+  request: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'file to list damaged and missing blobs in, for export --request',
+  },
   ...outputFlags,
 } as const satisfies Record<string, Options>;
 
@@ -35,10 +41,10 @@ function printReport(report: VerifyReport, milliseconds: number): void {
       printLine(`  breaks ${reference}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`);
     }
   }
-  const what = `${countVerified(report)}, ${count(report.blobs, 'blob')}, ${formatBytes(report.blobBytes)}`;
+  const checked = `${countVerified(report)}, ${count(report.blobs, 'blob')}, ${formatBytes(report.blobBytes)}`;
   if (report.ok) {
     printLine(
-      `verified ${report.bundle}: ${what} in ${formatDuration(milliseconds)}, nothing lost or changed`,
+      `verified ${report.bundle}: ${checked} in ${formatDuration(milliseconds)}, nothing lost or changed`,
     );
     printLine(`SHA256SUMS digest: ${report.sums ?? 'none'}`);
     signedLines(report.signedBy).forEach(printLine);
@@ -53,12 +59,30 @@ function printReport(report: VerifyReport, milliseconds: number): void {
     return;
   }
   if (report.problems.every(({ kind }) => kind === 'signature')) {
-    printLine(`${report.bundle}: no valid signature; ${what}, nothing lost or changed`);
+    printLine(`${report.bundle}: no valid signature; ${checked}, nothing lost or changed`);
     printLine('next: ask who made the bundle for its signature and public key, and import nothing before');
     return;
   }
-  printLine(`${report.bundle} is damaged: ${count(report.problems.length, 'problem')} in ${what}`);
-  printLine('next: verify the bundle at its source, then copy it again');
+  printLine(`${report.bundle} is damaged: ${count(report.problems.length, 'problem')} in ${checked}`);
+  if (report.request === undefined) {
+    printLine('next: verify the bundle at its source, then copy it again');
+    printLine(`or run airlift verify ${report.bundle} --request site.request to list what to bring again`);
+    return;
+  }
+  const { path, blobs, bytes, head } = report.request;
+  const needed = [
+    head ? 'the head of the bundle' : '',
+    blobs > 0 ? `${count(blobs, 'blob')} of ${formatBytes(bytes)}` : '',
+  ];
+  const what = needed.filter((text) => text !== '').join(' and ');
+  if (what === '') {
+    printLine('no blob is damaged: repair needs no other file');
+    printLine(`next: airlift repair ${report.bundle}`);
+    return;
+  }
+  printLine(`wrote ${path}: it asks for ${what}`);
+  printLine(`next: where the registries are, airlift export --request ${basename(path)} -o repair.tar`);
+  printLine(`then here: airlift repair ${report.bundle} --from repair.tar`);
 }
 
 /** Checks the signature of a file that is no bundle. */
@@ -81,6 +105,7 @@ async function runOnFile(path: string, keys: readonly string[], json: boolean): 
 
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
+  if (args.request !== undefined) await refuseDirectory(args.request, '--request', 'site.request');
   collectEarly();
   const { key: keys } = args;
   if (keys !== undefined && args.bundle !== dash && !(await isBundleFile(args.bundle)))
@@ -88,7 +113,9 @@ async function run(args: Arguments): Promise<void> {
   const bar = args.json || args.quiet ? undefined : checkBar();
   try {
     const report = await interruptible((signal) =>
-      withBundle(args.bundle, signal, (path) => verify(path, { keys, onProgress: bar?.onProgress, signal })),
+      withBundle(args.bundle, signal, (path) =>
+        verify(path, { keys, request: args.request, onProgress: bar?.onProgress, signal }),
+      ),
     ).then((read) => (args.bundle === dash ? { ...read, bundle: standardInputName } : read));
     bar?.stop();
     if (args.json) printJson(report);

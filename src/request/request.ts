@@ -280,3 +280,14 @@ function checkFirstLine(path: string, text: string): void {
       { hint: 'use the airlift version that wrote this request, or a newer one' },
     );
 }
+
+/**
+ * Returns the registries of the images that a request names.
+ * @throws AirliftError as `Request.open` does
+ */
+export async function registriesOfRequest(path: string): Promise<Set<string>> {
+  const request = await Request.open(path);
+  const registries = new Set<string>();
+  for await (const { images } of request.blobs()) for (const { registry } of images) registries.add(registry);
+  return registries;
+}

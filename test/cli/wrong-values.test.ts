@@ -23,6 +23,7 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
   keygen: ['-o', 'none/export.key', '--unencrypted'],
   sign: ['none.tar', '--sign-with', 'cat'],
   report: ['none.tar', '-o', 'report.html'],
+  repair: ['none.tar'],
   import: ['none.tar', '--to', closedPort, '--retries', '0'],
   copy: [`${closedPort}/team/app:1`, '--to', closedPort, '--retries', '0'],
   save: ['none.tar', '--format', 'oci-archive', '-o', 'out.tar'],

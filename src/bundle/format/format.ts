@@ -14,6 +14,9 @@ export const entryNames = {
   signature: 'airlift/SHA256SUMS.minisig',
 } as const;
 
+/** The entry that marks a repair file, which carries blobs for a damaged bundle. */
+export const repairMark = 'airlift/repair';
+
 /** The most entries before the first blob, and the most bytes that a reader accepts of each; a bundle of a million images stays below. */
 export const headLimits = {
   entries: 64,

@@ -1,7 +1,7 @@
 import { AirliftError } from '../../errors.js';
 import { EntryReader, type TarEntry } from './entry-reader.js';
 import type { BundleFile } from './file.js';
-import { entryNames, headLimits } from './format.js';
+import { entryNames, headLimits, repairMark } from './format.js';
 import { walkTar } from './tar-walk.js';
 
 /** The head of a bundle: the entries before the first blob. */
@@ -77,6 +77,8 @@ export async function readHead(file: BundleFile): Promise<Head> {
     entries.set(entry.name, entry);
     position = entry.end;
   }
+  if (entries.has(repairMark))
+    throw notABundle(file.path, 'a repair file', `airlift repair BUNDLE --from ${file.path}`);
   if (!entries.has(entryNames.catalog) && !entries.has(entryNames.sha256sums)) {
     const first = [...entries.keys()].slice(0, 3).map((name) => JSON.stringify(name.slice(0, 100)));
     throw notABundle(
@@ -101,6 +103,8 @@ export async function looksLikeBundle(file: BundleFile): Promise<boolean> {
   for (const want of [entryNames.layout, entryNames.index, entryNames.catalog]) {
     const entry = await reader.readEntry(position);
     if (typeof entry === 'string') return await hasCatalog(reader, position);
+    // Opening it as a bundle tells what a repair file is for.
+    if (entry.name === repairMark) return true;
     if (entry.name !== want) return false;
     position = entry.end;
   }

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
+import type { Digest } from '../../oci/digest.js';
 import { layoutContent } from '../../oci/image-layout.js';
 import { catalogIndexes, catalogTables, catalogViews } from '../format/catalog-schema.js';
 import { applicationId, entryNames, formatVersion } from '../format/format.js';
-import { blobLines, indexJson, sumsLines } from '../format/head-content.js';
+import { blobLines, indexJson, sumsLines, type IndexRow } from '../format/head-content.js';
 import { openDatabase } from '../format/sqlite.js';
 import { journalError } from '../journal/journal-database.js';
 import type { Journal } from '../journal/journal.js';
@@ -116,25 +117,32 @@ function measured(name: string, content: () => Iterable<Uint8Array>): HeadEntry 
   return { name, size, sha256: hash.digest('hex'), content };
 }
 
+/** What the head lists: the rows of a plan, or of a catalog. */
+export interface HeadRows {
+  /** Yields the rows of `index.json`. */
+  indexRows(): Iterable<IndexRow>;
+  /** Yields the digests of the carried blobs in file order. */
+  digests(): Iterable<Digest>;
+}
+
 /**
- * Composes the entries before the first blob of a laid-out plan, in order.
+ * Composes the entries before the first blob, in order.
  * @param sign signs the content of `SHA256SUMS`; undefined leaves the bundle unsigned
  */
 export function composeHead(
-  journal: Journal,
+  rows: HeadRows,
   catalogPath: string,
   sign?: (sums: Iterable<Uint8Array>) => Uint8Array,
 ): HeadEntry[] {
-  const { placement } = journal;
   const entries = [
     measured(entryNames.layout, () => [Buffer.from(layoutContent)]),
-    measured(entryNames.index, () => chunked(indexJson(placement.indexRows()))),
+    measured(entryNames.index, () => chunked(indexJson(rows.indexRows()))),
     measured(entryNames.catalog, () => fileChunks(catalogPath)),
   ];
-  const bySha512 = measured(entryNames.sha512sums, () => chunked(blobLines(placement.digests(), 'sha512')));
+  const bySha512 = measured(entryNames.sha512sums, () => chunked(blobLines(rows.digests(), 'sha512')));
   if (bySha512.size > 0) entries.push(bySha512);
   const listed = [...entries];
-  const sums = measured(entryNames.sha256sums, () => chunked(sumsLines(listed, placement.digests())));
+  const sums = measured(entryNames.sha256sums, () => chunked(sumsLines(listed, rows.digests())));
   if (sign === undefined) return [...entries, sums];
   const signature = sign(sums.content());
   return [...entries, sums, measured(entryNames.signature, () => [signature])];

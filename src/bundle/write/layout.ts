@@ -145,7 +145,7 @@ export class Layout {
       const { signing } = this;
       const time = new Date(this.#created * 1000);
       const sign = signing && ((sums: Iterable<Uint8Array>): Uint8Array => signSums(sums, signing, time));
-      return await use(composeHead(this.journal, path, sign));
+      return await use(composeHead(this.journal.placement, path, sign));
     } finally {
       await rm(path, { force: true });
     }
