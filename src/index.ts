@@ -64,6 +64,8 @@ export type {
   ExportRequestedSummary,
   UnavailableBlob,
 } from './repair/export-requested.js';
+export { stowBundle } from './stow/stow.js';
+export type { StowedFile, StowOptions, StowProgress, StowSummary } from './stow/stow.js';
 export { repairBundle } from './repair/repair.js';
 export type { MissingBlob, RepairedBlob, RepairOptions, RepairSummary } from './repair/repair.js';
 export type { BrokenImage, CheckProgress, PlatformSize, Problem, ProblemKind } from './bundle/report.js';

@@ -36,6 +36,7 @@ const ranks: readonly (readonly string[])[] = [
     'registries-yaml',
   ],
   ['report'],
+  ['stow'],
   ['index'],
   ['cli'],
 ];

@@ -4,6 +4,7 @@ export const commandNames = [
   'inspect',
   'verify',
   'repair',
+  'stow',
   'keygen',
   'sign',
   'report',

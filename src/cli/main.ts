@@ -37,6 +37,11 @@ const commands: readonly Command[] = [
     load: async () => (await import('./repair.js')).addRepair,
   },
   {
+    usage: 'stow <bundle> <directory>',
+    describe: 'copy a bundle to a medium, and read it back past the cache',
+    load: async () => (await import('./stow.js')).addStow,
+  },
+  {
     usage: 'keygen',
     describe: 'create a key pair for signing bundles',
     load: async () => (await import('./keygen.js')).addKeygen,

@@ -162,6 +162,8 @@ export function progressView(args: Pick<OutputArguments, 'json' | 'quiet'>): Pro
 
 /** Progress of a check. */
 interface Checked {
+  /** What is done with the bytes; default: they are verified. */
+  readonly phase?: string | undefined;
   readonly bytes: number;
   readonly totalBytes: number;
 }
@@ -172,9 +174,9 @@ export function checkBar(): { onProgress: (checked: Checked) => void; stop(): vo
   let checked: Checked | undefined;
   const stop = showBars(() => {
     if (checked === undefined) return [];
-    const { bytes, totalBytes } = checked;
+    const { phase = 'verified', bytes, totalBytes } = checked;
     const figures = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
-    return [{ label: 'verified', part: bytes / Math.max(1, totalBytes), figures }];
+    return [{ label: phase, part: bytes / Math.max(1, totalBytes), figures }];
   });
   return { onProgress: (now) => void (checked = now), stop };
 }

@@ -24,6 +24,7 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
   sign: ['none.tar', '--sign-with', 'cat'],
   report: ['none.tar', '-o', 'report.html'],
   repair: ['none.tar'],
+  stow: ['none.tar', 'none'],
   import: ['none.tar', '--to', closedPort, '--retries', '0'],
   copy: [`${closedPort}/team/app:1`, '--to', closedPort, '--retries', '0'],
   save: ['none.tar', '--format', 'oci-archive', '-o', 'out.tar'],

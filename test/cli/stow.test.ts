@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { everyKind, writeBundle } from '../bundle/write-bundle.js';
+import { airlift } from '../support/airlift.js';
+import { startAirlift } from '../support/started.js';
+import { temp } from '../support/temp.js';
+import { until } from '../support/until.js';
+
+describe('airlift stow', () => {
+  const dir = temp({ after });
+  const site = join(dir, 'site.tar');
+  let bytes: Buffer;
+  before(async () => {
+    await writeBundle(site, everyKind());
+    bytes = readFileSync(site);
+  });
+
+  const medium = (): string => mkdtempSync(join(dir, 'usb-'));
+  /** Makes a program `dd` that comes before the real one. */
+  function withDd(script: string): Record<string, string> {
+    const bin = mkdtempSync(join(dir, 'bin-'));
+    writeFileSync(join(bin, 'dd'), `#!/bin/sh\n${script}\n`);
+    chmodSync(join(bin, 'dd'), 0o755);
+    return { PATH: `${bin}:${process.env['PATH'] ?? ''}` };
+  }
+
+  test('copies a bundle with its signatures and the kit, and reads each byte back', async () => {
+    const source = mkdtempSync(join(dir, 'home-'));
+    const bundle = join(source, 'site.tar');
+    writeFileSync(bundle, bytes);
+    const beside = {
+      'site.tar.minisig': 'a signature',
+      'site.tar.officer.sig': 'another',
+      'README-FIRST.txt': 'read me',
+      'airlift/SHA256SUMS': 'sums',
+      'airlift/airlift': '#!/bin/sh',
+      'airlift/LICENSES/node.txt': 'licence',
+    };
+    mkdirSync(join(source, 'airlift', 'LICENSES'), { recursive: true });
+    for (const [name, text] of Object.entries(beside)) writeFileSync(join(source, name), text);
+    chmodSync(join(source, 'airlift/airlift'), 0o755);
+    writeFileSync(join(source, 'other.tar'), 'not this one');
+    const usb = medium();
+    const env = withDd('exit 1');
+    const { stdout } = await airlift(['stow', bundle, usb], { env });
+    for (const [name, text] of Object.entries(beside))
+      assert.equal(readFileSync(join(usb, name), 'utf8'), text);
+    assert.ok(readFileSync(join(usb, 'site.tar')).equals(bytes));
+    assert.equal(statSync(join(usb, 'airlift/airlift')).mode & 0o111, 0o111);
+    assert.ok(!existsSync(join(usb, 'other.tar')));
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    assert.ok(stdout.includes(`${sha256}  ${join(usb, 'site.tar')}\n`));
+  });
+
+  test('ends with "safe to unplug" only if dd has read everything past the cache', async () => {
+    const direct = withDd('for a; do case $a in if=*) exec cat "${a#if=}";; esac; done');
+    const proven = await airlift(['stow', site, medium()], { env: direct });
+    assert.match(proven.stdout, /every byte is right\nsafe to unplug\n$/);
+    for (const env of [withDd('echo "dd: Invalid argument" >&2; exit 1'), withDd('exit 127')]) {
+      const { stdout } = await airlift(['stow', site, medium()], { env });
+      assert.match(
+        stdout,
+        /\nnext: unplug the medium, plug it in again, then: airlift verify .*site\.tar\n$/,
+      );
+      assert.ok(!stdout.includes('safe to unplug'));
+    }
+  });
+
+  test('reads back with the real dd', async () => {
+    const usb = medium();
+    const json = await airlift(['stow', site, usb, '--json']);
+    const summary = JSON.parse(json.stdout) as { isProven: boolean; size: number };
+    assert.equal(typeof summary.isProven, 'boolean');
+    assert.ok(readFileSync(join(usb, 'site.tar')).equals(bytes));
+  });
+
+  test('refuses a medium that returns other bytes, and gives the copy no name', async () => {
+    const usb = medium();
+    const lying = withDd('for a; do case $a in if=*) tr a b <"${a#if=}";; esac; done');
+    const { stderr } = await airlift(['stow', site, usb], { env: lying, codes: [1] });
+    assert.match(stderr, /the medium returned other bytes than were written/);
+    assert.ok(!existsSync(join(usb, 'site.tar')));
+  });
+
+  test('resumes a copy that was killed, and does not believe what is there', async () => {
+    const large = join(dir, 'large');
+    mkdirSync(large);
+    const usb = medium();
+    const bundle = join(large, 'site.tar');
+    writeFileSync(bundle, bytes);
+    const partial = join(usb, 'site.tar.partial');
+    const wrong = Buffer.from(bytes.subarray(0, bytes.length - 5000));
+    wrong[wrong.length >> 1] = (wrong[wrong.length >> 1] ?? 0) ^ 1;
+    writeFileSync(partial, wrong);
+    const direct = withDd('for a; do case $a in if=*) exec cat "${a#if=}";; esac; done');
+    const { stdout } = await airlift(['stow', bundle, usb, '--json'], { env: direct });
+    assert.ok(readFileSync(join(usb, 'site.tar')).equals(bytes));
+    assert.ok(!existsSync(partial));
+    assert.equal((JSON.parse(stdout) as { isProven: boolean }).isProven, true);
+    // Again: everything is there.
+    const again = await airlift(['stow', bundle, usb], { env: direct });
+    assert.match(again.stdout, /were there already\n/);
+  });
+
+  test('kill -9 while it copies or reads back leaves no file with the final name', async () => {
+    for (const stage of ['copy', 'read back']) {
+      const usb = medium();
+      // A dd that does not end before airlift does marks the moment of reading back.
+      const env = withDd(`touch ${join(usb, 'reading')}; while kill -0 $PPID; do sleep 0.1; done`);
+      const run = startAirlift(['stow', site, usb], { env });
+      let isEnded = false;
+      void run.ended.then(() => (isEnded = true));
+      const sign = join(usb, stage === 'copy' ? 'site.tar.partial' : 'reading');
+      await until(sign, () => isEnded || existsSync(sign), 60_000);
+      run.send('SIGKILL');
+      assert.equal((await run.ended).signal, 'SIGKILL');
+      assert.ok(!existsSync(join(usb, 'site.tar')));
+      await airlift(['stow', site, usb]);
+      assert.ok(readFileSync(join(usb, 'site.tar')).equals(bytes));
+    }
+  });
+
+  test('refuses a damaged bundle, a wrong target and other content before it writes', async () => {
+    const usb = medium();
+    const damaged = join(dir, 'damaged.tar');
+    const copy = Buffer.from(bytes);
+    copy[copy.length - 5000] = (copy[copy.length - 5000] ?? 0) ^ 1;
+    writeFileSync(damaged, copy);
+    const refused = await airlift(['stow', damaged, usb], { codes: [4] });
+    assert.match(refused.stderr, /it is damaged already/);
+    await airlift(['stow', site, join(dir, 'none')], { codes: [1] });
+    await airlift(['stow', site, dir], { codes: [2] });
+    await airlift(['stow', join(dir, 'none.tar'), usb], { codes: [1] });
+    writeFileSync(join(usb, 'site.tar'), 'something else');
+    const exists = await airlift(['stow', site, usb], { codes: [1] });
+    assert.match(exists.stderr, /already exists, with other content\n.*--force/);
+    await airlift(['stow', site, usb, '--force']);
+    assert.ok(readFileSync(join(usb, 'site.tar')).equals(bytes));
+    const linked = medium();
+    symlinkSync(join(dir, 'outside'), join(linked, 'site.tar.partial'));
+    await airlift(['stow', site, linked], { codes: [1] });
+    assert.ok(!existsSync(join(dir, 'outside')));
+  });
+});
