@@ -45,8 +45,9 @@ function printSummary(summary: RepairSummary, milliseconds: number): void {
   if (headBytes > 0)
     printLine(`repaired the head${headFrom === undefined ? ' from the catalog' : ` from ${headFrom}`}`);
   if (headers > 0) printLine(`rewrote ${count(headers, 'header')} and paddings from the catalog`);
-  for (const { digest, size, images } of firstMissing) {
+  for (const { digest, size, images, reason } of firstMissing) {
     printLine(`still damaged: ${digest}, ${formatBytes(size)}`);
+    if (reason !== undefined) printLine(`  ${reason}`);
     for (const { reference, platforms } of images)
       printLine(`  breaks ${reference}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`);
   }

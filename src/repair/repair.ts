@@ -12,7 +12,7 @@ import { checkHead } from '../bundle/verify/check-head.js';
 import { addCatalogGraph } from '../bundle/verify/check-images.js';
 import { Findings } from '../bundle/verify/findings.js';
 import { HashPool } from '../bundle/verify/hash-pool.js';
-import { AirliftError, checkInterrupted, isAirliftError } from '../errors.js';
+import { AirliftError, checkInterrupted, isAirliftError, messageOf } from '../errors.js';
 import { Verifier, type Digest } from '../oci/digest.js';
 import { blobPath } from '../oci/image-layout.js';
 import { formatRepository, parseReference, type Repository } from '../oci/reference.js';
@@ -61,6 +61,8 @@ export interface MissingBlob {
   readonly digest: Digest;
   readonly size: number;
   readonly images: readonly BrokenImage[];
+  /** Why the registry did not provide it, if one was asked. */
+  readonly reason?: string | undefined;
 }
 
 export interface RepairSummary {
@@ -219,6 +221,8 @@ class BlobRepair {
   #blobBytes = 0;
   #missing = 0;
   #missingBytes = 0;
+  /** Why the registry did not provide the last blob. */
+  #reason: string | undefined;
   readonly #firstMissing: MissingBlob[] = [];
   readonly #mtime: number;
 
@@ -237,7 +241,7 @@ class BlobRepair {
       const blob = this.#wanted(digest);
       if (blob === undefined) continue;
       const from = await this.#repair(blob, images);
-      if (from === undefined) this.#record({ digest, size: blob.size, images });
+      if (from === undefined) this.#record({ digest, size: blob.size, images, reason: this.#reason });
       else {
         this.#blobs++;
         this.#blobBytes += blob.size;
@@ -273,6 +277,7 @@ class BlobRepair {
     blob: WantedBlob & { readonly position: number },
     images: readonly BrokenImage[],
   ): Promise<string | undefined> {
+    this.#reason = undefined;
     for (const source of this.from.sources) {
       const found = await source.find(blob, this.from.options.signal);
       if (found !== undefined && (await this.#write(blob, found))) return source.path;
@@ -296,6 +301,7 @@ class BlobRepair {
       return (await this.#write(blob, { file, position: 0 })) ? formatRepository(first) : undefined;
     } catch (error) {
       if (isOutage(error) || !isLoss(error)) throw error;
+      this.#reason = messageOf(error);
       return undefined;
     } finally {
       await file.resize(0);

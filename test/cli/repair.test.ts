@@ -179,6 +179,14 @@ describe('airlift repair', () => {
     assert.ok(isRestored());
   });
 
+  test('says why a registry does not provide a blob', async () => {
+    damage(path, [one('layer', 1)]);
+    setup.proxy.use({ fault: { do: 'answer', status: 404, body: '' }, method: 'GET', path: /\/blobs\// });
+    const { stdout } = await airlift(['repair', path, '--from-registry', setup.proxy.host], { codes: [4] });
+    setup.proxy.heal();
+    assert.match(stdout, /^still damaged: sha256:.*\n {2}fetch blob sha256:/m);
+  });
+
   test('reports what is still damaged with exit code 4', async () => {
     damage(path, [one('layer', 1), one('layer', 2)]);
     const { stdout } = await airlift(['repair', path], { codes: [4] });
