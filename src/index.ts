@@ -68,7 +68,6 @@ export { stowBundle } from './stow/stow.js';
 export type { StowedFile, StowOptions, StowProgress, StowSummary } from './stow/stow.js';
 export { repairBundle } from './repair/repair.js';
 export type { MissingBlob, RepairedBlob, RepairOptions, RepairSummary } from './repair/repair.js';
-export type { BrokenImage, CheckProgress, PlatformSize, Problem, ProblemKind } from './bundle/report.js';
 export type { SignatureReport, SignatureState } from './signing/signatures.js';
 export { describeSignature } from './signing/signatures.js';
 export { isBundleFile, signFile, verifyFile } from './sign.js';

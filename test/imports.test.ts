@@ -35,8 +35,7 @@ const ranks: readonly (readonly string[])[] = [
     'login',
     'registries-yaml',
   ],
-  ['report'],
-  ['stow'],
+  ['report', 'stow'],
   ['index'],
   ['cli'],
 ];
