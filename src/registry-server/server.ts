@@ -24,6 +24,8 @@ const idleTimeout = 10 * 60 * 1000;
 const stallTimeout = 2 * 60 * 1000;
 /** Milliseconds within which a client has to finish the TLS handshake. */
 const handshakeTimeout = 30 * 1000;
+/** Bounds of the head of a request: bytes, and milliseconds until it is complete. */
+const head = { maxHeaderSize: 16 * 1024, headersTimeout: 60 * 1000 };
 /** Milliseconds without a request after which draining ends, where no client is expected to ask for another layer. */
 const quietTime = 2000;
 /** containerd makes three to ten requests at a time for a pull. */
@@ -101,8 +103,8 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
   const { tls } = options;
   const server =
     tls === undefined
-      ? createHttpServer(onRequest)
-      : createHttpsServer({ ...tls, handshakeTimeout }, onRequest);
+      ? createHttpServer(head, onRequest)
+      : createHttpsServer({ ...head, ...tls, handshakeTimeout }, onRequest);
   server.on('connection', (socket: Socket) => connections.add(socket));
   server.on('tlsClientError', (cause: Error) => reportHandshake(cause, options));
   server.requestTimeout = 0;

@@ -105,6 +105,14 @@ test(
   },
 );
 
+test('a head of more than 16 KiB is refused with 431, a smaller one is answered', limit, async (t) => {
+  const { url } = await startRegistry(t);
+  const statusWith = async (bytes: number): Promise<number> =>
+    (await fetch(`${url}/v2/`, { headers: { 'X-Large': 'x'.repeat(bytes) } })).status;
+  assert.equal(await statusWith(15_000), 200);
+  assert.equal(await statusWith(17_000), 431);
+});
+
 test('a connection that sends no request, or stays idle after one, is closed', limit, async (t) => {
   const { url } = await startRegistry(t, { limits: { idleTimeout: 2000 } });
   const silent = await connected(t, url);
