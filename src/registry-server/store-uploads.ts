@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { open, readdir, rm, stat, utimes, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { AirliftError } from '../errors.js';
+import { AirliftError, isAirliftError } from '../errors.js';
 import { algorithmOf, type Digest, type DigestAlgorithm } from '../oci/digest.js';
 import type { UploadState } from './store-content.js';
 import {
@@ -69,15 +69,20 @@ export class Uploads {
   }
 
   async state(repository: string, id: string): Promise<UploadState | undefined> {
-    const session = await this.#find(this.#layout.upload(repository, id));
+    const path = this.#layout.upload(repository, id);
+    const session = await this.#find(path);
+    if (session === undefined) return undefined;
+    const { body } = session;
     // The client asks in order to resume. Bytes that still arrive from the broken connection must not be added after this answer.
-    if (session?.body !== undefined) {
-      const { body } = session;
-      const timer = setTimeout(() => body.destroy(), breakTime);
-      await session.idle;
+    const timer = body === undefined ? undefined : setTimeout(() => body.destroy(), breakTime);
+    try {
+      return await this.#inTurn(path, session, () => Promise.resolve({ id, size: session.size }));
+    } catch (error) {
+      if (isAirliftError(error, 'not-found')) return undefined;
+      throw error;
+    } finally {
       clearTimeout(timer);
     }
-    return session === undefined || session.ended ? undefined : { id, size: session.size };
   }
 
   async append(repository: string, id: string, body: Readable, length?: number): Promise<UploadState> {
@@ -123,23 +128,32 @@ export class Uploads {
   ): Promise<T> {
     const path = this.#layout.upload(repository, id);
     const session = await this.#find(path);
-    if (session === undefined) throw unknownUpload(id);
+    if (session === undefined) throw unknownUpload();
     session.body?.destroy();
     session.body = body;
+    try {
+      return await this.#inTurn(path, session, () => operation(path, session));
+    } finally {
+      if (session.body === body) session.body = undefined;
+      if (session.ended) this.#sessions.delete(path);
+    }
+  }
+
+  /**
+   * Runs `operation` after all earlier operations on the upload have ended.
+   * @throws AirliftError `not-found` if the upload has ended
+   */
+  async #inTurn<T>(path: string, session: Session, operation: () => Promise<T>): Promise<T> {
     const turn = session.idle.then(async () => {
-      if (session.ended) throw unknownUpload(id);
-      return await operation(path, session);
+      await adopt(path, session);
+      if (session.ended) throw unknownUpload();
+      return await operation();
     });
     session.idle = turn.then(
       () => undefined,
       () => undefined,
     );
-    try {
-      return await turn;
-    } finally {
-      if (session.body === body) session.body = undefined;
-      if (session.ended) this.#sessions.delete(path);
-    }
+    return await turn;
   }
 
   async #find(path: string): Promise<Session | undefined> {
@@ -169,8 +183,20 @@ function newSession(hash: Session['hash'], size: number): Session {
   return { hash, size, body: undefined, idle: Promise.resolve(), ended: false };
 }
 
-function unknownUpload(id: string): AirliftError {
-  return new AirliftError('not-found', `upload ${id}: no such upload`);
+function unknownUpload(): AirliftError {
+  return new AirliftError('not-found', 'upload: no such upload');
+}
+
+/** Takes over what another process that uses the directory has done to the upload: appended to it, or ended it. */
+async function adopt(path: string, session: Session): Promise<void> {
+  const size = (await ifPresent(stat(path)))?.size;
+  if (size === session.size || session.ended) return;
+  if (size === undefined) {
+    session.ended = session.size > 0;
+    return;
+  }
+  session.size = size;
+  session.hash = undefined;
 }
 
 /** Appends `body` to the file and the digest. If the body breaks off, the bytes that arrived are kept. */

@@ -1,6 +1,6 @@
 import type { BigIntStats } from 'node:fs';
 import { access, constants, open, readFile, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { AirliftError, systemCodeOf } from '../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from '../oci/descriptor.js';
@@ -53,6 +53,18 @@ async function refuseReadOnly(directory: string): Promise<void> {
   }
 }
 
+/** Refuses a directory in which another program keeps images: neither would find what the other stores, or keep it from its cleanup. */
+async function refuseOthers(directory: string): Promise<void> {
+  if ((await ifPresent(stat(join(directory, 'oci-layout')))) !== undefined)
+    throw new AirliftError('input', `open store ${directory}: an OCI image layout, not a served registry`, {
+      hint: `serve its images, read-only: airlift serve ${directory}; or name another directory: airlift serve --store DIR`,
+    });
+  if ((await ifPresent(stat(join(directory, 'docker', 'registry', 'v2')))) !== undefined)
+    throw new AirliftError('input', `open store ${directory}: the storage of another registry`, {
+      hint: 'start that registry and copy its images: airlift copy; or name another directory: airlift serve --store DIR',
+    });
+}
+
 /**
  * Keeps the content of a registry in a directory (see StoreLayout for its layout). Files are created atomically, so that a kill at any
  * moment leaves no partial blob. Several processes may use one directory.
@@ -71,12 +83,13 @@ export class DirectoryStore implements ContentStore {
 
   /**
    * Opens a store. The first push creates the directory.
-   * @throws AirliftError `io` if the path is not a directory, or cannot be read or written
+   * @throws AirliftError `io` if the path is not a directory, or cannot be read or written; `input` if it belongs to another program
    */
   static async open(directory: string): Promise<DirectoryStore> {
     const there = await ifPresent(stat(directory));
     if (there?.isDirectory() === false)
       throw new AirliftError('io', `open store ${directory}: not a directory`);
+    await refuseOthers(directory);
     await refuseReadOnly(directory);
     const layout = new StoreLayout(directory);
     return new DirectoryStore(layout, new Uploads(layout));
