@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseListen } from '../../src/cli/serve.js';
 import { isAirliftError } from '../../src/errors.js';
 import { airlift, airliftPath } from '../support/airlift.js';
+import { tamperBySql } from '../bundle/verify/tamper.js';
 import { writeBundle } from '../bundle/write-bundle.js';
 import { largestBlob } from '../serve/serve-large.js';
 import { issueCertificate, makeAuthority } from '../support/certificates.js';
@@ -105,6 +106,24 @@ test('--json prints one document, and usage errors end with exit code 2', async 
   ];
   for (const more of wrong) await airlift(['serve', ...more], { codes: [2] });
   await airlift(['serve', join(store, 'none.tar')], { codes: [1] });
+});
+
+test('a bundle of a newer format is an error before anything is served, alone or among other inputs', async (t) => {
+  const dir = temp(t);
+  const [good, newer] = [join(dir, 'good.tar'), join(dir, 'newer.tar')];
+  for (const path of [good, newer]) {
+    const image = singlePlatform('linux/amd64', { name: path === good ? 'good' : 'newer' });
+    await writeBundle(path, [{ reference: `docker.io/acme/${path === good ? 'good' : 'newer'}:1`, image }]);
+  }
+  await tamperBySql(newer, 'PRAGMA user_version = 99');
+  for (const inputs of [[newer], [good, newer], [newer, good]]) {
+    const args = ['serve', ...inputs, '--listen', '127.0.0.1:0'];
+    const { stdout, stderr } = await airlift(args, { codes: [1] });
+    assert.equal(stdout, '');
+    assert.match(stderr, /newer\.tar: unknown format version; got 99, want \d+\n/);
+    assert.match(stderr, /\n\s*hint: use the airlift version that wrote this bundle, or a newer one\n/);
+    assert.doesNotMatch(stderr, /\n\s+at /, 'no stack trace');
+  }
 });
 
 /** Starts `airlift serve` and returns what it printed first, and its standard error so far. */
