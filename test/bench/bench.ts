@@ -70,7 +70,7 @@ async function bench(): Promise<void> {
       'dry-run': { type: 'boolean', default: false },
     },
   });
-  const missing = needs('docker-registry', 'time', 'tar');
+  const missing = needs('docker-registry', 'time', 'tar', 'curl');
   if (missing !== false) throw new Error(missing);
   const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
   if (rounds !== undefined && (!Number.isInteger(rounds) || rounds < 1))

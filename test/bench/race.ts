@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from '../support/peers.js';
-import { measure, type Measured } from './measure.js';
+import { measure, usageOf, type Measured } from './measure.js';
 import type { ContenderResult } from './results.js';
 
 /** One way to do the work of a row. */
@@ -14,6 +14,8 @@ export interface Run {
   readonly command: readonly string[];
   /** How often the command does the work (default: 1). The figures are those of one time. */
   readonly repeats?: number;
+  /** Process of the server that the row compares. CPU time and memory are then those of the server, not of the command. */
+  readonly server?: number;
   /** Compares the result with the source. Called in the first round. */
   readonly check?: () => Promise<void>;
   /** Stops the registry and removes the output. */
@@ -31,6 +33,12 @@ export interface RaceOptions {
 
 const rounded = (value: number): number => Math.round(value * 1000) / 1000;
 
+type Usage = ReturnType<typeof usageOf>;
+
+function since(before: Usage, after: Usage): Usage {
+  return { user: after.user - before.user, cpu: after.cpu - before.cpu, memory: after.memory };
+}
+
 async function runOnce(contender: Contender, isChecked: boolean, options: RaceOptions): Promise<Measured> {
   const [tmp, state] = [join(options.dir, 'tmp'), join(options.dir, 'state')];
   for (const dir of [tmp, state]) {
@@ -40,10 +48,11 @@ async function runOnce(contender: Contender, isChecked: boolean, options: RaceOp
   const prepared = await contender.prepare();
   try {
     if (options.isOnDisk) await run('sync', []);
-    const { wall, user, cpu, memory } = await measure(prepared.command, {
-      TMPDIR: tmp,
-      XDG_STATE_HOME: state,
-    });
+    const { server } = prepared;
+    const before = server === undefined ? undefined : usageOf(server);
+    const own = await measure(prepared.command, { TMPDIR: tmp, XDG_STATE_HOME: state });
+    const { wall, user, cpu, memory } =
+      server === undefined || before === undefined ? own : { ...own, ...since(before, usageOf(server)) };
     if (isChecked) await prepared.check?.();
     const repeats = prepared.repeats ?? 1;
     return {

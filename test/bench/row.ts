@@ -35,6 +35,8 @@ export interface Row {
 /** A registry with a corpus. */
 export interface Source {
   readonly host: string;
+  /** Process of the registry. */
+  readonly pid: number;
   readonly corpus: Corpus;
   readonly list: ImageList;
   readonly content: Content;
@@ -56,7 +58,7 @@ export async function withSource<Result>(
     const content = contents.get(dir) ?? (await registryContent(registry.host, corpus.images));
     contents.set(dir, content);
     const list = writeImageList(join(bench.out, 'images'), corpus.images);
-    return await work({ host: registry.host, corpus, list, content });
+    return await work({ host: registry.host, pid: registry.pid, corpus, list, content });
   } finally {
     await registry.stop();
   }

@@ -35,6 +35,7 @@ export interface DockerRegistryOptions {
 export interface DockerRegistry {
   /** `127.0.0.1:PORT` */
   readonly host: string;
+  readonly pid: number;
   /** The storage directory, which contains `docker/registry/v2/…`. */
   readonly dir: string;
   /** Path of the authority's certificate; undefined without `tls`. */
@@ -113,6 +114,7 @@ export async function startDockerRegistry(options: DockerRegistryOptions = {}): 
   });
   return {
     host: daemon.answer,
+    pid: daemon.pid,
     dir,
     ca,
     client,

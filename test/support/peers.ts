@@ -30,6 +30,7 @@ const packages = {
   sha256sum: 'coreutils',
   split: 'coreutils',
   time: 'time',
+  curl: 'curl',
   'qemu-aarch64-static': 'qemu-user-static',
   setpriv: 'util-linux',
   kubectl: 'kubectl',
