@@ -45,7 +45,7 @@ export type { TalliedImage } from './export/plan-tally.js';
 export type { RequestCount } from './export/request-count.js';
 export type { PlanRequest } from './plan/planner.js';
 export { inspect } from './inspect.js';
-export type { InspectedImage, Inspection } from './inspect.js';
+export type { InspectedImage, Inspection, InspectOptions } from './inspect.js';
 export { verify } from './verify.js';
 export type { VerifyOptions, VerifyReport, WrittenRequest } from './verify.js';
 export { registriesOfRequest } from './request/request.js';
@@ -85,6 +85,15 @@ export { formatReport, reportFormats, writeReport } from './report/write-report.
 export type { FormatReportOptions, ReportFormat } from './report/write-report.js';
 export type { Attached, AttachedKind } from './report/attached.js';
 export type { ReportedPackage } from './report/packages.js';
+export { splitBundle } from './volumes/split.js';
+export type { SplitOptions, SplitSummary } from './volumes/split.js';
+export { joinBundle } from './volumes/join.js';
+export type { JoinOptions, JoinSummary } from './volumes/join.js';
+export { verifyVolume } from './volumes/verify-volume.js';
+export type { VerifyVolumeOptions, VolumeReport } from './volumes/verify-volume.js';
+export type { CopyProgress } from './volumes/copy-bytes.js';
+export type { Volume } from './bundle/format/volumes/list.js';
+export type { VolumeSize } from './bundle/write/file-limit.js';
 export { refuseDirectory } from './io/directories.js';
 
 // Archives of images

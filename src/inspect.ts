@@ -44,12 +44,19 @@ export interface Inspection {
   readonly signedBy: readonly SignatureReport[];
 }
 
+/** Options of `inspect`. */
+export interface InspectOptions {
+  /** Directories that hold volumes of the bundle, besides the one of its path. */
+  readonly volumeDirs?: readonly string[] | undefined;
+}
+
 /**
  * Reads the contents of a bundle from the head of the file, without verifying the blobs; `verify` does that.
  * @throws AirliftError `input` if the file is not a bundle, `damaged` if its head is damaged, `unsupported`, `io`
  */
-export async function inspect(path: string): Promise<Inspection> {
-  const reader = await BundleReader.open(path);
+export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
+  const { volumeDirs = [] } = options;
+  const reader = await BundleReader.open({ path, volumeDirs });
   try {
     const sizes = new ImageSizes(reader.catalog);
     const { manifests, blobs, blobBytes, leftOut, leftOutBytes } = reader.counts();

@@ -15,6 +15,9 @@ import { Findings } from './bundle/verify/findings.js';
 import { BundleFile } from './bundle/format/file.js';
 import { HashPool } from './bundle/verify/hash-pool.js';
 import { ioError } from './bundle/format/io-error.js';
+import { absenceOf, findVolumes, signedPath } from './bundle/format/volumes/find.js';
+import type { BundlePlace } from './bundle/format/volumes/files.js';
+import { checkVolumes } from './bundle/verify/check-volumes.js';
 import { HeadDigests } from './bundle/format/sums.js';
 import type { Digest } from './oci/digest.js';
 import { parseReference } from './oci/reference.js';
@@ -33,6 +36,8 @@ export interface VerifyOptions {
   readonly request?: string | undefined;
   /** Paths of public keys, or of directories of them: one of the keys must have signed the bundle. */
   readonly keys?: readonly string[] | undefined;
+  /** Directories that hold volumes of the bundle, besides the one of its path. */
+  readonly volumeDirs?: readonly string[] | undefined;
   readonly onProgress?: ((progress: CheckProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -103,19 +108,56 @@ function isReference(name: string): boolean {
 /**
  * Verifies every byte and every edge of a bundle: tar headers, the catalog, the lists of digests, the digest of every blob, and the children
  * of every manifest. Damage does not stop it: the report lists all problems, with the images and platforms that each affects. Without a
- * usable catalog it relies on the archive and `index.json` alone.
+ * usable catalog it relies on the archive and `index.json` alone. Of a bundle in volumes it also names the volumes that are missing or damaged;
+ * if one is missing, it only compares the others with the list.
  * @throws AirliftError `input` if the file is not a bundle, `unsupported` if a newer airlift wrote it, `interrupted`, `io`
  */
 export async function verify(path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
+  const { volumeDirs = [], jobs = defaultJobs(), ...rest } = options;
+  const found = await findVolumes(path, volumeDirs);
+  if (found === undefined) return verifyFile(path, path, path, { jobs, ...rest });
+  const isWhole = found.volumes.every((volume) => absenceOf(volume, []) === undefined);
+  const report = isWhole
+    ? await verifyFile(path, await signedPath(path), { path, volumeDirs }, { jobs, ...rest })
+    : undefined;
+  if (report?.ok === true) return report;
+  const problems = await checkVolumes(path, volumeDirs, found, { jobs, ...rest });
+  if (report !== undefined) return { ...report, problems: [...problems, ...report.problems] };
+  const nothing = {
+    signedBy: [],
+    images: 0,
+    signatures: 0,
+    blobs: 0,
+    blobBytes: 0,
+    leftOut: 0,
+    sums: undefined,
+  };
+  return { bundle: path, size: found.size, ok: false, ...nothing, problems };
+}
+
+function defaultJobs(): number {
+  return Math.min(2, availableParallelism());
+}
+
+/**
+ * @param path the bundle as the caller named it
+ * @param signed the path beside which signatures lie
+ */
+async function verifyFile(
+  path: string,
+  signed: string,
+  place: BundlePlace,
+  options: VerifyOptions & { readonly jobs: number },
+): Promise<VerifyReport> {
   const required = options.keys === undefined ? undefined : await requiredSignature(options.keys);
-  const file = await BundleFile.open(path, 'r');
+  const file = await BundleFile.open(place, 'r');
   const findings = new Findings();
   let pool: HashPool | undefined;
   try {
-    pool = new HashPool(file.path, options.jobs ?? Math.min(2, availableParallelism()));
+    pool = new HashPool(place, options.jobs);
     const reader = new EntryReader(file);
     const { catalog, ...head } = await checkHead(reader, findings);
-    const signedBy = await signaturesOf(file, head, path, required?.keys ?? []);
+    const signedBy = await signaturesOf(file, head, signed, required?.keys ?? []);
     reportSignatures(signedBy, required, findings);
     const headDigests = new HeadDigests(file, head);
     try {

@@ -31,6 +31,7 @@ const ranks: readonly (readonly string[])[] = [
     'inspect',
     'verify',
     'sign',
+    'volumes',
     'list-images',
     'login',
     'registries-yaml',

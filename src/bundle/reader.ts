@@ -8,6 +8,7 @@ import { formatReference, type Reference, type Repository } from '../oci/referen
 import type { FetchOptions, Source } from '../oci/source.js';
 import { Catalog, type BundleBlob, type BundleCounts, type BundleImage } from './format/catalog.js';
 import { BundleFile } from './format/file.js';
+import type { BundlePlace } from './format/volumes/files.js';
 import { damagedHint, readHead, type Head } from './format/head.js';
 import { endLength } from '../tar/header.js';
 
@@ -42,11 +43,11 @@ export class BundleReader implements Source {
    *   airlift wrote it, `io`
    */
   static async open(
-    path: string,
+    place: BundlePlace,
     name?: string,
     checkHead?: (file: BundleFile, head: Head) => Promise<void>,
   ): Promise<BundleReader> {
-    const file = await BundleFile.open(path, 'r', name);
+    const file = await BundleFile.open(place, 'r', name);
     let catalog: Catalog | undefined;
     try {
       const head = await readHead(file);

@@ -25,6 +25,7 @@ export interface SharedBytes {
  * - `extra`: an entry that the bundle format does not have, or data after the end of the archive
  * - `catalog`, `index`, `layout`, `sums`: the catalog, `index.json`, `oci-layout`, a list of digests is wrong
  * - `signature`: a signature is malformed, or none of the given keys has signed the bundle
+ * - `volume`: a volume is missing or damaged
  * - `manifest`: a manifest cannot be parsed · `edge`: a manifest and its children, or the catalog, disagree
  */
 export type ProblemKind =
@@ -38,6 +39,7 @@ export type ProblemKind =
   | 'layout'
   | 'sums'
   | 'signature'
+  | 'volume'
   | 'manifest'
   | 'edge';
 

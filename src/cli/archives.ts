@@ -3,11 +3,13 @@ import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
 import { parsePlatform, type ArchiveOptions, type Platform } from '../index.js';
 import { showDashes } from './stdin-dash.js';
+import { volumeDirFlag } from './flags.js';
 import { cacheFolder } from './environment.js';
 import { printNote } from './print.js';
 
 /** Flags of the commands that read archives of images. */
 export const archiveFlags = {
+  ...volumeDirFlag,
   arch: {
     type: 'string',
     array: true,
@@ -103,6 +105,7 @@ export function inputsOf(args: ArchiveArguments): { inputs: string[]; archives: 
     manifestFormat: args.manifestFormat,
     requireSignature: args.requireSignature,
     tmpDir: args.tmpDir,
+    volumeDirs: args.volumeDir,
     layerMemory: layerMemoryOf(process.env),
     stdin: process.stdin,
   };

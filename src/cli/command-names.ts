@@ -8,6 +8,8 @@ export const commandNames = [
   'keygen',
   'sign',
   'report',
+  'split',
+  'join',
   'import',
   'copy',
   'save',

@@ -58,6 +58,16 @@ export const forceFlag = {
   force: { alias: 'f', type: 'boolean', default: false, describe: 'replace existing files' },
 } as const satisfies Record<string, Options>;
 
+/** Flag of the commands that read bundles. */
+export const volumeDirFlag = {
+  'volume-dir': {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'further directory that holds volumes of the bundle',
+  },
+} as const satisfies Record<string, Options>;
+
 export type OutputArguments = ArgumentsCamelCase<InferredOptionTypes<typeof outputFlags>>;
 
 /** Splits the values of a repeatable flag at commas. */

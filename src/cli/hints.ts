@@ -14,6 +14,7 @@ import type {
   RegistryOptions,
   RepairOptions,
   SaveOptions,
+  SplitOptions,
   ServeOptions,
   SignOptions,
   Site,
@@ -38,6 +39,7 @@ type LibraryOption =
   | keyof IndexSource
   | keyof KitOptions
   | keyof KitImageOptions
+  | keyof SplitOptions
   // Not options: a function, and an argument of `emitNodeFiles`.
   | 'siteNames'
   | 'earlier';
@@ -90,6 +92,8 @@ export const flagOf = {
   tls: '--tls-cert',
   tmpDir: '--tmp-dir',
   toFolder: '--to-folder',
+  volumeDirs: '--volume-dir',
+  volumeSize: '--volume-size',
 } as const satisfies Partial<Record<LibraryOption, `--${string}`>>;
 
 /** An option in backticks, alone or with a value: `force`, `plainHttp: false`, `onExistingTag: 'skip'`. */

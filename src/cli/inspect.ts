@@ -4,13 +4,14 @@ import type { CommandHead } from './command-names.js';
 import { standardInputName, withBundle } from './bundle-input.js';
 import { dash } from './stdin-dash.js';
 import { count, formatBytes, formatTable } from './format.js';
-import { jsonFlag } from './flags.js';
+import { jsonFlag, volumeDirFlag } from './flags.js';
 import { interruptible } from './interrupt.js';
 import { countNames, notesOnSignatures, signedLines } from './signatures.js';
 import { printJson, printLine, printLines } from './print.js';
 
 const flags = {
   ...jsonFlag,
+  ...volumeDirFlag,
 } as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle: string }>;
@@ -26,7 +27,9 @@ function rowsOf(inspection: Inspection): string[][] {
 }
 
 async function run(args: Arguments): Promise<void> {
-  const found = await interruptible((signal) => withBundle(args.bundle, signal, inspect));
+  const found = await interruptible((signal) =>
+    withBundle(args.bundle, signal, (path) => inspect(path, { volumeDirs: args.volumeDir })),
+  );
   const inspection = args.bundle === dash ? { ...found, bundle: standardInputName } : found;
   if (args.json) {
     printJson(inspection);

@@ -57,6 +57,16 @@ const commands: readonly Command[] = [
     load: async () => (await import('./report.js')).addReport,
   },
   {
+    usage: 'split <bundle>',
+    describe: 'copy a bundle into volumes, for media that hold no file of its size',
+    load: async () => (await import('./split.js')).addSplit,
+  },
+  {
+    usage: 'join <bundle>',
+    describe: 'join the volumes of a bundle to one file',
+    load: async () => (await import('./join.js')).addJoin,
+  },
+  {
     usage: 'import <inputs..>',
     describe: 'publish the images of a bundle or of image archives to a registry',
     load: async () => (await import('./import.js')).addImport,

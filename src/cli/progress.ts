@@ -169,12 +169,14 @@ interface Checked {
 }
 
 /** Draws one bar, on terminals only: checking runs at disk speed, so a log needs no progress lines. */
-export function checkBar(): { onProgress: (checked: Checked) => void; stop(): void } | undefined {
+export function checkBar(
+  label = 'verified',
+): { onProgress: (checked: Checked) => void; stop(): void } | undefined {
   if (!canDrawBars()) return undefined;
   let checked: Checked | undefined;
   const stop = showBars(() => {
     if (checked === undefined) return [];
-    const { phase = 'verified', bytes, totalBytes } = checked;
+    const { phase = label, bytes, totalBytes } = checked;
     const figures = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
     return [{ label: phase, part: bytes / Math.max(1, totalBytes), figures }];
   });

@@ -12,6 +12,24 @@ const sizeUnits: Readonly<Record<string, number>> = {
   ti: 2 ** 40,
 };
 
+/**
+ * Parses the size of volumes as `split` reads it: `4G` is 4 GiB, `4GB` is 4,000,000,000 bytes, a bare number is bytes; or `fat32`.
+ * @throws AirliftError `usage`
+ */
+export function parseVolumeSize(flag: string, text: string): number | 'fat32' {
+  if (text.trim().toLowerCase() === 'fat32') return 'fat32';
+  const [, number = '', unit = ''] = /^(\d+)([kmgt]?)$/i.exec(text.trim()) ?? [];
+  if (number !== '' && unit !== '') return parseSize(flag, `${number}${unit}i`);
+  try {
+    return parseSize(flag, text);
+  } catch (error) {
+    if (!(error instanceof AirliftError)) throw error;
+    throw new AirliftError('usage', error.message, {
+      hint: `--${flag} fat32 for a FAT32 stick, or --${flag} 16G (powers of 1024)`,
+    });
+  }
+}
+
 const durationUnits: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1000,

@@ -69,7 +69,8 @@ type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { source
 
 async function isFile(text: string): Promise<boolean> {
   // A missing file must fail as a missing file, not as an image that no registry has.
-  if (text === '-' || /^[./]/.test(text) || /\.(tar|tgz|gz|zst|bundle|001)$/i.test(text)) return true;
+  if (text === '-' || /^[./]/.test(text) || /\.(tar|tgz|gz|zst|bundle|volumes|\d{3})$/i.test(text))
+    return true;
   return stat(text).then(
     () => true,
     () => false,

@@ -1,11 +1,20 @@
 import { basename } from 'node:path';
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { isBundleFile, refuseDirectory, verify, verifyFile, type VerifyReport } from '../index.js';
+import {
+  isBundleFile,
+  refuseDirectory,
+  verify,
+  verifyFile,
+  verifyVolume,
+  type Problem,
+  type VerifyReport,
+  type VolumeReport,
+} from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { standardInputName, withBundle } from './bundle-input.js';
 import { dash } from './stdin-dash.js';
 import { exitCodes } from './exit-codes.js';
-import { outputFlags } from './flags.js';
+import { outputFlags, volumeDirFlag } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { collectEarly } from './heap.js';
 import { interruptible } from './interrupt.js';
@@ -25,6 +34,7 @@ const flags = {
     requiresArg: true,
     describe: 'file to list damaged and missing blobs in, for export --request',
   },
+  ...volumeDirFlag,
   ...outputFlags,
 } as const satisfies Record<string, Options>;
 
@@ -34,13 +44,32 @@ function countVerified({ images, signatures }: VerifyReport): string {
   return countImages(images - signatures, signatures);
 }
 
-function printReport(report: VerifyReport, milliseconds: number): void {
-  for (const { kind, thing, detail, images } of report.problems) {
+function printProblems(problems: readonly Problem[]): void {
+  for (const { kind, thing, detail, images } of problems) {
     printLine(`${kind === 'signature' ? 'refused' : 'damaged'}: ${thing}: ${detail}`);
     for (const { reference, platforms } of images) {
       printLine(`  breaks ${reference}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`);
     }
   }
+}
+
+function printVolumeReport(report: VolumeReport, milliseconds: number): void {
+  printProblems(report.problems);
+  const { volume, number, volumes, size, list, ok } = report;
+  if (!ok) {
+    printLine(`${volume} is damaged: volume ${number} of ${volumes}`);
+    printLine('next: copy only this volume again');
+    return;
+  }
+  printLine(
+    `verified ${volume}: volume ${number} of ${volumes}, ${formatBytes(size)} in ${formatDuration(milliseconds)}, as ${list} lists it`,
+  );
+  printLine(`next: airlift verify ${list} verifies all volumes together`);
+}
+
+function printReport(report: VerifyReport, milliseconds: number): void {
+  printProblems(report.problems);
+  const damaged = report.problems.filter(({ kind }) => kind === 'volume').map(({ thing }) => thing);
   const checked = `${countVerified(report)}, ${count(report.blobs, 'blob')}, ${formatBytes(report.blobBytes)}`;
   if (report.ok) {
     printLine(
@@ -63,7 +92,12 @@ function printReport(report: VerifyReport, milliseconds: number): void {
     printLine('next: ask who made the bundle for its signature and public key, and import nothing before');
     return;
   }
-  printLine(`${report.bundle} is damaged: ${count(report.problems.length, 'problem')} in ${checked}`);
+  const found = report.blobs === 0 ? '' : ` in ${checked}`;
+  printLine(`${report.bundle} is damaged: ${count(report.problems.length, 'problem')}${found}`);
+  if (damaged.length > 0 && report.request === undefined) {
+    printLine(`next: copy only ${damaged.join(', ')} again, and verify`);
+    return;
+  }
   if (report.request === undefined) {
     printLine('next: verify the bundle at its source, then copy it again');
     printLine(`or run airlift verify ${report.bundle} --request site.request to list what to bring again`);
@@ -112,9 +146,24 @@ async function run(args: Arguments): Promise<void> {
     return await runOnFile(args.bundle, keys, args.json);
   const bar = args.json || args.quiet ? undefined : checkBar();
   try {
+    const volumeDirs = args.volumeDir;
+    // Signatures and requests are about the whole bundle.
+    const volume =
+      keys === undefined && args.request === undefined
+        ? await interruptible((signal) =>
+            verifyVolume(args.bundle, { volumeDirs, onProgress: bar?.onProgress, signal }),
+          )
+        : undefined;
+    if (volume !== undefined) {
+      bar?.stop();
+      if (args.json) printJson(volume);
+      else printVolumeReport(volume, Date.now() - started);
+      if (!volume.ok) process.exitCode = exitCodes.damaged;
+      return;
+    }
     const report = await interruptible((signal) =>
       withBundle(args.bundle, signal, (path) =>
-        verify(path, { keys, request: args.request, onProgress: bar?.onProgress, signal }),
+        verify(path, { keys, volumeDirs, request: args.request, onProgress: bar?.onProgress, signal }),
       ),
     ).then((read) => (args.bundle === dash ? { ...read, bundle: standardInputName } : read));
     bar?.stop();
@@ -136,7 +185,7 @@ export function addVerify(parser: Argv, { usage, describe }: CommandHead): Argv 
         .positional('bundle', {
           type: 'string',
           demandOption: true,
-          describe: 'bundle to verify, or with --key any signed file; - for standard input',
+          describe: 'bundle, list of volumes, one volume, or with --key any signed file; - for stdin',
         })
         .options(flags)
         .epilogue(

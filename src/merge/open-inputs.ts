@@ -12,6 +12,8 @@ import { BundleFile } from '../bundle/format/file.js';
 import { entryNames } from '../bundle/format/format.js';
 import { looksLikeBundle } from '../bundle/format/head.js';
 import type { BundleReader } from '../bundle/reader.js';
+import { inputPlace, oneOfVolumes, refuseVolumes } from './volume-inputs.js';
+import type { BundlePlace } from '../bundle/format/volumes/files.js';
 import { AirliftError, isAirliftError } from '../errors.js';
 import { mergeArchives, type ContentSource } from './merge-archives.js';
 import { openPiped, type Piped } from './piped-bundle.js';
@@ -43,6 +45,8 @@ export interface ArchiveOptions {
    * from an input that is no bundle.
    */
   readonly requireSignature?: string | undefined;
+  /** Directories that hold volumes of a bundle, besides the one of its path. */
+  readonly volumeDirs?: readonly string[] | undefined;
   /** The stream to read for the path `-`. */
   readonly stdin?: Readable | undefined;
 }
@@ -75,10 +79,10 @@ export interface Inputs {
   close(): Promise<void>;
 }
 
-async function isBundle(path: string): Promise<boolean> {
-  if (path === '-') return false;
+async function isBundle(place: BundlePlace): Promise<boolean> {
+  if (place === '-') return false;
   try {
-    const file = await BundleFile.open(path, 'r');
+    const file = await BundleFile.open(place, 'r');
     return await looksLikeBundle(file).finally(() => file.close());
   } catch (error) {
     // A file that cannot be read as a bundle is opened as an archive, which reports what is wrong with it.
@@ -210,6 +214,7 @@ async function openAll(
             : undefined;
       if (reader === undefined) refuseUnsigned(path, requireSignature);
       try {
+        if (reader !== undefined && path !== '-') await refuseVolumes(path);
         const archive = await openArchive(path, {
           ...reading,
           ...known,
@@ -238,10 +243,10 @@ async function openAll(
  * @throws AirliftError `usage` where no input is given, `input` where none holds an image; errors of opening and merging
  */
 export async function openInputs(options: InputOptions): Promise<Inputs> {
-  const [first, ...others] = options.inputs;
-  if (first === undefined) throw new AirliftError('usage', 'import: no bundle or archive given');
   const { archives = {}, onEvent, signal } = options;
-  const { mergeNames = [] } = archives;
+  const { mergeNames = [], volumeDirs } = archives;
+  const [first, ...others] = oneOfVolumes(options.inputs);
+  if (first === undefined) throw new AirliftError('usage', 'import: no bundle or archive given');
   const nameRules = mergeNames.length === 0 ? undefined : new NameRules(mergeNames);
   const { stdin, tmpDir } = archives;
   const requireSignature =
@@ -257,7 +262,8 @@ export async function openInputs(options: InputOptions): Promise<Inputs> {
       piped.stream.destroy();
       return openBundle(piped.bundle);
     }
-    if (await isBundle(first)) return openBundle(await openChecked(first, { signal, requireSignature }));
+    const place = inputPlace(options.inputs, first, volumeDirs);
+    if (await isBundle(place)) return openBundle(await openChecked(place, { signal, requireSignature }));
   }
   const open = await openAll(options, nameRules, piped, requireSignature);
   try {

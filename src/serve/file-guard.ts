@@ -1,6 +1,7 @@
 import { open, stat } from 'node:fs/promises';
 import { detectCompression, magicLength } from '../archive/compression/decompress.js';
-import { BundleFile, fileIdentity } from '../bundle/format/file.js';
+import { BundleFile } from '../bundle/format/file.js';
+import { fileIdentity } from '../bundle/format/volumes/files.js';
 import { AirliftError, systemCodeOf } from '../errors.js';
 import type { ContentState } from '../registry-server/store-content.js';
 
@@ -37,7 +38,7 @@ export async function guardFiles(
     );
     isAllFiles &&= isFile;
     if (!isFile || !(await isUncompressed(path))) continue;
-    guards.push(new FileGuard(await BundleFile.open(path, 'r'), path, onChange));
+    guards.push(new FileGuard(await BundleFile.open({ path, isSingle: true }, 'r'), path, onChange));
   }
   return {
     check: async () => {

@@ -1,6 +1,7 @@
 import { BundleReader } from '../bundle/reader.js';
 import type { AirliftError } from '../errors.js';
 import { openInputs, type InputOptions } from '../merge/open-inputs.js';
+import { filesOf } from '../merge/volume-inputs.js';
 import {
   createRegistryServer,
   type ContentStore,
@@ -160,7 +161,7 @@ async function openImages(
   onChange: (error: AirliftError) => void,
 ): Promise<OpenedSource> {
   // Guarded before they are opened: a change in between is noticed, too.
-  const guard = await guardFiles(source.inputs, onChange);
+  const guard = await guardFiles(await filesOf(source.inputs, source.archives?.volumeDirs), onChange);
   try {
     const inputs = await openInputs(source);
     try {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { open, rename, stat, type FileHandle } from 'node:fs/promises';
 import { ioError } from '../bundle/format/io-error.js';
-import { noFollow } from '../bundle/format/file.js';
+import { noFollow } from '../bundle/format/volumes/files.js';
 import { syncDirectory } from '../bundle/write/output-name.js';
 import { constants } from 'node:fs';
 import { AirliftError, checkInterrupted } from '../errors.js';

@@ -25,6 +25,8 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
   report: ['none.tar', '-o', 'report.html'],
   repair: ['none.tar'],
   stow: ['none.tar', 'none'],
+  split: ['none.tar', '--volume-size', 'fat32', '-o', 'out.tar'],
+  join: ['none.tar.001', '-o', 'out.tar'],
   import: ['none.tar', '--to', closedPort, '--retries', '0'],
   copy: [`${closedPort}/team/app:1`, '--to', closedPort, '--retries', '0'],
   save: ['none.tar', '--format', 'oci-archive', '-o', 'out.tar'],

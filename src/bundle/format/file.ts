@@ -1,100 +1,61 @@
-import {
-  close,
-  constants,
-  fstat,
-  fsync,
-  ftruncate,
-  open,
-  read,
-  readSync,
-  stat,
-  writevSync,
-  type BigIntStats,
-} from 'node:fs';
+import { read, readSync, writevSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
-import { AirliftError } from '../../errors.js';
 import { ioError } from './io-error.js';
+import {
+  openFiles,
+  pathOf,
+  type BundleFiles,
+  type BundlePlace,
+  type OpenMode,
+  type Spot,
+} from './volumes/files.js';
 
-const calls = {
-  close: promisify(close),
-  fstat: promisify(fstat),
-  fstatExact: promisify((descriptor: number, done: (error: Error | null, stats: BigIntStats) => void) =>
-    fstat(descriptor, { bigint: true }, done),
-  ),
-  fsync: promisify(fsync),
-  ftruncate: promisify(ftruncate),
-  open: promisify(open),
-  read: promisify(read),
-  stat: promisify(stat),
-} as const;
-
-/** Prevents a symbolic link in the file's place from redirecting a write; does not exist on Windows. */
-export const noFollow = (constants.O_NOFOLLOW as number | undefined) ?? 0;
-
-const flags = {
-  r: constants.O_RDONLY,
-  'r+': constants.O_RDWR | noFollow,
-  create: constants.O_RDWR | constants.O_CREAT | noFollow,
-} as const;
-
-/** Identifies a file and the state of its content: another file has another identity, and so has this one after a write. */
-export function fileIdentity({ dev, ino, size, mtimeNs }: BigIntStats): string {
-  return [dev, ino, size, mtimeNs].join(' ');
-}
+const readAsync = promisify(read);
 
 /**
- * The file of a bundle, read and written by position. All access to a bundle's bytes goes through this class, so that a bundle can later
- * be a set of volumes. Each worker thread opens its own by path.
+ * The file of a bundle, or its volumes as one file, read and written by position. All access to a bundle's bytes goes through this class.
+ * Each worker thread opens its own by place.
  */
 export class BundleFile {
-  // A plain descriptor, not a FileHandle: a worker that is terminated needs no cleanup for it.
-  readonly #descriptor: number;
-
   private constructor(
     /** Its path, or its name in messages. */
     readonly path: string,
-    descriptor: number,
-    /** The identity of the file when it was opened, see {@link fileIdentity}. */
+    // Plain descriptors, not FileHandles: a worker that is terminated needs no cleanup for them.
+    private readonly files: BundleFiles,
+    /** The identity of the file when it was opened, see `fileIdentity`. */
     readonly identity: string,
-  ) {
-    this.#descriptor = descriptor;
-  }
+  ) {}
 
   /**
    * Opens the file: `r` for reading, `r+` for reading and writing, `create` like `r+` but creates a missing file.
    * @param name its name in messages
-   * @throws AirliftError `io`
+   * @throws AirliftError `io`, `damaged` if a volume is missing or of a wrong size
    */
-  static async open(path: string, mode: keyof typeof flags, name = path): Promise<BundleFile> {
+  static async open(place: BundlePlace, mode: OpenMode, name = pathOf(place)): Promise<BundleFile> {
+    const files = await openFiles(place, mode, name);
     try {
-      // Opening a pipe would block until another process opens it for writing.
-      if (mode !== 'create' && !(await calls.stat(path)).isFile())
-        throw new AirliftError('io', `open ${name}: not a regular file`);
-      const descriptor = await calls.open(path, flags[mode]);
-      return new BundleFile(name, descriptor, fileIdentity(await calls.fstatExact(descriptor)));
+      return new BundleFile(name, files, (await files.state()).identity);
     } catch (error) {
-      throw error instanceof AirliftError
-        ? error
-        : ioError(`open ${name}`, error, { isInput: mode !== 'create' });
+      files.close();
+      throw error;
     }
   }
 
   /** Returns the bytes of the file, and the bytes that it occupies on the disk (less if it has holes). */
-  async stat(): Promise<{ size: number; allocated: number }> {
-    const { size, blocks } = await calls.fstat(this.#descriptor);
-    return { size, allocated: blocks * 512 };
+  stat(): Promise<{ size: number; allocated: number }> {
+    return this.files.stat();
   }
 
   /** Reports whether the file is unchanged since it was opened, by its identity. */
   async isUnchanged(): Promise<boolean> {
-    return fileIdentity(await calls.fstatExact(this.#descriptor)) === this.identity;
+    return (await this.files.state()).identity === this.identity;
   }
 
   /** Returns the identity of the file with the time of its last change, which no program can set back, also in milliseconds. */
   async state(): Promise<{ readonly id: string; readonly changed: number }> {
-    const stats = await calls.fstatExact(this.#descriptor);
-    return { id: `${fileIdentity(stats)} ${stats.ctimeNs}`, changed: Number(stats.ctimeMs) };
+    const { identity, changeTime, changed } = await this.files.state();
+    return { id: `${identity} ${changeTime}`, changed };
   }
 
   /**
@@ -103,14 +64,16 @@ export class BundleFile {
    */
   writevSync(buffers: readonly Uint8Array[], position: number): void {
     let rest = buffers.filter((buffer) => buffer.byteLength > 0);
-    try {
-      while (rest.length > 0) {
-        const written = writevSync(this.#descriptor, rest, position);
+    while (rest.length > 0) {
+      const spot = this.files.at(position, true);
+      if (spot === undefined) return;
+      try {
+        const written = writevSync(spot.descriptor, upTo(rest, spot.rest), spot.offset);
         position += written;
         rest = without(rest, written);
+      } catch (error) {
+        throw ioError(`write ${spot.path}`, error);
       }
-    } catch (error) {
-      throw ioError(`write ${this.path}`, error);
     }
   }
 
@@ -122,20 +85,12 @@ export class BundleFile {
   async read(position: number, length: number, memory: Buffer = Buffer.allocUnsafe(length)): Promise<Buffer> {
     const buffer = memory.subarray(0, length);
     let done = 0;
-    try {
-      while (done < length) {
-        const { bytesRead } = await calls.read(
-          this.#descriptor,
-          buffer,
-          done,
-          length - done,
-          position + done,
-        );
-        if (bytesRead === 0) break;
-        done += bytesRead;
-      }
-    } catch (error) {
-      throw ioError(`read ${this.path}`, error);
+    while (done < length) {
+      const spot = this.files.at(position + done);
+      if (spot === undefined) break;
+      const count = await readSpot(spot, buffer, done);
+      if (count === 0) break;
+      done += count;
     }
     return buffer.subarray(0, done);
   }
@@ -143,44 +98,68 @@ export class BundleFile {
   /** Fills `buffer` from `position`, blocking the thread, and returns the number of bytes read; fewer only at the end of the file. */
   readSync(buffer: Uint8Array, position: number): number {
     let done = 0;
-    try {
-      while (done < buffer.byteLength) {
-        const count = readSync(this.#descriptor, buffer, done, buffer.byteLength - done, position + done);
+    while (done < buffer.byteLength) {
+      const spot = this.files.at(position + done);
+      if (spot === undefined) break;
+      const want = Math.min(buffer.byteLength - done, spot.rest);
+      try {
+        const count = readSync(spot.descriptor, buffer, done, want, spot.offset);
         if (count === 0) break;
         done += count;
+      } catch (error) {
+        throw ioError(`read ${spot.path}`, error);
       }
-    } catch (error) {
-      throw ioError(`read ${this.path}`, error);
     }
     return done;
   }
 
   /** Streams `length` bytes at `position` in large chunks; ends early if the file does. */
   stream(position: number, length: number, options: StreamOptions = {}): Readable {
-    return new PositionedStream(this.path, this.#descriptor, position, length, options);
+    return new PositionedStream(this.files, position, length, options);
   }
 
   /** Sets the file's size; an extension is a hole. */
-  async resize(size: number): Promise<void> {
-    try {
-      await calls.ftruncate(this.#descriptor, size);
-    } catch (error) {
-      throw ioError(`resize ${this.path} to ${size} bytes`, error);
-    }
+  resize(size: number): Promise<void> {
+    return this.files.resize(size);
   }
 
   /** Waits until everything written is on the disk. */
-  async sync(): Promise<void> {
-    try {
-      await calls.fsync(this.#descriptor);
-    } catch (error) {
-      throw ioError(`sync ${this.path}`, error);
-    }
+  sync(): Promise<void> {
+    return this.files.sync();
   }
 
-  async close(): Promise<void> {
-    await calls.close(this.#descriptor);
+  close(): Promise<void> {
+    this.files.close();
+    return Promise.resolve();
   }
+}
+
+/** Reads into `buffer` from `filled` on, within one volume. */
+async function readSpot(
+  { descriptor, path, offset, rest }: Spot,
+  buffer: Buffer,
+  filled: number,
+): Promise<number> {
+  try {
+    const want = Math.min(buffer.byteLength - filled, rest);
+    return (await readAsync(descriptor, buffer, filled, want, offset)).bytesRead;
+  } catch (error) {
+    throw ioError(`read ${path}`, error);
+  }
+}
+
+/** Returns the first `count` bytes of `buffers`. */
+function upTo(buffers: readonly Uint8Array[], count: number): readonly Uint8Array[] {
+  const first = [];
+  for (const buffer of buffers) {
+    if (buffer.byteLength >= count) {
+      first.push(buffer.subarray(0, count));
+      return first;
+    }
+    first.push(buffer);
+    count -= buffer.byteLength;
+  }
+  return first;
 }
 
 /** Returns what remains of `buffers` after `count` bytes of them are written. */
@@ -215,8 +194,7 @@ class PositionedStream extends Readable {
   #reads = 0;
 
   constructor(
-    private readonly path: string,
-    private readonly descriptor: number,
+    private readonly files: BundleFiles,
     private position: number,
     private rest: number,
     { signal, reusesMemory = false }: StreamOptions,
@@ -242,16 +220,28 @@ class PositionedStream extends Readable {
 
   /** Pushes the buffer once it is full or the file has ended: a smaller chunk would let the stream hold two. */
   #fill(buffer: Buffer, filled: number): void {
+    const spot = this.files.at(this.position);
+    if (spot === undefined) {
+      this.#pushLast(buffer, filled);
+      return;
+    }
     const left = buffer.byteLength - filled;
-    read(this.descriptor, buffer, filled, left, this.position, (error, count) => {
+    read(spot.descriptor, buffer, filled, Math.min(left, spot.rest), spot.offset, (error, count) => {
       if (error !== null) {
-        this.destroy(ioError(`read ${this.path}`, error));
+        this.destroy(ioError(`read ${spot.path}`, error));
         return;
       }
       this.position += count;
-      this.rest = count === 0 ? 0 : this.rest - count;
-      if (count > 0 && count < left) this.#fill(buffer, filled + count);
-      else this.push(filled + count === 0 ? null : buffer.subarray(0, filled + count));
+      this.rest -= count;
+      if (count === 0) this.#pushLast(buffer, filled);
+      else if (count < left) this.#fill(buffer, filled + count);
+      else this.push(buffer);
     });
+  }
+
+  /** Pushes what is read when the file ends early. */
+  #pushLast(buffer: Buffer, filled: number): void {
+    this.rest = 0;
+    this.push(filled === 0 ? null : buffer.subarray(0, filled));
   }
 }

@@ -7,7 +7,7 @@ const hints: Readonly<Record<string, string>> = {
   EPERM: 'check the permissions of the file and of its directory',
   EROFS: 'the filesystem is mounted read-only',
   EFBIG:
-    'the filesystem does not allow files of this size (FAT32: at most 4 GiB; ulimit -f shows the limit of the shell): write to another filesystem, such as exFAT or ext4, or export fewer images at a time',
+    'the filesystem does not allow files of this size (FAT32: at most 4 GiB; ulimit -f shows the limit of the shell): write volumes with `volumeSize`, or write to another filesystem, such as exFAT or ext4',
   ENOENT: 'create the directory first, or choose another one',
   ENOTDIR: 'a part of the path is a file: choose another directory',
   ENOSPC: noSpaceHint,

@@ -3,6 +3,7 @@ import { AirliftError } from '../../errors.js';
 import { isDigest, type Digest } from '../../oci/digest.js';
 import type { TarEntry } from './entry-reader.js';
 import { BundleFile } from './file.js';
+import type { BundlePlace } from './volumes/files.js';
 import { entryNames } from './format.js';
 import { readHead, type Head } from './head.js';
 
@@ -70,12 +71,12 @@ export class HeadDigests {
  * Returns the digest of the `SHA256SUMS` of a finished bundle, computed from the file.
  * @throws AirliftError `damaged`, `io`
  */
-export async function sumsDigest(path: string): Promise<Digest> {
-  const file = await BundleFile.open(path, 'r');
+export async function sumsDigest(place: BundlePlace): Promise<Digest> {
+  const file = await BundleFile.open(place, 'r');
   try {
     const digest = await new HeadDigests(file, await readHead(file)).ofSums();
     if (digest !== undefined) return digest;
-    throw new AirliftError('damaged', `open ${path}: ${entryNames.sha256sums} is missing`);
+    throw new AirliftError('damaged', `open ${file.path}: ${entryNames.sha256sums} is missing`);
   } finally {
     await file.close();
   }

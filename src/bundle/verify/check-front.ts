@@ -10,6 +10,8 @@ import { Findings } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
 import type { BundleFile } from '../format/file.js';
 import { damagedHint, type Head } from '../format/head.js';
+import { signedPath } from '../format/volumes/find.js';
+import { pathOf, type BundlePlace } from '../format/volumes/files.js';
 import { HeadDigests } from '../format/sums.js';
 import { BundleReader } from '../reader.js';
 
@@ -33,16 +35,16 @@ async function checkFront(reader: BundleReader, signal?: AbortSignal): Promise<v
 
 /**
  * Checks a written bundle in the same way before it gets its final name: `verify` must accept it.
- * @param path the partial file
+ * @param place of the partial file or volumes
  * @throws AirliftError `damaged` with the problems that `verify` would report, `interrupted`, `io`
  */
-export async function checkWritten(path: string, signal?: AbortSignal): Promise<void> {
-  const reader = await BundleReader.open(path);
+export async function checkWritten(place: BundlePlace, signal?: AbortSignal): Promise<void> {
+  const reader = await BundleReader.open(place);
   try {
     const problems = await problemsOf(reader, signal);
     if (problems === undefined) return;
     const [first, ...lines] = problems;
-    throw new AirliftError('damaged', `finish ${path}: verify would reject it: ${first}`, {
+    throw new AirliftError('damaged', `finish ${pathOf(place)}: verify would reject it: ${first}`, {
       lines,
       hint: 'run the same command again; if it fails again, remove the images that need these blobs from the list',
     });
@@ -89,15 +91,16 @@ export interface OpenCheckedOptions {
  * @throws AirliftError as `BundleReader.open` does; `untrusted` for a required signature; `damaged` with the problems
  */
 export async function openChecked(
-  path: string,
+  place: BundlePlace,
   { signal, name, requireSignature }: OpenCheckedOptions = {},
 ): Promise<BundleReader> {
   // First, so that the database and the manifests of an unknown maker are not even parsed.
   const checkHead =
     requireSignature === undefined
       ? undefined
-      : (file: BundleFile, head: Head) => checkRequired(file, head, path, requireSignature);
-  const reader = await BundleReader.open(path, name, checkHead);
+      : async (file: BundleFile, head: Head) =>
+          checkRequired(file, head, await signedPath(pathOf(place)), requireSignature);
+  const reader = await BundleReader.open(place, name, checkHead);
   try {
     await checkFront(reader, signal);
     return reader;

@@ -200,6 +200,11 @@ export class Findings {
     return [first, ...firstLines(others, most - 1, count - 1)];
   }
 
+  /** Lists the images that need a blob. */
+  imagesOf(digest: Digest): BrokenImage[] {
+    return this.#affectedBy(this.idOf(digest));
+  }
+
   #affectedBy(blob: number): BrokenImage[] {
     const rows = this.#statements.affectedBy.all({ blob }) as {
       reference: string;

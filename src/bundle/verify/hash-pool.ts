@@ -6,6 +6,7 @@ import {
   interruption,
   type PlainError,
 } from '../../errors.js';
+import { pathOf, type BundlePlace } from '../format/volumes/files.js';
 import type { DigestAlgorithm } from '../../oci/digest.js';
 
 /** A range of the bundle to hash. */
@@ -54,22 +55,21 @@ function nextBatch(tasks: Iterator<HashTask>): HashTask[] {
 
 /** Worker threads that hash ranges of a file. They start at once, so that they are ready by the time that the ranges are known. */
 export class HashPool {
+  private readonly path: string;
   readonly #workers: readonly Worker[];
   /** Rejects if a worker fails. */
   readonly #failure: Promise<never>;
 
   /** @throws AirliftError `usage` for a wrong number of workers */
-  constructor(
-    private readonly path: string,
-    workers: number,
-  ) {
+  constructor(place: BundlePlace, workers: number) {
+    const path = (this.path = pathOf(place));
     if (!Number.isInteger(workers) || workers < 1)
       throw new AirliftError(
         'usage',
         `read ${path}: wrong number of workers; got ${workers}, want at least 1`,
       );
     const module = new URL('./hash-worker.js', import.meta.url);
-    this.#workers = Array.from({ length: workers }, () => new Worker(module, { workerData: { path } }));
+    this.#workers = Array.from({ length: workers }, () => new Worker(module, { workerData: { place } }));
     this.#failure = new Promise((_, fail) => {
       for (const worker of this.#workers) worker.on('error', fail);
     });

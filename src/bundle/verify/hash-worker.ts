@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import { AirliftError, toPlainError } from '../../errors.js';
 import { BundleFile } from '../format/file.js';
+import type { BundlePlace } from '../format/volumes/files.js';
 import type { HashAnswer, HashResult, HashTask } from './hash-pool.js';
 
 /** Bytes read and hashed at a time. */
@@ -10,9 +11,9 @@ const chunkSize = 1024 * 1024;
 /** Bytes between two progress messages. */
 const progressBytes = 16 * chunkSize;
 
-const { path } = workerData as { path: string };
+const { place } = workerData as { place: BundlePlace };
 const port = parentPort;
-const file = await BundleFile.open(path, 'r');
+const file = await BundleFile.open(place, 'r');
 const chunk = Buffer.allocUnsafe(chunkSize);
 
 function post(answer: HashAnswer): void {

@@ -3,7 +3,7 @@ import { lstat, open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { AirliftError, isAirliftError, systemCodeOf } from '../../errors.js';
-import { noFollow } from '../format/file.js';
+import { noFollow } from '../format/volumes/files.js';
 import { ioError } from '../format/io-error.js';
 import { Journal } from '../journal/journal.js';
 

@@ -1,0 +1,148 @@
+/** Checks the volumes of a bundle against their list. */
+import { isAirliftError } from '../../errors.js';
+import { hexOf } from '../../oci/digest.js';
+import { Catalog } from '../format/catalog.js';
+import { BundleFile } from '../format/file.js';
+import { readHead } from '../format/head.js';
+import { absenceOf, findVolumes, type FoundVolume, type FoundVolumes } from '../format/volumes/find.js';
+import type { BrokenImage, CheckProgress, Problem } from '../report.js';
+import { addCatalogGraph } from './check-images.js';
+import type { ContentCheckOptions } from './check-contents.js';
+import { Findings } from './findings.js';
+import { HashPool } from './hash-pool.js';
+
+/**
+ * Checks the size of every volume, and the digest of those that are there.
+ * @param numbers the volumes to check; default: all
+ * @returns the problems, each with the images that need the volume
+ * @throws AirliftError `interrupted`, `io`
+ */
+export async function checkVolumes(
+  path: string,
+  volumeDirs: readonly string[],
+  found: FoundVolumes,
+  { jobs, onProgress, signal, numbers }: ContentCheckOptions & { jobs: number; numbers?: readonly number[] },
+): Promise<Problem[]> {
+  const checked = found.volumes.filter(({ number }) => numbers?.includes(number) ?? true);
+  const details = new Map<number, string>();
+  for (const volume of checked) {
+    const absence = absenceOf(volume, found.directories);
+    if (absence !== undefined) details.set(volume.number, absence);
+  }
+  const rest = checked.filter(({ number, digest }) => digest !== undefined && !details.has(number));
+  const pool = new HashPool({ path, volumeDirs, isPartial: true }, jobs);
+  try {
+    const totals = { totalBlobs: 0, totalBytes: rest.reduce((sum, { size }) => sum + size, 0) };
+    const progress = progressOf(totals, onProgress);
+    const tasks = rest.map(({ number, start, size }) => ({
+      id: number,
+      position: start,
+      size,
+      algorithm: 'sha256' as const,
+    }));
+    await pool.hash(tasks, {
+      signal,
+      onProgress: progress.add,
+      onResult: ({ id, hex }) => {
+        const volume = rest.find(({ number }) => number === id);
+        progress.finish(volume?.size ?? 0);
+        if (volume?.digest === undefined || hexOf(volume.digest) === hex) return;
+        details.set(id, `digest mismatch; got sha256:${hex}, want ${volume.digest}`);
+      },
+    });
+  } finally {
+    await pool.close();
+  }
+  return problemsOf(path, volumeDirs, found, details);
+}
+
+/** Counts bytes that are hashed. */
+function progressOf(
+  totals: Pick<CheckProgress, 'totalBlobs' | 'totalBytes'>,
+  onProgress: ContentCheckOptions['onProgress'],
+): { add: (bytes: number) => void; finish: (size: number) => void } {
+  let [bytes, ahead] = [0, 0];
+  const report = (): void => onProgress?.({ blobs: 0, bytes: bytes + ahead, ...totals });
+  return {
+    add: (count) => {
+      ahead += count;
+      report();
+    },
+    finish: (size) => {
+      bytes += size;
+      ahead = Math.max(0, ahead - size);
+      report();
+    },
+  };
+}
+
+/** Describes the damage of a volume, with the images that need it. */
+export async function volumeProblem(
+  path: string,
+  volumeDirs: readonly string[],
+  number: number,
+  detail: string,
+): Promise<Problem> {
+  const found = await findVolumes(path, volumeDirs);
+  const [problem] =
+    found === undefined ? [] : await problemsOf(path, volumeDirs, found, new Map([[number, detail]]));
+  return problem ?? { kind: 'volume', thing: `volume ${number}`, detail, images: [] };
+}
+
+async function problemsOf(
+  path: string,
+  volumeDirs: readonly string[],
+  { volumes }: FoundVolumes,
+  details: ReadonlyMap<number, string>,
+): Promise<Problem[]> {
+  if (details.size === 0) return [];
+  const damaged = volumes.filter(({ number }) => details.has(number));
+  const images = await imagesOfVolumes(path, volumeDirs, damaged);
+  return damaged.map(({ number, name }) => ({
+    kind: 'volume',
+    thing: name,
+    detail: details.get(number) ?? '',
+    images: images?.get(number) ?? [],
+  }));
+}
+
+/** Finds the images that need bytes of each volume; undefined if the catalog in the first volume cannot be read. */
+async function imagesOfVolumes(
+  path: string,
+  volumeDirs: readonly string[],
+  volumes: readonly FoundVolume[],
+): Promise<Map<number, BrokenImage[]> | undefined> {
+  const file = await BundleFile.open({ path, volumeDirs, isPartial: true }, 'r');
+  const findings = new Findings();
+  let catalog: Catalog | undefined;
+  try {
+    const head = await readHead(file);
+    catalog = await Catalog.open(file, head);
+    addCatalogGraph(catalog, findings);
+    const images = new Map<number, BrokenImage[]>();
+    for (const { number, start, size } of volumes) {
+      const merged = new Map<string, Set<string>>();
+      for (const blob of catalog.blobs()) {
+        if (blob.offset === undefined) continue;
+        const begin = head.start + blob.offset;
+        // The head belongs to every image.
+        if (start >= head.start && (begin >= start + size || begin + blob.size <= start)) continue;
+        for (const { reference, platforms } of findings.imagesOf(blob.digest))
+          merged.set(reference, new Set([...(merged.get(reference) ?? []), ...platforms]));
+      }
+      const sorted = [...merged].sort(([a], [b]) => (a < b ? -1 : 1));
+      images.set(
+        number,
+        sorted.map(([reference, platforms]) => ({ reference, platforms: [...platforms].sort() })),
+      );
+    }
+    return images;
+  } catch (error) {
+    if (isAirliftError(error, 'damaged', 'input', 'unsupported')) return undefined;
+    throw error;
+  } finally {
+    catalog?.close();
+    findings.close();
+    await file.close();
+  }
+}
