@@ -85,6 +85,27 @@ test('the first Ctrl-C lets an active download finish', { timeout: 120_000 }, as
   assert.deepEqual(await exited, [0, null]);
 });
 
+test('a second Ctrl-C stops serve at once and cuts the download', { timeout: 60_000 }, async (t) => {
+  const image = singlePlatform('linux/amd64', { name: 'large', bigBytes: 24_000_000 });
+  const path = join(temp(t), 'site.tar');
+  await writeBundle(path, [{ reference: 'docker.io/acme/large:1', image }]);
+  const args = [airliftPath, 'serve', path, '--listen', '127.0.0.1:0', '--json'];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  t.after(() => child.kill('SIGKILL'));
+  const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
+  const { url } = JSON.parse(line) as { url: string };
+  // The client reads nothing, so the download would go on for two minutes.
+  const response = await beginDownload(`${url}/v2/acme/large/blobs/${largestBlob(image).digest}`);
+  const stopping = once(createInterface(child.stderr), 'line');
+  const exited = once(child, 'exit');
+  child.kill('SIGINT');
+  await stopping;
+  child.kill('SIGINT');
+  const [code, signal] = (await exited) as [number | null, string | null];
+  assert.deepEqual([code, signal], [130, null]);
+  await assert.rejects(readBody(response));
+});
+
 test('--json prints one document, and usage errors end with exit code 2', async (t) => {
   const store = join(temp(t), 'store');
   const args = [airliftPath, 'serve', '--store', store, '--listen', '0', '--json'];
@@ -172,6 +193,19 @@ test(
     assert.ok(table.includes(`docker.io/acme/web:1\t${registry}/acme/web:1\t${image.root.digest}`));
   },
 );
+
+test('--log-format text prints each request with client, status, bytes and duration', async (t) => {
+  const { url, stderr } = await startedWithJson(t, [
+    '--store',
+    join(temp(t), 'store'),
+    '--log-format',
+    'text',
+  ]);
+  await (await fetch(`${url}/v2/?access_token=sesame`)).text();
+  await until('the request is logged', () => stderr().includes('\n'));
+  assert.match(stderr(), /^.*127\.0\.0\.1 .*GET \/v2\/\?access_token=… .*200/);
+  assert.ok(!stderr().includes('sesame'));
+});
 
 test(
   '--log-format json prints each request as JSON, without passwords',

@@ -24,6 +24,8 @@ test(
     const fresh = await fetch(`${serving.url}/v2/acme/large/manifests/1`);
     assert.equal(fresh.status, 503, 'a pull that begins now');
     assert.equal(fresh.headers.get('retry-after'), '5');
+    const upload = await fetch(`${serving.url}/v2/acme/large/blobs/uploads/`, { method: 'POST' });
+    assert.equal(upload.status, 503, 'an upload that begins now');
     assert.equal(digestOf(await readBody(response)), layer.digest);
     assert.equal(
       digestOf(await readBody(await beginDownload(url))),
