@@ -18,7 +18,7 @@ import { addImageBlobs, nodeNames } from '../save/oci-layout.js';
 import { saveImages, type SavedFile } from '../save/save.js';
 import { openSaveSource, type SaveFromFiles, type SourceImage } from '../save/source.js';
 import { distributionOf, imagesFolder } from './distributions.js';
-import type { Engine, EngineName, EngineOptions, ImageToLoad } from './engine.js';
+import type { Engine, EngineName, EngineOptions, ImageToLoad, Presence } from './engine.js';
 import { exists, machinePlatform, openEngines } from './open-engine.js';
 import { permissionHint } from './program.js';
 
@@ -76,9 +76,15 @@ async function directoryFor({
   return toFolder === true || isStopped ? imagesFolder(distribution, dataDir) : undefined;
 }
 
+function hasContent(presence: Presence): boolean {
+  return presence === 'complete' || presence === 'unpinned';
+}
+
 /** Loads images for one platform, one after the other. */
 class Loading {
   readonly #summary: LoadedImage[] = [];
+  /** The config and layers of each image. */
+  readonly #blobs = new Map<ImageToLoad, readonly Descriptor[]>();
 
   constructor(
     private readonly job: SaveJob,
@@ -96,9 +102,10 @@ class Loading {
     for (const engine of this.engines) {
       const wanted = images.filter((image) => this.#isWanted(engine, image));
       const before = await engine.list(wanted);
+      this.#reportPlan(wanted, before);
       for (const image of wanted) {
         const presence = before(image);
-        const isPresent = presence === 'complete' || presence === 'unpinned';
+        const isPresent = hasContent(presence);
         if (!isPresent) await this.#send(engine, image);
         if (presence !== 'complete') await engine.pin?.(image);
         const outcome = isPresent ? 'present' : 'loaded';
@@ -111,6 +118,17 @@ class Loading {
     if (this.#summary.length === 0)
       throw new AirliftError('input', `load: no image to load for ${formatPlatform(this.platform)}`);
     return this.#summary;
+  }
+
+  /** Reports how much there is to send. Several nodes get the same blobs, which progress counts once, so there is no total for them. */
+  #reportPlan(images: readonly ImageToLoad[], before: (image: ImageToLoad) => Presence): void {
+    if (this.engines.length > 1) return;
+    const missing = images.filter((image) => !hasContent(before(image)));
+    const blobs = new Map<Digest, number>();
+    for (const image of missing)
+      for (const { digest, size } of this.#blobs.get(image) ?? []) blobs.set(digest, size);
+    const bytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
+    this.job.planned({ images: images.length, blobs: blobs.size, bytes });
   }
 
   /** Describes the image for the platform; undefined if there is none. */
@@ -133,7 +151,7 @@ class Loading {
       return undefined;
     }
     const [first = reference, ...pinned] = nodeNames(image);
-    return {
+    const described = {
       name: first,
       pinned,
       manifest: found,
@@ -142,6 +160,8 @@ class Loading {
       layers: manifest.layers,
       index: await this.#indexOf(reference, original ?? root, found),
     };
+    this.#blobs.set(described, [config, ...manifest.layers]);
+    return described;
   }
 
   /** Returns the root if it is an index that names the manifest itself. */

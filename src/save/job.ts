@@ -99,6 +99,11 @@ export class SaveJob {
     this.options.onEvent?.({ event: 'warning', message });
   }
 
+  /** Reports how much there is to write: the number of images and of distinct blobs, and the bytes of these. */
+  planned(plan: { readonly images: number; readonly blobs: number; readonly bytes: number }): void {
+    this.options.onEvent?.({ event: 'planned', signatures: 0, resumedBytes: 0, ...plan });
+  }
+
   /** Reports the `position`th image as done. */
   done(name: Reference, root: Descriptor, position: number, outcome?: 'loaded' | 'present'): void {
     const image = formatReference(name);

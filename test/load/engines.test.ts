@@ -58,6 +58,7 @@ describe('loading into engines', { skip: needsBusybox() }, () => {
 
     test('the kubelet finds an image by its tag and by both digests, and it is pinned', async () => {
       const first = await airlift(['load', bundle.path, ...flags()]);
+      assert.match(first.stderr, /^2 images, \d+ blobs, [\d.]+ MB to transfer$/m);
       assert.match(first.stdout, new RegExp(`^loaded: ${name}:1 ${native.manifest}$`, 'm'));
       assert.match(
         first.stdout,
