@@ -20,6 +20,9 @@ import { progressView } from './progress.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
 import { hooksOf } from './trace.js';
 
+/** It has glibc, libstdc++ and libgcc, for both platforms, and hardly anything else. */
+const defaultBase = 'gcr.io/distroless/cc-debian12:latest';
+
 const flags = {
   output: {
     alias: 'o',
@@ -52,7 +55,7 @@ const flags = {
   base: {
     type: 'string',
     requiresArg: true,
-    default: 'gcr.io/distroless/cc-debian12:latest',
+    defaultDescription: defaultBase,
     describe: 'image with glibc and libstdc++ that --image adds airlift to',
   },
   ...outputFlags,
@@ -108,7 +111,11 @@ export function printKit({ directory, readme, executables, images, sums }: KitSu
 }
 
 async function run(args: Arguments): Promise<void> {
-  const base = parseReference(args.base);
+  if (args.base !== undefined && !args.image)
+    throw new AirliftError('usage', 'kit: --base is the base of an image, and no image is written', {
+      hint: 'add --image, or leave out --base',
+    });
+  const base = parseReference(args.base ?? defaultBase);
   const registry = await registryOptionsOf(args, process.env, [base.registry]);
   const source = kitSourceOf({ from: args.from, npmRegistry: args.registry }, registry, process.env);
   const hooks = hooksOf(args);

@@ -167,7 +167,7 @@ export class KitImage {
   async #baseFor(want: Platform): Promise<{ manifest: Manifest; config: Buffer | undefined }> {
     const load = (descriptor: Descriptor): Promise<Loaded> =>
       loadManifest(this.#registry, this.#base, descriptor, this.signal);
-    this.#root ??= await load(await this.#registry.resolve(this.#base, { signal: this.signal }));
+    this.#root ??= await this.#resolve(load);
     const { manifest, config } = this.#root;
     if (manifest.kind === 'manifest') {
       const json = config === undefined ? {} : parseJsonObject(config, 'config');
@@ -182,6 +182,21 @@ export class KitImage {
       `read ${formatReference(this.#base)}: the base image lacks ${formatPlatform(want)}`,
       { hint: 'choose another base image with `base`, or fewer platforms' },
     );
+  }
+
+  async #resolve(load: (descriptor: Descriptor) => Promise<Loaded>): Promise<Loaded> {
+    try {
+      return await load(await this.#registry.resolve(this.#base, { signal: this.signal }));
+    } catch (error) {
+      if (!(error instanceof AirliftError) || error.code === 'interrupted') throw error;
+      throw new AirliftError(error.code, `read the base image: ${error.message}`, {
+        cause: error,
+        status: error.status,
+        hint:
+          error.hint ??
+          'choose a base image of a registry that this machine reaches, with glibc and libstdc++ for each platform, with `base`',
+      });
+    }
   }
 
   /**

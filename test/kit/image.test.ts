@@ -151,6 +151,23 @@ describe('airlift as a container image', { skip }, () => {
     }
   });
 
+  test('a base that cannot be read is an error that names the flag, before anything is written', async (context) => {
+    const dir = temp(context);
+    const kit = ['kit', '--platform', 'linux/amd64', '--from', tarballs, '-o', dir, '-q'];
+    const base = ['--image', '--base', '127.0.0.1:1/distroless/cc', '--retries', '0'];
+    const { stderr } = await airlift([...kit, ...base], { codes: [1] });
+    assert.match(
+      stderr,
+      /^read the base image: resolve 127\.0\.0\.1:1\/distroless\/cc:latest: .*\n {2}hint: .* --base$/m,
+    );
+    assert.ok(!existsSync(join(dir, 'airlift', 'SHA256SUMS')));
+    const unused = await airlift([...kit, '--base', 'x'], { codes: [2] });
+    assert.match(
+      unused.stderr,
+      /--base is the base of an image, and no image is written\n {2}hint: add --image/,
+    );
+  });
+
   test('a base without a platform is an error', async (context) => {
     await pushImage(registry, 'only/amd64', '1', singlePlatform('linux/amd64', { name: 'x' }));
     const { stderr } = await airlift(
