@@ -12,6 +12,7 @@ import { pushImage } from '../support/push-image.js';
 import { serveStore } from '../support/serve-store.js';
 import { temp } from '../support/temp.js';
 import { sameContent, walkImage, walkRegistry } from '../support/walk.js';
+import { tamperBySql } from '../bundle/verify/tamper.js';
 import { inRoot, makeRoot, needsEmptyRoot, removeRoot } from './empty-root.js';
 import { needsRuntime, temporaryKit } from './local-kit.js';
 
@@ -92,6 +93,16 @@ describe('an empty site', { skip: needsRuntime() || needsEmptyRoot() || needs('z
     const missing = await onSite('sh airlift/airlift import none.tar --to 127.0.0.1:1', [1, 2]);
     assert.match(missing.stderr, /none\.tar/);
     assert.doesNotMatch(missing.stderr, / at .*\.js:|node:internal/);
+    const newer = join(root, 'media', 'newer.tar');
+    cpSync(join(root, 'media', 'site.tar'), newer);
+    await tamperBySql(newer, 'PRAGMA user_version = 2');
+    for (const command of ['verify newer.tar', 'import newer.tar --to 127.0.0.1:1', 'serve newer.tar']) {
+      const refused = await onSite(`sh airlift/airlift ${command}`, [1]);
+      assert.match(
+        refused.stderr,
+        /unknown format version; got 2, want 1\n {2}hint: use the airlift version/,
+      );
+    }
     const nested = await onSite('sh airlift/airlift kit -o /tmp/other', [1]);
     assert.match(
       nested.stderr,

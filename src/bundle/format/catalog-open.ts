@@ -55,7 +55,7 @@ export async function openCatalogDatabase(
         {
           hint:
             version > formatVersion
-              ? 'use the airlift version that wrote this bundle, or a newer one'
+              ? 'use the airlift version that wrote this bundle, or a newer one; where it is installed, airlift kit writes it to a medium'
               : undefined,
         },
       );
