@@ -54,7 +54,7 @@ describe('a kit for both platforms', { skip: needsRuntime(...everyPlatform) || n
     for (const executable of summary.executables) {
       const packed = readFileSync(join(summary.directory, executable.file));
       assert.equal(packed.byteLength, executable.compressedSize);
-      assert.ok(packed.byteLength < 45 * 1024 * 1024, `${executable.platform}: ${packed.byteLength} bytes`);
+      assert.ok(packed.byteLength < 44 * 1024 * 1024, `${executable.platform}: ${packed.byteLength} bytes`);
       const program = gunzipSync(packed);
       assert.equal(digestOf(program), executable.digest);
       const { program: runtime } = await readLocalRuntime(runtimeOf(executable.platform));
