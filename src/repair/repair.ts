@@ -21,6 +21,7 @@ import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/
 import { siteRepository, type Site } from '../site/names.js';
 import { encodeHeader, endLength, paddedLength } from '../tar/header.js';
 import { findCatalog, repairHeadFromSources, rewriteHead, withScratch } from './head.js';
+import { rebuildFilteredIndex } from './filtered-index.js';
 import { repairHeaders } from './headers.js';
 import { fetchBlob } from './registry-blobs.js';
 import {
@@ -282,7 +283,28 @@ class BlobRepair {
       const found = await source.find(blob, this.from.options.signal);
       if (found !== undefined && (await this.#write(blob, found))) return source.path;
     }
-    return this.#fetch(blob, images);
+    return (await this.#rebuild(blob)) ?? (await this.#fetch(blob, images));
+  }
+
+  /** Makes a filtered index again, and returns the bundle as its source. */
+  async #rebuild(blob: WantedBlob & { readonly position: number }): Promise<string | undefined> {
+    const bytes = await rebuildFilteredIndex(this.file, this.head.start, this.catalog, blob.digest);
+    if (bytes === undefined) return undefined;
+    return this.#withScratchFile(async (file) => {
+      file.writevSync([bytes], 0);
+      return (await this.#write(blob, { file, position: 0 })) ? this.file.path : undefined;
+    });
+  }
+
+  /** Calls `use` with an empty temporary file. */
+  async #withScratchFile<T>(use: (file: BundleFile) => Promise<T>): Promise<T> {
+    const file = await BundleFile.open(join(this.from.scratch, 'blob'), 'create');
+    try {
+      return await use(file);
+    } finally {
+      await file.resize(0);
+      await file.close();
+    }
   }
 
   /** Fetches a blob to a temporary file, where it is verified before anything is written to the bundle. */
@@ -290,22 +312,19 @@ class BlobRepair {
     blob: WantedBlob & { readonly position: number },
     images: readonly BrokenImage[],
   ): Promise<string | undefined> {
-    const { registry, scratch, options } = this.from;
+    const { registry, options } = this.from;
     const [first, ...others] = this.#repositories(images);
     if (registry === undefined || first === undefined) return undefined;
     const limits = { retries: options.registry?.retries ?? 5, signal: options.signal };
-    const path = join(scratch, 'blob');
-    const file = await BundleFile.open(path, 'create');
     try {
-      await fetchBlob(registry, [first, ...others], blob, { file, position: 0, have: 0 }, limits);
-      return (await this.#write(blob, { file, position: 0 })) ? formatRepository(first) : undefined;
+      return await this.#withScratchFile(async (file) => {
+        await fetchBlob(registry, [first, ...others], blob, { file, position: 0, have: 0 }, limits);
+        return (await this.#write(blob, { file, position: 0 })) ? first.registry : undefined;
+      });
     } catch (error) {
       if (isOutage(error) || !isLoss(error)) throw error;
       this.#reason = messageOf(error);
       return undefined;
-    } finally {
-      await file.resize(0);
-      await file.close();
     }
   }
 

@@ -179,6 +179,19 @@ describe('airlift repair', () => {
     assert.ok(isRestored());
   });
 
+  test('makes a filtered index again without any source', async () => {
+    const filtered = await setup.undisturbed(...setup.names('web', 'api'), '--platform', 'linux/arm64');
+    writeFileSync(path, filtered);
+    const reader = await BundleReader.open(path);
+    const roots = [...reader.images()].map(({ root }) => reader.position(root.digest) ?? assert.fail());
+    await reader.close();
+    const copy = Buffer.from(filtered);
+    for (const position of roots) copy[position + 40] = (copy[position + 40] ?? 0) ^ 1;
+    writeFileSync(path, copy);
+    await airlift(['repair', path]);
+    assert.ok(readFileSync(path).equals(filtered));
+  });
+
   test('says why a registry does not provide a blob', async () => {
     damage(path, [one('layer', 1)]);
     setup.proxy.use({ fault: { do: 'answer', status: 404, body: '' }, method: 'GET', path: /\/blobs\// });
