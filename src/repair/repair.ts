@@ -4,6 +4,8 @@ import { Catalog } from '../bundle/format/catalog.js';
 import { EntryReader } from '../bundle/format/entry-reader.js';
 import { BundleFile } from '../bundle/format/file.js';
 import type { Head } from '../bundle/format/head.js';
+import type { BundlePlace } from '../bundle/format/volumes/files.js';
+import { findVolumes } from '../bundle/format/volumes/find.js';
 import { sumsDigest } from '../bundle/format/sums.js';
 import type { BrokenImage, CheckProgress } from '../bundle/report.js';
 import { checkContents } from '../bundle/verify/check-contents.js';
@@ -34,6 +36,8 @@ import {
 } from './sources.js';
 
 export interface RepairOptions {
+  /** Further directories that hold volumes of the bundle. */
+  readonly volumeDirs?: readonly string[] | undefined;
   /** Repair files, and copies of the bundle, which may be damaged elsewhere. */
   readonly from?: readonly string[] | undefined;
   /** A registry to take blobs from: the one that the images come from, or one that they were imported to. */
@@ -94,22 +98,24 @@ export interface RepairSummary {
 const maxReported = 50;
 
 /**
- * Repairs a damaged or truncated bundle in place. Overwrites only what is damaged: headers, padding and most of the head follow from the
+ * Repairs a damaged or truncated bundle in place, also one in volumes, if each has its full size. Overwrites only what is damaged: headers, padding and most of the head follow from the
  * catalog; a damaged blob is replaced as soon as a source has it whole. If it is stopped, the same call continues.
  * @throws AirliftError `input` if the file is not a bundle; `damaged` if its head cannot be repaired, or if it was repacked; `conflict` if
  *   a source may belong to another bundle; transient errors of the registry; `interrupted`, `no-space`, `io`
  */
 export async function repairBundle(path: string, options: RepairOptions = {}): Promise<RepairSummary> {
-  const file = await BundleFile.open(path, 'r+');
+  const place = { path, volumeDirs: options.volumeDirs ?? [] };
+  const isInVolumes = (await findVolumes(path, place.volumeDirs)) !== undefined;
+  const file = await BundleFile.open(place, 'r+');
   const sources: FileSource[] = [];
   try {
     sources.push(...(await openSources(options.from ?? [])));
     refuseItself(file, sources);
     const { headBytes, headFrom } = await repairHead(file, sources, options.sums);
-    const body = await repairBody(file, sources, options);
+    const body = await repairBody(file, sources, { ...options, place, isInVolumes });
     await file.sync();
     const { size } = await file.stat();
-    return { bundle: path, size, headBytes, headFrom, ...body, sums: await sumsDigest(path) };
+    return { bundle: path, size, headBytes, headFrom, ...body, sums: await sumsDigest(place) };
   } finally {
     await file.close();
     for (const source of sources) await source.close();
@@ -179,17 +185,30 @@ async function withHead<T>(
 
 type Body = Omit<RepairSummary, 'bundle' | 'size' | 'headBytes' | 'headFrom' | 'sums'>;
 
+interface BodyOptions extends RepairOptions {
+  readonly place: BundlePlace;
+  readonly isInVolumes: boolean;
+}
+
 /** Repairs everything behind the head. */
 async function repairBody(
   file: BundleFile,
   sources: readonly FileSource[],
-  options: RepairOptions,
+  options: BodyOptions,
 ): Promise<Body> {
-  const pool = new HashPool(file.path, options.jobs ?? Math.min(2, availableParallelism()));
+  const pool = new HashPool(options.place, options.jobs ?? Math.min(2, availableParallelism()));
   const findings = new Findings();
   const registry = options.site === undefined ? undefined : new Registry(options.registry, options.hooks);
   try {
     const body = await withHead(file, async (head, catalog) => {
+      const want = head.start + catalog.blobsLength + endLength;
+      const { size } = await file.stat();
+      if (options.isInVolumes && size !== want)
+        throw new AirliftError(
+          'damaged',
+          `repair ${file.path}: the volumes do not have the size of the bundle; got ${size} bytes, want ${want}`,
+          { hint: 'copy the list of volumes again from its source' },
+        );
       const headers = await repairHeaders(file, head, catalog, options.signal);
       // Again a reader of its own: the headers have changed.
       await new EntryCheck(new EntryReader(file), head, catalog, findings).check();

@@ -1,13 +1,14 @@
 import type { Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { findVolumes, requireAll, signedPath } from '../bundle/format/volumes/find.js';
 import { checkDiskSpace } from '../bundle/write/disk-space.js';
+import { checkFileSize, filesystemOf } from '../bundle/write/file-limit.js';
 import { ioError } from '../bundle/format/io-error.js';
 import { AirliftError, checkInterrupted, isMissingPath } from '../errors.js';
 import { makeDirectory } from '../io/directories.js';
 import { verify } from '../verify.js';
 import { copyFile, presentBytes } from './copy-file.js';
-import { checkFileSize } from './file-limit.js';
 import { digestFromMedium } from './read-back.js';
 
 export interface StowOptions {
@@ -113,8 +114,9 @@ async function itemsOf(bundle: string, directory: string): Promise<Item[]> {
       },
     );
   const source = dirname(bundle);
+  const volumes = await volumesOf(bundle);
   const own = await statOf(bundle);
-  if (own?.isFile() !== true)
+  if (volumes === undefined && own?.isFile() !== true)
     throw new AirliftError(
       'io',
       `open ${bundle}: ${own === undefined ? 'no such file' : 'not a regular file'}`,
@@ -126,7 +128,12 @@ async function itemsOf(bundle: string, directory: string): Promise<Item[]> {
     throw new AirliftError('usage', `copy ${bundle} to ${directory}: it is there already`, {
       hint: 'name the directory where the medium is mounted',
     });
-  const names = [...(await signaturesBeside(bundle)), ...(await kitBeside(source)), basename(bundle)];
+  const signed = await signedPath(bundle);
+  const names = [
+    ...(await signaturesBeside(signed)),
+    ...(await kitBeside(source)),
+    ...(volumes ?? [basename(bundle)]),
+  ];
   const items: Item[] = [];
   for (const name of names) {
     const from = join(source, name);
@@ -134,6 +141,15 @@ async function itemsOf(bundle: string, directory: string): Promise<Item[]> {
     if (found?.isFile() === true) items.push({ from, to: join(directory, name), size: found.size });
   }
   return items;
+}
+
+/** Lists the volumes of a bundle, and then their list; undefined if it is one file. */
+async function volumesOf(bundle: string): Promise<string[] | undefined> {
+  const found = await findVolumes(bundle);
+  if (found === undefined) return undefined;
+  requireAll(bundle, found);
+  const paths = [...found.volumes.map(({ path }) => path), found.listPath];
+  return paths.flatMap((path) => (path === undefined ? [] : [basename(path)]));
 }
 
 async function statOf(path: string): Promise<Stats | undefined> {
@@ -169,9 +185,10 @@ async function kitBeside(directory: string): Promise<string[]> {
 /** Checks that the medium can hold all files. */
 async function checkSpace(items: readonly Item[]): Promise<void> {
   const byDirectory = items.at(-1);
+  const filesystem = byDirectory === undefined ? undefined : await filesystemOf(byDirectory.to);
   let want = 0;
   for (const { to, size } of items) {
-    await checkFileSize(to, size);
+    checkFileSize(to, size, filesystem);
     want += Math.max(0, size - (await presentBytes(to)));
   }
   if (byDirectory !== undefined) await checkDiskSpace(byDirectory.to, want);

@@ -192,6 +192,24 @@ describe('airlift repair', () => {
     assert.ok(readFileSync(path).equals(filtered));
   });
 
+  test('repairs volumes in place', async () => {
+    await airlift(['split', whole, '--volume-size', '600K', '-o', dir]);
+    const list = join(dir, 'whole.tar.volumes');
+    const volume = join(dir, 'whole.tar.002');
+    const want = readFileSync(volume);
+    const copy = Buffer.from(want);
+    for (const at of [1000, copy.length >> 1, copy.length - 100]) copy[at] = (copy[at] ?? 0) ^ 1;
+    writeFileSync(volume, copy);
+    await airlift(['verify', list], { codes: [4] });
+    await airlift(['repair', list, '--from', whole]);
+    assert.ok(readFileSync(volume).equals(want));
+    await airlift(['verify', list]);
+    truncateSync(volume, 1000);
+    const { stderr } = await airlift(['repair', list, '--from', whole], { codes: [4] });
+    assert.match(stderr, /whole\.tar\.002/);
+    assert.equal(statSync(volume).size, 1000);
+  });
+
   test('says why a registry does not provide a blob', async () => {
     damage(path, [one('layer', 1)]);
     setup.proxy.use({ fault: { do: 'answer', status: 404, body: '' }, method: 'GET', path: /\/blobs\// });

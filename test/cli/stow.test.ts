@@ -64,6 +64,16 @@ describe('airlift stow', () => {
     assert.ok(stdout.includes(`${sha256}  ${join(usb, 'site.tar')}\n`));
   });
 
+  test('copies the volumes of a bundle and their list', async () => {
+    const source = mkdtempSync(join(dir, 'home-'));
+    await airlift(['split', site, '--volume-size', '4M', '-o', source]);
+    const usb = medium();
+    await airlift(['stow', join(source, 'site.tar.volumes'), usb]);
+    for (const name of ['site.tar.001', 'site.tar.002', 'site.tar.003', 'site.tar.volumes'])
+      assert.ok(readFileSync(join(usb, name)).equals(readFileSync(join(source, name))));
+    await airlift(['verify', join(usb, 'site.tar.volumes')]);
+  });
+
   test('ends with "safe to unplug" only if dd has read everything past the cache', async () => {
     const direct = withDd('for a; do case $a in if=*) exec cat "${a#if=}";; esac; done');
     const proven = await airlift(['stow', site, medium()], { env: direct });

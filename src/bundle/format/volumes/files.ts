@@ -96,10 +96,11 @@ export function fileIdentity({ dev, ino, size, mtimeNs }: BigIntStats): string {
 export async function openFiles(place: BundlePlace, mode: OpenMode, name: string): Promise<BundleFiles> {
   if (typeof place === 'object' && 'volumeSize' in place) return new WrittenFiles(place, mode);
   const path = pathOf(place);
-  if (mode === 'r' && !(typeof place === 'object' && 'isSingle' in place)) {
-    const volumes = await findVolumes(path, typeof place === 'object' ? place.volumeDirs : []);
+  const isIn = typeof place === 'object' && 'volumeDirs' in place;
+  if (isIn || (mode === 'r' && typeof place === 'string')) {
+    const volumes = await findVolumes(path, isIn ? place.volumeDirs : []);
     if (volumes !== undefined) {
-      if (typeof place === 'string' || place.isPartial !== true) requireAll(name, volumes);
+      if (!isIn || place.isPartial !== true) requireAll(name, volumes);
       return OpenFiles.open(volumes.volumes, mode);
     }
   }
