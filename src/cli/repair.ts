@@ -3,7 +3,7 @@ import { AirliftError } from '../errors.js';
 import { parseDigest, parseSite, repairBundle, type RepairSummary } from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { exitCodes } from './exit-codes.js';
-import { outputFlags } from './flags.js';
+import { outputFlags, volumeDirFlag } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
@@ -33,6 +33,7 @@ const flags = {
     requiresArg: true,
     describe: 'digest of SHA256SUMS that export printed, to prove the head of another copy',
   },
+  ...volumeDirFlag,
   ...registryFlags,
   ...outputFlags,
 } as const satisfies Record<string, Options>;
@@ -85,6 +86,7 @@ async function run(args: Arguments): Promise<void> {
     const summary = await interruptible((signal) =>
       repairBundle(args.bundle, {
         from: args.from,
+        volumeDirs: args.volumeDir,
         site,
         sums: args.sums === undefined ? undefined : parseDigest(args.sums),
         registry,
