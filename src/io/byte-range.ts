@@ -20,7 +20,12 @@ export interface ByteRange {
    */
   read(position: number, length: number, memory?: Buffer): Promise<Buffer>;
   /** Streams the content from `position` (default: 0) to the end. */
-  stream(position?: number): Readable;
+  stream(position?: number, options?: RangeStreamOptions): Readable;
+}
+
+export interface RangeStreamOptions {
+  /** The reader is done with a chunk when it takes the next but one: the stream may then reuse the chunk's memory. */
+  readonly reusesMemory?: boolean | undefined;
 }
 
 /** Content that a worker thread can read too. */
@@ -30,6 +35,9 @@ export interface PlacedRange extends ByteRange {
 
 /** Bytes that a stream reads at a time. */
 export const streamChunk = 256 * 1024;
+
+/** Buffers of a stream that reuses memory: for the chunk being read, and for the two that the reader took last. */
+const ringSize = 3;
 
 function truncated(what: string, position: number, want: number): AirliftError {
   return new AirliftError('damaged', `read ${what}: truncated at byte ${position}; want ${want} more bytes`);
@@ -66,13 +74,17 @@ export class FileRange implements PlacedRange {
     return buffer.subarray(0, filled);
   }
 
-  stream(position = 0): Readable {
-    return Readable.from(this.#chunks(position), { objectMode: false });
+  stream(position = 0, { reusesMemory = false }: RangeStreamOptions = {}): Readable {
+    // Holds one chunk at most, so that the next one is read when the reader takes it.
+    return Readable.from(this.#chunks(position, reusesMemory), { objectMode: false, highWaterMark: 1 });
   }
 
-  async *#chunks(position: number): AsyncGenerator<Buffer> {
-    for (let at = position; at < this.size;) {
-      const chunk = await this.read(at, streamChunk);
+  async *#chunks(position: number, reusesMemory: boolean): AsyncGenerator<Buffer> {
+    const ring: Buffer[] = [];
+    for (let at = position, reads = 0; at < this.size; reads++) {
+      const length = Math.min(streamChunk, this.size - at);
+      const memory = reusesMemory ? (ring[reads % ringSize] ??= Buffer.allocUnsafeSlow(length)) : undefined;
+      const chunk = await this.read(at, length, memory);
       if (chunk.byteLength === 0) throw truncated(this.what, this.start + at, this.size - at);
       yield chunk;
       at += chunk.byteLength;

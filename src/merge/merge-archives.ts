@@ -63,7 +63,7 @@ class MergedSource implements ContentSource {
     options: FetchOptions = {},
   ): Promise<Readable> {
     const content = await this.find(descriptor);
-    if (content !== undefined) return content.stream(options.offset);
+    if (content !== undefined) return content.stream(options.offset, options);
     const files = this.archives.map(({ file }) => file).join(', ');
     throw new AirliftError('not-found', `read ${descriptor.digest}: not in ${files}`);
   }

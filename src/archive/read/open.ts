@@ -92,7 +92,7 @@ class OpenArchive implements Archive {
     options: FetchOptions = {},
   ): Promise<Readable> {
     const content = await this.reader.find(descriptor);
-    if (content !== undefined) return content.stream(options.offset);
+    if (content !== undefined) return content.stream(options.offset, options);
     throw new AirliftError('not-found', `read ${descriptor.digest} of ${this.file}: not in the archive`, {
       hint: this.members.missingHint,
     });
