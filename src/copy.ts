@@ -141,23 +141,19 @@ class Copying {
   /** Publishes all images that were chosen. */
   async publish(chosen: readonly Chosen[]): Promise<CopySummary> {
     const { foreignLayers, indexOnly, referrers = true } = this.options;
-    const { published: copied, ...summary } = await this.#run.publish(
-      this.#cache,
-      this.#site,
-      {
-        images: chosen,
-        count: chosen.length,
-        referenceOf: ({ request }) => request.reference,
-        publish: (one, publishName) => this.#publishImage(one, publishName),
-      },
-      {
-        hasForeign: () => foreignLayers !== 'keep',
-        otherRepositories: async (digest) => (await this.#findBlobs(chosen)).get(digest)?.values() ?? [],
-        referrers,
-        indexOnly,
-        lenient: true,
-      },
-    );
+    const publisher = this.#run.publisher(this.#cache, this.#site, {
+      hasForeign: () => foreignLayers !== 'keep',
+      otherRepositories: async (digest) => (await this.#findBlobs(chosen)).get(digest)?.values() ?? [],
+      referrers,
+      indexOnly,
+      lenient: true,
+    });
+    const { published: copied, ...summary } = await this.#run.publish(publisher, {
+      images: chosen,
+      count: chosen.length,
+      referenceOf: ({ request }) => request.reference,
+      publish: (one, publishName) => this.#publishImage(one, publishName),
+    });
     return { ...summary, copied };
   }
 

@@ -1,9 +1,10 @@
 import { archImages, namesToGive } from './arch-tags.js';
+import { EarlyLayers, OpeningSource } from './early-layers.js';
 import { openInputs, type InputOptions, type Inputs } from '../merge/open-inputs.js';
 import { isCompanionTag } from '../oci/companion-tag.js';
 import { formatReference, type Reference } from '../oci/reference.js';
 import type { Image } from '../oci/source.js';
-import { taggedOf } from '../publish/publisher.js';
+import { taggedOf, type Publisher } from '../publish/publisher.js';
 import {
   PublishingRun,
   type PublishedName,
@@ -19,7 +20,7 @@ export interface ImportOptions extends InputOptions, PublishingOptions {
   readonly hooks?: RegistryHooks | undefined;
   /** Publish the image of each platform under a tag of its own, such as `1.0-arm64`, too. */
   readonly archTags?: boolean | undefined;
-  /** Called with the names of all images at the site before anything is pushed. */
+  /** Called with the names of all images at the site before any manifest is pushed. */
   readonly onNames?: ((names: readonly SiteName[]) => Promise<void>) | undefined;
 }
 
@@ -37,31 +38,45 @@ export type ImportSummary = PublishingSummary;
  */
 export async function importImages(options: ImportOptions): Promise<ImportSummary> {
   const run = new PublishingRun('import', options);
-  const inputs = await openInputs(options);
-  let registry: Registry | undefined;
+  const registry = new Registry(options.registry, options.hooks);
+  const source = new OpeningSource();
+  let inputs: Inputs | undefined;
+  const publisher = run.publisher(source, registry, {
+    hasForeign: (digest) => inputs?.hasForeign(digest) === true,
+  });
+  const early = new EarlyLayers(source, publisher, options.to);
   try {
-    registry = new Registry(options.registry, options.hooks);
-    // Before anything is pushed: invalid names and names of two images fail here.
-    const names = mapNames(options.to, await namesToGive(inputs, options));
-    await options.onNames?.(names);
-    reportPlan(inputs, options);
-    return await run.publish(
-      inputs.source,
-      registry,
-      {
-        images: inputs.images,
-        count: inputs.count,
-        referenceOf: ({ reference }) => reference,
-        publish: (image, publishName) => publishImage(inputs, options, image, publishName),
-        isAttached: ({ reference }) => isCompanionTag(reference.tag),
-        explain: (error) => inputs.explain?.(error) ?? Promise.resolve(error),
-      },
-      { hasForeign: (digest) => inputs.hasForeign(digest) },
-    );
+    const { onExistingTag = 'overwrite' } = options;
+    // The other policies may keep the existing tag, and then nothing of the image is pushed.
+    const isPushed = onExistingTag === 'overwrite' || onExistingTag === 'merge';
+    inputs = await openInputs(options, isPushed ? early.push : undefined);
+    source.open(inputs.source);
+    return await publishInputs(inputs, options, run, publisher);
   } finally {
-    await registry?.close();
-    await inputs.close();
+    await registry.close();
+    await early.end();
+    await inputs?.close();
   }
+}
+
+async function publishInputs(
+  inputs: Inputs,
+  options: ImportOptions,
+  run: PublishingRun,
+  publisher: Publisher,
+): Promise<ImportSummary> {
+  // Before anything is tagged: invalid names and names of two images fail here.
+  const names = mapNames(options.to, await namesToGive(inputs, options));
+  await options.onNames?.(names);
+  reportPlan(inputs, options);
+  return run.publish(publisher, {
+    images: inputs.images,
+    count: inputs.count,
+    referenceOf: ({ reference }) => reference,
+    publish: (image, publishName) => publishImage(inputs, options, image, publishName),
+    isAttached: ({ reference }) => isCompanionTag(reference.tag),
+    explain: (error) => inputs.explain?.(error) ?? Promise.resolve(error),
+  });
 }
 
 export type SiteNamesOptions = InputOptions & Pick<ImportOptions, 'archTags' | 'originalIndex'>;

@@ -54,6 +54,19 @@ function namesOf({ names, tag, companionOf, file }: ArchiveImage, given: string 
   return [tag === undefined || hasVersion(given) ? reference : { ...reference, tag }];
 }
 
+/**
+ * Returns the names that an image keeps whatever else is merged: none where rules may change them, or where podman's name may become
+ * docker's.
+ */
+export function finalNames(
+  names: readonly string[],
+  { name: given, nameRules }: Pick<MergeNamesOptions, 'name' | 'nameRules'>,
+): Reference[] {
+  if (nameRules !== undefined) return [];
+  const texts = names.length === 0 && given !== undefined ? [given] : names;
+  return texts.map(parseReference).filter((reference) => dockerNameOf(reference) === undefined);
+}
+
 async function allNamed(archives: readonly Archive[], options: MergeNamesOptions): Promise<Named[]> {
   const found: Named[] = [];
   for (const archive of archives) {

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import type { Archive } from '../archive/read/archive.js';
+import type { Archive, ReadyLayer } from '../archive/read/archive.js';
 import type { Compression } from '../archive/compression/decompress.js';
 import { openLayerMemory, type ManifestFormat } from '../archive/read/layer-store.js';
 import { NameRules } from './name-rules.js';
@@ -16,9 +16,12 @@ import { inputPlace, oneOfVolumes, refuseVolumes } from './volume-inputs.js';
 import type { BundlePlace } from '../bundle/format/volumes/files.js';
 import { AirliftError, isAirliftError } from '../errors.js';
 import { mergeArchives, type ContentSource } from './merge-archives.js';
+import { finalNames } from './merge-names.js';
+import { OpenArchives } from './open-archives.js';
 import { openPiped, type Piped } from './piped-bundle.js';
 import type { Digest } from '../oci/digest.js';
 import type { Platform } from '../oci/platform.js';
+import type { Reference } from '../oci/reference.js';
 import type { Image } from '../oci/source.js';
 import type { OnEvent } from '../progress.js';
 
@@ -55,6 +58,12 @@ export interface ArchiveOptions {
 export interface HeldImage {
   readonly image: string;
   readonly digest: Digest;
+}
+
+/** A layer of an archive that can be published while the archives are still being read. */
+export interface NamedLayer extends Omit<ReadyLayer, 'names'> {
+  /** A name of an image that contains it. */
+  readonly reference: Reference;
 }
 
 export interface InputOptions {
@@ -173,10 +182,6 @@ function inputsOfBundle(reader: BundleReader): Inputs {
   };
 }
 
-async function closeAll(archives: readonly Archive[]): Promise<void> {
-  await Promise.all(archives.map((archive) => archive.close()));
-}
-
 /** @throws AirliftError `untrusted`: only bundles carry signatures */
 function refuseUnsigned(path: string, required: RequiredSignature | undefined): void {
   if (required === undefined) return;
@@ -194,12 +199,14 @@ async function openAll(
   nameRules: NameRules | undefined,
   piped: Piped | undefined,
   requireSignature: RequiredSignature | undefined,
-): Promise<Archive[]> {
-  const { inputs, archives = {}, onEvent, signal } = options;
-  const { platforms, layerMemory, ...reading } = archives;
+  onLayer: ((layer: NamedLayer) => void) | undefined,
+): Promise<OpenArchives> {
+  const { inputs, archives = {}, onEvent } = options;
+  const { platforms, layerMemory, name, ...reading } = archives;
   const warn = (message: string): void => onEvent?.({ event: 'warning', message });
   const memory = layerMemory === undefined ? undefined : await openLayerMemory(layerMemory, warn);
-  const open: Archive[] = [];
+  const open = new OpenArchives(options.signal);
+  const { signal } = open;
   try {
     for (const path of inputs) {
       onEvent?.({ event: 'reading', file: path });
@@ -222,10 +229,14 @@ async function openAll(
           checkMembers: async (opened) => {
             if (reader === undefined) await warnOfRepackedBundle(path, opened, warn);
           },
+          onLayer: ({ names, ...layer }) => {
+            for (const reference of finalNames(names, { name, nameRules }))
+              onLayer?.({ ...layer, reference });
+          },
           warn,
           signal,
         });
-        open.push(reader === undefined ? archive : bundleAsArchive(reader, archive));
+        open.add(reader === undefined ? archive : bundleAsArchive(reader, archive));
       } catch (error) {
         await reader?.close();
         throw error;
@@ -233,16 +244,19 @@ async function openAll(
     }
     return open;
   } catch (error) {
-    await closeAll(open);
-    throw error;
+    throw await open.fail(error);
   }
 }
 
 /**
  * Opens the inputs of an import: one bundle, or any number of archives, merged by the names of their images.
+ * @param onLayer called with layers of archives that are ready before all archives are read, once for each name of their image
  * @throws AirliftError `usage` where no input is given, `input` where none holds an image; errors of opening and merging
  */
-export async function openInputs(options: InputOptions): Promise<Inputs> {
+export async function openInputs(
+  options: InputOptions,
+  onLayer?: (layer: NamedLayer) => void,
+): Promise<Inputs> {
   const { archives = {}, onEvent, signal } = options;
   const { mergeNames = [], volumeDirs } = archives;
   const [first, ...others] = oneOfVolumes(options.inputs);
@@ -265,9 +279,9 @@ export async function openInputs(options: InputOptions): Promise<Inputs> {
     const place = inputPlace(options.inputs, first, volumeDirs);
     if (await isBundle(place)) return openBundle(await openChecked(place, { signal, requireSignature }));
   }
-  const open = await openAll(options, nameRules, piped, requireSignature);
+  const open = await openAll(options, nameRules, piped, requireSignature, onLayer);
   try {
-    const { images, source } = await mergeArchives(open, {
+    const { images, source } = await mergeArchives(open.all, {
       name: archives.name,
       nameRules,
       onMerged: onEvent,
@@ -282,10 +296,9 @@ export async function openInputs(options: InputOptions): Promise<Inputs> {
       images,
       count: images.length,
       hasForeign: (digest) => !absent.has(digest),
-      close: () => closeAll(open),
+      close: () => open.close(),
     };
   } catch (error) {
-    await closeAll(open);
-    throw error;
+    throw await open.fail(error);
   }
 }

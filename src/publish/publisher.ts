@@ -147,6 +147,14 @@ export class Publisher {
     return [...this.#unread.keys()];
   }
 
+  /**
+   * Pushes a blob before its image is published.
+   * @throws AirliftError as `publish`
+   */
+  pushBlob(blob: BlobNode, name: Repository): Promise<void> {
+    return this.#blobs.push([blob], name);
+  }
+
   /** Warns once about all content that the site accepted and refuses to show. Call it at the end of a run. */
   warnOfUnread(): void {
     const [first] = this.#unread.values();

@@ -99,6 +99,7 @@ export class PublishingRun {
   readonly #taggings: (() => Promise<void>)[] = [];
   /** The images themselves, without signatures and names that are published along with them. */
   readonly #main = new WeakSet<Image>();
+  #images = 0;
   #position = 0;
   #succeeded = 0;
 
@@ -157,23 +158,17 @@ export class PublishingRun {
     return failureOf(this.verb, this.#failed, images, hint);
   }
 
-  /**
-   * Publishes images. After a failure without `keepGoing`, finishes the images that are being published and starts no others.
-   * @throws AirliftError the failure if nothing was published or `keepGoing` is not set; what setting the tags of an atomic run
-   *   throws, after which some tags are changed
-   */
-  async publish<T>(
+  /** Returns the publisher for a site, with the options of the run. */
+  publisher(
     source: Source,
     site: SiteRegistry,
-    work: PublishingWork<T>,
     settings: Pick<
       PublishOptions,
       'hasForeign' | 'referrers' | 'indexOnly' | 'lenient' | 'otherRepositories'
     >,
-  ): Promise<PublishingSummary> {
-    const { to, onEvent, signal, onExistingTag, originalIndex, concurrency } = this.options;
-    const { images, count } = work;
-    const publisher = new Publisher(source, site, {
+  ): Publisher {
+    const { onEvent, signal, onExistingTag, originalIndex, concurrency } = this.options;
+    return new Publisher(source, site, {
       ...settings,
       concurrency: concurrency ?? 8,
       onExistingTag: onExistingTag ?? 'overwrite',
@@ -183,7 +178,7 @@ export class PublishingRun {
         onEvent?.({
           event: 'image-planned',
           image: formatReference(image.reference),
-          images: count,
+          images: this.#images,
           bytes,
         });
       },
@@ -191,6 +186,17 @@ export class PublishingRun {
       onEvent,
       signal,
     });
+  }
+
+  /**
+   * Publishes images. After a failure without `keepGoing`, finishes the images that are being published and starts no others.
+   * @throws AirliftError the failure if nothing was published or `keepGoing` is not set; what setting the tags of an atomic run
+   *   throws, after which some tags are changed
+   */
+  async publish<T>(publisher: Publisher, work: PublishingWork<T>): Promise<PublishingSummary> {
+    const { to } = this.options;
+    const { images, count } = work;
+    this.#images = count;
     await forEachOf(images, imageConcurrency, async (image) => {
       if (this.isOver) return;
       const isPublished = await this.attempt(

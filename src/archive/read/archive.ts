@@ -69,6 +69,15 @@ export interface FoundImage extends Omit<ArchiveImage, 'children' | 'file'> {
 /** A child as found by a shape's reader. */
 export interface FoundChild extends Omit<ArchiveChild, 'platform' | 'isRunnable'>, PlatformSubject {}
 
+/** A layer that can be published before the archive is read to its end. */
+export interface ReadyLayer {
+  /** Full references of the image that contains it; empty where the archive has no name for it. */
+  readonly names: readonly string[];
+  readonly descriptor: Descriptor;
+  /** Opens its content while the archive is open; may have to compress it first. */
+  readonly open: () => Promise<ByteRange | undefined>;
+}
+
 /** Reads the images of archives of one shape. */
 export interface ShapeReader {
   images(): AsyncIterable<FoundImage>;

@@ -12,7 +12,7 @@ import {
 } from '../../oci/media-types.js';
 import type { FoundLayer } from '../platform/platform-finder.js';
 import { MemoryRange, type ByteRange } from '../../io/byte-range.js';
-import type { FoundChild, FoundImage, ShapeReader } from './archive.js';
+import type { FoundChild, FoundImage, ReadyLayer, ShapeReader } from './archive.js';
 import { namesOfRepoTags, companionOfNames } from './image-names.js';
 import { isImgpkg } from './imgpkg.js';
 import type { LayerStore, ManifestFormat } from './layer-store.js';
@@ -84,6 +84,8 @@ export async function readManifestJson(members: Members): Promise<ManifestJson |
 export interface DockerArchiveOptions {
   readonly format: ManifestFormat;
   readonly warn: (text: string) => void;
+  /** Called with each layer of each image as soon as its digest is known. */
+  readonly onLayer?: ((layer: ReadyLayer) => void) | undefined;
 }
 
 /**
@@ -112,7 +114,7 @@ export class DockerArchive implements ShapeReader {
         );
         continue;
       }
-      const child = await this.#child(saved, names[0] ?? saved.config);
+      const child = await this.#child(saved, names);
       yield { names, tag, root: child.descriptor, children: [child], missing: [], isNested: false };
     }
   }
@@ -134,7 +136,8 @@ export class DockerArchive implements ShapeReader {
     return this.layers.close();
   }
 
-  async #child(saved: SavedImage, name: string): Promise<FoundChild> {
+  async #child(saved: SavedImage, names: readonly string[]): Promise<FoundChild> {
+    const name = names[0] ?? saved.config;
     const what = `config of ${name} in ${this.members.file}`;
     const content = await findMember(this.members, saved.config, 'manifest.json');
     const configBytes = await readWhole(content, maxConfigSize, what);
@@ -153,7 +156,7 @@ export class DockerArchive implements ShapeReader {
         `read ${name} in ${this.members.file}: the layers do not match the config; got ${saved.layers.length}, want ${diffIds.length}`,
       );
     }
-    const adding = saved.layers.map((path, at) => this.#layer(saved, path, diffIds[at] as Digest, name));
+    const adding = saved.layers.map((path, at) => this.#layer(saved, path, diffIds[at] as Digest, names));
     const added = await Promise.allSettled(adding);
     const layers: Descriptor[] = [];
     for (const result of added) {
@@ -172,13 +175,21 @@ export class DockerArchive implements ShapeReader {
     return { ...named, absent, configBytes, layers: found };
   }
 
-  async #layer(saved: SavedImage, path: string, diffId: Digest, name: string): Promise<Descriptor> {
+  async #layer(
+    saved: SavedImage,
+    path: string,
+    diffId: Digest,
+    names: readonly string[],
+  ): Promise<Descriptor> {
     const source = saved.sources.get(diffId);
     const isForeign = source !== undefined && isForeignLayer(source.mediaType) && source.urls !== undefined;
     const content = await this.members.find(path);
     if (content === undefined && isForeign) return source;
     const held = content ?? (await findMember(this.members, path, 'manifest.json'));
-    return this.layers.add(diffId, held, `${path} of ${name} in ${this.members.file}`);
+    const what = `${path} of ${names[0] ?? saved.config} in ${this.members.file}`;
+    const descriptor = await this.layers.add(diffId, held, what);
+    this.options.onLayer?.({ names, descriptor, open: () => this.layers.find(descriptor.digest) });
+    return descriptor;
   }
 
   #keep(mediaType: string, bytes: Buffer): Descriptor {

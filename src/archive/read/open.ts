@@ -13,6 +13,7 @@ import type {
   ArchiveImage,
   ArchiveShape,
   FoundImage,
+  ReadyLayer,
   ShapeReader,
 } from './archive.js';
 import { PlatformFinder, type PlatformNameRules } from '../platform/platform-finder.js';
@@ -33,6 +34,8 @@ export interface OpenOptions {
   readonly manifestFormat?: ManifestFormat | undefined;
   /** The cache of compressed layers. */
   readonly layerMemory?: LayerMemory | undefined;
+  /** Called with each layer of a docker-archive as soon as its digest is known, while `images` reads the others. */
+  readonly onLayer?: ((layer: ReadyLayer) => void) | undefined;
   /** Rules that find platforms in names. */
   readonly nameRules?: PlatformNameRules | undefined;
   /** Whether to compare the stated platforms of images with their programs (default: true). */

@@ -1,5 +1,5 @@
 import type { Compression } from '../compression/decompress.js';
-import type { ArchiveShape, FoundImage, ShapeReader } from './archive.js';
+import type { ArchiveShape, FoundImage, ReadyLayer, ShapeReader } from './archive.js';
 import { FolderMembers, type LayoutView } from './blob-view.js';
 import { DockerArchive, readManifestJson, type ManifestJson, type SavedImage } from './docker-archive.js';
 import { imgpkgArchive } from './imgpkg.js';
@@ -66,6 +66,8 @@ export interface ShapeOptions {
   readonly layerCompression?: Compression | undefined;
   readonly manifestFormat?: ManifestFormat | undefined;
   readonly layerMemory?: LayerMemory | undefined;
+  /** Called with each layer of a docker-archive as soon as its digest is known. */
+  readonly onLayer?: ((layer: ReadyLayer) => void) | undefined;
   readonly warn?: ((text: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -173,9 +175,9 @@ export async function readerFor(members: Members, options: ShapeOptions, isZarf 
   const manifest = await readManifestJson(members);
   const entries = await readLayoutIndex(members);
   const fromSaved = (images: readonly SavedImage[]): DockerArchive => {
-    const { tmpDir, layerMemory: memory, signal } = options;
+    const { tmpDir, layerMemory: memory, onLayer, signal } = options;
     const layers = new LayerStore({ compression, format, tmpDir, memory, signal });
-    return new DockerArchive(members, images, layers, { format, warn });
+    return new DockerArchive(members, images, layers, { format, warn, onLayer });
   };
   const saved = manifest?.by === 'docker' ? manifest.images : undefined;
   if (
