@@ -1,5 +1,6 @@
 import { parentPort } from 'node:worker_threads';
 import { ZSTDDecoder } from 'zstddec/stream';
+import { chunkCollector } from '../../io/chunk-collector.js';
 import { FrameSplitter, ZstdFrameError, type ZstdFault } from './zstd-frames.js';
 
 /** Messages to the worker: compressed bytes, their end, and that an output was consumed. */
@@ -14,6 +15,8 @@ export type FromZstdWorker =
 
 /** The most unconsumed outputs, of 128 KiB at most: this bounds the memory that a bomb can fill. */
 const maxOutputs = 16;
+
+const collectChunks = chunkCollector();
 
 /** Decodes one zstd stream. */
 class Decoding {
@@ -56,6 +59,7 @@ class Decoding {
     for (let piece = this.#pieces.shift(); piece !== undefined; piece = this.#pieces.shift()) {
       this.#given++;
       this.#offset += piece.bytes.byteLength;
+      collectChunks(piece.bytes.byteLength);
       if (piece.last) this.#send({ used: true });
       yield piece.bytes;
     }

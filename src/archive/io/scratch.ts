@@ -135,7 +135,7 @@ export class Scratch {
   append(what: string): { stream: Writable; range: () => FileRange } {
     const start = this.#size;
     const stream = new Writable({
-      highWaterMark: 4 * 1024 * 1024,
+      highWaterMark: 1024 * 1024,
       write: (chunk: Buffer, _encoding, done) => {
         this.#write([chunk], what).then(() => done(), done);
       },

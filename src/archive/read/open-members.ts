@@ -11,6 +11,7 @@ import { word } from './nested.js';
 import { TarMembers } from './tar-members.js';
 import { AirliftError, checkInterrupted, isAirliftError, isMissingPath, messageOf } from '../../errors.js';
 import type { FileRange } from '../../io/byte-range.js';
+import { chunkCollector } from '../../io/chunk-collector.js';
 import { formatBytes } from '../../oci/bytes.js';
 
 /** Content that decompresses to more bytes than this, and to more than `bombRatio` times its size, counts as a decompression bomb. */
@@ -33,6 +34,7 @@ class Proportion {
   }
 
   async *leaving(output: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    const collectChunks = chunkCollector();
     for await (const chunk of output) {
       this.#out += chunk.byteLength;
       if (this.#out > bombFloor && this.#out > this.#in * bombRatio) {
@@ -43,6 +45,7 @@ class Proportion {
         );
       }
       yield chunk;
+      collectChunks(chunk.byteLength);
     }
   }
 }
