@@ -1,6 +1,6 @@
 import { readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { ArgumentsCamelCase, InferredOptionTypes, Options } from 'yargs';
+import type { ArgumentsCamelCase, InferredOptionTypes } from 'yargs';
 import { makeDirectory } from '../io/directories.js';
 import { AirliftError, isMissingPath, messageOf } from '../errors.js';
 import {
@@ -18,38 +18,11 @@ import {
   type SiteName,
 } from '../index.js';
 import { formatTable } from './format.js';
+import type { nameFlags } from './name-flags.js';
 import { withFlags } from './hints.js';
 import { printJson, printLines, printNote } from './print.js';
 
-/** Flags of the commands that give images names at a site. */
-export const nameFlags = {
-  'keep-registry': {
-    type: 'boolean',
-    default: false,
-    describe: 'keep the source registry in the path: TO/ghcr.io/acme/api',
-  },
-  rename: {
-    type: 'string',
-    array: true,
-    requiresArg: true,
-    describe: 'rename rule, such as docker.io/library/*=mirror/*; the first match wins',
-  },
-  'rename-map': {
-    type: 'string',
-    requiresArg: true,
-    describe: 'file of rename rules, one per line, applied after --rename',
-  },
-  emit: {
-    type: 'string',
-    requiresArg: true,
-    describe: 'directory for node configuration: registries.yaml, hosts.toml, …',
-  },
-  'dry-run': {
-    type: 'boolean',
-    default: false,
-    describe: 'print the image names at the site; push nothing',
-  },
-} as const satisfies Record<string, Options>;
+export { nameFlags } from './name-flags.js';
 
 export type NameArguments = ArgumentsCamelCase<InferredOptionTypes<typeof nameFlags> & { to: string }>;
 
@@ -62,7 +35,9 @@ async function readMap(path: string): Promise<string> {
 }
 
 /** Builds the site and its rename rules from the flags. */
-export async function siteOf(args: NameArguments): Promise<Site> {
+export async function siteOf(
+  args: Pick<NameArguments, 'to' | 'keepRegistry' | 'rename' | 'renameMap'>,
+): Promise<Site> {
   const rules = (args.rename ?? []).map(parseRenameRule);
   if (args.renameMap !== undefined)
     rules.push(...parseNameMap(await readMap(args.renameMap), args.renameMap));
