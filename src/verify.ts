@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { findBlobsByName } from './bundle/verify/check-archive.js';
 import { checkCatalogRows, checkHeadContent } from './bundle/verify/check-catalog.js';
 import { checkContents } from './bundle/verify/check-contents.js';
+import { CosignCheck, type ImageSignature } from './bundle/verify/check-cosign.js';
 import { EntryCheck } from './bundle/verify/check-entries.js';
 import { checkGraph } from './bundle/verify/check-graph.js';
 import { checkHead } from './bundle/verify/check-head.js';
@@ -27,6 +28,8 @@ import {
   type RequestHeader,
   type RequestTotals,
 } from './request/request.js';
+import { cosignKeysOf } from './signing/cosign.js';
+import { readPublicKeys } from './signing/public-key.js';
 import type { SignatureReport } from './signing/signatures.js';
 
 export interface VerifyOptions {
@@ -34,6 +37,10 @@ export interface VerifyOptions {
   readonly jobs?: number | undefined;
   /** Path of a file to write what is damaged or missing to, if anything is; `export` takes it as its `request`. */
   readonly request?: string | undefined;
+  /** Do not hash layers: checks headers, sizes, the catalog, manifests and configs only. */
+  readonly quick?: boolean | undefined;
+  /** Paths of public keys of cosign, or of directories of them: each image must travel with a signature by one of them. */
+  readonly cosignKeys?: readonly string[] | undefined;
   /** Paths of public keys, or of directories of them: one of the keys must have signed the bundle. */
   readonly keys?: readonly string[] | undefined;
   /** Directories that hold volumes of the bundle, besides the one of its path. */
@@ -52,7 +59,9 @@ export interface VerifyReport {
   /** Number of images, signatures under tags included. */
   readonly images: number;
   readonly signatures: number;
-  /** Number of blobs in the file, manifests included; all of them are hashed. */
+  /** True if layers were not hashed. */
+  readonly quick: boolean;
+  /** Number of blobs in the file, manifests included; all of them are hashed, except for layers with `quick`. */
   readonly blobs: number;
   readonly blobBytes: number;
   /** Number of blobs that the bundle names but does not carry. */
@@ -61,6 +70,8 @@ export interface VerifyReport {
   readonly sums: Digest | undefined;
   /** The signatures of the bundle, inside it and in files beside it; `unchecked` if no key was given. */
   readonly signedBy: readonly SignatureReport[];
+  /** For each image, who signed it, if keys of cosign were given and the catalog is intact. */
+  readonly imageSignatures?: readonly ImageSignature[] | undefined;
   readonly problems: readonly Problem[];
   /** What the request names, if one was written. */
   readonly request?: WrittenRequest | undefined;
@@ -120,10 +131,12 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
   const report = isWhole
     ? await verifyFile(path, await signedPath(path), { path, volumeDirs }, { jobs, ...rest })
     : undefined;
-  if (report?.ok === true) return report;
+  // Finding damaged volumes hashes all of them, which `quick` rules out.
+  if (report !== undefined && (report.ok || rest.quick === true)) return report;
   const problems = await checkVolumes(path, volumeDirs, found, { jobs, ...rest });
   if (report !== undefined) return { ...report, problems: [...problems, ...report.problems] };
   const nothing = {
+    quick: false,
     signedBy: [],
     images: 0,
     signatures: 0,
@@ -150,6 +163,8 @@ async function verifyFile(
   options: VerifyOptions & { readonly jobs: number },
 ): Promise<VerifyReport> {
   const required = options.keys === undefined ? undefined : await requiredSignature(options.keys);
+  const cosignKeys = options.cosignKeys && cosignKeysOf(await readPublicKeys(options.cosignKeys));
+  const quick = options.quick === true;
   const file = await BundleFile.open(place, 'r');
   const findings = new Findings();
   let pool: HashPool | undefined;
@@ -159,6 +174,7 @@ async function verifyFile(
     const { catalog, ...head } = await checkHead(reader, findings);
     const signedBy = await signaturesOf(file, head, signed, required?.keys ?? []);
     reportSignatures(signedBy, required, findings);
+    let imageSignatures: ImageSignature[] | undefined;
     const headDigests = new HeadDigests(file, head);
     try {
       if (catalog === undefined) await findBlobsByName(reader, head, findings);
@@ -168,11 +184,13 @@ async function verifyFile(
       }
       await checkSums(headDigests, findings);
       await checkIndexFile(file, head.entries.get('index.json'), catalog, findings);
-      await checkContents(pool, findings, { onProgress: options.onProgress, signal: options.signal });
+      await checkContents(pool, findings, { quick, onProgress: options.onProgress, signal: options.signal });
       await checkGraph(file, findings, catalog !== undefined);
       if (catalog !== undefined) {
         checkCatalogRows(catalog, findings);
         await checkHeadContent(headDigests, catalog, findings);
+        if (cosignKeys !== undefined)
+          imageSignatures = await new CosignCheck(file, catalog, head.start, cosignKeys).check(findings);
       }
     } finally {
       catalog?.close();
@@ -194,8 +212,10 @@ async function verifyFile(
       size,
       ok: problems.length === 0,
       ...findings.totals(),
+      quick,
       sums,
       signedBy,
+      imageSignatures,
       problems,
       request,
     };

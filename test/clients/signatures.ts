@@ -1,14 +1,16 @@
 /** Signatures and SBOMs are found after an import by the programs that made them. */
+import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { writeBundle } from '../bundle/write-bundle.js';
 import { airlift } from '../support/airlift.js';
 import { startDockerRegistry } from '../support/docker-registry.js';
 import { multiPlatform } from '../support/image-sets.js';
-import { needs } from '../support/peers.js';
+import { needs, run } from '../support/peers.js';
 import { pushImage } from '../support/push-image.js';
 import { serveStore } from '../support/serve-store.js';
 import { temp, type Cleanup } from '../support/temp.js';
-import { versionsOf } from './programs.js';
+import { needsClients, versionsOf } from './programs.js';
 import { assertDiscovers, makeSigner, unsigned } from './signed-bundle.js';
 
 const image = multiPlatform({ name: 'signed for real' });
@@ -35,10 +37,23 @@ describe('the makers of signatures and SBOMs find them after import', { skip }, 
 
       const bundle = join(temp(t), 'site.tar');
       await airlift(['export', `${source}/acme/app:1`, '-o', bundle]);
+      const verified = await airlift(['verify', bundle, '--cosign-key', signer.publicKey]);
+      assert.match(verified.stdout, /\/acme\/app:1: signed by key sha256:[0-9a-f]{64} \(a tag of cosign\)/);
       await airlift(['import', bundle, '--to', site]);
 
       for (const { path } of versionsOf('cosign'))
         for (const name of [at(site), `${site}/acme/app:1`]) await signer.verify(path, name);
       for (const { path } of versionsOf('oras')) await assertDiscovers(path, at(site));
     });
+});
+
+test('cosign checks the ECDSA signature of a bundle', { skip: needsClients('cosign') }, async (t) => {
+  const dir = temp(t);
+  await airlift(['keygen', '-o', 'site.key', '-W', '--type', 'ecdsa-p256'], { cwd: dir });
+  await writeBundle(join(dir, 'site.tar'), [{ reference: 'registry.example/acme/app:1', image }]);
+  await airlift(['sign', 'site.tar', '--key', 'site.key'], { cwd: dir });
+  await run('sh', ['-c', 'tar xOf site.tar airlift/SHA256SUMS > SHA256SUMS'], { cwd: dir });
+  const args = ['--key', 'site.pub', '--signature', 'site.tar.sig', '--insecure-ignore-tlog', 'SHA256SUMS'];
+  for (const { path } of versionsOf('cosign'))
+    assert.match((await run(path, ['verify-blob', ...args], { cwd: dir })).stderr, /Verified OK/);
 });

@@ -16,6 +16,8 @@ const offline = ['--tlog-upload=false', '--use-signing-config=false', '--allow-h
 
 /** Signs and verifies images with a key that it made. */
 export interface Signer {
+  /** Path of its public key. */
+  readonly publicKey: string;
   /** Signs an image under a tag, as older versions of cosign do, and as a referrer, as new ones do, and attaches an SBOM by oras. */
   sign(name: string): Promise<void>;
   /** Verifies an image, in the two ways in which cosign looks for signatures. */
@@ -28,6 +30,7 @@ export async function makeSigner(t: Cleanup): Promise<Signer> {
   await run(anyOf('cosign'), ['generate-key-pair', '--output-key-prefix', 'own'], { env, cwd: dir });
   writeFileSync(join(dir, 'sbom.json'), '{"spdxVersion":"SPDX-2.3"}');
   return {
+    publicKey: join(dir, 'own.pub'),
     async sign(name) {
       for (const isBundle of [false, true]) {
         const flags = ['--key', 'own.key', ...offline, `--new-bundle-format=${isBundle}`];

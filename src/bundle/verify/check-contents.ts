@@ -1,11 +1,14 @@
 import { algorithmOf, hexOf, type Digest } from '../../oci/digest.js';
 import type { Findings } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
+import { maxManifestSize } from '../../oci/manifest.js';
 import type { HashPool, HashTask } from './hash-pool.js';
 import { pagedRows } from '../format/sqlite.js';
 import type { CheckProgress } from '../report.js';
 
 export interface ContentCheckOptions {
+  /** Hash only manifests, indexes and configs. */
+  readonly quick?: boolean | undefined;
   readonly onProgress?: ((progress: CheckProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -20,15 +23,22 @@ interface FoundRow {
 /** Rows per query: results are written while blobs are hashed. */
 const pageRows = 500;
 
-function foundBlobs(findings: Findings): Iterable<FoundRow> {
+/** Selects what is hashed. Without a catalog the kind of a blob is unknown: then a small one may be a manifest. */
+function selection(quick: boolean): string {
+  return quick
+    ? `position IS NOT NULL AND (kind <> 'layer' OR (kind IS NULL AND size <= ${maxManifestSize}))`
+    : 'position IS NOT NULL';
+}
+
+function foundBlobs(findings: Findings, selected: string): Iterable<FoundRow> {
   const page = findings.database.prepare(
-    `SELECT id, digest, size, position FROM blobs WHERE id > ? AND position IS NOT NULL ORDER BY id LIMIT ${pageRows}`,
+    `SELECT id, digest, size, position FROM blobs WHERE id > ? AND ${selected} ORDER BY id LIMIT ${pageRows}`,
   );
   return pagedRows(pageRows, (last) => page.all(last?.id ?? 0));
 }
 
 /**
- * Hashes every blob that was found in the file.
+ * Hashes every blob that was found in the file, or with `quick` every manifest, index and config.
  * @throws AirliftError `interrupted`, `io`
  */
 export async function checkContents(
@@ -36,13 +46,14 @@ export async function checkContents(
   findings: Findings,
   options: ContentCheckOptions,
 ): Promise<void> {
+  const selected = selection(options.quick === true);
   const [totalBlobs, totalBytes] = findings.database
-    .prepare('SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE position IS NOT NULL')
+    .prepare(`SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE ${selected}`)
     .raw()
     .get() as [number, number];
   const hashing = new Map<number, FoundRow>();
   function* tasks(): Iterable<HashTask> {
-    for (const row of foundBlobs(findings)) {
+    for (const row of foundBlobs(findings, selected)) {
       hashing.set(row.id, row);
       yield { id: row.id, position: row.position, size: row.size, algorithm: algorithmOf(row.digest) };
     }

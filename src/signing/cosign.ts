@@ -1,0 +1,111 @@
+import { verify } from 'node:crypto';
+import { AirliftError, isAirliftError } from '../errors.js';
+import { isObject } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import { parseJsonObject } from '../oci/manifest.js';
+import type { PublicKey } from './public-key.js';
+
+/** Media type of the payload that cosign signs under a tag, and as a referrer (cosign, SIGNATURE_SPEC). */
+export const simpleSigning = 'application/vnd.dev.cosign.simplesigning.v1+json';
+
+/** Annotation of such a payload's descriptor: its signature, in base64. */
+export const signatureAnnotation = 'dev.cosignproject.cosign/signature';
+
+/** Media types of the bundles that cosign 3 attaches as referrers (sigstore, protobuf-specs), without their version. */
+const sigstoreBundle = /^application\/vnd\.dev\.sigstore\.bundle\.v0\.\d+\+json$/;
+
+/** `critical.type` of cosign's payloads. */
+const payloadTypes: readonly unknown[] = [
+  'cosign container image signature',
+  'https://sigstore.dev/cosign/sign/v1',
+];
+
+/** Type of a statement that signs an image, and states nothing else about it. */
+const signPredicate = 'https://sigstore.dev/cosign/sign/v1';
+
+export function isSigstoreBundle(mediaType: string): boolean {
+  return sigstoreBundle.test(mediaType);
+}
+
+function field(value: unknown, ...path: string[]): unknown {
+  return path.reduce<unknown>((inner, name) => (isObject(inner) ? inner[name] : undefined), value);
+}
+
+/** Parses untrusted JSON; undefined if it is malformed. */
+function parse(bytes: Uint8Array, what: string): Record<string, unknown> | undefined {
+  try {
+    return parseJsonObject(bytes, what);
+  } catch (error) {
+    if (isAirliftError(error)) return undefined;
+    throw error;
+  }
+}
+
+function makerOf(content: Uint8Array, signature: unknown, keys: readonly PublicKey[]): PublicKey | undefined {
+  if (typeof signature !== 'string') return undefined;
+  const der = Buffer.from(signature, 'base64');
+  return keys.find(({ key }) => verify('sha256', content, key, der));
+}
+
+/**
+ * Finds the key that signed a payload of cosign which is about exactly this digest.
+ * @param signature in base64
+ */
+export function keyOfPayload(
+  payload: Uint8Array,
+  signature: string | undefined,
+  digest: Digest,
+  keys: readonly PublicKey[],
+): PublicKey | undefined {
+  const maker = makerOf(payload, signature, keys);
+  if (maker === undefined) return undefined;
+  const critical = field(parse(payload, 'payload of a signature'), 'critical');
+  const isAbout = field(critical, 'image', 'docker-manifest-digest') === digest;
+  return isAbout && payloadTypes.includes(field(critical, 'type')) ? maker : undefined;
+}
+
+/** Encodes what a DSSE envelope signs (secure-systems-lab/dsse, protocol.md, "PAE"). */
+export function preAuthEncoding(type: string, payload: Uint8Array): Buffer {
+  return Buffer.concat([
+    Buffer.from(`DSSEv1 ${Buffer.byteLength(type)} ${type} ${payload.length} `),
+    payload,
+  ]);
+}
+
+/** Finds the key that signed a sigstore bundle whose statement signs exactly this digest. */
+export function keyOfSigstoreBundle(
+  bytes: Uint8Array,
+  digest: Digest,
+  keys: readonly PublicKey[],
+): PublicKey | undefined {
+  const envelope = field(parse(bytes, 'sigstore bundle'), 'dsseEnvelope');
+  const [type, text, signatures] = ['payloadType', 'payload', 'signatures'].map((name) =>
+    field(envelope, name),
+  );
+  if (type !== 'application/vnd.in-toto+json' || typeof text !== 'string' || !Array.isArray(signatures))
+    return undefined;
+  const payload = Buffer.from(text, 'base64');
+  const content = preAuthEncoding(type, payload);
+  // DSSE allows several signatures; cosign makes one.
+  const maker = signatures
+    .slice(0, 8)
+    .map((signature) => makerOf(content, field(signature, 'sig'), keys))
+    .find((key) => key !== undefined);
+  if (maker === undefined) return undefined;
+  const statement = parse(payload, 'statement of a signature');
+  const subjects = field(statement, 'subject');
+  const isAbout =
+    Array.isArray(subjects) &&
+    subjects.some((subject) => digest === `sha256:${String(field(subject, 'digest', 'sha256'))}`);
+  return isAbout && field(statement, 'predicateType') === signPredicate ? maker : undefined;
+}
+
+/**
+ * Checks that keys can have made signatures of cosign.
+ * @throws AirliftError `usage` for a key of minisign
+ */
+export function cosignKeysOf(keys: readonly PublicKey[]): readonly PublicKey[] {
+  const other = keys.find(({ format }) => format !== 'ecdsa-p256');
+  if (other === undefined) return keys;
+  throw new AirliftError('usage', `read key ${other.file}: a key of minisign; want a public key of cosign`);
+}
