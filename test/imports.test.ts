@@ -32,6 +32,7 @@ const ranks: readonly (readonly string[])[] = [
     'verify',
     'sign',
     'volumes',
+    'compare-registry',
     'list-images',
     'login',
     'registries-yaml',

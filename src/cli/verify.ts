@@ -6,10 +6,13 @@ import {
   verify,
   verifyFile,
   verifyVolume,
+  type ImageSignature,
   type Problem,
   type VerifyReport,
   type VolumeReport,
 } from '../index.js';
+import { AirliftError } from '../errors.js';
+import { ownFlagsFirst } from './access-flags.js';
 import type { CommandHead } from './command-names.js';
 import { standardInputName, withBundle } from './bundle-input.js';
 import { dash } from './stdin-dash.js';
@@ -21,6 +24,7 @@ import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
 import { countImages, signedLines } from './signatures.js';
+import { againstFlags } from './verify-flags.js';
 
 const flags = {
   key: {
@@ -35,10 +39,30 @@ const flags = {
     describe: 'file to list damaged and missing blobs in, for export --request',
   },
   ...volumeDirFlag,
+  'cosign-key': {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'public key of cosign, or directory of them, that must have signed each image',
+  },
+  quick: {
+    type: 'boolean',
+    default: false,
+    describe: 'do not hash layers: check structure, catalog, sizes, manifests, signature',
+  },
+  ...againstFlags,
   ...outputFlags,
 } as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle: string }>;
+
+/** Formats who signed an image. */
+function describeImageSignature({ reference, digest, signed, keyId, form }: ImageSignature): string {
+  if (signed === undefined) return `${reference}: not signed`;
+  const where = form === 'tag' ? 'a tag of cosign' : 'a referrer';
+  const what = signed === digest ? '' : `; signed is ${signed}, from which airlift cut its index`;
+  return `${reference}: signed by key ${keyId ?? ''} (${where})${what}`;
+}
 
 function countVerified({ images, signatures }: VerifyReport): string {
   return countImages(images - signatures, signatures);
@@ -72,9 +96,9 @@ function printReport(report: VerifyReport, milliseconds: number): void {
   const damaged = report.problems.filter(({ kind }) => kind === 'volume').map(({ thing }) => thing);
   const checked = `${countVerified(report)}, ${count(report.blobs, 'blob')}, ${formatBytes(report.blobBytes)}`;
   if (report.ok) {
-    printLine(
-      `verified ${report.bundle}: ${checked} in ${formatDuration(milliseconds)}, nothing lost or changed`,
-    );
+    const result = report.quick ? 'layers not hashed' : 'nothing lost or changed';
+    printLine(`verified ${report.bundle}: ${checked} in ${formatDuration(milliseconds)}, ${result}`);
+    (report.imageSignatures ?? []).map(describeImageSignature).forEach(printLine);
     printLine(`SHA256SUMS digest: ${report.sums ?? 'none'}`);
     signedLines(report.signedBy).forEach(printLine);
     if (!report.signedBy.some(({ state }) => state === 'valid'))
@@ -88,7 +112,8 @@ function printReport(report: VerifyReport, milliseconds: number): void {
     return;
   }
   if (report.problems.every(({ kind }) => kind === 'signature')) {
-    printLine(`${report.bundle}: no valid signature; ${checked}, nothing lost or changed`);
+    const rest = report.quick ? 'layers not hashed' : 'nothing lost or changed';
+    printLine(`${report.bundle}: a required signature is missing; ${checked}, ${rest}`);
     printLine('next: ask who made the bundle for its signature and public key, and import nothing before');
     return;
   }
@@ -137,11 +162,42 @@ async function runOnFile(path: string, keys: readonly string[], json: boolean): 
   if (!result.ok) process.exitCode = exitCodes.damaged;
 }
 
+/**
+ * Rejects flags that have no effect: those of names without `--against`, and those of the checks of a bundle with it.
+ * @throws AirliftError `usage`
+ */
+function rejectUnusedFlags(args: Arguments): void {
+  const { against, bundle } = args;
+  const names = [
+    args.rename !== undefined && '--rename',
+    args.renameMap !== undefined && '--rename-map',
+    args.keepRegistry && '--keep-registry',
+  ];
+  const checks = [
+    args.quick && '--quick',
+    args.request !== undefined && '--request',
+    args.cosignKey !== undefined && '--cosign-key',
+  ];
+  const flag = (against === undefined ? names : checks).find((name) => name !== false);
+  const hint = 'airlift verify site.tar --against HOST[:PORT]';
+  if (against !== undefined && bundle === dash)
+    throw new AirliftError('usage', 'verify: --against needs a bundle in a file', { hint });
+  if (flag === undefined) return;
+  const problem = against === undefined ? 'applies only with --against' : 'cannot be combined with --against';
+  throw new AirliftError('usage', `verify: ${flag} ${problem}`, { hint });
+}
+
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
   if (args.request !== undefined) await refuseDirectory(args.request, '--request', 'site.request');
   collectEarly();
-  const { key: keys } = args;
+  const { key: keys, against } = args;
+  rejectUnusedFlags(args);
+  if (against !== undefined) {
+    // Loads the registry client only if it is needed.
+    const { runAgainst } = await import('./verify-against.js');
+    return await runAgainst(args.bundle, against, args);
+  }
   if (keys !== undefined && args.bundle !== dash && !(await isBundleFile(args.bundle)))
     return await runOnFile(args.bundle, keys, args.json);
   const bar = args.json || args.quiet ? undefined : checkBar();
@@ -149,7 +205,7 @@ async function run(args: Arguments): Promise<void> {
     const volumeDirs = args.volumeDir;
     // Signatures and requests are about the whole bundle.
     const volume =
-      keys === undefined && args.request === undefined
+      keys === undefined && args.request === undefined && args.cosignKey === undefined && !args.quick
         ? await interruptible((signal) =>
             verifyVolume(args.bundle, { volumeDirs, onProgress: bar?.onProgress, signal }),
           )
@@ -163,7 +219,15 @@ async function run(args: Arguments): Promise<void> {
     }
     const report = await interruptible((signal) =>
       withBundle(args.bundle, signal, (path) =>
-        verify(path, { keys, volumeDirs, request: args.request, onProgress: bar?.onProgress, signal }),
+        verify(path, {
+          keys,
+          volumeDirs,
+          request: args.request,
+          quick: args.quick,
+          cosignKeys: args.cosignKey,
+          onProgress: bar?.onProgress,
+          signal,
+        }),
       ),
     ).then((read) => (args.bundle === dash ? { ...read, bundle: standardInputName } : read));
     bar?.stop();
@@ -181,7 +245,7 @@ export function addVerify(parser: Argv, { usage, describe }: CommandHead): Argv 
     usage,
     describe,
     (yargs) =>
-      yargs
+      ownFlagsFirst(yargs)
         .positional('bundle', {
           type: 'string',
           demandOption: true,
