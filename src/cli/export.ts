@@ -24,6 +24,7 @@ import {
   platformsOf,
   positive,
   transferFlags,
+  volumeSizeFlag,
 } from './flags.js';
 import { formatBytes, formatDuration } from './format.js';
 import { failuresWithFlags } from './hints.js';
@@ -33,6 +34,7 @@ import { requestFlags, runRequested } from './export-requested.js';
 import { imagesOf, imageFlags, readLists, referencesPositional, registriesIn } from './images.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
+import { parseVolumeSize } from './quantities.js';
 import { printBundleSteps, printFailed } from './summaries.js';
 import { countNames, notesOnSignatures, signedLines } from './signatures.js';
 import { openSigningKey } from './signing-key.js';
@@ -72,6 +74,7 @@ const flags = {
     requiresArg: true,
     describe: 'write airlift beside the bundle, for machines of these platforms',
   },
+  ...volumeSizeFlag,
   ...forceFlag,
   ...registryFlags,
   ...outputFlags,
@@ -128,6 +131,8 @@ async function run(args: Arguments): Promise<void> {
   if (args.request !== undefined) return runRequested({ ...args, request: args.request });
   if (args.output !== undefined) await refuseDirectory(args.output, '-o', 'site.tar');
   if (args.lock !== undefined) await refuseDirectory(args.lock, '--lock', 'site.lock');
+  const volumeSize =
+    args.volumeSize === undefined ? undefined : parseVolumeSize('volume-size', args.volumeSize);
   const list = await readLists(args);
   const registry = await registryOptionsOf(args, process.env, registriesIn(list));
   const images = await imagesOf('export', list, args, registry);
@@ -158,13 +163,14 @@ async function run(args: Arguments): Promise<void> {
         sign: key && { key, tool: `airlift:${version()}` },
         concurrency: positive('concurrency', args.concurrency),
         lock: args.lock,
+        volumeSize,
         force: args.force,
         refresh: args.refresh,
         onEvent: view.onEvent,
         signal,
       });
       if (parts === undefined) return [exported, undefined];
-      const beside = { output: dirname(output), bundles: [basename(output)], signal };
+      const beside = { output: dirname(output), bundles: [basename(exported.path)], signal };
       return [exported, await buildKit({ ...parts, ...beside })];
     });
     view.stop();

@@ -58,6 +58,15 @@ export const forceFlag = {
   force: { alias: 'f', type: 'boolean', default: false, describe: 'replace existing files' },
 } as const satisfies Record<string, Options>;
 
+/** Flag of the commands that write volumes. */
+export const volumeSizeFlag = {
+  'volume-size': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'size of each volume: fat32, 16G (powers of 1024) or bytes',
+  },
+} as const satisfies Record<string, Options>;
+
 /** Flag of the commands that read bundles. */
 export const volumeDirFlag = {
   'volume-dir': {

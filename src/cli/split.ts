@@ -1,21 +1,12 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { splitBundle } from '../index.js';
 import type { CommandHead } from './command-names.js';
-import { forceFlag, outputFlags, volumeDirFlag } from './flags.js';
+import { forceFlag, outputFlags, volumeDirFlag, volumeSizeFlag } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
 import { parseVolumeSize } from './quantities.js';
-
-/** Flag of the commands that write volumes. */
-export const volumeSizeFlag = {
-  'volume-size': {
-    type: 'string',
-    requiresArg: true,
-    describe: 'size of each volume: fat32, 16G (powers of 1024) or bytes',
-  },
-} as const satisfies Record<string, Options>;
 
 const flags = {
   output: {

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import type { BundlePlace } from '../bundle/format/volumes/files.js';
 import { Slots } from '../concurrency.js';
 import { AirliftError, fromPlainError, messageOf, type PlainError } from '../errors.js';
 import type { RegistryHooks, RegistryOptions, RequestTrace } from '../registry/registry.js';
@@ -7,7 +8,7 @@ import type { TransferTask } from '../transfer/transfer.js';
 /** Start-up data of a download worker. */
 export interface DownloadWorkerData {
   /** The file that blobs are written to. */
-  readonly path: string;
+  readonly place: BundlePlace;
   readonly registry: RegistryOptions;
   readonly retries: number;
   readonly isTraced: boolean;
@@ -87,8 +88,8 @@ export class DownloadPool {
   }
 
   #startLane(): Lane {
-    const { path, registry, retries, isTraced } = this.options;
-    const workerData: DownloadWorkerData = { path, registry, retries, isTraced };
+    const { place, registry, retries, isTraced } = this.options;
+    const workerData: DownloadWorkerData = { place, registry, retries, isTraced };
     // A worker's objects live for milliseconds: a larger young generation would only hold memory that is never used.
     const resourceLimits = { maxYoungGenerationSizeMb: 4 };
     const worker = new Worker(new URL('./download-worker.js', import.meta.url), {

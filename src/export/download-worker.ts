@@ -13,7 +13,7 @@ const progressInterval = 1024 * 1024;
 /** Least milliseconds between two progress messages about a blob. A message costs a quarter of a millisecond in each of two threads. */
 const progressPause = 100;
 
-const { path, registry: registryOptions, retries, isTraced } = workerData as DownloadWorkerData;
+const { place, registry: registryOptions, retries, isTraced } = workerData as DownloadWorkerData;
 const port = parentPort;
 if (port === null) throw new Error('the download worker runs only as a worker thread');
 
@@ -24,7 +24,7 @@ const registry = new Registry(registryOptions, {
   note: (text) => post({ type: 'note', text }),
   silence: (text) => post({ type: 'silence', text }),
 });
-const file = await BundleFile.open(path, 'r+');
+const file = await BundleFile.open(place, 'r+');
 const stop = new AbortController();
 const collectChunks = chunkCollector();
 

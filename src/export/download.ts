@@ -37,7 +37,7 @@ export interface Downloaded {
 export async function downloadBlobs(writer: BundleWriter, options: DownloadOptions): Promise<Downloaded> {
   const { registry, hooks, concurrency, onEvent, signal } = options;
   const pool = new DownloadPool({
-    path: writer.partialPath,
+    place: writer.partial,
     registry,
     retries: registry.retries ?? 5,
     isTraced: hooks.trace !== undefined,

@@ -1,5 +1,7 @@
 import { ioError } from '../bundle/format/io-error.js';
 import { sumsDigest } from '../bundle/format/sums.js';
+import { listName } from '../bundle/format/volumes/list.js';
+import { bytesOfVolume, checkFileSize, filesystemOf, type VolumeSize } from '../bundle/write/file-limit.js';
 import { BundleWriter } from '../bundle/write/writer.js';
 import { AirliftError, fromPlainError, isAirliftError } from '../errors.js';
 import type { FailedImage } from '../failed-images.js';
@@ -41,6 +43,11 @@ export interface ExportOptions {
   readonly concurrency?: number | undefined;
   /** Export the other images if some fail. */
   readonly keepGoing?: boolean | undefined;
+  /**
+   * Write volumes of this many bytes, or `fat32` for the largest that fit FAT32: `output` with `.001`, `.002`, … and the list of them,
+   * `.volumes`. Default: one file.
+   */
+  readonly volumeSize?: VolumeSize | undefined;
   /** Replace an existing bundle. */
   readonly force?: boolean | undefined;
   /** Resolve all images again even if an interrupted run has pinned them; downloaded blobs that are still needed are kept. */
@@ -182,7 +189,12 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
   let writer: BundleWriter | undefined;
   try {
     if (options.sign !== undefined) checkBundleKey(options.sign.key);
-    writer = await BundleWriter.open(options.output, {
+    const { output } = options;
+    const volumeSize = options.volumeSize === undefined ? undefined : bytesOfVolume(options.volumeSize);
+    const filesystem = await filesystemOf(output);
+    if (volumeSize !== undefined) checkFileSize(output, volumeSize, filesystem, true);
+    writer = await BundleWriter.open(output, {
+      volumeSize,
       created: options.created ?? new Date(),
       fingerprint: fingerprintOf(options),
       replace: options.force,
@@ -195,7 +207,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
     const { fetched, resumed } = await fill(writer, options);
     const { size = 0, images = 0, blobs = 0 } = writer.summary ?? {};
     const summary = {
-      path: options.output,
+      path: volumeSize === undefined ? output : listName(output),
       size,
       images,
       platforms: writer.platforms(),
@@ -205,7 +217,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
       failed: writer.failures().map(({ image, error }) => ({ image, error })),
     };
     await writer.finish();
-    return { ...summary, sums: await sumsDigest(options.output) };
+    return { ...summary, sums: await sumsDigest(summary.path) };
   } catch (error) {
     throw withResumeHint(error, options);
   } finally {

@@ -82,7 +82,7 @@ async function copyBlobs(
   options: BundleArchivesOptions,
 ): Promise<void> {
   const { onEvent, signal } = options;
-  const file = await BundleFile.open(writer.partialPath, 'r+');
+  const file = await BundleFile.open(writer.partial, 'r+');
   try {
     await forEachOf(writer.pending(), copyConcurrency, async ({ position, ...task }) => {
       const { digest, size } = task.descriptor;

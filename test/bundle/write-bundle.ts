@@ -143,7 +143,7 @@ export async function fill(
   const contents = contentsOf(cargo);
   const pending = [...writer.pending()];
   if (reverse) pending.reverse();
-  const file = await BundleFile.open(writer.partialPath, 'r+');
+  const file = await BundleFile.open(writer.partial, 'r+');
   let fetched = 0;
   for (const { descriptor, position, have } of pending.slice(0, limit)) {
     const { digest } = descriptor;

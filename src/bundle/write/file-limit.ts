@@ -65,3 +65,13 @@ export function checkFileSize(
     { hint: "`volumeSize: 'fat32'` writes volumes that fit" },
   );
 }
+
+/**
+ * Checks that a bundle fits its output: one file the filesystem, volumes the most that a bundle can have.
+ * @param volumeSize bytes of a volume, as the journal keeps them; 0 for one file
+ * @throws AirliftError `no-space`, `usage`
+ */
+export async function checkLimits(path: string, size: number, volumeSize: unknown): Promise<void> {
+  if (typeof volumeSize === 'number' && volumeSize > 0) checkVolumeSize(volumeSize, size);
+  else checkFileSize(path, size, await filesystemOf(path));
+}

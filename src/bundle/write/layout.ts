@@ -10,6 +10,7 @@ import type { BundleFile } from '../format/file.js';
 import { blobPath } from '../../oci/image-layout.js';
 import type { Journal } from '../journal/journal.js';
 import { checkDiskSpace } from './disk-space.js';
+import { checkLimits } from './file-limit.js';
 import { buildCatalog, composeHead, headBytes, headLength, type HeadEntry } from './head-build.js';
 import { moveWritten } from './move-blobs.js';
 
@@ -170,6 +171,7 @@ export class Layout {
    */
   async #writeKnown(head: HeadEntry[] | undefined): Promise<boolean> {
     const { size, allocated } = await this.file.stat();
+    await checkLimits(this.file.path.replace(/\.partial$/, ''), this.#size, this.journal.get('volumeSize'));
     await checkDiskSpace(this.file.path, this.#size - allocated);
     if (size !== this.#size) await this.file.resize(this.#size);
     const writer = new GatheringWriter(this.file);

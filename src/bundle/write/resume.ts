@@ -1,9 +1,14 @@
+import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { BundleFile } from '../format/file.js';
+import { findVolumes } from '../format/volumes/find.js';
+import { listName, volumeName } from '../format/volumes/list.js';
+import { revertNaming } from '../format/volumes/naming.js';
 import { journalError } from '../journal/journal-database.js';
 import type { Journal } from '../journal/journal.js';
 import { Layout, type LayoutSummary } from './layout.js';
-import { refuseExisting, refuseOther } from './output-name.js';
+import { refuseOther } from './output-name.js';
+import { partialPlace, refuseTaken, removeWritten } from './output-volumes.js';
 import type { BundleSigning } from '../../signing/sign-content.js';
 
 /** Options for starting or resuming a bundle. */
@@ -21,6 +26,8 @@ export interface BundleOptions {
   readonly refresh?: boolean | undefined;
   /** Signs the bundle. The key is part of the request: the caller names it in `fingerprint`. */
   readonly signing?: BundleSigning | undefined;
+  /** Write volumes of this many bytes. Default: one file. */
+  readonly volumeSize?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -52,19 +59,29 @@ export async function resumeBundle(
   path: string,
   options: ResumeOptions,
 ): Promise<ResumedBundle> {
-  const { fingerprint, replace, refresh, signing, signal } = options;
+  const { replace, refresh, signing, volumeSize, signal } = options;
+  const fingerprint =
+    volumeSize === undefined
+      ? options.fingerprint
+      : `${options.fingerprint} in volumes of ${volumeSize} bytes`;
   if (!isSound(journal)) journal.restart();
   const state = journal.get('state');
   const isLaidOut = state === 'laid-out' || state === 'changed';
   const isSame = journal.get('fingerprint') === fingerprint;
   if (state === 'laid-out' && isSame && refresh !== true) {
-    const named = await findNamed(path, journal);
+    const named = await findNamed(path, journal, volumeSize);
     if (named !== undefined) return named;
   }
-  if (replace !== true) await refuseExisting(path);
+  if (volumeSize !== undefined) await revertNaming(`${path}.partial`, path);
+  if (replace !== true) await refuseTaken(path, volumeSize);
   if (isLaidOut && !isSame && refresh !== true)
     refuseOther(path, String(journal.get('fingerprint')), fingerprint, refresh !== undefined);
-  const file = await BundleFile.open(`${path}.partial`, 'create');
+  if (isLaidOut && Number(journal.get('volumeSize') ?? 0) !== (volumeSize ?? 0)) {
+    // What is written lies at other places.
+    await removeWritten(path);
+    journal.restart();
+  }
+  const file = await BundleFile.open(partialPlace(path, volumeSize), 'create');
   try {
     const layout = new Layout(journal, file, signing);
     const { size } = await file.stat();
@@ -75,6 +92,7 @@ export async function resumeBundle(
       journal.progress.clip(size);
       journal.set('fingerprint', fingerprint);
       journal.set('created', options.created);
+      journal.set('volumeSize', volumeSize ?? 0);
     }
     return { file, layout, summary, isNamed: false, isSalvage: size > 0 && !journal.progress.hasBytes };
   } catch (error) {
@@ -87,7 +105,12 @@ export async function resumeBundle(
  * Finds the complete bundle that an earlier run renamed to its final name before it was stopped. It is recognized by its head, which
  * covers every entry by digest; a file gets its name only after all of it is on the disk.
  */
-async function findNamed(path: string, journal: Journal): Promise<ResumedBundle | undefined> {
+async function findNamed(
+  path: string,
+  journal: Journal,
+  volumeSize: number | undefined,
+): Promise<ResumedBundle | undefined> {
+  if (volumeSize !== undefined) return findNamedVolumes(path, journal, volumeSize);
   const sizeOf = async (name: string): Promise<number | undefined> =>
     (await stat(name).catch(() => undefined))?.size;
   if ((await sizeOf(path)) !== Number(journal.get('size')) || (await sizeOf(`${path}.partial`)) !== undefined)
@@ -101,6 +124,30 @@ async function findNamed(path: string, journal: Journal): Promise<ResumedBundle 
     await file.close();
     throw error;
   }
+  await file.close();
+  return undefined;
+}
+
+/** Finds complete volumes in the same way: their list gets its name last. */
+async function findNamedVolumes(
+  path: string,
+  journal: Journal,
+  volumeSize: number,
+): Promise<ResumedBundle | undefined> {
+  const [partial, list] = [`${path}.partial`, listName(path)];
+  if (existsSync(listName(partial)) || existsSync(volumeName(partial, 1)) || !existsSync(list))
+    return undefined;
+  const found = await findVolumes(list);
+  if (
+    found?.size !== Number(journal.get('size')) ||
+    found.volumes[0]?.size !== Math.min(volumeSize, found.size)
+  )
+    return undefined;
+  if (found.volumes.some((volume) => volume.found !== volume.size)) return undefined;
+  const file = await BundleFile.open(list, 'r');
+  const layout = new Layout(journal, file);
+  if (await layout.hasHead())
+    return { file, layout, summary: layout.summary(), isNamed: true, isSalvage: false };
   await file.close();
   return undefined;
 }

@@ -1,4 +1,4 @@
-import { rename, rm } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { AirliftError } from '../../errors.js';
 import { refuseDirectory } from '../../io/directories.js';
 import type { Digest } from '../../oci/digest.js';
@@ -13,7 +13,9 @@ import { Journal } from '../journal/journal.js';
 import { MarkBatcher, type PendingBlob } from '../journal/progress.js';
 import { checkWritten } from '../verify/check-front.js';
 import type { Layout, LayoutSummary } from './layout.js';
-import { hasJournal, openJournal, refuseExisting, removeNotes, syncDirectory } from './output-name.js';
+import { finishVolumes, partialPlace, refuseTaken, removeWritten } from './output-volumes.js';
+import type { BundlePlace } from '../format/volumes/files.js';
+import { hasJournal, openJournal, removeNotes, syncDirectory } from './output-name.js';
 import { resumeBundle, type BundleOptions, type ResumedBundle } from './resume.js';
 
 export type { BundleOptions } from './resume.js';
@@ -77,7 +79,7 @@ export class BundleWriter {
         hint: 'check SOURCE_DATE_EPOCH: seconds since 1970, not negative',
       });
     }
-    if (options.replace !== true && !hasJournal(path)) await refuseExisting(path);
+    if (options.replace !== true && !hasJournal(path)) await refuseTaken(path, options.volumeSize);
     const isNew = !hasJournal(path);
     const journal = openJournal(path);
     try {
@@ -91,7 +93,14 @@ export class BundleWriter {
     }
   }
 
-  /** The file that workers open and write blobs to. */
+  /** The file or volumes that workers open and write blobs to. */
+  get partial(): BundlePlace {
+    const { volumeSize } = this.options;
+    if (!this.#isNamed) return partialPlace(this.path, volumeSize);
+    return volumeSize === undefined ? this.path : { path: this.path, volumeSize };
+  }
+
+  /** Path of the bundle while it is written; of volumes, without their numbers. */
   get partialPath(): string {
     return this.#file.path;
   }
@@ -282,8 +291,11 @@ export class BundleWriter {
   async #nameFile(): Promise<void> {
     this.#layout.writeEnd();
     await this.#file.sync();
-    await checkWritten(this.partialPath, this.options.signal);
-    if (this.options.replace !== true) await refuseExisting(this.path);
+    const { replace, signal, volumeSize } = this.options;
+    await checkWritten(this.partial, signal);
+    if (replace !== true) await refuseTaken(this.path, volumeSize);
+    if (volumeSize !== undefined)
+      return await finishVolumes(this.path, this.#summary?.size ?? 0, volumeSize, signal);
     try {
       await rename(this.partialPath, this.path);
     } catch (error) {
@@ -312,14 +324,14 @@ export class BundleWriter {
   async #closePlan(): Promise<void> {
     if ((await this.#file.stat()).size > 0) return await this.#release();
     if (!this.#journal.hasContents) return await this.discard();
-    await rm(this.partialPath, { force: true });
+    await removeWritten(this.path);
     await this.#release();
   }
 
   /** Abandons the bundle and removes what was written. */
   async discard(): Promise<void> {
     // The journal's lock guarantees that no other run has started to write the file.
-    await rm(this.partialPath, { force: true });
+    await removeWritten(this.path);
     await this.#release();
     Journal.remove(this.#journal.path);
   }
