@@ -23,7 +23,7 @@ const foreign = [
   /--disable-default-registry-endpoint/g,
   // Custom properties in the style sheet of a report.
   /--(?:ink|soft|paper|line|band|own|shared|rest|good|bad)\b/g,
-  /^--(?:input-type|expose-gc)\S*$/g,
+  /^--(?:input-type|expose-gc|(?:no-)?wasm-)\S*$/g,
   // What src/load passes to the programs of container engines.
   /^--(?:address|namespace|all-platforms|no-unpack|snapshotter|format|filter|quiet|interactive|host|url)$/g,
 ];
