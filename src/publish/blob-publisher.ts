@@ -90,7 +90,7 @@ class BlobOrigin {
 interface Push {
   /** Whether the repository held the blob before. */
   readonly exists: Promise<boolean>;
-  readonly done: Promise<void>;
+  readonly done: Promise<Pushed>;
 }
 
 /** Reports whether a repository holds a blob. Without a clear answer it does not: a mount only saves an upload. */
@@ -145,12 +145,14 @@ export class BlobPublisher {
 
   /**
    * Pushes the blobs that a repository does not hold yet.
+   * @returns whether there were any
    * @throws AirliftError `registry` if the registry accepted a blob and does not have it; what source and site throw
    */
-  async push(blobs: readonly BlobNode[], name: Repository): Promise<void> {
+  async push(blobs: readonly BlobNode[], name: Repository): Promise<boolean> {
     const at = this.#repositoryOf(name);
     const results = await Promise.allSettled(blobs.map((node) => this.#pushBlob(node, at)));
     for (const result of results) if (result.status === 'rejected') throw result.reason;
+    return results.some((result) => result.status === 'fulfilled' && result.value !== 'existed');
   }
 
   #repositoryOf({ registry, repository }: Repository): Repository {
@@ -163,7 +165,7 @@ export class BlobPublisher {
     return known;
   }
 
-  async #pushBlob(node: BlobNode, name: Repository): Promise<void> {
+  async #pushBlob(node: BlobNode, name: Repository): Promise<Pushed> {
     const { digest } = node.descriptor;
     const { signal } = this.options;
     const findRunning = (): Push | undefined => this.#pushes.get(digest)?.get(name);
@@ -171,26 +173,27 @@ export class BlobPublisher {
     for (let running = findRunning(); running !== undefined; running = findRunning())
       await running.done.catch(() => undefined);
     checkInterrupted(signal, 'publish');
-    if (this.#holders.get(digest)?.includes(name) === true) return;
+    if (this.#holders.get(digest)?.includes(name) === true) return 'existed';
     const exists = this.site.exists(name, node.descriptor, { isGuess: true, signal });
     const done = this.#pushIfMissing(node, name, exists);
     const pushes = this.#pushes.get(digest) ?? new Map<Repository, Push>();
     this.#pushes.set(digest, pushes.set(name, { exists, done }));
     try {
-      await done;
+      return await done;
     } finally {
       pushes.delete(name);
       if (pushes.size === 0) this.#pushes.delete(digest);
     }
   }
 
-  async #pushIfMissing(node: BlobNode, name: Repository, exists: Promise<boolean>): Promise<void> {
+  async #pushIfMissing(node: BlobNode, name: Repository, exists: Promise<boolean>): Promise<Pushed> {
     const { digest, size } = node.descriptor;
     const isHeld = await exists;
     if (isHeld) this.#recordHolder(digest, name);
     const how = isHeld ? 'existed' : await this.#sendAfterFirst(node, name);
     this.#count(how, size);
     this.options.onEvent?.({ event: 'blob-done', digest, size, how });
+    return how;
   }
 
   /** Sends a blob. If another repository is the first to get it, waits for that: it can be mounted from there. */

@@ -112,6 +112,8 @@ interface PushContext {
 interface Pushed extends Prepared {
   readonly root: ComposedIndex;
   readonly original: ComposedIndex | undefined;
+  /** Whether the site held all of it, under its tag too, and showed the manifest that the tag points at. */
+  readonly isUnchanged?: boolean | undefined;
 }
 
 function openBytes(bytes: Buffer): OpenContent {
@@ -151,8 +153,8 @@ export class Publisher {
    * Pushes a blob before its image is published.
    * @throws AirliftError as `publish`
    */
-  pushBlob(blob: BlobNode, name: Repository): Promise<void> {
-    return this.#blobs.push([blob], name);
+  async pushBlob(blob: BlobNode, name: Repository): Promise<void> {
+    await this.#blobs.push([blob], name);
   }
 
   /** Warns once about all content that the site accepted and refuses to show. Call it at the end of a run. */
@@ -245,7 +247,7 @@ export class Publisher {
     name: Reference,
     tagged: Descriptor,
     existing: Descriptor | undefined,
-    { root, original, lostPin }: Omit<Pushed, 'manifests'>,
+    { root, original, lostPin, isUnchanged = false }: Omit<Pushed, 'manifests'>,
   ): Promise<TagResult> {
     const { site } = this;
     const { signal } = this.options;
@@ -259,10 +261,11 @@ export class Publisher {
       await site.tag(name, top.descriptor, openBytes(top.bytes), { signal }).catch((error: unknown) => {
         throw existing === undefined && !isWithheld(statusOf(error)) ? error : withKeptTagHint(error);
       });
-    await this.#readBack(name, top).catch((error: unknown) => {
-      if (!isRefusedReading(error)) throw error;
-      this.#unread.set(formatReference(name), messageOf(error));
-    });
+    if (!isUnchanged)
+      await this.#readBack(name, top).catch((error: unknown) => {
+        if (!isRefusedReading(error)) throw error;
+        this.#unread.set(formatReference(name), messageOf(error));
+      });
     const outcome =
       existing?.digest === digest ? 'unchanged' : digest === tagged.digest ? 'published' : 'merged';
     // Merging may have completed the publisher's index, so that its digest is kept after all.
@@ -291,21 +294,6 @@ export class Publisher {
         ? this.options.originalIndex !== 'filtered'
         : !isOriginal || node.descriptor.digest !== image.root.digest,
     );
-    const isHeld = existing?.digest === tagged.digest ? undefined : await this.#isHeld(tagged, name);
-    // Asked together with the blobs: for an image that the site holds, nothing else has to be done.
-    const missing = this.#missingOf(wantedManifests, name, { digest: tagged.digest, isHeld });
-    missing.catch(() => undefined);
-    await this.#blobs.push(plan.blobs, name);
-    let lostPin: Digest | undefined;
-    for (const node of await missing) {
-      if (node.isOriginal === true) {
-        // Without a nested index, the index above it would point at missing content.
-        const isKept = lostPin === undefined && (await this.#pushOriginal(node, name));
-        if (!isKept) lostPin = image.original?.digest;
-      } else {
-        await this.#pushManifest(node, name);
-      }
-    }
     const find = (digest: Digest | undefined): ManifestNode | undefined =>
       plan.manifests.find((node) => node.descriptor.digest === digest);
     const root = find(tagged.digest);
@@ -314,7 +302,31 @@ export class Publisher {
         'damaged',
         `publish ${formatReference(name)}: root manifest ${tagged.digest} is missing`,
       );
-    return { root, original: find(image.original?.digest), lostPin, manifests: plan.subjects };
+    // The tag points at the image already: the manifest is read, so that nothing else has to be done if the site holds all of it.
+    const isShown = existing?.digest === tagged.digest ? this.#isShown(root, name) : undefined;
+    isShown?.catch(() => undefined);
+    const isNew = isShown === undefined && !(await this.#isHeld(tagged, name));
+    // Asked together with the blobs.
+    const missing = this.#missingOf(wantedManifests, name, {
+      isNew,
+      digest: tagged.digest,
+      isHeld: isShown ?? Promise.resolve(!isNew),
+    });
+    missing.catch(() => undefined);
+    const isSent = await this.#blobs.push(plan.blobs, name);
+    const missingManifests = await missing;
+    const isUnchanged = !isSent && missingManifests.length === 0 && (await isShown) === true;
+    let lostPin: Digest | undefined;
+    for (const node of missingManifests) {
+      if (node.isOriginal === true) {
+        // Without a nested index, the index above it would point at missing content.
+        const isKept = lostPin === undefined && (await this.#pushOriginal(node, name));
+        if (!isKept) lostPin = image.original?.digest;
+      } else {
+        await this.#pushManifest(node, name);
+      }
+    }
+    return { root, original: find(image.original?.digest), lostPin, manifests: plan.subjects, isUnchanged };
   }
 
   /** Checks that the site holds all children of an index. */
@@ -396,20 +408,31 @@ export class Publisher {
     return this.site.exists(name, manifest, { isGuess: true, signal: this.options.signal });
   }
 
+  /** Reads a manifest from the site and compares it. Returns false if the site does not show it: a `HEAD` and the read-back tell why. */
+  async #isShown(node: ManifestNode, name: Repository): Promise<boolean> {
+    try {
+      const bytes = await readContent(this.site, name, node.descriptor, { signal: this.options.signal });
+      return digestOf(bytes) === digestOf(node.bytes);
+    } catch (error) {
+      if (verdictOf(error) === 'fatal') throw error;
+      return false;
+    }
+  }
+
   /**
    * Returns the manifests that the site does not hold, in the same order.
-   * @param tagged the manifest to tag, and whether the site holds it; undefined if that was not asked, because the tag points at it
+   * @param tagged the manifest to tag; `isNew` if the site does not hold it
    */
   async #missingOf(
     manifests: readonly ManifestNode[],
     name: Repository,
-    tagged: { readonly digest: Digest; readonly isHeld: boolean | undefined },
+    tagged: { readonly digest: Digest; readonly isNew: boolean; readonly isHeld: Promise<boolean> },
   ): Promise<ManifestNode[]> {
     const isMissing = async ({ descriptor, isOriginal }: ManifestNode): Promise<boolean> => {
-      if (tagged.isHeld !== undefined && descriptor.digest === tagged.digest) return !tagged.isHeld;
+      if (descriptor.digest === tagged.digest && (await tagged.isHeld)) return false;
       // Pushing a manifest of a new image costs no more than asking for it. But the site may hold a publisher's index and reject it now,
       // without some of its children.
-      if (tagged.isHeld === false && isOriginal !== true) return true;
+      if (tagged.isNew && (isOriginal !== true || descriptor.digest === tagged.digest)) return true;
       return !(await this.#isHeld(descriptor, name));
     };
     const missing = await Promise.all(manifests.map(isMissing));

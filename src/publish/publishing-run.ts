@@ -18,7 +18,7 @@ import {
 } from './publisher.js';
 
 /** Images published at a time; their blobs share a limit of their own. */
-const imageConcurrency = 4;
+const imageConcurrency = 8;
 /** Tags set at a time by an atomic run: they should all change within a short time. */
 const tagConcurrency = 8;
 
