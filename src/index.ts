@@ -49,6 +49,8 @@ export type { InspectedImage, Inspection, InspectOptions } from './inspect.js';
 export { verify } from './verify.js';
 export type { VerifyOptions, VerifyReport, WrittenRequest } from './verify.js';
 export { registriesOfRequest } from './request/request.js';
+export type { DeltaReport } from './bundle/verify/check-base.js';
+export type { DeltaBase } from './bundle/format/delta.js';
 export type { RequestTotals } from './request/request.js';
 export type {
   BrokenImage,
@@ -117,7 +119,13 @@ export type { EngineName, EngineOptions } from './load/engine.js';
 
 // Publishing to a registry
 export { importImages, siteNames } from './import/import.js';
-export type { ImportedImage, ImportOptions, ImportSummary, SiteNamesOptions } from './import/import.js';
+export type {
+  ImportedImage,
+  ImportOptions,
+  ImportSummary,
+  ReceiptOptions,
+  SiteNamesOptions,
+} from './import/import.js';
 export { copyImages, copyNames } from './copy.js';
 export type { CopiedImage, CopyOptions, CopySummary } from './copy.js';
 export type { PublishedName, PublishingOptions, PublishingSummary } from './publish/publishing-run.js';
@@ -141,6 +149,10 @@ export type { IndexSource } from './image-index/sources.js';
 export type { IndexKind } from './oci/compose.js';
 export { inspectIndex } from './image-index/inspect.js';
 export type { IndexChildReport, IndexReport, InspectIndexOptions } from './image-index/inspect.js';
+
+// Receipts and deltas
+export { inventory } from './inventory.js';
+export type { InventoryOptions, InventorySummary } from './inventory.js';
 
 // Access to registries
 export { Registry } from './registry/registry.js';

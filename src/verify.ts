@@ -1,5 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
+import { AirliftError, isAirliftError } from './errors.js';
+import { BundleReader } from './bundle/reader.js';
+import { checkBase, type DeltaReport } from './bundle/verify/check-base.js';
+import type { Catalog } from './bundle/format/catalog.js';
 import { findBlobsByName } from './bundle/verify/check-archive.js';
 import { checkCatalogRows, checkHeadContent } from './bundle/verify/check-catalog.js';
 import { checkContents } from './bundle/verify/check-contents.js';
@@ -35,6 +39,8 @@ import type { SignatureReport } from './signing/signatures.js';
 export interface VerifyOptions {
   /** Worker threads that read and hash; default: the number of cores, at most 2. */
   readonly jobs?: number | undefined;
+  /** Bundles that have the layers which a delta leaves out; they are verified too. */
+  readonly base?: readonly string[] | undefined;
   /** Path of a file to write what is damaged or missing to, if anything is; `export` takes it as its `request`. */
   readonly request?: string | undefined;
   /** Do not hash layers: checks headers, sizes, the catalog, manifests and configs only. */
@@ -73,6 +79,10 @@ export interface VerifyReport {
   /** For each image, who signed it, if keys of cosign were given and the catalog is intact. */
   readonly imageSignatures?: readonly ImageSignature[] | undefined;
   readonly problems: readonly Problem[];
+  /** If it is a delta: what it leaves out, and what of that was verified. */
+  readonly delta?: DeltaReport | undefined;
+  /** The reports of the bases that were verified with it. */
+  readonly bases: readonly VerifyReport[];
   /** What the request names, if one was written. */
   readonly request?: WrittenRequest | undefined;
 }
@@ -117,6 +127,40 @@ function isReference(name: string): boolean {
 }
 
 /**
+ * Checks a delta against the bundles that have what it leaves out. A bundle that cannot be opened is left out: its own report says why.
+ * @throws AirliftError `usage` if bases are given for a bundle that is not a delta
+ */
+async function checkDelta(
+  catalog: Catalog,
+  base: readonly string[],
+  findings: Findings,
+): Promise<DeltaReport | undefined> {
+  if (!catalog.isDelta) {
+    if (base.length === 0) return undefined;
+    throw new AirliftError(
+      'usage',
+      'verify: `base` applies only to a delta, and the bundle carries all of its layers',
+      {
+        hint: 'leave out `base`',
+      },
+    );
+  }
+  const readers: BundleReader[] = [];
+  try {
+    for (const path of base)
+      await BundleReader.open(path).then(
+        (reader) => readers.push(reader),
+        (error: unknown) => {
+          if (!isAirliftError(error, 'damaged')) throw error;
+        },
+      );
+    return checkBase(catalog, readers, findings);
+  } finally {
+    for (const reader of readers) await reader.close();
+  }
+}
+
+/**
  * Verifies every byte and every edge of a bundle: tar headers, the catalog, the lists of digests, the digest of every blob, and the children
  * of every manifest. Damage does not stop it: the report lists all problems, with the images and platforms that each affects. Without a
  * usable catalog it relies on the archive and `index.json` alone. Of a bundle in volumes it also names the volumes that are missing or damaged;
@@ -144,6 +188,7 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
     blobBytes: 0,
     leftOut: 0,
     sums: undefined,
+    bases: [],
   };
   return { bundle: path, size: found.size, ok: false, ...nothing, problems };
 }
@@ -165,8 +210,13 @@ async function verifyFile(
   const required = options.keys === undefined ? undefined : await requiredSignature(options.keys);
   const cosignKeys = options.cosignKeys && cosignKeysOf(await readPublicKeys(options.cosignKeys));
   const quick = options.quick === true;
+  // The digests in the delta cover what its bases provide: they need no signature.
+  const { base = [], jobs, onProgress, signal } = options;
+  const bases: VerifyReport[] = [];
+  for (const one of base) bases.push(await verify(one, { jobs, onProgress, signal }));
   const file = await BundleFile.open(place, 'r');
   const findings = new Findings();
+  let delta: DeltaReport | undefined;
   let pool: HashPool | undefined;
   try {
     pool = new HashPool(place, options.jobs);
@@ -188,6 +238,7 @@ async function verifyFile(
       await checkGraph(file, findings, catalog !== undefined);
       if (catalog !== undefined) {
         checkCatalogRows(catalog, findings);
+        delta = await checkDelta(catalog, base, findings);
         await checkHeadContent(headDigests, catalog, findings);
         if (cosignKeys !== undefined)
           imageSignatures = await new CosignCheck(file, catalog, head.start, cosignKeys).check(findings);
@@ -210,7 +261,7 @@ async function verifyFile(
     return {
       bundle: path,
       size,
-      ok: problems.length === 0,
+      ok: problems.length === 0 && bases.every(({ ok }) => ok),
       ...findings.totals(),
       quick,
       sums,
@@ -218,6 +269,8 @@ async function verifyFile(
       imageSignatures,
       problems,
       request,
+      delta,
+      bases,
     };
   } finally {
     await pool?.close();

@@ -16,6 +16,7 @@ export const commandNames = [
   'load',
   'serve',
   'prune',
+  'inventory',
   'index',
   'index create',
   'index append',

@@ -26,7 +26,7 @@ import {
   transferFlags,
   volumeSizeFlag,
 } from './flags.js';
-import { formatBytes, formatDuration } from './format.js';
+import { count, formatBytes, formatDuration } from './format.js';
 import { failuresWithFlags } from './hints.js';
 import { interruptible } from './interrupt.js';
 import { kitSourceOf, printKit } from './kit.js';
@@ -63,6 +63,12 @@ const flags = {
     requiresArg: true,
     describe: 'file to record the resolved digests in, for use with --images',
   },
+  base: {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'receipt or earlier bundle of the site: leave out the layers it has',
+  },
   'dry-run': {
     type: 'boolean',
     default: false,
@@ -95,6 +101,11 @@ async function printSummary(
     `exported ${countNames(inspection.images.map(({ reference }) => reference))}${platforms} to ${summary.path}: ${formatBytes(summary.size)}, ` +
       `${formatBytes(summary.fetchedBytes)} of blobs fetched in ${formatDuration(milliseconds)}${resumed}`,
   );
+  const { blobs, bytes } = summary.leftOut;
+  if (blobs > 0)
+    printLine(
+      `a delta: ${count(blobs, 'layer')} (${formatBytes(bytes)}) left out, which the base has; the site needs them to import it`,
+    );
   printFailed(summary.failed);
   notesOnSignatures(inspection).forEach(printLine);
   if (kit !== undefined) printKit(kit);
@@ -164,6 +175,7 @@ async function run(args: Arguments): Promise<void> {
         concurrency: positive('concurrency', args.concurrency),
         lock: args.lock,
         volumeSize,
+        base: args.base,
         force: args.force,
         refresh: args.refresh,
         onEvent: view.onEvent,

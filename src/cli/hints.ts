@@ -6,6 +6,7 @@ import type {
   ExportOptions,
   FailedImage,
   ImportOptions,
+  InventoryOptions,
   IndexSource,
   KitImageOptions,
   KitOptions,
@@ -27,6 +28,7 @@ type LibraryOption =
   | keyof ExportOptions
   | keyof ImportOptions
   | keyof CopyOptions
+  | keyof InventoryOptions
   | keyof SaveOptions
   | keyof RepairOptions
   | keyof VerifyOptions
@@ -56,8 +58,9 @@ export const flagOf = {
   archTags: '--arch-tags',
   atomic: '--atomic',
   authFiles: '--authfile',
-  caFile: '--ca-file',
   base: '--base',
+  bundles: '--bundle',
+  caFile: '--ca-file',
   certDir: '--cert-dir',
   chunkSize: '--chunk-size',
   cluster: '--cluster',
@@ -67,6 +70,7 @@ export const flagOf = {
   foreignLayers: '--foreign-layers',
   format: '--format',
   from: '--from',
+  imageNames: '--images',
   images: '--image',
   indexOnly: '--index-only',
   insecureSkipTlsVerify: '--insecure-skip-tls-verify',

@@ -1,8 +1,9 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { AirliftError } from '../errors.js';
-import { importImages, isCompanionTag, parseReference, siteNames } from '../index.js';
+import { importImages, isCompanionTag, parseReference, refuseDirectory, siteNames } from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { archiveFlags, inputsOf } from './archives.js';
+import { creationTime } from './environment.js';
 import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
 import { forceFlag, outputFlags, positive } from './flags.js';
 import { importIntoBundle } from './import-bundle.js';
@@ -13,6 +14,7 @@ import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
 import { showPublished } from './summaries.js';
 import { hooksOf } from './trace.js';
+import { version } from './version.js';
 
 const flags = {
   to: { ...toFlag.to, demandOption: false },
@@ -33,6 +35,22 @@ const flags = {
     type: 'boolean',
     default: false,
     describe: 'also tag the image of each platform, for example 1.0-arm64',
+  },
+  base: {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'bundle or repair file with layers that a delta leaves out',
+  },
+  request: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'file to write what a delta leaves out and is missing to, for export --request',
+  },
+  receipt: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'file to list in what the registry holds then, for export --base',
   },
   ...archiveFlags,
   ...outputFlags,
@@ -65,6 +83,9 @@ function rejectPublishFlags(args: Arguments): void {
     args.rename !== undefined && '--rename',
     args.renameMap !== undefined && '--rename-map',
     args.emit !== undefined && '--emit',
+    args.receipt !== undefined && '--receipt',
+    args.base !== undefined && '--base',
+    args.request !== undefined && '--request',
   ].find((flag) => flag !== false);
   if (given === undefined) return;
   throw new AirliftError('usage', `import --output: ${given} applies only to publishing with --to`, {
@@ -75,7 +96,8 @@ function rejectPublishFlags(args: Arguments): void {
 async function publish(args: Arguments, target: string): Promise<void> {
   const started = Date.now();
   const to = await siteOf({ ...args, to: target });
-  const { emit } = args;
+  const { emit, receipt } = args;
+  if (receipt !== undefined) await refuseDirectory(receipt, '--receipt', 'site.receipt');
   const registry = await registryOptionsOf(args, process.env, [to.registry], to.registry);
   const view = progressView(args);
   const inputs = { ...inputsOf(args), onEvent: view.onEvent };
@@ -92,11 +114,17 @@ async function publish(args: Arguments, target: string): Promise<void> {
       importImages({
         ...inputs,
         to,
+        base: args.base,
+        request: args.request,
         archTags: args.archTags,
         onNames: async (names) => {
           warnMergedRepositories(names);
           if (emit !== undefined) await emitNames(emit, to, names, registry);
         },
+        receipt:
+          receipt === undefined
+            ? undefined
+            : { path: receipt, version: version(), time: creationTime(process.env) },
         registry,
         hooks: hooksOf(args),
         onExistingTag: args.onExistingTag,
@@ -110,6 +138,8 @@ async function publish(args: Arguments, target: string): Promise<void> {
     view.stop();
     showPublished('imported', summary, summary.published, args, started);
     const example = summary.published.find(({ target }) => !isCompanionTag(parseReference(target).tag));
+    if (!args.json && receipt !== undefined)
+      printLine(`wrote ${receipt}: carry it to where airlift export runs, for --base`);
     if (!args.json && example !== undefined) printLine(`next: docker pull ${example.target}`);
   } catch (error) {
     throw withResumeHint(error);

@@ -97,6 +97,11 @@ const commands: readonly Command[] = [
     load: async () => (await import('./prune.js')).addPrune,
   },
   {
+    usage: 'inventory <registry>',
+    describe: 'write a receipt of the images that a registry holds, for export --base',
+    load: async () => (await import('./inventory.js')).addInventory,
+  },
+  {
     usage: 'index',
     describe: 'create and edit image indexes',
     load: async () => (await import('./index-command.js')).addIndex,

@@ -6,6 +6,7 @@ import {
   verify,
   verifyFile,
   verifyVolume,
+  type DeltaReport,
   type ImageSignature,
   type Problem,
   type VerifyReport,
@@ -38,6 +39,12 @@ const flags = {
     requiresArg: true,
     describe: 'file to list damaged and missing blobs in, for export --request',
   },
+  base: {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'bundle that has layers which a delta leaves out; verify both together',
+  },
   ...volumeDirFlag,
   'cosign-key': {
     type: 'string',
@@ -68,6 +75,22 @@ function countVerified({ images, signatures }: VerifyReport): string {
   return countImages(images - signatures, signatures);
 }
 
+/** Prints what was verified of the layers that a delta leaves out. */
+function printDelta({ bases, blobs, bytes, unseenBlobs }: DeltaReport, bundle: string): void {
+  const what = `${count(blobs, 'layer')} (${formatBytes(bytes)})`;
+  printLine(
+    unseenBlobs > 0
+      ? `a delta: it leaves out ${what}, which this check cannot see`
+      : `a delta: the base has the ${what} that it leaves out`,
+  );
+  for (const { kind, registry, time } of bases)
+    printLine(`  made against a ${kind}${registry === undefined ? '' : ` of ${registry}`} of ${time}`);
+  if (unseenBlobs > 0)
+    printLine(
+      `  airlift verify ${bundle} --base OLD.tar sees them; import looks for each of them before it pushes anything`,
+    );
+}
+
 function printProblems(problems: readonly Problem[]): void {
   for (const { kind, thing, detail, images } of problems) {
     printLine(`${kind === 'signature' ? 'refused' : 'damaged'}: ${thing}: ${detail}`);
@@ -92,6 +115,7 @@ function printVolumeReport(report: VolumeReport, milliseconds: number): void {
 }
 
 function printReport(report: VerifyReport, milliseconds: number): void {
+  for (const base of report.bases) printReport(base, milliseconds);
   printProblems(report.problems);
   const damaged = report.problems.filter(({ kind }) => kind === 'volume').map(({ thing }) => thing);
   const checked = `${countVerified(report)}, ${count(report.blobs, 'blob')}, ${formatBytes(report.blobBytes)}`;
@@ -107,10 +131,13 @@ function printReport(report: VerifyReport, milliseconds: number): void {
           ? 'check who made the bundle with --key PUBLIC.pub'
           : 'compare it with the digest that export printed: verify alone does not prove who made the bundle',
       );
+    if (report.delta !== undefined) printDelta(report.delta, report.bundle);
     const bundle = report.bundle === standardInputName ? 'BUNDLE' : report.bundle;
     printLine(`next: airlift import ${bundle} --to HOST[:PORT]`);
     return;
   }
+  if (report.problems.length === 0)
+    return printLine(`${report.bundle}: ${checked}, undamaged, but a base is damaged`);
   if (report.problems.every(({ kind }) => kind === 'signature')) {
     const rest = report.quick ? 'layers not hashed' : 'nothing lost or changed';
     printLine(`${report.bundle}: a required signature is missing; ${checked}, ${rest}`);
@@ -222,6 +249,7 @@ async function run(args: Arguments): Promise<void> {
         verify(path, {
           keys,
           volumeDirs,
+          base: args.base,
           request: args.request,
           quick: args.quick,
           cosignKeys: args.cosignKey,

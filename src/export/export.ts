@@ -15,6 +15,8 @@ import type { PlanRequest } from '../plan/planner.js';
 import type { OnEvent } from '../progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 import { checkBundleKey, type BundleSigning } from '../signing/sign-content.js';
+import type { Base } from '../receipts/open-base.js';
+import { applyBases, closeBases, fingerprintOfBase, openBases } from './apply-bases.js';
 import { downloadBlobs, type Downloaded } from './download.js';
 import { lockedImages } from './plan-book.js';
 import { planBundle, planOptionsOf, reportFailed } from './plan-images.js';
@@ -48,6 +50,8 @@ export interface ExportOptions {
    * `.volumes`. Default: one file.
    */
   readonly volumeSize?: VolumeSize | undefined;
+  /** Receipts, and bundles that were sent before or their catalogs: layers that these have are left out. */
+  readonly base?: readonly string[] | undefined;
   /** Replace an existing bundle. */
   readonly force?: boolean | undefined;
   /** Resolve all images again even if an interrupted run has pinned them; downloaded blobs that are still needed are kept. */
@@ -67,6 +71,8 @@ export interface ExportSummary {
   readonly blobs: number;
   /** Bytes downloaded in this run. */
   readonly fetchedBytes: number;
+  /** Layers that are left out because a base has them. */
+  readonly leftOut: { readonly blobs: number; readonly bytes: number };
   /** Bytes taken over from an interrupted run. */
   readonly resumedBytes: number;
   readonly failed: readonly FailedImage[];
@@ -80,13 +86,14 @@ function formatRequest({ reference, platforms, pinned, referrers }: PlanRequest)
 }
 
 /** Describes the requested content: the same command gives the same text, whatever the order of its images. */
-function fingerprintOf(options: ExportOptions): string {
+function fingerprintOf(options: ExportOptions, bases: readonly Base[]): string {
   const requested = {
     images: options.images.map(formatRequest).sort(),
     platforms: options.platforms?.map(formatPlatform).sort() ?? 'all',
     skipMissingPlatforms: options.skipMissingPlatforms ?? false,
     referrers: options.referrers ?? true,
     foreignLayers: options.foreignLayers ?? 'include',
+    ...(bases.length > 0 && { bases: bases.map(fingerprintOfBase).sort() }),
   };
   const platforms = Array.isArray(requested.platforms) ? requested.platforms.join(', ') : 'all platforms';
   const digest = digestOf(Buffer.from(JSON.stringify(requested)));
@@ -112,12 +119,15 @@ function withResumeHint(error: unknown, options: ExportOptions): unknown {
 }
 
 /** Plans all images, or retries the failed images of an interrupted run whose plan holds. */
-async function plan(writer: BundleWriter, options: ExportOptions): Promise<void> {
+async function plan(writer: BundleWriter, options: ExportOptions, bases: readonly Base[]): Promise<void> {
   const registry = new Registry(options.registry, options.hooks);
   const planOptions = planOptionsOf(options);
   try {
     if (writer.state === 'planning') await planBundle(writer, registry, planOptions);
     else await planFailedImages(writer, registry, planOptions);
+    const { warn = () => undefined, signal } = planOptions;
+    if (writer.state === 'planning' && bases.length > 0)
+      await applyBases(writer, registry, bases, { warn, signal });
   } finally {
     await registry.close();
   }
@@ -187,8 +197,10 @@ async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<
  */
 export async function exportBundle(options: ExportOptions): Promise<ExportSummary> {
   let writer: BundleWriter | undefined;
+  let bases: readonly Base[] = [];
   try {
     if (options.sign !== undefined) checkBundleKey(options.sign.key);
+    bases = await openBases(options.base ?? []);
     const { output } = options;
     const volumeSize = options.volumeSize === undefined ? undefined : bytesOfVolume(options.volumeSize);
     const filesystem = await filesystemOf(output);
@@ -196,13 +208,13 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
     writer = await BundleWriter.open(output, {
       volumeSize,
       created: options.created ?? new Date(),
-      fingerprint: fingerprintOf(options),
+      fingerprint: fingerprintOf(options, bases),
       replace: options.force,
       refresh: options.refresh ?? false,
       signing: options.sign,
       signal: options.signal,
     });
-    await plan(writer, options);
+    await plan(writer, options, bases);
     await writeLock(writer, options);
     const { fetched, resumed } = await fill(writer, options);
     const { size = 0, images = 0, blobs = 0 } = writer.summary ?? {};
@@ -213,6 +225,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
       platforms: writer.platforms(),
       blobs,
       fetchedBytes: fetched,
+      leftOut: writer.base.totals(),
       resumedBytes: resumed,
       failed: writer.failures().map(({ image, error }) => ({ image, error })),
     };
@@ -222,5 +235,6 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
     throw withResumeHint(error, options);
   } finally {
     await writer?.close();
+    await closeBases(bases);
   }
 }

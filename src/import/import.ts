@@ -1,8 +1,15 @@
+import { AirliftError } from '../errors.js';
 import { archImages, namesToGive } from './arch-tags.js';
 import { EarlyLayers, OpeningSource } from './early-layers.js';
+import { ProvenBase, type MissingBlob } from './prove-base.js';
+import { basename } from 'node:path';
+import { ioError } from '../bundle/format/io-error.js';
+import { HeadDigests } from '../bundle/format/sums.js';
+import type { BundleReader } from '../bundle/reader.js';
+import { writeRequest } from '../request/request.js';
 import { openInputs, type InputOptions, type Inputs } from '../merge/open-inputs.js';
 import { isCompanionTag } from '../oci/companion-tag.js';
-import { formatReference, type Reference } from '../oci/reference.js';
+import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import type { Image } from '../oci/source.js';
 import { taggedOf, type Publisher } from '../publish/publisher.js';
 import {
@@ -13,13 +20,30 @@ import {
   type PublishName,
 } from '../publish/publishing-run.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
-import { mapNames, siteReference, type Site, type SiteName } from '../site/names.js';
+import { formatReceipt, formatTime, writeReceipt } from '../receipts/receipt.js';
+import { takeInventory } from '../receipts/take-inventory.js';
+import { mapNames, siteReference, siteText, type Site, type SiteName } from '../site/names.js';
+
+/** Where to write a receipt, and what its first lines state. */
+export interface ReceiptOptions {
+  readonly path: string;
+  /** Version of airlift. */
+  readonly version: string;
+  /** Default: now. */
+  readonly time?: Date | undefined;
+}
 
 export interface ImportOptions extends InputOptions, PublishingOptions {
   readonly registry?: RegistryOptions | undefined;
   readonly hooks?: RegistryHooks | undefined;
   /** Publish the image of each platform under a tag of its own, such as `1.0-arm64`, too. */
   readonly archTags?: boolean | undefined;
+  /** Bundles that have layers which a delta leaves out and the registry lacks. */
+  readonly base?: readonly string[] | undefined;
+  /** Path of a file to write the layers to that a delta leaves out and that are missing; `export` takes it as its `request`. */
+  readonly request?: string | undefined;
+  /** Writes a receipt of what the registry holds of these images afterwards. */
+  readonly receipt?: ReceiptOptions | undefined;
   /** Called with the names of all images at the site before any manifest is pushed. */
   readonly onNames?: ((names: readonly SiteName[]) => Promise<void>) | undefined;
 }
@@ -41,20 +65,26 @@ export async function importImages(options: ImportOptions): Promise<ImportSummar
   const registry = new Registry(options.registry, options.hooks);
   const source = new OpeningSource();
   let inputs: Inputs | undefined;
+  let proven: ProvenBase | undefined;
   const publisher = run.publisher(source, registry, {
-    hasForeign: (digest) => inputs?.hasForeign(digest) === true,
+    hasForeign: (digest) => inputs?.hasForeign(digest) === true || proven?.has(digest) === true,
+    heldBy: (digest) => proven?.holderOf(digest),
   });
   const early = new EarlyLayers(source, publisher, options.to);
   try {
     const { onExistingTag = 'overwrite' } = options;
     // The other policies may keep the existing tag, and then nothing of the image is pushed.
     const isPushed = onExistingTag === 'overwrite' || onExistingTag === 'merge';
-    inputs = await openInputs(options, isPushed ? early.push : undefined);
-    source.open(inputs.source);
-    return await publishInputs(inputs, options, run, publisher);
+    inputs = await openInputs({ ...options, acceptsDelta: true }, isPushed ? early.push : undefined);
+    proven = await proveBase(inputs, registry, options);
+    source.open(proven?.source ?? inputs.source);
+    const summary = await publishInputs(inputs, options, run, publisher);
+    await writeReceiptOf(registry, summary, options);
+    return summary;
   } finally {
     await registry.close();
     await early.end();
+    await proven?.close();
     await inputs?.close();
   }
 }
@@ -79,6 +109,68 @@ async function publishInputs(
   });
 }
 
+/**
+ * Proves that the layers which a delta leaves out are there; undefined if the input is not a delta.
+ * @throws AirliftError as `ProvenBase.find`; `usage` if a base is given for another input
+ */
+async function proveBase(
+  { delta }: Inputs,
+  registry: Registry,
+  { to, base = [], request, signal }: ImportOptions,
+): Promise<ProvenBase | undefined> {
+  if (delta !== undefined) {
+    const onMissing =
+      request === undefined
+        ? undefined
+        : (missing: readonly MissingBlob[]) => writeMissing(request, delta, missing);
+    return ProvenBase.find(delta, registry, { to, base, request, onMissing, signal });
+  }
+  if (base.length === 0) return undefined;
+  throw new AirliftError(
+    'usage',
+    'import: `base` applies only to a delta, and the input carries all of its layers',
+    {
+      hint: 'leave out `base`',
+    },
+  );
+}
+
+/** Writes a request for the layers that a delta leaves out and that are missing. */
+async function writeMissing(
+  path: string,
+  delta: BundleReader,
+  missing: readonly MissingBlob[],
+): Promise<void> {
+  const header = {
+    bundle: basename(delta.path),
+    sums: await new HeadDigests(delta.file, delta.head).ofSums(),
+    head: false,
+  };
+  try {
+    await writeRequest(
+      path,
+      header,
+      missing.map((blob) => ({ ...blob, images: blob.images.map(parseReference) })),
+    );
+  } catch (cause) {
+    throw ioError(`write request ${path}`, cause);
+  }
+}
+
+/** Writes the receipt of what was published, by what the registry holds now. */
+async function writeReceiptOf(
+  registry: Registry,
+  { published }: ImportSummary,
+  { receipt, to, signal }: ImportOptions,
+): Promise<void> {
+  if (receipt === undefined) return;
+  const { path, version, time = new Date() } = receipt;
+  const names = published.map(({ target }) => parseReference(target));
+  const { entries } = await takeInventory(registry, names, signal);
+  const head = { kind: 'receipt', registry: siteText(to), time: formatTime(time), airlift: version } as const;
+  await writeReceipt(path, formatReceipt(head, entries));
+}
+
 export type SiteNamesOptions = InputOptions & Pick<ImportOptions, 'archTags' | 'originalIndex'>;
 
 /**
@@ -86,7 +178,7 @@ export type SiteNamesOptions = InputOptions & Pick<ImportOptions, 'archTags' | '
  * @throws AirliftError as `mapNames`, and what opening the inputs throws
  */
 export async function siteNames(options: SiteNamesOptions, to: Site): Promise<SiteName[]> {
-  const inputs = await openInputs(options);
+  const inputs = await openInputs({ ...options, acceptsDelta: true });
   try {
     return mapNames(to, await namesToGive(inputs, options));
   } finally {

@@ -70,6 +70,8 @@ export interface InputOptions {
   /** Paths of bundles, archives and OCI layouts; `-` is standard input. */
   readonly inputs: readonly string[];
   readonly archives?: ArchiveOptions | undefined;
+  /** Accept a delta as the only input; default: refuse it, since it lacks layers. */
+  readonly acceptsDelta?: boolean | undefined;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -81,6 +83,8 @@ export interface Inputs {
   readonly count: number;
   /** Number and size of distinct configs and layers, if known before all images are read. */
   readonly content?: { readonly blobs: number; readonly bytes: number } | undefined;
+  /** The delta, if the input is one. */
+  readonly delta?: BundleReader | undefined;
   /** Reports whether the inputs hold the content of a foreign layer. */
   hasForeign(digest: Digest): boolean;
   /** Returns the error to report instead of one that damage of the input has caused. */
@@ -160,8 +164,18 @@ async function noImageError(inputs: readonly string[]): Promise<AirliftError> {
   return new AirliftError('input', `read ${inputs.join(', ')}: no image found`, { hint });
 }
 
-async function openBundle(reader: BundleReader): Promise<Inputs> {
+/** @throws AirliftError `input` if a bundle is a delta */
+function refuseDelta({ catalog, path }: BundleReader): void {
+  if (!catalog.isDelta) return;
+  const { blobs } = catalog.baseTotals();
+  throw new AirliftError('input', `open ${path}: it is a delta, without ${blobs} of its layers`, {
+    hint: `import it into the registry that has them: airlift import ${path} --to HOST[:PORT]`,
+  });
+}
+
+async function openBundle(reader: BundleReader, { acceptsDelta }: InputOptions): Promise<Inputs> {
   try {
+    if (acceptsDelta !== true) refuseDelta(reader);
     if (reader.counts().images === 0) throw await noImageError([reader.path]);
     return inputsOfBundle(reader);
   } catch (error) {
@@ -176,6 +190,7 @@ function inputsOfBundle(reader: BundleReader): Inputs {
     images: { [Symbol.iterator]: () => reader.images()[Symbol.iterator]() },
     count: reader.counts().images,
     content: reader.catalog.content(),
+    delta: reader.catalog.isDelta ? reader : undefined,
     hasForeign: (digest) => reader.position(digest) !== undefined,
     explain: (error) => orDamage(reader, error),
     close: () => reader.close(),
@@ -221,6 +236,7 @@ async function openAll(
             : undefined;
       if (reader === undefined) refuseUnsigned(path, requireSignature);
       try {
+        if (reader !== undefined) refuseDelta(reader);
         if (reader !== undefined && path !== '-') await refuseVolumes(path);
         const archive = await openArchive(path, {
           ...reading,
@@ -274,10 +290,11 @@ export async function openInputs(
   if (others.length === 0 && nameRules === undefined) {
     if (piped?.bundle !== undefined) {
       piped.stream.destroy();
-      return openBundle(piped.bundle);
+      return openBundle(piped.bundle, options);
     }
     const place = inputPlace(options.inputs, first, volumeDirs);
-    if (await isBundle(place)) return openBundle(await openChecked(place, { signal, requireSignature }));
+    if (await isBundle(place))
+      return openBundle(await openChecked(place, { signal, requireSignature }), options);
   }
   const open = await openAll(options, nameRules, piped, requireSignature, onLayer);
   try {

@@ -30,6 +30,8 @@ export interface BlobOptions {
   readonly signal?: AbortSignal | undefined;
   /** Finds the repositories of the source that have a blob; called when its own repository fails to provide it. */
   readonly otherRepositories?: ((digest: Digest) => Promise<Iterable<Repository>>) | undefined;
+  /** Returns a repository of the site that is known to hold a blob, to mount it from. */
+  readonly heldBy?: ((digest: Digest) => Repository | undefined) | undefined;
   /** Called when the registry accepted content and refuses to show it. */
   readonly onUnread?: ((name: string, error: unknown) => void) | undefined;
 }
@@ -263,7 +265,8 @@ export class BlobPublisher {
   async #send(name: Repository, { node, open }: BlobOrigin): Promise<Pushed> {
     const { descriptor, repository } = node;
     const { signal } = this.options;
-    const mountFrom = (await this.#holderOf(descriptor.digest, name)) ?? repository;
+    const held = (await this.#holderOf(descriptor.digest, name)) ?? this.options.heldBy?.(descriptor.digest);
+    const mountFrom = held ?? repository;
     const how = await this.site
       .push(name, descriptor, open, { mountFrom, signal })
       .catch(async (error: unknown) => {

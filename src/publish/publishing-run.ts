@@ -5,7 +5,7 @@ import type { Digest } from '../oci/digest.js';
 import { formatReference, formatRepository, type Reference } from '../oci/reference.js';
 import type { Image, Source } from '../oci/source.js';
 import type { OnEvent } from '../progress.js';
-import type { Site } from '../site/names.js';
+import { siteText, type Site } from '../site/names.js';
 import type { SiteRegistry } from './blob-publisher.js';
 import {
   Publisher,
@@ -164,7 +164,7 @@ export class PublishingRun {
     site: SiteRegistry,
     settings: Pick<
       PublishOptions,
-      'hasForeign' | 'referrers' | 'indexOnly' | 'lenient' | 'otherRepositories'
+      'hasForeign' | 'heldBy' | 'referrers' | 'indexOnly' | 'lenient' | 'otherRepositories'
     >,
   ): Publisher {
     const { onEvent, signal, onExistingTag, originalIndex, concurrency } = this.options;
@@ -212,7 +212,7 @@ export class PublishingRun {
     if (this.#failed.length > 0 && (this.isOver || this.#succeeded === 0))
       throw this.failure(this.isOver ? count : this.#failed.length);
     return {
-      target: to.prefix === undefined ? to.registry : `${to.registry}/${to.prefix}`,
+      target: siteText(to),
       images: this.#published.filter(({ outcome }) => outcome !== 'skipped').length,
       ...publisher.totals,
       unread: publisher.unread,

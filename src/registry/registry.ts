@@ -24,6 +24,7 @@ import type { RetryPolicy } from './api/guesses.js';
 import type { ManifestCall } from './api/manifests.js';
 import { ServedContent } from './api/mirror-reader.js';
 import { listReferrers } from './api/referrers.js';
+import { listRepositories } from './api/repositories.js';
 import { listTags } from './api/tags.js';
 import { assemble, type RegistryParts } from './assemble.js';
 import { addressOf, type Endpoint } from './config/endpoint.js';
@@ -181,6 +182,15 @@ export class Registry implements Source, Target {
     yield* this.#list(repository, false, (endpoint) =>
       listTags(this.#parts.client, endpoint, action, options.signal),
     );
+  }
+
+  /**
+   * Lists the repositories of a registry, in the registry's order.
+   * @throws AirliftError `not-found`, `unauthorized`, `denied`, `registry` if the registry does not provide the list
+   */
+  async *repositories(registry: string, { signal }: TargetOptions = {}): AsyncGenerator<string> {
+    const { client, endpoints } = this.#parts;
+    yield* listRepositories(client, await endpoints.forWriting({ registry, repository: 'any' }), signal);
   }
 
   /**

@@ -59,6 +59,11 @@ export function parseSite(text: string): Site {
   return { registry, prefix };
 }
 
+/** Formats the registry of a site with its path. */
+export function siteText({ registry, prefix }: Site): string {
+  return prefix === undefined ? registry : `${registry}/${prefix}`;
+}
+
 /** Formats a registry as a path component: `localhost:5000` becomes `localhost_5000`. */
 export function registryAsPath(registry: string): string {
   return registry

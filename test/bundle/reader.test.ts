@@ -247,7 +247,7 @@ describe('a bundle reader', () => {
   test('rejects a bundle of a newer airlift', async (t) => {
     const copy = join(temp(t), 'newer.tar');
     copyFileSync(path, copy);
-    await tamperBySql(copy, 'PRAGMA user_version = 2');
+    await tamperBySql(copy, 'PRAGMA user_version = 3');
     await assert.rejects(BundleReader.open(copy), (error) => {
       assert.ok(isAirliftError(error, 'unsupported'));
       assert.match(error.hint ?? '', /that wrote this bundle/);

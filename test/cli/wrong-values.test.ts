@@ -33,6 +33,7 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
   load: ['none.tar', '--into', 'containerd', '--address', '/none/containerd.sock'],
   serve: ['none.tar'],
   prune: ['x'],
+  inventory: [closedPort, '-o', 'site.receipt', '--retries', '0'],
   index: [],
   kit: ['--from', 'none', '-o', 'kit-out'],
   'index create': [`${closedPort}/a:1`, `${closedPort}/b:1`, '--retries', '0'],

@@ -2,9 +2,10 @@ import type { Database } from './database.js';
 import { AirliftError, isAirliftError } from '../../errors.js';
 import { isDigest, type Digest } from '../../oci/digest.js';
 import { maxManifestSize } from '../../oci/manifest.js';
-import { formatReference, parseReference } from '../../oci/reference.js';
+import { formatReference, isRegistry, isRepositoryPath, parseReference } from '../../oci/reference.js';
 import { blobPath } from '../../oci/image-layout.js';
 import { headerLength, paddedLength } from '../../tar/header.js';
+import { deltaVersion } from './format.js';
 
 /** Queries for invalid rows, each with its error. SQLite stores any type in any column and does not check constraints of existing files. */
 const impossible: readonly (readonly [happened: string, sql: string])[] = [
@@ -66,18 +67,47 @@ const impossible: readonly (readonly [happened: string, sql: string])[] = [
   ],
 ];
 
+/** The same for a catalog that is not a delta's. */
+const impossibleWhole: typeof impossible = [
+  [
+    'it leaves out a blob of a base, which this format version does not define',
+    "SELECT 1 FROM blobs WHERE left_out = 'base'",
+  ],
+];
+
+/** The same for a delta. */
+const impossibleDelta: typeof impossible = [
+  [
+    'it leaves out a blob for an unknown reason, or a blob of its base that is not a layer',
+    "SELECT 1 FROM blobs WHERE left_out NOT IN ('foreign', 'base') OR (left_out = 'base' AND kind <> 'layer')",
+  ],
+  [
+    'a base is malformed',
+    `SELECT 1 FROM bases WHERE typeof(id) <> 'integer' OR kind NOT IN ('receipt', 'sent', 'bundle') OR typeof(coalesce(registry, '')) <> 'text'
+      OR typeof(time) <> 'text' OR time NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z'
+      OR typeof(digest) <> 'text'`,
+  ],
+  [
+    'a place is malformed, or is that of a blob which the bundle carries',
+    `SELECT 1 FROM places LEFT JOIN blobs ON blobs.id = blob WHERE left_out IS NOT 'base' OR places.kind NOT IN ('site', 'source')
+      OR typeof(repository) <> 'text' OR length(repository) > 520`,
+  ],
+];
+
 /**
  * Checks every row of an untrusted catalog: types, digests, references, edges, and that the blobs are adjacent. After that the rows can be
  * used without further checks.
  * @param bundle name of the bundle in messages
+ * @param version format version of the catalog
  * @returns bytes from the first blob's header to the end of the last blob
  * @throws AirliftError `damaged`
  */
-export function checkCatalog(database: Database, bundle: string): number {
+export function checkCatalog(database: Database, bundle: string, version: number): number {
   const fail = (happened: string): never => {
     throw new AirliftError('damaged', `read the catalog of ${bundle}: ${happened}`);
   };
-  for (const [happened, sql] of impossible)
+  const isDelta = version === deltaVersion;
+  for (const [happened, sql] of [...impossible, ...(isDelta ? impossibleDelta : impossibleWhole)])
     if (database.prepare(`${sql} LIMIT 1`).get() !== undefined) fail(happened);
   let end = 0;
   let ordinal = 0;
@@ -101,7 +131,27 @@ export function checkCatalog(database: Database, bundle: string): number {
     if (!isDigest(digest)) fail(`${JSON.stringify(digest).slice(0, 200)} is not a digest`);
   for (const text of database.prepare('SELECT reference FROM images').pluck().iterate())
     if (!isFullReference(text)) fail(`image ${JSON.stringify(text).slice(0, 300)} is not a full reference`);
+  if (isDelta) checkBases(database, fail);
   return end;
+}
+
+/** Checks the texts of a delta's bases and places. */
+function checkBases(database: Database, fail: (happened: string) => never): void {
+  for (const row of database.prepare('SELECT registry, digest FROM bases').raw().iterate()) {
+    const [registry, digest] = row as [string | null, string];
+    if (!isDigest(digest) || (registry !== null && !isSiteName(registry))) fail('a base is malformed');
+  }
+  for (const row of database.prepare('SELECT DISTINCT kind, repository FROM places').raw().iterate()) {
+    const [kind, repository] = row as [string, string];
+    if (kind === 'source' ? !isFullReference(`${repository}:any`) : !isRepositoryPath(repository))
+      fail(`${JSON.stringify(repository).slice(0, 300)} is not a repository`);
+  }
+}
+
+/** Reports whether a text is a registry, with a path if it stands for a part of the registry. */
+function isSiteName(text: string): boolean {
+  const [registry = '', ...path] = text.split('/');
+  return isRegistry(registry) && (path.length === 0 || isRepositoryPath(path.join('/')));
 }
 
 function isFullReference(text: unknown): boolean {

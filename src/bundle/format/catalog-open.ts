@@ -5,17 +5,18 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Database } from './database.js';
 import { AirliftError, messageOf } from '../../errors.js';
-import { catalogIndexes, catalogTables, catalogViews } from './catalog-schema.js';
+import { catalogIndexes, catalogViews, tablesOf } from './catalog-schema.js';
 import type { TarEntry } from './entry-reader.js';
 import type { BundleFile } from './file.js';
 import { ioError } from './io-error.js';
-import { applicationId, formatVersion, headLimits } from './format.js';
+import { applicationId, deltaVersion, formatVersion, headLimits } from './format.js';
 import { openDatabase } from './sqlite.js';
 
 /** The largest catalog that is opened in memory (bytes); a larger one is copied to a temporary file. */
 const memoryLimit = 16 * 1024 * 1024;
 
-const schema = new Set([...catalogTables, ...catalogIndexes, ...catalogViews]);
+/** Where a catalog is in a file. */
+type CatalogPlace = Pick<TarEntry, 'contentPosition' | 'size'>;
 
 /**
  * Opens the catalog's database, which is untrusted, and checks its header, schema and integrity.
@@ -24,7 +25,7 @@ const schema = new Set([...catalogTables, ...catalogIndexes, ...catalogViews]);
  */
 export async function openCatalogDatabase(
   file: BundleFile,
-  entry: TarEntry,
+  entry: CatalogPlace,
   maxInMemory = memoryLimit,
 ): Promise<Database> {
   const attempted = `open the catalog of ${file.path}`;
@@ -48,19 +49,19 @@ export async function openCatalogDatabase(
         'damaged',
         `${attempted}: not a catalog; got application id ${String(application)}, want ${applicationId}`,
       );
-    if (version !== formatVersion) {
+    if (version !== formatVersion && version !== deltaVersion) {
       throw new AirliftError(
         'unsupported',
-        `${attempted}: unknown format version; got ${version}, want ${formatVersion}`,
+        `${attempted}: unknown format version; got ${version}, want ${formatVersion} or ${deltaVersion}`,
         {
           hint:
-            version > formatVersion
+            version > deltaVersion
               ? 'use the airlift version that wrote this bundle, or a newer one; where it is installed, airlift kit writes it to a medium'
               : undefined,
         },
       );
     }
-    checkSchema(database, attempted);
+    checkSchema(database, version, attempted);
     // The integrity check also compares indexes with their tables: SQLite may answer a query from either.
     const check = database.pragma('integrity_check(1)', { simple: true });
     if (check !== 'ok') throw new AirliftError('damaged', `${attempted}: ${String(check)}`);
@@ -72,7 +73,7 @@ export async function openCatalogDatabase(
   }
 }
 
-async function load(file: BundleFile, entry: TarEntry, maxInMemory: number): Promise<Database> {
+async function load(file: BundleFile, entry: CatalogPlace, maxInMemory: number): Promise<Database> {
   if (entry.size <= maxInMemory) {
     const bytes = await file.read(entry.contentPosition, entry.size);
     checkHeader(bytes, entry);
@@ -119,7 +120,8 @@ function checkHeader(bytes: Buffer, want: { size: number }): void {
   if (bytes[18] !== 1 || bytes[19] !== 1) throw new Error('not in rollback-journal mode');
 }
 
-function checkSchema(database: Database, attempted: string): void {
+function checkSchema(database: Database, version: number, attempted: string): void {
+  const schema = new Set([...tablesOf(version), ...catalogIndexes, ...catalogViews]);
   const rows = database
     .prepare('SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL')
     .pluck()
@@ -127,10 +129,7 @@ function checkSchema(database: Database, attempted: string): void {
   let count = 0;
   for (const sql of rows) {
     if (typeof sql !== 'string' || !schema.has(sql))
-      throw new AirliftError(
-        'damaged',
-        `${attempted}: its schema differs from format version ${formatVersion}`,
-      );
+      throw new AirliftError('damaged', `${attempted}: its schema differs from format version ${version}`);
     count++;
   }
   if (count !== schema.size)

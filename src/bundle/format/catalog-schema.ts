@@ -1,8 +1,10 @@
+import { deltaVersion } from './format.js';
+
 /**
  * The catalog's tables, format version 1. The schema is part of the bundle's format (docs/bundle-format.md): readers compare a catalog's
  * schema with this text, so every change needs a new format version.
  */
-export const catalogTables = [
+const catalogTables = [
   `CREATE TABLE about (
   name TEXT NOT NULL PRIMARY KEY,
   value TEXT NOT NULL
@@ -47,6 +49,28 @@ export const catalogTables = [
   size INTEGER NOT NULL
 )`,
 ];
+
+/** The further tables of a delta, format version 2. */
+const deltaTables = [
+  `CREATE TABLE bases (
+  id INTEGER PRIMARY KEY,
+  kind TEXT NOT NULL CHECK (kind IN ('receipt', 'sent', 'bundle')),
+  registry TEXT,
+  time TEXT NOT NULL,
+  digest TEXT NOT NULL
+)`,
+  `CREATE TABLE places (
+  blob INTEGER NOT NULL REFERENCES blobs (id),
+  kind TEXT NOT NULL CHECK (kind IN ('site', 'source')),
+  repository TEXT NOT NULL,
+  PRIMARY KEY (blob, kind, repository)
+) WITHOUT ROWID`,
+];
+
+/** Returns the tables of a format version, in the order in which they are created. */
+export function tablesOf(version: number): readonly string[] {
+  return version === deltaVersion ? [...catalogTables, ...deltaTables] : catalogTables;
+}
 
 /** Indexes, created after the rows are inserted, which packs their pages. */
 export const catalogIndexes = [

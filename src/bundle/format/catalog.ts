@@ -1,4 +1,4 @@
-import type { Database } from './database.js';
+import type { Database, Statement } from './database.js';
 import { AirliftError, messageOf } from '../../errors.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
@@ -7,11 +7,13 @@ import { formatReference, parseReference, type Reference } from '../../oci/refer
 import type { Image } from '../../oci/source.js';
 import { checkCatalog } from './catalog-check.js';
 import { openCatalogDatabase } from './catalog-open.js';
-import { entryNames } from './format.js';
+import { maxPlaces, type BaseBlob, type BasePlace, type DeltaBase } from './delta.js';
+import { deltaVersion, entryNames } from './format.js';
+import type { TarEntry } from './entry-reader.js';
 import type { BundleFile } from './file.js';
 import { damagedHint, type Head } from './head.js';
 import type { IndexRow } from './head-content.js';
-import type { BlobKind } from './planned.js';
+import type { BlobKind, LeftOut } from './planned.js';
 import { readSums, sha256Of } from './sums.js';
 
 /** An image of a bundle. */
@@ -31,6 +33,11 @@ export interface BundleBlob {
   readonly offset?: number | undefined;
   /** The reason why the bundle does not carry it. */
   readonly leftOut?: string | undefined;
+}
+
+/** Returns why a bundle does not carry a blob; undefined if it carries the blob. Of unknown reasons none excuses that a blob is missing. */
+export function leftOutOf({ offset, leftOut }: BundleBlob): LeftOut | undefined {
+  return offset !== undefined ? undefined : leftOut === 'base' ? 'base' : 'foreign';
 }
 
 /** Totals of a bundle. */
@@ -91,11 +98,14 @@ function descriptorOf(row: ManifestRow): Descriptor {
 /** The catalog of a bundle, with checked rows. */
 export class Catalog {
   readonly #statements: ReturnType<typeof prepare>;
+  #placesOf: Statement | undefined;
 
   private constructor(
     readonly database: Database,
     /** Bytes from the first blob's header to the end of the last blob. */
     readonly blobsLength: number,
+    /** Whether the bundle is a delta: it leaves out layers that its base has. */
+    readonly isDelta: boolean,
   ) {
     this.#statements = prepare(database);
   }
@@ -122,9 +132,20 @@ export class Catalog {
         { hint: damagedHint },
       );
     }
-    const database = await openCatalogDatabase(file, entry);
+    return Catalog.ofFile(file, entry);
+  }
+
+  /**
+   * Opens a catalog in a file and checks its schema and its rows.
+   * @param place where the catalog is in the file
+   * @throws AirliftError as `open`
+   */
+  static async ofFile(file: BundleFile, place: Pick<TarEntry, 'contentPosition' | 'size'>): Promise<Catalog> {
+    const database = await openCatalogDatabase(file, place);
     try {
-      return new Catalog(database, checkCatalog(database, file.path));
+      const version = database.pragma('user_version', { simple: true }) as number;
+      const length = checkCatalog(database, file.path, version);
+      return new Catalog(database, length, version === deltaVersion);
     } catch (error) {
       database.close();
       if (error instanceof AirliftError) throw error;
@@ -218,6 +239,41 @@ export class Catalog {
     for (const row of this.#statements.blobs.iterate() as Iterable<BlobRow>) yield blobOf(row);
   }
 
+  /** Lists what a delta was made against. */
+  bases(): DeltaBase[] {
+    if (!this.isDelta) return [];
+    const rows = this.database.prepare('SELECT kind, registry, time, digest FROM bases ORDER BY id').all();
+    return (rows as (DeltaBase & { registry: string | null })[]).map((base) => ({
+      ...base,
+      registry: base.registry ?? undefined,
+    }));
+  }
+
+  /** Yields the blobs that a delta leaves out because its base has them, by digest. */
+  baseBlobs(): Iterable<BaseBlob> {
+    return this.#statements.baseBlobs.iterate() as Iterable<BaseBlob>;
+  }
+
+  /** Counts the blobs that a delta leaves out because its base has them. */
+  baseTotals(): { readonly blobs: number; readonly bytes: number } {
+    return this.#statements.baseTotals.get() as ReturnType<Catalog['baseTotals']>;
+  }
+
+  /** Lists repositories that probably hold a blob which a delta leaves out. */
+  placesOf(digest: Digest): BasePlace[] {
+    if (!this.isDelta) return [];
+    this.#placesOf ??= this.database.prepare(
+      `SELECT places.kind, repository FROM places JOIN blobs ON blobs.id = blob WHERE digest = ?
+        ORDER BY places.kind, repository LIMIT ${maxPlaces}`,
+    );
+    return this.#placesOf.all(digest) as BasePlace[];
+  }
+
+  /** Lists the references of the images that need a blob, at most `most`, by reference. */
+  imagesWith(digest: Digest, most: number): string[] {
+    return this.#statements.imagesWith.all(digest, most) as string[];
+  }
+
   close(): void {
     this.database.close();
   }
@@ -261,6 +317,19 @@ function prepare(database: Database) {
     ),
     manifests: database.prepare(`${manifests} ORDER BY blob`),
     edges: database.prepare('SELECT parent, child, role, position FROM edges'),
+    baseBlobs: database.prepare("SELECT digest, size FROM blobs WHERE left_out = 'base' ORDER BY id"),
+    baseTotals: database.prepare(
+      "SELECT count(*) AS blobs, coalesce(sum(size), 0) AS bytes FROM blobs WHERE left_out = 'base'",
+    ),
+    imagesWith: database
+      .prepare(
+        `WITH RECURSIVE up (id) AS (
+          SELECT id FROM blobs WHERE digest = ?
+          UNION SELECT parent FROM up CROSS JOIN edges ON child = up.id AND role <> 'subject'
+        )
+        SELECT DISTINCT reference FROM up CROSS JOIN images ON root = up.id OR original = up.id ORDER BY reference LIMIT ?`,
+      )
+      .pluck(),
     blob: database.prepare(`${blobs} WHERE digest = ?`),
     blobs: database.prepare(`${blobs} ORDER BY id`),
     platforms: database.prepare(`WITH RECURSIVE tree (blob) AS (

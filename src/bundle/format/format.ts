@@ -1,5 +1,8 @@
-/** Version of the bundle's format, stored in the catalog's `user_version`. Readers reject other versions. */
+/** Version of the format of a bundle that carries everything, stored in the catalog's `user_version`. */
 export const formatVersion = 1;
+
+/** Version of the format of a delta. A reader of version 1 would take a delta for a damaged bundle, so it has to reject it. */
+export const deltaVersion = 2;
 
 /** The catalog's `application_id`: "arlf" in ASCII, by which `file` and sqlite3 tell it from other databases. */
 export const applicationId = 0x61726c66;

@@ -9,6 +9,7 @@
  *   `done` counts only in the run that set it: the next run checks again.
  * - `checkpoints`: digests of a blob's first bytes, by which a run finds out how many of them are right
  * - `moving`: the one blob that is being moved to its new place
+ * - `bases`: what a delta was made against · `places`: repositories that probably hold a blob that the base has
  * - `failures`: images that failed · `notes`: texts of the planner about the images of its list
  */
 export const journalSchema = `
@@ -54,6 +55,19 @@ CREATE TABLE images (
   original INTEGER,
   companion_of TEXT
 ) WITHOUT ROWID;
+CREATE TABLE bases (
+  id INTEGER PRIMARY KEY,
+  kind TEXT NOT NULL,
+  registry TEXT,
+  time TEXT NOT NULL,
+  digest TEXT NOT NULL UNIQUE
+);
+CREATE TABLE places (
+  blob INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  repository TEXT NOT NULL,
+  PRIMARY KEY (blob, kind, repository)
+) WITHOUT ROWID;
 CREATE TABLE notes (position INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE failures (
   image TEXT PRIMARY KEY,
@@ -77,4 +91,4 @@ CREATE TABLE moving (blob INTEGER PRIMARY KEY, moved INTEGER NOT NULL, position 
 `;
 
 /** Version of the journal's tables. A journal of another version is discarded and planning starts over. */
-export const journalVersion = 2;
+export const journalVersion = 3;

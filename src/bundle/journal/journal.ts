@@ -9,6 +9,7 @@ import { formatPlatform, type Platform } from '../../oci/platform.js';
 import { formatReference } from '../../oci/reference.js';
 import type { Image } from '../../oci/source.js';
 import type { BlobKind, LeftOut, PlannedBlob, PlannedManifest } from '../format/planned.js';
+import { PlannedBase } from './base.js';
 import { Failures } from './failures.js';
 import { connect, emptyDatabase } from './journal-database.js';
 import { Moves } from './moves.js';
@@ -75,6 +76,10 @@ export class Journal {
     return this.#tables.failures;
   }
 
+  get base(): PlannedBase {
+    return this.#tables.base;
+  }
+
   get progress(): Progress {
     return this.#tables.progress;
   }
@@ -117,6 +122,7 @@ export class Journal {
       this.#database.exec(`
         DELETE FROM marks WHERE blob IN (SELECT blob FROM moving);
         DELETE FROM moving; DELETE FROM meta; DELETE FROM manifests; DELETE FROM edges; DELETE FROM images; DELETE FROM failures; DELETE FROM notes;
+        DELETE FROM bases; DELETE FROM places;
         DROP INDEX IF EXISTS blobs_by_ordinal; DROP INDEX IF EXISTS blobs_by_size; DROP INDEX IF EXISTS edges_up;
         UPDATE blobs SET size = NULL, kind = NULL, media_type = NULL, registry = NULL, repository = NULL, urls = NULL,
           left_out = NULL, ordinal = NULL, "offset" = NULL;
@@ -266,6 +272,12 @@ export class Journal {
     if (blob.bytes !== undefined) this.#storeContent(id, blob.descriptor, blob.bytes);
   }
 
+  /** Changes the part of the plan that makes the bundle a delta. */
+  changeBase(change: (base: PlannedBase) => void): void {
+    this.#countAdd();
+    change(this.base);
+  }
+
   /** Records a blob that the plan names but that the bundle does not carry, unless another image needs it carried. */
   leaveOut({ descriptor, role }: Pick<PlannedBlob, 'descriptor' | 'role'>, reason: LeftOut): void {
     this.#countAdd();
@@ -397,6 +409,7 @@ function openTables(path: string) {
   return connect(path, (database) => ({
     database,
     statements: prepare(database),
+    base: new PlannedBase(database),
     failures: new Failures(database),
     progress: new Progress(database),
     placement: new Placement(database),

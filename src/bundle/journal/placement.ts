@@ -66,6 +66,13 @@ const catalogCopies = [
     ORDER BY reference`,
 ];
 
+/** The rows that only a delta has. */
+const deltaCopies = [
+  'INSERT INTO catalog.bases SELECT row_number() OVER (ORDER BY kind, digest), kind, registry, time, digest FROM bases ORDER BY kind, digest',
+  `INSERT INTO catalog.places SELECT ordinal, places.kind, places.repository FROM places JOIN blobs ON blobs.id = places.blob
+    WHERE left_out = 'base' ORDER BY 1, 2, 3`,
+];
+
 /** Totals of the blobs that the bundle carries. */
 export interface PlacedTotals {
   readonly count: number;
@@ -191,6 +198,14 @@ export class Placement {
     return this.#statements.digests.iterate() as Iterable<Digest>;
   }
 
+  /** Whether the plan leaves out a blob that its base has. */
+  get isDelta(): boolean {
+    return (
+      this.#database.prepare("SELECT EXISTS (SELECT 1 FROM blobs WHERE left_out = 'base')").pluck().get() ===
+      1
+    );
+  }
+
   /**
    * Copies the plan's rows into the tables of a catalog.
    * @param path of the catalog's database, whose tables exist and are empty
@@ -200,7 +215,8 @@ export class Placement {
     try {
       this.#database.pragma('catalog.journal_mode = OFF');
       this.#database.pragma('catalog.synchronous = OFF');
-      for (const copy of catalogCopies) this.#database.exec(copy);
+      const copies = this.isDelta ? [...catalogCopies, ...deltaCopies] : catalogCopies;
+      for (const copy of copies) this.#database.exec(copy);
     } finally {
       this.#database.exec('DETACH catalog');
     }

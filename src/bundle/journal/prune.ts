@@ -38,6 +38,7 @@ export function prunePlan(database: Database, isChanging: boolean, addPlatform: 
       DELETE FROM contents WHERE blob NOT IN kept;
       DELETE FROM marks WHERE blob NOT IN kept;
       DELETE FROM checkpoints WHERE blob NOT IN kept;
+      DELETE FROM places WHERE blob NOT IN kept;
       DELETE FROM blobs WHERE id NOT IN kept;
       DROP TABLE temp.kept;
       UPDATE blobs SET kind = 'layer' WHERE kind = 'config' AND id NOT IN (SELECT child FROM edges WHERE role = 'config');

@@ -122,7 +122,7 @@ const contradictions: readonly (readonly [detail: string, sql: string])[] = [
         SELECT root FROM images UNION SELECT original FROM images WHERE original IS NOT NULL
         UNION SELECT child FROM reached CROSS JOIN edges ON parent = reached.id AND role <> 'subject'
       )
-      SELECT digest FROM blobs WHERE (position IS NOT NULL OR left_out = 1) AND id NOT IN (SELECT id FROM reached)`,
+      SELECT digest FROM blobs WHERE (position IS NOT NULL OR left_out > 0) AND id NOT IN (SELECT id FROM reached)`,
   ],
 ];
 

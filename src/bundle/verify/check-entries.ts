@@ -1,5 +1,5 @@
 import type { Digest } from '../../oci/digest.js';
-import type { BundleBlob, Catalog } from '../format/catalog.js';
+import { leftOutOf, type BundleBlob, type Catalog } from '../format/catalog.js';
 import type { EntryReader, TarEntry } from '../format/entry-reader.js';
 import type { Findings } from './findings.js';
 import { entryNames } from '../format/format.js';
@@ -35,7 +35,7 @@ export class EntryCheck {
       this.findings.describe(blob.digest, {
         size: blob.size,
         kind: blob.kind,
-        leftOut: blob.offset === undefined,
+        leftOut: leftOutOf(blob),
       });
       if (blob.offset === undefined) continue;
       if (this.#foundByName === undefined) await this.#checkPlaced(blob, this.head.start + blob.offset);

@@ -14,6 +14,7 @@ import { signedPath } from '../format/volumes/find.js';
 import { pathOf, type BundlePlace } from '../format/volumes/files.js';
 import { HeadDigests } from '../format/sums.js';
 import { BundleReader } from '../reader.js';
+import { leftOutOf } from '../format/catalog.js';
 
 /** The most problems that an error lists: the first in its message, the others on lines of their own. */
 const maxShown = 11;
@@ -60,8 +61,9 @@ async function problemsOf(
   const { catalog, file, head } = reader;
   const findings = new Findings();
   try {
-    for (const { digest, size, kind, offset } of reader.blobs()) {
-      findings.describe(digest, { size, kind, leftOut: offset === undefined });
+    for (const blob of reader.blobs()) {
+      const { digest, size, kind, offset } = blob;
+      findings.describe(digest, { size, kind, leftOut: leftOutOf(blob) });
       if (offset !== undefined) findings.place(digest, head.start + offset);
     }
     addCatalogGraph(catalog, findings);

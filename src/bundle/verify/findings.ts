@@ -3,7 +3,7 @@ import { firstLines } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Index, Manifest } from '../../oci/manifest.js';
 import type { Platform } from '../../oci/platform.js';
-import type { BlobKind } from '../format/planned.js';
+import type { BlobKind, LeftOut } from '../format/planned.js';
 import type { BrokenImage, Problem, ProblemKind } from '../report.js';
 import { entryNames } from '../format/format.js';
 import { openDatabase, pagedRows } from '../format/sqlite.js';
@@ -24,6 +24,7 @@ export function kindOfEntry(name: string): ProblemKind {
   return kindsOfEntries[name] ?? 'sums';
 }
 
+/** `left_out` of a blob: 0 carried or unknown, 1 left out, 2 left out because a base has it. */
 const schema = `
 CREATE TABLE blobs (
   id INTEGER PRIMARY KEY,
@@ -93,12 +94,19 @@ export class Findings {
       kind?: BlobKind | undefined;
       mediaType?: string | undefined;
       platform?: string | undefined;
-      leftOut?: boolean | undefined;
+      leftOut?: LeftOut | undefined;
     },
   ): number {
     const id = this.idOf(digest);
-    const { size = null, kind = null, mediaType = null, platform = null, leftOut = false } = properties;
-    this.#statements.describe.run(size, kind, mediaType, platform, leftOut ? 1 : 0, id);
+    const { size = null, kind = null, mediaType = null, platform = null, leftOut } = properties;
+    this.#statements.describe.run(
+      size,
+      kind,
+      mediaType,
+      platform,
+      leftOut === undefined ? 0 : leftOut === 'base' ? 2 : 1,
+      id,
+    );
     return id;
   }
 
@@ -152,7 +160,7 @@ export class Findings {
     this.#statements.addPlatform.run(id, platformKey(platform));
   }
 
-  /** Reports whether the bundle leaves a blob out. */
+  /** Reports whether the bundle leaves a blob out although no base has it. */
   isLeftOut(id: number): boolean {
     return this.#statements.leftOut.get(id) === 1;
   }
@@ -181,7 +189,7 @@ export class Findings {
     readonly images: readonly BrokenImage[];
   }> {
     const page = this.database.prepare(
-      `SELECT id, digest, size FROM blobs WHERE id > ? AND state = 'bad' AND left_out = 0 ORDER BY id LIMIT ${pageRows}`,
+      `SELECT id, digest, size FROM blobs WHERE id > ? AND state = 'bad' AND left_out <> 1 ORDER BY id LIMIT ${pageRows}`,
     );
     type BadRow = { readonly id: number; readonly digest: Digest; readonly size: number | null };
     const rows = pagedRows<BadRow>(pageRows, (last) => page.all(last?.id ?? 0));
@@ -241,7 +249,7 @@ function prepare(database: Database) {
     totals: database.prepare(
       `SELECT (SELECT count(*) FROM images) AS images, (SELECT count(*) FROM images WHERE reference GLOB '*:sha256-*.sig'
           OR reference GLOB '*:sha256-*.att' OR reference GLOB '*:sha256-*.sbom') AS signatures, count(position) AS blobs,
-        coalesce(sum(iif(position IS NULL, 0, size)), 0) AS blobBytes, coalesce(sum(left_out), 0) AS leftOut FROM blobs`,
+        coalesce(sum(iif(position IS NULL, 0, size)), 0) AS blobBytes, count(nullif(left_out, 0)) AS leftOut FROM blobs`,
     ),
     settle: database.prepare('UPDATE blobs SET state = ? WHERE id = ?'),
     addEdge: database.prepare(

@@ -49,6 +49,7 @@ export class Layout {
     const { journal } = this;
     journal.commit();
     journal.prune();
+    journal.base.settle();
     journal.placement.checkPlan();
     if (journal.listedImageCount === 0) throw new AirliftError('input', `lay out bundle: no image to carry`);
     if (journal.isChanging) journal.commitChange();

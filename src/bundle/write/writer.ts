@@ -7,6 +7,7 @@ import { isTarTime } from '../../tar/header.js';
 import type { BundleFile } from '../format/file.js';
 import { ioError } from '../format/io-error.js';
 import type { LeftOut, PlannedBlob, PlannedManifest } from '../format/planned.js';
+import type { PlannedBase } from '../journal/base.js';
 import type { Failure, LostBlob } from '../journal/failures.js';
 import { journalError } from '../journal/journal-database.js';
 import { Journal } from '../journal/journal.js';
@@ -157,6 +158,16 @@ export class BundleWriter {
   /** Records a blob that the plan names but that the bundle does not carry. */
   leaveOut(node: Pick<PlannedBlob, 'descriptor' | 'role'>, reason: LeftOut = 'foreign'): void {
     this.#plan(() => this.#journal.leaveOut(node, reason));
+  }
+
+  /** Changes the part of the plan that makes the bundle a delta. */
+  changeBase(change: (base: PlannedBase) => void): void {
+    this.#plan(() => this.#journal.changeBase(change));
+  }
+
+  /** The part of the plan that makes the bundle a delta. */
+  get base(): Pick<PlannedBase, 'isLayer' | 'layersOf' | 'repositories' | 'totals'> {
+    return this.#journal.base;
   }
 
   /** Reports whether the plan carries the blob. */

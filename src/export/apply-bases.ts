@@ -1,0 +1,154 @@
+import type { BasePlace } from '../bundle/format/delta.js';
+import type { BundleWriter } from '../bundle/write/writer.js';
+import { forEachOf } from '../concurrency.js';
+import { isAirliftError } from '../errors.js';
+import type { Digest } from '../oci/digest.js';
+import { verdictOf } from '../oci/guess.js';
+import { readManifest } from '../oci/read.js';
+import { parseReference, type Repository } from '../oci/reference.js';
+import type { Source } from '../oci/source.js';
+import { openBase, type Base, type CatalogBase, type ReceiptBase } from '../receipts/open-base.js';
+import type { ReceiptEntry } from '../receipts/receipt.js';
+
+/** Manifests of a receipt that are fetched at a time. */
+const concurrency = 8;
+/** The most manifests of a receipt to fetch: more are not the older tags of the images of a list. */
+const maxFetched = 2000;
+/** The most repositories to ask for a manifest of a receipt. */
+const maxSources = 3;
+
+export interface BaseOptions {
+  readonly warn: (message: string) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Closes bases. */
+export async function closeBases(bases: readonly Base[]): Promise<void> {
+  for (const base of bases) if (base.kind === 'bundle') await base.close();
+}
+
+/**
+ * Opens bases by their paths.
+ * @throws AirliftError as `openBase`
+ */
+export async function openBases(paths: readonly string[]): Promise<Base[]> {
+  const bases: Base[] = [];
+  try {
+    for (const path of paths) bases.push(await openBase(path));
+    return bases;
+  } catch (error) {
+    await closeBases(bases);
+    throw error;
+  }
+}
+
+/**
+ * Leaves the layers out of a planned bundle that a site has by its receipts or by bundles that were sent before. Manifests and configs stay:
+ * they are small, and with them the structure of a delta can be verified.
+ * @param source provides manifests that the site has and that are not in the plan, because their tags have moved
+ * @throws AirliftError `input` if a base changes meanwhile, `unauthorized`, `network`, …
+ */
+export async function applyBases(
+  writer: BundleWriter,
+  source: Source,
+  bases: readonly Base[],
+  options: BaseOptions,
+): Promise<void> {
+  writer.changeBase((plan) => bases.forEach(({ base }) => plan.add(base)));
+  for (const base of bases) {
+    if (base.kind === 'bundle') applyCatalog(writer, base);
+    else await new ReceiptApplier(writer, source, base, options).apply();
+  }
+}
+
+function applyCatalog(writer: BundleWriter, base: CatalogBase): void {
+  for (const digest of base.blobs())
+    if (writer.base.isLayer(digest)) leaveOut(writer, digest, base.placesOf(digest));
+}
+
+function leaveOut(writer: BundleWriter, digest: Digest, places: readonly BasePlace[]): void {
+  writer.changeBase((plan) => plan.leaveOut(digest, places));
+}
+
+/** Leaves out the layers of manifests that a receipt lists. */
+class ReceiptApplier {
+  readonly #kind: BasePlace['kind'];
+  readonly #sources: readonly Repository[];
+  /** Manifests that no repository has any more. */
+  readonly #lost: string[] = [];
+  #fetched = 0;
+
+  constructor(
+    private readonly writer: BundleWriter,
+    private readonly source: Source,
+    private readonly base: ReceiptBase,
+    private readonly options: BaseOptions,
+  ) {
+    this.#kind = base.base.kind === 'sent' ? 'source' : 'site';
+    this.#sources = writer.base.repositories();
+  }
+
+  async apply(): Promise<void> {
+    const { receipt } = this.base;
+    await forEachOf(receipt.entries(), concurrency, (entry) => this.#applyEntry(entry));
+    if (this.#fetched > maxFetched)
+      this.options.warn(
+        `${this.base.path}: fetched ${maxFetched} of ${this.#fetched} manifests that only the site has; layers of the others are included`,
+      );
+    const [first] = this.#lost;
+    if (first === undefined) return;
+    this.options.warn(
+      `${this.base.path}: ${this.#lost.length} manifests that the site has are no longer in their registries, for example ${first}: ` +
+        'layers that only these name are included',
+    );
+  }
+
+  async #applyEntry(entry: ReceiptEntry): Promise<void> {
+    const { digest, content, repository } = entry;
+    const place = { kind: this.#kind, repository } as const;
+    if (content === 'layer') return leaveOut(this.writer, digest, [place]);
+    // The manifests below an index have lines of their own.
+    if (content === 'index') return;
+    const layers = this.writer.base.layersOf(digest) ?? (await this.#fetchLayers(entry));
+    for (const layer of layers) leaveOut(this.writer, layer, [place]);
+  }
+
+  /** Fetches a manifest that is not in the plan: a tag has moved since. */
+  async #fetchLayers({ repository, digest }: ReceiptEntry): Promise<readonly Digest[]> {
+    const { signal } = this.options;
+    const sources = this.#sourcesOf(repository);
+    if (sources.length > 0) this.#fetched++;
+    if (this.#fetched > maxFetched) return [];
+    for (const at of sources) {
+      try {
+        const descriptor = await this.source.resolve({ ...at, digest }, { signal, isGuess: true });
+        const { manifest } = await readManifest(this.source, at, descriptor, { signal });
+        return manifest.kind === 'index' ? [] : manifest.layers.map((layer) => layer.digest);
+      } catch (error) {
+        if (verdictOf(error) !== 'absent' && !isAirliftError(error, 'digest-mismatch', 'size-mismatch'))
+          throw error;
+      }
+    }
+    if (sources.length > 0) this.#lost.push(`${repository}@${digest}`);
+    return [];
+  }
+
+  /** Returns the repositories of the plan that a repository at the site may come from: by its whole path, or by the end of it. */
+  #sourcesOf(repository: string): Repository[] {
+    if (this.#kind === 'source') {
+      const { registry, repository: path } = parseReference(`${repository}:any`);
+      return [{ registry, repository: path }];
+    }
+    const isSame = (source: Repository): boolean =>
+      repository === source.repository || repository.endsWith(`/${source.repository}`);
+    const isAlike = (source: Repository): boolean =>
+      source.repository.endsWith(`/${repository.slice(repository.lastIndexOf('/') + 1)}`);
+    const same = this.#sources.filter(isSame);
+    return (same.length > 0 ? same : this.#sources.filter(isAlike)).slice(0, maxSources);
+  }
+}
+
+/** Formats what identifies a base, for the fingerprint of a run. */
+export function fingerprintOfBase({ base }: Base): string {
+  return `${base.kind} ${base.digest}`;
+}

@@ -1,0 +1,173 @@
+import type { Readable } from 'node:stream';
+import type { BundleReader } from '../bundle/reader.js';
+import { forEachOf } from '../concurrency.js';
+import { AirliftError, firstLines, maxProblemsShown } from '../errors.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import { formatRepository, parseReference, type Repository } from '../oci/reference.js';
+import { changedSource, type FetchOptions, type Source } from '../oci/source.js';
+import type { BaseBlob } from '../bundle/format/delta.js';
+import type { SiteRegistry } from '../publish/blob-publisher.js';
+import { openSources, type FileSource, type FoundBlob } from '../repair/sources.js';
+import { siteRepository, siteText, type Site } from '../site/names.js';
+
+/** Blobs that are looked for at a time. */
+const concurrency = 8;
+/** The most images of a blob whose repositories are asked, and which an error or a request names. */
+const maxImages = 8;
+
+/** A blob that neither the registry nor a base bundle has. */
+export interface MissingBlob extends BaseBlob {
+  /** References of images that need it. */
+  readonly images: readonly string[];
+}
+
+export interface ProofOptions {
+  readonly to: Site;
+  /** Bundles and repair files that have blobs which the delta leaves out. */
+  readonly base: readonly string[];
+  /** The file that `onMissing` writes, for the hint. */
+  readonly request?: string | undefined;
+  /** Called with all blobs that are missing, before the error. */
+  readonly onMissing?: ((missing: readonly MissingBlob[]) => Promise<void>) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Streams a blob of a file from an offset on. */
+function streamOf({ file, position }: FoundBlob, { size }: Descriptor, options: FetchOptions = {}): Readable {
+  const offset = Math.min(options.offset ?? 0, size);
+  return file.stream(position + offset, size - offset, options);
+}
+
+/** Where the blobs are that a delta leaves out. */
+export class ProvenBase {
+  readonly #holders = new Map<Digest, Repository>();
+  readonly #found = new Map<Digest, FoundBlob>();
+  readonly #names = new Map<string, Repository>();
+
+  private constructor(
+    private readonly delta: BundleReader,
+    private readonly site: SiteRegistry,
+    private readonly bundles: readonly FileSource[],
+    private readonly to: Site,
+  ) {}
+
+  /**
+   * Proves that every blob which a delta leaves out is in the registry, in a repository that needs it or that the base had it in, or in a
+   * base bundle. Nothing is pushed. Close the result after use.
+   * @throws AirliftError `not-found` with what is missing; what opening the bundles and the registry throw
+   */
+  static async find(delta: BundleReader, site: SiteRegistry, options: ProofOptions): Promise<ProvenBase> {
+    const bundles: FileSource[] = [];
+    try {
+      bundles.push(...(await openSources(options.base)));
+      const proven = new ProvenBase(delta, site, bundles, options.to);
+      await proven.#findAll(options);
+      return proven;
+    } catch (error) {
+      for (const bundle of bundles) await bundle.close();
+      throw error;
+    }
+  }
+
+  async #findAll(options: ProofOptions): Promise<void> {
+    const { onMissing, to, signal } = options;
+    const missing: MissingBlob[] = [];
+    let total = 0;
+    await forEachOf(this.delta.catalog.baseBlobs(), concurrency, async (blob) => {
+      total++;
+      const images = this.delta.catalog.imagesWith(blob.digest, maxImages);
+      const holder = await this.#holderOf(blob, images, signal);
+      if (holder !== undefined) this.#holders.set(blob.digest, holder);
+      else if (!(await this.#findInBundles(blob, signal))) missing.push({ ...blob, images });
+    });
+    if (missing.length === 0) return;
+    missing.sort((a, b) => (a.digest < b.digest ? -1 : 1));
+    await onMissing?.(missing);
+    throw new AirliftError(
+      'not-found',
+      `import ${this.delta.path}: ${missing.length} of ${total} layers that it leaves out are missing in ${siteText(to)}; nothing was pushed`,
+      {
+        lines: firstLines(
+          missing.map(
+            ({ digest, size, images }) => `missing: ${digest} (${size} bytes) of ${images[0] ?? 'an image'}`,
+          ),
+          maxProblemsShown,
+        ),
+        hint:
+          options.request === undefined
+            ? 'give a bundle that has them with `base`, or write them to a file with `request`'
+            : `take ${options.request} to where export runs: airlift export --request ${options.request} -o repair.tar`,
+      },
+    );
+  }
+
+  /** Finds a repository at the site that holds a blob. */
+  async #holderOf(
+    { digest, size }: BaseBlob,
+    images: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<Repository | undefined> {
+    const descriptor = { mediaType: 'application/octet-stream', digest, size };
+    const needing = images.map((text) => siteRepository(this.to, parseReference(text)));
+    const places = this.delta.catalog
+      .placesOf(digest)
+      .map(({ kind, repository }) =>
+        kind === 'site'
+          ? { registry: this.to.registry, repository }
+          : siteRepository(this.to, parseReference(`${repository}:any`)),
+      );
+    const candidates = new Map([...needing, ...places].map((name) => [formatRepository(name), name]));
+    for (const [key, { registry, repository }] of candidates) {
+      if (!(await this.site.exists({ registry, repository }, descriptor, { isGuess: true, signal })))
+        continue;
+      const name = this.#names.get(key) ?? { registry, repository };
+      this.#names.set(key, name);
+      return name;
+    }
+    return undefined;
+  }
+
+  /** Finds a blob in the given bundles; the search hashes it. */
+  async #findInBundles(blob: BaseBlob, signal: AbortSignal | undefined): Promise<boolean> {
+    for (const bundle of this.bundles) {
+      const found = await bundle.find(blob, signal);
+      if (found === undefined) continue;
+      this.#found.set(blob.digest, found);
+      return true;
+    }
+    return false;
+  }
+
+  /** Returns a repository at the site that holds a left-out blob; undefined if a bundle has it. */
+  holderOf(digest: Digest): Repository | undefined {
+    return this.#holders.get(digest);
+  }
+
+  /** Whether a layer that the delta leaves out is proven. */
+  has(digest: Digest): boolean {
+    return this.delta.catalog.blob(digest)?.leftOut === 'base';
+  }
+
+  /** Returns the delta with the content that it leaves out: from a bundle, or from the repository that holds it. */
+  get source(): Source {
+    const fetch = (
+      repository: Repository,
+      descriptor: Descriptor,
+      options?: FetchOptions,
+    ): Promise<Readable> => {
+      if (this.delta.position(descriptor.digest) !== undefined)
+        return this.delta.fetch(repository, descriptor, options);
+      const found = this.#found.get(descriptor.digest);
+      if (found !== undefined) return Promise.resolve(streamOf(found, descriptor, options));
+      const holder = this.#holders.get(descriptor.digest);
+      if (holder !== undefined) return this.site.fetch(holder, descriptor, options);
+      return this.delta.fetch(repository, descriptor, options);
+    };
+    return changedSource(this.delta, { fetch });
+  }
+
+  async close(): Promise<void> {
+    for (const bundle of this.bundles) await bundle.close();
+  }
+}

@@ -1,0 +1,97 @@
+import { createHash } from 'node:crypto';
+import { AirliftError } from '../errors.js';
+import { Catalog } from '../bundle/format/catalog.js';
+import { BundleFile } from '../bundle/format/file.js';
+import { HeadDigests } from '../bundle/format/sums.js';
+import { maxPlaces, type BasePlace, type DeltaBase } from '../bundle/format/delta.js';
+import { BundleReader } from '../bundle/reader.js';
+import type { Digest } from '../oci/digest.js';
+import { formatRepository, parseReference } from '../oci/reference.js';
+import { formatTime, looksLikeReceipt, Receipt } from './receipt.js';
+
+/** What a delta can be made against: a bundle or its catalog, which names every blob, or a receipt, which names manifests. */
+export type Base = CatalogBase | ReceiptBase;
+
+/** A receipt, or a record of what was sent. */
+export interface ReceiptBase {
+  readonly kind: 'receipt';
+  readonly path: string;
+  readonly base: DeltaBase;
+  readonly receipt: Receipt;
+}
+
+/** A bundle, or the catalog of one. */
+export class CatalogBase {
+  readonly kind = 'bundle';
+
+  constructor(
+    readonly path: string,
+    readonly base: DeltaBase,
+    private readonly catalog: Catalog,
+    private readonly closeFile: () => Promise<void>,
+  ) {}
+
+  /** Yields the digests of all blobs that a site with this bundle has, also those that it left out as a delta. */
+  *blobs(): Iterable<Digest> {
+    for (const { digest, offset, leftOut } of this.catalog.blobs())
+      if (offset !== undefined || leftOut === 'base') yield digest;
+  }
+
+  /** Lists repositories that need a blob, at most as many as a delta records. */
+  placesOf(digest: Digest): BasePlace[] {
+    const names = this.catalog
+      .imagesWith(digest, maxPlaces)
+      .map((text) => formatRepository(parseReference(text)));
+    return [...new Set(names)].map((repository) => ({ kind: 'source', repository }));
+  }
+
+  async close(): Promise<void> {
+    this.catalog.close();
+    await this.closeFile();
+  }
+}
+
+/** Opens a catalog that was extracted from a bundle; undefined if the file is no database. */
+async function openCatalogFile(path: string): Promise<CatalogBase | undefined> {
+  const file = await BundleFile.open(path, 'r');
+  try {
+    const { size } = await file.stat();
+    if ((await file.read(0, 15)).toString('latin1') !== 'SQLite format 3') {
+      await file.close();
+      return undefined;
+    }
+    const catalog = await Catalog.ofFile(file, { contentPosition: 0, size });
+    const hash = createHash('sha256');
+    for await (const chunk of file.stream(0, size)) hash.update(chunk as Buffer);
+    const digest = `sha256:${hash.digest('hex')}` as Digest;
+    const base = { kind: 'bundle', time: formatTime(catalog.created), digest } as const;
+    return new CatalogBase(path, base, catalog, () => file.close());
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/**
+ * Opens what a delta is made against: a receipt, a record of what was sent, a bundle, or the catalog of a bundle. Close it after use.
+ * @throws AirliftError `input` if the file is none of these, `damaged`, `unsupported`, `io`
+ */
+export async function openBase(path: string): Promise<Base> {
+  if (await looksLikeReceipt(path)) {
+    const receipt = await Receipt.open(path);
+    const { kind, registry, time } = receipt.head;
+    return { kind: 'receipt', path, base: { kind, registry, time, digest: receipt.digest }, receipt };
+  }
+  const catalog = await openCatalogFile(path);
+  if (catalog !== undefined) return catalog;
+  const reader = await BundleReader.open(path);
+  try {
+    const digest = await new HeadDigests(reader.file, reader.head).ofSums();
+    if (digest === undefined) throw new AirliftError('damaged', `open ${path}: no SHA256SUMS`);
+    const base = { kind: 'bundle', time: formatTime(reader.created), digest } as const;
+    return new CatalogBase(path, base, reader.catalog, () => reader.close());
+  } catch (error) {
+    await reader.close();
+    throw error;
+  }
+}

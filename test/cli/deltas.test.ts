@@ -1,0 +1,188 @@
+import assert from 'node:assert/strict';
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { airlift } from '../support/airlift.js';
+import type { DockerRegistry } from '../support/docker-registry.js';
+import type { TestImage } from '../support/images.js';
+import { needs, run } from '../support/peers.js';
+import { sameContent, walkImage, walkRegistry } from '../support/walk.js';
+import { firstMonth, secondMonth, startYear } from '../support/year.js';
+
+/** Asserts that a registry has images, byte for byte. */
+async function holds(registry: DockerRegistry, images: Readonly<Record<string, TestImage>>): Promise<void> {
+  for (const [name, image] of Object.entries(images)) {
+    const [repository = '', tag = ''] = name.split(':');
+    const { root, content } = await walkRegistry(registry.host, repository, tag);
+    assert.equal(root.digest, image.root.digest, name);
+    sameContent(content, await walkImage(image));
+  }
+}
+
+/** Removes a blob from every repository of a registry, as a garbage collection does. */
+function collect(registry: DockerRegistry, digest: string): void {
+  const [algorithm = '', hex = ''] = digest.split(':');
+  const dir = join(registry.dir, 'docker/registry/v2/blobs', algorithm, hex.slice(0, 2), hex);
+  rmSync(dir, { recursive: true });
+}
+
+/** Returns the digest of the first layer of an image's first platform. */
+function firstLayer(image: TestImage): string {
+  const [manifest] = [...image.manifests.values()];
+  const text = Buffer.concat([...(manifest?.open() ?? [])]).toString();
+  return (JSON.parse(text) as { layers: { digest: string }[] }).layers[0]?.digest ?? assert.fail();
+}
+
+describe('deltas', { skip: needs('docker-registry', 'sqlite3', 'tar') }, () => {
+  test('a receipt of an import is sorted text, and the same as an inventory of the registry', async (t) => {
+    const year = await startYear(t);
+    const bundle = await year.export(firstMonth, 'site.tar');
+    const receipt = join(year.dir, 'site.receipt');
+    await airlift(['import', bundle, '--to', year.site.host, '--receipt', receipt]);
+    const text = readFileSync(receipt, 'utf8');
+    const [head = '', body = ''] = text.split('\n\n');
+    assert.match(
+      head,
+      /^airlift receipt 1\nregistry: 127\.0\.0\.1:\d+\ntime: [-\dT:]+Z\nairlift: \d+\.\d+\.\d+$/,
+    );
+    const sorted = await run('sort', ['-c', '-'], { input: body, env: { LC_ALL: 'C' } });
+    assert.equal(sorted.stderr, '');
+    for (const [name, image] of Object.entries(firstMonth)) {
+      assert.ok(body.includes(`${name} ${image.root.digest} index\n`), name);
+      for (const [digest] of [...image.manifests].slice(0, 2))
+        assert.match(body, new RegExp(`^${name.split(':')[0]}@${digest} linux/(amd64|arm64)$`, 'm'));
+    }
+    const second = join(year.dir, 'second.receipt');
+    await airlift(['inventory', year.site.host, '-o', second]);
+    assert.equal(readFileSync(second, 'utf8').split('\n\n')[1], body);
+    const list = join(year.dir, 'list.txt');
+    writeFileSync(list, year.names(firstMonth).join('\n'));
+    for (const flags of [
+      ['--images', list],
+      ['--bundle', bundle],
+    ]) {
+      await airlift(['inventory', year.site.host, ...flags, '-o', second]);
+      assert.equal(readFileSync(second, 'utf8').split('\n\n')[1], body);
+    }
+  });
+
+  test('an inventory leaves out an image of which a layer is gone', async (t) => {
+    const year = await startYear(t);
+    await airlift(['import', await year.export(firstMonth, 'site.tar'), '--to', year.site.host]);
+    const web = firstMonth['acme/web:1'] ?? assert.fail();
+    const own = [...web.blobs.keys()].find(
+      (digest) => ![...(firstMonth['acme/latest:now']?.blobs.keys() ?? [])].includes(digest),
+    );
+    collect(year.site, own ?? assert.fail());
+    const receipt = join(year.dir, 'site.receipt');
+    const { stderr } = await airlift(['inventory', year.site.host, '-o', receipt]);
+    assert.match(stderr, /incomplete in the registry: 127\.0\.0\.1:\d+\/acme\/web@sha256:/);
+    const text = readFileSync(receipt, 'utf8');
+    assert.ok(text.includes('rancher/pause:3.1 '));
+    assert.equal(text.match(/^acme\/web@/gm)?.length ?? 0, 1);
+  });
+
+  test('a delta by a receipt: layers of the site are left out, and the import restores every image', async (t) => {
+    const year = await startYear(t);
+    const old = await year.export(firstMonth, 'old.tar');
+    const receipt = join(year.dir, 'site.receipt');
+    await airlift(['import', old, '--to', year.site.host, '--receipt', receipt]);
+    await year.push(secondMonth);
+    const full = await year.export(secondMonth, 'full.tar');
+    const delta = await year.export(secondMonth, 'delta.tar', '--base', receipt);
+    assert.ok(statSync(delta).size < statSync(full).size);
+    const catalog = join(year.dir, 'catalog.db');
+    writeFileSync(catalog, (await run('tar', ['xOf', delta, 'airlift/catalog.db'])).bytes);
+    const ask = async (sql: string): Promise<string> => (await run('sqlite3', [catalog, sql])).stdout.trim();
+    assert.equal(await ask('PRAGMA user_version'), '2');
+    assert.equal(await ask('SELECT kind, registry FROM bases'), `receipt|${year.site.host}`);
+    const shared = new Set(Object.values(firstMonth).flatMap((image) => [...image.blobs.keys()]));
+    const leftOut = (await ask("SELECT digest FROM blobs WHERE left_out = 'base' ORDER BY digest")).split(
+      '\n',
+    );
+    assert.ok(leftOut.length >= 4);
+    for (const digest of leftOut) assert.ok(shared.has(digest as never), digest);
+    const carried = (await ask("SELECT digest FROM blobs WHERE kind = 'layer' AND left_out IS NULL")).split(
+      '\n',
+    );
+    for (const digest of carried) assert.ok(!shared.has(digest as never), digest);
+    const alone = await airlift(['verify', delta]);
+    assert.match(alone.stdout, /a delta: it leaves out \d+ layers \(.*\), which this check cannot see/);
+    const both = await airlift(['verify', delta, '--base', old]);
+    assert.match(both.stdout, /a delta: the base has the \d+ layers/);
+    for (const verb of [
+      ['save', delta, '--format', 'oci-archive', '-o', join(year.dir, 'x')],
+      ['import', delta, full, '--to', year.site.host],
+      ['import', delta, '-o', join(year.dir, 'x')],
+    ]) {
+      const { stderr } = await airlift(verb, { codes: [1] });
+      assert.match(stderr, /it is a delta, without \d+ of its layers\n {2}hint: import it into/);
+    }
+    await airlift(['import', delta, '--to', year.site.host]);
+    await holds(year.site, secondMonth);
+    await holds(year.site, { 'acme/web:1': firstMonth['acme/web:1'] ?? assert.fail() });
+  });
+
+  test('a delta of an earlier bundle, or of its catalog alone, gives the same left-out layers', async (t) => {
+    const year = await startYear(t);
+    const old = await year.export(firstMonth, 'old.tar');
+    const catalog = join(year.dir, 'catalog.db');
+    writeFileSync(catalog, (await run('tar', ['xOf', old, 'airlift/catalog.db'])).bytes);
+    await airlift(['import', old, '--to', `${year.site.host}/mirror`, '--keep-registry']);
+    await year.push(secondMonth);
+    const first = await year.export(secondMonth, 'first.tar', '--base', old);
+    const second = await year.export(secondMonth, 'second.tar', '--base', catalog);
+    assert.equal(statSync(first).size, statSync(second).size);
+    await airlift(['import', second, '--to', `${year.site.host}/mirror`, '--keep-registry']);
+    const prefix = `mirror/${year.source.host.replace(':', '_')}`;
+    await holds(
+      year.site,
+      Object.fromEntries(Object.entries(secondMonth).map(([name, image]) => [`${prefix}/${name}`, image])),
+    );
+  });
+
+  test('a blob collected at the site since: nothing is pushed, and a base bundle helps', async (t) => {
+    const year = await startYear(t);
+    const old = await year.export(firstMonth, 'old.tar');
+    const receipt = join(year.dir, 'site.receipt');
+    await airlift(['import', old, '--to', year.site.host, '--receipt', receipt]);
+    await year.push(secondMonth);
+    const delta = await year.export(secondMonth, 'delta.tar', '--base', receipt);
+    const gone = firstLayer(secondMonth['acme/web:2'] ?? assert.fail());
+    collect(year.site, gone);
+    const writes = (): number =>
+      year.site.log().match(/"http\.request\.method":"(?:PUT|POST|PATCH)"/g)?.length ?? 0;
+    const before = writes();
+    const { stderr } = await airlift(['import', delta, '--to', year.site.host], { codes: [1] });
+    assert.match(stderr, /layers that it leaves out are missing in 127\.0\.0\.1:\d+; nothing was pushed/);
+    assert.ok(stderr.includes(`missing: ${gone} (`), stderr);
+    assert.equal(writes(), before);
+    const request = join(year.dir, 'missing.request');
+    await airlift(['import', delta, '--to', year.site.host, '--request', request], { codes: [1] });
+    assert.equal(readFileSync(request, 'utf8').match(/^blob /gm)?.length, 1);
+    assert.ok(
+      readFileSync(request, 'utf8').replaceAll(/[ -]/g, '').toLowerCase().includes(gone.slice(7, 60)),
+      'the request names the blob',
+    );
+    const repair = join(year.dir, 'repair.tar');
+    await airlift(['export', '--request', request, '-o', repair]);
+    await airlift(['import', delta, '--to', year.site.host, '--base', repair]);
+    await holds(year.site, secondMonth);
+    collect(year.site, gone);
+    await airlift(['import', delta, '--to', year.site.host, '--base', old]);
+    await holds(year.site, secondMonth);
+  });
+
+  test('a receipt of another site stops the import there', async (t) => {
+    const year = await startYear(t);
+    const old = await year.export(firstMonth, 'old.tar');
+    await year.push(secondMonth);
+    const delta = await year.export(secondMonth, 'delta.tar', '--base', old);
+    const { stderr } = await airlift(['import', delta, '--to', year.site.host], { codes: [1] });
+    assert.match(stderr, /missing: sha256:/);
+    const { stdout } = await airlift(['inventory', year.site.host, '-o', join(year.dir, 'x')], {
+      codes: [1],
+    });
+    assert.equal(stdout, '');
+  });
+});
