@@ -4,6 +4,7 @@ import { BundleFile } from './bundle/format/file.js';
 import { entryNames } from './bundle/format/format.js';
 import { looksLikeBundle } from './bundle/format/head.js';
 import { ioError } from './bundle/format/io-error.js';
+import { signedPath } from './bundle/format/volumes/find.js';
 import { openChecked } from './bundle/verify/check-front.js';
 import { AirliftError } from './errors.js';
 import { replaceFile } from './io/replace-file.js';
@@ -122,12 +123,13 @@ export async function signFile(options: SignOptions): Promise<SignSummary> {
   const keys = await readPublicKeys(checkWith ?? []);
   // Before the program asks for the PIN of a card.
   const isMinisig = !('command' in signer) && signer.format === 'minisign';
-  const expected = output ?? signaturePath(path, isMinisig ? 'minisig' : 'sig', name);
+  const beside = await signedPath(path);
+  const expected = output ?? signaturePath(beside, isMinisig ? 'minisig' : 'sig', name);
   if (!force) await refuseExisting(expected);
   return await withSubject(path, signal, async (subject) => {
     const hashed = await hashContent(subject.content);
     const { bytes, extension } = await signatureOf(subject, options, hashed);
-    const signature = output ?? signaturePath(path, extension, name);
+    const signature = output ?? signaturePath(beside, extension, name);
     if (keys.length > 0) {
       const reports = await checkSignatures(subject.content, [{ place: signature, bytes }], keys);
       requireValid(path, reports, checkWith ?? []);

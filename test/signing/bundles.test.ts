@@ -6,6 +6,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -356,6 +357,18 @@ describe('signed bundles', () => {
       }
     },
   );
+
+  test('the signature of a bundle in volumes lies beside their list, whichever of them is named', async (t) => {
+    const work = temp(t);
+    const bundle = join(work, 'site.tar');
+    const size = Math.ceil(statSync(at('plain.tar')).size / 2 / 512) * 512;
+    await airlift(['split', at('plain.tar'), '--volume-size', `${size}`, '-o', bundle]);
+    for (const named of [bundle, `${bundle}.volumes`, `${bundle}.001`]) {
+      await airlift(['sign', named, '--key', at('export.key')]);
+      for (const one of [bundle, `${bundle}.volumes`]) await verify(one, 'export.pub', 0);
+      rmSync(`${bundle}.minisig`);
+    }
+  });
 
   test('a damaged bundle is not signed, and damage is found under a valid signature', async (t) => {
     const work = temp(t);
