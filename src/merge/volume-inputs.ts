@@ -11,13 +11,18 @@ export function oneOfVolumes(inputs: readonly string[]): readonly string[] {
   return names.size === 1 && name !== '' ? inputs.slice(0, 1) : inputs;
 }
 
+/** Returns the directories that hold volumes of the first input, besides its own: `volumeDirs`, and where the other inputs lie. */
+function directoriesOf(inputs: readonly string[], volumeDirs: readonly string[]): readonly string[] {
+  return [...inputs.slice(1).map(dirname), ...volumeDirs];
+}
+
 /** Returns the place of a single input: its volumes may lie in `volumeDirs`, or where the other inputs lie. */
 export function inputPlace(
   inputs: readonly string[],
   path: string,
   volumeDirs: readonly string[] = [],
 ): BundlePlace {
-  const directories = [...inputs.slice(1).map(dirname), ...volumeDirs];
+  const directories = directoriesOf(inputs, volumeDirs);
   return directories.length === 0 ? path : { path, volumeDirs: directories };
 }
 
@@ -43,13 +48,7 @@ export async function filesOf(
   volumeDirs: readonly string[] = [],
 ): Promise<string[]> {
   const [first, ...others] = oneOfVolumes(inputs);
-  const place = first === undefined || others.length > 0 ? undefined : inputPlace(inputs, first, volumeDirs);
-  const found =
-    place === undefined
-      ? undefined
-      : await (typeof place === 'string'
-          ? findVolumes(place)
-          : findVolumes(place.path, 'volumeDirs' in place ? place.volumeDirs : []));
-  if (found === undefined) return [...inputs];
-  return found.volumes.flatMap(({ path }) => path ?? []);
+  if (first === undefined || others.length > 0) return [...inputs];
+  const found = await findVolumes(first, directoriesOf(inputs, volumeDirs));
+  return found === undefined ? [...inputs] : found.volumes.flatMap(({ path }) => path ?? []);
 }
