@@ -1,12 +1,7 @@
 import { AirliftError } from '../errors.js';
 import { archImages, namesToGive } from './arch-tags.js';
 import { EarlyLayers, OpeningSource } from './early-layers.js';
-import { ProvenBase, type MissingBlob } from './prove-base.js';
-import { basename } from 'node:path';
-import { ioError } from '../bundle/format/io-error.js';
-import { HeadDigests } from '../bundle/format/sums.js';
-import type { BundleReader } from '../bundle/reader.js';
-import { writeRequest } from '../request/request.js';
+import { ProvenBase } from './prove-base.js';
 import { openInputs, type InputOptions, type Inputs } from '../merge/open-inputs.js';
 import { isCompanionTag } from '../oci/companion-tag.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
@@ -118,43 +113,13 @@ async function proveBase(
   registry: Registry,
   { to, base = [], request, signal }: ImportOptions,
 ): Promise<ProvenBase | undefined> {
-  if (delta !== undefined) {
-    const onMissing =
-      request === undefined
-        ? undefined
-        : (missing: readonly MissingBlob[]) => writeMissing(request, delta, missing);
-    return ProvenBase.find(delta, registry, { to, base, request, onMissing, signal });
-  }
+  if (delta !== undefined) return ProvenBase.find(delta, registry, { to, base, request, signal });
   if (base.length === 0) return undefined;
   throw new AirliftError(
     'usage',
     'import: `base` applies only to a delta, and the input carries all of its layers',
-    {
-      hint: 'leave out `base`',
-    },
+    { hint: 'leave out `base`' },
   );
-}
-
-/** Writes a request for the layers that a delta leaves out and that are missing. */
-async function writeMissing(
-  path: string,
-  delta: BundleReader,
-  missing: readonly MissingBlob[],
-): Promise<void> {
-  const header = {
-    bundle: basename(delta.path),
-    sums: await new HeadDigests(delta.file, delta.head).ofSums(),
-    head: false,
-  };
-  try {
-    await writeRequest(
-      path,
-      header,
-      missing.map((blob) => ({ ...blob, images: blob.images.map(parseReference) })),
-    );
-  } catch (cause) {
-    throw ioError(`write request ${path}`, cause);
-  }
 }
 
 /** Writes the receipt of what was published, by what the registry holds now. */

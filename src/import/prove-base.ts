@@ -1,4 +1,7 @@
+import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
+import { ioError } from '../bundle/format/io-error.js';
+import { HeadDigests } from '../bundle/format/sums.js';
 import type { BundleReader } from '../bundle/reader.js';
 import { forEachOf } from '../concurrency.js';
 import { AirliftError, firstLines, maxProblemsShown } from '../errors.js';
@@ -9,6 +12,7 @@ import { changedSource, type FetchOptions, type Source } from '../oci/source.js'
 import type { BaseBlob } from '../bundle/format/delta.js';
 import type { SiteRegistry } from '../publish/blob-publisher.js';
 import { openSources, type FileSource, type FoundBlob } from '../repair/sources.js';
+import { writeRequest } from '../request/request.js';
 import { siteRepository, siteText, type Site } from '../site/names.js';
 
 /** Blobs that are looked for at a time. */
@@ -17,7 +21,7 @@ const concurrency = 8;
 const maxImages = 8;
 
 /** A blob that neither the registry nor a base bundle has. */
-export interface MissingBlob extends BaseBlob {
+interface MissingBlob extends BaseBlob {
   /** References of images that need it. */
   readonly images: readonly string[];
 }
@@ -26,11 +30,24 @@ export interface ProofOptions {
   readonly to: Site;
   /** Bundles and repair files that have blobs which the delta leaves out. */
   readonly base: readonly string[];
-  /** The file that `onMissing` writes, for the hint. */
+  /** Path of a file to write a request for what is missing to. */
   readonly request?: string | undefined;
-  /** Called with all blobs that are missing, before the error. */
-  readonly onMissing?: ((missing: readonly MissingBlob[]) => Promise<void>) | undefined;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** Writes a request for the layers that a delta leaves out and that are missing. */
+async function writeMissing(
+  path: string,
+  { path: bundle, file, head }: BundleReader,
+  missing: readonly MissingBlob[],
+): Promise<void> {
+  const sums = await new HeadDigests(file, head).ofSums();
+  const blobs = missing.map((blob) => ({ ...blob, images: blob.images.map(parseReference) }));
+  try {
+    await writeRequest(path, { bundle: basename(bundle), sums, head: false }, blobs);
+  } catch (cause) {
+    throw ioError(`write request ${path}`, cause);
+  }
 }
 
 /** Streams a blob of a file from an offset on. */
@@ -71,7 +88,7 @@ export class ProvenBase {
   }
 
   async #findAll(options: ProofOptions): Promise<void> {
-    const { onMissing, to, signal } = options;
+    const { request, to, signal } = options;
     const missing: MissingBlob[] = [];
     let total = 0;
     await forEachOf(this.delta.catalog.baseBlobs(), concurrency, async (blob) => {
@@ -83,7 +100,7 @@ export class ProvenBase {
     });
     if (missing.length === 0) return;
     missing.sort((a, b) => (a.digest < b.digest ? -1 : 1));
-    await onMissing?.(missing);
+    if (request !== undefined) await writeMissing(request, this.delta, missing);
     throw new AirliftError(
       'not-found',
       `import ${this.delta.path}: ${missing.length} of ${total} layers that it leaves out are missing in ${siteText(to)}; nothing was pushed`,
@@ -95,9 +112,9 @@ export class ProvenBase {
           maxProblemsShown,
         ),
         hint:
-          options.request === undefined
+          request === undefined
             ? 'give a bundle that has them with `base`, or write them to a file with `request`'
-            : `take ${options.request} to where export runs: airlift export --request ${options.request} -o repair.tar`,
+            : `take ${request} to where export runs: airlift export --request ${request} -o repair.tar`,
       },
     );
   }
@@ -151,20 +168,15 @@ export class ProvenBase {
 
   /** Returns the delta with the content that it leaves out: from a bundle, or from the repository that holds it. */
   get source(): Source {
-    const fetch = (
-      repository: Repository,
-      descriptor: Descriptor,
-      options?: FetchOptions,
-    ): Promise<Readable> => {
-      if (this.delta.position(descriptor.digest) !== undefined)
+    return changedSource(this.delta, {
+      fetch: async (repository, descriptor, options) => {
+        const found = this.#found.get(descriptor.digest);
+        if (found !== undefined) return streamOf(found, descriptor, options);
+        const holder = this.#holders.get(descriptor.digest);
+        if (holder !== undefined) return this.site.fetch(holder, descriptor, options);
         return this.delta.fetch(repository, descriptor, options);
-      const found = this.#found.get(descriptor.digest);
-      if (found !== undefined) return Promise.resolve(streamOf(found, descriptor, options));
-      const holder = this.#holders.get(descriptor.digest);
-      if (holder !== undefined) return this.site.fetch(holder, descriptor, options);
-      return this.delta.fetch(repository, descriptor, options);
-    };
-    return changedSource(this.delta, { fetch });
+      },
+    });
   }
 
   async close(): Promise<void> {
