@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto';
 import { AirliftError } from '../errors.js';
 import { Catalog } from '../bundle/format/catalog.js';
 import { BundleFile } from '../bundle/format/file.js';
-import { HeadDigests } from '../bundle/format/sums.js';
+import { HeadDigests, sha256Of } from '../bundle/format/sums.js';
 import { maxPlaces, type BasePlace, type DeltaBase } from '../bundle/format/delta.js';
 import { BundleReader } from '../bundle/reader.js';
 import type { Digest } from '../oci/digest.js';
@@ -56,14 +55,13 @@ async function openCatalogFile(path: string): Promise<CatalogBase | undefined> {
   const file = await BundleFile.open(path, 'r');
   try {
     const { size } = await file.stat();
+    const place = { contentPosition: 0, size };
     if ((await file.read(0, 15)).toString('latin1') !== 'SQLite format 3') {
       await file.close();
       return undefined;
     }
-    const catalog = await Catalog.ofFile(file, { contentPosition: 0, size });
-    const hash = createHash('sha256');
-    for await (const chunk of file.stream(0, size)) hash.update(chunk as Buffer);
-    const digest = `sha256:${hash.digest('hex')}` as Digest;
+    const digest = `sha256:${await sha256Of(file, place)}` as Digest;
+    const catalog = await Catalog.ofFile(file, place);
     const base = { kind: 'bundle', time: formatTime(catalog.created), digest } as const;
     return new CatalogBase(path, base, catalog, () => file.close());
   } catch (error) {

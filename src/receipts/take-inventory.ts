@@ -8,7 +8,7 @@ import { formatPlatform, isUnknown, type Platform } from '../oci/platform.js';
 import { readContent, readManifest, type LoadedManifest } from '../oci/read.js';
 import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
 import type { Source } from '../oci/source.js';
-import type { Target } from '../oci/target.js';
+import type { Target, TargetOptions } from '../oci/target.js';
 import { contentOfPlatform, type ReceiptEntry } from './receipt.js';
 
 /** Images listed at a time; each has several requests in flight. */
@@ -19,14 +19,8 @@ const maxDepth = 8;
 /** A registry to list. */
 export type ListedRegistry = Source &
   Pick<Target, 'exists'> & {
-    repositories(
-      registry: string,
-      options?: { readonly signal?: AbortSignal | undefined },
-    ): AsyncIterable<string>;
-    tags(
-      repository: Repository,
-      options?: { readonly signal?: AbortSignal | undefined },
-    ): AsyncIterable<string>;
+    repositories(registry: string, options?: TargetOptions): AsyncIterable<string>;
+    tags(repository: Repository, options?: TargetOptions): AsyncIterable<string>;
   };
 
 /** What a registry holds. */

@@ -33,9 +33,12 @@ function parseLine(line: string): SumsLine | undefined {
 }
 
 /** Returns the SHA-256 of an entry's content, in hexadecimal. */
-export async function sha256Of(file: BundleFile, entry: TarEntry): Promise<string> {
+export async function sha256Of(
+  file: BundleFile,
+  { contentPosition, size }: Pick<TarEntry, 'contentPosition' | 'size'>,
+): Promise<string> {
   const hash = createHash('sha256');
-  for await (const chunk of file.stream(entry.contentPosition, entry.size)) hash.update(chunk as Buffer);
+  for await (const chunk of file.stream(contentPosition, size)) hash.update(chunk as Buffer);
   return hash.digest('hex');
 }
 
