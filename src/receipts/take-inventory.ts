@@ -77,6 +77,8 @@ class InventoryTaker {
   readonly absent: string[] = [];
   readonly incomplete: string[] = [];
   images = 0;
+  /** Names that have been added. */
+  readonly #names = new Set<string>();
   /** Whether a repository has a blob or a manifest with all of its content, by repository and digest. */
   readonly #known = new Map<string, Promise<boolean>>();
 
@@ -85,8 +87,12 @@ class InventoryTaker {
     private readonly signal: AbortSignal | undefined,
   ) {}
 
+  /** Adds an image, once if its name is given several times, as by the bundles of several months. */
   async add(name: Reference): Promise<void> {
     checkInterrupted(this.signal, 'list images');
+    const text = formatReference(name);
+    if (this.#names.has(text)) return;
+    this.#names.add(text);
     const options = { signal: this.signal };
     let loaded: LoadedManifest;
     try {
@@ -94,7 +100,7 @@ class InventoryTaker {
       loaded = await readManifest(this.site, name, root, options);
     } catch (error) {
       if (verdictOf(error) !== 'absent') throw error;
-      this.absent.push(formatReference(name));
+      this.absent.push(text);
       return;
     }
     const { digest } = loaded.descriptor;
@@ -106,7 +112,7 @@ class InventoryTaker {
           ? contentOfPlatform(await this.#platformOf(name, loaded))
           : undefined;
     if (content === undefined) {
-      this.incomplete.push(formatReference(name));
+      this.incomplete.push(text);
       return;
     }
     this.images++;

@@ -60,9 +60,12 @@ describe('deltas', { skip: needs('docker-registry', 'sqlite3', 'tar') }, () => {
     for (const flags of [
       ['--images', list],
       ['--bundle', bundle],
+      ['--bundle', bundle, '--images', list, '--bundle', bundle],
     ]) {
-      await airlift(['inventory', year.site.host, ...flags, '-o', second]);
+      const { stdout } = await airlift(['inventory', year.site.host, ...flags, '-o', second]);
       assert.equal(readFileSync(second, 'utf8').split('\n\n')[1], body);
+      const [images, lines] = [Object.keys(firstMonth).length, body.split('\n').length - 1];
+      assert.match(stdout, new RegExp(`: ${images} images of 127\\.0\\.0\\.1:\\d+, ${lines} lines$`, 'm'));
     }
   });
 
