@@ -13,7 +13,7 @@ import {
 } from './images.js';
 
 /** The media type of an empty config (image-spec, manifest.md, "Guidance for an Empty Descriptor"). */
-export const emptyType = 'application/vnd.oci.empty.v1+json';
+const emptyType = 'application/vnd.oci.empty.v1+json';
 
 /** Returns the index entry of a BuildKit attestation (provenance) for `image`. */
 export function attestationOf(image: TestImage): Child {

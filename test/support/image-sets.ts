@@ -17,7 +17,7 @@ import {
 import type { TarMember } from './tar.js';
 
 /** Path of the `testdata` directory, relative to `dist/test/support`. */
-export const testdata = fileURLToPath(new URL('../../../testdata/', import.meta.url));
+const testdata = fileURLToPath(new URL('../../../testdata/', import.meta.url));
 
 /** Default platforms of the images below. */
 export const commonPlatforms = ['linux/amd64', 'linux/arm64', 'linux/arm/v7'] as const;

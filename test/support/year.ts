@@ -42,7 +42,7 @@ export interface Year {
 }
 
 /** Environment with a fixed creation time. */
-export const monthEnv = { SOURCE_DATE_EPOCH: '1700000000' };
+const monthEnv = { SOURCE_DATE_EPOCH: '1700000000' };
 
 /** Starts two registries, and pushes the first month to the source. */
 export async function startYear(t: Cleanup): Promise<Year> {
