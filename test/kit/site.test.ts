@@ -95,7 +95,7 @@ describe('an empty site', { skip: needsRuntime() || needsEmptyRoot() || needs('z
     assert.doesNotMatch(missing.stderr, / at .*\.js:|node:internal/);
     const newer = join(root, 'media', 'newer.tar');
     cpSync(join(root, 'media', 'site.tar'), newer);
-    await tamperBySql(newer, 'PRAGMA user_version = 2');
+    await tamperBySql(newer, 'PRAGMA user_version = 99');
     for (const command of ['verify newer.tar', 'import newer.tar --to 127.0.0.1:1', 'serve newer.tar']) {
       const refused = await onSite(`sh airlift/airlift ${command}`, [1]);
       assert.match(
