@@ -124,7 +124,8 @@ export function parseLinks(header: string): Link[] | undefined {
       if (name.toLowerCase() === 'rel')
         relations.push(...(quoted ?? single ?? plain ?? '').toLowerCase().split(/\s+/).filter(Boolean));
     }
-    const rest = /\s*;?\s*(?:,|$)/y;
+    // White space in one place each: two in a row would take quadratic time on a header that is full of it.
+    const rest = /\s*(?:;\s*)?(?:,|$)/y;
     rest.lastIndex = at;
     if (!rest.test(header)) return undefined;
     at = rest.lastIndex;

@@ -60,3 +60,9 @@ it('reads Retry-After in seconds and as a date', () => {
 it('reads a Link header in time linear in its length', () => {
   assert.equal(parseLinks(`<a>${'; x'.repeat(20_000)}; rel="next`), undefined);
 });
+
+it('reads a Link header that is full of white space in linear time', () => {
+  // The largest header that is accepted; in quadratic time, these take an hour.
+  const header = `<a>${' '.repeat(60_000)}x`;
+  for (let count = 0; count < 500; count++) assert.equal(parseLinks(header), undefined);
+});
