@@ -1,5 +1,5 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { AirliftError } from '../errors.js';
+import { AirliftError, firstLines } from '../errors.js';
 import { inventory, placeOf, refuseDirectory, type InventorySummary, type Reference } from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { creationTime } from './environment.js';
@@ -51,8 +51,7 @@ function printReceipt({ path, registry, images, entries, absent, incomplete }: I
     ...absent.map((name) => `not in the registry: ${name}`),
     ...incomplete.map((name) => `incomplete in the registry: ${name}`),
   ];
-  skipped.slice(0, maxShown).forEach(printNote);
-  if (skipped.length > maxShown) printNote(`and ${skipped.length - maxShown} more`);
+  for (const line of firstLines(skipped, maxShown)) printNote(line);
   printLine(`wrote ${path}: ${count(images, 'image')} of ${registry}, ${count(entries, 'line')}`);
   printLine(`next: airlift export --images LIST --base ${path} -o delta.tar`);
 }
