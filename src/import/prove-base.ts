@@ -75,9 +75,8 @@ export class ProvenBase {
    * @throws AirliftError `not-found` with what is missing; what opening the bundles and the registry throw
    */
   static async find(delta: BundleReader, site: SiteRegistry, options: ProofOptions): Promise<ProvenBase> {
-    const bundles: FileSource[] = [];
+    const bundles = await openSources(options.base);
     try {
-      bundles.push(...(await openSources(options.base)));
       const proven = new ProvenBase(delta, site, bundles, options.to);
       await proven.#findAll(options);
       return proven;
