@@ -32,5 +32,5 @@ export function needsClients(...names: Tool[]): string | false {
     : `no ${missing}: install it, or name it in AIRLIFT_CLIENT_${missing.toUpperCase()}`;
 }
 
-// dockerd and containerd are used with the installed docker and ctr unless theirs are beside them.
+// `run` accepts only programs that a test names: the installed ones serve a dockerd or containerd that has none beside it.
 needs('docker', 'ctr', 'runc');
