@@ -83,7 +83,6 @@ export { readSecretKey } from './signing/secret-key.js';
 export type { LockedKey, SecretKey } from './signing/secret-key.js';
 export type { SignatureFormat } from './signing/public-key.js';
 export type { BundleSigning, SigningFacts } from './signing/sign-content.js';
-export { checkBundleKey } from './signing/sign-content.js';
 export { reportOn } from './report/report.js';
 export type { Report, ReportedImage, ReportedPlatform, ReportOptions } from './report/report.js';
 export { formatReport, reportFormats, writeReport } from './report/write-report.js';
