@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { airlift } from '../support/airlift.js';
 import { busyboxImage, needsBusybox } from '../support/busybox.js';
 import { startContainerd } from '../support/containerd.js';
-import { criImage } from '../support/cri.js';
+import { importedCriImage } from '../support/cri.js';
 import { startDockerd } from '../support/docker.js';
 import { childOf, loadBundle, type LoadBundle } from '../support/loading.js';
 import { temp, type Cleanup } from '../support/temp.js';
@@ -47,10 +47,10 @@ describe('load into engines', { skip: needsBusybox() }, () => {
         `${name}@${image.root.digest}`,
         `${name}@${await bundle.filtered('acme/box')}`,
       ]) {
-        const found = await criImage(containerd.address, each);
-        assert.equal(found?.id, native.config, each);
+        const found = await importedCriImage(containerd.address, each);
+        assert.equal(found.id, native.config, each);
         // containerd 1.6 does not know the label.
-        assert.equal(found?.pinned, !title.startsWith('containerd 1.6'), each);
+        assert.equal(found.pinned, !title.startsWith('containerd 1.6'), each);
       }
       const pin = `${name}@${image.root.digest}`;
       const ran = await containerd.ctr(['-n', 'k8s.io', 'run', '--rm', pin, 'box', '/bin/sh', ...runs]);

@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { airliftPath, stateEnv } from '../support/airlift.js';
 import { busyboxImage, needsBusybox } from '../support/busybox.js';
 import { startContainerd } from '../support/containerd.js';
-import { criImage } from '../support/cri.js';
+import { criImage, importedCriImage } from '../support/cri.js';
 import { docExamples, masked, projectFile } from '../support/doc-examples.js';
 import { startDockerRegistry } from '../support/docker-registry.js';
 import { startDockerd } from '../support/docker.js';
@@ -152,10 +152,10 @@ describe('the pages about sites show commands that work', { skip: needsBusybox()
     await machine.follow('docs/sites/kubernetes.md');
     assert.ok(existsSync(join(machine.dir, 'waited')));
     // The page ends by removing the tag of one image; its digest is still pinned.
-    assert.ok(await criImage(containerd.address, names.pause));
+    assert.ok(await importedCriImage(containerd.address, names.pause));
     assert.equal(await criImage(containerd.address, names.web), undefined);
     const pin = names.web.replace(/:1\.0$/, `@${image.root.digest}`);
-    assert.ok(await criImage(containerd.address, pin));
+    assert.ok(await importedCriImage(containerd.address, pin));
     const hosts = ['--hosts-dir', join(machine.dir, 'etc/containerd/certs.d')];
     await containerd.ctr(['--namespace', 'pulled', 'images', 'pull', ...hosts, names.web]);
     const conf = machine.text('etc/containers/registries.conf.d/50-airlift.conf');

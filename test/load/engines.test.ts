@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { airlift, airliftPath } from '../support/airlift.js';
 import { busyboxImage, needsBusybox } from '../support/busybox.js';
 import { startContainerd, type Containerd } from '../support/containerd.js';
-import { criImage } from '../support/cri.js';
+import { criImage, importedCriImage } from '../support/cri.js';
 import { startDockerd, type Dockerd } from '../support/docker.js';
 import { multiPlatform } from '../support/image-sets.js';
 import { childOf, loadBundle, type LoadBundle } from '../support/loading.js';
@@ -70,9 +70,9 @@ describe('loading into engines', { skip: needsBusybox() }, () => {
       for (const each of [`${name}:1`, ...digests.map((digest) => `${name}@${digest}`)]) {
         assert.equal(names.get(each)?.digest, native.manifest, each);
         assert.ok(names.get(each)?.labels.includes(pinLabel), each);
-        assert.equal((await criImage(containerd.address, each))?.id, native.config, each);
+        assert.equal((await importedCriImage(containerd.address, each)).id, native.config, each);
       }
-      assert.equal((await criImage(containerd.address, `${name}:1@${digests[0]}`))?.id, native.config);
+      assert.equal((await importedCriImage(containerd.address, `${name}:1@${digests[0]}`)).id, native.config);
       assert.equal(await criImage(containerd.address, `${name}:2`), undefined);
       const { stdout: check } = await containerd.ctr(['--namespace', 'k8s.io', 'images', 'check']);
       assert.equal(check.match(/ complete \(/g)?.length, names.size);

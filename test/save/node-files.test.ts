@@ -7,7 +7,7 @@ import { openInputs } from '../../src/merge/open-inputs.js';
 import { formatReference, parseReference } from '../../src/oci/reference.js';
 import { saveImages } from '../../src/save/save.js';
 import { startContainerd } from '../support/containerd.js';
-import { criImage } from '../support/cri.js';
+import { importedCriImage } from '../support/cri.js';
 import { singlePlatform } from '../support/image-sets.js';
 import { imageOf, layer } from '../support/images.js';
 import { writeOciLayout } from '../support/oci-layout.js';
@@ -145,8 +145,8 @@ describe('saving for nodes', { skip: needs('docker-registry', 'tar') }, () => {
       t.after(() => containerd.stop());
       const file = join(dir, 'pinned-images-amd64.tar');
       await containerd.ctr(['-n', 'k8s.io', 'images', 'import', '--all-platforms', '--no-unpack', file]);
-      const found = await criImage(containerd.address, name);
-      assert.deepEqual(found?.digests, [name]);
+      const found = await importedCriImage(containerd.address, name);
+      assert.deepEqual(found.digests, [name]);
     },
   );
 

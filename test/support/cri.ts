@@ -1,6 +1,7 @@
 /** A client of the container runtime interface, through which the kubelet asks containerd for images (CRI, `runtime.v1.ImageService`). */
 import { connect as connectHttp2, type IncomingHttpHeaders } from 'node:http2';
 import { connect } from 'node:net';
+import { until } from './until.js';
 
 /** An image as the kubelet sees it. */
 export interface CriImage {
@@ -100,4 +101,18 @@ export async function criImage(address: string, name: string): Promise<CriImage 
     digests: texts(image, 3),
     pinned: decode(image).some(({ number, value }) => number === 8 && value === 1),
   };
+}
+
+/**
+ * Waits for the image that a pod names, and returns it. The kubelet's list of images follows containerd's events, so an image that was just
+ * imported may not be in it yet.
+ */
+export async function importedCriImage(address: string, name: string): Promise<CriImage> {
+  let found: CriImage | undefined;
+  await until(`${name} is in the kubelet's list`, async () => {
+    found = await criImage(address, name);
+    return found !== undefined;
+  });
+  if (found === undefined) throw new Error(name);
+  return found;
 }
