@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { readmeFor, readmeHeading } from '../../src/kit/readme.js';
 import { runtimes } from '../../src/kit/runtimes.js';
 import { digestOf } from '../../src/oci/digest.js';
+import { everyKind, writeBundle } from '../bundle/write-bundle.js';
+import { airlift } from '../support/airlift.js';
+import { needs, run } from '../support/peers.js';
+import { temp } from '../support/temp.js';
 
 const path = fileURLToPath(new URL('../../../src/kit/README-FIRST.txt', import.meta.url));
 const files = { readme: readFileSync(path, 'utf8'), version: '1.2.3' };
@@ -61,3 +66,32 @@ test('no line but long digests is longer than 80 characters', () => {
     [],
   );
 });
+
+test(
+  'the commands that check signatures accept those of airlift and refuse those of other content',
+  { skip: needs('minisign', 'openssl', 'tar') },
+  async (t) => {
+    const dir = temp(t);
+    const bundle = join(dir, "officer's site.tar");
+    await writeBundle(bundle, everyKind().slice(0, 2));
+    for (const type of ['minisign', 'ecdsa-p256']) {
+      await airlift(['keygen', '--type', type, '-o', join(dir, `${type}.key`), '--unencrypted']);
+      await airlift(['sign', bundle, '--key', join(dir, `${type}.key`)]);
+    }
+    const text = readmeFor(files, executables, { bundles: ["officer's site.tar"], images: [] });
+    const commands = text.replaceAll('\\\n', '').split('\n');
+    const typed = async (start: string, key: string, codes = [0]): Promise<void> => {
+      const command = commands.find((line) => line.trim().startsWith(start));
+      assert.ok(command !== undefined, start);
+      const here = command.replaceAll('/tmp/', `${dir}/`).replaceAll('/PATH/export.pub', join(dir, key));
+      await run('sh', ['-c', here], { cwd: dir, codes });
+    };
+    const minisign = 'minisign -Vm /tmp/SHA256SUMS -x';
+    await typed("tar xOf 'officer'\\''s site.tar' airlift/SHA256SUMS > /tmp", '');
+    await typed(minisign, 'minisign.pub');
+    await typed('openssl dgst -sha256 -verify', 'ecdsa-p256.pub');
+    writeFileSync(join(dir, 'SHA256SUMS'), 'other');
+    await typed(minisign, 'minisign.pub', [1]);
+    await typed('openssl dgst -sha256 -verify', 'ecdsa-p256.pub', [1]);
+  },
+);
