@@ -49,6 +49,7 @@ export type { InspectedImage, Inspection, InspectOptions } from './inspect.js';
 export { verify } from './verify.js';
 export type { VerifyOptions, VerifyReport, WrittenRequest } from './verify.js';
 export { registriesOfRequest } from './request/request.js';
+export type { DeepReport, LayerWarning } from './deep/deep-check.js';
 export type { DeltaReport } from './bundle/verify/check-base.js';
 export type { DeltaBase } from './bundle/format/delta.js';
 export type { RequestTotals } from './request/request.js';

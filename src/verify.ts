@@ -24,6 +24,7 @@ import { absenceOf, findVolumes, signedPath } from './bundle/format/volumes/find
 import type { BundlePlace } from './bundle/format/volumes/files.js';
 import { checkVolumes } from './bundle/verify/check-volumes.js';
 import { HeadDigests } from './bundle/format/sums.js';
+import { checkLayers, type DeepReport } from './deep/deep-check.js';
 import type { Digest } from './oci/digest.js';
 import { parseReference } from './oci/reference.js';
 import {
@@ -45,6 +46,8 @@ export interface VerifyOptions {
   readonly request?: string | undefined;
   /** Do not hash layers: checks headers, sizes, the catalog, manifests and configs only. */
   readonly quick?: boolean | undefined;
+  /** Unpack every layer in the stream: checks `rootfs.diff_ids`, tar archives, paths, platforms and the history of images. */
+  readonly deep?: boolean | undefined;
   /** Paths of public keys of cosign, or of directories of them: each image must travel with a signature by one of them. */
   readonly cosignKeys?: readonly string[] | undefined;
   /** Paths of public keys, or of directories of them: one of the keys must have signed the bundle. */
@@ -79,6 +82,8 @@ export interface VerifyReport {
   /** For each image, who signed it, if keys of cosign were given and the catalog is intact. */
   readonly imageSignatures?: readonly ImageSignature[] | undefined;
   readonly problems: readonly Problem[];
+  /** What unpacking the layers found, if that was wanted and the catalog is intact. */
+  readonly deep?: DeepReport | undefined;
   /** If it is a delta: what it leaves out, and what of that was verified. */
   readonly delta?: DeltaReport | undefined;
   /** The reports of the bases that were verified with it. */
@@ -169,6 +174,11 @@ async function checkDelta(
  */
 export async function verify(path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
   const { volumeDirs = [], jobs = defaultJobs(), ...rest } = options;
+  if (rest.deep === true && rest.quick === true)
+    throw new AirliftError(
+      'usage',
+      'verify: `deep` cannot be combined with `quick`, which does not read layers',
+    );
   const found = await findVolumes(path, volumeDirs);
   if (found === undefined) return verifyFile(path, path, path, { jobs, ...rest });
   const isWhole = found.volumes.every((volume) => absenceOf(volume, []) === undefined);
@@ -211,9 +221,9 @@ async function verifyFile(
   const cosignKeys = options.cosignKeys && cosignKeysOf(await readPublicKeys(options.cosignKeys));
   const quick = options.quick === true;
   // The digests in the delta cover what its bases provide: they need no signature.
-  const { base = [], jobs, onProgress, signal } = options;
+  const { base = [], deep: isDeep = false, jobs, onProgress, signal } = options;
   const bases: VerifyReport[] = [];
-  for (const one of base) bases.push(await verify(one, { jobs, onProgress, signal }));
+  for (const one of base) bases.push(await verify(one, { deep: isDeep, jobs, onProgress, signal }));
   const file = await BundleFile.open(place, 'r');
   const findings = new Findings();
   let delta: DeltaReport | undefined;
@@ -225,6 +235,7 @@ async function verifyFile(
     const signedBy = await signaturesOf(file, head, signed, required?.keys ?? []);
     reportSignatures(signedBy, required, findings);
     let imageSignatures: ImageSignature[] | undefined;
+    let deep: DeepReport | undefined;
     const headDigests = new HeadDigests(file, head);
     try {
       if (catalog === undefined) await findBlobsByName(reader, head, findings);
@@ -242,6 +253,7 @@ async function verifyFile(
         await checkHeadContent(headDigests, catalog, findings);
         if (cosignKeys !== undefined)
           imageSignatures = await new CosignCheck(file, catalog, head.start, cosignKeys).check(findings);
+        if (isDeep) deep = await checkLayers(file, catalog, findings, { jobs, onProgress, signal });
       }
     } finally {
       catalog?.close();
@@ -255,7 +267,7 @@ async function verifyFile(
       head: catalog === undefined,
     };
     const request =
-      options.request === undefined || problems.every(({ kind }) => kind === 'signature')
+      options.request === undefined || problems.every(({ kind }) => kind === 'signature' || kind === 'layer')
         ? undefined
         : await requestDamaged(options.request, header, findings);
     return {
@@ -268,6 +280,7 @@ async function verifyFile(
       signedBy,
       imageSignatures,
       problems,
+      deep,
       request,
       delta,
       bases,

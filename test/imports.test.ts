@@ -16,7 +16,7 @@ const ranks: readonly (readonly string[])[] = [
   ['io', 'progress'],
   ['tar', 'signing'],
   ['registry', 'registry-server', 'bundle', 'archive', 'lists', 'site'],
-  ['plan', 'receipts', 'request'],
+  ['plan', 'receipts', 'request', 'deep'],
   ['transfer'],
   ['publish', 'merge'],
   ['export', 'save', 'repair'],

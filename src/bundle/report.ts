@@ -27,6 +27,7 @@ export interface SharedBytes {
  * - `signature`: a signature is malformed, or none of the given keys has signed the bundle
  * - `volume`: a volume is missing or damaged
  * - `manifest`: a manifest cannot be parsed · `edge`: a manifest and its children, or the catalog, disagree
+ * - `layer`: a layer cannot be unpacked, has an entry that leaves the root, or unpacks to other content than the config states
  */
 export type ProblemKind =
   | 'header'
@@ -41,7 +42,8 @@ export type ProblemKind =
   | 'signature'
   | 'volume'
   | 'manifest'
-  | 'edge';
+  | 'edge'
+  | 'layer';
 
 /** An image that a problem affects, and its affected platforms; none if the affected content belongs to no platform. */
 export interface BrokenImage {

@@ -25,6 +25,7 @@ import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
 import { countImages, signedLines } from './signatures.js';
+import { printDeep } from './verify-deep.js';
 import { againstFlags } from './verify-flags.js';
 
 const flags = {
@@ -56,6 +57,11 @@ const flags = {
     type: 'boolean',
     default: false,
     describe: 'do not hash layers: check structure, catalog, sizes, manifests, signature',
+  },
+  deep: {
+    type: 'boolean',
+    default: false,
+    describe: 'unpack layers, too: check diff_ids, tar archives, paths, platforms of programs',
   },
   ...againstFlags,
   ...outputFlags,
@@ -93,7 +99,8 @@ function printDelta({ bases, blobs, bytes, unseenBlobs }: DeltaReport, bundle: s
 
 function printProblems(problems: readonly Problem[]): void {
   for (const { kind, thing, detail, images } of problems) {
-    printLine(`${kind === 'signature' ? 'refused' : 'damaged'}: ${thing}: ${detail}`);
+    const what = kind === 'signature' ? 'refused' : kind === 'layer' ? 'wrong' : 'damaged';
+    printLine(`${what}: ${thing}: ${detail}`);
     for (const { reference, platforms } of images) {
       printLine(`  breaks ${reference}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`);
     }
@@ -117,6 +124,7 @@ function printVolumeReport(report: VolumeReport, milliseconds: number): void {
 function printReport(report: VerifyReport, milliseconds: number): void {
   for (const base of report.bases) printReport(base, milliseconds);
   printProblems(report.problems);
+  if (report.deep !== undefined) printDeep(report.deep);
   const damaged = report.problems.filter(({ kind }) => kind === 'volume').map(({ thing }) => thing);
   const checked = `${countVerified(report)}, ${count(report.blobs, 'blob')}, ${formatBytes(report.blobBytes)}`;
   if (report.ok) {
@@ -142,6 +150,13 @@ function printReport(report: VerifyReport, milliseconds: number): void {
     const rest = report.quick ? 'layers not hashed' : 'nothing lost or changed';
     printLine(`${report.bundle}: a required signature is missing; ${checked}, ${rest}`);
     printLine('next: ask who made the bundle for its signature and public key, and import nothing before');
+    return;
+  }
+  if (report.problems.every(({ kind }) => kind === 'layer')) {
+    printLine(
+      `${report.bundle}: ${count(report.problems.length, 'problem')} in images; no byte was lost or changed since the export`,
+    );
+    printLine('next: ask the publishers of these images, or leave the images out and export again');
     return;
   }
   const found = report.blobs === 0 ? '' : ` in ${checked}`;
@@ -202,6 +217,7 @@ function rejectUnusedFlags(args: Arguments): void {
   ];
   const checks = [
     args.quick && '--quick',
+    args.deep && '--deep',
     args.request !== undefined && '--request',
     args.cosignKey !== undefined && '--cosign-key',
   ];
@@ -232,7 +248,11 @@ async function run(args: Arguments): Promise<void> {
     const volumeDirs = args.volumeDir;
     // Signatures and requests are about the whole bundle.
     const volume =
-      keys === undefined && args.request === undefined && args.cosignKey === undefined && !args.quick
+      keys === undefined &&
+      args.request === undefined &&
+      args.cosignKey === undefined &&
+      !args.quick &&
+      !args.deep
         ? await interruptible((signal) =>
             verifyVolume(args.bundle, { volumeDirs, onProgress: bar?.onProgress, signal }),
           )
@@ -252,6 +272,7 @@ async function run(args: Arguments): Promise<void> {
           base: args.base,
           request: args.request,
           quick: args.quick,
+          deep: args.deep,
           cosignKeys: args.cosignKey,
           onProgress: bar?.onProgress,
           signal,

@@ -36,6 +36,9 @@ const maxFiles = 200_000;
 /** The most bytes of a compressed layer that are decompressed to find its programs. */
 const maxUnpacked = 256 * 1024 * 1024;
 const shebangLength = 256;
+/** The most characters of all paths and link targets of a layer that are kept, and of one of them: Linux takes no longer ones. */
+const maxText = 16 * 1024 * 1024;
+const maxPath = 4096;
 
 const nothing: LayerFiles = { files: new Map(), removed: new Set(), opaque: new Set(), isWhole: false };
 
@@ -47,14 +50,24 @@ function interpreterOf(head: Buffer): string | undefined {
   return /\/env$/.test(path) && argument !== undefined ? argument : path;
 }
 
-class Collector {
+/** Collects the files of a layer, in bounded memory, while it is scanned. */
+export class LayerFileCollector {
   readonly files = new Map<string, LayerFile>();
   readonly removed = new Set<string>();
   readonly opaque = new Set<string>();
+  #text = 0;
 
+  /** Whether no more files are collected. */
+  get isFull(): boolean {
+    return this.files.size >= maxFiles || this.#text >= maxText;
+  }
+
+  /** Adds an entry. May read the head of its content. */
   async add(entry: TarEntry): Promise<void> {
+    if (this.isFull || entry.name.length > maxPath || entry.linkName.length > maxPath) return;
     const path = plainPath(entry.name);
     if (path === undefined || path === '' || entry.kind === 'special') return;
+    this.#text += path.length + entry.linkName.length;
     const slash = path.lastIndexOf('/');
     const [folder, name] = [path.slice(0, Math.max(0, slash)), path.slice(slash + 1)];
     if (name === '.wh..wh..opq') this.opaque.add(folder);
@@ -86,13 +99,13 @@ class Collector {
 }
 
 async function collect(cursor: ByteCursor, maxBytes: number): Promise<LayerFiles> {
-  const collector = new Collector();
+  const collector = new LayerFileCollector();
   const { files, removed, opaque } = collector;
   let isWhole = true;
   try {
     for await (const entry of scanTar(cursor, 'layer', maxEntries, true)) {
       await collector.add(entry);
-      if (files.size < maxFiles && cursor.position < maxBytes) continue;
+      if (!collector.isFull && cursor.position < maxBytes) continue;
       isWhole = false;
       break;
     }
