@@ -40,25 +40,10 @@ const maxLayer = 512 * 1024 * 1024;
 /** The path of airlift in the image, and the directory that commands start in: the medium is mounted there. */
 const programPath = 'usr/local/bin/airlift';
 const workingDirectory = '/media';
-/** Position and text of the mode of a program in a tar header. */
-const modeAt = 100;
-const programMode = '0000755\0';
-const checksumAt = 148;
 
 /** File names in the kit's directory. */
 const imageName = 'image.tar';
 const dockerName = (platform: string): string => `image-${platform.replaceAll('/', '-')}.tar.gz`;
-
-/** Encodes the header of a file that can be executed. */
-function programHeader(size: number): Buffer {
-  const header = encodeHeader(programPath, size, 0);
-  header.write(programMode, modeAt, 'latin1');
-  // The checksum counts its own field as spaces (POSIX pax, "ustar Interchange Format").
-  header.fill(' ', checksumAt, checksumAt + 8);
-  const sum = header.reduce((total, byte) => total + byte, 0);
-  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, checksumAt, 'latin1');
-  return header;
-}
 
 /** Makes the layer that holds airlift. */
 async function programLayer(
@@ -70,7 +55,7 @@ async function programLayer(
   const packed = createHash('sha256');
   const content: Buffer[] = [];
   const tar = function* (): Generator<Buffer> {
-    for (const part of [programHeader(size), ...parts, padding]) {
+    for (const part of [encodeHeader(programPath, size, 0, 0o755), ...parts, padding]) {
       plain.update(part);
       yield part;
     }
@@ -239,7 +224,7 @@ export class KitImage {
     };
     const manifests = [];
     for (const { platform, config, layers } of this.#drafts) {
-      for (const { descriptor, content } of layers) await writer.addBlob(descriptor, chunksOf(content));
+      for (const { descriptor, content } of layers) await writer.addBlob(descriptor, Readable.from(content));
       const manifest = {
         schemaVersion: 2,
         mediaType: mediaTypes.ociManifest,
@@ -254,8 +239,4 @@ export class KitImage {
     writer.addImage(name, await addJson(mediaTypes.ociIndex, Buffer.from(JSON.stringify(index))));
     await writer.end();
   }
-}
-
-async function* chunksOf(content: readonly Buffer[]): AsyncGenerator<Buffer> {
-  for (const chunk of content) yield await Promise.resolve(chunk);
 }

@@ -79,11 +79,12 @@ interface BlockFields {
   readonly type: '0' | 'x';
   readonly size: number;
   readonly mtime: number;
+  readonly mode: number;
 }
 
-function writeBlock(block: Buffer, { name, prefix = '', type, size, mtime }: BlockFields): void {
+function writeBlock(block: Buffer, { name, prefix = '', type, size, mtime, mode }: BlockFields): void {
   block.write(name, 0, 100, 'latin1');
-  writeNumber(block, 100, 8, 0o644);
+  writeNumber(block, 100, 8, mode);
   writeNumber(block, 108, 8, 0);
   writeNumber(block, 116, 8, 0);
   writeNumber(block, 124, 12, size);
@@ -97,23 +98,23 @@ function writeBlock(block: Buffer, { name, prefix = '', type, size, mtime }: Blo
 }
 
 /**
- * Encodes the header of a regular file, mode 0644, owner and group 0: `headerLength(name)` bytes.
+ * Encodes the header of a regular file, owner and group 0: `headerLength(name)` bytes.
  * @param size bytes of the content
  * @param mtime whole seconds since 1970
  */
-export function encodeHeader(name: string, size: number, mtime: number): Buffer {
+export function encodeHeader(name: string, size: number, mtime: number, mode = 0o644): Buffer {
   const blocks = Buffer.alloc(headerLength(name));
   const split = splitName(name);
   if (split !== undefined) {
-    writeBlock(blocks, { ...split, type: '0', size, mtime });
+    writeBlock(blocks, { ...split, type: '0', size, mtime, mode });
     return blocks;
   }
   const record = encodePaxRecord('path', name);
   const ascii = name.replaceAll(new RegExp(notAscii, 'gu'), '_');
   const base = ascii.slice(ascii.lastIndexOf('/') + 1);
-  writeBlock(blocks, { name: `PaxHeaders/${base}`, type: 'x', size: record.length, mtime });
+  writeBlock(blocks, { name: `PaxHeaders/${base}`, type: 'x', size: record.length, mtime, mode: 0o644 });
   blocks.set(record, blockSize);
-  writeBlock(blocks.subarray(blocks.length - blockSize), { name: ascii, type: '0', size, mtime });
+  writeBlock(blocks.subarray(blocks.length - blockSize), { name: ascii, type: '0', size, mtime, mode });
   return blocks;
 }
 
