@@ -82,12 +82,10 @@ export class KitWriter {
     return size;
   }
 
-  /** Takes a file that was written to the kit's directory by other means into the list of digests. */
+  /** Takes a file of the kit's directory that another writer wrote and synced into the list of digests. */
   async adopt(name: string): Promise<void> {
     const path = join(this.directory, name);
     await this.#attempt(path, async () => {
-      const file = await open(path, 'r+');
-      await file.sync().finally(() => file.close());
       const hash = createHash('sha256');
       await pipeline(createReadStream(path), hash, { signal: this.signal });
       this.#sums.set(name, `sha256:${hash.digest('hex')}` as Digest);
