@@ -15,7 +15,7 @@ export interface ImageToLoad {
   readonly pinned: readonly Reference[];
   /** The manifest for the platform. */
   readonly manifest: Descriptor;
-  readonly config: Digest;
+  readonly config: Descriptor;
   /** Digests of the uncompressed layers. */
   readonly diffIds: readonly Digest[];
   readonly layers: readonly Descriptor[];

@@ -83,8 +83,6 @@ function hasContent(presence: Presence): boolean {
 /** Loads images for one platform, one after the other. */
 class Loading {
   readonly #summary: LoadedImage[] = [];
-  /** The config and layers of each image. */
-  readonly #blobs = new Map<ImageToLoad, readonly Descriptor[]>();
 
   constructor(
     private readonly job: SaveJob,
@@ -125,8 +123,8 @@ class Loading {
     if (this.engines.length > 1) return;
     const missing = images.filter((image) => !hasContent(before(image)));
     const blobs = new Map<Digest, number>();
-    for (const image of missing)
-      for (const { digest, size } of this.#blobs.get(image) ?? []) blobs.set(digest, size);
+    for (const { config, layers } of missing)
+      for (const { digest, size } of [config, ...layers]) blobs.set(digest, size);
     const bytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
     this.job.planned({ images: images.length, blobs: blobs.size, bytes });
   }
@@ -151,17 +149,15 @@ class Loading {
       return undefined;
     }
     const [first = reference, ...pinned] = nodeNames(image);
-    const described = {
+    return {
       name: first,
       pinned,
       manifest: found,
-      config: config.digest,
+      config,
       diffIds: diffIdsOf(await readContent(source, reference, config), `config of ${name}`),
       layers: manifest.layers,
       index: await this.#indexOf(reference, original ?? root, found),
     };
-    this.#blobs.set(described, [config, ...manifest.layers]);
-    return described;
   }
 
   /** Returns the root if it is an index that names the manifest itself. */

@@ -33,7 +33,7 @@ export class Podman implements Engine {
       digests: new Set(referencesIn(image['RepoDigests'])),
     }));
     return (image) => {
-      const same = found.filter(({ id }) => id === hexOf(image.config));
+      const same = found.filter(({ id }) => id === hexOf(image.config.digest));
       const name = formatReference(image.name);
       const named = same.filter(({ names, digests }) => names.has(name) || digests.has(name));
       if (named.length === 0) return 'absent';
