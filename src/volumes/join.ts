@@ -1,9 +1,9 @@
 import { rename } from 'node:fs/promises';
 import { BundleFile } from '../bundle/format/file.js';
-import { findVolumes, requireAll } from '../bundle/format/volumes/find.js';
+import { findVolumes, requireAll, type FoundVolumes } from '../bundle/format/volumes/find.js';
 import { ioError } from '../bundle/format/io-error.js';
 import { sumsDigest } from '../bundle/format/sums.js';
-import { volumeProblem } from '../bundle/verify/check-volumes.js';
+import { volumeProblems } from '../bundle/verify/check-volumes.js';
 import { checkWritten } from '../bundle/verify/check-front.js';
 import { checkDiskSpace } from '../bundle/write/disk-space.js';
 import { checkFileSize, filesystemOf } from '../bundle/write/file-limit.js';
@@ -59,7 +59,7 @@ export async function joinBundle(path: string, options: JoinOptions): Promise<Jo
   try {
     const to = await BundleFile.open(partial, 'create');
     let digest: Digest;
-    const damaged: number[] = [];
+    const damaged = new Map<number, string>();
     try {
       await checkDiskSpace(output, size - (await to.stat()).allocated);
       digest = await copyBytes(from, to, {
@@ -67,7 +67,7 @@ export async function joinBundle(path: string, options: JoinOptions): Promise<Jo
         doing: `join ${path}`,
         onVolume: (number, got) => {
           const want = volumes[number - 1]?.digest;
-          if (want !== undefined && want !== got) damaged.push(number);
+          if (want !== undefined && want !== got) damaged.set(number, 'digest mismatch');
           return Promise.resolve();
         },
         onProgress,
@@ -78,7 +78,7 @@ export async function joinBundle(path: string, options: JoinOptions): Promise<Jo
     } finally {
       await to.close();
     }
-    await refuseDamage(path, volumeDirs, damaged);
+    await refuseDamage(path, volumeDirs, found, damaged);
     if (found.list !== undefined && found.list.digest !== digest) {
       throw new AirliftError(
         'damaged',
@@ -104,12 +104,11 @@ export async function joinBundle(path: string, options: JoinOptions): Promise<Jo
 async function refuseDamage(
   path: string,
   volumeDirs: readonly string[],
-  damaged: readonly number[],
+  found: FoundVolumes,
+  damaged: ReadonlyMap<number, string>,
 ): Promise<void> {
-  if (damaged.length === 0) return;
-  const problems = [];
-  for (const number of damaged)
-    problems.push(await volumeProblem(path, volumeDirs, number, 'digest mismatch'));
+  if (damaged.size === 0) return;
+  const problems = await volumeProblems(path, volumeDirs, found, damaged);
   const lines = problems.flatMap(({ thing, detail, images }) => [
     `${thing}: ${detail}`,
     ...images.map(({ reference }) => `  breaks ${reference}`),

@@ -4,7 +4,7 @@ import { hexOf } from '../../oci/digest.js';
 import { Catalog } from '../format/catalog.js';
 import { BundleFile } from '../format/file.js';
 import { readHead } from '../format/head.js';
-import { absenceOf, findVolumes, type FoundVolume, type FoundVolumes } from '../format/volumes/find.js';
+import { absenceOf, type FoundVolume, type FoundVolumes } from '../format/volumes/find.js';
 import type { BrokenImage, CheckProgress, Problem } from '../report.js';
 import { addCatalogGraph } from './check-images.js';
 import type { ContentCheckOptions } from './check-contents.js';
@@ -53,7 +53,7 @@ export async function checkVolumes(
   } finally {
     await pool.close();
   }
-  return problemsOf(path, volumeDirs, found, details);
+  return volumeProblems(path, volumeDirs, found, details);
 }
 
 /** Counts bytes that are hashed. */
@@ -76,20 +76,11 @@ function progressOf(
   };
 }
 
-/** Describes the damage of a volume, with the images that need it. */
-export async function volumeProblem(
-  path: string,
-  volumeDirs: readonly string[],
-  number: number,
-  detail: string,
-): Promise<Problem> {
-  const found = await findVolumes(path, volumeDirs);
-  const [problem] =
-    found === undefined ? [] : await problemsOf(path, volumeDirs, found, new Map([[number, detail]]));
-  return problem ?? { kind: 'volume', thing: `volume ${number}`, detail, images: [] };
-}
-
-async function problemsOf(
+/**
+ * Describes damaged volumes, each with the images that need it.
+ * @param details what is wrong, by the number of the volume
+ */
+export async function volumeProblems(
   path: string,
   volumeDirs: readonly string[],
   { volumes }: FoundVolumes,
