@@ -96,14 +96,14 @@ async function newMinisignKey(password: string | undefined): Promise<NewKey> {
   const whole = Buffer.concat([clear, keyChecksum(clear)]);
   const body =
     password === undefined
-      ? ['Ed\0\0B2', Buffer.alloc(48), clear, Buffer.alloc(32)]
+      ? [Buffer.from('Ed\0\0B2'), Buffer.alloc(48), clear, Buffer.alloc(32)]
       : [
-          'EdScB2',
+          Buffer.from('EdScB2'),
           salt,
           limits,
           xor(whole, await keyStream(password, salt, whole.length, scryptParameters(opsLimit, memLimit, id))),
         ];
-  const line = Buffer.concat(body.map((part) => Buffer.from(part as string))).toString('base64');
+  const line = Buffer.concat(body).toString('base64');
   const kind = password === undefined ? 'minisign secret key' : 'minisign encrypted secret key';
   const publicLine = Buffer.concat([Buffer.from('Ed'), idBytes, publicBytes]).toString('base64');
   return {
