@@ -87,21 +87,14 @@ function ed25519SecretKey(seed: Uint8Array, publicBytes: Uint8Array): KeyObject 
   return createPrivateKey({ key, format: 'jwk' });
 }
 
-/** Reports whether the second half of a secret is the public key of its first half: a wrong password gives another one. */
-function isPair(seed: Uint8Array, publicBytes: Uint8Array): boolean {
-  const { x } = createPublicKey(ed25519SecretKey(seed, publicBytes)).export({ format: 'jwk' });
-  return x === Buffer.from(publicBytes).toString('base64url');
-}
-
 function minisignKey(clear: Buffer, name: string): SecretKey {
   const [idBytes, seed, publicBytes] = [clear.subarray(0, 8), clear.subarray(8, 40), clear.subarray(40, 72)];
-  if (!isPair(seed, publicBytes)) throw new AirliftError('input', `read ${name}: the key is damaged`);
-  return {
-    format: 'minisign',
-    id: formatKeyId(idBytes),
-    idBytes,
-    key: ed25519SecretKey(seed, publicBytes),
-  };
+  const key = ed25519SecretKey(seed, publicBytes);
+  // The second half of the secret must be the public key of its first half.
+  const { x } = createPublicKey(key).export({ format: 'jwk' });
+  if (x !== publicBytes.toString('base64url'))
+    throw new AirliftError('input', `read ${name}: the key is damaged`);
+  return { format: 'minisign', id: formatKeyId(idBytes), idBytes, key };
 }
 
 function parseMinisign(bytes: Uint8Array, file: string): LockedKey {
