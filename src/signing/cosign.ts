@@ -79,9 +79,9 @@ export function keyOfSigstoreBundle(
   keys: readonly PublicKey[],
 ): PublicKey | undefined {
   const envelope = field(parse(bytes, 'sigstore bundle'), 'dsseEnvelope');
-  const [type, text, signatures] = ['payloadType', 'payload', 'signatures'].map((name) =>
-    field(envelope, name),
-  );
+  const type = field(envelope, 'payloadType');
+  const text = field(envelope, 'payload');
+  const signatures = field(envelope, 'signatures');
   if (type !== 'application/vnd.in-toto+json' || typeof text !== 'string' || !Array.isArray(signatures))
     return undefined;
   const payload = Buffer.from(text, 'base64');
