@@ -47,7 +47,7 @@ type Parsed =
   | { readonly place: string; readonly detail: string; readonly isUnknown: boolean };
 
 /** Reports whether bytes are one DER sequence, as ECDSA signatures are (RFC 3279, section 2.2.3). */
-export function isDerSignature(bytes: Uint8Array): boolean {
+function isDerSignature(bytes: Uint8Array): boolean {
   return bytes.length >= 8 && bytes.length <= 72 && bytes[0] === 0x30 && bytes[1] === bytes.length - 2;
 }
 
@@ -68,7 +68,7 @@ function parse({ place, bytes }: FoundSignature): Parsed {
     return { place, minisig: parseMinisig(bytes, place) };
   } catch (error) {
     if (!isAirliftError(error)) throw error;
-    return { place, detail: error.message.replace(/^read .*?: (?=[^:]*$)/, ''), isUnknown };
+    return { place, detail: error.message.slice(`read ${place}: `.length), isUnknown };
   }
 }
 
