@@ -24,7 +24,7 @@ const maxKeys = 1000;
 const keyFile = /\.(pub|pem)$/;
 
 /** Creates an Ed25519 key from its 32 bytes. */
-export function ed25519PublicKey(bytes: Uint8Array): KeyObject {
+function ed25519PublicKey(bytes: Uint8Array): KeyObject {
   const x = Buffer.from(bytes).toString('base64url');
   return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
 }
@@ -62,7 +62,7 @@ function parsePem(text: string, file: string): PublicKey {
  * Parses a public key: minisign's file, or an ECDSA key in PEM.
  * @throws AirliftError `input`, `unsupported`; `usage` for a secret key
  */
-export function parsePublicKey(bytes: Uint8Array, file: string): PublicKey {
+function parsePublicKey(bytes: Uint8Array, file: string): PublicKey {
   const text = Buffer.from(bytes.subarray(0, maxSignatureFile + 1)).toString('utf8');
   // Node.js would derive the public key from a secret one.
   if (text.includes('PRIVATE KEY-----')) throw secretKeyError(file);
@@ -104,7 +104,10 @@ async function keyFilesIn(directory: string): Promise<string[]> {
   return files.sort();
 }
 
-/** Reads a small file; a larger one is cut, which its parser refuses. */
+/**
+ * Reads a key file.
+ * @throws AirliftError `input` if it is larger than `maxSignatureFile`, `io`
+ */
 export async function readSmallFile(path: string, name: string): Promise<Buffer> {
   try {
     const { size } = await stat(path);
