@@ -1,17 +1,17 @@
 import { lstat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { BundleFile } from './bundle/format/file.js';
-import { entryNames } from './bundle/format/format.js';
 import { looksLikeBundle } from './bundle/format/head.js';
 import { ioError } from './bundle/format/io-error.js';
 import { signedPath } from './bundle/format/volumes/find.js';
 import { openChecked } from './bundle/verify/check-front.js';
+import { signedContent } from './bundle/verify/check-signatures.js';
 import { AirliftError } from './errors.js';
 import { replaceFile } from './io/replace-file.js';
 import { findDetached, signaturePath } from './signing/detached.js';
 import { formatMinisig } from './signing/minisign.js';
 import { untrustedPrefix } from './signing/minisign-text.js';
-import { readPublicKeys, type PublicKey } from './signing/public-key.js';
+import { readPublicKeys } from './signing/public-key.js';
 import type { SecretKey } from './signing/secret-key.js';
 import { signEcdsa, trustedComment, type SigningFacts } from './signing/sign-content.js';
 import { signWithProgram } from './signing/sign-program.js';
@@ -76,10 +76,7 @@ async function withSubject<T>(
   }
   const reader = await openChecked(path, { signal });
   try {
-    const sums = reader.head.entries.get(entryNames.sha256sums);
-    const content = (): AsyncIterable<Uint8Array> =>
-      reader.file.stream(sums?.contentPosition ?? 0, sums?.size ?? 0) as AsyncIterable<Buffer>;
-    return await use({ subject: 'bundle', content });
+    return await use({ subject: 'bundle', content: signedContent(reader.file, reader.head) });
   } finally {
     await reader.close();
   }
@@ -167,7 +164,7 @@ export async function isBundleFile(path: string): Promise<boolean> {
  * @throws AirliftError `input`, `usage`, `io`
  */
 export async function verifyFile(path: string, keyPaths: readonly string[]): Promise<FileVerification> {
-  const keys: readonly PublicKey[] = await readPublicKeys(keyPaths);
+  const keys = await readPublicKeys(keyPaths);
   return await withSubject(path, undefined, async ({ content }) => {
     const signedBy = await checkSignatures(content, await findDetached(path), keys);
     const { sha256: digest } = await hashContent(content);

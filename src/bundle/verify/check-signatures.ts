@@ -6,6 +6,7 @@ import {
   describeSignature,
   requireValid,
   type FoundSignature,
+  type SignedContent,
   type SignatureReport,
 } from '../../signing/signatures.js';
 import type { BundleFile } from '../format/file.js';
@@ -29,6 +30,12 @@ export async function requiredSignature(paths: readonly string[]): Promise<Requi
   return { keys: await readPublicKeys(paths), paths };
 }
 
+/** Returns what signatures of a bundle cover: the content of its `SHA256SUMS`. */
+export function signedContent(file: BundleFile, { entries }: Pick<Head, 'entries'>): SignedContent {
+  const sums = entries.get(entryNames.sha256sums);
+  return () => file.stream(sums?.contentPosition ?? 0, sums?.size ?? 0) as AsyncIterable<Buffer>;
+}
+
 /**
  * Finds the signatures of a bundle, inside it and beside it, and checks them. All of them cover the content of `SHA256SUMS`.
  * @param path of the bundle; signatures in files lie beside it
@@ -36,21 +43,18 @@ export async function requiredSignature(paths: readonly string[]): Promise<Requi
  */
 export async function signaturesOf(
   file: BundleFile,
-  { entries }: Pick<Head, 'entries'>,
+  head: Pick<Head, 'entries'>,
   path: string,
   keys: readonly PublicKey[],
 ): Promise<SignatureReport[]> {
   const found: FoundSignature[] = [];
-  const inside = entries.get(entryNames.signature);
+  const inside = head.entries.get(entryNames.signature);
   if (inside !== undefined) {
     const bytes = await file.read(inside.contentPosition, Math.min(inside.size, maxSignatureFile + 1));
     found.push({ place: entryNames.signature, bytes });
   }
   found.push(...(await findDetached(path)));
-  const sums = entries.get(entryNames.sha256sums);
-  const content = (): AsyncIterable<Uint8Array> =>
-    file.stream(sums?.contentPosition ?? 0, sums?.size ?? 0) as AsyncIterable<Buffer>;
-  return await checkSignatures(content, found, keys);
+  return await checkSignatures(signedContent(file, head), found, keys);
 }
 
 /** @throws AirliftError `untrusted` unless one of the keys has signed the bundle */
