@@ -1,4 +1,3 @@
-import { lstat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { BundleFile } from './bundle/format/file.js';
 import { looksLikeBundle } from './bundle/format/head.js';
@@ -7,6 +6,7 @@ import { signedPath } from './bundle/format/volumes/find.js';
 import { openChecked } from './bundle/verify/check-front.js';
 import { signedContent } from './bundle/verify/check-signatures.js';
 import { AirliftError } from './errors.js';
+import { isTaken } from './io/directories.js';
 import { replaceFile } from './io/replace-file.js';
 import { findDetached, signaturePath } from './signing/detached.js';
 import { formatMinisig } from './signing/minisign.js';
@@ -83,11 +83,7 @@ async function withSubject<T>(
 }
 
 async function refuseExisting(path: string): Promise<void> {
-  const isTaken = await lstat(path).then(
-    () => true,
-    () => false,
-  );
-  if (isTaken)
+  if (await isTaken(path))
     throw new AirliftError('exists', `write signature ${path}: already exists`, {
       hint: "give a second signature a name with `name: 'officer'`, or add `force` to replace it",
     });

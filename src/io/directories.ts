@@ -1,4 +1,4 @@
-import { mkdir, stat } from 'node:fs/promises';
+import { lstat, mkdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AirliftError, isMissingPath, systemCodeOf } from '../errors.js';
 
@@ -30,6 +30,14 @@ async function createOne(path: string, mode: number): Promise<boolean> {
     if (dirname(path) === path) throw error;
     return false;
   }
+}
+
+/** Reports whether a name is taken, even by a broken link. */
+export async function isTaken(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Reports whether a path could not be read because it does not exist, or because this user may not search a directory on the way. */

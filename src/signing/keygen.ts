@@ -1,7 +1,8 @@
 import { generateKeyPair, randomBytes, type KeyObject } from 'node:crypto';
-import { lstat, open, rm } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { AirliftError, messageOf, systemCodeOf } from '../errors.js';
+import { isTaken } from '../io/directories.js';
 import { formatKeyId, untrustedPrefix } from './minisign-text.js';
 import { ecdsaKeyId, type SignatureFormat } from './public-key.js';
 import { keyChecksum, keyStream, scryptParameters, xor } from './secret-key.js';
@@ -41,13 +42,7 @@ function publicPath(path: string): string {
  * @throws AirliftError `exists`
  */
 export async function refuseExistingKeys(output: string): Promise<void> {
-  for (const path of [output, publicPath(output)]) {
-    const isTaken = await lstat(path).then(
-      () => true,
-      () => false,
-    );
-    if (isTaken) throw existsError(path);
-  }
+  for (const path of [output, publicPath(output)]) if (await isTaken(path)) throw existsError(path);
 }
 
 function existsError(path: string): AirliftError {
