@@ -5,6 +5,7 @@ import { keyPasswordFileOf } from './environment.js';
 import { askPassword } from './password.js';
 
 const maxLength = 64 * 1024;
+const unencryptedHint = '--unencrypted writes the key without a password';
 
 /** Reads the password of a key from the file that the environment names; undefined if it names none. */
 async function passwordFromFile(): Promise<string | undefined> {
@@ -22,9 +23,10 @@ async function passwordFromFile(): Promise<string | undefined> {
   }
 }
 
-function noTerminalError(): AirliftError {
+/** @param others what else the user can do, for the hint */
+function noTerminalError(...others: string[]): AirliftError {
   return new AirliftError('usage', 'read the password of the key: standard input is not a terminal', {
-    hint: 'AIRLIFT_KEY_PASSWORD_FILE=FILE names a file with the password',
+    hint: ['AIRLIFT_KEY_PASSWORD_FILE=FILE names a file with the password', ...others].join('; '),
   });
 }
 
@@ -40,19 +42,12 @@ export async function openSigningKey(path: string, signal: AbortSignal): Promise
 /** Returns the password for a new key; the user types it twice. */
 export async function newKeyPassword(signal: AbortSignal): Promise<string> {
   const stored = await passwordFromFile();
-  if (stored === undefined && !process.stdin.isTTY) {
-    const { message, hint } = noTerminalError();
-    throw new AirliftError('usage', message, {
-      hint: `${hint ?? ''}; --unencrypted writes the key without a password`,
-    });
-  }
+  if (stored === undefined && !process.stdin.isTTY) throw noTerminalError(unencryptedHint);
   const password = stored ?? (await askPassword('password for the new key: ', signal));
   const isSame =
     stored !== undefined || (await askPassword('the same password again: ', signal)) === password;
   if (!isSame) throw new AirliftError('usage', 'create a key: the two passwords differ');
   if (password === '')
-    throw new AirliftError('usage', 'create a key: the password is empty', {
-      hint: '--unencrypted writes the key without a password',
-    });
+    throw new AirliftError('usage', 'create a key: the password is empty', { hint: unencryptedHint });
   return password;
 }
