@@ -12,7 +12,8 @@ import { printJson, printLine, printLines, printNote } from './print.js';
 export function registryFor(serving: Serving, advertised: string | undefined): string {
   if (advertised === undefined) return withPort(reachableHost(serving), serving.port);
   const [, host, port] = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?$/.exec(advertised) ?? [];
-  if (host === undefined || Number(port ?? 1) < 1 || Number(port ?? 1) > 65535) {
+  const number = Number(port ?? serving.port);
+  if (host === undefined || number < 1 || number > 65535) {
     throw new AirliftError(
       'usage',
       `--advertise ${JSON.stringify(advertised)}: not a host, with or without a port`,
