@@ -62,11 +62,11 @@ export class HashPool {
 
   /** @throws AirliftError `usage` for a wrong number of workers */
   constructor(place: BundlePlace, workers: number) {
-    const path = (this.path = pathOf(place));
+    this.path = pathOf(place);
     if (!Number.isInteger(workers) || workers < 1)
       throw new AirliftError(
         'usage',
-        `read ${path}: wrong number of workers; got ${workers}, want at least 1`,
+        `read ${this.path}: wrong number of workers; got ${workers}, want at least 1`,
       );
     const module = new URL('./hash-worker.js', import.meta.url);
     this.#workers = Array.from({ length: workers }, () => new Worker(module, { workerData: { place } }));
