@@ -57,6 +57,8 @@ export interface Comparison {
   readonly lostPins: readonly string[];
 }
 
+const defaultConcurrency = 8;
+
 /** The most differences that are listed. */
 const maxListed = 10_000;
 
@@ -101,7 +103,7 @@ class Comparing {
     if (seen.has(digest)) return;
     seen.add(digest);
     this.manifests++;
-    const { signal, concurrency = 8 } = this.options;
+    const { signal, concurrency = defaultConcurrency } = this.options;
     if (!(await this.#holdsManifest(name, descriptor))) return;
     const manifest = parseManifest(await this.reader.read(digest), mediaType, `manifest ${digest}`);
     if (manifest.kind === 'index') {
@@ -109,9 +111,9 @@ class Comparing {
         if (this.reader.position(child.digest) !== undefined) await this.#tree(name, child, seen);
     } else {
       const carried = blobsOf(manifest).filter((blob) => this.reader.position(blob.digest) !== undefined);
-      const missing = carried.filter((blob) => !seen.has(blob.digest));
-      for (const blob of missing) seen.add(blob.digest);
-      await forEachOf(missing, concurrency, async (blob) => {
+      const unseen = carried.filter((blob) => !seen.has(blob.digest));
+      for (const blob of unseen) seen.add(blob.digest);
+      await forEachOf(unseen, concurrency, async (blob) => {
         this.blobs++;
         if (!(await this.registry.exists(name, blob, { signal })))
           this.#report('blob', name, blob.digest, 'missing, or of another size');
@@ -165,7 +167,7 @@ async function absentAsUndefined<T>(request: Promise<T>): Promise<T | undefined>
  * @throws AirliftError `damaged` for a damaged bundle; errors of the registry, except for missing content
  */
 export async function compareWithRegistry(options: CompareOptions): Promise<Comparison> {
-  const { bundle, to, originalIndex, concurrency = 8, signal } = options;
+  const { bundle, to, originalIndex, concurrency = defaultConcurrency, signal } = options;
   const requireSignature = options.keys && (await requiredSignature(options.keys));
   const reader = await openChecked(
     { path: bundle, volumeDirs: options.volumeDirs ?? [] },
