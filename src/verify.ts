@@ -189,18 +189,21 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
   if (report !== undefined && (report.ok || rest.quick === true)) return report;
   const problems = await checkVolumes(path, volumeDirs, found, { jobs, ...rest });
   if (report !== undefined) return { ...report, problems: [...problems, ...report.problems] };
-  const nothing = {
-    quick: false,
-    signedBy: [],
+  return {
+    bundle: path,
+    size: found.size,
+    ok: false,
     images: 0,
     signatures: 0,
+    quick: false,
     blobs: 0,
     blobBytes: 0,
     leftOut: 0,
     sums: undefined,
+    signedBy: [],
+    problems,
     bases: [],
   };
-  return { bundle: path, size: found.size, ok: false, ...nothing, problems };
 }
 
 function defaultJobs(): number {
@@ -229,7 +232,7 @@ async function verifyFile(
   let delta: DeltaReport | undefined;
   let pool: HashPool | undefined;
   try {
-    pool = new HashPool(place, options.jobs);
+    pool = new HashPool(place, jobs);
     const reader = new EntryReader(file);
     const { catalog, ...head } = await checkHead(reader, findings);
     const signedBy = await signaturesOf(file, head, signed, required?.keys ?? []);
@@ -245,7 +248,7 @@ async function verifyFile(
       }
       await checkSums(headDigests, findings);
       await checkIndexFile(file, head.entries.get('index.json'), catalog, findings);
-      await checkContents(pool, findings, { quick, onProgress: options.onProgress, signal: options.signal });
+      await checkContents(pool, findings, { quick, onProgress, signal });
       await checkGraph(file, findings, catalog !== undefined);
       if (catalog !== undefined) {
         checkCatalogRows(catalog, findings);
