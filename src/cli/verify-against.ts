@@ -11,7 +11,7 @@ import { registryOptionsOf } from './registry-flags.js';
 import { hooksOf } from './trace.js';
 import type { againstFlags } from './verify-flags.js';
 
-export type AgainstArguments = ArgumentsCamelCase<InferredOptionTypes<typeof againstFlags>> &
+type AgainstArguments = ArgumentsCamelCase<InferredOptionTypes<typeof againstFlags>> &
   RegistryArguments & {
     readonly json: boolean;
     readonly key?: string[] | undefined;

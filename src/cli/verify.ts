@@ -127,8 +127,8 @@ function printReport(report: VerifyReport, milliseconds: number): void {
   if (report.deep !== undefined) printDeep(report.deep);
   const damaged = report.problems.filter(({ kind }) => kind === 'volume').map(({ thing }) => thing);
   const checked = `${countVerified(report)}, ${count(report.blobs, 'blob')}, ${formatBytes(report.blobBytes)}`;
+  const result = report.quick ? 'layers not hashed' : 'nothing lost or changed';
   if (report.ok) {
-    const result = report.quick ? 'layers not hashed' : 'nothing lost or changed';
     printLine(`verified ${report.bundle}: ${checked} in ${formatDuration(milliseconds)}, ${result}`);
     (report.imageSignatures ?? []).map(describeImageSignature).forEach(printLine);
     printLine(`SHA256SUMS digest: ${report.sums ?? 'none'}`);
@@ -147,8 +147,7 @@ function printReport(report: VerifyReport, milliseconds: number): void {
   if (report.problems.length === 0)
     return printLine(`${report.bundle}: ${checked}, undamaged, but a base is damaged`);
   if (report.problems.every(({ kind }) => kind === 'signature')) {
-    const rest = report.quick ? 'layers not hashed' : 'nothing lost or changed';
-    printLine(`${report.bundle}: a required signature is missing; ${checked}, ${rest}`);
+    printLine(`${report.bundle}: a required signature is missing; ${checked}, ${result}`);
     printLine('next: ask who made the bundle for its signature and public key, and import nothing before');
     return;
   }
