@@ -1,14 +1,16 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { copyImages, copyNames, refuseDirectory, type CopyOptions } from '../index.js';
 import type { CommandHead } from './command-names.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
+import { ownFlagsFirst, registryFlags, uploadFlags } from './access-flags.js';
+import { registryOptionsOf } from './registry-flags.js';
 import { argumentsOfEndpoint, flagsOfEndpoint, hasEndpointFlags } from './source-dest-flags.js';
 import { exitCodes } from './exit-codes.js';
 import { FailedList, failedFlag } from './failed.js';
 import { contentFlags, outputFlags, platformFlags, platformsOf, positive } from './flags.js';
 import { imageFlags, imagesOf, readLists, referencesPositional, registriesIn } from './images.js';
 import { interruptible, withResumeHint } from './interrupt.js';
-import { emitNames, nameFlags, warnMergedRepositories, printNames, siteOf } from './names.js';
+import { nameFlags } from './name-flags.js';
+import { emitNames, warnMergedRepositories, printNames, siteOf } from './names.js';
 import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
 import { showPublished } from './summaries.js';

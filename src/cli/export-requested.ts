@@ -13,7 +13,8 @@ import { readLists, registriesIn, type ImageArguments } from './images.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
-import { registryOptionsOf, type RegistryArguments } from './registry-flags.js';
+import type { RegistryArguments } from './access-flags.js';
+import { registryOptionsOf } from './registry-flags.js';
 import { hooksOf } from './trace.js';
 
 /** Flags of `export` for repairing a bundle. */

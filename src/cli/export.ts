@@ -15,7 +15,8 @@ import type { CommandHead } from './command-names.js';
 import { creationTime } from './environment.js';
 import { exitCodes } from './exit-codes.js';
 import { runPreview } from './export-preview.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
+import { ownFlagsFirst, registryFlags } from './access-flags.js';
+import { registryOptionsOf } from './registry-flags.js';
 import {
   contentFlags,
   forceFlag,

@@ -4,12 +4,14 @@ import { importImages, isCompanionTag, parseReference, refuseDirectory, siteName
 import type { CommandHead } from './command-names.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import { creationTime } from './environment.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
+import { ownFlagsFirst, registryFlags, uploadFlags } from './access-flags.js';
+import { registryOptionsOf } from './registry-flags.js';
 import { forceFlag, outputFlags, positive } from './flags.js';
 import { importIntoBundle } from './import-bundle.js';
 import { interruptible, withResumeHint } from './interrupt.js';
 import { printLine } from './print.js';
-import { emitNames, nameFlags, warnMergedRepositories, printNames, siteOf } from './names.js';
+import { nameFlags } from './name-flags.js';
+import { emitNames, warnMergedRepositories, printNames, siteOf } from './names.js';
 import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
 import { showPublished } from './summaries.js';

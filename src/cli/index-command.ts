@@ -12,7 +12,8 @@ import {
   type IndexSummary,
 } from '../index.js';
 import type { CommandHead } from './command-names.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf, uploadFlags } from './registry-flags.js';
+import { ownFlagsFirst, registryFlags, uploadFlags } from './access-flags.js';
+import { registryOptionsOf } from './registry-flags.js';
 import { outputFlags } from './flags.js';
 import { fieldFlags, formatFlag, keyValues, sourceFlags, sourcesOf } from './index-flags.js';
 import { addIndexInspect } from './index-inspect.js';

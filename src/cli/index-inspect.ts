@@ -1,7 +1,8 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { inspectIndex, parseReference, type IndexChildReport, type IndexReport } from '../index.js';
 import { isIndex } from '../oci/media-types.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
+import { ownFlagsFirst, registryFlags } from './access-flags.js';
+import { registryOptionsOf } from './registry-flags.js';
 import { formatTable } from './format.js';
 import { jsonFlag } from './flags.js';
 import { interruptible } from './interrupt.js';

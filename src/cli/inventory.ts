@@ -7,9 +7,11 @@ import { outputFlags } from './flags.js';
 import { count } from './format.js';
 import { imageFlags, noImages, readLists } from './images.js';
 import { interruptible } from './interrupt.js';
-import { nameFlags, siteOf } from './names.js';
+import { nameFlags } from './name-flags.js';
+import { siteOf } from './names.js';
 import { printJson, printLine, printNote } from './print.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
+import { ownFlagsFirst, registryFlags } from './access-flags.js';
+import { registryOptionsOf } from './registry-flags.js';
 import { hooksOf } from './trace.js';
 import { version } from './version.js';
 

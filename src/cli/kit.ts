@@ -17,7 +17,8 @@ import { formatBytes } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
+import { ownFlagsFirst, registryFlags } from './access-flags.js';
+import { registryOptionsOf } from './registry-flags.js';
 import { hooksOf } from './trace.js';
 
 /** It has glibc, libstdc++ and libgcc, for both platforms, and hardly anything else. */

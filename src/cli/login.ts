@@ -1,7 +1,8 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { login, logout, parseLoginName } from '../index.js';
 import type { CommandHead } from './command-names.js';
-import { ownFlagsFirst, registryOptionsOf, accessFlags, type RegistryArguments } from './registry-flags.js';
+import { ownFlagsFirst, accessFlags, type RegistryArguments } from './access-flags.js';
+import { registryOptionsOf } from './registry-flags.js';
 import { jsonFlag } from './flags.js';
 import { authFilesOf, dockerAuthFileOf } from './environment.js';
 import { interruptible } from './interrupt.js';

@@ -22,9 +22,7 @@ import type { nameFlags } from './name-flags.js';
 import { withFlags } from './hints.js';
 import { printJson, printLines, printNote } from './print.js';
 
-export { nameFlags } from './name-flags.js';
-
-export type NameArguments = ArgumentsCamelCase<InferredOptionTypes<typeof nameFlags> & { to: string }>;
+type NameArguments = ArgumentsCamelCase<InferredOptionTypes<typeof nameFlags> & { to: string }>;
 
 async function readMap(path: string): Promise<string> {
   try {

@@ -26,9 +26,6 @@ import { parseDuration, parseSize } from './quantities.js';
 
 /** Flags, configuration files and environment variables for access to registries. */
 
-export { accessFlags, endpointFlags, ownFlagsFirst, registryFlags, uploadFlags } from './access-flags.js';
-export type { RegistryArguments } from './access-flags.js';
-
 /** Matches the HOST= prefix of credentials. The host has a dot or a port, which tells it apart from a user name. */
 const hostPrefix = /^((?:localhost|\[[0-9a-fA-F:]+\]|[\w-]+(?:\.[\w-]+)+)(?::\d+)?|[\w-]+:\d+)=(?=[^:]+:)/;
 

@@ -8,7 +8,8 @@ import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
+import { ownFlagsFirst, registryFlags } from './access-flags.js';
+import { registryOptionsOf } from './registry-flags.js';
 import { hooksOf } from './trace.js';
 
 const flags = {

@@ -10,7 +10,8 @@ import {
   type SaveSummary,
 } from '../index.js';
 import type { CommandHead } from './command-names.js';
-import { ownFlagsFirst, registryFlags, registryOptionsOf } from './registry-flags.js';
+import { ownFlagsFirst, registryFlags } from './access-flags.js';
+import { registryOptionsOf } from './registry-flags.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import { showDashes } from './stdin-dash.js';
 import { forceFlag, outputFlags, platformFlags, platformsOf } from './flags.js';

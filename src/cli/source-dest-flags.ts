@@ -1,5 +1,5 @@
 import type { ArgumentsCamelCase, InferredOptionTypes } from 'yargs';
-import { endpointFlags, type RegistryArguments } from './registry-flags.js';
+import { endpointFlags, type RegistryArguments } from './access-flags.js';
 
 /** Registry flags for only the source or only the destination of a copy. */
 
