@@ -1,7 +1,7 @@
 import { versionsOf } from './programs.js';
 
 /** A version of docker with one of its image stores. */
-export interface DockerStore {
+interface DockerStore {
   readonly program: string;
   readonly title: string;
   /** Whether images are in containerd's store, which keeps indexes and their digests. */

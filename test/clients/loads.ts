@@ -2,14 +2,15 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { dirname, delimiter, join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { before, describe, test } from 'node:test';
+import { afterSuite } from '../support/after-suite.js';
 import { airlift } from '../support/airlift.js';
 import { busyboxImage, needsBusybox } from '../support/busybox.js';
 import { startContainerd } from '../support/containerd.js';
 import { importedCriImage } from '../support/cri.js';
 import { startDockerd } from '../support/docker.js';
 import { childOf, loadBundle, type LoadBundle } from '../support/loading.js';
-import { temp, type Cleanup } from '../support/temp.js';
+import { temp } from '../support/temp.js';
 import { dockerStores } from './docker-stores.js';
 import { versionsOf } from './programs.js';
 
@@ -19,11 +20,7 @@ function environmentOf(program: string): { PATH: string } {
 }
 
 describe('load into engines', { skip: needsBusybox() }, () => {
-  const works: (() => Promise<void> | void)[] = [];
-  const t: Cleanup = { after: (work) => void works.unshift(work) };
-  after(async () => {
-    for (const work of works) await work();
-  });
+  const t = afterSuite();
   const image = busyboxImage();
   const native = childOf(image, process.arch === 'x64' ? 'amd64' : 'arm64');
   const runs = ['-c', 'echo it runs'];

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { before, describe, test } from 'node:test';
+import { afterSuite } from '../support/after-suite.js';
 import { airliftPath, stateEnv } from '../support/airlift.js';
 import { needsBusybox } from '../support/busybox.js';
 import { startContainerd } from '../support/containerd.js';
@@ -13,17 +14,13 @@ import { digestOf } from '../../src/oci/digest.js';
 import { childOf } from '../support/loading.js';
 import { run } from '../support/peers.js';
 import { serveStore } from '../support/serve-store.js';
-import { temp, type Cleanup } from '../support/temp.js';
+import { temp } from '../support/temp.js';
 import { dockerStores } from './docker-stores.js';
 import { versionsOf } from './programs.js';
 import { assertDiscovers, exportSigned, name, unsigned, type SignedBundle } from './signed-bundle.js';
 
 describe('clients pull from a served bundle', { skip: needsBusybox() }, () => {
-  const works: (() => Promise<void> | void)[] = [];
-  const t: Cleanup = { after: (work) => void works.unshift(work) };
-  after(async () => {
-    for (const work of works) await work();
-  });
+  const t = afterSuite();
   let bundle: SignedBundle;
   /** `127.0.0.1:PORT` */
   let host: string;

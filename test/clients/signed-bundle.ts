@@ -15,7 +15,7 @@ const sbomType = 'application/spdx+json';
 const offline = ['--tlog-upload=false', '--use-signing-config=false', '--allow-http-registry', '--yes'];
 
 /** Signs and verifies images with a key that it made. */
-export interface Signer {
+interface Signer {
   /** Path of its public key. */
   readonly publicKey: string;
   /** Signs an image under a tag, as older versions of cosign do, and as a referrer, as new ones do, and attaches an SBOM by oras. */

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { before, describe, test } from 'node:test';
 import type { KitSummary } from '../../src/kit/summary.js';
+import { afterSuite } from '../support/after-suite.js';
 import { airlift } from '../support/airlift.js';
 import { testCache } from '../support/busybox.js';
 import { startContainerd } from '../support/containerd.js';
@@ -62,11 +63,7 @@ const skip =
   (!isAmd64 && 'needs a machine of linux/amd64');
 
 describe('airlift as a container image', { skip }, () => {
-  const works: (() => Promise<void> | void)[] = [];
-  const t = { after: (work: () => Promise<void> | void): void => void works.unshift(work) };
-  after(async () => {
-    for (const work of works) await work();
-  });
+  const t = afterSuite();
   const output = temp(t);
   let summary: KitSummary;
   let registry: string;

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { chmodSync, cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { before, describe, test } from 'node:test';
 import type { KitSummary } from '../../src/kit/summary.js';
 import { serve } from '../../src/serve/serve.js';
+import { afterSuite } from '../support/after-suite.js';
 import { airlift } from '../support/airlift.js';
 import { assortment } from '../support/image-sets.js';
 import { needs, run, type RunResult } from '../support/peers.js';
@@ -19,12 +20,7 @@ import { needsRuntime, temporaryKit } from './local-kit.js';
 const images = Object.values(assortment()).slice(0, 3);
 
 describe('an empty site', { skip: needsRuntime() || needsEmptyRoot() || needs('zstd') }, () => {
-  const works: (() => Promise<void> | void)[] = [];
-  // A clean-up registered inside of `before` runs at its end.
-  const t = { after: (work: () => Promise<void> | void): void => void works.unshift(work) };
-  after(async () => {
-    for (const work of works) await work();
-  });
+  const t = afterSuite();
   let kit: KitSummary;
   let root: string;
   let sums: string;
