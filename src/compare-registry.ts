@@ -53,7 +53,7 @@ export interface Comparison {
   readonly differences: readonly Difference[];
   /** The number of all differences. */
   readonly total: number;
-  /** Publisher's indexes of filtered images that the registry does not hold, as `name@digest`; not a difference. */
+  /** The publisher's indexes of filtered images that the registry lacks, as `name@digest`; they are no differences. */
   readonly lostPins: readonly string[];
 }
 
