@@ -62,7 +62,7 @@ function parsePem(text: string, file: string): PublicKey {
  * Parses a public key: minisign's file, or an ECDSA key in PEM.
  * @throws AirliftError `input`, `unsupported`; `usage` for a secret key
  */
-function parsePublicKey(bytes: Uint8Array, file: string): PublicKey {
+export function parsePublicKey(bytes: Uint8Array, file: string): PublicKey {
   const text = Buffer.from(bytes.subarray(0, maxSignatureFile + 1)).toString('utf8');
   // Node.js would derive the public key from a secret one.
   if (text.includes('PRIVATE KEY-----')) throw secretKeyError(file);
