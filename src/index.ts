@@ -153,6 +153,7 @@ export type { IndexChildReport, IndexReport, InspectIndexOptions } from './image
 // Receipts and deltas
 export { inventory } from './inventory.js';
 export type { InventoryOptions, InventorySummary } from './inventory.js';
+export type { SentOptions } from './receipts/sent.js';
 
 // Access to registries
 export { Registry } from './registry/registry.js';

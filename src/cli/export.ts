@@ -70,6 +70,11 @@ const flags = {
     requiresArg: true,
     describe: 'receipt or earlier bundle of the site: leave out the layers it has',
   },
+  sent: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'record of what was sent: leave its layers out, then add this bundle',
+  },
   'dry-run': {
     type: 'boolean',
     default: false,
@@ -93,6 +98,7 @@ async function printSummary(
   summary: ExportSummary,
   kit: KitSummary | undefined,
   milliseconds: number,
+  sent: string | undefined,
 ): Promise<void> {
   const inspection = await inspect(summary.path);
   const platforms = summary.platforms.length > 0 ? ` (${summary.platforms.join(', ')})` : '';
@@ -107,6 +113,7 @@ async function printSummary(
     printLine(
       `a delta: ${count(blobs, 'layer')} (${formatBytes(bytes)}) left out, which the base has; the site needs them to import it`,
     );
+  if (sent !== undefined) printLine(`added it to ${sent}, for the next export with --sent`);
   printFailed(summary.failed);
   notesOnSignatures(inspection).forEach(printLine);
   if (kit !== undefined) printKit(kit);
@@ -143,6 +150,7 @@ async function run(args: Arguments): Promise<void> {
   if (args.request !== undefined) return runRequested({ ...args, request: args.request });
   if (args.output !== undefined) await refuseDirectory(args.output, '-o', 'site.tar');
   if (args.lock !== undefined) await refuseDirectory(args.lock, '--lock', 'site.lock');
+  if (args.sent !== undefined) await refuseDirectory(args.sent, '--sent', 'site.sent');
   const volumeSize =
     args.volumeSize === undefined ? undefined : parseVolumeSize('volume-size', args.volumeSize);
   const list = await readLists(args);
@@ -177,6 +185,10 @@ async function run(args: Arguments): Promise<void> {
         lock: args.lock,
         volumeSize,
         base: args.base,
+        sent:
+          args.sent === undefined
+            ? undefined
+            : { path: args.sent, version: version(), time: creationTime(process.env) },
         force: args.force,
         refresh: args.refresh,
         onEvent: view.onEvent,
@@ -190,7 +202,7 @@ async function run(args: Arguments): Promise<void> {
     const milliseconds = Date.now() - started;
     if (args.json)
       printJson({ event: 'done', ...summary, failed: failuresWithFlags(summary.failed), kit, milliseconds });
-    else await printSummary(summary, kit, milliseconds);
+    else await printSummary(summary, kit, milliseconds, args.sent);
     if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
   } finally {
     view.stop();

@@ -91,6 +91,7 @@ export const flagOf = {
   refresh: '--refresh',
   request: '--request',
   rules: '--rename',
+  sent: '--sent',
   siteNames: '--dry-run',
   skipMissingPlatforms: '--skip-missing-platforms',
   sums: '--sums',

@@ -5,7 +5,7 @@ import { isAirliftError } from '../errors.js';
 import type { Digest } from '../oci/digest.js';
 import { verdictOf } from '../oci/guess.js';
 import { readManifest } from '../oci/read.js';
-import { parseReference, type Repository } from '../oci/reference.js';
+import type { Repository } from '../oci/reference.js';
 import type { Source } from '../oci/source.js';
 import { openBase, type Base, type CatalogBase, type ReceiptBase } from '../receipts/open-base.js';
 import type { ReceiptEntry } from '../receipts/receipt.js';
@@ -107,8 +107,8 @@ class ReceiptApplier {
     const { digest, content, repository } = entry;
     const place = { kind: this.#kind, repository } as const;
     if (content === 'layer') return leaveOut(this.writer, digest, [place]);
-    // The manifests below an index have lines of their own.
-    if (content === 'index') return;
+    // The manifests below an index have lines of their own; in a record of what was sent, layers have, too.
+    if (content === 'index' || this.#kind === 'source') return;
     const layers = this.writer.base.layersOf(digest) ?? (await this.#fetchLayers(entry));
     for (const layer of layers) leaveOut(this.writer, layer, [place]);
   }
@@ -135,10 +135,6 @@ class ReceiptApplier {
 
   /** Returns the repositories of the plan that a repository at the site may come from: by its whole path, or by the end of it. */
   #sourcesOf(repository: string): Repository[] {
-    if (this.#kind === 'source') {
-      const { registry, repository: path } = parseReference(`${repository}:any`);
-      return [{ registry, repository: path }];
-    }
     const isSame = (source: Repository): boolean =>
       repository === source.repository || repository.endsWith(`/${source.repository}`);
     const isAlike = (source: Repository): boolean =>

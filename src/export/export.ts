@@ -16,6 +16,7 @@ import type { OnEvent } from '../progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 import { checkBundleKey, type BundleSigning } from '../signing/sign-content.js';
 import type { Base } from '../receipts/open-base.js';
+import { openSent, recordSent, type SentOptions } from '../receipts/sent.js';
 import { applyBases, closeBases, fingerprintOfBase, openBases } from './apply-bases.js';
 import { downloadBlobs, type Downloaded } from './download.js';
 import { lockedImages } from './plan-book.js';
@@ -52,6 +53,8 @@ export interface ExportOptions {
   readonly volumeSize?: VolumeSize | undefined;
   /** Receipts, and bundles that were sent before or their catalogs: layers that these have are left out. */
   readonly base?: readonly string[] | undefined;
+  /** Leaves out the layers that this record lists as sent, and adds this bundle to it when the bundle is complete. Excludes `force`. */
+  readonly sent?: SentOptions | undefined;
   /** Replace an existing bundle. */
   readonly force?: boolean | undefined;
   /** Resolve all images again even if an interrupted run has pinned them; downloaded blobs that are still needed are kept. */
@@ -116,6 +119,23 @@ function withResumeHint(error: unknown, options: ExportOptions): unknown {
     cause: error.cause,
     status: error.status,
   });
+}
+
+/**
+ * Opens the bases and the record of what was sent.
+ * @throws AirliftError as `openBase`; `usage` if the record excludes another option
+ */
+async function openAllBases({ base = [], sent, force }: ExportOptions): Promise<Base[]> {
+  if (sent === undefined) return openBases(base);
+  if (force === true)
+    throw new AirliftError(
+      'usage',
+      `export: got \`sent\` and \`force\`; the bundle to replace may be the only one with layers that ${sent.path} lists as sent`,
+      { hint: 'write to another file with `output`' },
+    );
+  const record = await openSent(sent.path);
+  const bases = await openBases(base);
+  return record === undefined ? bases : [...bases, record];
 }
 
 /** Plans all images, or retries the failed images of an interrupted run whose plan holds. */
@@ -200,7 +220,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
   let bases: readonly Base[] = [];
   try {
     if (options.sign !== undefined) checkBundleKey(options.sign.key);
-    bases = await openBases(options.base ?? []);
+    bases = await openAllBases(options);
     const { output } = options;
     const volumeSize = options.volumeSize === undefined ? undefined : bytesOfVolume(options.volumeSize);
     const filesystem = await filesystemOf(output);
@@ -230,6 +250,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
       failed: writer.failures().map(({ image, error }) => ({ image, error })),
     };
     await writer.finish();
+    if (options.sent !== undefined) await recordSent(summary.path, options.sent);
     return { ...summary, sums: await sumsDigest(summary.path) };
   } catch (error) {
     throw withResumeHint(error, options);

@@ -60,32 +60,54 @@ function formatEntry({ repository, tag, digest, content }: ReceiptEntry): string
     : `${repository}:${tag} ${digest} ${content}`;
 }
 
+/** The text of a receipt: the head, an empty line, then one line per entry, sorted by bytes, each once. */
+export class ReceiptText {
+  readonly #lines = new Set<string>();
+  #size = 0;
+
+  constructor(private readonly head: ReceiptHead) {}
+
+  /**
+   * Adds a line.
+   * @throws AirliftError `unsupported` if the text becomes too large
+   */
+  add(entry: ReceiptEntry): void {
+    const { kind } = this.head;
+    const line = formatEntry(entry);
+    if (!this.#lines.has(line)) this.#size += line.length + 1;
+    this.#lines.add(line);
+    if (this.#size > maxSize - maxLine)
+      throw new AirliftError('unsupported', `write ${kind}: too large; want at most ${maxSize} bytes`, {
+        hint:
+          kind === 'sent'
+            ? 'give this record with `base` from now on, and begin a new one with `sent`'
+            : 'list fewer images at a time: several receipts add up',
+      });
+  }
+
+  toString(): string {
+    const { kind, registry, time, airlift } = this.head;
+    return [
+      `airlift ${kind} ${formatVersion}`,
+      ...(registry === undefined ? [] : [`registry: ${registry}`]),
+      `time: ${time}`,
+      `airlift: ${airlift}`,
+      '',
+      // All characters are ASCII, so that this is the order of `LC_ALL=C sort`.
+      ...[...this.#lines].sort(),
+      '',
+    ].join('\n');
+  }
+}
+
 /**
- * Formats a receipt: the head, an empty line, then one line per entry, sorted by bytes, each once.
+ * Formats a receipt.
  * @throws AirliftError `unsupported` if it is too large
  */
 export function formatReceipt(head: ReceiptHead, entries: Iterable<ReceiptEntry>): string {
-  const lines = new Set<string>();
-  let size = 0;
-  for (const entry of entries) {
-    const line = formatEntry(entry);
-    if (!lines.has(line)) size += line.length + 1;
-    lines.add(line);
-    if (size > maxSize - maxLine)
-      throw new AirliftError('unsupported', `write ${head.kind}: too large; want at most ${maxSize} bytes`, {
-        hint: 'list fewer images at a time: several receipts add up',
-      });
-  }
-  return [
-    `airlift ${head.kind} ${formatVersion}`,
-    ...(head.registry === undefined ? [] : [`registry: ${head.registry}`]),
-    `time: ${head.time}`,
-    `airlift: ${head.airlift}`,
-    '',
-    // All characters are ASCII, so that this is the order of `LC_ALL=C sort`.
-    ...[...lines].sort(),
-    '',
-  ].join('\n');
+  const text = new ReceiptText(head);
+  for (const entry of entries) text.add(entry);
+  return text.toString();
 }
 
 /**
@@ -170,14 +192,17 @@ export class Receipt {
    * @throws AirliftError `input` with the number of the first wrong line, `unsupported` if a newer airlift wrote it, `io`
    */
   static async open(path: string): Promise<Receipt> {
+    let kind: RecordKind | undefined;
     const fail = (happened: string): never => {
       throw new AirliftError('input', `read ${path}: ${happened}`, {
-        hint: 'write the receipt again at the site: airlift inventory HOST[:PORT] -o FILE',
+        hint:
+          kind === 'sent'
+            ? 'take an older copy of the record, or begin a new one under another name'
+            : 'write the receipt again at the site: airlift inventory HOST[:PORT] -o FILE',
       });
     };
     const hash = createHash('sha256');
     const fields = new Map<string, string>();
-    let kind: RecordKind | undefined;
     let isHead = true;
     let number = 0;
     for await (const line of linesOf(path, fail)) {

@@ -26,11 +26,15 @@ function collect(registry: DockerRegistry, digest: string): void {
   rmSync(dir, { recursive: true });
 }
 
-/** Returns the digest of the first layer of an image's first platform. */
-function firstLayer(image: TestImage): string {
+/** Lists the layers of an image's first platform. */
+function layersOf(image: TestImage): string[] {
   const [manifest] = [...image.manifests.values()];
   const text = Buffer.concat([...(manifest?.open() ?? [])]).toString();
-  return (JSON.parse(text) as { layers: { digest: string }[] }).layers[0]?.digest ?? assert.fail();
+  return (JSON.parse(text) as { layers: { digest: string }[] }).layers.map(({ digest }) => digest);
+}
+
+function firstLayer(image: TestImage): string {
+  return layersOf(image)[0] ?? assert.fail();
 }
 
 describe('deltas', { skip: needs('docker-registry', 'sqlite3', 'tar') }, () => {
@@ -187,5 +191,63 @@ describe('deltas', { skip: needs('docker-registry', 'sqlite3', 'tar') }, () => {
       codes: [1],
     });
     assert.equal(stdout, '');
+  });
+
+  test('two months through a data diode: a record of what was sent takes the place of a receipt', async (t) => {
+    const year = await startYear(t);
+    const record = join(year.dir, 'site.sent');
+    const first = await year.export(firstMonth, 'first.tar', '--sent', record);
+    const plain = await year.export(firstMonth, 'plain.tar');
+    assert.ok(readFileSync(first).equals(readFileSync(plain)), 'the first bundle is complete');
+    const [head = '', body = ''] = readFileSync(record, 'utf8').split('\n\n');
+    assert.match(head, /^airlift sent 1\ntime: 2023-11-14T22:13:20Z\nairlift: \d+\.\d+\.\d+$/);
+    assert.equal((await run('sort', ['-c', '-'], { input: body, env: { LC_ALL: 'C' } })).stderr, '');
+    for (const [name, image] of Object.entries(firstMonth)) {
+      assert.ok(body.includes(`${year.source.host}/${name} ${image.root.digest} index\n`), name);
+      const layer = `${year.source.host}/${name.split(':')[0]}@${firstLayer(image)} layer\n`;
+      assert.ok(body.includes(layer), layer);
+    }
+    await airlift(['import', first, '--to', year.site.host]);
+    await year.push(secondMonth);
+    const second = await year.export(secondMonth, 'second.tar', '--sent', record);
+    const third = await year.export(secondMonth, 'third.tar', '--base', first);
+    assert.equal(statSync(second).size, statSync(third).size);
+    const { stdout } = await airlift(['verify', second, '--base', first]);
+    assert.match(stdout, /a delta: the base has the \d+ layers/);
+    await airlift(['import', second, '--to', year.site.host]);
+    await holds(year.site, secondMonth);
+    const both = readFileSync(record, 'utf8');
+    for (const line of body.split('\n')) assert.ok(both.includes(line), line);
+    const moved = `${year.source.host}/acme/latest:now ${secondMonth['acme/latest:now']?.root.digest} index\n`;
+    assert.ok(both.includes(moved));
+  });
+
+  test('an export that fails records nothing, and a record is never written over something else', async (t) => {
+    const year = await startYear(t);
+    const record = join(year.dir, 'site.sent');
+    const output = join(year.dir, 'site.tar');
+    const names = year.names(firstMonth);
+    const web = firstMonth['acme/web:1'] ?? assert.fail();
+    await year.export({ 'acme/web:1': web }, 'web.tar', '--sent', record);
+    const before = readFileSync(record, 'utf8');
+    const pause = layersOf(firstMonth['rancher/pause:3.1'] ?? assert.fail());
+    const gone = pause.find((digest) => !layersOf(web).includes(digest)) ?? assert.fail();
+    collect(year.source, gone);
+    for (const [file, bundle] of [
+      [record, output],
+      [join(year.dir, 'new.sent'), join(year.dir, 'new.tar')],
+    ] as const) {
+      const { stderr } = await airlift(['export', ...names, '--sent', file, '-o', bundle], { codes: [1] });
+      assert.ok(stderr.includes(gone), stderr);
+    }
+    assert.equal(readFileSync(record, 'utf8'), before);
+    assert.throws(() => statSync(join(year.dir, 'new.sent')), { code: 'ENOENT' });
+    const forced = await airlift(['export', ...names, '--sent', record, '--force', '-o', output], {
+      codes: [2],
+    });
+    assert.match(forced.stderr, /got --sent and --force; .*\n {2}hint: write to another file with --output/);
+    const bundle = join(year.dir, 'web.tar');
+    const wrong = await airlift(['export', ...names, '--sent', bundle, '-o', output], { codes: [1, 2] });
+    assert.match(wrong.stderr, /got a bundle, want a record of what was sent\n {2}hint: give .* with --base/);
   });
 });
