@@ -49,6 +49,10 @@ const impossible: readonly (readonly [happened: string, sql: string])[] = [
       OR EXISTS (SELECT 1 FROM json_each(coalesce(os_features, '[]')) WHERE json_each.type <> 'text')`,
   ],
   [
+    'a manifest without a platform has parts of one',
+    'SELECT 1 FROM manifests WHERE os IS NULL AND coalesce(variant, os_version, os_features) IS NOT NULL',
+  ],
+  [
     'an edge is malformed or leads to a missing row',
     `SELECT 1 FROM edges LEFT JOIN manifests ON manifests.blob = parent LEFT JOIN blobs ON blobs.id = child
       WHERE manifests.blob IS NULL OR blobs.id IS NULL OR typeof(position) <> 'integer'
