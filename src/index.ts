@@ -153,6 +153,8 @@ export type { IndexChildReport, IndexReport, InspectIndexOptions } from './image
 // Receipts and deltas
 export { inventory } from './inventory.js';
 export type { InventoryOptions, InventorySummary } from './inventory.js';
+export { diff } from './diff.js';
+export type { BundleDifference, DiffOptions, DiffSide, ImageChange } from './diff.js';
 export type { SentOptions } from './receipts/sent.js';
 
 // Access to registries

@@ -28,6 +28,7 @@ const ranks: readonly (readonly string[])[] = [
     'kit',
     'copy',
     'inspect',
+    'diff',
     'inventory',
     'verify',
     'sign',

@@ -17,6 +17,7 @@ export const commandNames = [
   'serve',
   'prune',
   'inventory',
+  'diff',
   'index',
   'index create',
   'index append',

@@ -102,6 +102,11 @@ const commands: readonly Command[] = [
     load: async () => (await import('./inventory.js')).addInventory,
   },
   {
+    usage: 'diff <from> <to>',
+    describe: 'compare two bundles or receipts: images, tags, new blobs',
+    load: async () => (await import('./diff.js')).addDiff,
+  },
+  {
     usage: 'index',
     describe: 'create and edit image indexes',
     load: async () => (await import('./index-command.js')).addIndex,
@@ -171,7 +176,7 @@ export async function parser(args: readonly string[]): Promise<Argv> {
 }
 
 /** Commands whose only result is their output. */
-const printingCommands: readonly string[] = ['inspect', 'verify', 'list-images', 'index inspect'];
+const printingCommands: readonly string[] = ['inspect', 'diff', 'verify', 'list-images', 'index inspect'];
 
 function onlyPrints(args: Readonly<Record<string, unknown>> & { _: readonly (string | number)[] }): boolean {
   const isHelp = args['help'] === true || args['version'] === true;

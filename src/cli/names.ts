@@ -32,14 +32,20 @@ async function readMap(path: string): Promise<string> {
   }
 }
 
-/** Builds the site and its rename rules from the flags. */
-export async function siteOf(
-  args: Pick<NameArguments, 'to' | 'keepRegistry' | 'rename' | 'renameMap'>,
-): Promise<Site> {
+type NamingArguments = Pick<NameArguments, 'keepRegistry' | 'rename' | 'renameMap'>;
+
+/** Builds the rules for names at a site from the flags. */
+export async function namingOf(args: NamingArguments): Promise<Pick<Site, 'keepRegistry' | 'rules'>> {
   const rules = (args.rename ?? []).map(parseRenameRule);
   if (args.renameMap !== undefined)
     rules.push(...parseNameMap(await readMap(args.renameMap), args.renameMap));
-  return { ...parseSite(args.to), keepRegistry: args.keepRegistry, rules };
+  return { keepRegistry: args.keepRegistry, rules };
+}
+
+/** Builds the site and its rename rules from the flags. */
+export async function siteOf(args: NamingArguments & Pick<NameArguments, 'to'>): Promise<Site> {
+  const naming = await namingOf(args);
+  return { ...parseSite(args.to), ...naming };
 }
 
 /** Prints the names that images get at the site. */

@@ -26,7 +26,7 @@ export class CatalogBase {
   constructor(
     readonly path: string,
     readonly base: DeltaBase,
-    private readonly catalog: Catalog,
+    readonly catalog: Catalog,
     private readonly closeFile: () => Promise<void>,
   ) {}
 

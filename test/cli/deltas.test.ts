@@ -9,6 +9,14 @@ import { needs, run } from '../support/peers.js';
 import { sameContent, walkImage, walkRegistry } from '../support/walk.js';
 import { firstMonth, secondMonth, startYear } from '../support/year.js';
 
+/** The output of `diff --json`. */
+interface Compared {
+  readonly changes: readonly { change: string; image: string; from?: string; to?: string }[];
+  readonly unchanged: number;
+  readonly newBlobs?: { readonly blobs: number; readonly bytes: number };
+  readonly isUpperBound: boolean;
+}
+
 /** Asserts that a registry has images, byte for byte. */
 async function holds(registry: DockerRegistry, images: Readonly<Record<string, TestImage>>): Promise<void> {
   for (const [name, image] of Object.entries(images)) {
@@ -249,5 +257,63 @@ describe('deltas', { skip: needs('docker-registry', 'sqlite3', 'tar') }, () => {
     const bundle = join(year.dir, 'web.tar');
     const wrong = await airlift(['export', ...names, '--sent', bundle, '-o', output], { codes: [1, 2] });
     assert.match(wrong.stderr, /got a bundle, want a record of what was sent\n {2}hint: give .* with --base/);
+  });
+
+  test('diff compares bundles and receipts', async (t) => {
+    const year = await startYear(t);
+    const record = join(year.dir, 'site.sent');
+    const old = await year.export(firstMonth, 'old.tar', '--sent', record);
+    const receipt = join(year.dir, 'site.receipt');
+    await airlift(['import', old, '--to', `${year.site.host}/mirror`, '--receipt', receipt]);
+    await year.push(secondMonth);
+    const next = await year.export(secondMonth, 'next.tar');
+    const compared = async (a: string, b: string): Promise<Compared> =>
+      JSON.parse((await airlift(['diff', a, b, '--json'])).stdout) as Compared;
+    const both = await compared(old, next);
+    const digest = (images: typeof firstMonth, name: string): string | undefined => images[name]?.root.digest;
+    assert.deepEqual(
+      both.changes.map(({ change, image, from, to }) => [change, image, from, to]),
+      [
+        [
+          'moved',
+          'acme/latest:now',
+          digest(firstMonth, 'acme/latest:now'),
+          digest(secondMonth, 'acme/latest:now'),
+        ],
+        ['added', 'acme/new:1', undefined, digest(secondMonth, 'acme/new:1')],
+        ['removed', 'acme/web:1', digest(firstMonth, 'acme/web:1'), undefined],
+        ['added', 'acme/web:2', undefined, digest(secondMonth, 'acme/web:2')],
+      ].map(([change, name, ...digests]) => [change, `${year.source.host}/${name}`, ...digests]),
+    );
+    assert.equal(both.unchanged, 1);
+    const catalogs = await Promise.all(
+      [old, next].map(async (bundle, at) => {
+        const path = join(year.dir, `catalog-${at}.db`);
+        writeFileSync(path, (await run('tar', ['xOf', bundle, 'airlift/catalog.db'])).bytes);
+        return path;
+      }),
+    );
+    const sql = `ATTACH '${catalogs[0]}' AS old; SELECT count(*), sum(size) FROM main.blobs WHERE digest NOT IN (SELECT digest FROM old.blobs)`;
+    const [blobs, bytes] = (await run('sqlite3', [catalogs[1] ?? '', sql])).stdout
+      .trim()
+      .split('|')
+      .map(Number);
+    assert.deepEqual(both.newBlobs, { blobs, bytes });
+    assert.equal(both.isUpperBound, false);
+    assert.deepEqual((await compared(record, next)).newBlobs, both.newBlobs);
+    const atSite = await compared(receipt, next);
+    assert.deepEqual(
+      atSite.changes.map(({ change, image }) => `${change} ${image}`),
+      both.changes.map(({ change, image }) => `${change} ${image.replace(year.source.host, 'mirror')}`),
+    );
+    assert.equal(atSite.isUpperBound, true);
+    assert.ok((atSite.newBlobs?.bytes ?? 0) >= (bytes ?? 0));
+    const same = await airlift(['diff', receipt, old]);
+    assert.equal(same.stdout, '0 added, 0 removed, 0 moved, 3 unchanged; 0 new blobs of 0 B\n');
+    const table = await airlift(['diff', old, next]);
+    assert.match(table.stdout, /^change +image +from +to +size +new\nmoved +127/);
+    assert.match(table.stdout, /\n2 added, 1 removed, 1 moved, 1 unchanged; \d+ new blobs of /);
+    const back = await airlift(['diff', next, receipt]);
+    assert.match(back.stdout, /\n1 added, 2 removed, 1 moved, 1 unchanged\n$/);
   });
 });

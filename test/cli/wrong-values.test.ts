@@ -34,6 +34,7 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
   serve: ['none.tar'],
   prune: ['x'],
   inventory: [closedPort, '-o', 'site.receipt', '--retries', '0'],
+  diff: ['old.tar', 'new.tar'],
   index: [],
   kit: ['--from', 'none', '-o', 'kit-out'],
   'index create': [`${closedPort}/a:1`, `${closedPort}/b:1`, '--retries', '0'],

@@ -1,4 +1,5 @@
 import { formatPlatform, isUnknown } from '../../oci/platform.js';
+import type { Digest } from '../../oci/digest.js';
 import { platformOf, type BundleBlob, type Catalog, type ManifestRow } from './catalog.js';
 
 /** A blob that an image needs. */
@@ -14,6 +15,7 @@ type PartRow = ManifestRow & { readonly isHeld: number };
 /** Lists what images of a catalog need. */
 export class ImageParts {
   readonly #parts;
+  readonly #below;
 
   constructor({ database }: Catalog) {
     this.#parts = database.prepare(`WITH RECURSIVE tree (blob) AS (
@@ -25,6 +27,18 @@ export class ImageParts {
         os, architecture, variant, os_version AS osVersion, os_features AS osFeatures
       FROM tree CROSS JOIN blobs ON blobs.id = tree.blob LEFT JOIN manifests ON manifests.blob = tree.blob
       ORDER BY blobs.id`);
+    this.#below = database
+      .prepare(
+        `SELECT part.digest FROM blobs AS manifest
+          CROSS JOIN edges ON parent = manifest.id AND role IN ('config', 'layer')
+          CROSS JOIN blobs AS part ON part.id = child WHERE manifest.digest = ?`,
+      )
+      .pluck();
+  }
+
+  /** Lists the config and the layers of a manifest. */
+  below(manifest: Digest): Digest[] {
+    return this.#below.all(manifest) as Digest[];
   }
 
   /** Lists everything that belongs to an image, each blob once: indexes, manifests, configs, layers, referrers. */
