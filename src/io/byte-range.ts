@@ -3,6 +3,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { AirliftError, messageOf } from '../errors.js';
 import { readableOf } from '../oci/readable.js';
+import { BufferRing } from './buffer-ring.js';
 
 /** The place of content, as plain data for worker threads: in an open file, which stays open, in a file by its path, or in memory. */
 export type Place =
@@ -35,9 +36,6 @@ export interface PlacedRange extends ByteRange {
 
 /** Bytes that a stream reads at a time. */
 export const streamChunk = 256 * 1024;
-
-/** Buffers of a stream that reuses memory: for the chunk being read, and for the two that the reader took last. */
-const ringSize = 3;
 
 function truncated(what: string, position: number, want: number): AirliftError {
   return new AirliftError('damaged', `read ${what}: truncated at byte ${position}; want ${want} more bytes`);
@@ -80,11 +78,10 @@ export class FileRange implements PlacedRange {
   }
 
   async *#chunks(position: number, reusesMemory: boolean): AsyncGenerator<Buffer> {
-    const ring: Buffer[] = [];
-    for (let at = position, reads = 0; at < this.size; reads++) {
+    const ring = reusesMemory ? new BufferRing() : undefined;
+    for (let at = position; at < this.size;) {
       const length = Math.min(streamChunk, this.size - at);
-      const memory = reusesMemory ? (ring[reads % ringSize] ??= Buffer.allocUnsafeSlow(length)) : undefined;
-      const chunk = await this.read(at, length, memory);
+      const chunk = await this.read(at, length, ring?.next(length));
       if (chunk.byteLength === 0) throw truncated(this.what, this.start + at, this.size - at);
       yield chunk;
       at += chunk.byteLength;

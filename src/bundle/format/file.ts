@@ -1,6 +1,7 @@
 import { read, readSync, writevSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import { BufferRing } from '../../io/buffer-ring.js';
 import { ioError } from './io-error.js';
 import {
   openFiles,
@@ -181,17 +182,13 @@ export interface StreamOptions {
 /** Bytes per read of a stream. */
 const chunkSize = 1024 * 1024;
 
-/** Buffers of a stream that reuses memory: for the chunk being read, and for the two that the reader took last. */
-const ringSize = 3;
-
 /**
  * Streams a range of an open file and leaves the file open (Node's own file stream closes the descriptor when it is destroyed). Ends early
  * if the file does.
  */
 class PositionedStream extends Readable {
-  /** The buffers that are used in turn; undefined if each read gets a new one. */
-  readonly #ring: Buffer[] | undefined;
-  #reads = 0;
+  /** Undefined if each read gets a new buffer. */
+  readonly #ring: BufferRing | undefined;
 
   constructor(
     private readonly files: BundleFiles,
@@ -201,7 +198,7 @@ class PositionedStream extends Readable {
   ) {
     // Holds one chunk at most, so that the stream reads the next one when the reader takes it.
     super({ highWaterMark: Math.min(chunkSize, Math.max(1, rest)), signal });
-    if (reusesMemory) this.#ring = [];
+    if (reusesMemory) this.#ring = new BufferRing();
   }
 
   override _read(): void {
@@ -210,12 +207,7 @@ class PositionedStream extends Readable {
       return;
     }
     const size = Math.min(chunkSize, this.rest);
-    this.#fill(this.#nextBuffer(size).subarray(0, size), 0);
-  }
-
-  #nextBuffer(size: number): Buffer {
-    if (this.#ring === undefined) return Buffer.allocUnsafeSlow(size);
-    return (this.#ring[this.#reads++ % ringSize] ??= Buffer.allocUnsafeSlow(size));
+    this.#fill(this.#ring?.next(size) ?? Buffer.allocUnsafeSlow(size), 0);
   }
 
   /** Pushes the buffer once it is full or the file has ended: a smaller chunk would let the stream hold two. */
