@@ -1,6 +1,7 @@
 import { read, readSync, writevSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import { AirliftError } from '../../errors.js';
 import { BufferRing } from '../../io/buffer-ring.js';
 import { ioError } from './io-error.js';
 import {
@@ -61,13 +62,14 @@ export class BundleFile {
 
   /**
    * Writes all `buffers`, one after the other, at `position`. Blocks the thread.
-   * @throws AirliftError `no-space`, `io`
+   * @throws AirliftError `no-space`; `io`, also if the volume is missing
    */
   writevSync(buffers: readonly Uint8Array[], position: number): void {
     let rest = buffers.filter((buffer) => buffer.byteLength > 0);
     while (rest.length > 0) {
       const spot = this.files.at(position, true);
-      if (spot === undefined) return;
+      if (spot === undefined)
+        throw new AirliftError('io', `write ${this.path}: the volume of byte ${position} is missing`);
       try {
         const written = writevSync(spot.descriptor, upTo(rest, spot.rest), spot.offset);
         position += written;

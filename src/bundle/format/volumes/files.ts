@@ -162,8 +162,9 @@ class OpenFiles implements BundleFiles {
   }
 
   async resize(size: number): Promise<void> {
-    const [file] = this.#present;
-    if (file !== undefined) await resizeFile(file, size);
+    for (const { descriptor, path, start, end } of this.files)
+      if (descriptor !== undefined)
+        await resizeFile({ descriptor, path }, Math.max(0, Math.min(size, end) - start));
   }
 
   async sync(): Promise<void> {
@@ -225,7 +226,7 @@ class WrittenFiles implements BundleFiles {
     }
   }
 
-  /** Returns the files up to the first one that is missing or not full. */
+  /** Returns the files up to the first one that is missing. */
   #files(): { descriptor: number; path: string }[] {
     const files = [];
     for (let number = 1; number <= maxVolumes; number++) {
