@@ -18,7 +18,7 @@ export interface CopyBytesOptions {
   /** The name of the work in messages. */
   readonly doing: string;
   /** Called at the end of each volume with its digest. */
-  readonly onVolume?: ((number: number, digest: Digest) => Promise<void>) | undefined;
+  readonly onVolume?: ((number: number, digest: Digest) => void) | undefined;
   readonly onProgress?: ((progress: CopyProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -60,7 +60,7 @@ export async function copyBytes(
       // Lets signals and timers through.
       await new Promise(setImmediate);
     }
-    await onVolume?.(at + 1, `sha256:${volume.digest('hex')}` as Digest);
+    onVolume?.(at + 1, `sha256:${volume.digest('hex')}` as Digest);
   }
   return `sha256:${whole.digest('hex')}` as Digest;
 }

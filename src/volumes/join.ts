@@ -68,7 +68,6 @@ export async function joinBundle(path: string, options: JoinOptions): Promise<Jo
         onVolume: (number, got) => {
           const want = volumes[number - 1]?.digest;
           if (want !== undefined && want !== got) damaged.set(number, 'digest mismatch');
-          return Promise.resolve();
         },
         onProgress,
         signal,

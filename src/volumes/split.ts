@@ -97,7 +97,6 @@ export async function splitBundle(path: string, options: SplitOptions): Promise<
             size: sizes[number - 1] ?? 0,
             digest: volumeDigest,
           });
-          return Promise.resolve();
         },
         onProgress,
         signal,

@@ -110,24 +110,21 @@ async function imagesOfVolumes(
     const head = await readHead(file);
     catalog = await Catalog.open(file, head);
     addCatalogGraph(catalog, findings);
-    const images = new Map<number, BrokenImage[]>();
-    for (const { number, start, size } of volumes) {
-      const merged = new Map<string, Set<string>>();
-      for (const blob of catalog.blobs()) {
-        if (blob.offset === undefined) continue;
-        const begin = head.start + blob.offset;
-        // The head belongs to every image.
-        if (start >= head.start && (begin >= start + size || begin + blob.size <= start)) continue;
-        for (const { reference, platforms } of findings.imagesOf(blob.digest))
-          merged.set(reference, new Set([...(merged.get(reference) ?? []), ...platforms]));
-      }
-      const sorted = [...merged].sort(([a], [b]) => (a < b ? -1 : 1));
-      images.set(
-        number,
-        sorted.map(([reference, platforms]) => ({ reference, platforms: [...platforms].sort() })),
+    const broken = volumes.map((volume) => ({ ...volume, images: new Map<string, Set<string>>() }));
+    for (const { digest, size, offset } of catalog.blobs()) {
+      if (offset === undefined) continue;
+      const begin = head.start + offset;
+      // The head belongs to every image.
+      const needed = broken.filter(
+        (volume) =>
+          volume.start < head.start || (begin < volume.start + volume.size && begin + size > volume.start),
       );
+      if (needed.length === 0) continue;
+      for (const { reference, platforms } of findings.imagesOf(digest))
+        for (const { images } of needed)
+          images.set(reference, new Set([...(images.get(reference) ?? []), ...platforms]));
     }
-    return images;
+    return new Map(broken.map(({ number, images }) => [number, sorted(images)]));
   } catch (error) {
     if (isAirliftError(error, 'damaged', 'input', 'unsupported')) return undefined;
     throw error;
@@ -136,4 +133,10 @@ async function imagesOfVolumes(
     findings.close();
     await file.close();
   }
+}
+
+function sorted(images: ReadonlyMap<string, ReadonlySet<string>>): BrokenImage[] {
+  return [...images]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([reference, platforms]) => ({ reference, platforms: [...platforms].sort() }));
 }
