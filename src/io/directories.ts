@@ -53,13 +53,18 @@ async function isHidden(path: string): Promise<boolean> {
   );
 }
 
+/** Reports whether a path stands for a directory: it ends in a separator, or a directory exists there. */
+export async function namesDirectory(path: string): Promise<boolean> {
+  return /[/\\]$/.test(path) || (await isDirectory(path));
+}
+
 /**
  * Rejects a directory as the path of an output file, before any download starts.
  * @param option the option or flag that gave the path, for the hint
  * @throws AirliftError `usage` with the name of a possible file
  */
 export async function refuseDirectory(path: string, option: string, example: string): Promise<void> {
-  if (!/[/\\]$/.test(path) && !(await isDirectory(path))) return;
+  if (!(await namesDirectory(path))) return;
   throw new AirliftError('usage', `write ${path}: is a directory; want a file`, {
     hint: `choose a file in it: ${option} ${join(path, example)}`,
   });

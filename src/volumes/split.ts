@@ -1,4 +1,3 @@
-import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { BundleFile } from '../bundle/format/file.js';
 import {
@@ -8,12 +7,13 @@ import {
   volumeSizes,
   type Volume,
 } from '../bundle/format/volumes/list.js';
-import { nameVolumes, revertNaming, takenNames } from '../bundle/format/volumes/naming.js';
+import { nameVolumes, revertNaming } from '../bundle/format/volumes/naming.js';
 import { BundleReader } from '../bundle/reader.js';
 import { checkDiskSpace } from '../bundle/write/disk-space.js';
 import { bytesOfVolume, checkFileSize, filesystemOf, type VolumeSize } from '../bundle/write/file-limit.js';
 import { syncDirectory } from '../bundle/write/output-name.js';
-import { AirliftError } from '../errors.js';
+import { refuseTaken } from '../bundle/write/output-volumes.js';
+import { namesDirectory } from '../io/directories.js';
 import type { Digest } from '../oci/digest.js';
 import { copyBytes, type CopyProgress } from './copy-bytes.js';
 
@@ -45,17 +45,11 @@ export interface SplitSummary {
  * @param name file name in a directory
  */
 export async function pathIn(output: string, name: string): Promise<string> {
-  const isDirectory =
-    /[/\\]$/.test(output) ||
-    (await stat(output).then(
-      (found) => found.isDirectory(),
-      () => false,
-    ));
-  return isDirectory ? join(output, name) : output;
+  return (await namesDirectory(output)) ? join(output, name) : output;
 }
 
 /** Returns the file name of a bundle, without the suffix of a volume or of the list. */
-export function bundleName(path: string): string {
+function bundleName(path: string): string {
   return basename(path).replace(/\.(volumes|\d{3})$/, '');
 }
 
@@ -71,18 +65,12 @@ export async function splitBundle(path: string, options: SplitOptions): Promise<
     const { size, file: from } = reader;
     const volumeSize = bytesOfVolume(options.volumeSize);
     checkVolumeSize(volumeSize, size);
-    const name = bundleName(path);
-    const output = await pathIn(options.output, name);
+    const output = await pathIn(options.output, bundleName(path));
     const partial = `${output}.partial`;
     const filesystem = await filesystemOf(output);
     checkFileSize(output, volumeSize, filesystem, true);
     await revertNaming(partial, output);
-    const [taken] = force ? [] : await takenNames(output);
-    if (taken !== undefined) {
-      throw new AirliftError('exists', `write ${taken}: already exists`, {
-        hint: 'choose another directory or name, or add `force` to replace the volumes',
-      });
-    }
+    if (!force) await refuseTaken(output, volumeSize);
     const to = await BundleFile.open({ path: partial, volumeSize }, 'create');
     try {
       const sizes = volumeSizes(size, volumeSize);

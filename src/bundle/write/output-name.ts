@@ -77,8 +77,11 @@ export function refuseOther(path: string, planned: string, requested: string, ca
   );
 }
 
-/** Rejects a name that is taken, even by a broken link. */
-export async function refuseExisting(path: string): Promise<void> {
+/**
+ * Rejects a name that is taken, even by a broken link.
+ * @param what names what `force` replaces, for the hint
+ */
+export async function refuseExisting(path: string, what = 'it'): Promise<void> {
   try {
     await lstat(path);
   } catch (error) {
@@ -86,7 +89,7 @@ export async function refuseExisting(path: string): Promise<void> {
     throw ioError(`open ${path}`, error);
   }
   throw new AirliftError('exists', `write ${path}: already exists`, {
-    hint: 'choose another name, or add `force` to replace it',
+    hint: `choose another name, or add \`force\` to replace ${what}`,
   });
 }
 

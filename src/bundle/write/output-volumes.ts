@@ -4,8 +4,8 @@ import { rm } from 'node:fs/promises';
 import { AirliftError } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
 import type { BundlePlace } from '../format/volumes/files.js';
-import { volumeName, volumeSizes, type VolumeList } from '../format/volumes/list.js';
-import { nameVolumes, removePartial, takenNames } from '../format/volumes/naming.js';
+import { listName, volumeName, volumeSizes, type VolumeList } from '../format/volumes/list.js';
+import { nameVolumes, removePartial } from '../format/volumes/naming.js';
 import { HashPool } from '../verify/hash-pool.js';
 import { refuseExisting, syncDirectory } from './output-name.js';
 
@@ -16,16 +16,12 @@ export function partialPlace(path: string, volumeSize: number | undefined): Bund
 }
 
 /**
- * Rejects final names that are taken.
+ * Rejects a bundle whose final names are taken: of volumes, the list or the first one.
  * @throws AirliftError `exists`
  */
 export async function refuseTaken(path: string, volumeSize: number | undefined): Promise<void> {
   if (volumeSize === undefined) return refuseExisting(path);
-  const [taken] = await takenNames(path);
-  if (taken === undefined) return;
-  throw new AirliftError('exists', `write ${taken}: already exists`, {
-    hint: 'choose another name, or add `force` to replace the volumes',
-  });
+  for (const name of [listName(path), volumeName(path, 1)]) await refuseExisting(name, 'the volumes');
 }
 
 /** Removes what is written of a bundle, in one file or in volumes. */

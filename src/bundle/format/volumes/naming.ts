@@ -60,19 +60,9 @@ export async function revertNaming(partial: string, path: string): Promise<boole
   return true;
 }
 
-/** Lists the final names that are taken, of the list and of volumes. */
-export async function takenNames(path: string): Promise<string[]> {
-  const names = [listName(path), volumeName(path, 1)];
-  const taken = [];
-  for (const name of names) if (await exists(name)) taken.push(name);
-  return taken;
-}
-
 /** Removes volumes under their temporary names. */
 export async function removePartial(partial: string): Promise<void> {
-  for (let number = 1; number <= maxVolumes; number++)
-    if (number === 1 || (await exists(volumeName(partial, number))))
-      await rm(volumeName(partial, number), { force: true });
+  for (let number = 1; number <= maxVolumes; number++) await rm(volumeName(partial, number), { force: true });
 }
 
 async function exists(path: string): Promise<boolean> {
