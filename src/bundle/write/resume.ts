@@ -110,12 +110,12 @@ async function findNamed(
   journal: Journal,
   volumeSize: number | undefined,
 ): Promise<ResumedBundle | undefined> {
-  if (volumeSize !== undefined) return findNamedVolumes(path, journal, volumeSize);
-  const sizeOf = async (name: string): Promise<number | undefined> =>
-    (await stat(name).catch(() => undefined))?.size;
-  if ((await sizeOf(path)) !== Number(journal.get('size')) || (await sizeOf(`${path}.partial`)) !== undefined)
-    return undefined;
-  const file = await BundleFile.open(path, 'r+');
+  const size = Number(journal.get('size'));
+  const isThere =
+    volumeSize === undefined ? isNamedFile(path, size) : areNamedVolumes(path, size, volumeSize);
+  if (!(await isThere)) return undefined;
+  const [name, mode] = volumeSize === undefined ? ([path, 'r+'] as const) : ([listName(path), 'r'] as const);
+  const file = await BundleFile.open(name, mode);
   const layout = new Layout(journal, file);
   try {
     if (await layout.hasHead())
@@ -128,28 +128,23 @@ async function findNamed(
   return undefined;
 }
 
-/** Finds complete volumes in the same way: their list gets its name last. */
-async function findNamedVolumes(
-  path: string,
-  journal: Journal,
-  volumeSize: number,
-): Promise<ResumedBundle | undefined> {
+/** Reports whether a file has its final name and size. */
+async function isNamedFile(path: string, size: number): Promise<boolean> {
+  const sizeOf = async (name: string): Promise<number | undefined> =>
+    (await stat(name).catch(() => undefined))?.size;
+  return (await sizeOf(path)) === size && (await sizeOf(`${path}.partial`)) === undefined;
+}
+
+/** Reports whether volumes have their final names and sizes: their list gets its name last. */
+async function areNamedVolumes(path: string, size: number, volumeSize: number): Promise<boolean> {
   const [partial, list] = [`${path}.partial`, listName(path)];
-  if (existsSync(listName(partial)) || existsSync(volumeName(partial, 1)) || !existsSync(list))
-    return undefined;
+  if (existsSync(listName(partial)) || existsSync(volumeName(partial, 1)) || !existsSync(list)) return false;
   const found = await findVolumes(list);
-  if (
-    found?.size !== Number(journal.get('size')) ||
-    found.volumes[0]?.size !== Math.min(volumeSize, found.size)
-  )
-    return undefined;
-  if (found.volumes.some((volume) => volume.found !== volume.size)) return undefined;
-  const file = await BundleFile.open(list, 'r');
-  const layout = new Layout(journal, file);
-  if (await layout.hasHead())
-    return { file, layout, summary: layout.summary(), isNamed: true, isSalvage: false };
-  await file.close();
-  return undefined;
+  return (
+    found?.size === size &&
+    found.volumes[0]?.size === Math.min(volumeSize, size) &&
+    found.volumes.every((volume) => volume.found === volume.size)
+  );
 }
 
 /** Resumes a plan that an earlier run laid out, or that it changed but did not lay out again. */
