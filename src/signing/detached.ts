@@ -52,10 +52,10 @@ async function readStart(path: string): Promise<Buffer> {
 }
 
 /**
- * Finds the signatures beside a file: `FILE.minisig`, `FILE.sig`, `FILE.NAME.minisig` and `FILE.NAME.sig`.
- * @throws AirliftError `input` for too many or too large files, `io`
+ * Lists the signatures beside a file by their names: `FILE.minisig`, `FILE.sig`, `FILE.NAME.minisig` and `FILE.NAME.sig`.
+ * @throws AirliftError `input` for too many files, `io`
  */
-export async function findDetached(path: string): Promise<FoundSignature[]> {
+export async function listDetached(path: string): Promise<string[]> {
   const [directory, base] = [dirname(path), basename(path)];
   const names: string[] = [];
   try {
@@ -74,9 +74,17 @@ export async function findDetached(path: string): Promise<FoundSignature[]> {
     if (isMissingPath(cause)) return [];
     throw new AirliftError('io', `read ${directory}: ${messageOf(cause)}`, { cause });
   }
+  return names.sort();
+}
+
+/**
+ * Reads the signatures beside a file.
+ * @throws AirliftError `input` for too many or too large files, `io`
+ */
+export async function findDetached(path: string): Promise<FoundSignature[]> {
   const found: FoundSignature[] = [];
-  for (const name of names.sort()) {
-    const place = join(directory, name);
+  for (const name of await listDetached(path)) {
+    const place = join(dirname(path), name);
     found.push({ place, bytes: await readStart(place) });
   }
   return found;

@@ -1,12 +1,14 @@
 import type { Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { findVolumes, requireAll, signedPath } from '../bundle/format/volumes/find.js';
+import { findVolumes, requireAll, type FoundVolumes } from '../bundle/format/volumes/find.js';
+import { listName } from '../bundle/format/volumes/list.js';
 import { checkDiskSpace } from '../bundle/write/disk-space.js';
 import { checkFileSize, filesystemOf } from '../bundle/write/file-limit.js';
 import { ioError } from '../bundle/format/io-error.js';
 import { AirliftError, checkInterrupted, isMissingPath } from '../errors.js';
 import { makeDirectory } from '../io/directories.js';
+import { listDetached } from '../signing/detached.js';
 import { verify } from '../verify.js';
 import { copyFile, presentBytes } from './copy-file.js';
 import { digestFromMedium } from './read-back.js';
@@ -114,7 +116,8 @@ async function itemsOf(bundle: string, directory: string): Promise<Item[]> {
       },
     );
   const source = dirname(bundle);
-  const volumes = await volumesOf(bundle);
+  const volumes = await findVolumes(bundle);
+  if (volumes !== undefined) requireAll(bundle, volumes);
   const own = await statOf(bundle);
   if (volumes === undefined && own?.isFile() !== true)
     throw new AirliftError(
@@ -128,11 +131,11 @@ async function itemsOf(bundle: string, directory: string): Promise<Item[]> {
     throw new AirliftError('usage', `copy ${bundle} to ${directory}: it is there already`, {
       hint: 'name the directory where the medium is mounted',
     });
-  const signed = await signedPath(bundle);
   const names = [
-    ...(await signaturesBeside(signed)),
+    ...(await listDetached(join(source, volumes?.name ?? basename(bundle)))),
+    ...(volumes === undefined ? [] : await listDetached(join(source, listName(volumes.name)))),
     ...(await kitBeside(source)),
-    ...(volumes ?? [basename(bundle)]),
+    ...(volumes === undefined ? [basename(bundle)] : filesOf(volumes)),
   ];
   const items: Item[] = [];
   for (const name of names) {
@@ -143,12 +146,9 @@ async function itemsOf(bundle: string, directory: string): Promise<Item[]> {
   return items;
 }
 
-/** Lists the volumes of a bundle, and then their list; undefined if it is one file. */
-async function volumesOf(bundle: string): Promise<string[] | undefined> {
-  const found = await findVolumes(bundle);
-  if (found === undefined) return undefined;
-  requireAll(bundle, found);
-  const paths = [...found.volumes.map(({ path }) => path), found.listPath];
+/** Lists the volumes of a bundle, and then their list. */
+function filesOf({ volumes, listPath }: FoundVolumes): string[] {
+  const paths = [...volumes.map(({ path }) => path), listPath];
   return paths.flatMap((path) => (path === undefined ? [] : [basename(path)]));
 }
 
@@ -164,14 +164,6 @@ async function statOf(path: string): Promise<Stats | undefined> {
 async function isSameDirectory(one: string, other: string): Promise<boolean> {
   const [left, right] = [await statOf(one), await statOf(other)];
   return left !== undefined && left.ino === right?.ino && left.dev === right.dev;
-}
-
-/** Lists the files that sign the bundle: `site.tar.minisig`, `site.tar.officer.sig`. */
-async function signaturesBeside(bundle: string): Promise<string[]> {
-  const name = basename(bundle);
-  const isSignature = (file: string): boolean =>
-    file.startsWith(`${name}.`) && /^(?:\.[\w-]+)?\.(?:minisig|sig)$/.test(file.slice(name.length));
-  return (await readdir(dirname(bundle))).filter(isSignature).sort();
 }
 
 /** Lists the files of the kit in a directory, with the instructions beside it. */

@@ -43,6 +43,7 @@ describe('airlift stow', () => {
     const beside = {
       'site.tar.minisig': 'a signature',
       'site.tar.officer.sig': 'another',
+      'site.tar.jo@acme+hq.minisig': 'a name that sign accepts',
       'README-FIRST.txt': 'read me',
       'airlift/SHA256SUMS': 'sums',
       'airlift/airlift': '#!/bin/sh',
