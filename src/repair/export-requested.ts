@@ -7,13 +7,13 @@ import { refuseExisting, syncDirectory } from '../bundle/write/output-name.js';
 import { AirliftError, checkInterrupted, toPlainError, type PlainError } from '../errors.js';
 import type { Digest } from '../oci/digest.js';
 import { blobPath } from '../oci/image-layout.js';
-import { formatReference, formatRepository, type Reference, type Repository } from '../oci/reference.js';
+import { formatReference, type Reference, type Repository } from '../oci/reference.js';
 import { isLoss, isOutage } from '../plan/outages.js';
 import type { OnEvent } from '../progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 import { Request, type RequestedBlob } from '../request/request.js';
 import { encodeHeader } from '../tar/header.js';
-import { fetchBlob, manifestSize } from './registry-blobs.js';
+import { distinctRepositories, fetchBlob, manifestSize } from './registry-blobs.js';
 import { copyBytes, repairNames, RepairFileWriter } from './repair-file.js';
 import { FileSource, isWhole, openSources } from './sources.js';
 
@@ -186,7 +186,7 @@ class RequestedExport {
     position: number,
     have: number,
   ): Promise<void> {
-    const { signal, registry } = this.options;
+    const { signal } = this.options;
     for (const source of this.sources) {
       const found = await source.find(wanted, signal);
       if (found === undefined) continue;
@@ -201,8 +201,7 @@ class RequestedExport {
         { hint: 'name images that may have it' },
       );
     const place = { file: this.file, position, have };
-    const limits = { retries: registry?.retries ?? 5, retryDelay: registry?.retryDelay, signal };
-    await fetchBlob(this.registry, [first, ...others], wanted, place, limits);
+    await fetchBlob(this.registry, [first, ...others], wanted, place, this.options);
   }
 
   /** Returns how many bytes of a blob an earlier run wrote to its place; the rest of the file differs from the first other header on. */
@@ -231,10 +230,7 @@ class RequestedExport {
   }
 
   #repositories(images: readonly Reference[]): Repository[] {
-    const found = new Map<string, Repository>();
-    for (const { registry, repository } of [...images, ...(this.options.repositories ?? [])])
-      found.set(formatRepository({ registry, repository }), { registry, repository });
-    return [...found.values()];
+    return distinctRepositories([...images, ...(this.options.repositories ?? [])]);
   }
 
   /** Returns the error of a request of which nothing can be had. */

@@ -59,7 +59,6 @@ export async function rewriteHead(
     const composed = new Set(entries.map(({ name }) => name));
     for (const other of head.entries.values())
       if (!composed.has(other.name)) entries.push(await heldEntry(file, other));
-    const mtime = Math.floor(catalog.created.getTime() / 1000);
     const want = headLength(entries);
     const isRight = length === undefined ? await isBeforeBlobs(file, want, catalog) : length === want;
     if (!isRight)
@@ -67,7 +66,7 @@ export async function rewriteHead(
         'damaged',
         `read ${file.path}: its catalog belongs to another head; want ${want} bytes before the blobs`,
       );
-    return writeChanged(file, headBytes(entries, mtime));
+    return writeChanged(file, headBytes(entries, catalog.mtime));
   });
 }
 
@@ -76,7 +75,7 @@ const maxProbes = 16;
 
 /** Reports whether the header of one of the first blobs is where it would be if the head ended at `start`. */
 async function isBeforeBlobs(file: BundleFile, start: number, catalog: Catalog): Promise<boolean> {
-  const mtime = Math.floor(catalog.created.getTime() / 1000);
+  const { mtime } = catalog;
   let probes = 0;
   for (const { digest, size, offset } of catalog.blobs()) {
     if (offset === undefined || ++probes > maxProbes) break;
@@ -106,10 +105,13 @@ async function heldEntry(file: BundleFile, { name, size, contentPosition }: TarE
 }
 
 /** Writes chunks to the beginning of a file where they differ from it, and returns the bytes of those chunks. */
-async function writeChanged(file: BundleFile, chunks: Iterable<Uint8Array>): Promise<number> {
+async function writeChanged(
+  file: BundleFile,
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<number> {
   let position = 0;
   let changed = 0;
-  for (const chunk of chunks) {
+  for await (const chunk of chunks) {
     if (!(await file.read(position, chunk.byteLength)).equals(chunk)) {
       file.writevSync([chunk], position);
       changed += chunk.byteLength;
@@ -224,7 +226,7 @@ async function useHead(
       catalog.close();
     }
     if (!(await isSameBundle(file, candidate, head, sums))) return 'unproven';
-    await writeHead(candidate, file, length);
+    await writeChanged(file, candidate.stream(0, length));
     return 'written';
   } catch (error) {
     if (isAirliftError(error, 'damaged', 'input')) return 'damaged';
@@ -249,13 +251,4 @@ async function isSameBundle(
     if ((await sha256Of(file, entry)) === want) return true;
   }
   return false;
-}
-
-const chunkSize = 256 * 1024;
-
-async function writeHead(from: BundleFile, to: BundleFile, length: number): Promise<void> {
-  for (let at = 0; at < length; at += chunkSize) {
-    const want = await from.read(at, Math.min(chunkSize, length - at));
-    if (!(await to.read(at, want.length)).equals(want)) to.writevSync([want], at);
-  }
 }

@@ -36,7 +36,7 @@ export async function repairHeaders(
   catalog: Catalog,
   signal?: AbortSignal,
 ): Promise<number> {
-  const mtime = Math.floor(catalog.created.getTime() / 1000);
+  const { mtime } = catalog;
   const { size } = await file.stat();
   await refuseRepacked(file, head, catalog, mtime);
   const reader = new EntryReader(file);

@@ -3,8 +3,8 @@ import { isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { maxManifestSize } from '../oci/manifest.js';
-import type { Repository } from '../oci/reference.js';
-import type { Registry } from '../registry/registry.js';
+import { formatRepository, type Repository } from '../oci/reference.js';
+import type { Registry, RegistryOptions } from '../registry/registry.js';
 import { fromAnyRepository } from '../transfer/other-repositories.js';
 import { transferBlob } from '../transfer/transfer.js';
 
@@ -17,8 +17,7 @@ export interface FetchPlace {
 }
 
 export interface FetchBlobOptions {
-  readonly retries: number;
-  readonly retryDelay?: number | undefined;
+  readonly registry?: RegistryOptions | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -33,7 +32,7 @@ export async function fetchBlob(
   [first, ...others]: readonly [Repository, ...Repository[]],
   { digest, size }: { readonly digest: Digest; readonly size: number },
   { file, position, have }: FetchPlace,
-  options: FetchBlobOptions,
+  { registry: { retries = 5, retryDelay } = {}, signal }: FetchBlobOptions,
 ): Promise<number> {
   const fetchAs = (repository: Repository, descriptor: Descriptor): Promise<number> =>
     transferBlob(
@@ -43,7 +42,7 @@ export async function fetchBlob(
         read: (length) => file.stream(position, length),
       },
       { repository, descriptor, have },
-      { ...options, onProgress: () => undefined },
+      { retries, retryDelay, signal, onProgress: () => undefined },
     );
   return fromAnyRepository(
     first,
@@ -53,14 +52,20 @@ export async function fetchBlob(
         return await fetchAs(repository, { mediaType: 'application/octet-stream', digest, size });
       } catch (error) {
         if (!isAirliftError(error, 'not-found') || size > maxManifestSize) throw error;
-        const manifest = await registry
-          .resolve({ ...repository, digest }, { signal: options.signal })
-          .catch(() => undefined);
+        const manifest = await registry.resolve({ ...repository, digest }, { signal }).catch(() => undefined);
         if (manifest === undefined) throw error;
         return await fetchAs(repository, { ...manifest, size });
       }
     },
   );
+}
+
+/** Returns each repository once. */
+export function distinctRepositories(repositories: readonly Repository[]): Repository[] {
+  const found = new Map<string, Repository>();
+  for (const { registry, repository } of repositories)
+    found.set(formatRepository({ registry, repository }), { registry, repository });
+  return [...found.values()];
 }
 
 /** Returns the size of a manifest that one of the repositories has; undefined if none has it. */

@@ -17,7 +17,7 @@ import { HashPool } from '../bundle/verify/hash-pool.js';
 import { AirliftError, checkInterrupted, isAirliftError, messageOf } from '../errors.js';
 import { Verifier, type Digest } from '../oci/digest.js';
 import { blobPath } from '../oci/image-layout.js';
-import { formatRepository, parseReference, type Repository } from '../oci/reference.js';
+import { parseReference, type Repository } from '../oci/reference.js';
 import { isLoss, isOutage } from '../plan/outages.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 import { siteRepository, type Site } from '../site/names.js';
@@ -25,7 +25,7 @@ import { encodeHeader, endLength, paddedLength } from '../tar/header.js';
 import { findCatalog, repairHeadFromSources, rewriteHead, withScratch } from './head.js';
 import { rebuildFilteredIndex } from './filtered-index.js';
 import { repairHeaders } from './headers.js';
-import { fetchBlob } from './registry-blobs.js';
+import { distinctRepositories, fetchBlob } from './registry-blobs.js';
 import {
   FileSource,
   isWhole,
@@ -98,8 +98,9 @@ export interface RepairSummary {
 const maxReported = 50;
 
 /**
- * Repairs a damaged or truncated bundle in place, also one in volumes, if each has its full size. Overwrites only what is damaged: headers, padding and most of the head follow from the
- * catalog; a damaged blob is replaced as soon as a source has it whole. If it is stopped, the same call continues.
+ * Repairs a damaged or truncated bundle in place, also one in volumes, if each has its full size. Overwrites only what is damaged:
+ * headers, padding and most of the head follow from the catalog; a damaged blob is replaced as soon as a source has it whole. If it is
+ * stopped, the same call continues.
  * @throws AirliftError `input` if the file is not a bundle; `damaged` if its head cannot be repaired, or if it was repacked; `conflict` if
  *   a source may belong to another bundle; transient errors of the registry; `interrupted`, `no-space`, `io`
  */
@@ -228,6 +229,11 @@ async function repairBody(
   }
 }
 
+/** A blob of the damaged bundle. */
+interface PlacedBlob extends WantedBlob {
+  readonly position: number;
+}
+
 interface BlobSources {
   readonly sources: readonly FileSource[];
   readonly registry: Registry | undefined;
@@ -252,7 +258,7 @@ class BlobRepair {
     private readonly catalog: Catalog,
     private readonly from: BlobSources,
   ) {
-    this.#mtime = Math.floor(catalog.created.getTime() / 1000);
+    this.#mtime = catalog.mtime;
   }
 
   async run(findings: Findings, headers: number): Promise<Body> {
@@ -280,7 +286,7 @@ class BlobRepair {
     };
   }
 
-  #wanted(digest: Digest): (Required<WantedBlob> & { position: number }) | undefined {
+  #wanted(digest: Digest): PlacedBlob | undefined {
     const blob = this.catalog.blob(digest);
     if (blob?.offset === undefined) return undefined;
     return { digest, size: blob.size, position: this.head.start + blob.offset };
@@ -293,10 +299,7 @@ class BlobRepair {
   }
 
   /** Repairs a blob from the first source that has it whole, and returns that source. */
-  async #repair(
-    blob: WantedBlob & { readonly position: number },
-    images: readonly BrokenImage[],
-  ): Promise<string | undefined> {
+  async #repair(blob: PlacedBlob, images: readonly BrokenImage[]): Promise<string | undefined> {
     this.#reason = undefined;
     for (const source of this.from.sources) {
       const found = await source.find(blob, this.from.options.signal);
@@ -306,7 +309,7 @@ class BlobRepair {
   }
 
   /** Makes a filtered index again, and returns the bundle as its source. */
-  async #rebuild(blob: WantedBlob & { readonly position: number }): Promise<string | undefined> {
+  async #rebuild(blob: PlacedBlob): Promise<string | undefined> {
     const bytes = await rebuildFilteredIndex(this.file, this.head.start, this.catalog, blob.digest);
     if (bytes === undefined) return undefined;
     return this.#withScratchFile(async (file) => {
@@ -327,17 +330,13 @@ class BlobRepair {
   }
 
   /** Fetches a blob to a temporary file, where it is verified before anything is written to the bundle. */
-  async #fetch(
-    blob: WantedBlob & { readonly position: number },
-    images: readonly BrokenImage[],
-  ): Promise<string | undefined> {
+  async #fetch(blob: PlacedBlob, images: readonly BrokenImage[]): Promise<string | undefined> {
     const { registry, options } = this.from;
     const [first, ...others] = this.#repositories(images);
     if (registry === undefined || first === undefined) return undefined;
-    const limits = { retries: options.registry?.retries ?? 5, signal: options.signal };
     try {
       return await this.#withScratchFile(async (file) => {
-        await fetchBlob(registry, [first, ...others], blob, { file, position: 0, have: 0 }, limits);
+        await fetchBlob(registry, [first, ...others], blob, { file, position: 0, have: 0 }, options);
         return (await this.#write(blob, { file, position: 0 })) ? first.registry : undefined;
       });
     } catch (error) {
@@ -350,26 +349,19 @@ class BlobRepair {
   /** Returns the repositories of the registry that may have a blob of images: those they were imported to, and their own. */
   #repositories(images: readonly BrokenImage[]): Repository[] {
     const { site } = this.from.options;
-    const found = new Map<string, Repository>();
     if (site === undefined) return [];
-    for (const { reference } of images) {
+    const candidates = images.flatMap(({ reference }) => {
       const own = parseReference(reference);
-      const candidates =
-        own.registry === site.registry ? [own, siteRepository(site, own)] : [siteRepository(site, own)];
-      for (const { registry, repository } of candidates)
-        found.set(formatRepository({ registry, repository }), { registry, repository });
-    }
-    return [...found.values()];
+      return own.registry === site.registry ? [own, siteRepository(site, own)] : [siteRepository(site, own)];
+    });
+    return distinctRepositories(candidates);
   }
 
   /**
    * Writes a blob that was just verified to its place, with its header and padding, and reads it back.
    * @returns false if the source gave other bytes this time
    */
-  async #write(
-    { digest, size, position }: WantedBlob & { readonly position: number },
-    found: FoundBlob,
-  ): Promise<boolean> {
+  async #write({ digest, size, position }: PlacedBlob, found: FoundBlob): Promise<boolean> {
     const { signal } = this.from.options;
     const header = encodeHeader(blobPath(digest), size, this.#mtime);
     this.file.writevSync([header], position - header.length);

@@ -162,6 +162,11 @@ export class Catalog {
     return new Date(Number.isNaN(time) ? 0 : time);
   }
 
+  /** The modification time of all entries: whole seconds since 1970. */
+  get mtime(): number {
+    return Math.floor(this.created.getTime() / 1000);
+  }
+
   counts(): BundleCounts {
     return this.#statements.counts.get() as BundleCounts;
   }

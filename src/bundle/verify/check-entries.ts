@@ -25,7 +25,7 @@ export class EntryCheck {
     private readonly catalog: Catalog,
     private readonly findings: Findings,
   ) {
-    this.#mtime = Math.floor(catalog.created.getTime() / 1000);
+    this.#mtime = catalog.mtime;
     this.#size = reader.file.stat().then(({ size }) => size);
   }
 
