@@ -19,6 +19,11 @@ function hashes(digest: Digest): object[] {
   return [{ alg: hashNames[algorithmOf(digest)], content: hexOf(digest) }];
 }
 
+/** Returns the value of `licenses`; JSON has no member for undefined. */
+function licensesOf(name: string | undefined): object[] | undefined {
+  return name === undefined ? undefined : [{ license: { name } }];
+}
+
 /** Formats the package URL of an image (purl-spec, type `oci`). */
 function purlOf(reference: string, digest: Digest, architecture?: string): string {
   const { tag, ...repository } = parseReference(reference);
@@ -35,9 +40,9 @@ function platformComponent(reference: string, part: ReportedPlatform): object {
     type: 'container',
     'bom-ref': `${reference}#${part.digest}`,
     name: `${reference} ${part.platform}`,
-    ...(version === undefined ? {} : { version }),
+    version,
     hashes: hashes(part.digest),
-    ...(licenses === undefined ? {} : { licenses: [{ license: { name: licenses } }] }),
+    licenses: licensesOf(licenses),
     purl: purlOf(reference, part.digest, part.platform.split('/')[1]),
     properties: [
       { name: 'airlift:platform', value: part.platform },
@@ -69,8 +74,8 @@ function packageComponent({ name, version, licenses, purl, images }: ReportedPac
     'bom-ref': `package-${at + 1}`,
     name,
     version,
-    ...(licenses === '' ? {} : { licenses: [{ license: { name: licenses } }] }),
-    ...(purl === undefined ? {} : { purl }),
+    licenses: licensesOf(licenses === '' ? undefined : licenses),
+    purl,
     properties: [{ name: 'airlift:images', value: String(images) }],
   };
 }
@@ -89,9 +94,8 @@ export function* formatCycloneDx(report: Report, version: string): Iterable<stri
         type: 'file',
         'bom-ref': 'bundle',
         name: report.bundle,
-        ...(report.sums === undefined
-          ? {}
-          : { properties: [{ name: 'airlift:SHA256SUMS', value: report.sums }] }),
+        properties:
+          report.sums === undefined ? undefined : [{ name: 'airlift:SHA256SUMS', value: report.sums }],
       },
     },
   };

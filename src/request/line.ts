@@ -9,7 +9,7 @@ const checkLength = 4;
  * Returns the four letters that end a line, for finding typing errors: the first four digits of the SHA-256 of `text` in base 23, as a
  * number of 48 bits.
  */
-export function checkLetters(text: string): string {
+function checkLetters(text: string): string {
   let rest = createHash('sha256').update(text).digest().readUIntBE(0, 6);
   let check = '';
   for (let count = 0; count < checkLength; count++) {
