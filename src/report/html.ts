@@ -275,8 +275,7 @@ ${sizeSection(report)}
   for (const part of imagesSection(report)) yield part.text;
   for (const part of packagesSection(report)) yield part.text;
   yield markup`${notesSection(report)}${peopleSection()}
-<p class="soft">Made by airlift ${version} from bundle format version 1. <code>airlift inspect</code>, <code>airlift verify</code> and
-<code>airlift report --format json</code> give the same facts.</p></main>
+<p class="soft">Made by airlift ${version}. <code>airlift inspect</code>, <code>airlift verify</code> and <code>airlift report --format json</code> give the same facts.</p></main>
 <script>${new Html(script)}</script></body></html>
 `.text;
 }
