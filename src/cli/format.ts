@@ -1,5 +1,6 @@
 /** Formats numbers and tables for people. Sizes use powers of 1000, as in docker. */
 
+import type { BrokenImage } from '../index.js';
 import { printable } from '../oci/printable.js';
 
 export { formatBytes } from '../oci/bytes.js';
@@ -18,6 +19,11 @@ export function formatDuration(milliseconds: number): string {
 /** Formats a count: `1 image`, `8 images`. */
 export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`;
+}
+
+/** Formats an image that damage breaks, for a line below the damage. */
+export function describeBroken({ reference, platforms }: BrokenImage): string {
+  return `  breaks ${reference}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`;
 }
 
 /**

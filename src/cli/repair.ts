@@ -4,7 +4,7 @@ import { parseDigest, parseSite, repairBundle, type RepairSummary } from '../ind
 import type { CommandHead } from './command-names.js';
 import { exitCodes } from './exit-codes.js';
 import { outputFlags, volumeDirFlag } from './flags.js';
-import { count, formatBytes, formatDuration } from './format.js';
+import { count, describeBroken, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
@@ -50,8 +50,7 @@ function printSummary(summary: RepairSummary, milliseconds: number): void {
   for (const { digest, size, images, reason } of firstMissing) {
     printLine(`still damaged: ${digest}, ${formatBytes(size)}`);
     if (reason !== undefined) printLine(`  ${reason}`);
-    for (const { reference, platforms } of images)
-      printLine(`  breaks ${reference}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`);
+    images.map(describeBroken).forEach(printLine);
   }
   if (missing > firstMissing.length) printLine(`and ${missing - firstMissing.length} more`);
   const repaired = `${count(blobs, 'blob')} of ${formatBytes(blobBytes)}`;

@@ -19,7 +19,7 @@ import { standardInputName, withBundle } from './bundle-input.js';
 import { dash } from './stdin-dash.js';
 import { exitCodes } from './exit-codes.js';
 import { outputFlags, volumeDirFlag } from './flags.js';
-import { count, formatBytes, formatDuration } from './format.js';
+import { count, describeBroken, formatBytes, formatDuration } from './format.js';
 import { collectEarly } from './heap.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
@@ -101,9 +101,7 @@ function printProblems(problems: readonly Problem[]): void {
   for (const { kind, thing, detail, images } of problems) {
     const what = kind === 'signature' ? 'refused' : kind === 'layer' ? 'wrong' : 'damaged';
     printLine(`${what}: ${thing}: ${detail}`);
-    for (const { reference, platforms } of images) {
-      printLine(`  breaks ${reference}${platforms.length > 0 ? ` (${platforms.join(', ')})` : ''}`);
-    }
+    images.map(describeBroken).forEach(printLine);
   }
 }
 
