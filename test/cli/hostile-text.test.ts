@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { printable, printableJson } from '../../src/oci/printable.js';
 import { startOddServer, sendFault } from '../registry/odd-server.js';
 import { writeBundle } from '../bundle/write-bundle.js';
+import { product } from '../report/cargo.js';
 import { airlift } from '../support/airlift.js';
 import { imageOf, indexOf, layer } from '../support/images.js';
 import type { RunResult } from '../support/peers.js';
@@ -77,4 +79,56 @@ test('hostile registry messages and image names are escaped', async (t) => {
   ];
   runs.forEach(refuteHidden);
   for (const line of runs[1]?.stdout.trim().split('\n') ?? []) JSON.parse(line);
+});
+
+test('hostile labels, file names and registries are escaped in reports, signing, volumes, repairs and comparisons', async (t) => {
+  const dir = temp(t);
+  const { host } = await startOddServer(t, (request, response) => {
+    if (request.url === '/v2/') response.writeHead(200).end();
+    else sendFault(response, 400, nasty, nasty);
+  });
+  const bundle = join(dir, `${nasty}.tar`);
+  const image = product({ name: 'x', labels: { [nasty]: nasty }, packages: [`${nasty}@${nasty}`] });
+  await writeBundle(bundle, [{ reference: 'registry.example/acme/x:1', image }]);
+  const damaged = join(dir, `${nasty}damaged.tar`);
+  const bytes = readFileSync(bundle);
+  const { length } = bytes;
+  writeFileSync(damaged, Buffer.concat([bytes.subarray(0, length - 4096), Buffer.alloc(4096, 1)]));
+  const key = join(dir, 'k.key');
+  await airlift(['keygen', '-o', key, '--unencrypted']);
+  const volumes = join(dir, 'volumes/');
+  const medium = join(dir, nasty);
+  for (const path of [volumes, medium]) mkdirSync(path);
+  const quick = ['--retries', '0', '--plain-http'];
+  const receipt = join(dir, `${nasty}.receipt`);
+  const any = { codes: [0, 1, 2, 3, 4] };
+  for (const args of [
+    ['sign', bundle, '--key', key],
+    ['sign', bundle, '--key', nasty],
+    ['verify', bundle, '--key', join(dir, 'k.pub')],
+    ['verify', bundle, '--against', host, ...quick],
+    ['verify', damaged],
+    ['inventory', host, '-o', receipt, ...quick],
+    ['stow', bundle, medium],
+    ['stow', nasty, medium],
+    ['split', bundle, '--volume-size', '65536', '-o', volumes],
+    ['split', nasty, '--volume-size', '65536', '-o', volumes],
+    ['join', join(volumes, `${nasty}.tar.volumes`), '-o', join(dir, `${nasty}joined.tar`)],
+    ['verify', join(volumes, `${nasty}.tar.001`)],
+    ['repair', damaged, '--from-registry', host, ...quick],
+    ['repair', damaged, '--from', nasty],
+  ]) {
+    const run = await airlift(args, any);
+    refuteHidden(run);
+    assert.doesNotMatch(run.stderr, /\n {4}at |bug in airlift/);
+  }
+  for (const format of ['html', 'json', 'csv', 'cyclonedx']) {
+    const output = join(dir, `${nasty}.${format}`);
+    const run = await airlift(['report', bundle, '--format', format, '-o', output]);
+    // Lines of CSV end with a carriage return (RFC 4180 section 2).
+    const text = readFileSync(output, 'utf8').replaceAll('\r\n', '\n');
+    refuteHidden({ ...run, stdout: run.stdout + text });
+    if (format !== 'csv') assert.match(text, /x\\nhint: curl evil\\(?:x1b|u001b)\[31m\\u202egnp/);
+  }
+  refuteHidden(await airlift(['report', damaged, '-o', join(dir, 'damaged.html')], { codes: [4] }));
 });
