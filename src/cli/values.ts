@@ -27,6 +27,7 @@ const streamArguments: Readonly<Record<string, readonly string[]>> = {
   save: ['sources', 'output'],
   verify: ['bundle'],
   inspect: ['bundle'],
+  report: ['bundle', 'output'],
   export: ['images'],
   copy: ['images'],
   'list-images': ['lists'],

@@ -241,3 +241,12 @@ test('the CycloneDX document is the same for the same bundle and lists images, p
     `pkg:oci/api@${encodeURIComponent(api.root.digest)}?repository_url=registry.example%2Facme%2Fapi&tag=1`,
   );
 });
+
+test('a report is read from standard input and written to standard output with -', async (t) => {
+  const path = join(temp(t), 'site.tar');
+  await writeBundle(path, cargo);
+  const { stdout } = await airlift(['report', path, '-o', '-', '--format', 'csv']);
+  const piped = await airlift(['report', '-', '-o', '-', '--format', 'csv'], { input: readFileSync(path) });
+  assert.equal(stdout.split('\r\n').length, 5);
+  assert.equal(piped.stdout, stdout);
+});
