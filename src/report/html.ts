@@ -7,6 +7,7 @@ import { labelsOf } from './labels.js';
 import { script, style } from './page-assets.js';
 import { sizeSection } from './size-section.js';
 import type { Attached } from './attached.js';
+import type { ReportedPackage } from './packages.js';
 import type { Report, ReportedImage, ReportedPlatform } from './report.js';
 
 /** Maximum number of packages on the page; the other formats list all. */
@@ -151,64 +152,86 @@ function filter(table: string, label: string): Html {
   </div>`;
 }
 
-function* imagesSection(report: Report): Iterable<Html> {
-  yield markup`<h2 id="contents">Images</h2>
-    ${filter('images', 'Show images that contain')}
-    <div class="wide" tabindex="0" role="region" aria-label="Table of images">
-      <table id="images">
-        <caption>
-          Versions, licences and sources are labels that the publishers wrote. Open an image for its digests,
-          labels and what is attached.
-        </caption>
+interface Column {
+  readonly name: string;
+  readonly isNumber?: boolean;
+}
+
+/** Yields a heading, a box that filters the rows, and a table. */
+function* tableSection(
+  text: { readonly heading: Html; readonly table: string; readonly caption: string },
+  columns: readonly Column[],
+  rows: Iterable<Html>,
+): Iterable<Html> {
+  const { heading, table, caption } = text;
+  const heads = columns.map(({ name, isNumber = false }) =>
+    isNumber ? markup`<th scope="col" class="number">${name}</th>` : markup`<th scope="col">${name}</th>`,
+  );
+  yield markup`${heading}
+    ${filter(table, `Show ${table} that contain`)}
+    <div class="wide" tabindex="0" role="region" aria-label="Table of ${table}">
+      <table id="${table}">
+        <caption>${caption}</caption>
         <thead>
-          <tr>
-            <th scope="col">Image</th>
-            <th scope="col">Platforms</th>
-            <th scope="col" class="number">Size</th>
-            <th scope="col">Created</th>
-            <th scope="col">Version</th>
-            <th scope="col">Licence</th>
-            <th scope="col">Source</th>
-            <th scope="col">Attached</th>
-          </tr>
+          <tr>${heads}</tr>
         </thead>
         <tbody>
 `;
-  for (const image of report.images) yield imageRow(image);
+  yield* rows;
   yield markup`</tbody></table></div>`;
 }
 
-function* packagesSection({ packages }: Report): Iterable<Html> {
-  if (packages.length === 0) return;
+/** Yields rows one by one: the page of many images is not held whole. */
+function* rowsOf(images: readonly ReportedImage[]): Iterable<Html> {
+  for (const image of images) yield imageRow(image);
+}
+
+function imagesSection({ images }: Report): Iterable<Html> {
+  const text = {
+    heading: markup`<h2 id="contents">Images</h2>`,
+    table: 'images',
+    caption:
+      'Versions, licences and sources are labels that the publishers wrote. Open an image for its digests, labels and what is attached.',
+  };
+  const columns = [
+    { name: 'Image' },
+    { name: 'Platforms' },
+    { name: 'Size', isNumber: true },
+    { name: 'Created' },
+    { name: 'Version' },
+    { name: 'Licence' },
+    { name: 'Source' },
+    { name: 'Attached' },
+  ];
+  return tableSection(text, columns, rowsOf(images));
+}
+
+function packageRow({ name, version, licenses, images, references }: ReportedPackage): Html {
+  const others =
+    images > references.length ? markup`<br>and ${count(images - references.length, 'more image')}` : '';
+  const list = references.map((reference) => markup`${reference}<br>`);
+  return markup`<tr><th scope="row">${name}</th><td>${version}</td><td>${licenses}</td><td class="number"><details><summary>${images}</summary>${list}${others}</details></td></tr>
+`;
+}
+
+function packagesSection({ packages }: Report): Iterable<Html> {
+  if (packages.length === 0) return [];
   const more =
     packages.length > maxPackages
       ? ` The first ${maxPackages.toLocaleString('en')} of ${packages.length.toLocaleString('en')}; the report in JSON lists all.`
       : '';
-  yield markup`<h2 id="packages-heading">Packages</h2>
-    ${filter('packages', 'Show packages that contain')}
-    <div class="wide" tabindex="0" role="region" aria-label="Table of packages">
-      <table id="packages">
-        <caption>
-          From the SPDX and CycloneDX documents that are attached to images.${more}
-        </caption>
-        <thead>
-          <tr>
-            <th scope="col">Package</th>
-            <th scope="col">Version</th>
-            <th scope="col">Licence</th>
-            <th scope="col" class="number">Images</th>
-          </tr>
-        </thead>
-        <tbody>
-`;
-  for (const { name, version, licenses, images, references } of packages.slice(0, maxPackages)) {
-    const others =
-      images > references.length ? markup`<br>and ${count(images - references.length, 'more image')}` : '';
-    const list = references.map((reference) => markup`${reference}<br>`);
-    yield markup`<tr><th scope="row">${name}</th><td>${version}</td><td>${licenses}</td><td class="number"><details><summary>${images}</summary>${list}${others}</details></td></tr>
-`;
-  }
-  yield markup`</tbody></table></div>`;
+  const text = {
+    heading: markup`<h2 id="packages-heading">Packages</h2>`,
+    table: 'packages',
+    caption: `From the SPDX and CycloneDX documents that are attached to images.${more}`,
+  };
+  const columns = [
+    { name: 'Package' },
+    { name: 'Version' },
+    { name: 'Licence' },
+    { name: 'Images', isNumber: true },
+  ];
+  return tableSection(text, columns, packages.slice(0, maxPackages).map(packageRow));
 }
 
 function notesSection({ notes }: Report): Html {

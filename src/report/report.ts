@@ -198,7 +198,6 @@ class Gatherer {
 }
 
 export interface ReportOptions {
-  readonly onImage?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -212,12 +211,10 @@ export async function reportOn(path: string, options: ReportOptions = {}): Promi
   try {
     const gatherer = new Gatherer(reader);
     const sharing = gatherer.sizes.sharing();
-    const { images: total, blobs, blobBytes, leftOut, leftOutBytes } = reader.counts();
+    const { blobs, blobBytes, leftOut, leftOutBytes } = reader.counts();
     const images: ReportedImage[] = [];
-    let done = 0;
     for (const { reference, root, original, companionOf } of reader.images()) {
       checkInterrupted(options.signal, `report on ${path}`);
-      options.onImage?.(++done, total);
       if (companionOf !== undefined) continue;
       const name = formatReference(reference);
       images.push(await gatherer.image(name, root.digest, original?.digest, sharing.own.get(name) ?? 0));
