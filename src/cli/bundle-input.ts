@@ -24,6 +24,11 @@ function rethrow(error: unknown, path: string): never {
   throw new AirliftError(error.code, message, { lines, hint, cause: error.cause });
 }
 
+/** Names standard input in a result instead of the temporary file that it was stored in. */
+export function withInputName<T extends { readonly bundle: string }>(argument: string, found: T): T {
+  return argument === dash ? { ...found, bundle: standardInputName } : found;
+}
+
 /**
  * Calls `use` with the path of a bundle. Several threads read a bundle at random positions, so a stream is first stored in the
  * temporary directory, and removed afterwards.

@@ -1,8 +1,7 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { inspect, type Inspection } from '../index.js';
 import type { CommandHead } from './command-names.js';
-import { standardInputName, withBundle } from './bundle-input.js';
-import { dash } from './stdin-dash.js';
+import { withBundle, withInputName } from './bundle-input.js';
 import { count, formatBytes, formatTable } from './format.js';
 import { jsonFlag, volumeDirFlag } from './flags.js';
 import { interruptible } from './interrupt.js';
@@ -30,7 +29,7 @@ async function run(args: Arguments): Promise<void> {
   const found = await interruptible((signal) =>
     withBundle(args.bundle, signal, (path) => inspect(path, { volumeDirs: args.volumeDir })),
   );
-  const inspection = args.bundle === dash ? { ...found, bundle: standardInputName } : found;
+  const inspection = withInputName(args.bundle, found);
   if (args.json) {
     printJson(inspection);
     return;

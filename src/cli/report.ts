@@ -8,7 +8,7 @@ import {
   type FormatReportOptions,
   type Report,
 } from '../index.js';
-import { standardInputName, withBundle } from './bundle-input.js';
+import { withBundle, withInputName } from './bundle-input.js';
 import type { CommandHead } from './command-names.js';
 import { exitCodes } from './exit-codes.js';
 import { outputFlags } from './flags.js';
@@ -17,7 +17,7 @@ import { interruptible } from './interrupt.js';
 import { standardOutput } from './output.js';
 import { printJson, printLine, printNote } from './print.js';
 import { checkBar } from './progress.js';
-import { dash, showDashes } from './stdin-dash.js';
+import { showDashes } from './stdin-dash.js';
 import { version } from './version.js';
 
 const flags = {
@@ -46,8 +46,6 @@ type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle
 async function run(args: Arguments): Promise<void> {
   const [output = args.output] = showDashes([args.output]);
   const bar = args.json || args.quiet ? undefined : checkBar();
-  const named = <T extends { readonly bundle: string }>(found: T): T =>
-    args.bundle === dash ? { ...found, bundle: standardInputName } : found;
   try {
     const { report, options } = await interruptible((signal) =>
       withBundle(
@@ -60,10 +58,10 @@ async function run(args: Arguments): Promise<void> {
           bar?.stop();
           const found = await reportOn(path, { signal });
           return {
-            report: named(found),
+            report: withInputName(args.bundle, found),
             options: {
               format: args.format,
-              verified: verified === undefined ? undefined : named(verified),
+              verified: verified === undefined ? undefined : withInputName(args.bundle, verified),
               version: version(),
             },
           };

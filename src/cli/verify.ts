@@ -15,7 +15,7 @@ import {
 import { AirliftError } from '../errors.js';
 import { ownFlagsFirst } from './access-flags.js';
 import type { CommandHead } from './command-names.js';
-import { standardInputName, withBundle } from './bundle-input.js';
+import { standardInputName, withBundle, withInputName } from './bundle-input.js';
 import { dash } from './stdin-dash.js';
 import { exitCodes } from './exit-codes.js';
 import { outputFlags, volumeDirFlag } from './flags.js';
@@ -275,7 +275,7 @@ async function run(args: Arguments): Promise<void> {
           signal,
         }),
       ),
-    ).then((read) => (args.bundle === dash ? { ...read, bundle: standardInputName } : read));
+    ).then((read) => withInputName(args.bundle, read));
     bar?.stop();
     if (args.json) printJson(report);
     else printReport(report, Date.now() - started);
