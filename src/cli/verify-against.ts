@@ -1,4 +1,5 @@
 import type { ArgumentsCamelCase, InferredOptionTypes } from 'yargs';
+import { firstLines } from '../errors.js';
 import { compareWithRegistry, type Comparison } from '../index.js';
 import type { RegistryArguments } from './access-flags.js';
 import { exitCodes } from './exit-codes.js';
@@ -19,10 +20,10 @@ type AgainstArguments = ArgumentsCamelCase<InferredOptionTypes<typeof againstFla
   };
 
 function printComparison({ bundle, target, ...found }: Comparison, milliseconds: number): void {
-  for (const { kind, image, digest, detail } of found.differences)
-    printLine(`differs: ${image}: ${kind} ${digest}: ${detail}`);
-  const more = found.total - found.differences.length;
-  if (more > 0) printLine(`and ${more} more`);
+  const differences = found.differences.map(
+    ({ kind, image, digest, detail }) => `differs: ${image}: ${kind} ${digest}: ${detail}`,
+  );
+  firstLines(differences, differences.length, found.total).forEach(printLine);
   for (const pin of found.lostPins) printLine(`not kept: ${pin}, the original of a filtered index`);
   const what = `${count(found.images, 'name')}, ${count(found.manifests, 'manifest')}, ${count(found.blobs, 'blob')}`;
   if (found.ok)
