@@ -59,7 +59,7 @@ async function* namedImages({
 }
 
 /**
- * Writes a receipt of what a registry holds. Only manifests whose blobs are all in the registry are listed.
+ * Writes a receipt of a registry. It lists only manifests whose blobs are all there.
  * @throws AirliftError `not-found` if the registry holds none of the images; what listing and reading the registry throw; `io`
  */
 export async function inventory(options: InventoryOptions): Promise<InventorySummary> {

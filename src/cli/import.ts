@@ -52,7 +52,7 @@ const flags = {
   receipt: {
     type: 'string',
     requiresArg: true,
-    describe: 'file to list in what the registry holds then, for export --base',
+    describe: 'file for the list of what was published, a receipt for export --base',
   },
   ...archiveFlags,
   ...outputFlags,

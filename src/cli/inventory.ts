@@ -47,7 +47,7 @@ type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { regist
 /** Most names to show of those that the receipt leaves out. */
 const maxShown = 20;
 
-/** Prints what a receipt holds and what it leaves out. */
+/** Prints the number of images in a receipt, and the names that are not in it. */
 function printReceipt({ path, registry, images, entries, absent, incomplete }: InventorySummary): void {
   const skipped = [
     ...absent.map((name) => `not in the registry: ${name}`),

@@ -37,7 +37,7 @@ export interface ImportOptions extends InputOptions, PublishingOptions {
   readonly base?: readonly string[] | undefined;
   /** Path of a file to write the layers to that a delta leaves out and that are missing; `export` takes it as its `request`. */
   readonly request?: string | undefined;
-  /** Writes a receipt of what the registry holds of these images afterwards. */
+  /** Writes a receipt: which of these images the registry has after the import. */
   readonly receipt?: ReceiptOptions | undefined;
   /** Called with the names of all images at the site before any manifest is pushed. */
   readonly onNames?: ((names: readonly SiteName[]) => Promise<void>) | undefined;
@@ -122,7 +122,7 @@ async function proveBase(
   );
 }
 
-/** Writes the receipt of what was published, by what the registry holds now. */
+/** Writes the receipt of what was published, after asking the registry for it. */
 async function writeReceiptOf(
   registry: Registry,
   { published }: ImportSummary,
