@@ -126,6 +126,7 @@ export type {
   ReceiptOptions,
   SiteNamesOptions,
 } from './import/import.js';
+export type { AskVolume, WantedVolume } from './import/volume-wait/waited-bundle.js';
 export { copyImages, copyNames } from './copy.js';
 export type { CopiedImage, CopyOptions, CopySummary } from './copy.js';
 export type { PublishedName, PublishingOptions, PublishingSummary } from './publish/publishing-run.js';

@@ -8,7 +8,7 @@ import { formatReference, type Reference, type Repository } from '../oci/referen
 import type { FetchOptions, Source } from '../oci/source.js';
 import { Catalog, type BundleBlob, type BundleCounts, type BundleImage } from './format/catalog.js';
 import { BundleFile } from './format/file.js';
-import type { BundlePlace } from './format/volumes/files.js';
+import type { BundlePlace, HeldFiles } from './format/volumes/files.js';
 import { damagedHint, readHead, type Head } from './format/head.js';
 import { endLength } from '../tar/header.js';
 
@@ -43,7 +43,7 @@ export class BundleReader implements Source {
    *   airlift wrote it, `io`
    */
   static async open(
-    place: BundlePlace,
+    place: BundlePlace | HeldFiles,
     name?: string,
     checkHead?: (file: BundleFile, head: Head) => Promise<void>,
   ): Promise<BundleReader> {

@@ -56,6 +56,7 @@ export const flagOf = {
   address: '--address',
   annotations: '--annotation',
   archTags: '--arch-tags',
+  askVolume: '--volume-wait',
   atomic: '--atomic',
   authFiles: '--authfile',
   base: '--base',

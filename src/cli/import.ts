@@ -4,6 +4,7 @@ import { importImages, isCompanionTag, parseReference, refuseDirectory, siteName
 import type { CommandHead } from './command-names.js';
 import { archiveFlags, inputsOf } from './archives.js';
 import { creationTime } from './environment.js';
+import { volumeAsker } from './ask-volume.js';
 import { ownFlagsFirst, registryFlags, uploadFlags } from './access-flags.js';
 import { registryOptionsOf } from './registry-flags.js';
 import { forceFlag, outputFlags, positive } from './flags.js';
@@ -54,6 +55,11 @@ const flags = {
     requiresArg: true,
     describe: 'file for the list of what was published, a receipt for export --base',
   },
+  'volume-wait': {
+    type: 'boolean',
+    default: false,
+    describe: 'ask for missing volumes one after another, each when it is needed',
+  },
   ...archiveFlags,
   ...outputFlags,
   ...registryFlags,
@@ -88,6 +94,7 @@ function rejectPublishFlags(args: Arguments): void {
     args.receipt !== undefined && '--receipt',
     args.base !== undefined && '--base',
     args.request !== undefined && '--request',
+    args.volumeWait && '--volume-wait',
   ].find((flag) => flag !== false);
   if (given === undefined) return;
   throw new AirliftError('usage', `import --output: ${given} applies only to publishing with --to`, {
@@ -101,10 +108,17 @@ async function publish(args: Arguments, target: string): Promise<void> {
   const { emit, receipt } = args;
   if (receipt !== undefined) await refuseDirectory(receipt, '--receipt', 'site.receipt');
   const registry = await registryOptionsOf(args, process.env, [to.registry], to.registry);
-  const view = progressView(args);
+  const { dryRun, volumeWait } = args;
+  if (dryRun && volumeWait)
+    throw new AirliftError('usage', 'import --dry-run: --volume-wait applies only to publishing', {
+      hint: 'omit --volume-wait: --dry-run needs all volumes',
+    });
+  const asker = volumeAsker();
+  // Bars would redraw themselves over the questions.
+  const view = progressView(args, volumeWait);
   const inputs = { ...inputsOf(args), onEvent: view.onEvent };
   try {
-    if (args.dryRun) {
+    if (dryRun) {
       const names = await interruptible((signal) =>
         siteNames({ ...inputs, archTags: args.archTags, originalIndex: args.index, signal }, to),
       );
@@ -118,6 +132,7 @@ async function publish(args: Arguments, target: string): Promise<void> {
         to,
         base: args.base,
         request: args.request,
+        askVolume: volumeWait ? asker.ask : undefined,
         archTags: args.archTags,
         onNames: async (names) => {
           warnMergedRepositories(names);
@@ -146,6 +161,7 @@ async function publish(args: Arguments, target: string): Promise<void> {
   } catch (error) {
     throw withResumeHint(error);
   } finally {
+    asker.close();
     view.stop();
   }
 }

@@ -134,22 +134,23 @@ function canDrawBars(): boolean {
   return process.stderr.isTTY === true && process.env['TERM'] !== 'dumb';
 }
 
-function chooseView(args: Pick<OutputArguments, 'json' | 'quiet'>): ProgressView {
+function chooseView(args: Pick<OutputArguments, 'json' | 'quiet'>, isLines: boolean): ProgressView {
   if (args.json) return jsonView();
   if (args.quiet)
     return {
       onEvent: (event) => event.event === 'warning' && printNote(`warning: ${event.message}`),
       stop: () => undefined,
     };
-  return canDrawBars() ? barView() : lineView();
+  return canDrawBars() && !isLines ? barView() : lineView();
 }
 
 /**
  * Shows progress as NDJSON with `--json`, as bars on a terminal, as lines in a log; with `--quiet`, shows only warnings. Keeps memory flat for
  * runs with many images.
+ * @param isLines lines on a terminal, too
  */
-export function progressView(args: Pick<OutputArguments, 'json' | 'quiet'>): ProgressView {
-  const view = chooseView(args);
+export function progressView(args: Pick<OutputArguments, 'json' | 'quiet'>, isLines = false): ProgressView {
+  const view = chooseView(args, isLines);
   const watchImages = collectEarlyIfMany();
   return {
     onEvent(event) {

@@ -1,3 +1,4 @@
+import { forEachOf } from '../concurrency.js';
 import { AirliftError } from '../errors.js';
 import { archImages, namesToGive } from './arch-tags.js';
 import { EarlyLayers, OpeningSource } from './early-layers.js';
@@ -6,9 +7,12 @@ import { openInputs, type InputOptions, type Inputs } from '../merge/open-inputs
 import { isCompanionTag } from '../oci/companion-tag.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import type { Image } from '../oci/source.js';
+import { VolumeSender } from './volume-wait/send-volumes.js';
+import { WaitedBundle, type AskVolume } from './volume-wait/waited-bundle.js';
 import { taggedOf, type Publisher } from '../publish/publisher.js';
 import {
   PublishingRun,
+  type NamedPublication,
   type PublishedName,
   type PublishingOptions,
   type PublishingSummary,
@@ -17,7 +21,14 @@ import {
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 import { formatReceipt, formatTime, writeReceipt } from '../receipts/receipt.js';
 import { takeInventory } from '../receipts/take-inventory.js';
-import { mapNames, siteReference, siteText, type Site, type SiteName } from '../site/names.js';
+import {
+  mapNames,
+  siteReference,
+  siteRepository,
+  siteText,
+  type Site,
+  type SiteName,
+} from '../site/names.js';
 
 /** Where to write a receipt, and what its first lines state. */
 export interface ReceiptOptions {
@@ -39,6 +50,11 @@ export interface ImportOptions extends InputOptions, PublishingOptions {
   readonly request?: string | undefined;
   /** Writes a receipt: which of these images the registry has after the import. */
   readonly receipt?: ReceiptOptions | undefined;
+  /**
+   * Called for each missing volume of a bundle whose layers the registry lacks, so that media can be inserted one after another. Default:
+   * all volumes must be there.
+   */
+  readonly askVolume?: AskVolume | undefined;
   /** Called with the names of all images at the site before any manifest is pushed. */
   readonly onNames?: ((names: readonly SiteName[]) => Promise<void>) | undefined;
 }
@@ -59,6 +75,7 @@ export async function importImages(options: ImportOptions): Promise<ImportSummar
   const run = new PublishingRun('import', options);
   const registry = new Registry(options.registry, options.hooks);
   const source = new OpeningSource();
+  let waited: Awaited<ReturnType<typeof WaitedBundle.open>>;
   let inputs: Inputs | undefined;
   let proven: ProvenBase | undefined;
   const publisher = run.publisher(source, registry, {
@@ -70,10 +87,12 @@ export async function importImages(options: ImportOptions): Promise<ImportSummar
     const { onExistingTag = 'overwrite' } = options;
     // The other policies may keep the existing tag, and then nothing of the image is pushed.
     const isPushed = onExistingTag === 'overwrite' || onExistingTag === 'merge';
-    inputs = await openInputs({ ...options, acceptsDelta: true }, isPushed ? early.push : undefined);
+    const opening = { ...options, acceptsDelta: true };
+    waited = await WaitedBundle.open(opening);
+    inputs = waited?.inputs ?? (await openInputs(opening, isPushed ? early.push : undefined));
     proven = await proveBase(inputs, registry, options);
     source.open(proven?.source ?? inputs.source);
-    const summary = await publishInputs(inputs, options, run, publisher);
+    const summary = await publishInputs(inputs, options, run, publisher, waited && { ...waited, registry });
     await writeReceiptOf(registry, summary, options);
     return summary;
   } finally {
@@ -81,6 +100,7 @@ export async function importImages(options: ImportOptions): Promise<ImportSummar
     await early.end();
     await proven?.close();
     await inputs?.close();
+    await waited?.bundle.held.release();
   }
 }
 
@@ -89,16 +109,28 @@ async function publishInputs(
   options: ImportOptions,
   run: PublishingRun,
   publisher: Publisher,
+  waited: { readonly bundle: WaitedBundle; readonly registry: Registry } | undefined,
 ): Promise<ImportSummary> {
   // Before anything is tagged: invalid names and names of two images fail here.
   const names = mapNames(options.to, await namesToGive(inputs, options));
   await options.onNames?.(names);
   reportPlan(inputs, options);
+  let sender: VolumeSender | undefined;
+  if (waited !== undefined) {
+    const { to, concurrency = 8, keepGoing = false, signal } = options;
+    const kept = await keptImages(inputs, options, publisher);
+    const sending = { to, concurrency, keepGoing, kept, signal };
+    sender = new VolumeSender(waited.bundle, waited.registry, publisher, sending);
+    await sender.send();
+  }
   return run.publish(publisher, {
     images: inputs.images,
     count: inputs.count,
     referenceOf: ({ reference }) => reference,
-    publish: (image, publishName) => publishImage(inputs, options, image, publishName),
+    publish: async (image, publishName) => {
+      sender?.checkSent(siteRepository(options.to, image.reference));
+      await publishImage(inputs, options, image, publishName);
+    },
     isAttached: ({ reference }) => isCompanionTag(reference.tag),
     explain: (error) => inputs.explain?.(error) ?? Promise.resolve(error),
   });
@@ -160,14 +192,44 @@ function reportPlan({ content, images, count }: Inputs, { onEvent }: ImportOptio
 
 async function publishImage(
   inputs: Inputs,
-  { to, archTags, originalIndex }: ImportOptions,
+  options: ImportOptions,
   image: Image,
   publishName: PublishName,
 ): Promise<void> {
+  for (const publication of await publicationsOf(inputs, options, image)) await publishName(publication);
+}
+
+/** Returns an image under the names that it gets at the site: its own, and those of its platforms. */
+async function publicationsOf(
+  inputs: Inputs,
+  { to, archTags, originalIndex }: ImportOptions,
+  image: Image,
+): Promise<NamedPublication[]> {
   const ofPlatforms = archTags === true ? await archImages(inputs.source, image) : [];
   const source = formatReference(image.reference);
   const nameOf = (named: Image): Reference =>
     siteReference(to, { source: named.reference, digest: taggedOf(named, originalIndex).digest });
-  await publishName({ image, name: nameOf(image) });
-  for (const one of ofPlatforms) await publishName({ image: one, name: nameOf(one), source });
+  return [
+    { image, name: nameOf(image) },
+    ...ofPlatforms.map((one) => ({ image: one, name: nameOf(one), source })),
+  ];
+}
+
+/**
+ * Returns the references of images that the policy for existing tags leaves as they are: nothing of them is pushed.
+ * @throws AirliftError `exists` if the policy is an error
+ */
+async function keptImages(
+  inputs: Inputs,
+  options: ImportOptions,
+  publisher: Publisher,
+): Promise<ReadonlySet<string>> {
+  const kept = new Set<string>();
+  if (options.onExistingTag !== 'skip' && options.onExistingTag !== 'error') return kept;
+  await forEachOf(inputs.images, 8, async (image) => {
+    for (const { image: one, name } of await publicationsOf(inputs, options, image))
+      if (!(await publisher.keepsTag(one, name))) return;
+    kept.add(formatReference(image.reference));
+  });
+  return kept;
 }

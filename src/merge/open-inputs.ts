@@ -173,7 +173,14 @@ function refuseDelta({ catalog, path }: BundleReader): void {
   });
 }
 
-async function openBundle(reader: BundleReader, { acceptsDelta }: InputOptions): Promise<Inputs> {
+/**
+ * Returns the images of a bundle, and closes it if that fails.
+ * @throws AirliftError `input` if it is a delta and the caller accepts none, or holds no image
+ */
+export async function openBundle(
+  reader: BundleReader,
+  { acceptsDelta }: Pick<InputOptions, 'acceptsDelta'>,
+): Promise<Inputs> {
   try {
     if (acceptsDelta !== true) refuseDelta(reader);
     if (reader.counts().images === 0) throw await noImageError([reader.path]);

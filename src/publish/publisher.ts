@@ -157,6 +157,14 @@ export class Publisher {
     await this.#blobs.push([blob], name);
   }
 
+  /**
+   * Reports whether `publish` would leave a name as it is and push nothing.
+   * @throws AirliftError `exists` as `publish`
+   */
+  async keepsTag(image: Image, name: Reference): Promise<boolean> {
+    return (await this.#before(taggedOf(image, this.options.originalIndex), name)).isKept;
+  }
+
   /** Warns once about all content that the site accepted and refuses to show. Call it at the end of a run. */
   warnOfUnread(): void {
     const [first] = this.#unread.values();

@@ -244,6 +244,13 @@ export class Catalog {
     for (const row of this.#statements.blobs.iterate() as Iterable<BlobRow>) yield blobOf(row);
   }
 
+  /** Yields the layers that have bytes between two offsets, in file order. An empty layer lies at its offset. */
+  *layersBetween(from: number, to: number): Iterable<BundleBlob & { readonly offset: number }> {
+    const rows = this.#statements.layersBetween.iterate({ from, to });
+    for (const row of rows as Iterable<BlobRow & { readonly offset: number }>)
+      yield { ...blobOf(row), offset: row.offset };
+  }
+
   /** Lists what a delta was made against. */
   bases(): DeltaBase[] {
     if (!this.isDelta) return [];
@@ -277,6 +284,11 @@ export class Catalog {
   /** Lists the references of the images that need a blob, at most `most`, by reference. */
   imagesWith(digest: Digest, most: number): string[] {
     return this.#statements.imagesWith.all(digest, most) as string[];
+  }
+
+  /** Lists the references of the images that need a blob with bytes between two offsets, by reference. */
+  imagesBetween(from: number, to: number): string[] {
+    return this.#statements.imagesBetween.all({ from, to }) as string[];
   }
 
   close(): void {
@@ -335,8 +347,20 @@ function prepare(database: Database) {
         SELECT DISTINCT reference FROM up CROSS JOIN images ON root = up.id OR original = up.id ORDER BY reference LIMIT ?`,
       )
       .pluck(),
+    imagesBetween: database
+      .prepare(
+        `WITH RECURSIVE up (id) AS (
+          SELECT id FROM blobs WHERE content_offset < @to AND content_offset + max(size, 1) > @from
+          UNION SELECT parent FROM up CROSS JOIN edges ON child = up.id AND role <> 'subject'
+        )
+        SELECT DISTINCT reference FROM up CROSS JOIN images ON root = up.id OR original = up.id ORDER BY reference`,
+      )
+      .pluck(),
     blob: database.prepare(`${blobs} WHERE digest = ?`),
     blobs: database.prepare(`${blobs} ORDER BY id`),
+    layersBetween: database.prepare(
+      `${blobs} WHERE kind = 'layer' AND content_offset < @to AND content_offset + max(size, 1) > @from ORDER BY id`,
+    ),
     platforms: database.prepare(`WITH RECURSIVE tree (blob) AS (
         SELECT root FROM images WHERE id = ?
         UNION SELECT child FROM tree CROSS JOIN edges ON parent = tree.blob AND role = 'manifest'

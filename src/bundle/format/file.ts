@@ -9,6 +9,7 @@ import {
   pathOf,
   type BundleFiles,
   type BundlePlace,
+  type HeldFiles,
   type OpenMode,
   type Spot,
 } from './volumes/files.js';
@@ -34,7 +35,11 @@ export class BundleFile {
    * @param name its name in messages
    * @throws AirliftError `io`, `damaged` if a volume is missing or of a wrong size
    */
-  static async open(place: BundlePlace, mode: OpenMode, name = pathOf(place)): Promise<BundleFile> {
+  static async open(
+    place: BundlePlace | HeldFiles,
+    mode: OpenMode,
+    name = pathOf(place),
+  ): Promise<BundleFile> {
     const files = await openFiles(place, mode, name);
     try {
       return new BundleFile(name, files, (await files.state()).identity);

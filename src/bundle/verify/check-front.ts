@@ -11,7 +11,7 @@ import { blobPath } from '../../oci/image-layout.js';
 import type { BundleFile } from '../format/file.js';
 import { damagedHint, type Head } from '../format/head.js';
 import { signedPath } from '../format/volumes/find.js';
-import { pathOf, type BundlePlace } from '../format/volumes/files.js';
+import { pathOf, type BundlePlace, type HeldFiles } from '../format/volumes/files.js';
 import { HeadDigests } from '../format/sums.js';
 import { BundleReader } from '../reader.js';
 import { leftOutOf } from '../format/catalog.js';
@@ -93,7 +93,7 @@ export interface OpenCheckedOptions {
  * @throws AirliftError as `BundleReader.open` does; `untrusted` for a required signature; `damaged` with the problems
  */
 export async function openChecked(
-  place: BundlePlace,
+  place: BundlePlace | HeldFiles,
   { signal, name, requireSignature }: OpenCheckedOptions = {},
 ): Promise<BundleReader> {
   // First, so that the database and the manifests of an unknown maker are not even parsed.

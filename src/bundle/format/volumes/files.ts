@@ -50,8 +50,14 @@ export interface SingleFile {
 /** Where a bundle is. A path stands for a file, or for volumes beside it. */
 export type BundlePlace = string | VolumesIn | SingleFile | WrittenVolumes;
 
+/** Files that the caller has opened, and closes itself. */
+export interface HeldFiles {
+  readonly path: string;
+  readonly files: BundleFiles;
+}
+
 /** Returns the path of a place, for messages. */
-export function pathOf(place: BundlePlace): string {
+export function pathOf(place: BundlePlace | HeldFiles): string {
   return typeof place === 'string' ? place : place.path;
 }
 
@@ -93,7 +99,12 @@ export function fileIdentity({ dev, ino, size, mtimeNs }: BigIntStats): string {
  * @param name the bundle's name in messages
  * @throws AirliftError `io`, `damaged` if a volume is missing or of a wrong size
  */
-export async function openFiles(place: BundlePlace, mode: OpenMode, name: string): Promise<BundleFiles> {
+export async function openFiles(
+  place: BundlePlace | HeldFiles,
+  mode: OpenMode,
+  name: string,
+): Promise<BundleFiles> {
+  if (typeof place === 'object' && 'files' in place) return place.files;
   if (typeof place === 'object' && 'volumeSize' in place) return new WrittenFiles(place, mode);
   const path = pathOf(place);
   const isIn = typeof place === 'object' && 'volumeDirs' in place;
