@@ -103,7 +103,8 @@ export { refuseDirectory } from './io/directories.js';
 
 // Archives of images
 export { archiveImages, bundleArchives } from './import/into-bundle.js';
-export type { BundleArchivesOptions, BundleArchivesSummary } from './import/into-bundle.js';
+export type { BundleArchivesOptions } from './import/into-bundle.js';
+export type { WriteBundleOptions, WrittenBundle } from './merge/write-bundle.js';
 export type { ArchiveOptions, HeldImage, InputOptions } from './merge/open-inputs.js';
 export type { Compression } from './archive/compression/decompress.js';
 export type { ManifestFormat } from './archive/read/layer-store.js';
@@ -154,6 +155,9 @@ export type { IndexChildReport, IndexReport, InspectIndexOptions } from './image
 // Receipts and deltas
 export { inventory } from './inventory.js';
 export type { InventoryOptions, InventorySummary } from './inventory.js';
+export { mergeBundles } from './merge-bundles.js';
+export type { MergeBundlesOptions, MergeBundlesSummary } from './merge-bundles.js';
+export type { BundleSetOptions, OnSameName } from './merge/bundle-set.js';
 export { diff } from './diff.js';
 export type { BundleDifference, DiffOptions, DiffSide, ImageChange } from './diff.js';
 export type { SentOptions } from './receipts/sent.js';

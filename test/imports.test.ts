@@ -29,6 +29,7 @@ const ranks: readonly (readonly string[])[] = [
     'copy',
     'inspect',
     'diff',
+    'merge-bundles',
     'inventory',
     'verify',
     'sign',

@@ -10,6 +10,7 @@ export const commandNames = [
   'report',
   'split',
   'join',
+  'merge',
   'import',
   'copy',
   'save',

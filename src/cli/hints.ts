@@ -11,6 +11,7 @@ import type {
   KitImageOptions,
   KitOptions,
   LoadOptions,
+  MergeBundlesOptions,
   ProgressEvent,
   RegistryOptions,
   RepairOptions,
@@ -33,6 +34,7 @@ type LibraryOption =
   | keyof RepairOptions
   | keyof VerifyOptions
   | keyof LoadOptions
+  | keyof MergeBundlesOptions
   | keyof ServeOptions
   | keyof SignOptions
   | keyof Site
@@ -66,6 +68,7 @@ export const flagOf = {
   chunkSize: '--chunk-size',
   cluster: '--cluster',
   deep: '--deep',
+  delta: '--delta',
   earlier: '--emit',
   engine: '--into',
   force: '--force',

@@ -67,6 +67,11 @@ const commands: readonly Command[] = [
     load: async () => (await import('./join.js')).addJoin,
   },
   {
+    usage: 'merge <bundles..>',
+    describe: 'merge bundles, or deltas with their bases, into one full bundle',
+    load: async () => (await import('./merge.js')).addMerge,
+  },
+  {
     usage: 'import <inputs..>',
     describe: 'publish the images of a bundle or of image archives to a registry',
     load: async () => (await import('./import.js')).addImport,

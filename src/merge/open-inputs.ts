@@ -76,10 +76,16 @@ export interface InputOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** An image of the inputs. */
+export interface InputImage extends Image {
+  /** The manifest that it belongs to, if its tag is one of cosign's, such as `sha256-….sig`. */
+  readonly companionOf?: Digest | undefined;
+}
+
 /** The images of all inputs, and the source of their content. */
 export interface Inputs {
   readonly source: ContentSource;
-  readonly images: Iterable<Image>;
+  readonly images: Iterable<InputImage>;
   readonly count: number;
   /** Number and size of distinct configs and layers, if known before all images are read. */
   readonly content?: { readonly blobs: number; readonly bytes: number } | undefined;
@@ -169,7 +175,7 @@ function refuseDelta({ catalog, path }: BundleReader): void {
   if (!catalog.isDelta) return;
   const { blobs } = catalog.baseTotals();
   throw new AirliftError('input', `open ${path}: it is a delta, without ${blobs} of its layers`, {
-    hint: `import it into the registry that has them: airlift import ${path} --to HOST[:PORT]`,
+    hint: `import it into the registry that has them: airlift import ${path} --to HOST[:PORT]; or merge it with the bundle that has them: airlift merge ${path} BASE.tar -o full.tar`,
   });
 }
 

@@ -47,9 +47,13 @@ export function signSums(pieces: Iterable<Uint8Array>, { key, tool }: BundleSign
  */
 export function checkBundleKey({ format }: SecretKey): void {
   if (format === 'minisign') return;
-  throw new AirliftError('usage', 'sign while exporting: got an ECDSA key, want a key of minisign', {
-    hint: 'sign the finished bundle with airlift sign',
-  });
+  throw new AirliftError(
+    'usage',
+    'sign the bundle while it is written: got an ECDSA key, want a key of minisign',
+    {
+      hint: 'sign the finished bundle with airlift sign',
+    },
+  );
 }
 
 /** Signs content with ECDSA over its SHA-256; the result is in DER, as openssl writes it. */

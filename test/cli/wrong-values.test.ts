@@ -27,6 +27,7 @@ const bases: Record<(typeof commandNames)[number], readonly string[]> = {
   stow: ['none.tar', 'none'],
   split: ['none.tar', '--volume-size', 'fat32', '-o', 'out.tar'],
   join: ['none.tar.001', '-o', 'out.tar'],
+  merge: ['none.tar', '-o', 'out.tar'],
   import: ['none.tar', '--to', closedPort, '--retries', '0'],
   copy: [`${closedPort}/team/app:1`, '--to', closedPort, '--retries', '0'],
   save: ['none.tar', '--format', 'oci-archive', '-o', 'out.tar'],
