@@ -36,6 +36,11 @@ export interface BlobOptions {
   readonly onUnread?: ((name: string, error: unknown) => void) | undefined;
 }
 
+/**
+ * The largest blob that is sent without asking first whether the repository holds it: sending so few bytes costs about as much as asking.
+ */
+const unaskedSize = 64 * 1024;
+
 /** Counts of the blobs that a run has handled so far. */
 export interface BlobTotals {
   uploadedBlobs: number;
@@ -90,8 +95,9 @@ class BlobOrigin {
 
 /** A push of a blob to one repository. */
 interface Push {
-  /** Whether the repository held the blob before. */
+  /** Whether the repository held the blob before; false if only the mount will tell. */
   readonly exists: Promise<boolean>;
+  readonly isAskedByMount: boolean;
   readonly done: Promise<Pushed>;
 }
 
@@ -147,12 +153,13 @@ export class BlobPublisher {
 
   /**
    * Pushes the blobs that a repository does not hold yet.
+   * @param isNew whether the repository lacks the manifest that needs them, so that it probably lacks them too
    * @returns whether there were any
    * @throws AirliftError `registry` if the registry accepted a blob and does not have it; what source and site throw
    */
-  async push(blobs: readonly BlobNode[], name: Repository): Promise<boolean> {
+  async push(blobs: readonly BlobNode[], name: Repository, isNew = false): Promise<boolean> {
     const at = this.#repositoryOf(name);
-    const results = await Promise.allSettled(blobs.map((node) => this.#pushBlob(node, at)));
+    const results = await Promise.allSettled(blobs.map((node) => this.#pushBlob(node, at, isNew)));
     for (const result of results) if (result.status === 'rejected') throw result.reason;
     return results.some((result) => result.status === 'fulfilled' && result.value !== 'existed');
   }
@@ -167,7 +174,17 @@ export class BlobPublisher {
     return known;
   }
 
-  async #pushBlob(node: BlobNode, name: Repository): Promise<Pushed> {
+  /**
+   * Reports whether the request that starts the upload of a blob can also ask whether the repository holds it, by a mount from the
+   * repository itself. This saves a request. A registry that ignores mounts gets the blob once more, so it must be small.
+   */
+  #canAskByMount({ descriptor: { digest, size }, repository }: BlobNode, name: Repository): boolean {
+    if (size > unaskedSize || repository.registry === name.registry) return false;
+    const isElsewhere = this.#holders.has(digest) || this.#pushes.has(digest);
+    return !isElsewhere && this.options.heldBy?.(digest) === undefined;
+  }
+
+  async #pushBlob(node: BlobNode, name: Repository, isNew: boolean): Promise<Pushed> {
     const { digest } = node.descriptor;
     const { signal } = this.options;
     const findRunning = (): Push | undefined => this.#pushes.get(digest)?.get(name);
@@ -176,10 +193,13 @@ export class BlobPublisher {
       await running.done.catch(() => undefined);
     checkInterrupted(signal, 'publish');
     if (this.#holders.get(digest)?.includes(name) === true) return 'existed';
-    const exists = this.site.exists(name, node.descriptor, { isGuess: true, signal });
+    const isAskedByMount = isNew && this.#canAskByMount(node, name);
+    const exists = isAskedByMount
+      ? Promise.resolve(false)
+      : this.site.exists(name, node.descriptor, { isGuess: true, signal });
     const done = this.#pushIfMissing(node, name, exists);
     const pushes = this.#pushes.get(digest) ?? new Map<Repository, Push>();
-    this.#pushes.set(digest, pushes.set(name, { exists, done }));
+    this.#pushes.set(digest, pushes.set(name, { exists, isAskedByMount, done }));
     try {
       return await done;
     } finally {
@@ -266,7 +286,8 @@ export class BlobPublisher {
     const { descriptor, repository } = node;
     const { signal } = this.options;
     const held = (await this.#holderOf(descriptor.digest, name)) ?? this.options.heldBy?.(descriptor.digest);
-    const mountFrom = held ?? repository;
+    const isAskedByMount = this.#pushes.get(descriptor.digest)?.get(name)?.isAskedByMount === true;
+    const mountFrom = held ?? (isAskedByMount ? name : repository);
     const how = await this.site
       .push(name, descriptor, open, { mountFrom, signal })
       .catch(async (error: unknown) => {
@@ -276,7 +297,8 @@ export class BlobPublisher {
         if (!isElsewhere) throw error;
         return this.site.push(name, descriptor, open, { mountFrom, signal });
       });
-    if (await this.#isHeld(name, descriptor)) return how;
+    if (await this.#isHeld(name, descriptor))
+      return how === 'mounted' && mountFrom === name ? 'existed' : how;
     // docker-registry 2.8 reports a mount of a blob with a sha512 digest and does not have it afterwards.
     if (how === 'mounted') await this.site.push(name, descriptor, open, { signal });
     if (how === 'mounted' && (await this.#isHeld(name, descriptor))) return 'uploaded';

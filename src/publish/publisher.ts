@@ -321,7 +321,7 @@ export class Publisher {
       isHeld: isShown ?? Promise.resolve(!isNew),
     });
     missing.catch(() => undefined);
-    const isSent = await this.#blobs.push(plan.blobs, name);
+    const isSent = await this.#blobs.push(plan.blobs, name, isNew);
     const missingManifests = await missing;
     const isUnchanged = !isSent && missingManifests.length === 0 && (await isShown) === true;
     let lostPin: Digest | undefined;

@@ -282,6 +282,38 @@ describe('with docker-registry', { skip: needs('docker-registry') }, () => {
     sameContent((await walkRegistry(route.host, 'team/large', '1')).content, await walkImage(large));
   });
 
+  test('a small blob of a new image costs three requests; after a failure none is sent again', async (t) => {
+    const server = await startDockerRegistry();
+    t.after(() => server.stop());
+    const route = await routeTo(t, server.host);
+    const { root, blobs } = several['team/three'] ?? assert.fail();
+    route.proxy.use({
+      fault: { do: 'answer', status: 403 },
+      method: 'PUT',
+      path: /\/team\/three\/manifests\//,
+    });
+    const failed = await airlift(route.arguments(severalBundle), { env: route.env, codes: [1] });
+    assert.match(failed.stderr, /403/);
+    // A blob that several repositories need is mounted instead.
+    const own = [...blobs.keys()].filter(
+      (digest) => Object.values(several).filter((image) => image.blobs.has(digest)).length === 1,
+    );
+    assert.ok(own.length > 1);
+    for (const digest of own) {
+      const naming = route.proxy.log.requests.filter(
+        ({ target }) => target.startsWith('/v2/team/three/') && decodeURIComponent(target).includes(digest),
+      );
+      assert.deepEqual(
+        naming.map(({ method, status }) => `${method} ${status}`),
+        ['POST 202', 'PUT 201', 'HEAD 200'],
+      );
+    }
+    assert.equal(await route.rerun(severalBundle), 0, 'no byte of a blob is sent again');
+    const { root: got, content } = await walkRegistry(route.host, 'team/three', '1');
+    assert.equal(got.digest, root.digest);
+    sameContent(content, await walkImage(several['team/three'] ?? assert.fail()));
+  });
+
   test('killed within a request that docker-registry cannot resume: the next run sends it again', async (t) => {
     const server = await startDockerRegistry();
     t.after(() => server.stop());

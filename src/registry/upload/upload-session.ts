@@ -15,7 +15,7 @@ export interface UploadCall {
   readonly endpoint: Endpoint;
   readonly descriptor: Descriptor;
   readonly open: OpenContent;
-  /** Repository of the same registry to mount the blob from. */
+  /** Repository of the same registry to mount the blob from; the target itself if it may hold the blob already. */
   readonly mountFrom: string | undefined;
   readonly action: string;
   readonly signal: AbortSignal | undefined;
@@ -119,7 +119,7 @@ export class MountRejections {
 }
 
 /**
- * Requests a mount from another repository. If the registry rejects it or fails, or the token service rejects a scope for two repositories,
+ * Requests a mount from a repository. If the registry rejects it or fails, or the token service rejects a scope for two repositories,
  * the blob is uploaded with a token for the target alone.
  * @returns `mounted`; the session if the registry started an upload instead; undefined if it did neither
  * @throws AirliftError `interrupted`
@@ -166,7 +166,7 @@ export async function startUpload(
   const url = addressOf(endpoint, 'blobs/uploads/');
   const algorithm = algorithmOf(descriptor.digest);
   if (algorithm !== 'sha256') url.searchParams.set('digest-algorithm', algorithm);
-  if (mountFrom !== undefined && mountFrom !== endpoint.repository) {
+  if (mountFrom !== undefined) {
     const mounted = await tryMount(client, call, url, mountFrom, rejections);
     if (mounted !== undefined) return mounted === 'mounted' ? undefined : mounted;
   }
