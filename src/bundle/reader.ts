@@ -7,8 +7,9 @@ import { maxManifestSize, parseManifest } from '../oci/manifest.js';
 import { formatReference, type Reference, type Repository } from '../oci/reference.js';
 import type { FetchOptions, Source } from '../oci/source.js';
 import { Catalog, type BundleBlob, type BundleCounts, type BundleImage } from './format/catalog.js';
-import { BundleFile } from './format/file.js';
-import type { BundlePlace, HeldFiles } from './format/volumes/files.js';
+import { BundleFile, type HeldVolume } from './format/file.js';
+import { pathOf, type BundlePlace, type HeldFiles } from './format/volumes/files.js';
+import { damagedVolumes, requireVolumes, withVolumes } from './format/volumes/damage.js';
 import { damagedHint, readHead, type Head } from './format/head.js';
 import { endLength } from '../tar/header.js';
 
@@ -47,10 +48,12 @@ export class BundleReader implements Source {
     name?: string,
     checkHead?: (file: BundleFile, head: Head) => Promise<void>,
   ): Promise<BundleReader> {
+    await requireVolumes(place, name ?? pathOf(place));
     const file = await BundleFile.open(place, 'r', name);
     let catalog: Catalog | undefined;
+    let head: Head | undefined;
     try {
-      const head = await readHead(file);
+      head = await readHead(file);
       await checkHead?.(file, head);
       catalog = await Catalog.open(file, head);
       const { size } = await file.stat();
@@ -63,9 +66,12 @@ export class BundleReader implements Source {
       await checkTail(file, size, want);
       return new BundleReader(file, head, catalog, size);
     } catch (error) {
+      const length = head?.start ?? 1;
+      const named =
+        catalog === undefined ? withVolumes(error, file, { position: 0, length }, undefined) : error;
       catalog?.close();
       await file.close();
-      throw error;
+      throw named;
     }
   }
 
@@ -148,17 +154,12 @@ export class BundleReader implements Source {
     const bytes = await this.file.read(position, size);
     const got = digestOf(bytes, algorithmOf(digest));
     if (got === digest) return bytes;
-    throw new AirliftError(
-      'digest-mismatch',
-      `read blob ${digest} of ${this.path}: digest mismatch; got ${got}, want ${digest}`,
-      {
-        hint: damagedHint,
-      },
-    );
+    const happened = `read blob ${digest} of ${this.path}: digest mismatch; got ${got}, want ${digest}`;
+    throw this.locate(digest, new AirliftError('digest-mismatch', happened, { hint: damagedHint }));
   }
 
-  /** Verifies the content of a blob that the bundle carries, and describes its damage; undefined if it is intact. */
-  async damageOf(name: string): Promise<string | undefined> {
+  /** Verifies the content of a blob that the bundle carries. Returns the error `damaged`, or undefined if it is intact. */
+  async damageOf(name: string, cause: unknown): Promise<unknown> {
     const blob = isDigest(name) ? this.catalog.blob(name) : undefined;
     if (blob?.offset === undefined) return undefined;
     const verifier = new Verifier(blob.digest, blob.size);
@@ -168,8 +169,23 @@ export class BundleReader implements Source {
       verifier.end();
       return undefined;
     } catch (error) {
-      return messageOf(error);
+      const happened = `read ${this.path}: ${messageOf(error)}`;
+      const damage = new AirliftError('damaged', happened, { cause, hint: damagedHint });
+      const range = { position: this.head.start + blob.offset, length: blob.size };
+      return this.locate(blob.digest, damage, await damagedVolumes(this.file, range));
     }
+  }
+
+  /**
+   * Adds to an error about the content of a blob the volumes that hold the blob, and the images that are broken.
+   * @param volumes those that are known to be damaged
+   */
+  locate(digest: Digest, error: unknown, volumes?: HeldVolume[]): unknown {
+    const { catalog, file, head } = this;
+    const { size, offset } = catalog.blob(digest) ?? {};
+    if (size === undefined || offset === undefined) return error;
+    const range = { position: head.start + offset, length: size };
+    return withVolumes(error, file, range, { catalog, start: head.start }, volumes);
   }
 
   async *referrers(_repository: Repository, digest: Digest): AsyncIterable<Descriptor> {

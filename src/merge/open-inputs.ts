@@ -13,7 +13,8 @@ import { entryNames } from '../bundle/format/format.js';
 import { looksLikeBundle } from '../bundle/format/head.js';
 import type { BundleReader } from '../bundle/reader.js';
 import { inputPlace, oneOfVolumes, refuseVolumes } from './volume-inputs.js';
-import type { BundlePlace } from '../bundle/format/volumes/files.js';
+import { requireVolumes } from '../bundle/format/volumes/damage.js';
+import { pathOf, type BundlePlace } from '../bundle/format/volumes/files.js';
 import { AirliftError, isAirliftError } from '../errors.js';
 import { mergeArchives, type ContentSource } from './merge-archives.js';
 import { finalNames } from './merge-names.js';
@@ -100,6 +101,7 @@ export interface Inputs {
 
 async function isBundle(place: BundlePlace): Promise<boolean> {
   if (place === '-') return false;
+  await requireVolumes(place, pathOf(place));
   try {
     const file = await BundleFile.open(place, 'r');
     return await looksLikeBundle(file).finally(() => file.close());

@@ -60,6 +60,8 @@ export class BlobDownload implements StreamedBody {
     try {
       await this.#begin();
       await this.#send(response, sent);
+    } catch (error) {
+      throw this.content.explain?.(error) ?? error;
     } finally {
       memory.downloads--;
       await this.content.close();

@@ -34,6 +34,8 @@ export interface OpenContent {
   check?(): Promise<void>;
   /** Returns the state of the files that the content is read from; undefined if it is unknown. */
   state?(): Promise<ContentState | undefined>;
+  /** Returns the error to report instead of one that wrong content has caused. */
+  explain?(error: unknown): unknown;
   close(): Promise<void>;
 }
 

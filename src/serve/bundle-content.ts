@@ -41,7 +41,8 @@ export class BundleContent implements ImageContent {
     if (content === undefined) return undefined;
     const { size } = content;
     if (size < smallBlob) return { size, content: await this.reader.read(digest) };
-    return { size, content: () => Promise.resolve(openContent(content, this.guard)) };
+    const explain = (error: unknown): unknown => this.reader.locate(digest, error);
+    return { size, content: () => Promise.resolve({ ...openContent(content, this.guard), explain }) };
   }
 
   referrers(digest: Digest): AsyncIterable<Descriptor> {

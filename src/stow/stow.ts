@@ -1,7 +1,8 @@
 import type { Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { findVolumes, requireAll, type FoundVolumes } from '../bundle/format/volumes/find.js';
+import { requireFound } from '../bundle/format/volumes/damage.js';
+import { findVolumes, type FoundVolumes } from '../bundle/format/volumes/find.js';
 import { listName } from '../bundle/format/volumes/list.js';
 import { checkDiskSpace } from '../bundle/write/disk-space.js';
 import { checkFileSize, filesystemOf } from '../bundle/write/file-limit.js';
@@ -117,7 +118,7 @@ async function itemsOf(bundle: string, directory: string): Promise<Item[]> {
     );
   const source = dirname(bundle);
   const volumes = await findVolumes(bundle);
-  if (volumes !== undefined) requireAll(bundle, volumes);
+  if (volumes !== undefined) await requireFound(bundle, bundle, volumes);
   const own = await statOf(bundle);
   if (volumes === undefined && own?.isFile() !== true)
     throw new AirliftError(

@@ -1,6 +1,7 @@
 import { rename } from 'node:fs/promises';
 import { BundleFile } from '../bundle/format/file.js';
-import { findVolumes, requireAll, type FoundVolumes } from '../bundle/format/volumes/find.js';
+import { requireFound } from '../bundle/format/volumes/damage.js';
+import { findVolumes, type FoundVolumes } from '../bundle/format/volumes/find.js';
 import { ioError } from '../bundle/format/io-error.js';
 import { sumsDigest } from '../bundle/format/sums.js';
 import { volumeProblems } from '../bundle/verify/check-volumes.js';
@@ -49,7 +50,7 @@ export async function joinBundle(path: string, options: JoinOptions): Promise<Jo
       hint: 'name the first volume or the list: airlift join site.tar.001 -o site.tar',
     });
   }
-  requireAll(path, found);
+  await requireFound(path, path, found);
   const { size, volumes } = found;
   const output = await pathIn(options.output, found.name);
   checkFileSize(output, size, await filesystemOf(output));

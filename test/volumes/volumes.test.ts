@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { BundleReader } from '../../src/bundle/reader.js';
+import { serve } from '../../src/serve/serve.js';
 import { splitBundle } from '../../src/volumes/split.js';
 import { joinBundle } from '../../src/volumes/join.js';
 import { isAirliftError } from '../../src/errors.js';
@@ -96,7 +97,7 @@ describe('a bundle in volumes', () => {
     const wrong = await airlift(['join', join(a, 'site.tar.001'), '-o', output], { codes: [4] });
     assert.match(
       wrong.stderr,
-      /site\.tar\.002: missing in .*\n.*hint: copy only site\.tar\.002 again, or name/,
+      /site\.tar\.002: missing in .*\n {4}breaks .*\n.*hint: copy only site\.tar\.002 again, or name/,
     );
     await airlift(['join', join(a, 'site.tar.001'), '--volume-dir', b, '-o', output]);
     await run('cmp', [output, whole]);
@@ -167,6 +168,101 @@ describe('a bundle in volumes', () => {
     const missing = await airlift(['verify', list], { codes: [4] });
     assert.match(missing.stdout, new RegExp(`damaged: ${name}: missing in .*\n  breaks registry`));
     assert.match(missing.stdout, new RegExp(`next: copy only ${name} again`));
+  });
+
+  /** Returns the numbers of volumes that hold parts of the last large layer, the first of them being whole in the layer. */
+  async function layerVolumes(): Promise<{ number: number; at: number; digest: string }> {
+    const reader = await BundleReader.open(whole);
+    const layer = [...reader.blobs()].findLast(({ kind, size }) => kind === 'layer' && size > 2 * volumeSize);
+    assert.ok(layer !== undefined);
+    const at = (reader.position(layer.digest) ?? 0) + 1000;
+    await reader.close();
+    return { number: Math.floor(at / volumeSize) + 1, at: at % volumeSize, digest: layer.digest };
+  }
+
+  async function catalogPosition(): Promise<number> {
+    const reader = await BundleReader.open(whole);
+    const entry = reader.head.entries.get('airlift/catalog.db');
+    await reader.close();
+    return (entry?.contentPosition ?? assert.fail()) + 5000;
+  }
+
+  const volume = (number: number): string => `site.tar.${String(number).padStart(3, '0')}`;
+
+  test('every reader names a missing volume with the images that need it', async (t) => {
+    const [to, host] = [await split(t), await serveStore(t)];
+    const { number } = await layerVolumes();
+    rmSync(join(to, volume(number)));
+    const list = join(to, 'site.tar.volumes');
+    const commands = [
+      ['inspect', list],
+      ['import', list, '--to', host],
+      ['save', list, '--format', 'oci-archive', '-o', join(to, 'saved.tar')],
+      ['serve', list, '--listen', '127.0.0.1:0'],
+      ['join', list, '-o', join(to, 'joined.tar')],
+      ['stow', list, temp(t)],
+    ];
+    for (const args of commands) {
+      const { stderr } = await airlift(args, { codes: [4] });
+      assert.match(
+        stderr,
+        new RegExp(`${volume(number)}: missing in .*\n {4}breaks registry\\.example/`),
+        args[0],
+      );
+      assert.match(stderr, new RegExp(`hint: copy only ${volume(number)} again`), args[0]);
+    }
+    renameSync(join(to, 'site.tar.001'), join(to, 'lost'));
+    for (const args of commands) {
+      const { stderr } = await airlift(args, { codes: [4] });
+      assert.match(
+        stderr,
+        new RegExp(
+          `site\\.tar\\.001: missing in .*\n {2}${volume(number)}: missing in .*\n {2}site\\.tar\\.001 holds the catalog: without it`,
+        ),
+        args[0],
+      );
+    }
+    assert.deepEqual(
+      readdirSync(to).filter((name) => /saved|joined/.test(name)),
+      [],
+    );
+  });
+
+  test('import, save, serve and inspect name a damaged volume with the images that need it', async (t) => {
+    const [to, host] = [await split(t), await serveStore(t)];
+    const { number, at, digest } = await layerVolumes();
+    flip(join(to, volume(number)), at);
+    const list = join(to, 'site.tar.volumes');
+    for (const args of [
+      ['import', list, '--to', host],
+      ['save', list, '--format', 'oci-archive', '-o', join(to, 'saved.tar')],
+    ]) {
+      const { stderr } = await airlift(args, { codes: [4] });
+      assert.match(stderr, new RegExp(`in ${volume(number)}\n {4}breaks registry\\.example/`), args[0]);
+      assert.match(stderr, new RegExp(`hint: copy only ${volume(number)}`), args[0]);
+    }
+    const problems: string[] = [];
+    const serving = await serve(
+      { inputs: [list] },
+      { port: 0, onError: (error) => void problems.push(error.message) },
+    );
+    t.after(() => serving.close());
+    await assert.rejects(
+      fetch(`${serving.url}/v2/acme/tools/blobs/${digest}`).then((response) => response.arrayBuffer()),
+    );
+    await until('the server reports it', () => problems.length > 0);
+    assert.match(
+      problems.join('\n'),
+      new RegExp(
+        `digest mismatch.*\n {2}in one of ${volume(number)}, .*\n {4}breaks registry\\.example/acme/tools:v2`,
+      ),
+    );
+    flip(join(to, 'site.tar.001'), await catalogPosition());
+    const inspected = await airlift(['inspect', list], { codes: [4] });
+    assert.match(
+      inspected.stderr,
+      /in site\.tar\.001\n {2}site\.tar\.001 holds the catalog: without it.*\n.*hint: copy only site\.tar\.001 again/,
+    );
   });
 
   test('join names a damaged volume, and needs only that one again', async (t) => {

@@ -2,6 +2,7 @@ import { read, readSync, writevSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { AirliftError } from '../../errors.js';
+import type { Digest } from '../../oci/digest.js';
 import { BufferRing } from '../../io/buffer-ring.js';
 import { ioError } from './io-error.js';
 import {
@@ -15,6 +16,16 @@ import {
 } from './volumes/files.js';
 
 const readAsync = promisify(read);
+
+/** A volume of a bundle, with its positions in the bundle. */
+export interface HeldVolume {
+  readonly path: string;
+  readonly start: number;
+  /** Infinity for the last volume. */
+  readonly end: number;
+  /** Undefined without a list. */
+  readonly digest: Digest | undefined;
+}
 
 /**
  * The file of a bundle, or its volumes as one file, read and written by position. All access to a bundle's bytes goes through this class.
@@ -124,6 +135,20 @@ export class BundleFile {
   /** Streams `length` bytes at `position` in large chunks; ends early if the file does. */
   stream(position: number, length: number, options: StreamOptions = {}): Readable {
     return new PositionedStream(this.files, position, length, options);
+  }
+
+  /** Returns the volumes that hold bytes of a range, with their positions in the bundle; none if it is one file. */
+  volumesAt(position: number, length: number): HeldVolume[] {
+    const volumes = [];
+    if (!this.files.isSplit) return [];
+    for (const to = position + length; position < to;) {
+      const spot = this.files.at(position);
+      if (spot === undefined) break;
+      const { path, offset, rest, digest } = spot;
+      volumes.push({ path, start: position - offset, end: position + rest, digest });
+      position += rest;
+    }
+    return volumes;
   }
 
   /** Sets the file's size; an extension is a hole. */

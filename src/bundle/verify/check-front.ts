@@ -11,6 +11,7 @@ import { blobPath } from '../../oci/image-layout.js';
 import type { BundleFile } from '../format/file.js';
 import { damagedHint, type Head } from '../format/head.js';
 import { signedPath } from '../format/volumes/find.js';
+import { withVolumes } from '../format/volumes/damage.js';
 import { pathOf, type BundlePlace, type HeldFiles } from '../format/volumes/files.js';
 import { HeadDigests } from '../format/sums.js';
 import { BundleReader } from '../reader.js';
@@ -28,10 +29,13 @@ async function checkFront(reader: BundleReader, signal?: AbortSignal): Promise<v
   const problems = await problemsOf(reader, signal);
   if (problems === undefined) return;
   const [first, ...lines] = problems;
-  throw new AirliftError('damaged', `read ${reader.path}: ${first}`, {
-    lines,
-    hint: damagedHint,
-  });
+  const { catalog, file, head } = reader;
+  const damage = new AirliftError('damaged', `read ${reader.path}: ${first}`, { lines, hint: damagedHint });
+  // Manifests and configs come before the layers.
+  let length = head.start;
+  for (const { kind, offset, size } of reader.blobs())
+    if (kind !== 'layer' && offset !== undefined) length = Math.max(length, head.start + offset + size);
+  throw withVolumes(damage, file, { position: 0, length }, { catalog, start: head.start });
 }
 
 /**
@@ -134,12 +138,8 @@ async function checkDocuments(
 export async function orDamage(reader: BundleReader, error: unknown): Promise<unknown> {
   if (!(error instanceof AirliftError) || error.code === 'interrupted') return error;
   for (const [name] of error.message.matchAll(/sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})\b/g)) {
-    const damage = await reader.damageOf(name);
-    if (damage !== undefined)
-      return new AirliftError('damaged', `read ${reader.path}: ${damage}`, {
-        cause: error,
-        hint: damagedHint,
-      });
+    const damage = await reader.damageOf(name, error);
+    if (damage !== undefined) return damage;
   }
   return error;
 }

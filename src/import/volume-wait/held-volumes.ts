@@ -23,6 +23,8 @@ interface Part {
  * the process.
  */
 export class HeldVolumes implements BundleFiles {
+  /** Errors name the copies, not volumes: those are compared with the list when they come. */
+  readonly isSplit = false;
   #volume: Part | undefined;
   #border: { readonly scratch: Scratch; readonly part: Part } | undefined;
   #frontEnd = 0;

@@ -77,7 +77,7 @@ export class VolumeSender {
     return needed;
   }
 
-  /** Sends the layers that end in a volume, and keeps the begin of the one that reaches into the next. */
+  /** Sends the layers that end in a volume, and keeps the beginning of the one that continues in the next. */
   async #sendFrom({ start, size }: FoundVolume): Promise<void> {
     const { bundle, options } = this;
     const { catalog, start: front } = bundle.front;

@@ -6,6 +6,7 @@ import { BundleFile } from '../../bundle/format/file.js';
 import { headLimits } from '../../bundle/format/format.js';
 import { readHead } from '../../bundle/format/head.js';
 import { absenceOf, findVolumes, signedPath, type FoundVolume } from '../../bundle/format/volumes/find.js';
+import { brokenImages } from '../../bundle/format/volumes/damage.js';
 import type { VolumeList } from '../../bundle/format/volumes/list.js';
 import { openChecked } from '../../bundle/verify/check-front.js';
 import {
@@ -15,11 +16,10 @@ import {
 } from '../../bundle/verify/check-signatures.js';
 import { HashPool } from '../../bundle/verify/hash-pool.js';
 import type { BundleReader } from '../../bundle/reader.js';
-import { AirliftError, firstLines, isAirliftError, messageOf } from '../../errors.js';
+import { AirliftError, isAirliftError, messageOf } from '../../errors.js';
 import { openBundle, type InputOptions, type Inputs } from '../../merge/open-inputs.js';
 import { inputPlace, oneOfVolumes } from '../../merge/volume-inputs.js';
 import { hexOf } from '../../oci/digest.js';
-import { formatReference } from '../../oci/reference.js';
 import type { OnEvent } from '../../progress.js';
 import { HeldVolumes } from './held-volumes.js';
 import { lookForVolume } from './look-for-volume.js';
@@ -47,9 +47,6 @@ export type AskVolume = (wanted: WantedVolume, signal?: AbortSignal) => Promise<
 export interface WaitOptions extends InputOptions {
   readonly askVolume?: AskVolume | undefined;
 }
-
-/** The most images that are named with a damaged volume. */
-const maxImages = 10;
 
 /** A bundle whose volumes come one after another. Its front, up to the first layer, is there. */
 export class WaitedBundle {
@@ -262,15 +259,7 @@ export class WaitedBundle {
   #imagesOf({ start, size }: FoundVolume): string[] {
     if (this.#reader === undefined) return [];
     const { catalog, head } = this.#reader;
-    // The head belongs to every image.
-    const images =
-      start < head.start
-        ? Array.from(catalog.images(), ({ reference }) => formatReference(reference))
-        : catalog.imagesBetween(start - head.start, start + size - head.start);
-    return firstLines(
-      images.map((reference) => `breaks ${reference}`),
-      maxImages,
-    );
+    return brokenImages({ catalog, start: head.start }, start, start + size);
   }
 }
 

@@ -3,6 +3,7 @@ import { closeSync, constants, fstat, fsync, ftruncate, openSync, type BigIntSta
 import { rm, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { AirliftError, isMissingPath } from '../../../errors.js';
+import type { Digest } from '../../../oci/digest.js';
 import { ioError } from '../io-error.js';
 import { findVolumes, requireAll } from './find.js';
 import { maxVolumes, volumeName, volumeSizes } from './list.js';
@@ -70,10 +71,14 @@ export interface Spot {
   readonly offset: number;
   /** Bytes from there to the end of the volume; Infinity in the last one. */
   readonly rest: number;
+  /** Digest of the volume in its list. */
+  readonly digest?: Digest | undefined;
 }
 
 /** The open files of a bundle. */
 export interface BundleFiles {
+  /** Whether these are volumes of a complete bundle. */
+  readonly isSplit: boolean;
   /**
    * Finds the file for a position. Without `isWrite`, undefined if the volume does not exist.
    * @throws AirliftError `io`
@@ -124,23 +129,33 @@ interface OpenFile {
   readonly path: string;
   readonly start: number;
   readonly end: number;
+  readonly digest: Digest | undefined;
 }
 
 /** Files that exist. */
 class OpenFiles implements BundleFiles {
-  private constructor(private readonly files: readonly OpenFile[]) {}
+  readonly isSplit: boolean;
+
+  private constructor(private readonly files: readonly OpenFile[]) {
+    this.isSplit = files.length > 1;
+  }
 
   static async open(
-    parts: readonly { readonly path: string | undefined; readonly name: string; readonly size: number }[],
+    parts: readonly {
+      readonly path: string | undefined;
+      readonly name: string;
+      readonly size: number;
+      readonly digest?: Digest | undefined;
+    }[],
     mode: OpenMode,
   ): Promise<OpenFiles> {
     const files: OpenFile[] = [];
     let start = 0;
     try {
-      for (const [at, { path, name, size }] of parts.entries()) {
+      for (const [at, { path, name, size, digest }] of parts.entries()) {
         const end = at === parts.length - 1 ? Infinity : start + size;
         const descriptor = path === undefined ? undefined : await openFile(path, mode, name);
-        files.push({ descriptor, path: path ?? name, start, end });
+        files.push({ descriptor, path: path ?? name, start, end, digest });
         start += size;
       }
       return new OpenFiles(files);
@@ -159,9 +174,9 @@ class OpenFiles implements BundleFiles {
     }
     const file = this.files[low];
     if (file === undefined) return undefined;
-    const { descriptor, path, start, end } = file;
+    const { descriptor, path, start, end, digest } = file;
     if (descriptor === undefined) return undefined;
-    return { descriptor, path, offset: position - start, rest: end - position };
+    return { descriptor, path, offset: position - start, rest: end - position, digest };
   }
 
   async stat(): Promise<{ size: number; allocated: number }> {
@@ -206,6 +221,7 @@ async function openFile(path: string, mode: OpenMode, name: string): Promise<num
 
 /** Volumes that are being written. Each is created when the first byte is written to it. */
 class WrittenFiles implements BundleFiles {
+  readonly isSplit = false;
   readonly #open = new Map<number, { readonly descriptor: number; readonly path: string }>();
 
   constructor(
