@@ -43,7 +43,10 @@ const idleTime = 100;
  * which collecting the buffers of layers is cheap.
  */
 class LayerThread {
-  readonly #worker = new Worker(new URL('./layer-worker.js', import.meta.url));
+  readonly #worker = new Worker(new URL('./layer-worker.js', import.meta.url), {
+    // Its objects live for milliseconds: a larger young generation would only hold memory that is never used.
+    resourceLimits: { maxYoungGenerationSizeMb: 4 },
+  });
   readonly #waiting = new Map<number, (answer: LayerAnswer) => void>();
   #tasks = 0;
   #idle: NodeJS.Timeout | undefined;

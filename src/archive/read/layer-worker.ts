@@ -48,7 +48,8 @@ async function compress({
   const appender = new ScratchAppender(target.end, what);
   const write = (chunk: Buffer): void => {
     appender.write(chunk);
-    collectChunks(chunk.byteLength);
+    // A block of the encoder occupies the memory of its content, however few bytes are left of it.
+    collectChunks(chunk.buffer.byteLength);
   };
   const buffer = buffers.pop() ?? Buffer.allocUnsafeSlow(streamChunk);
   try {
