@@ -23,6 +23,8 @@ export interface ImageChange {
   readonly change: 'added' | 'removed' | 'moved';
   /** Reference; without the registry if a side is a receipt. */
   readonly image: string;
+  /** Its name in the file that is the second side, if that has it. */
+  readonly reference?: string | undefined;
   /** Digest on the first side. */
   readonly from?: Digest | undefined;
   /** Digest on the second side. */
@@ -46,10 +48,16 @@ export interface BundleDifference {
   readonly isUpperBound: boolean;
 }
 
-/** An image of a side. `reference` is its name in the catalog. */
+/** What differs between several earlier bundles or receipts, taken together, and a later one. */
+export interface Since extends Omit<BundleDifference, 'from'> {
+  /** The earlier ones, oldest first. Of an image that several have, the latest counts. */
+  readonly from: readonly DiffSide[];
+}
+
+/** An image of a side. `reference` is its name in the catalog or the receipt. */
 interface Named {
   readonly digest: Digest;
-  readonly reference?: string | undefined;
+  readonly reference: string;
 }
 
 type Names = Map<string, Named>;
@@ -84,24 +92,31 @@ async function namesOfRecord(
     const text = tag === undefined ? `${repository}@${digest}` : `${repository}:${tag}`;
     const isSource = site !== undefined && base.kind === 'sent';
     const name = isSource ? nameAt(site, parseReference(text), digest) : text;
-    if (tag !== undefined || other.has(name)) names.set(name, { digest });
+    if (tag !== undefined || other.has(name)) names.set(name, { digest, reference: text });
   }
   return names;
 }
 
-/** Reads the names of both sides: of bundles first, since the names of a receipt depend on them. */
-async function namesOfBoth(a: Base, b: Base, naming: DiffOptions['naming']): Promise<[Names, Names]> {
-  const place = [a, b].find(({ base }) => base.kind === 'receipt')?.base.registry;
-  const isMixed = a.base.kind !== b.base.kind;
+/** Reads the names of all sides: of bundles first, since the names of a receipt depend on them. */
+async function namesOfAll(
+  from: readonly Base[],
+  to: Base,
+  naming: DiffOptions['naming'],
+): Promise<{ readonly before: readonly Names[]; readonly after: Names }> {
+  const sides = [...from, to];
+  const place = sides.find(({ base }) => base.kind === 'receipt')?.base.registry;
+  const isMixed = from.some(({ base }) => base.kind !== to.base.kind);
   const site = place === undefined || !isMixed ? undefined : { ...parseSite(place), ...naming };
-  const [first, second] = [a, b].map((side) =>
-    side.kind === 'bundle' ? namesOfCatalog(side, site) : undefined,
-  );
+  const ofBundle = (side: Base): Names | undefined =>
+    side.kind === 'bundle' ? namesOfCatalog(side, site) : undefined;
+  const known = from.map(ofBundle);
+  const last = ofBundle(to);
   const none: Names = new Map();
-  return [
-    first ?? (await namesOfRecord(a as ReceiptBase, site, second ?? none)),
-    second ?? (await namesOfRecord(b as ReceiptBase, site, first ?? none)),
-  ];
+  const before: Names[] = [];
+  for (const [at, side] of from.entries())
+    before.push(known[at] ?? (await namesOfRecord(side as ReceiptBase, site, last ?? none)));
+  const bundles = new Map(known.flatMap((names) => [...(names ?? [])]));
+  return { before, after: last ?? (await namesOfRecord(to as ReceiptBase, site, bundles)) };
 }
 
 /** Which blobs of the second side, a bundle, the first side has. */
@@ -133,52 +148,83 @@ async function heldByRecord({ base, receipt }: ReceiptBase, { catalog }: Catalog
   return { has: (digest) => held.has(digest), isIncomplete };
 }
 
+/** Finds which blobs of a bundle or of its catalog another bundle or a receipt has. */
+export async function heldBy(base: Base, bundle: CatalogBase): Promise<Held> {
+  return base.kind === 'bundle' ? heldByCatalog(base) : await heldByRecord(base, bundle);
+}
+
 /** Yields the images that the sides do not have alike. */
 function* changesOf(from: Names, to: Names): Generator<ImageChange> {
   for (const name of [...new Set([...from.keys(), ...to.keys()])].sort()) {
     const [before, after] = [from.get(name)?.digest, to.get(name)?.digest];
     if (before === after) continue;
     const change = before === undefined ? 'added' : after === undefined ? 'removed' : 'moved';
-    yield { change, image: name, from: before, to: after };
+    yield { change, image: name, reference: to.get(name)?.reference, from: before, to: after };
   }
 }
 
-async function compare(from: Base, to: Base, options: DiffOptions): Promise<BundleDifference> {
-  const [before, after] = await namesOfBoth(from, to, options.naming);
+function byTime({ base: one }: Base, { base: other }: Base): number {
+  return one.time < other.time ? -1 : one.time > other.time ? 1 : 0;
+}
+
+/**
+ * Compares bundles, catalogs or receipts, taken together, with a later one.
+ * @throws AirliftError as `diff`, except for what opening throws
+ */
+export async function compareSince(
+  bases: readonly Base[],
+  to: Base,
+  options: DiffOptions = {},
+): Promise<Since> {
+  const from = [...bases].sort(byTime);
+  const names = await namesOfAll(from, to, options.naming);
+  const before: Names = new Map(names.before.flatMap((side) => [...side]));
+  const { after } = names;
   const changes = [...changesOf(before, after)];
-  const sideOf = ({ path, base: { kind, registry, time } }: Base, { size }: Names): DiffSide => ({
+  const sideOf = ({ path, base: { kind, registry, time } }: Base, size = 0): DiffSide => ({
     path,
     kind,
     registry,
     time,
     images: size,
   });
-  const sides = { from: sideOf(from, before), to: sideOf(to, after) };
+  const sides = {
+    from: from.map((side, at) => sideOf(side, names.before[at]?.size)),
+    to: sideOf(to, after.size),
+  };
   const unchanged = [...after].filter(([name, { digest }]) => before.get(name)?.digest === digest).length;
   if (to.kind !== 'bundle') return { ...sides, changes, unchanged, isUpperBound: false };
-  const held = from.kind === 'bundle' ? heldByCatalog(from) : await heldByRecord(from, to);
+  const held: Held[] = [];
+  for (const base of from) held.push(await heldBy(base, to));
+  const isHeldBefore = (digest: Digest): boolean => held.some((one) => one.has(digest));
   const isNew = { blobs: 0, bytes: 0 };
   for (const { digest, size, offset, leftOut } of to.catalog.blobs()) {
     checkInterrupted(options.signal, 'compare');
-    if ((offset === undefined && leftOut !== 'base') || held.has(digest)) continue;
+    if ((offset === undefined && leftOut !== 'base') || isHeldBefore(digest)) continue;
     isNew.blobs++;
     isNew.bytes += size;
   }
   const parts = new ImageParts(to.catalog);
   const sized = changes.map((change): ImageChange => {
-    const reference = after.get(change.image)?.reference;
-    if (reference === undefined) return change;
-    const own = parts.of(reference).filter(({ isHeld }) => isHeld);
+    if (change.reference === undefined) return change;
+    const own = parts.of(change.reference).filter(({ isHeld }) => isHeld);
     const sum = (list: typeof own): number => list.reduce((bytes, { size }) => bytes + size, 0);
-    return { ...change, size: sum(own), newBytes: sum(own.filter(({ digest }) => !held.has(digest))) };
+    return { ...change, size: sum(own), newBytes: sum(own.filter(({ digest }) => !isHeldBefore(digest))) };
   });
   return {
     ...sides,
     changes: sized,
     unchanged,
     newBlobs: isNew,
-    isUpperBound: held.isIncomplete && isNew.blobs > 0,
+    isUpperBound: held.some(({ isIncomplete }) => isIncomplete) && isNew.blobs > 0,
   };
+}
+
+async function compare(from: Base, to: Base, options: DiffOptions): Promise<BundleDifference> {
+  const { from: sides, ...found } = await compareSince([from], to, options);
+  const [side] = sides;
+  if (side === undefined) throw new RangeError('nothing to compare with');
+  return { from: side, ...found };
 }
 
 /**
