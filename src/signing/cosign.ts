@@ -11,6 +11,9 @@ export const simpleSigning = 'application/vnd.dev.cosign.simplesigning.v1+json';
 /** Annotation of such a payload's descriptor: its signature, in base64. */
 export const signatureAnnotation = 'dev.cosignproject.cosign/signature';
 
+/** Media type of the envelope of an attestation under a tag of cosign. */
+export const dsseEnvelope = 'application/vnd.dsse.envelope.v1+json';
+
 /** Media types of the bundles that cosign 3 attaches as referrers (sigstore, protobuf-specs), without their version. */
 const sigstoreBundle = /^application\/vnd\.dev\.sigstore\.bundle\.v0\.\d+\+json$/;
 
@@ -72,13 +75,12 @@ export function preAuthEncoding(type: string, payload: Uint8Array): Buffer {
   ]);
 }
 
-/** Finds the key that signed a sigstore bundle whose statement signs exactly this digest. */
-export function keyOfSigstoreBundle(
-  bytes: Uint8Array,
+/** Finds the key that signed an envelope of DSSE whose statement is about exactly this digest, and the type of its predicate. */
+function makerOfEnvelope(
+  envelope: unknown,
   digest: Digest,
   keys: readonly PublicKey[],
-): PublicKey | undefined {
-  const envelope = field(parse(bytes, 'sigstore bundle'), 'dsseEnvelope');
+): { readonly key: PublicKey; readonly predicateType: unknown } | undefined {
   const type = field(envelope, 'payloadType');
   const text = field(envelope, 'payload');
   const signatures = field(envelope, 'signatures');
@@ -87,17 +89,40 @@ export function keyOfSigstoreBundle(
   const payload = Buffer.from(text, 'base64');
   const content = preAuthEncoding(type, payload);
   // DSSE allows several signatures; cosign makes one.
-  const maker = signatures
+  const key = signatures
     .slice(0, 8)
     .map((signature) => makerOf(content, field(signature, 'sig'), keys))
-    .find((key) => key !== undefined);
-  if (maker === undefined) return undefined;
+    .find((maker) => maker !== undefined);
+  if (key === undefined) return undefined;
   const statement = parse(payload, 'statement of a signature');
   const subjects = field(statement, 'subject');
   const isAbout =
     Array.isArray(subjects) &&
     subjects.some((subject) => digest === `sha256:${String(field(subject, 'digest', 'sha256'))}`);
-  return isAbout && field(statement, 'predicateType') === signPredicate ? maker : undefined;
+  return isAbout ? { key, predicateType: field(statement, 'predicateType') } : undefined;
+}
+
+/** Finds the key that signed a sigstore bundle whose statement signs exactly this digest. */
+export function keyOfSigstoreBundle(
+  bytes: Uint8Array,
+  digest: Digest,
+  keys: readonly PublicKey[],
+): PublicKey | undefined {
+  const maker = makerOfEnvelope(field(parse(bytes, 'sigstore bundle'), 'dsseEnvelope'), digest, keys);
+  return maker?.predicateType === signPredicate ? maker.key : undefined;
+}
+
+/**
+ * Finds the key that signed an attestation about exactly this digest.
+ * @param bytes an envelope of DSSE, as cosign attaches under a tag, or a sigstore bundle with one
+ */
+export function keyOfAttestation(
+  bytes: Uint8Array,
+  digest: Digest,
+  keys: readonly PublicKey[],
+): PublicKey | undefined {
+  const json = parse(bytes, 'attestation');
+  return makerOfEnvelope(json?.['dsseEnvelope'] ?? json, digest, keys)?.key;
 }
 
 /**

@@ -1,75 +1,16 @@
 import assert from 'node:assert/strict';
-import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Digest } from '../../src/oci/digest.js';
 import { BundleReader } from '../../src/bundle/reader.js';
-import { preAuthEncoding, simpleSigning } from '../../src/signing/cosign.js';
 import { verify } from '../../src/verify.js';
 import { writeBundle, type Cargo } from '../bundle/write-bundle.js';
 import { airlift } from '../support/airlift.js';
-import { artifactOf } from '../support/artifacts.js';
+import { attachedSignature, newCosignKeys, payloadOf, taggedSignature } from '../support/cosign.js';
 import { multiPlatform, singlePlatform } from '../support/image-sets.js';
-import { imageOf, plainBlob, type TestImage } from '../support/images.js';
-import { temp, type Cleanup } from '../support/temp.js';
-
-interface Keys {
-  readonly privateKey: KeyObject;
-  readonly publicPath: string;
-}
-
-function newKeys(t: Cleanup): Keys {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const publicPath = join(temp(t), 'publisher.pub');
-  writeFileSync(publicPath, publicKey.export({ type: 'spki', format: 'pem' }));
-  return { privateKey, publicPath };
-}
-
-function payloadOf(digest: string, type = 'cosign container image signature'): string {
-  const identity = { 'docker-reference': 'registry.example/acme/app' };
-  return JSON.stringify({
-    critical: { identity, image: { 'docker-manifest-digest': digest }, type },
-    optional: null,
-  });
-}
-
-const base64 = (bytes: Uint8Array | string): string => Buffer.from(bytes).toString('base64');
-
-/** Returns the image that cosign stores under its tag. */
-function tagged({ privateKey }: Keys, payload: string): TestImage {
-  const signature = base64(sign('sha256', Buffer.from(payload), privateKey));
-  const annotations = { 'dev.cosignproject.cosign/signature': signature };
-  return imageOf({
-    platform: { architecture: '', os: '' },
-    layers: [plainBlob(payload, simpleSigning, annotations)],
-  });
-}
-
-/** Returns the referrer that cosign 3 attaches. */
-function attached(
-  { privateKey }: Keys,
-  subject: TestImage,
-  digest: string,
-  predicateType = 'https://sigstore.dev/cosign/sign/v1',
-): TestImage {
-  const statement = JSON.stringify({
-    _type: 'https://in-toto.io/Statement/v1',
-    subject: [{ digest: { sha256: digest.slice(7) }, annotations: {} }],
-    predicateType,
-    predicate: {},
-  });
-  const payloadType = 'application/vnd.in-toto+json';
-  const sig = base64(sign('sha256', preAuthEncoding(payloadType, Buffer.from(statement)), privateKey));
-  const type = 'application/vnd.dev.sigstore.bundle.v0.3+json';
-  const dsseEnvelope = { payload: base64(statement), payloadType, signatures: [{ sig }] };
-  const text = JSON.stringify({
-    mediaType: type,
-    verificationMaterial: { publicKey: { hint: 'x' } },
-    dsseEnvelope,
-  });
-  return artifactOf({ artifactType: type, blobs: [plainBlob(text, type)], subject: subject.root });
-}
+import type { TestImage } from '../support/images.js';
+import { temp } from '../support/temp.js';
 
 const app = multiPlatform({ name: 'app' });
 const tool = singlePlatform('linux/amd64', { name: 'tool' });
@@ -85,13 +26,13 @@ const underTag = (image: TestImage, companionOf: Digest): Cargo => ({
 const referrer = (image: TestImage): Cargo => ({ reference: undefined, image });
 
 test('verify --cosign-key accepts signatures of cosign under a tag and as a referrer', async (t) => {
-  const keys = newKeys(t);
+  const keys = newCosignKeys(t);
   const bundle = join(temp(t), 'site.tar');
   await writeBundle(bundle, [
     named('app', app),
-    underTag(tagged(keys, payloadOf(app.root.digest)), app.root.digest),
+    underTag(taggedSignature(keys, payloadOf(app.root.digest)), app.root.digest),
     named('tool', tool),
-    referrer(attached(keys, tool, tool.root.digest)),
+    referrer(attachedSignature(keys, tool, tool.root.digest)),
   ]);
   const { stdout } = await airlift(['verify', bundle, '--cosign-key', keys.publicPath]);
   assert.match(stdout, /acme\/app:1: signed by key sha256:[0-9a-f]{64} \(a tag of cosign\)$/m);
@@ -104,39 +45,51 @@ test('verify --cosign-key accepts signatures of cosign under a tag and as a refe
 });
 
 test('verify --cosign-key accepts a signature of the index that a filtered one was cut from, and says so', async (t) => {
-  const keys = newKeys(t);
+  const keys = newCosignKeys(t);
   const bundle = join(temp(t), 'site.tar');
   const full = multiPlatform({ name: 'cut' });
   const part = multiPlatform({ name: 'cut', platforms: ['linux/amd64'] });
   await writeBundle(bundle, [
     { ...named('app', part), original: full },
-    underTag(tagged(keys, payloadOf(full.root.digest)), full.root.digest),
+    underTag(taggedSignature(keys, payloadOf(full.root.digest)), full.root.digest),
   ]);
   const { stdout } = await airlift(['verify', bundle, '--cosign-key', keys.publicPath]);
   assert.ok(stdout.includes(`; signed is ${full.root.digest}, from which airlift cut its index`), stdout);
 });
 
 test('verify --cosign-key names each image without a valid signature over exactly its digest', async (t) => {
-  const [keys, stranger] = [newKeys(t), newKeys(t)];
+  const [keys, stranger] = [newCosignKeys(t), newCosignKeys(t)];
   const { digest } = app.root;
   const cases: [string, Cargo[], RegExp][] = [
     ['no signature', [], /no signature of cosign travels with it/],
-    ["another's key", [underTag(tagged(stranger, payloadOf(digest)), digest)], /none of its 1 signatures/],
     [
-      'another digest',
-      [underTag(tagged(keys, payloadOf(tool.root.digest)), digest)],
+      "another's key",
+      [underTag(taggedSignature(stranger, payloadOf(digest)), digest)],
       /none of its 1 signatures/,
     ],
-    ['another type', [underTag(tagged(keys, payloadOf(digest, 'something else')), digest)], /none of its 1/],
-    ["another's key in a referrer", [referrer(attached(stranger, app, digest))], /none of its 1 signatures/],
+    [
+      'another digest',
+      [underTag(taggedSignature(keys, payloadOf(tool.root.digest)), digest)],
+      /none of its 1 signatures/,
+    ],
+    [
+      'another type',
+      [underTag(taggedSignature(keys, payloadOf(digest, 'something else')), digest)],
+      /none of its 1/,
+    ],
+    [
+      "another's key in a referrer",
+      [referrer(attachedSignature(stranger, app, digest))],
+      /none of its 1 signatures/,
+    ],
     [
       'another digest in a referrer',
-      [referrer(attached(keys, app, tool.root.digest))],
+      [referrer(attachedSignature(keys, app, tool.root.digest))],
       /none of its 1 signatures/,
     ],
     [
       'an attestation',
-      [referrer(attached(keys, app, digest, 'https://spdx.dev/Document'))],
+      [referrer(attachedSignature(keys, app, digest, 'https://spdx.dev/Document'))],
       /none of its 1 signatures/,
     ],
   ];
