@@ -85,10 +85,20 @@ export type { LockedKey, SecretKey } from './signing/secret-key.js';
 export type { SignatureFormat } from './signing/public-key.js';
 export type { BundleSigning, SigningFacts } from './signing/sign-content.js';
 export { reportOn } from './report/report.js';
-export type { Report, ReportedImage, ReportedPlatform, ReportOptions } from './report/report.js';
+export type {
+  Report,
+  ReportedImage,
+  ReportedPlatform,
+  ReportedVolume,
+  ReportOptions,
+} from './report/report.js';
+export type { RecordKind } from './receipts/receipt.js';
+export { isReceipt, reportOnReceipt } from './report/receipt-report.js';
+export type { ReceiptReport, ReceiptReportOptions, ReportedEntry } from './report/receipt-report.js';
+export type { LeftOutBlob, ReportedDelta, ReportedSince } from './report/since.js';
 export { formatReport, reportFormats, writeReport } from './report/write-report.js';
 export type { FormatReportOptions, ReportFormat } from './report/write-report.js';
-export type { Attached, AttachedKind } from './report/attached.js';
+export type { Attached, AttachedKind, AttachedSignature } from './report/attached.js';
 export type { ReportedPackage } from './report/packages.js';
 export { splitBundle } from './volumes/split.js';
 export type { SplitOptions, SplitSummary } from './volumes/split.js';
@@ -159,7 +169,7 @@ export { mergeBundles } from './merge-bundles.js';
 export type { MergeBundlesOptions, MergeBundlesSummary } from './merge-bundles.js';
 export type { BundleSetOptions, OnSameName } from './merge/bundle-set.js';
 export { diff } from './diff.js';
-export type { BundleDifference, DiffOptions, DiffSide, ImageChange } from './diff.js';
+export type { BundleDifference, DiffOptions, DiffSide, ImageChange, Since } from './diff.js';
 export type { SentOptions } from './receipts/sent.js';
 
 // Access to registries

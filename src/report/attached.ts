@@ -7,6 +7,19 @@ import { parseJsonObject, type Manifest } from '../oci/manifest.js';
 /** What is attached to an image: a signature, a statement about it, a list of its packages, or any other artifact. */
 export type AttachedKind = 'signature' | 'attestation' | 'sbom' | 'artifact';
 
+/**
+ * Whether a given key signed content that is attached to an image:
+ *
+ * - `valid`: one of the keys signed it, about exactly this manifest · `other-key`: none of the keys did
+ * - `unchecked`: no key was given, or airlift cannot check signatures of this kind
+ */
+export interface AttachedSignature {
+  readonly state: 'valid' | 'other-key' | 'unchecked';
+  /** The id and the file of the key that made a valid signature. */
+  readonly keyId?: string | undefined;
+  readonly keyFile?: string | undefined;
+}
+
 /** A signature, attestation, SBOM or other artifact that a bundle carries for an image; plain data. */
 export interface Attached {
   readonly kind: AttachedKind;
@@ -18,6 +31,8 @@ export interface Attached {
   readonly subject: Digest;
   /** The names in the certificate that travels with it, as the certificate states them. The report does not verify them. */
   readonly statedSigner?: string | undefined;
+  /** Undefined for content that is not signed, such as the attestations of BuildKit. */
+  readonly signature?: AttachedSignature | undefined;
 }
 
 /** Attached content, with the blob that may hold a list of packages. */
@@ -47,12 +62,25 @@ function namesIn(certificate: string | Buffer): string | undefined {
   }
 }
 
-/** Reads the names in the certificate of a sigstore bundle (sigstore protobuf-specs, `sigstore_bundle.proto`). */
-async function signerOfSigstoreBundle(
+/** Returns the type of the predicate that an envelope of DSSE contains. */
+function predicateTypeIn(envelope: unknown, what: string): string | undefined {
+  const payload = isObject(envelope) ? envelope['payload'] : undefined;
+  if (typeof payload !== 'string') return undefined;
+  const { predicateType } = parseJsonObject(Buffer.from(payload, 'base64'), what);
+  return typeof predicateType === 'string' ? predicateType.slice(0, 500) : undefined;
+}
+
+/** Reads a sigstore bundle: the type of its statement, and the names in its certificate (sigstore protobuf-specs, `sigstore_bundle.proto`). */
+async function readSigstoreBundle(
   reader: BundleReader,
   { digest }: Descriptor,
-): Promise<string | undefined> {
-  const { verificationMaterial } = parseJsonObject(await reader.read(digest), `sigstore bundle ${digest}`);
+): Promise<{ readonly predicate: string | undefined; readonly statedSigner: string | undefined }> {
+  const what = `sigstore bundle ${digest}`;
+  const { verificationMaterial, dsseEnvelope } = parseJsonObject(await reader.read(digest), what);
+  return { predicate: predicateTypeIn(dsseEnvelope, what), statedSigner: signerIn(verificationMaterial) };
+}
+
+function signerIn(verificationMaterial: unknown): string | undefined {
   if (!isObject(verificationMaterial)) return undefined;
   const { certificate, x509CertificateChain } = verificationMaterial;
   const chain: unknown = isObject(x509CertificateChain) ? x509CertificateChain['certificates'] : undefined;
@@ -90,10 +118,9 @@ export async function attachedReferrer(
   const type = manifest.artifactType ?? manifest.config?.mediaType ?? manifest.mediaType;
   const [content] = manifest.layers;
   if (content !== undefined && /sigstore\.bundle/.test(type)) {
-    const predicate = manifest.annotations?.['dev.sigstore.bundle.predicateType'];
+    const { predicate, statedSigner } = await readSigstoreBundle(reader, content);
     const isSignature = predicate === undefined || predicate === cosignSignPredicate;
     const kind = isSignature ? 'signature' : isPackageList(predicate) ? 'sbom' : 'attestation';
-    const statedSigner = await signerOfSigstoreBundle(reader, content);
     return [{ kind, type: predicate ?? type, digest, subject, statedSigner, content }];
   }
   if (/cosign|in-toto/.test(type) || /cosign/.test(content?.mediaType ?? ''))

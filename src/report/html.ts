@@ -1,10 +1,12 @@
-import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
+import type { Problem } from '../bundle/report.js';
 import type { VerifyReport } from '../verify.js';
 import { formatBytes } from '../oci/bytes.js';
-import { Html, markup } from './html-text.js';
+import { markup, type Html } from './html-text.js';
 import { labelsOf } from './labels.js';
-import { script, style } from './page-assets.js';
+import { code, count, listSection, page, row, sectionLinks, tableSection } from './page.js';
+import { signatureSection } from './signature-section.js';
+import { deltaSection, sinceSection } from './since-section.js';
 import { sizeSection } from './size-section.js';
 import type { Attached } from './attached.js';
 import type { ReportedPackage } from './packages.js';
@@ -13,45 +15,40 @@ import type { Report, ReportedImage, ReportedPlatform } from './report.js';
 /** Maximum number of packages on the page; the other formats list all. */
 const maxPackages = 5_000;
 
-function count(n: number, noun: string): string {
-  return `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
+function problemItem({ kind, thing, detail, images }: Problem): Html {
+  // The problem of a signature names the image that lacks it.
+  const breaks =
+    images.length === 0 || kind === 'signature'
+      ? ''
+      : `; breaks ${images.map(({ reference }) => reference).join(', ')}`;
+  return markup`<li><code>${thing}</code>: ${detail}${breaks}</li>`;
 }
 
-function digestOfText(text: string): string {
-  return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
-}
-
-/** Allows the page's own style and script by their digests and nothing else: no network, no form, no other script. */
-function policy(): string {
-  return `default-src 'none'; style-src ${digestOfText(style)}; script-src ${digestOfText(script)}; base-uri 'none'; form-action 'none'`;
-}
-
-function row(name: string, value: string | Html): Html {
-  return markup`<dt>${name}</dt>
-    <dd>${value}</dd>`;
-}
-
-function code(text: string): Html {
-  return markup`<code>${text}</code>`;
-}
-
+/** Says what verification found, before everything else on the page. */
 function stateOf(verified: VerifyReport | undefined): Html {
   if (verified === undefined)
     return markup`<p class="state">Not verified: whoever made this report chose to leave that out</p>`;
-  if (verified.ok)
+  const { problems, bases, delta } = verified;
+  const brokenBases = bases.filter(({ ok }) => !ok);
+  const list = [...problems, ...brokenBases.flatMap((base) => base.problems)].map(problemItem);
+  if (verified.ok) {
+    const unseen = delta?.unseenBlobs ?? 0;
+    const limit =
+      unseen === 0 ? '' : `. What the delta leaves out (${count(unseen, 'blob')}) could not be verified`;
     return markup`<p class="state good">
-      ✓ Verified: every byte matches its digest; nothing is lost or changed
+      ✓ Verified: every byte matches its digest; nothing is lost or changed${limit}
     </p>`;
-  const problems = verified.problems.map(({ thing, detail, images }) => {
-    const breaks =
-      images.length === 0 ? '' : `; breaks ${images.map(({ reference }) => reference).join(', ')}`;
-    return markup`<li><code>${thing}</code>: ${detail}${breaks}</li>`;
-  });
-  return markup`<p class="state bad">
-      ✗ Damaged: ${count(verified.problems.length, 'problem')}. Do not import this bundle.
-    </p>
+  }
+  if (problems.length === 0)
+    return markup`<p class="state bad">✗ This bundle is whole, but a base of it is damaged.</p>
+      <ul>${list}</ul>`;
+  const isWhole = problems.every(({ kind }) => kind === 'signature');
+  const verdict = isWhole
+    ? '✗ Refused: nothing is lost or changed, but a required signature is missing. Do not import this bundle.'
+    : `✗ Damaged: ${count(problems.length, 'problem')}. Do not import this bundle.`;
+  return markup`<p class="state bad">${verdict}</p>
     <ul>
-      ${problems}
+      ${list}
     </ul>`;
 }
 
@@ -79,18 +76,28 @@ function countAttached(attached: readonly Attached[]): string[] {
   });
 }
 
+/** Counts the images with signatures, by what is known about them. */
+function signedImages({ images }: Report): string {
+  const signed = images.filter(({ attached }) => attached.some(({ kind }) => kind === 'signature'));
+  if (signed.length === 0) return 'no image has a signature';
+  const states = (image: ReportedImage): (string | undefined)[] =>
+    image.attached.filter(({ kind }) => kind === 'signature').map(({ signature }) => signature?.state);
+  const valid = signed.filter((image) => states(image).includes('valid')).length;
+  const isChecked = signed.some((image) => states(image).some((state) => state !== 'unchecked'));
+  const all = images.length.toLocaleString('en');
+  return isChecked
+    ? `${valid.toLocaleString('en')} of ${all} signed by a given key; ${signed.length.toLocaleString('en')} with a signature`
+    : `${signed.length.toLocaleString('en')} of ${all} with a signature, not checked`;
+}
+
 function summary(report: Report): Html {
   const attached = countAttached(report.images.flatMap((image) => image.attached));
-  const signed = report.images.filter((image) =>
-    image.attached.some(({ kind }) => kind === 'signature'),
-  ).length;
   return markup`<h2 id="summary">Summary</h2>
     <dl>
-      ${row('Images', `${count(report.images.length, 'image')}, ${signed} of them with a signature`)}
+      ${row('Images', count(report.images.length, 'image'))}
+      ${row('Signed images', signedImages(report))}
       ${row('Platforms', platformsOf(report))}
       ${row('Size', `${formatBytes(report.size)} (${count(report.blobs, 'blob')}, ${report.size.toLocaleString('en')} bytes)`)}
-      ${report.leftOut === 0 ? '' : row('Left out', `${count(report.leftOut, 'blob')}, ${formatBytes(report.leftOutBytes)}, which the bundle names but does not carry`)}
-      ${row('Made', report.created)}
       ${row('Attached', attached.join(', ') || 'no signatures, no attestations, no SBOMs')}
       ${row('Packages', report.packages.length === 0 ? 'no SBOM lists packages' : `${count(report.packages.length, 'package')} listed by SBOMs`)}
       ${row('SHA256SUMS digest', code(report.sums ?? 'none'))}
@@ -103,6 +110,49 @@ function summary(report: Report): Html {
     <pre>tar xOf ${basename(report.bundle)} airlift/SHA256SUMS | sha256sum</pre>`;
 }
 
+function volumesRow({ volumes }: Report): Html {
+  if (volumes.length === 0) return markup``;
+  const list = volumes.map(
+    ({ name, size, digest }) =>
+      markup`<li>${name}, ${formatBytes(size)}${digest === undefined ? '' : markup` ${code(digest)}`}</li>`,
+  );
+  return row(
+    'Volumes',
+    markup`<details><summary>${count(volumes.length, 'file')}, which together are this bundle</summary><ul>${list}</ul></details>`,
+  );
+}
+
+/** Counts images by the registry in their names. */
+function registriesOf({ images }: Report): string {
+  const counts = new Map<string, number>();
+  for (const { reference } of images) {
+    const registry = reference.slice(0, reference.indexOf('/'));
+    counts.set(registry, (counts.get(registry) ?? 0) + 1);
+  }
+  const most = [...counts].sort(([, a], [, b]) => b - a);
+  const shown = most.slice(0, 20).map(([registry, images]) => `${registry} (${count(images, 'image')})`);
+  return `${shown.join(', ') || 'none'}${most.length > 20 ? ` and ${most.length - 20} more` : ''}`;
+}
+
+/** Says what the bundle itself tells about how it was made. */
+function originSection(report: Report): Html {
+  const { images, delta, leftOut, leftOutBytes } = report;
+  const cut = images.filter(({ original }) => original !== undefined).length;
+  const what =
+    delta === undefined
+      ? 'carries everything but what is named here'
+      : 'a delta: layers that the site has are left out';
+  return markup`<h2 id="origin">How it was made</h2>
+    <dl>
+      ${row('Made', report.created)}
+      ${row('From', registriesOf(report))}
+      ${row('Kind', delta === undefined && leftOut === 0 ? 'carries everything that its images need' : what)}
+      ${leftOut === 0 ? '' : row('Left out', `${count(leftOut, 'blob')}, ${formatBytes(leftOutBytes)}, which the bundle names but does not carry`)}
+      ${row('Platforms', cut === 0 ? 'no platform of any image is left out' : `${count(cut, 'image')} with only some of the publisher’s platforms`)}
+      ${volumesRow(report)}
+    </dl>`;
+}
+
 function platformDetails(part: ReportedPlatform): Html {
   const labels = Object.entries(part.labels).map(([name, value]) => row(name, value));
   return markup`<dl>
@@ -110,12 +160,38 @@ function platformDetails(part: ReportedPlatform): Html {
   </dl>`;
 }
 
-function attachedDetails({ kind, type, subject, statedSigner }: Attached): Html {
-  const signer =
+/** Says by which key attached content is signed. */
+function signerOf({ signature, statedSigner }: Attached): Html {
+  const claim =
     statedSigner === undefined
       ? ''
-      : markup`<br>the certificate names ${statedSigner} (not checked by this report)`;
-  return row(kinds[kind], markup`${type}${signer}<br><span class="soft">for ${code(subject)}</span>`);
+      : markup`<br>the certificate names ${statedSigner} <span class="soft">(claimed, not checked)</span>`;
+  switch (signature?.state) {
+    case undefined:
+      return markup`<br><span class="soft">not signed by itself</span>${claim}`;
+    case 'valid':
+      return markup`<br><span class="good">✓ signed by key ${signature.keyFile ?? ''}</span> ${code(signature.keyId ?? '')}${claim}`;
+    case 'other-key':
+      return markup`<br><span class="bad">✗ none of the given keys signed it about this manifest</span>${claim}`;
+    case 'unchecked':
+      return markup`<br><span class="soft">signature not checked</span>${claim}`;
+  }
+}
+
+function attachedDetails(attached: Attached): Html {
+  const { kind, type, subject } = attached;
+  return row(
+    kinds[kind],
+    markup`${type}${signerOf(attached)}<br><span class="soft">for ${code(subject)}</span>`,
+  );
+}
+
+/** Formats what is new of an image; nothing if the bundle is not compared with a base. */
+function newCell({ change, newBytes = 0 }: ReportedImage): Html {
+  if (change === undefined) return markup``;
+  return change === 'unchanged'
+    ? markup`<td class="number soft">unchanged</td>`
+    : markup`<td class="number"><strong>${change}</strong><br>${formatBytes(newBytes)}</td>`;
 }
 
 function imageRow(image: ReportedImage): Html {
@@ -130,55 +206,21 @@ function imageRow(image: ReportedImage): Html {
     <th scope="row">
       <details>
         <summary>${image.reference}</summary>
-        <dl>${row('digest', code(image.digest))}${filtered}</dl>
+        ${original === undefined ? '' : markup`<dl>${filtered}</dl>`}
         ${platforms.map(platformDetails)}
         <dl>${attached.map(attachedDetails)}</dl>
       </details>
+      ${code(image.digest)}
     </th>
     <td>${platforms.map(({ platform }) => markup`${platform}<br>`)}</td>
     <td class="number">${formatBytes(image.size)}</td>
+    ${newCell(image)}
     <td class="line">${first?.created?.slice(0, 10) ?? ''}</td>
     <td>${version ?? ''}</td>
     <td>${licenses ?? ''}</td>
-    <td>${source ?? ''}</td>
+    <td class="source">${source ?? ''}</td>
     <td class="line">${countAttached(attached).map((text) => markup`${text}<br>`)}</td>
   </tr> `;
-}
-
-function filter(table: string, label: string): Html {
-  return markup`<div class="filter" hidden>
-    <label>${label} <input type="search" data-filters="${table}" autocomplete="off"></label>
-    <p class="soft" role="status" id="${table}-status"></p>
-  </div>`;
-}
-
-interface Column {
-  readonly name: string;
-  readonly isNumber?: boolean;
-}
-
-/** Yields a heading, a box that filters the rows, and a table. */
-function* tableSection(
-  text: { readonly heading: Html; readonly table: string; readonly caption: string },
-  columns: readonly Column[],
-  rows: Iterable<Html>,
-): Iterable<Html> {
-  const { heading, table, caption } = text;
-  const heads = columns.map(({ name, isNumber = false }) =>
-    isNumber ? markup`<th scope="col" class="number">${name}</th>` : markup`<th scope="col">${name}</th>`,
-  );
-  yield markup`${heading}
-    ${filter(table, `Show ${table} that contain`)}
-    <div class="wide" tabindex="0" role="region" aria-label="Table of ${table}">
-      <table id="${table}">
-        <caption>${caption}</caption>
-        <thead>
-          <tr>${heads}</tr>
-        </thead>
-        <tbody>
-`;
-  yield* rows;
-  yield markup`</tbody></table></div>`;
 }
 
 /** Yields rows one by one: the page of many images is not held whole. */
@@ -186,9 +228,9 @@ function* rowsOf(images: readonly ReportedImage[]): Iterable<Html> {
   for (const image of images) yield imageRow(image);
 }
 
-function imagesSection({ images }: Report): Iterable<Html> {
+function imagesSection({ images, since }: Report): Iterable<Html> {
   const text = {
-    heading: markup`<h2 id="contents">Images</h2>`,
+    heading: 'Images',
     table: 'images',
     caption:
       'Versions, licences and sources are labels that the publishers wrote. Open an image for its digests, labels and what is attached.',
@@ -197,6 +239,7 @@ function imagesSection({ images }: Report): Iterable<Html> {
     { name: 'Image' },
     { name: 'Platforms' },
     { name: 'Size', isNumber: true },
+    ...(since === undefined ? [] : [{ name: 'New', isNumber: true }]),
     { name: 'Created' },
     { name: 'Version' },
     { name: 'Licence' },
@@ -221,7 +264,7 @@ function packagesSection({ packages }: Report): Iterable<Html> {
       ? ` The first ${maxPackages.toLocaleString('en')} of ${packages.length.toLocaleString('en')}; the report in JSON lists all.`
       : '';
   const text = {
-    heading: markup`<h2 id="packages-heading">Packages</h2>`,
+    heading: 'Packages',
     table: 'packages',
     caption: `From the SPDX and CycloneDX documents that are attached to images.${more}`,
   };
@@ -234,40 +277,6 @@ function packagesSection({ packages }: Report): Iterable<Html> {
   return tableSection(text, columns, packages.slice(0, maxPackages).map(packageRow));
 }
 
-function notesSection({ notes }: Report): Html {
-  if (notes.length === 0) return markup``;
-  return markup`<h2 id="notes">What could not be read</h2>
-    <ul>
-      ${notes.map((note) => markup`<li>${note}</li>`)}
-    </ul>`;
-}
-
-function peopleSection(): Html {
-  const line = markup`<tr>
-    <td></td>
-    <td></td>
-    <td></td>
-    <td></td>
-  </tr>`;
-  return markup`<h2 id="approval">Approval</h2>
-    <table class="people">
-      <caption>
-        For the people who pass this bundle on.
-      </caption>
-      <thead>
-        <tr>
-          <th scope="col">Role</th>
-          <th scope="col">Name</th>
-          <th scope="col">Date</th>
-          <th scope="col">Signature</th>
-        </tr>
-      </thead>
-      <tbody>
-        ${[line, line, line]}
-      </tbody>
-    </table>`;
-}
-
 export interface PageOptions {
   /** The result of verifying the bundle; undefined if it was not verified. */
   readonly verified?: VerifyReport | undefined;
@@ -275,30 +284,37 @@ export interface PageOptions {
   readonly version: string;
 }
 
-/** Yields a report as one HTML page that needs nothing else: no network, no file, no script to be complete. */
-export function* formatHtml(report: Report, { verified, version }: PageOptions): Iterable<string> {
-  const name = basename(report.bundle);
-  yield markup`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${new Html(policy())}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>${name}: contents</title>
-<style>${new Html(style)}</style></head>
-<body>
-<a class="skip" href="#contents">Skip to the images</a>
-<main>
-<h1>${name}</h1>
-${stateOf(verified)}
+function links({ since, delta, packages }: Report): Html {
+  return sectionLinks([
+    ['signatures', 'Signatures'],
+    ['origin', 'How it was made'],
+    ...(since === undefined ? [] : [['changes', 'What is new'] as const]),
+    ...(delta === undefined ? [] : [['left-out', 'What is left out'] as const]),
+    ['sizes', 'Where the bytes are'],
+    ['images', 'Images'],
+    ...(packages.length === 0 ? [] : [['packages', 'Packages'] as const]),
+    ['approval', 'Approval'],
+  ]);
+}
+
+function* bodyOf(report: Report, verified: VerifyReport | undefined): Iterable<Html> {
+  yield markup`${stateOf(verified)}
 ${summary(report)}
-${sizeSection(report)}
-`.text;
-  for (const part of imagesSection(report)) yield part.text;
-  for (const part of packagesSection(report)) yield part.text;
-  yield markup`${notesSection(report)}${peopleSection()}
-<p class="soft">Made by airlift ${version}. <code>airlift inspect</code>, <code>airlift verify</code> and <code>airlift report --format json</code> give the same facts.</p></main>
-<script>${new Html(script)}</script></body></html>
-`.text;
+${links(report)}
+${signatureSection(report.signedBy, 'bundle')}
+`;
+  yield originSection(report);
+  yield* sinceSection(report.since);
+  yield* deltaSection(report.delta);
+  yield sizeSection(report);
+  yield* imagesSection(report);
+  yield* packagesSection(report);
+  yield listSection('What could not be read', report.notes);
+}
+
+/** Yields the report on a bundle as one HTML page that needs nothing else: no network, no file, no script to be complete. */
+export function formatHtml(report: Report, { verified, version }: PageOptions): Iterable<string> {
+  const commands = markup`<code>airlift inspect</code>, <code>airlift verify</code> and <code>airlift report --format json</code>`;
+  const text = { name: basename(report.bundle), what: 'bundle', contents: 'images', version, commands };
+  return page(text, bodyOf(report, verified));
 }

@@ -88,15 +88,18 @@ function sbomIn(document: unknown, what: string): Record<string, unknown> {
   return isObject(document['predicate']) ? document['predicate'] : document;
 }
 
-async function readContent(reader: BundleReader, blob: Descriptor): Promise<Buffer> {
+/**
+ * Reads an attestation or SBOM, and verifies its digest.
+ * @throws AirliftError `input` if it is too large, `not-found`, `digest-mismatch`, `io`
+ */
+export async function readAttached(reader: BundleReader, blob: Descriptor, what: string): Promise<Buffer> {
   if (blob.size > listLimits.bytes)
     throw new AirliftError(
       'input',
-      `read SBOM ${blob.digest}: too large; got ${blob.size} bytes, want at most ${listLimits.bytes}`,
+      `read ${what}: too large; got ${blob.size} bytes, want at most ${listLimits.bytes}`,
     );
   const found = await reader.find(blob);
-  if (found === undefined)
-    throw new AirliftError('not-found', `read SBOM ${blob.digest}: the bundle does not carry it`);
+  if (found === undefined) throw new AirliftError('not-found', `read ${what}: the bundle does not carry it`);
   const bytes = await found.read(0, blob.size);
   const verifier = new Verifier(blob.digest, blob.size);
   verifier.update(bytes);
@@ -120,7 +123,7 @@ export class Packages {
    */
   async add(reader: BundleReader, sbom: Descriptor, reference: string): Promise<void> {
     const what = `SBOM ${sbom.digest}`;
-    const document = sbomIn(parseJson(await readContent(reader, sbom), what, listLimits), what);
+    const document = sbomIn(parseJson(await readAttached(reader, sbom, what), what, listLimits), what);
     const listed =
       'components' in document ? packagesOfCycloneDx(document['components']) : packagesOfSpdx(document);
     for (const item of listed) if (item.name !== '') this.#count(item, reference);

@@ -94,5 +94,7 @@ export function sizeSection(report: Report): Html {
       <span class="own">used by one image</span><span class="shared">shared by several images</span>
       <span class="rest">smaller ones</span>
     </p>
-    <svg viewBox="0 0 ${width} ${height}" role="img" aria-labelledby="sizes sizes-text">${drawn}</svg>`;
+    <div class="wide" tabindex="0" role="region" aria-label="Drawing of sizes">
+      <svg viewBox="0 0 ${width} ${height}" role="img" aria-labelledby="sizes sizes-text">${drawn}</svg>
+    </div>`;
 }

@@ -2,9 +2,11 @@ import { AirliftError, messageOf } from '../errors.js';
 import { replaceFile } from '../io/replace-file.js';
 import { printableJson } from '../oci/printable.js';
 import type { VerifyReport } from '../verify.js';
-import { formatCsv } from './csv.js';
-import { formatCycloneDx } from './cyclonedx.js';
+import { formatCsv, formatReceiptCsv } from './csv.js';
+import { formatCycloneDx, formatReceiptCycloneDx } from './cyclonedx.js';
 import { formatHtml } from './html.js';
+import { formatReceiptHtml } from './html-receipt.js';
+import type { ReceiptReport } from './receipt-report.js';
 import type { Report } from './report.js';
 
 export const reportFormats = ['html', 'json', 'csv', 'cyclonedx'] as const;
@@ -18,8 +20,30 @@ export interface FormatReportOptions {
   readonly version: string;
 }
 
+function formatReceiptReport(
+  report: ReceiptReport,
+  { format, version }: FormatReportOptions,
+): Iterable<string> {
+  switch (format) {
+    case 'html':
+      return formatReceiptHtml(report, { version });
+    case 'csv':
+      return formatReceiptCsv(report);
+    case 'cyclonedx':
+      return formatReceiptCycloneDx(report, version);
+    case 'json':
+      return [`${printableJson({ airlift: version, ...report })}\n`];
+  }
+}
+
 /** Yields a report in a format, in pieces of text. */
-export function formatReport(report: Report, { format, ...options }: FormatReportOptions): Iterable<string> {
+export function formatReport(report: Report | ReceiptReport, options: FormatReportOptions): Iterable<string> {
+  return report.kind === 'bundle'
+    ? formatBundleReport(report, options)
+    : formatReceiptReport(report, options);
+}
+
+function formatBundleReport(report: Report, { format, ...options }: FormatReportOptions): Iterable<string> {
   switch (format) {
     case 'html':
       return formatHtml(report, options);
@@ -38,7 +62,11 @@ export function formatReport(report: Report, { format, ...options }: FormatRepor
  * Writes a report to a file, or replaces an earlier one as a whole.
  * @throws AirliftError `io`
  */
-export async function writeReport(report: Report, path: string, options: FormatReportOptions): Promise<void> {
+export async function writeReport(
+  report: Report | ReceiptReport,
+  path: string,
+  options: FormatReportOptions,
+): Promise<void> {
   try {
     await replaceFile(path, `${path}.partial`, formatReport(report, options));
   } catch (cause) {
