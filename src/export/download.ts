@@ -35,7 +35,8 @@ export interface Downloaded {
  *   may pass; `no-space`, `io`, `interrupted`
  */
 export async function downloadBlobs(writer: BundleWriter, options: DownloadOptions): Promise<Downloaded> {
-  const { registry, hooks, concurrency, onEvent, signal } = options;
+  const { registry, hooks, onEvent, signal } = options;
+  const concurrency = writer.isInOrder ? 1 : options.concurrency;
   const pool = new DownloadPool({
     place: writer.partial,
     registry,

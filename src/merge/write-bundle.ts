@@ -90,22 +90,27 @@ async function copyBlobs(
 ): Promise<void> {
   const file = await BundleFile.open(writer.partial, 'r+');
   try {
-    await forEachOf(writer.pending(), copyConcurrency, async ({ position, ...task }) => {
-      const { digest, size } = task.descriptor;
-      const repository = formatRepository(task.repository);
-      const place = {
-        write: (chunks: readonly Uint8Array[], offset: number) => file.writevSync(chunks, position + offset),
-        read: (length: number) => file.stream(position, length),
-      };
-      const onProgress = (bytes: number, soFar: () => Uint8Array): void => {
-        writer.progress(digest, bytes, soFar());
-        onEvent?.({ event: 'blob', digest, size, bytes, repository });
-      };
-      onEvent?.({ event: 'blob', digest, size, bytes: task.have, repository });
-      await transferBlob(source, place, task, { retries: 0, signal, onProgress });
-      writer.complete(digest);
-      onEvent?.({ event: 'blob-done', digest, size, how: 'copied' });
-    });
+    await forEachOf(
+      writer.pending(),
+      writer.isInOrder ? 1 : copyConcurrency,
+      async ({ position, ...task }) => {
+        const { digest, size } = task.descriptor;
+        const repository = formatRepository(task.repository);
+        const place = {
+          write: (chunks: readonly Uint8Array[], offset: number) =>
+            file.writevSync(chunks, position + offset),
+          read: (length: number) => file.stream(position, length),
+        };
+        const onProgress = (bytes: number, soFar: () => Uint8Array): void => {
+          writer.progress(digest, bytes, soFar());
+          onEvent?.({ event: 'blob', digest, size, bytes, repository });
+        };
+        onEvent?.({ event: 'blob', digest, size, bytes: task.have, repository });
+        await transferBlob(source, place, task, { retries: 0, signal, onProgress });
+        writer.complete(digest);
+        onEvent?.({ event: 'blob-done', digest, size, how: 'copied' });
+      },
+    );
   } finally {
     await file.close();
   }

@@ -362,8 +362,8 @@ export class Journal {
   }
 
   /** Yields the blobs of the laid-out plan that this run has not finished, largest first. */
-  pending(): Iterable<PendingBlob> {
-    return this.progress.pending(this.start);
+  pending(isInOrder = false): Iterable<PendingBlob> {
+    return this.progress.pending(this.start, isInOrder);
   }
 
   recordMarks(marks: Iterable<Mark>): void {

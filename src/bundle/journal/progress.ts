@@ -69,6 +69,10 @@ const pageRows = 256;
 const isPending = `"offset" IS NOT NULL AND NOT EXISTS (SELECT 1 FROM contents WHERE blob = blobs.id)
   AND coalesce(marks.done, 0) = 0`;
 
+const columns = `SELECT id, digest, size, "offset", media_type AS mediaType, urls, registry, repository,
+    iif(marks.position = @start + "offset", max(0, min(size, have)), 0) AS have
+  FROM blobs LEFT JOIN marks ON marks.blob = blobs.id`;
+
 /** The journal's tables of progress: how much of each blob of a laid-out plan is written. */
 export class Progress {
   readonly #database: Database;
@@ -82,10 +86,10 @@ export class Progress {
           coalesce(sum(min(size, coalesce(have, 0))), 0) AS written
         FROM blobs LEFT JOIN marks ON marks.blob = blobs.id WHERE ${isPending}`,
       ),
+      pageInOrder: database.prepare(`${columns}
+        WHERE "offset" > @offset AND ${isPending} ORDER BY "offset" LIMIT ${pageRows}`),
       page: database.prepare(
-        `SELECT id, digest, size, "offset", media_type AS mediaType, urls, registry, repository,
-          iif(marks.position = @start + "offset", max(0, min(size, have)), 0) AS have
-        FROM blobs LEFT JOIN marks ON marks.blob = blobs.id
+        `${columns}
         WHERE (size < @size OR (size = @size AND id > @id)) AND ${isPending}
         ORDER BY size DESC, id LIMIT ${pageRows}`,
       ),
@@ -112,13 +116,16 @@ export class Progress {
   }
 
   /**
-   * Yields the blobs that this run has not finished, largest first.
+   * Yields the blobs that this run has not finished.
    * @param start position of the first blob's header, from which offsets count
+   * @param isInOrder in file order; else largest first
    */
-  *pending(start: number): Iterable<PendingBlob> {
-    const { page, checkpoints } = this.#statements;
+  *pending(start: number, isInOrder: boolean): Iterable<PendingBlob> {
+    const { page, pageInOrder, checkpoints } = this.#statements;
     const rows = pagedRows<PendingRow>(pageRows, (last) =>
-      page.all({ start, size: last?.size ?? Number.MAX_SAFE_INTEGER, id: last?.id ?? 0 }),
+      isInOrder
+        ? pageInOrder.all({ start, offset: last?.offset ?? -1 })
+        : page.all({ start, size: last?.size ?? Number.MAX_SAFE_INTEGER, id: last?.id ?? 0 }),
     );
     for (const row of rows) {
       yield {

@@ -3,6 +3,7 @@ import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AirliftError } from '../../errors.js';
 import { checkVolumeSize } from '../format/volumes/list.js';
+import { mountTypeOf } from './mount-type.js';
 
 /** The most bytes of a file on FAT32. */
 const maxFatFile = 2 ** 32 - 1;
@@ -15,6 +16,9 @@ const filesystems: ReadonlyMap<number, { readonly name: string; readonly maxFile
   [0x4d44, { name: 'FAT32', maxFile: maxFatFile }],
   [0x2011bab0, { name: 'exFAT', maxFile: Number.MAX_SAFE_INTEGER }],
 ]);
+
+/** The `f_type` of all FUSE filesystems. */
+const fuse = 0x65735546;
 
 /** What a filesystem allows; see {@link filesystemOf}. */
 export interface Filesystem {
@@ -36,10 +40,17 @@ export function bytesOfVolume(size: VolumeSize): number {
   return size;
 }
 
-/** Returns the filesystem of an output if it is one without holes, which Linux tells; undefined for all others. */
+/**
+ * Returns the filesystem of an output if it is one without holes, which Linux tells; undefined for all others. FUSE drivers of exFAT and
+ * NTFS do not say which of them they are.
+ */
 export async function filesystemOf(path: string): Promise<Filesystem | undefined> {
+  const directory = dirname(path);
   try {
-    return filesystems.get((await statfs(dirname(path))).type);
+    const { type } = await statfs(directory);
+    if (type === fuse && (await mountTypeOf(directory)) === 'fuseblk')
+      return { name: 'FUSE', maxFile: Number.MAX_SAFE_INTEGER };
+    return filesystems.get(type);
   } catch {
     // A missing directory is reported when the file is created.
     return undefined;

@@ -5,13 +5,13 @@ import { isCompanionTag } from '../../oci/companion-tag.js';
 import { algorithmOf, digestOf } from '../../oci/digest.js';
 import { parseReference } from '../../oci/reference.js';
 import { signSums, type BundleSigning } from '../../signing/sign-content.js';
-import { encodeHeader, endLength, paddedLength } from '../../tar/header.js';
+import { endLength } from '../../tar/header.js';
 import type { BundleFile } from '../format/file.js';
-import { blobPath } from '../../oci/image-layout.js';
 import type { Journal } from '../journal/journal.js';
 import { checkDiskSpace } from './disk-space.js';
 import { checkLimits } from './file-limit.js';
 import { buildCatalog, composeHead, headBytes, headLength, type HeadEntry } from './head-build.js';
+import { GatheringWriter, knownPieces, OrderedWriter } from './known-bytes.js';
 import { moveWritten } from './move-blobs.js';
 
 /** Totals of a laid-out bundle. */
@@ -32,12 +32,19 @@ export interface LayoutSummary {
   readonly writtenBytes: number;
 }
 
+/** Pieces that are written before other work gets its turn. */
+const piecesAtATime = 768;
+
 /** Sets the place of everything in a bundle, and writes all that is known before the first layer arrives. */
 export class Layout {
+  #ordered: OrderedWriter | undefined;
+
   constructor(
     private readonly journal: Journal,
     private readonly file: BundleFile,
     private readonly signing?: BundleSigning,
+    /** Write the file from its start to its end, and never set its size ahead: for filesystems without holes. */
+    readonly isInOrder = false,
   ) {}
 
   /**
@@ -107,8 +114,14 @@ export class Layout {
     return (await this.#digestOnDisk()) === this.journal.get('head');
   }
 
+  /** In order, writes everything that is known before a position: the caller writes the content that begins there next. */
+  reach(position: number): void {
+    this.#ordered?.advanceTo(position);
+  }
+
   /** Writes the end-of-archive blocks behind the last blob. */
   writeEnd(): void {
+    this.reach(this.#size);
     this.file.writevSync([Buffer.alloc(endLength)], this.#size - endLength);
   }
 
@@ -174,31 +187,36 @@ export class Layout {
     const { size, allocated } = await this.file.stat();
     await checkLimits(this.file.path.replace(/\.partial$/, ''), this.#size, this.journal.get('volumeSize'));
     await checkDiskSpace(this.file.path, this.#size - allocated);
+    if (this.isInOrder) return this.#writeInOrder(head, size);
     if (size !== this.#size) await this.file.resize(this.#size);
     const writer = new GatheringWriter(this.file);
-    let position = 0;
-    for (const chunk of head === undefined ? [] : headBytes(head, this.#created)) {
-      writer.put(chunk, position);
-      position += chunk.byteLength;
-    }
-    const isWhole = await this.#writeBlobs(writer);
+    if (!(await this.#eachKnown(head, (bytes, position) => writer.put(bytes, position)))) return false;
     writer.flush();
-    return isWhole;
+    return true;
   }
 
-  async #writeBlobs(writer: GatheringWriter): Promise<boolean> {
-    const { start } = this.journal;
-    for (const page of this.journal.placement.contentPages()) {
-      for (const { digest, size, offset, bytes } of page) {
-        const header = encodeHeader(blobPath(digest), size, this.#created);
-        writer.put(header, start + offset - header.length);
-        if (bytes !== null) {
-          if (digestOf(bytes, algorithmOf(digest)) !== digest) return false;
-          writer.put(bytes, start + offset);
-        }
-        writer.put(Buffer.alloc(paddedLength(size) - size), start + offset + size);
-      }
-      await new Promise(setImmediate);
+  /** Writes what is known before the first blob that has to be downloaded. */
+  async #writeInOrder(head: HeadEntry[] | undefined, size: number): Promise<boolean> {
+    const { journal, file } = this;
+    if (!(await this.#eachKnown(undefined, () => undefined))) return false;
+    if (size > this.#size) await file.resize(this.#size);
+    this.#ordered = new OrderedWriter(file, knownPieces(journal, head));
+    const [first] = journal.placement.pagesWithoutContent()[Symbol.iterator]().next().value ?? [];
+    this.reach(first === undefined ? this.#size : journal.start + first.offset);
+    return true;
+  }
+
+  /** Calls `use` for everything that is known; returns false if the journal proves damaged. */
+  async #eachKnown(
+    head: HeadEntry[] | undefined,
+    use: (bytes: Uint8Array, position: number) => void,
+  ): Promise<boolean> {
+    let count = 0;
+    for (const { bytes, position, digest } of knownPieces(this.journal, head)) {
+      if (digest !== undefined && digestOf(bytes, algorithmOf(digest)) !== digest) return false;
+      use(bytes, position);
+      // Lets signals and timers through.
+      if (++count % piecesAtATime === 0) await new Promise(setImmediate);
     }
     return true;
   }
@@ -220,34 +238,9 @@ export class Layout {
   }
 }
 
-/** Bytes that are gathered before they are written, and bytes read at a time. */
+/** Bytes read at a time. */
 const chunkSize = 1024 * 1024;
 const zeros = Buffer.alloc(chunkSize);
-
-/** Writes many small pieces; adjacent ones in one system call. */
-class GatheringWriter {
-  #pieces: Uint8Array[] = [];
-  #begin = 0;
-  #end = 0;
-
-  constructor(private readonly file: BundleFile) {}
-
-  /** Queues `bytes` for `position`. The caller must not change them until they are flushed. */
-  put(bytes: Uint8Array, position: number): void {
-    if (position !== this.#end || this.#end - this.#begin >= chunkSize) {
-      this.flush();
-      this.#begin = position;
-    }
-    this.#pieces.push(bytes);
-    this.#end = position + bytes.byteLength;
-  }
-
-  flush(): void {
-    if (this.#pieces.length > 0) this.file.writevSync(this.#pieces, this.#begin);
-    this.#pieces = [];
-    this.#begin = this.#end;
-  }
-}
 
 /** Returns the length of a region up to its last byte that is not zero. Holes of a sparse file read as zeros. */
 function writtenPrefix(file: BundleFile, position: number, length: number): number {

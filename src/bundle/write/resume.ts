@@ -28,6 +28,11 @@ export interface BundleOptions {
   readonly signing?: BundleSigning | undefined;
   /** Write volumes of this many bytes. Default: one file. */
   readonly volumeSize?: number | undefined;
+  /**
+   * Write from the start to the end: a file gets its size as it is written, and a volume is created when it is reached. Default: on
+   * filesystems without holes, which would fill a file of a given size with zeros.
+   */
+  readonly inOrder?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -59,7 +64,7 @@ export async function resumeBundle(
   path: string,
   options: ResumeOptions,
 ): Promise<ResumedBundle> {
-  const { replace, refresh, signing, volumeSize, signal } = options;
+  const { replace, refresh, signing, volumeSize, inOrder, signal } = options;
   const fingerprint =
     volumeSize === undefined
       ? options.fingerprint
@@ -83,7 +88,7 @@ export async function resumeBundle(
   }
   const file = await BundleFile.open(partialPlace(path, volumeSize), 'create');
   try {
-    const layout = new Layout(journal, file, signing);
+    const layout = new Layout(journal, file, signing, inOrder);
     const { size } = await file.stat();
     const summary = isLaidOut && refresh !== true ? await restore(layout, state, size, signal) : undefined;
     if (summary === undefined) {

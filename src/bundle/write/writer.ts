@@ -14,6 +14,7 @@ import { Journal } from '../journal/journal.js';
 import { MarkBatcher, type PendingBlob } from '../journal/progress.js';
 import { checkWritten } from '../verify/check-front.js';
 import type { Layout, LayoutSummary } from './layout.js';
+import { filesystemOf } from './file-limit.js';
 import { finishVolumes, partialPlace, refuseTaken, removeWritten } from './output-volumes.js';
 import type { BundlePlace } from '../format/volumes/files.js';
 import { hasJournal, openJournal, removeNotes, syncDirectory } from './output-name.js';
@@ -84,7 +85,8 @@ export class BundleWriter {
     const isNew = !hasJournal(path);
     const journal = openJournal(path);
     try {
-      const resumed = await resumeBundle(journal, path, { ...options, created: seconds });
+      const inOrder = options.inOrder ?? (await filesystemOf(path)) !== undefined;
+      const resumed = await resumeBundle(journal, path, { ...options, created: seconds, inOrder });
       return new BundleWriter(path, journal, resumed, options);
     } catch (error) {
       journal.close();
@@ -259,10 +261,21 @@ export class BundleWriter {
     }
   }
 
-  /** Yields the blobs that this run has not finished, largest first; blobs that an earlier run finished are checked again. */
-  pending(): Iterable<PendingBlob> {
+  /** Whether blobs are written one at a time, in the order of `pending()`. */
+  get isInOrder(): boolean {
+    return this.#layout.isInOrder;
+  }
+
+  /**
+   * Yields the blobs that this run has not finished, largest first, or in file order if `isInOrder`; blobs that an earlier run finished are
+   * checked again.
+   */
+  *pending(): Iterable<PendingBlob> {
     this.#marks.flush();
-    return this.#journal.pending();
+    for (const blob of this.#journal.pending(this.isInOrder)) {
+      this.#layout.reach(blob.position);
+      yield blob;
+    }
   }
 
   /**
