@@ -38,6 +38,7 @@ export type { ExpandOptions } from './export/expand-tags.js';
 
 // Bundles
 export { exportBundle } from './export/export.js';
+export type { BasePaths } from './export/apply-bases.js';
 export type { ExportOptions, ExportSummary } from './export/export.js';
 export { previewExport } from './export/preview.js';
 export type { ExportPreview, RequestCost } from './export/preview.js';

@@ -1,7 +1,7 @@
-import type { BasePlace } from '../bundle/format/delta.js';
+import type { BasePlace, DeltaBase } from '../bundle/format/delta.js';
 import type { BundleWriter } from '../bundle/write/writer.js';
 import { forEachOf } from '../concurrency.js';
-import { isAirliftError } from '../errors.js';
+import { AirliftError, isAirliftError } from '../errors.js';
 import type { Digest } from '../oci/digest.js';
 import { verdictOf } from '../oci/guess.js';
 import { readManifest } from '../oci/read.js';
@@ -9,6 +9,7 @@ import type { Repository } from '../oci/reference.js';
 import type { Source } from '../oci/source.js';
 import { openBase, type Base, type CatalogBase, type ReceiptBase } from '../receipts/open-base.js';
 import type { ReceiptEntry } from '../receipts/receipt.js';
+import { openSent, type SentOptions } from '../receipts/sent.js';
 
 /** Manifests of a receipt that are fetched at a time. */
 const concurrency = 8;
@@ -22,16 +23,64 @@ export interface BaseOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A planned bundle that can become a delta. */
+export interface DeltaPlan {
+  /** Records what the bundle is made against. */
+  add(base: DeltaBase): void;
+  /** Leaves a layer out because the base has it; does nothing unless the plan has the layer. */
+  leaveOut(digest: Digest, places: readonly BasePlace[]): void;
+  /** Reports whether a blob is a layer of the plan that may be left out, or is left out already. */
+  isLayer(digest: Digest): boolean;
+  /** Lists the layers of a manifest of the plan; undefined if the plan does not have it. */
+  layersOf(manifest: Digest): readonly Digest[] | undefined;
+  /** Lists the repositories that the plan downloads from. */
+  repositories(): readonly Repository[];
+}
+
+/** Returns the plan of a bundle that is being written. */
+export function deltaPlanOf(writer: BundleWriter): DeltaPlan {
+  return {
+    add: (base) => writer.changeBase((plan) => plan.add(base)),
+    leaveOut: (digest, places) => writer.changeBase((plan) => plan.leaveOut(digest, places)),
+    isLayer: (digest) => writer.base.isLayer(digest),
+    layersOf: (manifest) => writer.base.layersOf(manifest),
+    repositories: () => writer.base.repositories(),
+  };
+}
+
+/** What a delta is made against. */
+export interface BasePaths {
+  /** Receipts, and bundles that were sent before or their catalogs: layers that these have are left out. */
+  readonly base?: readonly string[] | undefined;
+  /** Leaves out the layers that this record lists as sent, and adds this bundle to it when the bundle is complete. Excludes `force`. */
+  readonly sent?: SentOptions | undefined;
+  /** Replace an existing bundle. */
+  readonly force?: boolean | undefined;
+}
+
 /** Closes bases. */
 export async function closeBases(bases: readonly Base[]): Promise<void> {
   for (const base of bases) if (base.kind === 'bundle') await base.close();
 }
 
 /**
- * Opens bases by their paths.
- * @throws AirliftError as `openBase`
+ * Opens the bases and the record of what was sent.
+ * @throws AirliftError as `openBase`; `usage` if the record excludes another option
  */
-export async function openBases(paths: readonly string[]): Promise<Base[]> {
+export async function openAllBases({ base = [], sent, force }: BasePaths): Promise<Base[]> {
+  if (sent === undefined) return openBases(base);
+  if (force === true)
+    throw new AirliftError(
+      'usage',
+      `export: got \`sent\` and \`force\`; the bundle to replace may be the only one with layers that ${sent.path} lists as sent`,
+      { hint: 'write to another file with `output`' },
+    );
+  const record = await openSent(sent.path);
+  const bases = await openBases(base);
+  return record === undefined ? bases : [...bases, record];
+}
+
+async function openBases(paths: readonly string[]): Promise<Base[]> {
   const bases: Base[] = [];
   try {
     for (const path of paths) bases.push(await openBase(path));
@@ -49,25 +98,20 @@ export async function openBases(paths: readonly string[]): Promise<Base[]> {
  * @throws AirliftError `input` if a base changes meanwhile, `unauthorized`, `network`, …
  */
 export async function applyBases(
-  writer: BundleWriter,
+  plan: DeltaPlan,
   source: Source,
   bases: readonly Base[],
   options: BaseOptions,
 ): Promise<void> {
-  writer.changeBase((plan) => bases.forEach(({ base }) => plan.add(base)));
+  for (const { base } of bases) plan.add(base);
   for (const base of bases) {
-    if (base.kind === 'bundle') applyCatalog(writer, base);
-    else await new ReceiptApplier(writer, source, base, options).apply();
+    if (base.kind === 'bundle') applyCatalog(plan, base);
+    else await new ReceiptApplier(plan, source, base, options).apply();
   }
 }
 
-function applyCatalog(writer: BundleWriter, base: CatalogBase): void {
-  for (const digest of base.blobs())
-    if (writer.base.isLayer(digest)) leaveOut(writer, digest, base.placesOf(digest));
-}
-
-function leaveOut(writer: BundleWriter, digest: Digest, places: readonly BasePlace[]): void {
-  writer.changeBase((plan) => plan.leaveOut(digest, places));
+function applyCatalog(plan: DeltaPlan, base: CatalogBase): void {
+  for (const digest of base.blobs()) if (plan.isLayer(digest)) plan.leaveOut(digest, base.placesOf(digest));
 }
 
 /** Leaves out the layers of manifests that a receipt lists. */
@@ -79,13 +123,13 @@ class ReceiptApplier {
   #fetched = 0;
 
   constructor(
-    private readonly writer: BundleWriter,
+    private readonly plan: DeltaPlan,
     private readonly source: Source,
     private readonly base: ReceiptBase,
     private readonly options: BaseOptions,
   ) {
     this.#kind = base.base.kind === 'sent' ? 'source' : 'site';
-    this.#sources = writer.base.repositories();
+    this.#sources = plan.repositories();
   }
 
   async apply(): Promise<void> {
@@ -106,11 +150,11 @@ class ReceiptApplier {
   async #applyEntry(entry: ReceiptEntry): Promise<void> {
     const { digest, content, repository } = entry;
     const place = { kind: this.#kind, repository } as const;
-    if (content === 'layer') return leaveOut(this.writer, digest, [place]);
+    if (content === 'layer') return this.plan.leaveOut(digest, [place]);
     // The manifests below an index have lines of their own; in a record of what was sent, layers have, too.
     if (content === 'index' || this.#kind === 'source') return;
-    const layers = this.writer.base.layersOf(digest) ?? (await this.#fetchLayers(entry));
-    for (const layer of layers) leaveOut(this.writer, layer, [place]);
+    const layers = this.plan.layersOf(digest) ?? (await this.#fetchLayers(entry));
+    for (const layer of layers) this.plan.leaveOut(layer, [place]);
   }
 
   /** Fetches a manifest that is not in the plan: a tag has moved since. */
@@ -145,6 +189,6 @@ class ReceiptApplier {
 }
 
 /** Formats what identifies a base, for the fingerprint of a run. */
-export function fingerprintOfBase({ base }: Base): string {
-  return `${base.kind} ${base.digest}`;
+export function fingerprintOfBase({ kind, digest }: Pick<DeltaBase, 'kind' | 'digest'>): string {
+  return `${kind} ${digest}`;
 }

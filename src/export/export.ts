@@ -2,6 +2,7 @@ import { ioError } from '../bundle/format/io-error.js';
 import { sumsDigest } from '../bundle/format/sums.js';
 import { listName } from '../bundle/format/volumes/list.js';
 import { bytesOfVolume, checkFileSize, filesystemOf, type VolumeSize } from '../bundle/write/file-limit.js';
+import type { DeltaBase } from '../bundle/format/delta.js';
 import { BundleWriter } from '../bundle/write/writer.js';
 import { AirliftError, fromPlainError, isAirliftError } from '../errors.js';
 import type { FailedImage } from '../failed-images.js';
@@ -16,8 +17,15 @@ import type { OnEvent } from '../progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 import { checkBundleKey, type BundleSigning } from '../signing/sign-content.js';
 import type { Base } from '../receipts/open-base.js';
-import { openSent, recordSent, type SentOptions } from '../receipts/sent.js';
-import { applyBases, closeBases, fingerprintOfBase, openBases } from './apply-bases.js';
+import { recordSent } from '../receipts/sent.js';
+import {
+  applyBases,
+  closeBases,
+  deltaPlanOf,
+  fingerprintOfBase,
+  openAllBases,
+  type BasePaths,
+} from './apply-bases.js';
 import { downloadBlobs, type Downloaded } from './download.js';
 import { lockedImages } from './plan-book.js';
 import { planBundle, planOptionsOf, reportFailed } from './plan-images.js';
@@ -25,7 +33,7 @@ import { planFailedImages } from './retry-failed.js';
 
 export type { FailedImage } from '../failed-images.js';
 
-export interface ExportOptions {
+export interface ExportOptions extends BasePaths {
   readonly images: readonly PlanRequest[];
   /** Path of the bundle. */
   readonly output: string;
@@ -51,12 +59,6 @@ export interface ExportOptions {
    * `.volumes`. Default: one file.
    */
   readonly volumeSize?: VolumeSize | undefined;
-  /** Receipts, and bundles that were sent before or their catalogs: layers that these have are left out. */
-  readonly base?: readonly string[] | undefined;
-  /** Leaves out the layers that this record lists as sent, and adds this bundle to it when the bundle is complete. Excludes `force`. */
-  readonly sent?: SentOptions | undefined;
-  /** Replace an existing bundle. */
-  readonly force?: boolean | undefined;
   /** Resolve all images again even if an interrupted run has pinned them; downloaded blobs that are still needed are kept. */
   readonly refresh?: boolean | undefined;
   /** Path of a file to write the resolved images to; as a list of images it exports the same content again. */
@@ -89,7 +91,7 @@ function formatRequest({ reference, platforms, pinned, referrers }: PlanRequest)
 }
 
 /** Describes the requested content: the same command gives the same text, whatever the order of its images. */
-function fingerprintOf(options: ExportOptions, bases: readonly Base[]): string {
+function fingerprintOf(options: ExportOptions, bases: readonly Pick<DeltaBase, 'kind' | 'digest'>[]): string {
   const requested = {
     images: options.images.map(formatRequest).sort(),
     platforms: options.platforms?.map(formatPlatform).sort() ?? 'all',
@@ -121,23 +123,6 @@ function withResumeHint(error: unknown, options: ExportOptions): unknown {
   });
 }
 
-/**
- * Opens the bases and the record of what was sent.
- * @throws AirliftError as `openBase`; `usage` if the record excludes another option
- */
-async function openAllBases({ base = [], sent, force }: ExportOptions): Promise<Base[]> {
-  if (sent === undefined) return openBases(base);
-  if (force === true)
-    throw new AirliftError(
-      'usage',
-      `export: got \`sent\` and \`force\`; the bundle to replace may be the only one with layers that ${sent.path} lists as sent`,
-      { hint: 'write to another file with `output`' },
-    );
-  const record = await openSent(sent.path);
-  const bases = await openBases(base);
-  return record === undefined ? bases : [...bases, record];
-}
-
 /** Plans all images, or retries the failed images of an interrupted run whose plan holds. */
 async function plan(writer: BundleWriter, options: ExportOptions, bases: readonly Base[]): Promise<void> {
   const registry = new Registry(options.registry, options.hooks);
@@ -147,7 +132,7 @@ async function plan(writer: BundleWriter, options: ExportOptions, bases: readonl
     else await planFailedImages(writer, registry, planOptions);
     const { warn = () => undefined, signal } = planOptions;
     if (writer.state === 'planning' && bases.length > 0)
-      await applyBases(writer, registry, bases, { warn, signal });
+      await applyBases(deltaPlanOf(writer), registry, bases, { warn, signal });
   } finally {
     await registry.close();
   }
@@ -211,6 +196,28 @@ async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<
 }
 
 /**
+ * Gives the bundle its name, and adds it to the record of what was sent. If the process ends in between, the next run of the same command adds
+ * it, also if the record is written already and so differs from the one that the bundle was planned with.
+ */
+async function finish(
+  writer: BundleWriter,
+  path: string,
+  options: ExportOptions,
+  bases: readonly Base[],
+): Promise<void> {
+  const { sent } = options;
+  if (sent === undefined) return await writer.finish();
+  const nextBases = (record: DeltaBase): DeltaBase[] => {
+    const isRecord = ({ path: file }: Base): boolean => file === sent.path;
+    const next = bases.map((one) => (isRecord(one) ? record : one.base));
+    return bases.some(isRecord) ? next : [...next, record];
+  };
+  await writer.finish(() =>
+    recordSent(path, sent, (record) => writer.acceptFingerprint(fingerprintOf(options, nextBases(record)))),
+  );
+}
+
+/**
  * Exports images from registries into a bundle. If it is interrupted, it leaves its work beside the output, and the same call resumes
  * with the same plan.
  * @throws AirliftError as resolving, downloading and writing do; then the output's name is not taken
@@ -228,7 +235,10 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
     writer = await BundleWriter.open(output, {
       volumeSize,
       created: options.created ?? new Date(),
-      fingerprint: fingerprintOf(options, bases),
+      fingerprint: fingerprintOf(
+        options,
+        bases.map(({ base }) => base),
+      ),
       replace: options.force,
       refresh: options.refresh ?? false,
       signing: options.sign,
@@ -249,8 +259,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
       resumedBytes: resumed,
       failed: writer.failures().map(({ image, error }) => ({ image, error })),
     };
-    await writer.finish();
-    if (options.sent !== undefined) await recordSent(summary.path, options.sent);
+    await finish(writer, summary.path, options, bases);
     return { ...summary, sums: await sumsDigest(summary.path) };
   } catch (error) {
     throw withResumeHint(error, options);

@@ -1,8 +1,10 @@
 import { stat } from 'node:fs/promises';
+import type { DeltaBase } from '../bundle/format/delta.js';
 import type { Catalog } from '../bundle/format/catalog.js';
 import { ImageParts } from '../bundle/format/image-parts.js';
 import { BundleReader } from '../bundle/reader.js';
 import { AirliftError, isAirliftError, isMissingPath, messageOf } from '../errors.js';
+import { digestOf } from '../oci/digest.js';
 import { formatReference, formatRepository } from '../oci/reference.js';
 import { openBase, type ReceiptBase } from './open-base.js';
 import { contentOfPlatform, formatTime, ReceiptText, writeReceipt, type ReceiptEntry } from './receipt.js';
@@ -53,11 +55,13 @@ function* entriesOf(catalog: Catalog): Generator<ReceiptEntry> {
 
 /**
  * Adds a finished bundle to the record of what was sent, completely or not at all.
+ * @param beforeWrite called with the digest that the record gets
  * @throws AirliftError `io`, `unsupported` if the record becomes too large; the bundle stays
  */
 export async function recordSent(
   bundle: string,
   { path, version, time = new Date() }: SentOptions,
+  beforeWrite: (record: DeltaBase) => void,
 ): Promise<void> {
   const reader = await BundleReader.open(bundle);
   try {
@@ -66,12 +70,14 @@ export async function recordSent(
     const record = await openSent(path);
     if (record !== undefined) for await (const entry of record.receipt.entries()) text.add(entry);
     for (const entry of entriesOf(reader.catalog)) text.add(entry);
-    await writeReceipt(path, text.toString());
+    const written = text.toString();
+    beforeWrite({ kind: 'sent', time: formatTime(time), digest: digestOf(Buffer.from(written)) });
+    await writeReceipt(path, written);
   } catch (error) {
     if (!isAirliftError(error)) throw error;
     throw new AirliftError(error.code, `${error.message}; the bundle ${bundle} is complete`, {
       cause: error,
-      hint: error.hint ?? `name the bundle next time: \`base\` ${bundle}`,
+      hint: error.hint ?? 'run the same command again to add it to the record',
     });
   } finally {
     await reader.close();

@@ -18,7 +18,8 @@ import { Progress, type Mark, type PendingBlob } from './progress.js';
 import { prunePlan } from './prune.js';
 
 /** Values that the journal keeps by name. */
-type MetaName = 'volumeSize' | 'state' | 'plan' | 'fingerprint' | 'created' | 'start' | 'size' | 'head';
+type MetaName =
+  'volumeSize' | 'state' | 'plan' | 'fingerprint' | 'nextFingerprint' | 'created' | 'start' | 'size' | 'head';
 
 const kindOrder: readonly BlobKind[] = ['index', 'manifest', 'config', 'layer'];
 

@@ -53,6 +53,11 @@ export interface ResumedBundle {
   readonly isSalvage: boolean;
 }
 
+/** Returns what identifies the content of a bundle and how it is written. */
+export function nameFingerprint(content: string, volumeSize: number | undefined): string {
+  return volumeSize === undefined ? content : `${content} in volumes of ${volumeSize} bytes`;
+}
+
 /**
  * Determines how far an earlier run of the same command got, and prepares the journal to resume from there. A damaged journal is
  * emptied; `isSalvage` then tells the caller to search the file for what is written.
@@ -65,15 +70,13 @@ export async function resumeBundle(
   options: ResumeOptions,
 ): Promise<ResumedBundle> {
   const { replace, refresh, signing, volumeSize, inOrder, signal } = options;
-  const fingerprint =
-    volumeSize === undefined
-      ? options.fingerprint
-      : `${options.fingerprint} in volumes of ${volumeSize} bytes`;
+  const fingerprint = nameFingerprint(options.fingerprint, volumeSize);
   if (!isSound(journal)) journal.restart();
   const state = journal.get('state');
   const isLaidOut = state === 'laid-out' || state === 'changed';
   const isSame = journal.get('fingerprint') === fingerprint;
-  if (state === 'laid-out' && isSame && refresh !== true) {
+  const isNext = journal.get('nextFingerprint') === fingerprint;
+  if (state === 'laid-out' && (isSame || isNext) && refresh !== true) {
     const named = await findNamed(path, journal, volumeSize);
     if (named !== undefined) return named;
   }

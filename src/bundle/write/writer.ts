@@ -18,7 +18,7 @@ import { filesystemOf } from './file-limit.js';
 import { finishVolumes, partialPlace, refuseTaken, removeWritten } from './output-volumes.js';
 import type { BundlePlace } from '../format/volumes/files.js';
 import { hasJournal, openJournal, removeNotes, syncDirectory } from './output-name.js';
-import { resumeBundle, type BundleOptions, type ResumedBundle } from './resume.js';
+import { nameFingerprint, resumeBundle, type BundleOptions, type ResumedBundle } from './resume.js';
 
 export type { BundleOptions } from './resume.js';
 export type { Failure, LostBlob } from '../journal/failures.js';
@@ -295,10 +295,12 @@ export class BundleWriter {
   /**
    * Finishes a bundle whose blobs are all complete: waits for the disk, checks the head and all manifests as `verify` does, and gives
    * the file its final name.
+   * @param onNamed called when the file has its final name. If the process ends or it fails before it is done, the next run of the same
+   *   command calls it again.
    * @throws AirliftError `partial` if blobs are missing, `damaged` if `verify` would reject the file, `exists` if the final name has
    *   been taken in the meantime, `interrupted`, `io`
    */
-  async finish(): Promise<void> {
+  async finish(onNamed?: () => Promise<void>): Promise<void> {
     this.#marks.flush();
     const { blobs } = this.#journal.progress.totals();
     if (this.#summary === undefined || blobs > 0) {
@@ -308,8 +310,20 @@ export class BundleWriter {
       );
     }
     if (!this.#isNamed) await this.#nameFile();
+    await onNamed?.();
     await this.#release();
     Journal.remove(this.#journal.path);
+  }
+
+  /**
+   * Lets the next run find the named bundle, too, if its fingerprint is this one: what `onNamed` writes can be a part of the command's
+   * input. On the disk when it returns.
+   */
+  acceptFingerprint(fingerprint: string): void {
+    this.#write(() => {
+      this.#journal.set('nextFingerprint', nameFingerprint(fingerprint, this.options.volumeSize));
+      this.#journal.seal();
+    });
   }
 
   async #nameFile(): Promise<void> {
