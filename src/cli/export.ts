@@ -40,6 +40,7 @@ import { printBundleSteps, printFailed } from './summaries.js';
 import { countNames, notesOnSignatures, signedLines } from './signatures.js';
 import { openSigningKey } from './signing-key.js';
 import { hooksOf } from './trace.js';
+import { rejectUnused } from './unused-flags.js';
 import { version } from './version.js';
 
 const flags = {
@@ -121,7 +122,38 @@ async function printSummary(
   printBundleSteps(summary.path, summary.sums);
 }
 
-function checkOutputFlags({ output, dryRun, lock }: Arguments): void {
+/** The flags that choose what a bundle contains, and how it is written: a repair file has exactly the blobs of its request. */
+const bundleOnly = [
+  'base',
+  'sent',
+  'lock',
+  'sign',
+  'with-kit',
+  'volume-size',
+  'platform',
+  'skip-missing-platforms',
+  'referrers',
+  'foreign-layers',
+  'tags',
+  'all-tags',
+  'refresh',
+  'keep-going',
+  'concurrency',
+] as const;
+
+function checkOutputFlags(args: Arguments): void {
+  const { output, dryRun, lock, request } = args;
+  if (request === undefined)
+    rejectUnused(args, flags, ['from'], {
+      when: 'export',
+      problem: 'applies only with --request',
+      hint: 'name the request of the site with --request, or earlier bundles with --base',
+    });
+  else
+    rejectUnused(args, flags, bundleOnly, {
+      when: 'export --request',
+      problem: 'does not apply: a repair file has the blobs of the request',
+    });
   if (output === undefined && !dryRun) {
     throw new AirliftError('usage', 'export: no output file', {
       hint: 'name the bundle with -o FILE, or preview it with --dry-run',
@@ -165,6 +197,12 @@ async function run(args: Arguments): Promise<void> {
     registry,
     hooks: hooksOf(args),
     keepGoing: args.keepGoing,
+    base: args.base,
+    sent:
+      args.sent === undefined
+        ? undefined
+        : { path: args.sent, version: version(), time: creationTime(process.env) },
+    force: args.force,
   };
   const { output } = args;
   if (args.dryRun || output === undefined) return runPreview(options, args);
@@ -184,12 +222,6 @@ async function run(args: Arguments): Promise<void> {
         concurrency: positive('concurrency', args.concurrency),
         lock: args.lock,
         volumeSize,
-        base: args.base,
-        sent:
-          args.sent === undefined
-            ? undefined
-            : { path: args.sent, version: version(), time: creationTime(process.env) },
-        force: args.force,
         refresh: args.refresh,
         onEvent: view.onEvent,
         signal,

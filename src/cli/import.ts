@@ -17,6 +17,7 @@ import { progressView } from './progress.js';
 import { publishFlags, toFlag } from './publish-flags.js';
 import { showPublished } from './summaries.js';
 import { hooksOf } from './trace.js';
+import { namesOf, rejectUnused } from './unused-flags.js';
 import { version } from './version.js';
 
 const flags = {
@@ -68,6 +69,26 @@ const flags = {
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { inputs: string[] }>;
 
+/** The flags that have no effect with --output. */
+const publishOnly = [
+  'arch-tags',
+  'keep-registry',
+  'atomic',
+  'rename',
+  'rename-map',
+  'emit',
+  'receipt',
+  'base',
+  'request',
+  'volume-wait',
+  'on-existing-tag',
+  'index',
+  'keep-going',
+  'concurrency',
+  ...namesOf(registryFlags),
+  ...namesOf(uploadFlags),
+] as const;
+
 async function run(args: Arguments): Promise<void> {
   const { output, to: target, force } = args;
   if ((output === undefined) === (target === undefined)) {
@@ -76,30 +97,25 @@ async function run(args: Arguments): Promise<void> {
     });
   }
   if (output !== undefined) {
-    rejectPublishFlags(args);
+    // A bundle keeps the names of its images.
+    rejectUnused(args, flags, publishOnly, {
+      when: 'import --output',
+      problem: 'applies only to publishing with --to',
+      hint: 'use it when you import the bundle',
+    });
     return importIntoBundle({ ...inputsOf(args), output, force }, args);
   }
-  if (target !== undefined) return publish(args, target);
-}
-
-/** Rejects flags that --output would ignore: a bundle keeps the names of its images. */
-function rejectPublishFlags(args: Arguments): void {
-  const given = [
-    args.archTags && '--arch-tags',
-    args.keepRegistry && '--keep-registry',
-    args.atomic && '--atomic',
-    args.rename !== undefined && '--rename',
-    args.renameMap !== undefined && '--rename-map',
-    args.emit !== undefined && '--emit',
-    args.receipt !== undefined && '--receipt',
-    args.base !== undefined && '--base',
-    args.request !== undefined && '--request',
-    args.volumeWait && '--volume-wait',
-  ].find((flag) => flag !== false);
-  if (given === undefined) return;
-  throw new AirliftError('usage', `import --output: ${given} applies only to publishing with --to`, {
-    hint: `omit ${given} here and use it when you import the bundle`,
+  rejectUnused(args, flags, ['force'], {
+    when: 'import --to',
+    problem: 'applies only to a bundle that --output writes',
+    hint: '--on-existing-tag says what to do if a tag exists',
   });
+  if (args.dryRun)
+    rejectUnused(args, flags, ['base', 'request', 'receipt', 'emit', 'volume-wait'], {
+      when: 'import --dry-run',
+      problem: 'applies only to publishing',
+    });
+  if (target !== undefined) return publish(args, target);
 }
 
 async function publish(args: Arguments, target: string): Promise<void> {
@@ -109,10 +125,6 @@ async function publish(args: Arguments, target: string): Promise<void> {
   if (receipt !== undefined) await refuseDirectory(receipt, '--receipt', 'site.receipt');
   const registry = await registryOptionsOf(args, process.env, [to.registry], to.registry);
   const { dryRun, volumeWait } = args;
-  if (dryRun && volumeWait)
-    throw new AirliftError('usage', 'import --dry-run: --volume-wait applies only to publishing', {
-      hint: 'omit --volume-wait: --dry-run needs all volumes',
-    });
   const asker = volumeAsker();
   // Bars would redraw themselves over the questions.
   const view = progressView(args, volumeWait);

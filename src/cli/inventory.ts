@@ -13,6 +13,7 @@ import { printJson, printLine, printNote } from './print.js';
 import { ownFlagsFirst, registryFlags } from './access-flags.js';
 import { registryOptionsOf } from './registry-flags.js';
 import { hooksOf } from './trace.js';
+import { rejectUnused } from './unused-flags.js';
 import { version } from './version.js';
 
 const { 'keep-registry': keepRegistry, rename, 'rename-map': renameMap } = nameFlags;
@@ -81,6 +82,11 @@ async function namesOf(args: Arguments): Promise<Reference[]> {
 
 async function run(args: Arguments): Promise<void> {
   const { output, bundle } = args;
+  if (args.images === undefined && bundle === undefined)
+    rejectUnused(args, flags, ['keep-registry', 'rename', 'rename-map'], {
+      when: 'inventory',
+      problem: 'applies only with --images or --bundle: the registry lists its own names',
+    });
   await refuseDirectory(output, '-o', 'site.receipt');
   const from = await siteOf({ ...args, to: args.registry });
   const registry = await registryOptionsOf(args, process.env, [from.registry], from.registry);

@@ -1,5 +1,4 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { AirliftError } from '../errors.js';
 import { parseDigest, parseSite, repairBundle, type RepairSummary } from '../index.js';
 import type { CommandHead } from './command-names.js';
 import { exitCodes } from './exit-codes.js';
@@ -11,6 +10,7 @@ import { checkBar } from './progress.js';
 import { ownFlagsFirst, registryFlags } from './access-flags.js';
 import { registryOptionsOf } from './registry-flags.js';
 import { hooksOf } from './trace.js';
+import { namesOf, rejectUnused } from './unused-flags.js';
 
 const flags = {
   from: {
@@ -76,9 +76,17 @@ async function run(args: Arguments): Promise<void> {
     args.fromRegistry === undefined
       ? undefined
       : { ...parseSite(args.fromRegistry), keepRegistry: args.keepRegistry };
-  if (args.keepRegistry && site === undefined)
-    throw new AirliftError('usage', 'repair: --keep-registry needs --from-registry', {
+  if (site === undefined)
+    rejectUnused(args, flags, ['keep-registry', ...namesOf(registryFlags)], {
+      when: 'repair',
+      problem: 'needs --from-registry',
       hint: 'name the registry with --from-registry HOST[:PORT]',
+    });
+  if (args.from === undefined)
+    rejectUnused(args, flags, ['sums'], {
+      when: 'repair',
+      problem: 'needs --from: it proves the head of another copy',
+      hint: 'name the other copy, or the file of export --request, with --from',
     });
   const registry = await registryOptionsOf(args, process.env, site === undefined ? [] : [site.registry]);
   const bar = args.json || args.quiet ? undefined : checkBar();

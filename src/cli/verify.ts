@@ -17,6 +17,7 @@ import { ownFlagsFirst } from './access-flags.js';
 import type { CommandHead } from './command-names.js';
 import { standardInputName, withBundle, withInputName } from './bundle-input.js';
 import { dash } from './stdin-dash.js';
+import { baseLines } from './delta.js';
 import { exitCodes } from './exit-codes.js';
 import { outputFlags, volumeDirFlag } from './flags.js';
 import { count, describeBroken, formatBytes, formatDuration } from './format.js';
@@ -26,6 +27,7 @@ import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
 import { countImages, signedLines } from './signatures.js';
 import { printDeep } from './verify-deep.js';
+import { namesOf, rejectUnused } from './unused-flags.js';
 import { againstFlags } from './verify-flags.js';
 
 const flags = {
@@ -89,8 +91,7 @@ function printDelta({ bases, blobs, bytes, unseenBlobs }: DeltaReport, bundle: s
       ? `a delta: it leaves out ${what}, which this check cannot see`
       : `a delta: the base has the ${what} that it leaves out`,
   );
-  for (const { kind, registry, time } of bases)
-    printLine(`  made against a ${kind}${registry === undefined ? '' : ` of ${registry}`} of ${time}`);
+  baseLines(bases).forEach(printLine);
   if (unseenBlobs > 0)
     printLine(
       `  airlift verify ${bundle} --base OLD.tar sees them; import looks for each of them before it pushes anything`,
@@ -201,30 +202,30 @@ async function runOnFile(path: string, keys: readonly string[], json: boolean): 
   if (!result.ok) process.exitCode = exitCodes.damaged;
 }
 
+/** The checks of the content of a bundle. */
+const checkFlags = ['quick', 'deep', 'request', 'base', 'cosign-key'] as const;
+
 /**
- * Rejects flags that have no effect: those of names without `--against`, and those of the checks of a bundle with it.
+ * Rejects flags that have no effect: those of a registry without `--against`, and those of the checks of a bundle with it.
  * @throws AirliftError `usage`
  */
 function rejectUnusedFlags(args: Arguments): void {
-  const { against, bundle } = args;
-  const names = [
-    args.rename !== undefined && '--rename',
-    args.renameMap !== undefined && '--rename-map',
-    args.keepRegistry && '--keep-registry',
-  ];
-  const checks = [
-    args.quick && '--quick',
-    args.deep && '--deep',
-    args.request !== undefined && '--request',
-    args.cosignKey !== undefined && '--cosign-key',
-  ];
-  const flag = (against === undefined ? names : checks).find((name) => name !== false);
   const hint = 'airlift verify site.tar --against HOST[:PORT]';
-  if (against !== undefined && bundle === dash)
+  if (args.against === undefined) {
+    const unused = namesOf(againstFlags).filter((name) => name !== 'against');
+    return rejectUnused(args, flags, unused, {
+      when: 'verify',
+      problem: 'applies only with --against',
+      hint,
+    });
+  }
+  if (args.bundle === dash)
     throw new AirliftError('usage', 'verify: --against needs a bundle in a file', { hint });
-  if (flag === undefined) return;
-  const problem = against === undefined ? 'applies only with --against' : 'cannot be combined with --against';
-  throw new AirliftError('usage', `verify: ${flag} ${problem}`, { hint });
+  rejectUnused(args, flags, checkFlags, {
+    when: 'verify',
+    problem: 'cannot be combined with --against',
+    hint,
+  });
 }
 
 async function run(args: Arguments): Promise<void> {
@@ -238,8 +239,13 @@ async function run(args: Arguments): Promise<void> {
     const { runAgainst } = await import('./verify-against.js');
     return await runAgainst(args.bundle, against, args);
   }
-  if (keys !== undefined && args.bundle !== dash && !(await isBundleFile(args.bundle)))
+  if (keys !== undefined && args.bundle !== dash && !(await isBundleFile(args.bundle))) {
+    rejectUnused(args, flags, [...checkFlags, 'volume-dir'], {
+      when: `verify ${args.bundle}`,
+      problem: 'applies only to bundles',
+    });
     return await runOnFile(args.bundle, keys, args.json);
+  }
   const bar = args.json || args.quiet ? undefined : checkBar();
   try {
     const volumeDirs = args.volumeDir;
@@ -247,6 +253,7 @@ async function run(args: Arguments): Promise<void> {
     const volume =
       keys === undefined &&
       args.request === undefined &&
+      args.base === undefined &&
       args.cosignKey === undefined &&
       !args.quick &&
       !args.deep
