@@ -9,6 +9,8 @@ import { parseSite, siteReference, type Site } from './site/names.js';
 export interface DiffOptions {
   /** How import names images of a bundle at the site of a receipt that it is compared with; default: without the source registry. */
   readonly naming?: Pick<Site, 'keepRegistry' | 'rules'> | undefined;
+  /** Directories that hold volumes of the bundles, besides those of their paths. */
+  readonly volumeDirs?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -234,9 +236,9 @@ async function compare(from: Base, to: Base, options: DiffOptions): Promise<Bund
 export async function diff(from: string, to: string, options: DiffOptions = {}): Promise<BundleDifference> {
   const bases: Base[] = [];
   try {
-    const first = await openBase(from);
+    const first = await openBase(from, options.volumeDirs);
     bases.push(first);
-    const second = await openBase(to);
+    const second = await openBase(to, options.volumeDirs);
     bases.push(second);
     return await compare(first, second, options);
   } finally {

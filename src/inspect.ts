@@ -1,6 +1,7 @@
 import { ImageSizes } from './bundle/format/image-sizes.js';
 import type { PlatformSize } from './bundle/report.js';
 import { BundleReader } from './bundle/reader.js';
+import type { DeltaReport } from './bundle/verify/check-base.js';
 import { signaturesOf } from './bundle/verify/check-signatures.js';
 import type { Digest } from './oci/digest.js';
 import { formatReference } from './oci/reference.js';
@@ -38,6 +39,8 @@ export interface Inspection {
   /** Number of blobs that the bundle names but does not carry. */
   readonly leftOut: number;
   readonly leftOutBytes: number;
+  /** If it is a delta: what it was made against, and the layers that it leaves out and expects at the site. */
+  readonly delta?: Pick<DeltaReport, 'bases' | 'blobs' | 'bytes'> | undefined;
   /** Bytes saved because images share blobs. */
   readonly sharedBytes: number;
   /** The signatures of the bundle, inside it and in files beside it; not checked. */
@@ -84,6 +87,9 @@ export async function inspect(path: string, options: InspectOptions = {}): Promi
       blobBytes,
       leftOut,
       leftOutBytes,
+      delta: reader.catalog.isDelta
+        ? { bases: reader.catalog.bases(), ...reader.catalog.baseTotals() }
+        : undefined,
       signedBy: await signaturesOf(reader.file, reader.head, path, []),
       sharedBytes: Math.max(0, images.reduce((sum, { size }) => sum + size, 0) - blobBytes - leftOutBytes),
     };

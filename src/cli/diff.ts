@@ -1,12 +1,13 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { diff, type BundleDifference, type ImageChange } from '../index.js';
 import type { CommandHead } from './command-names.js';
-import { jsonFlag } from './flags.js';
+import { jsonFlag, volumeDirFlag } from './flags.js';
 import { count, formatBytes, formatTable } from './format.js';
 import { interruptible } from './interrupt.js';
 import { nameFlags } from './name-flags.js';
 import { namingOf } from './names.js';
 import { printJson, printLine, printLines } from './print.js';
+import { rejectUnused } from './unused-flags.js';
 
 const { 'keep-registry': keepRegistry, rename, 'rename-map': renameMap } = nameFlags;
 
@@ -14,6 +15,7 @@ const flags = {
   'keep-registry': keepRegistry,
   rename,
   'rename-map': renameMap,
+  ...volumeDirFlag,
   ...jsonFlag,
 } as const satisfies Record<string, Options>;
 
@@ -43,7 +45,15 @@ function printDifference({ changes, unchanged, newBlobs, isUpperBound }: BundleD
 
 async function run(args: Arguments): Promise<void> {
   const naming = await namingOf(args);
-  const difference = await interruptible((signal) => diff(args.from, args.to, { naming, signal }));
+  const difference = await interruptible((signal) =>
+    diff(args.from, args.to, { naming, volumeDirs: args.volumeDir, signal }),
+  );
+  const kinds = [difference.from.kind, difference.to.kind];
+  if (!kinds.includes('receipt') || kinds.every((kind) => kind === 'receipt'))
+    rejectUnused(args, flags, ['keep-registry', 'rename', 'rename-map'], {
+      when: 'diff',
+      problem: 'applies only to a bundle or record that is compared with a receipt',
+    });
   if (args.json) printJson(difference);
   else printDifference(difference);
 }

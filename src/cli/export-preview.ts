@@ -33,6 +33,9 @@ function printPreview(preview: ExportPreview): void {
   printLine(
     `${countNames(preview.images.map(({ image }) => image))}, ${count(preview.blobs, 'blob')}, ${formatBytes(preview.bytes)} to fetch${foreign}`,
   );
+  const { blobs, bytes } = preview.leftOut;
+  if (blobs > 0)
+    printLine(`a delta: ${count(blobs, 'layer')} (${formatBytes(bytes)}) left out, which the base has`);
   for (const { registry, manifests, others, blobs, remaining, limit } of preview.requests) {
     const quota =
       remaining === undefined ? '' : `; ${remaining}${limit === undefined ? '' : ` of ${limit}`} left`;

@@ -1,6 +1,8 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { inspect, type Inspection } from '../index.js';
 import type { CommandHead } from './command-names.js';
+import { baseLines } from './delta.js';
+import { dash } from './stdin-dash.js';
 import { withBundle, withInputName } from './bundle-input.js';
 import { count, formatBytes, formatTable } from './format.js';
 import { jsonFlag, volumeDirFlag } from './flags.js';
@@ -25,6 +27,19 @@ function rowsOf(inspection: Inspection): string[][] {
   });
 }
 
+/** Prints what a delta expects at the site, and what to do with it. */
+function printDelta({ bases, blobs, bytes }: NonNullable<Inspection['delta']>, argument: string): void {
+  const bundle = argument === dash ? 'DELTA' : argument;
+  printLine(
+    `a delta: it leaves out ${count(blobs, 'layer')} (${formatBytes(bytes)}), which the site must have`,
+  );
+  baseLines(bases).forEach(printLine);
+  printLine(`next: airlift verify ${bundle} --base OLD.tar checks it with its base`);
+  printLine(
+    `  airlift import ${bundle} --to HOST[:PORT] looks for each left-out layer before it pushes anything`,
+  );
+}
+
 async function run(args: Arguments): Promise<void> {
   const found = await interruptible((signal) =>
     withBundle(args.bundle, signal, (path) => inspect(path, { volumeDirs: args.volumeDir })),
@@ -45,6 +60,7 @@ async function run(args: Arguments): Promise<void> {
     `${inspection.bundle}: ${countNames(inspection.images.map(({ reference }) => reference))}, ${count(inspection.blobs, 'blob')}, ` +
       `${formatBytes(inspection.size)} in all${shared}${leftOut}, made ${inspection.created}`,
   );
+  if (inspection.delta !== undefined) printDelta(inspection.delta, args.bundle);
   notesOnSignatures(inspection).forEach(printLine);
   signedLines(inspection.signedBy).forEach(printLine);
   if (inspection.signedBy.length > 0) printLine(`next: airlift verify ${inspection.bundle} --key PUBLIC.pub`);

@@ -1,6 +1,8 @@
 import type { FailedImage } from '../failed-images.js';
 import type { PlannedImage } from '../plan/planner.js';
 import { Registry } from '../registry/registry.js';
+import type { Base } from '../receipts/open-base.js';
+import { applyBases, closeBases, openAllBases } from './apply-bases.js';
 import type { ExportOptions } from './export.js';
 import { PlanBook } from './plan-book.js';
 import { planEntries, planError, planOptionsOf } from './plan-images.js';
@@ -17,10 +19,12 @@ export interface ExportPreview {
   /** In the order of the list; signatures under tags follow the image they belong to. */
   readonly images: readonly TalliedImage[];
   readonly failed: readonly FailedImage[];
-  /** Manifests, configs and layers, each once. */
+  /** Manifests, configs and layers that the bundle would carry, each once. */
   readonly blobs: number;
   /** Bytes of these blobs. */
   readonly bytes: number;
+  /** Layers that a base has, and that a delta would leave out. */
+  readonly leftOut: { readonly blobs: number; readonly bytes: number };
   /** Foreign layers of which only the descriptors would be included. */
   readonly foreign: number;
   /** Requests by registry. Resolving costs the same in a preview and in an export: each of them sends these requests. */
@@ -43,19 +47,23 @@ export async function previewExport(
     addImages: (position, images) => planned.set(position, images),
   });
   const planOptions = planOptionsOf(options);
+  const { warn = () => undefined, signal } = planOptions;
+  let bases: readonly Base[] = [];
   try {
+    bases = await openAllBases(options);
     await planEntries(book, registry, planOptions, options.images.entries());
+    const error = planError(book.failures(), planOptions);
+    if (error !== undefined) throw error;
+    await applyBases(tally.delta, registry, bases, { warn, signal });
   } finally {
     await registry.close();
+    await closeBases(bases);
   }
-  const failed = book.failures();
-  const error = planError(failed, planOptions);
-  if (error !== undefined) throw error;
   return {
     images: [...tally.images(inOrder(planned))],
-    failed: failed.map(({ image, error }) => ({ image, error })),
-    blobs: tally.blobs,
-    bytes: tally.bytes,
+    failed: book.failures().map(({ image, error }) => ({ image, error })),
+    ...tally.carried,
+    leftOut: tally.leftOut,
     foreign: tally.foreign,
     requests: requests.counts.map((count) => ({ ...count, blobs: tally.blobsToDownload(count.registry) })),
   };

@@ -1,6 +1,8 @@
 import { AirliftError } from '../errors.js';
 import { Catalog } from '../bundle/format/catalog.js';
 import { BundleFile } from '../bundle/format/file.js';
+import { findVolumes } from '../bundle/format/volumes/find.js';
+import type { BundlePlace } from '../bundle/format/volumes/files.js';
 import { HeadDigests, sha256Of } from '../bundle/format/sums.js';
 import { maxPlaces, type BasePlace, type DeltaBase } from '../bundle/format/delta.js';
 import { BundleReader } from '../bundle/reader.js';
@@ -51,17 +53,17 @@ export class CatalogBase {
 }
 
 /** Opens a catalog that was extracted from a bundle; undefined if the file is no database. */
-async function openCatalogFile(path: string): Promise<CatalogBase | undefined> {
-  const file = await BundleFile.open(path, 'r');
+async function openCatalogFile(path: string, place: BundlePlace): Promise<CatalogBase | undefined> {
+  const file = await BundleFile.open(place, 'r');
   try {
     const { size } = await file.stat();
-    const place = { contentPosition: 0, size };
+    const whole = { contentPosition: 0, size };
     if ((await file.read(0, 15)).toString('latin1') !== 'SQLite format 3') {
       await file.close();
       return undefined;
     }
-    const digest = `sha256:${await sha256Of(file, place)}` as Digest;
-    const catalog = await Catalog.ofFile(file, place);
+    const digest = `sha256:${await sha256Of(file, whole)}` as Digest;
+    const catalog = await Catalog.ofFile(file, whole);
     const base = { kind: 'bundle', time: formatTime(catalog.created), digest } as const;
     return new CatalogBase(path, base, catalog, () => file.close());
   } catch (error) {
@@ -72,17 +74,19 @@ async function openCatalogFile(path: string): Promise<CatalogBase | undefined> {
 
 /**
  * Opens what a delta is made against: a receipt, a record of what was sent, a bundle, or the catalog of a bundle. Close it after use.
+ * @param volumeDirs directories that hold volumes of a bundle, besides that of its path
  * @throws AirliftError `input` if the file is none of these, `damaged`, `unsupported`, `io`
  */
-export async function openBase(path: string): Promise<Base> {
-  if (await looksLikeReceipt(path)) {
+export async function openBase(path: string, volumeDirs: readonly string[] = []): Promise<Base> {
+  const place = volumeDirs.length === 0 ? path : { path, volumeDirs };
+  if ((await findVolumes(path, volumeDirs)) === undefined && (await looksLikeReceipt(path))) {
     const receipt = await Receipt.open(path);
     const { kind, registry, time } = receipt.head;
     return { kind: 'receipt', path, base: { kind, registry, time, digest: receipt.digest }, receipt };
   }
-  const catalog = await openCatalogFile(path);
+  const catalog = await openCatalogFile(path, place);
   if (catalog !== undefined) return catalog;
-  const reader = await BundleReader.open(path);
+  const reader = await BundleReader.open(place);
   try {
     const digest = await new HeadDigests(reader.file, reader.head).ofSums();
     if (digest === undefined) throw new AirliftError('damaged', `open ${path}: no SHA256SUMS`);
