@@ -118,6 +118,14 @@ describe('tools for deltas', { skip: needs('docker-registry', 'tar', 'sqlite3', 
       (await run('sqlite3', [catalog, sql])).stdout.trim(),
       `${found.delta?.blobs}|${found.delta?.bytes}`,
     );
+    const schema = "SELECT sql || ';' FROM sqlite_schema WHERE name IN ('bases', 'places') ORDER BY rowid";
+    const document = readFileSync(new URL('../../../docs/bundle-format.md', import.meta.url), 'utf8');
+    const described = /```text\n(CREATE TABLE bases .*?)```/s.exec(document)?.[1]?.replaceAll('\n\n', '\n');
+    assert.equal(
+      (await run('sqlite3', [catalog, schema])).stdout,
+      described,
+      'the format that the page describes',
+    );
     assert.equal((await json<Inspected>('inspect', old)).delta, undefined);
     assert.ok(!(await airlift(['inspect', old])).stdout.includes('delta'));
   });

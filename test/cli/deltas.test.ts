@@ -6,8 +6,7 @@ import { airlift } from '../support/airlift.js';
 import type { DockerRegistry } from '../support/docker-registry.js';
 import type { TestImage } from '../support/images.js';
 import { needs, run } from '../support/peers.js';
-import { sameContent, walkImage, walkRegistry } from '../support/walk.js';
-import { firstMonth, secondMonth, startYear } from '../support/year.js';
+import { countWrites, firstMonth, holds, secondMonth, startYear } from '../support/year.js';
 
 /** The output of `diff --json`. */
 interface Compared {
@@ -15,16 +14,6 @@ interface Compared {
   readonly unchanged: number;
   readonly newBlobs?: { readonly blobs: number; readonly bytes: number };
   readonly isUpperBound: boolean;
-}
-
-/** Asserts that a registry has images, byte for byte. */
-async function holds(registry: DockerRegistry, images: Readonly<Record<string, TestImage>>): Promise<void> {
-  for (const [name, image] of Object.entries(images)) {
-    const [repository = '', tag = ''] = name.split(':');
-    const { root, content } = await walkRegistry(registry.host, repository, tag);
-    assert.equal(root.digest, image.root.digest, name);
-    sameContent(content, await walkImage(image));
-  }
 }
 
 /** Removes a blob from every repository of a registry, as a garbage collection does. */
@@ -165,13 +154,11 @@ describe('deltas', { skip: needs('docker-registry', 'sqlite3', 'tar') }, () => {
     const delta = await year.export(secondMonth, 'delta.tar', '--base', receipt);
     const gone = firstLayer(secondMonth['acme/web:2'] ?? assert.fail());
     collect(year.site, gone);
-    const writes = (): number =>
-      year.site.log().match(/"http\.request\.method":"(?:PUT|POST|PATCH)"/g)?.length ?? 0;
-    const before = writes();
+    const before = countWrites(year.site);
     const { stderr } = await airlift(['import', delta, '--to', year.site.host], { codes: [1] });
     assert.match(stderr, /layers that it leaves out are missing in 127\.0\.0\.1:\d+; nothing was pushed/);
     assert.ok(stderr.includes(`missing: ${gone} (`), stderr);
-    assert.equal(writes(), before);
+    assert.equal(countWrites(year.site), before);
     const request = join(year.dir, 'missing.request');
     await airlift(['import', delta, '--to', year.site.host, '--request', request], { codes: [1] });
     assert.equal(readFileSync(request, 'utf8').match(/^blob /gm)?.length, 1);

@@ -1,4 +1,5 @@
 /** Images of a site in two months, which share layers, and the registries at both ends. */
+import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { airlift } from './airlift.js';
 import { startDockerRegistry, type DockerRegistry } from './docker-registry.js';
@@ -6,6 +7,7 @@ import { multiPlatform } from './image-sets.js';
 import type { TestImage } from './images.js';
 import { pushImage } from './push-image.js';
 import { temp, type Cleanup } from './temp.js';
+import { sameContent, walkImage, walkRegistry } from './walk.js';
 
 const platforms = ['linux/amd64', 'linux/arm64'];
 
@@ -39,6 +41,24 @@ export interface Year {
     name: string,
     ...flags: readonly string[]
   ): Promise<string>;
+}
+
+/** Asserts that a registry has images, byte for byte. */
+export async function holds(
+  registry: DockerRegistry,
+  images: Readonly<Record<string, TestImage>>,
+): Promise<void> {
+  for (const [name, image] of Object.entries(images)) {
+    const [repository = '', tag = ''] = name.split(':');
+    const { root, content } = await walkRegistry(registry.host, repository, tag);
+    assert.equal(root.digest, image.root.digest, name);
+    sameContent(content, await walkImage(image));
+  }
+}
+
+/** Counts the requests that changed a registry. */
+export function countWrites(registry: DockerRegistry): number {
+  return registry.log().match(/"http\.request\.method":"(?:PUT|POST|PATCH)"/g)?.length ?? 0;
 }
 
 /** Environment with a fixed creation time. */
