@@ -43,7 +43,7 @@ export class EntryReader {
     const at = position - this.#begin;
     if (at >= 0 && at + length <= this.#window.length) return this.#window.subarray(at, at + length);
     const ahead = at >= 0 && at < windowSize ? windowSize : jumpSize;
-    this.#window = await this.file.read(position, Math.max(length, ahead));
+    this.#window = await this.file.readSmall(position, Math.max(length, ahead));
     this.#begin = position;
     return this.#window.subarray(0, length);
   }

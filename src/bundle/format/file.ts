@@ -1,5 +1,6 @@
 import { read, readSync, writevSync } from 'node:fs';
 import { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { AirliftError } from '../../errors.js';
 import type { Digest } from '../../oci/digest.js';
@@ -17,6 +18,9 @@ import {
 
 const readAsync = promisify(read);
 
+/** Milliseconds of blocking reads after which other events get their turn. */
+const blockingTime = 20;
+
 /** A volume of a bundle, with its positions in the bundle. */
 export interface HeldVolume {
   readonly path: string;
@@ -32,6 +36,9 @@ export interface HeldVolume {
  * Each worker thread opens its own by place.
  */
 export class BundleFile {
+  /** When other events last got their turn between blocking reads. */
+  #turnAt = 0;
+
   private constructor(
     /** Its path, or its name in messages. */
     readonly path: string,
@@ -112,6 +119,20 @@ export class BundleFile {
       done += count;
     }
     return buffer.subarray(0, done);
+  }
+
+  /**
+   * Reads as `read` does, but blocks the thread, which takes a tenth of the time: for many small reads one after the other. Other events,
+   * such as Ctrl-C, get their turn in between.
+   * @throws AirliftError `io`
+   */
+  async readSmall(position: number, length: number): Promise<Buffer> {
+    if (performance.now() - this.#turnAt > blockingTime) {
+      await setImmediate();
+      this.#turnAt = performance.now();
+    }
+    const buffer = Buffer.allocUnsafe(length);
+    return buffer.subarray(0, this.readSync(buffer, position));
   }
 
   /** Fills `buffer` from `position`, blocking the thread, and returns the number of bytes read; fewer only at the end of the file. */

@@ -64,7 +64,7 @@ async function readManifest(file: BundleFile, findings: Findings, row: ManifestR
   let manifest: Manifest | Index;
   try {
     manifest = parseManifest(
-      await file.read(row.position, row.size),
+      await file.readSmall(row.position, row.size),
       row.mediaType,
       `manifest ${row.digest}`,
     );
@@ -98,7 +98,7 @@ async function readConfig(
   const position = findings.positionOf(digest);
   if (position === undefined || !isImageConfig(mediaType) || size > maxManifestSize) return;
   try {
-    const platform = platformOfConfig(await file.read(position, size), `config ${digest}`);
+    const platform = platformOfConfig(await file.readSmall(position, size), `config ${digest}`);
     if (platform !== undefined) findings.addPlatform(row.id, platform);
   } catch (error) {
     if (!isAirliftError(error, 'input')) throw error;
