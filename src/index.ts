@@ -37,9 +37,14 @@ export { expandTags } from './export/expand-tags.js';
 export type { ExpandOptions } from './export/expand-tags.js';
 
 // Bundles
-export { exportBundle } from './export/export.js';
+export { exportBundle, exportParts } from './export/export.js';
 export type { BasePaths } from './export/apply-bases.js';
-export type { ExportOptions, ExportSummary } from './export/export.js';
+export type {
+  ExportOptions,
+  ExportPartsOptions,
+  ExportPartsSummary,
+  ExportSummary,
+} from './export/export.js';
 export { previewExport } from './export/preview.js';
 export type { ExportPreview, RequestCost } from './export/preview.js';
 export type { TalliedImage } from './export/plan-tally.js';
@@ -101,6 +106,10 @@ export { formatReport, reportFormats, writeReport } from './report/write-report.
 export type { FormatReportOptions, ReportFormat } from './report/write-report.js';
 export type { Attached, AttachedKind, AttachedSignature } from './report/attached.js';
 export type { ReportedPackage } from './report/packages.js';
+export { splitByImage } from './volumes/split-by-image.js';
+export type { SplitByImageOptions } from './volumes/split-by-image.js';
+export type { BundlePart } from './bundle/format/part.js';
+export type { PartsOptions, WrittenPart, WrittenParts } from './parts/write-parts.js';
 export { splitBundle } from './volumes/split.js';
 export type { SplitOptions, SplitSummary } from './volumes/split.js';
 export { joinBundle } from './volumes/join.js';

@@ -1,4 +1,5 @@
 import { ImageSizes } from './bundle/format/image-sizes.js';
+import type { BundlePart } from './bundle/format/part.js';
 import type { PlatformSize } from './bundle/report.js';
 import { BundleReader } from './bundle/reader.js';
 import type { DeltaReport } from './bundle/verify/check-base.js';
@@ -43,6 +44,8 @@ export interface Inspection {
   readonly delta?: Pick<DeltaReport, 'bases' | 'blobs' | 'bytes'> | undefined;
   /** Bytes saved because images share blobs. */
   readonly sharedBytes: number;
+  /** Its place in a set of parts, if it is one. */
+  readonly part?: BundlePart | undefined;
   /** The signatures of the bundle, inside it and in files beside it; not checked. */
   readonly signedBy: readonly SignatureReport[];
 }
@@ -90,6 +93,7 @@ export async function inspect(path: string, options: InspectOptions = {}): Promi
       delta: reader.catalog.isDelta
         ? { bases: reader.catalog.bases(), ...reader.catalog.baseTotals() }
         : undefined,
+      part: reader.catalog.part,
       signedBy: await signaturesOf(reader.file, reader.head, path, []),
       sharedBytes: Math.max(0, images.reduce((sum, { size }) => sum + size, 0) - blobBytes - leftOutBytes),
     };

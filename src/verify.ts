@@ -4,6 +4,7 @@ import { AirliftError, isAirliftError } from './errors.js';
 import { BundleReader } from './bundle/reader.js';
 import { checkBase, type DeltaReport } from './bundle/verify/check-base.js';
 import type { Catalog } from './bundle/format/catalog.js';
+import type { BundlePart } from './bundle/format/part.js';
 import { findBlobsByName } from './bundle/verify/check-archive.js';
 import { checkCatalogRows, checkHeadContent } from './bundle/verify/check-catalog.js';
 import { checkContents } from './bundle/verify/check-contents.js';
@@ -86,6 +87,8 @@ export interface VerifyReport {
   readonly deep?: DeepReport | undefined;
   /** If it is a delta: what it leaves out, and what of that was verified. */
   readonly delta?: DeltaReport | undefined;
+  /** Its place in a set of parts, if it is one. */
+  readonly part?: BundlePart | undefined;
   /** The reports of the bases that were verified with it. */
   readonly bases: readonly VerifyReport[];
   /** What the request names, if one was written. */
@@ -230,6 +233,7 @@ async function verifyFile(
   const file = await BundleFile.open(place, 'r');
   const findings = new Findings();
   let delta: DeltaReport | undefined;
+  let part: BundlePart | undefined;
   let pool: HashPool | undefined;
   try {
     pool = new HashPool(place, jobs);
@@ -252,6 +256,7 @@ async function verifyFile(
       await checkGraph(file, findings, catalog !== undefined);
       if (catalog !== undefined) {
         checkCatalogRows(catalog, findings);
+        part = catalog.part;
         delta = await checkDelta(catalog, base, findings);
         await checkHeadContent(headDigests, catalog, findings);
         if (cosignKeys !== undefined)
@@ -286,6 +291,7 @@ async function verifyFile(
       deep,
       request,
       delta,
+      part,
       bases,
     };
   } finally {

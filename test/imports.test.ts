@@ -19,6 +19,7 @@ const ranks: readonly (readonly string[])[] = [
   ['plan', 'receipts', 'request', 'deep'],
   ['transfer'],
   ['publish', 'merge'],
+  ['parts'],
   ['export', 'save', 'repair'],
   [
     'import',

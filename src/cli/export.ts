@@ -4,9 +4,11 @@ import { AirliftError } from '../errors.js';
 import {
   buildKit,
   exportBundle,
+  exportParts,
   fetchKitParts,
   inspect,
   refuseDirectory,
+  type ExportPartsSummary,
   type ExportSummary,
   type KitSummary,
   type RegistryOptions,
@@ -33,6 +35,7 @@ import { interruptible } from './interrupt.js';
 import { kitSourceOf, printKit } from './kit.js';
 import { requestFlags, runRequested } from './export-requested.js';
 import { imagesOf, imageFlags, readLists, referencesPositional, registriesIn } from './images.js';
+import { partFlags, partsOf, printParts } from './parts.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
 import { parseVolumeSize } from './quantities.js';
@@ -88,6 +91,7 @@ const flags = {
     describe: 'write airlift beside the bundle, for machines of these platforms',
   },
   ...volumeSizeFlag,
+  ...partFlags,
   ...forceFlag,
   ...registryFlags,
   ...outputFlags,
@@ -122,6 +126,24 @@ async function printSummary(
   printBundleSteps(summary.path, summary.sums);
 }
 
+function printPartsSummary(
+  summary: ExportPartsSummary,
+  kit: KitSummary | undefined,
+  milliseconds: number,
+): void {
+  const { parts, platforms, fetchedBytes, failed } = summary;
+  const names = platforms.length > 0 ? ` (${platforms.join(', ')})` : '';
+  const done =
+    `exported ${count(
+      parts.reduce((sum, { images }) => sum + images, 0),
+      'image',
+    )}${names} to ${count(parts.length, 'part')}: ` +
+    `${formatBytes(fetchedBytes)} of blobs fetched in ${formatDuration(milliseconds)}`;
+  printFailed(failed);
+  if (kit !== undefined) printKit(kit);
+  printParts(parts, done);
+}
+
 /** The flags that choose what a bundle contains, and how it is written: a repair file has exactly the blobs of its request. */
 const bundleOnly = [
   'base',
@@ -130,6 +152,9 @@ const bundleOnly = [
   'sign',
   'with-kit',
   'volume-size',
+  'split-by',
+  'part-size',
+  'whole-parts',
   'platform',
   'skip-missing-platforms',
   'referrers',
@@ -185,6 +210,11 @@ async function run(args: Arguments): Promise<void> {
   if (args.sent !== undefined) await refuseDirectory(args.sent, '--sent', 'site.sent');
   const volumeSize =
     args.volumeSize === undefined ? undefined : parseVolumeSize('volume-size', args.volumeSize);
+  const dividing = partsOf('export', args);
+  if (dividing !== undefined && args.sent !== undefined)
+    throw new AirliftError('usage', 'export: --sent cannot be combined with --split-by', {
+      hint: 'export one bundle with --sent, then airlift split it --split-by image',
+    });
   const list = await readLists(args);
   const registry = await registryOptionsOf(args, process.env, registriesIn(list));
   const images = await imagesOf('export', list, args, registry);
@@ -214,26 +244,31 @@ async function run(args: Arguments): Promise<void> {
       const parts = partsOfKit(args, registry);
       // First, so that a missing part is known before a long export.
       if (parts !== undefined) await fetchKitParts({ ...parts, onEvent: view.onEvent, signal });
-      const exported = await exportBundle({
+      const common = {
         ...options,
         output,
         created: creationTime(process.env),
         sign: key && { key, tool: `airlift:${version()}` },
         concurrency: positive('concurrency', args.concurrency),
         lock: args.lock,
-        volumeSize,
         refresh: args.refresh,
         onEvent: view.onEvent,
         signal,
-      });
+      };
+      const exported =
+        dividing === undefined
+          ? await exportBundle({ ...common, volumeSize })
+          : await exportParts({ ...common, ...dividing });
       if (parts === undefined) return [exported, undefined];
-      const beside = { output: dirname(output), bundles: [basename(exported.path)], signal };
-      return [exported, await buildKit({ ...parts, ...beside })];
+      const bundles =
+        'parts' in exported ? exported.parts.map(({ path }) => basename(path)) : [basename(exported.path)];
+      return [exported, await buildKit({ ...parts, output: dirname(output), bundles, signal })];
     });
     view.stop();
     const milliseconds = Date.now() - started;
     if (args.json)
       printJson({ event: 'done', ...summary, failed: failuresWithFlags(summary.failed), kit, milliseconds });
+    else if ('parts' in summary) printPartsSummary(summary, kit, milliseconds);
     else await printSummary(summary, kit, milliseconds, args.sent);
     if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
   } finally {

@@ -16,6 +16,7 @@ import type {
   RegistryOptions,
   RepairOptions,
   SaveOptions,
+  SplitByImageOptions,
   SplitOptions,
   ServeOptions,
   SignOptions,
@@ -44,6 +45,7 @@ type LibraryOption =
   | keyof KitOptions
   | keyof KitImageOptions
   | keyof SplitOptions
+  | keyof SplitByImageOptions
   // Not options: a function, and an argument of `emitNodeFiles`.
   | 'siteNames'
   | 'earlier';
@@ -86,6 +88,7 @@ export const flagOf = {
   onExistingTag: '--on-existing-tag',
   originalIndex: '--index',
   output: '--output',
+  partSize: '--part-size',
   plainHttp: '--plain-http',
   passwordFile: '--htpasswd',
   platform: '--platform',

@@ -7,6 +7,7 @@ import { withBundle, withInputName } from './bundle-input.js';
 import { count, formatBytes, formatTable } from './format.js';
 import { jsonFlag, volumeDirFlag } from './flags.js';
 import { interruptible } from './interrupt.js';
+import { describePart } from './parts.js';
 import { countNames, notesOnSignatures, signedLines } from './signatures.js';
 import { printJson, printLine, printLines } from './print.js';
 
@@ -61,6 +62,7 @@ async function run(args: Arguments): Promise<void> {
       `${formatBytes(inspection.size)} in all${shared}${leftOut}, made ${inspection.created}`,
   );
   if (inspection.delta !== undefined) printDelta(inspection.delta, args.bundle);
+  if (inspection.part !== undefined) printLine(describePart(inspection.part));
   notesOnSignatures(inspection).forEach(printLine);
   signedLines(inspection.signedBy).forEach(printLine);
   if (inspection.signedBy.length > 0) printLine(`next: airlift verify ${inspection.bundle} --key PUBLIC.pub`);

@@ -23,6 +23,7 @@ import { outputFlags, volumeDirFlag } from './flags.js';
 import { count, describeBroken, formatBytes, formatDuration } from './format.js';
 import { collectEarly } from './heap.js';
 import { interruptible } from './interrupt.js';
+import { describePart } from './parts.js';
 import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
 import { countImages, signedLines } from './signatures.js';
@@ -139,6 +140,7 @@ function printReport(report: VerifyReport, milliseconds: number): void {
           : 'compare it with the digest that export printed: verify alone does not prove who made the bundle',
       );
     if (report.delta !== undefined) printDelta(report.delta, report.bundle);
+    if (report.part !== undefined) printLine(describePart(report.part));
     const bundle = report.bundle === standardInputName ? 'BUNDLE' : report.bundle;
     printLine(`next: airlift import ${bundle} --to HOST[:PORT]`);
     return;

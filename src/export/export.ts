@@ -3,6 +3,7 @@ import { sumsDigest } from '../bundle/format/sums.js';
 import { listName } from '../bundle/format/volumes/list.js';
 import { bytesOfVolume, checkFileSize, filesystemOf, type VolumeSize } from '../bundle/write/file-limit.js';
 import type { DeltaBase } from '../bundle/format/delta.js';
+import { BundleReader } from '../bundle/reader.js';
 import { BundleWriter } from '../bundle/write/writer.js';
 import { AirliftError, fromPlainError, isAirliftError } from '../errors.js';
 import type { FailedImage } from '../failed-images.js';
@@ -13,6 +14,7 @@ import { formatPlatform, type Platform } from '../oci/platform.js';
 import { formatReference } from '../oci/reference.js';
 import { isOutage } from '../plan/outages.js';
 import type { PlanRequest } from '../plan/planner.js';
+import { writeParts, type PartsOptions, type WrittenParts } from '../parts/write-parts.js';
 import type { OnEvent } from '../progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 import { checkBundleKey, type BundleSigning } from '../signing/sign-content.js';
@@ -26,7 +28,7 @@ import {
   openAllBases,
   type BasePaths,
 } from './apply-bases.js';
-import { downloadBlobs, type Downloaded } from './download.js';
+import { downloadBlobs, type Downloaded, type DownloadOptions } from './download.js';
 import { lockedImages } from './plan-book.js';
 import { planBundle, planOptionsOf, reportFailed } from './plan-images.js';
 import { planFailedImages } from './retry-failed.js';
@@ -162,6 +164,11 @@ function lossOf(lost: Downloaded['lost'], images: number): AirliftError {
   );
 }
 
+function downloadOptions(options: ExportOptions, keepGoing: boolean): DownloadOptions {
+  const { registry = {}, hooks = {}, concurrency = 8, onEvent, signal } = options;
+  return { registry, hooks, concurrency, keepGoing, onEvent, signal };
+}
+
 /** Lays the bundle out and downloads all blobs. With `keepGoing`, images that lose a blob are removed and the rest is laid out again. */
 async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<Downloaded, 'lost'>> {
   const { onEvent } = options;
@@ -177,14 +184,7 @@ async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<
       bytes: pendingBytes,
       resumedBytes: writtenBytes,
     });
-    const downloaded = await downloadBlobs(writer, {
-      registry: options.registry ?? {},
-      hooks: options.hooks ?? {},
-      concurrency: options.concurrency ?? 8,
-      keepGoing: options.keepGoing ?? false,
-      onEvent,
-      signal: options.signal,
-    });
+    const downloaded = await downloadBlobs(writer, downloadOptions(options, options.keepGoing ?? false));
     fetched += downloaded.fetched;
     resumed += downloaded.resumed;
     if (downloaded.lost.length === 0) return { fetched, resumed };
@@ -217,23 +217,18 @@ async function finish(
   );
 }
 
-/**
- * Exports images from registries into a bundle. If it is interrupted, it leaves its work beside the output, and the same call resumes
- * with the same plan.
- * @throws AirliftError as resolving, downloading and writing do; then the output's name is not taken
- */
-export async function exportBundle(options: ExportOptions): Promise<ExportSummary> {
+/** Plans the images of an export, and passes the plan to `use`. */
+async function withPlan<T>(
+  options: ExportOptions,
+  path: string,
+  use: (writer: BundleWriter, bases: readonly Base[]) => Promise<T>,
+): Promise<T> {
   let writer: BundleWriter | undefined;
   let bases: readonly Base[] = [];
   try {
-    if (options.sign !== undefined) checkBundleKey(options.sign.key);
     bases = await openAllBases(options);
-    const { output } = options;
-    const volumeSize = options.volumeSize === undefined ? undefined : bytesOfVolume(options.volumeSize);
-    const filesystem = await filesystemOf(output);
-    if (volumeSize !== undefined) checkFileSize(output, volumeSize, filesystem, true);
-    writer = await BundleWriter.open(output, {
-      volumeSize,
+    writer = await BundleWriter.open(path, {
+      volumeSize: options.volumeSize === undefined ? undefined : bytesOfVolume(options.volumeSize),
       created: options.created ?? new Date(),
       fingerprint: fingerprintOf(
         options,
@@ -246,6 +241,31 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
     });
     await plan(writer, options, bases);
     await writeLock(writer, options);
+    return await use(writer, bases);
+  } catch (error) {
+    throw withResumeHint(error, options);
+  } finally {
+    await writer?.close();
+    await closeBases(bases);
+  }
+}
+
+/** Returns the images that failed, in this run or in the interrupted run that planned the bundle. */
+function failedOf(writer: BundleWriter): FailedImage[] {
+  return writer.failures().map(({ image, error }) => ({ image, error }));
+}
+
+/**
+ * Exports images from registries into a bundle. If it is interrupted, it leaves its work beside the output, and the same call resumes
+ * with the same plan.
+ * @throws AirliftError as resolving, downloading and writing do; then the output's name is not taken
+ */
+export async function exportBundle(options: ExportOptions): Promise<ExportSummary> {
+  const { output, volumeSize, sign } = options;
+  if (sign !== undefined) checkBundleKey(sign.key);
+  if (volumeSize !== undefined)
+    checkFileSize(output, bytesOfVolume(volumeSize), await filesystemOf(output), true);
+  return withPlan(options, output, async (writer, bases) => {
     const { fetched, resumed } = await fill(writer, options);
     const { size = 0, images = 0, blobs = 0 } = writer.summary ?? {};
     const summary = {
@@ -257,14 +277,65 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
       fetchedBytes: fetched,
       leftOut: writer.base.totals(),
       resumedBytes: resumed,
-      failed: writer.failures().map(({ image, error }) => ({ image, error })),
+      failed: failedOf(writer),
     };
     await finish(writer, summary.path, options, bases);
     return { ...summary, sums: await sumsDigest(summary.path) };
-  } catch (error) {
-    throw withResumeHint(error, options);
-  } finally {
-    await writer?.close();
-    await closeBases(bases);
-  }
+  });
+}
+
+export interface ExportPartsOptions extends Omit<ExportOptions, 'volumeSize' | 'sent'>, PartsOptions {}
+
+export interface ExportPartsSummary extends WrittenParts {
+  readonly platforms: readonly string[];
+  /** Bytes downloaded in this run. */
+  readonly fetchedBytes: number;
+  readonly failed: readonly FailedImage[];
+}
+
+/**
+ * Exports images from registries into parts: bundles of a limited size, each with some of the images. They are the parts that dividing the
+ * bundle of the same export gives. The plan lies beside the parts until all are complete; after an interruption the same call resumes.
+ * @throws AirliftError as `exportBundle` and `writeParts`; `usage` on filesystems without sparse files, where the plan would fill the disk
+ */
+export async function exportParts(options: ExportPartsOptions): Promise<ExportPartsSummary> {
+  const { output, sign, partSize, wholeParts, force, onEvent, signal } = options;
+  if (sign !== undefined) checkBundleKey(sign.key);
+  const filesystem = await filesystemOf(output);
+  if (filesystem !== undefined)
+    throw new AirliftError(
+      'usage',
+      `export to ${output}: ${filesystem.name} has no sparse files, which parts need`,
+      {
+        hint: 'export to a disk, and copy the parts',
+      },
+    );
+  // The plan is a bundle without its layers, which never gets its name.
+  const planned = { ...options, sign: undefined };
+  return withPlan(planned, `${output.replace(/\.tar$/, '')}.parts`, async (writer) => {
+    await writer.layOut();
+    let fetchedBytes = 0;
+    const reader = await BundleReader.open(writer.partialPath);
+    let written: WrittenParts;
+    try {
+      written = await writeParts(reader, {
+        partSize,
+        wholeParts,
+        output,
+        sign,
+        force,
+        fill: async (part) => {
+          const { fetched } = await downloadBlobs(part, downloadOptions(options, false));
+          fetchedBytes += fetched;
+        },
+        onEvent,
+        signal,
+      });
+    } finally {
+      await reader.close();
+    }
+    const [platforms, failed] = [writer.platforms(), failedOf(writer)];
+    await writer.discard();
+    return { ...written, platforms, fetchedBytes, failed };
+  });
 }

@@ -9,6 +9,7 @@ import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import { formatRepository, parseReference, type Repository } from '../oci/reference.js';
 import { changedSource, type FetchOptions, type Source } from '../oci/source.js';
+import { otherParts } from '../bundle/format/part.js';
 import type { BaseBlob } from '../bundle/format/delta.js';
 import type { SiteRegistry } from '../publish/blob-publisher.js';
 import { openSources, type FileSource, type FoundBlob } from '../repair/sources.js';
@@ -111,11 +112,21 @@ export class ProvenBase {
           maxProblemsShown,
         ),
         hint:
-          request === undefined
+          this.#earlierParts() ??
+          (request === undefined
             ? 'give a bundle that has them with `base`, or write them to a file with `request`'
-            : `take ${request} to where export runs: airlift export --request ${request} -o repair.tar`,
+            : `take ${request} to where export runs: airlift export --request ${request} -o repair.tar`),
       },
     );
+  }
+
+  /** Says which parts of its set to import first; undefined if the delta is no part of a set. */
+  #earlierParts(): string | undefined {
+    const { part } = this.delta.catalog;
+    if (part === undefined || part.needs.length === 0) return undefined;
+    const { number, count, needs } = part;
+    const names = otherParts(this.delta.path, needs) ?? needs.map((need) => `part ${need}`);
+    return `it is part ${number} of ${count}: import ${names.join(' and ')} first, then this part again`;
   }
 
   /** Finds a repository at the site that holds a blob. */

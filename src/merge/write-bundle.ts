@@ -5,7 +5,7 @@ import { listName } from '../bundle/format/volumes/list.js';
 import { bytesOfVolume, checkFileSize, filesystemOf, type VolumeSize } from '../bundle/write/file-limit.js';
 import { BundleWriter } from '../bundle/write/writer.js';
 import { forEachOf } from '../concurrency.js';
-import { checkInterrupted } from '../errors.js';
+import { AirliftError, checkInterrupted } from '../errors.js';
 import { isForeignLayer } from '../oci/media-types.js';
 import { formatRepository } from '../oci/reference.js';
 import { type PlanSink, Planner } from '../plan/planner.js';
@@ -32,8 +32,14 @@ export interface WrittenContent {
   readonly fingerprint: string;
   readonly volumeSize?: VolumeSize | undefined;
   readonly sign?: BundleSigning | undefined;
+  /** Rows of the catalog's `about`, which `fingerprint` covers. */
+  readonly about?: Readonly<Record<string, string>> | undefined;
   /** Called with the complete plan; what it throws discards the plan. */
   readonly onPlan?: ((writer: BundleWriter) => void) | undefined;
+  /** The most bytes of the bundle. */
+  readonly maxSize?: number | undefined;
+  /** Writes the pending blobs; default: copies them from the inputs. */
+  readonly fill?: ((writer: BundleWriter) => Promise<void>) | undefined;
 }
 
 /** A bundle that was written from bundles and archives. */
@@ -139,13 +145,19 @@ export async function writeBundle(
       volumeSize,
       replace,
       signing: sign,
+      about: content.about,
       signal,
     });
     try {
       if (writer.state === 'planning') await plan(inputs, writer, content, signal);
       const { images, signatures, blobs, pendingBytes: bytes, writtenBytes, size } = await writer.layOut();
       onEvent?.({ event: 'planned', images, signatures, blobs, bytes, resumedBytes: writtenBytes });
-      await copyBlobs(inputs, writer, options);
+      if (size > (content.maxSize ?? size))
+        throw new AirliftError(
+          'no-space',
+          `write ${output}: larger than ${content.maxSize} bytes; got ${size} bytes`,
+        );
+      await (content.fill?.(writer) ?? copyBlobs(inputs, writer, options));
       const [platforms, leftOut] = [writer.platforms(), writer.base.totals()];
       await writer.finish();
       const path = volumeSize === undefined ? output : listName(output);

@@ -49,7 +49,7 @@ export async function pathIn(output: string, name: string): Promise<string> {
 }
 
 /** Returns the file name of a bundle, without the suffix of a volume or of the list. */
-function bundleName(path: string): string {
+export function bundleName(path: string): string {
   return basename(path).replace(/\.(volumes|\d{3})$/, '');
 }
 

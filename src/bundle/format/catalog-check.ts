@@ -6,6 +6,7 @@ import { formatReference, isRegistry, isRepositoryPath, parseReference } from '.
 import { blobPath } from '../../oci/image-layout.js';
 import { headerLength, paddedLength } from '../../tar/header.js';
 import { deltaVersion } from './format.js';
+import { partNames } from './part.js';
 
 /** Queries for invalid rows, each with its error. SQLite stores any type in any column and does not check constraints of existing files. */
 const impossible: readonly (readonly [happened: string, sql: string])[] = [
@@ -20,7 +21,9 @@ const impossible: readonly (readonly [happened: string, sql: string])[] = [
   ],
   [
     'it has properties that this format version does not define',
-    "SELECT 1 FROM about WHERE name <> 'created' OR typeof(value) <> 'text' UNION ALL SELECT 1 FROM volumes",
+    `SELECT 1 FROM about WHERE name NOT IN ('created', ${Object.values(partNames)
+      .map((name) => `'${name}'`)
+      .join(', ')}) OR typeof(value) <> 'text' OR length(value) > 4096 UNION ALL SELECT 1 FROM volumes`,
   ],
   [
     'a blob has an unknown kind, or its offset contradicts left_out',

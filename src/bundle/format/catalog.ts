@@ -13,6 +13,7 @@ import type { TarEntry } from './entry-reader.js';
 import type { BundleFile } from './file.js';
 import { damagedHint, type Head } from './head.js';
 import type { IndexRow } from './head-content.js';
+import { partOfAbout, type BundlePart } from './part.js';
 import type { BlobKind, LeftOut } from './planned.js';
 import { readSums, sha256Of } from './sums.js';
 
@@ -160,6 +161,11 @@ export class Catalog {
     const text = this.#statements.about.get('created');
     const time = typeof text === 'string' ? Date.parse(text) : Number.NaN;
     return new Date(Number.isNaN(time) ? 0 : time);
+  }
+
+  /** The place of the bundle in a set of parts; undefined if it is no part. */
+  get part(): BundlePart | undefined {
+    return partOfAbout((name) => this.#statements.about.get(name));
   }
 
   /** The modification time of all entries: whole seconds since 1970. */

@@ -35,6 +35,15 @@ export interface LayoutSummary {
 /** Pieces that are written before other work gets its turn. */
 const piecesAtATime = 768;
 
+/** What a head contains besides the plan, and how the file is written. */
+export interface LayoutOptions {
+  readonly signing?: BundleSigning | undefined;
+  /** Rows of the catalog's `about` besides `created`. */
+  readonly about?: Readonly<Record<string, string>> | undefined;
+  /** Write the file from its start to its end, and never set its size ahead: for filesystems without holes. */
+  readonly isInOrder?: boolean | undefined;
+}
+
 /** Sets the place of everything in a bundle, and writes all that is known before the first layer arrives. */
 export class Layout {
   #ordered: OrderedWriter | undefined;
@@ -42,10 +51,13 @@ export class Layout {
   constructor(
     private readonly journal: Journal,
     private readonly file: BundleFile,
-    private readonly signing?: BundleSigning,
-    /** Write the file from its start to its end, and never set its size ahead: for filesystems without holes. */
-    readonly isInOrder = false,
+    private readonly options: LayoutOptions = {},
   ) {}
+
+  /** The file is written from its start to its end, and its size is never set ahead. */
+  get isInOrder(): boolean {
+    return this.options.isInOrder ?? false;
+  }
 
   /**
    * Lays out the plan, seals it in the journal, and writes the head of the file.
@@ -156,8 +168,8 @@ export class Layout {
     const path = `${this.file.path}.catalog`;
     try {
       const created = new Date(this.#created * 1000).toISOString().replace('.000Z', 'Z');
-      await buildCatalog(this.journal, path, { created });
-      const { signing } = this;
+      const { signing, about } = this.options;
+      await buildCatalog(this.journal, path, { ...about, created });
       const time = new Date(this.#created * 1000);
       const sign = signing && ((sums: Iterable<Uint8Array>): Uint8Array => signSums(sums, signing, time));
       return await use(composeHead(this.journal.placement, path, sign));

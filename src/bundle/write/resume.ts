@@ -26,6 +26,8 @@ export interface BundleOptions {
   readonly refresh?: boolean | undefined;
   /** Signs the bundle. The key is part of the request: the caller names it in `fingerprint`. */
   readonly signing?: BundleSigning | undefined;
+  /** Rows of the catalog's `about` besides `created`. They are part of the request: the caller names them in `fingerprint`. */
+  readonly about?: Readonly<Record<string, string>> | undefined;
   /** Write volumes of this many bytes. Default: one file. */
   readonly volumeSize?: number | undefined;
   /**
@@ -69,7 +71,7 @@ export async function resumeBundle(
   path: string,
   options: ResumeOptions,
 ): Promise<ResumedBundle> {
-  const { replace, refresh, signing, volumeSize, inOrder, signal } = options;
+  const { replace, refresh, signing, about, volumeSize, inOrder: isInOrder, signal } = options;
   const fingerprint = nameFingerprint(options.fingerprint, volumeSize);
   if (!isSound(journal)) journal.restart();
   const state = journal.get('state');
@@ -91,7 +93,7 @@ export async function resumeBundle(
   }
   const file = await BundleFile.open(partialPlace(path, volumeSize), 'create');
   try {
-    const layout = new Layout(journal, file, signing, inOrder);
+    const layout = new Layout(journal, file, { signing, about, isInOrder });
     const { size } = await file.stat();
     const summary = isLaidOut && refresh !== true ? await restore(layout, state, size, signal) : undefined;
     if (summary === undefined) {
