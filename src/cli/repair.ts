@@ -42,10 +42,24 @@ const flags = {
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle: string }>;
 
 function printSummary(summary: RepairSummary, milliseconds: number): void {
-  const { bundle, headBytes, headFrom, headers, blobs, blobBytes, firstMissing, missing, missingBytes } =
-    summary;
+  const {
+    bundle,
+    headBytes,
+    headFrom,
+    isCatalogRebuilt,
+    headers,
+    blobs,
+    blobBytes,
+    firstMissing,
+    missing,
+    missingBytes,
+  } = summary;
   if (headBytes > 0)
-    printLine(`repaired the head${headFrom === undefined ? ' from the catalog' : ` from ${headFrom}`}`);
+    printLine(
+      isCatalogRebuilt
+        ? 'rebuilt the catalog from the manifests: it has the digest that it should have'
+        : `repaired the head from ${headFrom ?? 'the catalog'}`,
+    );
   if (headers > 0) printLine(`rewrote ${count(headers, 'header')} and paddings from the catalog`);
   for (const { digest, size, images, reason } of firstMissing) {
     printLine(`still damaged: ${digest}, ${formatBytes(size)}`);

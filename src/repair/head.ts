@@ -55,19 +55,42 @@ export async function rewriteHead(
     const entry = head.entries.get(entryNames.catalog);
     if (entry === undefined) throw new AirliftError('damaged', `read ${file.path}: no catalog`);
     await extract(file, { position: entry.contentPosition, size: entry.size }, path);
-    const entries = composeHead(rowsOf(catalog), path);
-    const composed = new Set(entries.map(({ name }) => name));
-    for (const other of head.entries.values())
-      if (!composed.has(other.name)) entries.push(await heldEntry(file, other));
-    const want = headLength(entries);
-    const isRight = length === undefined ? await isBeforeBlobs(file, want, catalog) : length === want;
-    if (!isRight)
-      throw new AirliftError(
-        'damaged',
-        `read ${file.path}: its catalog belongs to another head; want ${want} bytes before the blobs`,
-      );
-    return writeChanged(file, headBytes(entries, catalog.mtime));
+    return writeHeadOf(file, head, catalog, path, length);
   });
+}
+
+/**
+ * Writes the head that a catalog gives, with the signature that the file has, where it differs.
+ * @param path of the catalog's content
+ * @param length bytes of the head; undefined if they are unknown
+ * @returns the number of bytes that differed
+ * @throws AirliftError `damaged`, before anything is written, as `rewriteHead`
+ */
+export async function writeHeadOf(
+  file: BundleFile,
+  head: Pick<Head, 'entries'>,
+  catalog: Catalog,
+  path: string,
+  length: number | undefined,
+): Promise<number> {
+  const entries = composeHead(rowsOf(catalog), path);
+  const composed = new Set(entries.map(({ name }) => name));
+  for (const other of head.entries.values())
+    if (!composed.has(other.name)) entries.push(await heldEntry(file, other));
+  const want = headLength(entries);
+  const isRight = length === undefined ? await isBeforeBlobs(file, want, catalog) : length === want;
+  if (!isRight)
+    throw new AirliftError(
+      'damaged',
+      `read ${file.path}: its catalog belongs to another head; want ${want} bytes before the blobs`,
+    );
+  return writeChanged(file, headBytes(entries, catalog.mtime));
+}
+
+/** Returns the digest of the `SHA256SUMS` that a catalog gives. */
+export function digestOfSums(catalog: Catalog, path: string): Digest | undefined {
+  const entry = composeHead(rowsOf(catalog), path).find(({ name }) => name === entryNames.sha256sums);
+  return entry === undefined ? undefined : (`sha256:${entry.sha256}` as Digest);
 }
 
 /** The first blobs whose headers tell where the head ends. */
@@ -171,6 +194,7 @@ function catalogSize(block: Buffer): number {
 /**
  * Writes the head of a bundle whose catalog is damaged, from the first source that has a whole head of the same bundle.
  * @param sums the digest of `SHA256SUMS` that the bundle should have, if it is known
+ * @param reason why the catalog cannot be rebuilt
  * @returns the path of the source
  * @throws AirliftError `damaged` if no source has it, `conflict` if it cannot be told whether a source is a copy of the same bundle
  */
@@ -178,6 +202,7 @@ export async function repairHeadFromSources(
   file: BundleFile,
   sources: readonly FileSource[],
   sums: Digest | undefined,
+  reason: string,
 ): Promise<string> {
   let doubt: string | undefined;
   for (const source of sources) {
@@ -201,6 +226,7 @@ export async function repairHeadFromSources(
     'damaged',
     `repair ${file.path}: the head is damaged, and no source has a whole head`,
     {
+      lines: [`the catalog cannot be rebuilt from the bundle: ${reason}`],
       hint: 'name another copy of the bundle with `from`, or a repair file that carries the head',
     },
   );

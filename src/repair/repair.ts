@@ -24,6 +24,7 @@ import { siteRepository, type Site } from '../site/names.js';
 import { encodeHeader, endLength, paddedLength } from '../tar/header.js';
 import { findCatalog, repairHeadFromSources, rewriteHead, withScratch } from './head.js';
 import { rebuildFilteredIndex } from './filtered-index.js';
+import { rebuildCatalog } from './rebuild-catalog.js';
 import { repairHeaders } from './headers.js';
 import { distinctRepositories, fetchBlob } from './registry-blobs.js';
 import {
@@ -80,6 +81,8 @@ export interface RepairSummary {
   readonly headBytes: number;
   /** The source of the head, if its catalog was damaged. */
   readonly headFrom: string | undefined;
+  /** The catalog was damaged, and rebuilt from the manifests in the bundle. */
+  readonly isCatalogRebuilt: boolean;
   /** Number of tar headers, paddings and ends of the archive that were rewritten. */
   readonly headers: number;
   /** Repaired blobs, and their bytes. */
@@ -112,11 +115,11 @@ export async function repairBundle(path: string, options: RepairOptions = {}): P
   try {
     sources.push(...(await openSources(options.from ?? [])));
     refuseItself(file, sources);
-    const { headBytes, headFrom } = await repairHead(file, sources, options.sums);
+    const repaired = await repairHead(file, sources, options.sums, options.signal);
     const body = await repairBody(file, sources, { ...options, place, isInVolumes });
     await file.sync();
     const { size } = await file.stat();
-    return { bundle: path, size, headBytes, headFrom, ...body, sums: await sumsDigest(place) };
+    return { bundle: path, size, ...repaired, ...body, sums: await sumsDigest(place) };
   } finally {
     await file.close();
     for (const source of sources) await source.close();
@@ -128,19 +131,22 @@ async function repairHead(
   file: BundleFile,
   sources: readonly FileSource[],
   sums: Digest | undefined,
-): Promise<Pick<RepairSummary, 'headBytes' | 'headFrom'>> {
+  signal: AbortSignal | undefined,
+): Promise<HeadRepair> {
   const byCatalog =
     (await withHead(file, (head, catalog) =>
       unlessDamaged(() => rewriteHead(file, head, catalog, head.start)),
     )) ?? (await rewriteByFoundCatalog(file));
-  if (byCatalog !== undefined) return { headBytes: byCatalog, headFrom: undefined };
-  const headFrom = await repairHeadFromSources(file, sources, sums);
+  if (byCatalog !== undefined) return { headBytes: byCatalog, headFrom: undefined, isCatalogRebuilt: false };
+  const { changed, reason } = await rebuildCatalog(file, sums, signal);
+  const headFrom =
+    changed === undefined ? await repairHeadFromSources(file, sources, sums, reason) : undefined;
   const again = await withHead(file, ({ start }) => Promise.resolve(start));
   if (again === undefined)
     throw new AirliftError('damaged', `repair ${file.path}: the head is still damaged after it was written`, {
       hint: 'the medium loses what is written to it: copy the bundle to another one',
     });
-  return { headBytes: again, headFrom };
+  return { headBytes: changed ?? again, headFrom, isCatalogRebuilt: changed !== undefined };
 }
 
 /** Rewrites the head from a catalog that is intact and that only damaged headers hide. */
@@ -184,7 +190,8 @@ async function withHead<T>(
   }
 }
 
-type Body = Omit<RepairSummary, 'bundle' | 'size' | 'headBytes' | 'headFrom' | 'sums'>;
+type HeadRepair = Pick<RepairSummary, 'headBytes' | 'headFrom' | 'isCatalogRebuilt'>;
+type Body = Omit<RepairSummary, 'bundle' | 'size' | 'sums' | keyof HeadRepair>;
 
 interface BodyOptions extends RepairOptions {
   readonly place: BundlePlace;

@@ -11,15 +11,26 @@ import {
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { BundleReader } from '../../src/bundle/reader.js';
+import type { TarEntry } from '../../src/bundle/format/entry-reader.js';
+import { sumsDigest } from '../../src/bundle/format/sums.js';
 import { formatSizedDigest } from '../../src/request/line.js';
 import { digestOf, type Digest } from '../../src/oci/digest.js';
 import { airlift } from '../support/airlift.js';
 import { slow, startExportSetup, type ExportSetup } from '../support/exporting.js';
-import { multiPlatform } from '../support/image-sets.js';
+import { assortment, companionsOf, multiPlatform } from '../support/image-sets.js';
+import { pushImage } from '../support/push-image.js';
 import { needs, run } from '../support/peers.js';
 import { startAirlift } from '../support/started.js';
 import { temp, type Cleanup } from '../support/temp.js';
 import { until } from '../support/until.js';
+
+/** Returns the entries of a bundle's head by name, and the digest of its `SHA256SUMS`. */
+async function openHead(path: string): Promise<{ head: ReadonlyMap<string, TarEntry>; sums: string }> {
+  const reader = await BundleReader.open(path);
+  const { entries } = reader.head;
+  await reader.close();
+  return { head: entries, sums: await sumsDigest(path) };
+}
 
 describe('airlift repair', () => {
   const dir = temp({ after });
@@ -190,6 +201,47 @@ describe('airlift repair', () => {
     writeFileSync(path, copy);
     await airlift(['repair', path]);
     assert.ok(readFileSync(path).equals(filtered));
+  });
+
+  test('rebuilds the catalog from the manifests, and proves it by its digest', async (t) => {
+    const all = assortment();
+    for (const [name, { image }] of Object.entries(all)) await setup.push(name, image);
+    const signed = all['signed'] ?? assert.fail();
+    const host = setup.names('signed')[0]?.split('/')[0] ?? '';
+    for (const { tag, image } of companionsOf(signed)) await pushImage(host, 'acme/signed', tag, image);
+    const names = setup.names(...Object.keys(all));
+    const platforms = ['--platform', 'linux/arm64,linux/amd64,windows/amd64', '--skip-missing-platforms'];
+    const key = join(temp(t), 'export.key');
+    await airlift(['keygen', '-o', key, '-W']);
+    for (const flags of [[], platforms, ['--sign', key]]) {
+      const want = await setup.undisturbed(...names, '--foreign-layers', 'keep', ...flags);
+      writeFileSync(path, want);
+      const { head, ...reader } = await openHead(path);
+      const catalog = head.get('airlift/catalog.db') ?? assert.fail();
+      const list = head.get('airlift/SHA256SUMS') ?? assert.fail();
+      const copy = Buffer.from(want);
+      const hit = (...at: number[]): void => at.forEach((one) => (copy[one] = (copy[one] ?? 0) ^ 1));
+      // A damaged header, and damage of the list of digests elsewhere than in the line for the catalog.
+      hit(catalog.contentPosition + 5000, catalog.position + 200, list.contentPosition + list.size - 100);
+      writeFileSync(path, copy);
+      const { stdout } = await airlift(['repair', path]);
+      assert.match(
+        stdout,
+        /^rebuilt the catalog from the manifests: it has the digest that it should have\n/,
+      );
+      assert.ok(readFileSync(path).equals(want));
+      // Without the line, the digest that export printed proves the catalog.
+      hit(list.contentPosition + 2 * 80);
+      writeFileSync(path, copy);
+      const { stderr } = await airlift(['repair', path], { codes: [4] });
+      assert.match(
+        stderr,
+        /the rebuilt catalog has the digest sha256:.* which airlift\/SHA256SUMS does not confirm/,
+      );
+      assert.ok(readFileSync(path).equals(copy));
+      await airlift(['repair', path, '--sums', reader.sums]);
+      assert.ok(readFileSync(path).equals(want));
+    }
   });
 
   test('repairs volumes in place', async () => {
