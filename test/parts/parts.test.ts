@@ -6,7 +6,7 @@ import { Catalog } from '../../src/bundle/format/catalog.js';
 import { BundleReader } from '../../src/bundle/reader.js';
 import { formatReference } from '../../src/oci/reference.js';
 import { splitByImage } from '../../src/volumes/split-by-image.js';
-import { everyKind, writeBundle } from '../bundle/write-bundle.js';
+import { everyKind, options, writeBundle } from '../bundle/write-bundle.js';
 import { airlift } from '../support/airlift.js';
 import { singlePlatform } from '../support/image-sets.js';
 import { bigLayer, imageOf, type TestImage } from '../support/images.js';
@@ -264,6 +264,15 @@ describe('parts of a bundle', { skip: needs('sqlite3', 'skopeo', 'tar') }, () =>
       await airlift(['repair', path, ...sources.flatMap((from) => ['--from', from])]);
       assert.ok(readFileSync(path).equals(want));
     }
+  });
+
+  test('merged are the whole bundle, byte for byte', async (t) => {
+    const to = temp(t);
+    const { parts } = await splitByImage(whole, { output: to, partSize: 2_800_000 });
+    const merged = join(to, 'merged.tar');
+    const created = { SOURCE_DATE_EPOCH: String(options.created.getTime() / 1000) };
+    await airlift(['merge', ...parts.map(({ path }) => path), '-o', merged], { env: created });
+    await run('cmp', [merged, whole]);
   });
 
   test('of a delta stay deltas', async (t) => {
