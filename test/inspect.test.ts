@@ -37,6 +37,7 @@ test('inspect lists images, platforms, sizes and the bytes saved by sharing', as
       blobBytes,
       leftOut: 0,
       leftOutBytes: 0,
+      delta: undefined,
       sharedBytes: images.reduce((sum, image) => sum + bytesOfImage(image), 0) - blobBytes,
       signedBy: [],
     },
