@@ -5,11 +5,14 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { airlift } from '../support/airlift.js';
 import { startDockerRegistry } from '../support/docker-registry.js';
+import { multiPlatform } from '../support/image-sets.js';
 import type { TestImage } from '../support/images.js';
 import { needs, run } from '../support/peers.js';
 import { countWrites, firstMonth, holds, secondMonth, startYear } from '../support/year.js';
 
 type Images = Readonly<Record<string, TestImage>>;
+
+const platforms = ['linux/amd64', 'linux/arm64'];
 
 const of = (images: Images, ...names: readonly string[]): Images =>
   Object.fromEntries(names.map((name) => [name, images[name] ?? assert.fail(name)]));
@@ -139,5 +142,44 @@ describe('trips with deltas', { skip: needs('docker-registry', 'minisign', 'tar'
     assert.equal(countWrites(year.site), before);
     await airlift(['import', delta, ...required]);
     await holds(year.site, secondMonth);
+  });
+
+  test('a year of monthly trips, as the page about the journey walks through it', async (t) => {
+    const year = await startYear(t);
+    const second = await startDockerRegistry();
+    t.after(() => second.stop());
+    const at = (name: string): string => join(year.dir, name);
+    const to = ['--to', year.site.host];
+    const january = await year.export(firstMonth, 'january.tar');
+    await airlift(['import', january, ...to, '--receipt', at('january.receipt')]);
+    await year.push(secondMonth);
+    const february = await year.export(secondMonth, 'february.tar', '--base', at('january.receipt'));
+    await airlift(['import', february, ...to, '--receipt', at('february.receipt')]);
+    const now = { 'acme/latest:now': multiPlatform({ name: 'now 3', roots: ['base', 'tools'], platforms }) };
+    await year.push(now);
+    const bases = ['--base', at('january.receipt'), '--base', february];
+    const march = await year.export(now, 'march.tar', ...bases);
+    const other = { 'acme/other:1': multiPlatform({ name: 'other', roots: ['tools', 'web'], platforms }) };
+    await year.push(other);
+    const april = await year.export(other, 'april.tar', ...bases);
+    const both = at('both.tar');
+    await airlift(['merge', march, april, '--delta', '--on-existing-tag', 'overwrite', '-o', both]);
+    await airlift(['import', both, ...to, '--receipt', at('june.receipt')]);
+    await holds(year.site, { ...secondMonth, ...now, ...other });
+    const full = at('full.tar');
+    await airlift(['merge', january, february, both, '--on-existing-tag', 'overwrite', '-o', full]);
+    await airlift(['import', full, '--to', second.host]);
+    await holds(second, { ...firstMonth, ...secondMonth, ...now, ...other });
+    const record = at('second.sent');
+    const august = await year.export(secondMonth, 'august.tar', '--base', full, '--sent', record);
+    await airlift(['import', august, '--to', second.host]);
+    await airlift(['inventory', year.site.host, '-o', at('december.receipt')]);
+    const { stdout } = await airlift(['diff', at('january.receipt'), at('december.receipt'), '--json']);
+    const { changes } = JSON.parse(stdout) as { changes: readonly { change: string; image: string }[] };
+    assert.deepEqual(
+      changes.map(({ change, image }) => `${change} ${image}`),
+      ['moved acme/latest:now', 'added acme/new:1', 'added acme/other:1', 'added acme/web:2'],
+    );
+    await airlift(['verify', both, '--against', year.site.host]);
   });
 });
