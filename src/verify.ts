@@ -39,7 +39,7 @@ import { readPublicKeys } from './signing/public-key.js';
 import type { SignatureReport } from './signing/signatures.js';
 
 export interface VerifyOptions {
-  /** Worker threads that read and hash; default: the number of cores, at most 2. */
+  /** Worker threads that read and hash; default: the number of cores, at most 2, and at most 4 to unpack layers. */
   readonly jobs?: number | undefined;
   /** Bundles that have the layers which a delta leaves out; they are verified too. */
   readonly base?: readonly string[] | undefined;
@@ -177,16 +177,17 @@ async function checkDelta(
  */
 export async function verify(path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
   const { volumeDirs = [], jobs = defaultJobs(), ...rest } = options;
+  const deepJobs = options.jobs ?? Math.min(maxDeepJobs, availableParallelism());
   if (rest.deep === true && rest.quick === true)
     throw new AirliftError(
       'usage',
       'verify: `deep` cannot be combined with `quick`, which does not read layers',
     );
   const found = await findVolumes(path, volumeDirs);
-  if (found === undefined) return verifyFile(path, path, path, { jobs, ...rest });
+  if (found === undefined) return verifyFile(path, path, path, { jobs, deepJobs, ...rest });
   const isWhole = found.volumes.every((volume) => absenceOf(volume, []) === undefined);
   const report = isWhole
-    ? await verifyFile(path, await signedPath(path), { path, volumeDirs }, { jobs, ...rest })
+    ? await verifyFile(path, await signedPath(path), { path, volumeDirs }, { jobs, deepJobs, ...rest })
     : undefined;
   // Finding damaged volumes hashes all of them, which `quick` rules out.
   if (report !== undefined && (report.ok || rest.quick === true)) return report;
@@ -209,6 +210,9 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
   };
 }
 
+/** Unpacking is bound by the processor, and each thread takes 40 to 60 MB. */
+const maxDeepJobs = 4;
+
 function defaultJobs(): number {
   return Math.min(2, availableParallelism());
 }
@@ -221,7 +225,7 @@ async function verifyFile(
   path: string,
   signed: string,
   place: BundlePlace,
-  options: VerifyOptions & { readonly jobs: number },
+  options: VerifyOptions & { readonly jobs: number; readonly deepJobs: number },
 ): Promise<VerifyReport> {
   const required = options.keys === undefined ? undefined : await requiredSignature(options.keys);
   const cosignKeys = options.cosignKeys && cosignKeysOf(await readPublicKeys(options.cosignKeys));
@@ -261,7 +265,15 @@ async function verifyFile(
         await checkHeadContent(headDigests, catalog, findings);
         if (cosignKeys !== undefined)
           imageSignatures = await new CosignCheck(file, catalog, head.start, cosignKeys).check(findings);
-        if (isDeep) deep = await checkLayers(file, catalog, findings, { jobs, onProgress, signal });
+        if (isDeep) {
+          // Its threads take memory that the unpacking needs.
+          await pool.close();
+          deep = await checkLayers(file, place, catalog, findings, {
+            jobs: options.deepJobs,
+            onProgress,
+            signal,
+          });
+        }
       }
     } finally {
       catalog?.close();

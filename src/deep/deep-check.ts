@@ -3,12 +3,12 @@ import type { LayerFiles } from '../archive/platform/layer-files.js';
 import type { Catalog, ManifestRow } from '../bundle/format/catalog.js';
 import { platformOf } from '../bundle/format/catalog.js';
 import type { BundleFile } from '../bundle/format/file.js';
+import type { BundlePlace } from '../bundle/format/volumes/files.js';
 import type { BrokenImage, CheckProgress } from '../bundle/report.js';
 import type { Findings } from '../bundle/verify/findings.js';
-import { forEachOf } from '../concurrency.js';
 import { checkInterrupted, messageOf } from '../errors.js';
 import { isObject } from '../oci/descriptor.js';
-import { algorithmOf, type Digest, type DigestAlgorithm } from '../oci/digest.js';
+import { algorithmOf, type Digest } from '../oci/digest.js';
 import { blobPath } from '../oci/image-layout.js';
 import {
   diffIdsOf,
@@ -20,8 +20,10 @@ import {
 } from '../oci/manifest.js';
 import { formatPlatform, type Platform } from '../oci/platform.js';
 import { mayRun } from '../oci/runnable.js';
+import { quote } from './entry-rules.js';
 import { DeepPlan, type PlannedImage, type PlannedLayer } from './plan.js';
-import { unpackLayer, type UnpackLimits, type UnpackedLayer } from './unpack-layer.js';
+import type { UnpackLimits, UnpackedLayer } from './unpack-layer.js';
+import { unpackAll, type UnpackTask } from './unpack-pool.js';
 
 /** Something that container engines accept, but that is probably a mistake of the image's publisher; or what could not be checked. */
 export interface LayerWarning {
@@ -47,7 +49,7 @@ export interface DeepReport {
 }
 
 export interface DeepOptions {
-  /** Layers unpacked at a time. */
+  /** Worker threads, each of which unpacks a layer at a time. */
   readonly jobs: number;
   readonly limits?: UnpackLimits | undefined;
   readonly onProgress?: ((progress: CheckProgress) => void) | undefined;
@@ -72,6 +74,12 @@ function statedCompression(mediaType: string): string | undefined {
   return match === null ? undefined : (match[1] ?? match[2] ?? 'none');
 }
 
+/** A layer to unpack, and what its images state about it. */
+interface LayerTask extends UnpackTask {
+  readonly layer: PlannedLayer;
+  readonly uses: ReturnType<DeepPlan['usesOf']>;
+}
+
 /** Checks what is in the layers of a bundle whose blobs and manifests were verified. */
 class DeepCheck {
   readonly #plan = new DeepPlan();
@@ -88,6 +96,7 @@ class DeepCheck {
 
   constructor(
     private readonly file: BundleFile,
+    private readonly place: BundlePlace,
     private readonly catalog: Catalog,
     private readonly findings: Findings,
     private readonly options: DeepOptions,
@@ -100,6 +109,7 @@ class DeepCheck {
         if (row.kind === 'manifest') await this.#addManifest(row);
       }
       await this.#unpackAll();
+      for (const image of this.#plan.leavingImages()) this.#checkReach(image);
       for (const image of this.#plan.images()) await this.#checkPlatform(image);
     } finally {
       this.#plan.close();
@@ -201,18 +211,19 @@ class DeepCheck {
       bytes += count;
       onProgress?.({ blobs: this.#layers, bytes, totalBlobs, totalBytes });
     };
-    await forEachOf(this.#plan.layers(), jobs, async (layer) => {
+    const onResult = (task: LayerTask, result: UnpackedLayer): void =>
+      this.#report(task.layer, result, task.uses);
+    await unpackAll(this.place, this.file.path, this.#tasks(limits), jobs, { onResult, onBytes, signal });
+  }
+
+  /** Yields the layers, each with what its images state about it. */
+  *#tasks(limits: UnpackLimits | undefined): Generator<LayerTask> {
+    for (const layer of this.#plan.layers()) {
       const uses = this.#plan.usesOf(layer.digest, maxUses);
       const stated = uses.map(({ diffId }) => (diffId === null ? 'sha256' : algorithmOf(diffId)));
-      const algorithms: DigestAlgorithm[] = [...new Set(stated)];
-      const content = this.file.stream(layer.at, layer.size, { signal, reusesMemory: true });
-      try {
-        const found = await unpackLayer(content, layer.size, { algorithms, limits, onBytes, signal });
-        this.#report(layer, found, uses);
-      } finally {
-        content.destroy();
-      }
-    });
+      const { at, size } = layer;
+      yield { at, size, algorithms: [...new Set(stated)], limits, layer, uses };
+    }
   }
 
   #report({ digest }: PlannedLayer, found: UnpackedLayer, uses: ReturnType<DeepPlan['usesOf']>): void {
@@ -220,6 +231,7 @@ class DeepCheck {
     this.#entries += found.entries;
     this.#bytes += found.bytes;
     this.#plan.keepFiles(digest, found.files);
+    this.#plan.keepReach(digest, found.reach);
     const thing = blobPath(digest);
     for (const problem of found.problems) this.findings.report('layer', thing, problem, digest);
     for (const warning of found.warnings) this.#warn(thing, warning, digest);
@@ -236,6 +248,39 @@ class DeepCheck {
       if (got === undefined || got === diffId || ++wrong > maxWrongUses) continue;
       const detail = `unpacks to other content than the config states; got ${got}, want diff_id ${diffId}`;
       this.findings.report('layer', thing, detail, manifest);
+    }
+  }
+
+  /**
+   * Checks that no entry of an upper layer lies below a symlink of a lower one that leaves the root. Engines resolve it inside the root,
+   * but no builder writes such a layer, and simpler programs write where it leads.
+   */
+  #checkReach({ id, manifest }: PlannedImage): void {
+    checkInterrupted(this.options.signal, `read ${this.file.path}`);
+    const leaving = new Set<string>();
+    for (const digest of this.#plan.layersOf(id)) {
+      const files = this.#plan.filesOf(digest);
+      // An entry of the same name replaces the symlink before anything lies below it.
+      for (const path of leaving)
+        if (files?.files.has(path) === true || files?.removed.has(path) === true) leaving.delete(path);
+      if (leaving.size > 0) this.#checkFolders(digest, leaving, manifest);
+      for (const path of this.#plan.leavingOf(digest)) leaving.add(path);
+    }
+  }
+
+  #checkFolders(layer: Digest, leaving: ReadonlySet<string>, manifest: Digest): void {
+    const thing = blobPath(layer);
+    const folders = this.#plan.foldersOf(layer);
+    if (folders === undefined)
+      return this.#warn(thing, 'too many folders to compare with symlinks of lower layers', manifest);
+    for (const folder of folders) {
+      for (let end = folder.length; end > 0; end = folder.lastIndexOf('/', end - 1)) {
+        const link = folder.slice(0, end);
+        if (!leaving.has(link)) continue;
+        const detail = `an entry in ${quote(folder)} lies below the symlink ${quote(link)} of a lower layer, which leaves the root`;
+        // One is enough to refuse the layer.
+        return this.findings.report('layer', thing, detail, manifest);
+      }
     }
   }
 
@@ -284,14 +329,16 @@ class DeepCheck {
 /**
  * Unpacks every layer of a bundle in the stream, each once, and compares it with its image: `rootfs.diff_ids`, the number of layers, the history,
  * the platform of its programs. Reports problems to `findings`; returns counts and warnings.
+ * @param place of the file, for worker threads
  * @param findings of checks that have hashed all blobs: only blobs whose digest is right are unpacked
  * @throws AirliftError `interrupted`, `io`
  */
 export function checkLayers(
   file: BundleFile,
+  place: BundlePlace,
   catalog: Catalog,
   findings: Findings,
   options: DeepOptions,
 ): Promise<DeepReport> {
-  return new DeepCheck(file, catalog, findings, options).check();
+  return new DeepCheck(file, place, catalog, findings, options).check();
 }

@@ -7,11 +7,22 @@ const maxNameBytes = 255;
 const maxLeaving = 10_000;
 /** Problems that are listed for one layer; the others are counted. */
 const maxListed = 10;
+/** The most characters of the folders of a layer that are kept, to find symlinks of lower layers above them. */
+const maxFolderText = 8 * 1024 * 1024;
 
 const whiteout = '.wh.';
 
+/** Where the entries of a layer lie, to compare it with the layers below. */
+export interface LayerReach {
+  /** Paths of symlinks that leave the root with `..`. */
+  readonly leaving: readonly string[];
+  /** Folders in which entries lie, those above them not included; cut if there are too many. */
+  readonly folders: readonly string[];
+  readonly isWhole: boolean;
+}
+
 /** Quotes a path of a layer for a message. */
-function quote(path: string): string {
+export function quote(path: string): string {
   return JSON.stringify(path.length > 200 ? `${path.slice(0, 200)}…` : path);
 }
 
@@ -41,6 +52,8 @@ export class EntryRules {
   #unlisted = 0;
   /** Paths of symlinks that leave the root. */
   readonly #leaving = new Set<string>();
+  readonly #folders = new Set<string>();
+  #folderText = 0;
   readonly #absolute = new Odd();
   readonly #symlinks = new Odd();
 
@@ -53,12 +66,24 @@ export class EntryRules {
     const base = path.slice(slash + 1);
     if (base.startsWith(whiteout) && ['', '.', '..'].includes(base.slice(whiteout.length)))
       this.#report(`invalid whiteout ${quote(name)}: it names no file`);
+    if (slash > 0) this.#addFolder(path.slice(0, slash));
     if (this.#leaving.size > 0) this.#checkParents(path, name);
-    if (kind === 'hardlink' && plainPath(linkName) === undefined)
-      this.#report(`hard link ${quote(name)} to ${quote(linkName)} leaves the root`);
+    if (kind === 'hardlink') this.#checkHardLink(name, linkName);
     const folder = linkName.startsWith('/') || slash < 0 ? [] : path.slice(0, slash).split('/');
     if (kind === 'symlink' && plainPath(linkName, folder) === undefined) this.#addLeaving(path, name);
     else this.#leaving.delete(path);
+  }
+
+  /** Returns what decides about its entries above other layers. */
+  reach(): LayerReach {
+    const isWhole = this.#folderText <= maxFolderText;
+    return { leaving: [...this.#leaving], folders: [...this.#folders], isWhole };
+  }
+
+  #addFolder(folder: string): void {
+    if (this.#folderText > maxFolderText || this.#folders.has(folder)) return;
+    this.#folderText += folder.length;
+    if (this.#folderText <= maxFolderText) this.#folders.add(folder);
   }
 
   /** Lists what makes the layer unsafe or impossible to unpack. */
@@ -94,12 +119,24 @@ export class EntryRules {
       this.#report(`entry ${quote(name)}: name of ${longest} bytes; want at most ${maxNameBytes}`);
   }
 
+  /** A hard link reads its target when the layer is unpacked, through the symlinks that are there by then. */
+  #checkHardLink(name: string, linkName: string): void {
+    const target = plainPath(linkName);
+    if (target === undefined)
+      return this.#report(`hard link ${quote(name)} to ${quote(linkName)} leaves the root`);
+    const slash = target.lastIndexOf('/');
+    if (slash > 0) this.#addFolder(target.slice(0, slash));
+    if (this.#leaving.size > 0) this.#checkParents(target, name);
+  }
+
   #checkParents(path: string, name: string): void {
     for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1)) {
       const parent = path.slice(0, slash);
       if (!this.#leaving.has(parent)) continue;
       return this.#report(
-        `entry ${quote(name)} lies below the symlink ${quote(parent)}, which leaves the root`,
+        path === plainPath(name)
+          ? `entry ${quote(name)} lies below the symlink ${quote(parent)}, which leaves the root`
+          : `hard link ${quote(name)} has its target below the symlink ${quote(parent)}, which leaves the root`,
       );
     }
   }

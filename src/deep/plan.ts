@@ -2,6 +2,7 @@ import type { Database } from '../bundle/format/database.js';
 import { openDatabase, pagedRows } from '../bundle/format/sqlite.js';
 import type { LayerFiles } from '../archive/platform/layer-files.js';
 import type { Digest } from '../oci/digest.js';
+import type { LayerReach } from './entry-rules.js';
 
 /** An image to check: the manifest of one platform. */
 export interface PlannedImage {
@@ -31,7 +32,7 @@ export interface LayerUse {
 
 const schema = `
 CREATE TABLE images (id INTEGER PRIMARY KEY, manifest TEXT NOT NULL, config TEXT NOT NULL, platform TEXT, layers INTEGER NOT NULL);
-CREATE TABLE layers (at INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, files TEXT);
+CREATE TABLE layers (at INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, files TEXT, leaving TEXT, folders TEXT);
 CREATE TABLE uses (image INTEGER NOT NULL, position INTEGER NOT NULL, layer TEXT NOT NULL, media_type TEXT NOT NULL, diff_id TEXT,
   PRIMARY KEY (image, position)) WITHOUT ROWID;
 CREATE INDEX uses_by_layer ON uses (layer);
@@ -95,6 +96,29 @@ export class DeepPlan {
     this.#statements.keepFiles.run(json, layer);
   }
 
+  /** Keeps where the entries of a layer lie, on the disk. */
+  keepReach(layer: Digest, { leaving, folders, isWhole }: LayerReach): void {
+    const list = isWhole ? JSON.stringify(folders) : null;
+    this.#statements.keepReach.run(leaving.length === 0 ? null : JSON.stringify(leaving), list, layer);
+  }
+
+  /** Yields the images with a layer that has a symlink out of the root. */
+  leavingImages(): Iterable<PlannedImage> {
+    return pagedRows(pageRows, (last) => this.#statements.leavingImages.all(last?.id ?? 0));
+  }
+
+  /** Returns the symlinks out of the root of a layer. */
+  leavingOf(layer: Digest): string[] {
+    const json = this.#statements.leaving.get(layer) as string | null | undefined;
+    return json === null || json === undefined ? [] : (JSON.parse(json) as string[]);
+  }
+
+  /** Returns the folders in which the entries of a layer lie; undefined if they are unknown. */
+  foldersOf(layer: Digest): string[] | undefined {
+    const json = this.#statements.folders.get(layer) as string | null | undefined;
+    return json === null || json === undefined ? undefined : (JSON.parse(json) as string[]);
+  }
+
   /** Returns the characters that the files of an image's layers take. */
   textOf(image: number): number {
     return this.#statements.text.get(image) as number;
@@ -139,6 +163,14 @@ function prepare(database: Database) {
     ),
     layersOf: database.prepare('SELECT layer FROM uses WHERE image = ? ORDER BY position').pluck(),
     keepFiles: database.prepare('UPDATE layers SET files = ? WHERE digest = ?'),
+    keepReach: database.prepare('UPDATE layers SET leaving = ?, folders = ? WHERE digest = ?'),
+    leavingImages: database.prepare(
+      `SELECT * FROM images WHERE id > ? AND id IN (
+          SELECT image FROM uses JOIN layers ON layers.digest = layer WHERE leaving IS NOT NULL
+        ) ORDER BY id LIMIT ${pageRows}`,
+    ),
+    leaving: database.prepare('SELECT leaving FROM layers WHERE digest = ?').pluck(),
+    folders: database.prepare('SELECT folders FROM layers WHERE digest = ?').pluck(),
     text: database
       .prepare(
         'SELECT coalesce(sum(length(files)), 0) FROM uses JOIN layers ON layers.digest = layer WHERE image = ?',

@@ -7,7 +7,7 @@ import { StreamCursor } from '../io/byte-range.js';
 import type { Digest, DigestAlgorithm } from '../oci/digest.js';
 import { blockSize, isZeroBlock } from '../tar/header.js';
 import { scanTar } from '../tar/scan.js';
-import { EntryRules } from './entry-rules.js';
+import { EntryRules, type LayerReach } from './entry-rules.js';
 
 /** Limits that stop a decompression bomb: only time is at stake, because nothing that is unpacked is kept. */
 export interface UnpackLimits {
@@ -31,6 +31,7 @@ export interface UnpackedLayer {
   readonly bytes: number;
   readonly entries: number;
   readonly files: LayerFiles;
+  readonly reach: LayerReach;
   /** What makes the layer impossible or unsafe to unpack. */
   readonly problems: readonly string[];
   /** What container engines accept, or airlift could not check. */
@@ -182,6 +183,7 @@ export async function unpackLayer(
     bytes: passing.bytes,
     entries,
     files: { files, removed, opaque, isWhole: passing.isWhole && !isFull },
+    reach: rules.reach(),
     problems: [...report.problems, ...rules.problems()],
     warnings: [...report.warnings, ...rules.warnings()],
   };

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { isAirliftError } from '../../src/errors.js';
 import { verify, type VerifyReport } from '../../src/verify.js';
 import { everyKind, writeBundle, type Cargo } from '../bundle/write-bundle.js';
 import { airlift } from '../support/airlift.js';
@@ -221,6 +222,101 @@ suite('verify --deep', () => {
   test('a symlink out of the root that an entry replaces is no way out', async (t) => {
     const replaced = [symlink('a', '../x'), { name: 'a/', type: 'directory' as const }, file('a/b')];
     assert.deepEqual(problemsOf(await reportOn(t, [layer(replaced)])), []);
+  });
+
+  test('follows symlinks of lower layers when it looks for entries that leave the root', async (t) => {
+    const directory = (name: string): TarMember => ({ name: `${name}/`, type: 'directory' });
+    const cases: [layers: TarMember[][], problem: RegExp | undefined][] = [
+      [
+        [[symlink('a', '../../etc')], [file('a/passwd')]],
+        /an entry in "a" lies below the symlink "a" of a lower layer, which leaves the root/,
+      ],
+      [
+        [[symlink('a', '../../etc')], [file('b')], [file('a/b/c/d')]],
+        /an entry in "a\/b\/c" lies below the symlink "a"/,
+      ],
+      [[[symlink('d/a', '../..')], [hardlink('x', 'd/a/shadow')]], /an entry in "d\/a" lies below/],
+      [[[symlink('a', '../x'), hardlink('b', 'a/y')]], /hard link "b" has its target below the symlink "a"/],
+      // Engines resolve these inside the root.
+      [[[symlink('a', '/')], [file('a/etc/passwd')]], undefined],
+      [[[directory('usr/bin'), symlink('bin', 'usr/bin')], [file('bin/tool')]], undefined],
+      [[[symlink('d/a', '../x')], [file('d/a/y')]], undefined],
+      // The symlink is gone before the entry is unpacked.
+      [[[symlink('a', '../x')], [directory('a'), file('a/b')]], undefined],
+      [[[symlink('a', '../x')], [file('.wh.a')], [file('a/b')]], undefined],
+      // An upper symlink does not move what lies below.
+      [[[directory('a'), file('a/b')], [symlink('c', '../x')]], undefined],
+    ];
+    const bundle = join(temp(t), 'site.tar');
+    const name = (at: number): string => `registry.example/acme/app:${at}`;
+    const images = cases.map(([layers]) => imageOf({ layers: layers.map((members) => layer(members)) }));
+    await writeBundle(
+      bundle,
+      images.map((image, at) => ({ reference: name(at), image })),
+    );
+    const { problems } = await verify(bundle, { deep: true });
+    for (const [at, [, problem]] of cases.entries()) {
+      const own = problems.filter(({ images: broken }) =>
+        broken.some(({ reference }) => reference === name(at)),
+      );
+      assert.equal(own.length, problem === undefined ? 0 : 1, `case ${at}: ${JSON.stringify(own)}`);
+      if (problem !== undefined) assert.match(own[0]?.detail ?? '', problem);
+    }
+  });
+
+  test('finds the program that an upper layer puts below a symlink of a lower one', async (t) => {
+    const program = (name: string, platform: string): TarMember => ({
+      name,
+      content: elfFile(platform, name),
+      mode: 0o755,
+    });
+    const base = layer([
+      { name: 'usr/bin/', type: 'directory' },
+      ...['a', 'b', 'c', 'tool'].map((name) => program(`usr/bin/${name}`, 'linux/amd64')),
+      symlink('bin', 'usr/bin'),
+      symlink('sbin', '/bin'),
+    ]);
+    const config = { config: { Entrypoint: ['/usr/bin/tool'] } };
+    const warningOf = async (...members: TarMember[]): Promise<string | undefined> => {
+      const image = imageOf({ platform: 'linux/amd64', config, layers: [base, layer(members)] });
+      const bundle = join(temp(t), 'site.tar');
+      await writeBundle(bundle, [{ reference: 'registry.example/acme/app:1', image }]);
+      return warningsOf(await verify(bundle, { deep: true }))[0];
+    };
+    const lies =
+      /^wrong platform: config says linux\/amd64, executable is arm64|executables? (?:is|are) arm64/;
+    assert.match((await warningOf(program('bin/tool', 'linux/arm64'))) ?? '', lies);
+    // Through two symlinks.
+    assert.match((await warningOf(program('sbin/tool', 'linux/arm64'))) ?? '', lies);
+    // The symlink is replaced by a folder, so that the lower program stays.
+    const replaced = [{ name: 'bin/', type: 'directory' as const }, program('bin/tool', 'linux/arm64')];
+    assert.equal(await warningOf(...replaced), undefined);
+    // A whiteout below the symlink removes the program: the others decide.
+    assert.equal(await warningOf(file('bin/.wh.tool')), undefined);
+    assert.match(
+      (await warningOf(file('bin/.wh..wh..opq'), program('bin/other', 'linux/arm64'))) ?? '',
+      lies,
+    );
+  });
+
+  test('unpacks in any number of threads with the same result', async (t) => {
+    const bundle = join(temp(t), 'site.tar');
+    await writeBundle(bundle, everyKind());
+    const reports = await Promise.all([1, 3].map((jobs) => verify(bundle, { deep: true, jobs })));
+    assert.deepEqual(reports[0]?.deep, reports[1]?.deep);
+    assert.ok((reports[0]?.deep?.layers ?? 0) > 3);
+    const controller = new AbortController();
+    await assert.rejects(
+      verify(bundle, {
+        deep: true,
+        signal: controller.signal,
+        onProgress: ({ totalBlobs }) => {
+          // The layers alone.
+          if (totalBlobs === reports[0]?.deep?.layers) controller.abort();
+        },
+      }),
+      (error) => isAirliftError(error, 'interrupted'),
+    );
   });
 
   test('lists the first escapes of a layer and counts the others, with names that a terminal shows', async (t) => {
