@@ -1,19 +1,21 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
 import { stowBundle, type StowSummary } from '../index.js';
 import type { CommandHead } from './command-names.js';
-import { forceFlag, outputFlags } from './flags.js';
+import { lineReader } from './ask-line.js';
+import { forceFlag, outputFlags, volumeSizeFlag } from './flags.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
-import { printJson, printLine } from './print.js';
+import { printJson, printLine, printNote } from './print.js';
 import { checkBar } from './progress.js';
+import { parseVolumeSize } from './quantities.js';
 
-const flags = { ...forceFlag, ...outputFlags } as const satisfies Record<string, Options>;
+const flags = { ...volumeSizeFlag, ...forceFlag, ...outputFlags } as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<
   InferredOptionTypes<typeof flags> & { bundle: string; directory: string }
 >;
 
-function printSummary({ files, size, isProven }: StowSummary, milliseconds: number): void {
+function printSummary({ files, size, isProven, isReplugged }: StowSummary, milliseconds: number): void {
   const kept = files.reduce((sum, { keptBytes }) => sum + keptBytes, 0);
   for (const { path, sha256 } of files) printLine(`${sha256}  ${path}`);
   printLine(
@@ -21,7 +23,7 @@ function printSummary({ files, size, isProven }: StowSummary, milliseconds: numb
       (kept > 0 ? `; ${formatBytes(kept)} were there already` : ''),
   );
   if (isProven) {
-    printLine('read back from the medium: every byte is right');
+    printLine(`read back from the medium${isReplugged ? ', plugged in again' : ''}: every byte is right`);
     printLine('safe to unplug');
     return;
   }
@@ -32,10 +34,19 @@ function printSummary({ files, size, isProven }: StowSummary, milliseconds: numb
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
   const bar = args.json || args.quiet ? undefined : checkBar();
+  const lines = lineReader('stow');
   try {
     const summary = await interruptible((signal) =>
       stowBundle(args.bundle, args.directory, {
         force: args.force,
+        volumeSize:
+          args.volumeSize === undefined ? undefined : parseVolumeSize('volume-size', args.volumeSize),
+        askReplug: async (problem, stop) => {
+          bar?.stop();
+          printNote(problem ?? 'not read back: this system reads only from its cache here');
+          printNote('unplug the medium and plug it in again, then press Enter');
+          return (await lines.next(stop)) !== undefined;
+        },
         onProgress: bar?.onProgress,
         signal,
       }),
@@ -44,6 +55,7 @@ async function run(args: Arguments): Promise<void> {
     if (args.json) printJson(summary);
     else printSummary(summary, Date.now() - started);
   } finally {
+    lines.close();
     bar?.stop();
   }
 }
@@ -63,6 +75,7 @@ export function addStow(parser: Argv, { usage, describe }: CommandHead): Argv {
         })
         .options(flags)
         .example('$0 stow site.tar /mnt/usb', 'with its signatures and the kit beside it')
+        .example('$0 stow site.tar /mnt/usb --volume-size fat32', 'for a stick with FAT32')
         .epilogue(
           'After an interruption, the same command resumes. "safe to unplug" comes last, or not at all.',
         ),

@@ -168,7 +168,15 @@ async function compare(
   }
 }
 
-async function prove(path: string, want: string, { readBack }: CopyFileOptions): Promise<void> {
+/**
+ * Compares a copy with the digest of what was written.
+ * @throws AirliftError `io` if the medium returns other bytes
+ */
+export async function prove(
+  path: string,
+  want: string,
+  { readBack }: Pick<CopyFileOptions, 'readBack'>,
+): Promise<void> {
   const got = await readBack(path);
   if (got !== undefined && got !== want)
     throw new AirliftError(

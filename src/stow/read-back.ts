@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { checkInterrupted } from '../errors.js';
+import { createReadStream } from 'node:fs';
+import { ioError } from '../bundle/format/io-error.js';
+import { AirliftError, checkInterrupted } from '../errors.js';
 
 /**
  * Hashes a file as the medium returns it, not as the system's cache does: Node.js cannot read past the cache, GNU dd can (`O_DIRECT`).
@@ -34,4 +36,30 @@ export async function digestFromMedium(
   } finally {
     signal?.removeEventListener('abort', stop);
   }
+}
+
+/**
+ * Hashes a file as the system returns it.
+ * @returns the SHA-256 in hexadecimal
+ * @throws AirliftError `interrupted`, `io`
+ */
+export async function digestOfFile(
+  path: string,
+  onProgress: (bytes: number) => void,
+  signal?: AbortSignal,
+): Promise<string> {
+  checkInterrupted(signal, `read back ${path}`);
+  const hash = createHash('sha256');
+  let bytes = 0;
+  try {
+    for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) {
+      checkInterrupted(signal, `read back ${path}`);
+      hash.update(chunk as Buffer);
+      bytes += (chunk as Buffer).length;
+      onProgress(bytes);
+    }
+  } catch (error) {
+    throw error instanceof AirliftError ? error : ioError(`read back ${path}`, error);
+  }
+  return hash.digest('hex');
 }

@@ -1,22 +1,39 @@
 import type { Stats } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, rename, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { requireFound } from '../bundle/format/volumes/damage.js';
 import { findVolumes, type FoundVolumes } from '../bundle/format/volumes/find.js';
 import { listName } from '../bundle/format/volumes/list.js';
 import { checkDiskSpace } from '../bundle/write/disk-space.js';
-import { checkFileSize, filesystemOf } from '../bundle/write/file-limit.js';
+import {
+  bytesOfVolume,
+  checkFileSize,
+  filesystemOf,
+  type Filesystem,
+  type VolumeSize,
+} from '../bundle/write/file-limit.js';
 import { ioError } from '../bundle/format/io-error.js';
-import { AirliftError, checkInterrupted, isMissingPath } from '../errors.js';
+import { AirliftError, checkInterrupted, isAirliftError, isMissingPath } from '../errors.js';
 import { makeDirectory } from '../io/directories.js';
 import { listDetached } from '../signing/detached.js';
 import { verify } from '../verify.js';
-import { copyFile, presentBytes } from './copy-file.js';
-import { digestFromMedium } from './read-back.js';
+import { copyFile, presentBytes, prove } from './copy-file.js';
+import { copyAsVolumes } from './copy-as-volumes.js';
+import { digestFromMedium, digestOfFile } from './read-back.js';
 
 export interface StowOptions {
   /** Replace files of the same names with other content. */
   readonly force?: boolean | undefined;
+  /**
+   * Copy the bundle as volumes of this many bytes, or `fat32` for the largest that fit FAT32. Default: as it is.
+   */
+  readonly volumeSize?: VolumeSize | undefined;
+  /**
+   * Called if the system cannot read past its cache: asks the user to unplug the medium and to plug it in again, which empties the cache.
+   * @param problem why the last answer did not help
+   * @returns whether that was done; false ends without a proof
+   */
+  readonly askReplug?: ((problem: string | undefined, signal?: AbortSignal) => Promise<boolean>) | undefined;
   readonly onProgress?: ((progress: StowProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -45,9 +62,12 @@ export interface StowSummary {
   readonly size: number;
   /** Whether every byte was read back from the medium; false if the system reads only from its cache. */
   readonly isProven: boolean;
+  /** The user unplugged the medium and plugged it in again before it was read back. */
+  readonly isReplugged: boolean;
 }
 
-interface Item {
+/** A file to copy. */
+export interface Item {
   readonly from: string;
   readonly to: string;
   readonly size: number;
@@ -67,9 +87,10 @@ export async function stowBundle(
   directory: string,
   options: StowOptions = {},
 ): Promise<StowSummary> {
-  const { onProgress, signal } = options;
-  const items = await itemsOf(bundle, directory);
-  await checkSpace(items);
+  const { onProgress, signal, volumeSize } = options;
+  const items = await itemsOf(bundle, directory, volumeSize);
+  const whole = items.at(-1);
+  await checkFits(items, await filesystemOf(join(directory, basename(bundle))), volumeSize);
   const report = await verify(bundle, {
     signal,
     onProgress: ({ bytes, totalBytes }) => onProgress?.({ phase: 'verified', bytes, totalBytes }),
@@ -83,30 +104,87 @@ export async function stowBundle(
   const files: StowedFile[] = [];
   let before = 0;
   let isProven = true;
+  const readBack = async (path: string): Promise<string | undefined> => {
+    const at = before;
+    const show = (bytes: number): void => onProgress?.({ phase: 'read back', bytes: at + bytes, totalBytes });
+    const got = await digestFromMedium(path, show, signal);
+    if (got === undefined) isProven = false;
+    return got;
+  };
   for (const item of items) {
     checkInterrupted(signal, `copy ${item.from}`);
     await makeDirectory(dirname(item.to));
     const at = before;
-    const report = (phase: StowProgress['phase'], bytes: number): void =>
-      onProgress?.({ phase, bytes: at + bytes, totalBytes });
+    const show = (bytes: number): void => onProgress?.({ phase: 'copied', bytes: at + bytes, totalBytes });
+    const force = options.force ?? false;
+    if (volumeSize !== undefined && item === whole) {
+      files.push(...(await copyAsVolumes(item, { volumeSize, force, onProgress: show, readBack, signal })));
+      continue;
+    }
     const { sha256, keptBytes } = await copyFile(item.from, item.to, {
-      force: options.force ?? false,
-      onProgress: (bytes) => report('copied', bytes),
-      readBack: async (path) => {
-        const got = await digestFromMedium(path, (bytes) => report('read back', bytes), signal);
-        if (got === undefined) isProven = false;
-        return got;
-      },
+      force,
+      onProgress: show,
+      readBack,
       signal,
     });
     files.push({ path: item.to, size: item.size, sha256, keptBytes });
     before += item.size;
   }
-  return { bundle, directory, files, size: totalBytes, isProven };
+  const isReplugged = !isProven && (await proveReplugged(files, options));
+  return { bundle, directory, files, size: totalBytes, isProven: isProven || isReplugged, isReplugged };
+}
+
+/** Has the medium unplugged and plugged in again, and reads every file. Returns false if the user does not want to. */
+async function proveReplugged(
+  files: readonly StowedFile[],
+  { askReplug, onProgress, signal }: StowOptions,
+): Promise<boolean> {
+  const totalBytes = files.reduce((sum, { size }) => sum + size, 0);
+  let problem: string | undefined;
+  while ((await askReplug?.(problem, signal)) === true) {
+    const missing = await firstMissing(files);
+    if (missing !== undefined) {
+      problem = `${missing} is not there`;
+      continue;
+    }
+    let before = 0;
+    for (const { path, size, sha256 } of files) {
+      const at = before;
+      const show = (bytes: number): void =>
+        onProgress?.({ phase: 'read back', bytes: at + bytes, totalBytes });
+      await proveOrUnname(path, sha256, (one) => digestOfFile(one, show, signal));
+      before += size;
+    }
+    return true;
+  }
+  return false;
+}
+
+/** Compares a file with what was written, and takes its name away if the medium has lost bytes. */
+async function proveOrUnname(
+  path: string,
+  sha256: string,
+  readBack: (path: string) => Promise<string>,
+): Promise<void> {
+  try {
+    await prove(path, sha256, { readBack });
+  } catch (error) {
+    if (isAirliftError(error, 'io')) await rename(path, `${path}.partial`).catch(() => undefined);
+    throw error;
+  }
+}
+
+async function firstMissing(files: readonly StowedFile[]): Promise<string | undefined> {
+  for (const { path } of files) if ((await statOf(path))?.isFile() !== true) return path;
+  return undefined;
 }
 
 /** Lists the files to copy: the bundle last, so that a medium with a bundle has all that belongs to it. */
-async function itemsOf(bundle: string, directory: string): Promise<Item[]> {
+async function itemsOf(
+  bundle: string,
+  directory: string,
+  volumeSize: VolumeSize | undefined,
+): Promise<Item[]> {
   const target = await statOf(directory);
   if (target?.isDirectory() !== true)
     throw new AirliftError(
@@ -118,6 +196,14 @@ async function itemsOf(bundle: string, directory: string): Promise<Item[]> {
     );
   const source = dirname(bundle);
   const volumes = await findVolumes(bundle);
+  if (volumes !== undefined && volumeSize !== undefined)
+    throw new AirliftError(
+      'usage',
+      `copy ${bundle}: it is in volumes already, and \`volumeSize\` gives another size`,
+      {
+        hint: 'copy the volumes as they are, or airlift join them first',
+      },
+    );
   if (volumes !== undefined) await requireFound(bundle, bundle, volumes);
   const own = await statOf(bundle);
   if (volumes === undefined && own?.isFile() !== true)
@@ -175,14 +261,22 @@ async function kitBeside(directory: string): Promise<string[]> {
   return ['README-FIRST.txt', ...inKit.sort().map((name) => join('airlift', name))];
 }
 
-/** Checks that the medium can hold all files. */
-async function checkSpace(items: readonly Item[]): Promise<void> {
-  const byDirectory = items.at(-1);
-  const filesystem = byDirectory === undefined ? undefined : await filesystemOf(byDirectory.to);
+/**
+ * Checks that the medium can hold all files.
+ * @param items the bundle last
+ * @throws AirliftError `no-space` with the option to use, `usage`
+ */
+export async function checkFits(
+  items: readonly Item[],
+  filesystem: Filesystem | undefined,
+  volumeSize: VolumeSize | undefined,
+): Promise<void> {
+  const bundle = items.at(-1);
   let want = 0;
   for (const { to, size } of items) {
-    checkFileSize(to, size, filesystem);
+    if (volumeSize === undefined || to !== bundle?.to) checkFileSize(to, size, filesystem);
+    else checkFileSize(to, bytesOfVolume(volumeSize), filesystem, true);
     want += Math.max(0, size - (await presentBytes(to)));
   }
-  if (byDirectory !== undefined) await checkDiskSpace(byDirectory.to, want);
+  if (bundle !== undefined) await checkDiskSpace(bundle.to, want);
 }

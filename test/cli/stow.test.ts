@@ -5,7 +5,9 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
+  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -13,6 +15,8 @@ import {
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { everyKind, writeBundle } from '../bundle/write-bundle.js';
+import { checkFits } from '../../src/stow/stow.js';
+import { failsWith } from '../support/errors.js';
 import { airlift } from '../support/airlift.js';
 import { startAirlift } from '../support/started.js';
 import { temp } from '../support/temp.js';
@@ -87,6 +91,81 @@ describe('airlift stow', () => {
       );
       assert.ok(!stdout.includes('safe to unplug'));
     }
+  });
+
+  test('asks to plug the medium in again where dd cannot read past the cache, and then reads every file', async () => {
+    const env = withDd('exit 1');
+    const usb = medium();
+    const copy = join(usb, 'site.tar');
+    const away = `${copy}.away`;
+    const asked = startAirlift(['stow', site, usb], { env, isAsked: true });
+    const questions = (): number => asked.stderr().split('then press Enter\n').length - 1;
+    await until('the first question', () => questions() === 1, 60_000);
+    renameSync(copy, away);
+    asked.type('\n');
+    await until('the second question', () => questions() === 2, 60_000);
+    assert.ok(
+      asked
+        .stderr()
+        .includes(`${copy} is not there\nunplug the medium and plug it in again, then press Enter\n`),
+    );
+    renameSync(away, copy);
+    asked.type('\n');
+    const { code, stdout } = await asked.ended;
+    assert.equal(code, 0);
+    assert.match(
+      stdout,
+      /\nread back from the medium, plugged in again: every byte is right\nsafe to unplug\n$/,
+    );
+    // A medium that has lost a byte.
+    const lying = startAirlift(['stow', site, usb], { env, isAsked: true });
+    await until('the question', () => lying.stderr().includes('then press Enter\n'), 60_000);
+    const wrong = Buffer.from(bytes);
+    wrong[wrong.length - 3000] = (wrong[wrong.length - 3000] ?? 0) ^ 1;
+    writeFileSync(copy, wrong);
+    lying.type('\n');
+    const ended = await lying.ended;
+    assert.equal(ended.code, 1);
+    assert.match(ended.stderr, /the medium returned other bytes than were written/);
+    assert.ok(!ended.stdout.includes('safe to unplug'));
+    assert.ok(!existsSync(copy));
+  });
+
+  test('copies a bundle as volumes, and proves them again when they are there', async () => {
+    const direct = withDd('for a; do case $a in if=*) exec cat "${a#if=}";; esac; done');
+    const usb = medium();
+    const args = ['stow', site, usb, '--volume-size', '4M'];
+    const lying = withDd('for a; do case $a in if=*) tr a b <"${a#if=}";; esac; done');
+    await airlift(args, { env: lying, codes: [1] });
+    assert.ok(!existsSync(join(usb, 'site.tar.volumes')));
+    const { stdout } = await airlift(args, { env: direct });
+    assert.match(stdout, /safe to unplug\n$/);
+    const volumes = readdirSync(usb)
+      .filter((name) => /^site\.tar\.\d{3}$/.test(name))
+      .sort();
+    assert.ok(volumes.length > 1);
+    assert.deepEqual(readdirSync(usb).sort(), [...volumes, 'site.tar.volumes']);
+    assert.ok(Buffer.concat(volumes.map((name) => readFileSync(join(usb, name)))).equals(bytes));
+    const again = await airlift(args, { env: direct });
+    assert.match(again.stdout, /were there already\n/);
+    const { stderr } = await airlift(
+      ['stow', join(usb, 'site.tar.volumes'), medium(), '--volume-size', '2M'],
+      { codes: [2] },
+    );
+    assert.match(stderr, /it is in volumes already/);
+  });
+
+  test('refuses a bundle that FAT32 cannot hold, with the flag to use', async () => {
+    const fat = { name: 'FAT32', maxFile: 2 ** 32 - 1 };
+    const item = { from: site, to: join(medium(), 'site.tar'), size: 2 ** 32 };
+    await failsWith(
+      checkFits([item], fat, undefined),
+      'no-space',
+      /FAT32 holds files of at most 4294967295 bytes; got 4294967296 bytes/,
+      /`volumeSize: 'fat32'`/,
+    );
+    await failsWith(checkFits([item], fat, 2 ** 32), 'no-space', /got volumes of 4294967296 bytes/, /fat32/);
+    await checkFits([{ ...item, size: 1000 }], fat, 'fat32');
   });
 
   test('reads back with the real dd', async () => {
