@@ -8,10 +8,15 @@ import {
   renameSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { VolumeSender } from '../../src/import/volume-wait/send-volumes.js';
+import { WaitedBundle, type AskVolume } from '../../src/import/volume-wait/waited-bundle.js';
+import { Verifier } from '../../src/oci/digest.js';
+import type { Publisher } from '../../src/publish/publisher.js';
 import { keygen } from '../../src/signing/keygen.js';
 import { splitBundle } from '../../src/volumes/split.js';
 import { airlift } from '../support/airlift.js';
@@ -183,6 +188,15 @@ function flip(path: string, at: number): void {
   const bytes = readFileSync(path);
   bytes[at] = (bytes[at] ?? 0) ^ 0x08;
   writeFileSync(path, bytes);
+}
+
+/** Returns the digests of an image's configs. */
+function configsOf({ manifests }: TestImage): Set<string> {
+  const configs = [...manifests.values()].map((manifest) => {
+    const text = Buffer.concat([...manifest.open()]).toString();
+    return (JSON.parse(text) as { config?: { digest: string } }).config?.digest ?? '';
+  });
+  return new Set(configs);
 }
 
 const all = (): number[] => Array.from({ length: count }, (_, at) => at + 1);
@@ -411,6 +425,64 @@ describe('import --volume-wait', () => {
     assert.deepEqual(kept.asked, [1]);
     sticks.unplug();
     assert.deepEqual(await feed(sticks, sticks.start(host, '--on-existing-tag', 'skip')), [1]);
+  });
+
+  test('a stick that fails while its layers are sent is asked for again', async (t) => {
+    const sticks = await Sticks.of(t);
+    sticks.plug(1);
+    const asked: number[] = [];
+    let failing: { readonly number: number; readonly bytes: Buffer } | undefined;
+    const told: string[] = [];
+    const ask: AskVolume = ({ number, problems }) => {
+      told.push(...problems);
+      if (number !== failing?.number) sticks.plug(number);
+      else {
+        const path = join(sticks.mount, sticks.name(number));
+        writeFileSync(path, failing.bytes);
+      }
+      asked.push(number);
+      return Promise.resolve('');
+    };
+    const inputs = [join(sticks.mount, 'site.tar.volumes')];
+    const opened = await WaitedBundle.open({ inputs, askVolume: ask, archives: { tmpDir: sticks.tmpDir } });
+    assert.ok(opened !== undefined);
+    const { bundle: waited, inputs: front } = opened;
+    const sent = new Set<string>();
+    const pushBlob: Publisher['pushBlob'] = async ({ descriptor }) => {
+      const number = asked.at(-1) ?? 0;
+      if (number >= 3 && failing === undefined) {
+        const path = join(sticks.mount, sticks.name(number));
+        failing = { number, bytes: readFileSync(path) };
+        truncateSync(path);
+      }
+      const verifier = new Verifier(descriptor.digest, descriptor.size);
+      const content = await front.source.fetch({ registry: '', repository: '' }, descriptor);
+      for await (const chunk of content as AsyncIterable<Buffer>) verifier.update(chunk);
+      verifier.end();
+      sent.add(descriptor.digest);
+    };
+    const site = { exists: () => Promise.resolve(false) };
+    const sending = {
+      to: { registry: 'site:5000' },
+      concurrency: 2,
+      keepGoing: true,
+      kept: new Set<string>(),
+    };
+    await new VolumeSender(waited, site, { pushBlob }, sending).send();
+    const want = Object.values(images).flatMap((image) => {
+      const configs = configsOf(image);
+      return [...image.blobs.keys()].filter((digest) => !configs.has(digest));
+    });
+    assert.deepEqual([...sent].sort(), [...new Set<string>(want)].sort());
+    assert.match(
+      told.join('\n'),
+      /^\S+\/site\.tar\.\d{3} is incomplete; got 0 bytes, want \d+: copy only this volume again$/,
+    );
+    const again = asked.filter((number) => number === failing?.number);
+    assert.ok(again.length > 1, `asked for ${asked.join(', ')}`);
+    assert.deepEqual([...new Set(asked)], all().slice(1));
+    await front.close();
+    await waited.held.release();
   });
 
   test('wrong combinations are errors with the next command', async (t) => {

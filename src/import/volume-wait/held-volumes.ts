@@ -12,6 +12,8 @@ interface Part {
   readonly descriptor: number;
   /** Name of the file, for messages. */
   readonly path: string;
+  /** Position in the file. */
+  readonly offset: number;
   /** Positions in the bundle. */
   readonly start: number;
   readonly end: number;
@@ -26,7 +28,7 @@ export class HeldVolumes implements BundleFiles {
   /** Errors name the copies, not volumes: those are compared with the list when they come. */
   readonly isSplit = false;
   #volume: Part | undefined;
-  #border: { readonly scratch: Scratch; readonly part: Part } | undefined;
+  #border: { readonly scratch: Scratch; readonly blobStart: number; readonly parts: Part[] } | undefined;
   #frontEnd = 0;
   #isSealed = false;
 
@@ -59,7 +61,7 @@ export class HeldVolumes implements BundleFiles {
   insert({ start, size }: FoundVolume, path: string): void {
     this.eject();
     try {
-      this.#volume = { descriptor: openSync(path, 'r'), path, start, end: start + size };
+      this.#volume = { descriptor: openSync(path, 'r'), path, offset: 0, start, end: start + size };
     } catch (error) {
       throw ioError(`open ${path}`, error, { isInput: true });
     }
@@ -86,13 +88,14 @@ export class HeldVolumes implements BundleFiles {
    */
   async keepBorder(blobStart: number, signal?: AbortSignal): Promise<void> {
     if (this.#volume === undefined) return;
-    if (this.#border?.part.start !== blobStart) await this.dropBorder();
-    const scratch = this.#border?.scratch ?? (await Scratch.create(this.tmpDir));
-    const descriptor = scratch.handle.fd;
-    const from = this.#border?.part.end ?? blobStart;
-    this.#border ??= { scratch, part: this.#partOf(descriptor, blobStart, blobStart) };
-    await this.#append(scratch, from, this.#volume.end, signal);
-    this.#border = { scratch, part: this.#partOf(descriptor, blobStart, this.#volume.end) };
+    if (this.#border?.blobStart !== blobStart) await this.dropBorder();
+    this.#border ??= { scratch: await Scratch.create(this.tmpDir), blobStart, parts: [] };
+    const { scratch, parts } = this.#border;
+    const [start, { end }] = [parts.at(-1)?.end ?? blobStart, this.#volume];
+    // Behind what a failed attempt has left.
+    const offset = scratch.end.position;
+    await this.#append(scratch, start, end, signal);
+    parts.push(this.#partOf(scratch, offset, start, end));
   }
 
   /** Drops the copy of a blob at a border. */
@@ -107,11 +110,15 @@ export class HeldVolumes implements BundleFiles {
   }
 
   at(position: number): Spot | undefined {
-    const parts = [this.#partOf(this.front.handle.fd, 0, this.#frontEnd), this.#border?.part, this.#volume];
-    const part = parts.find((each) => each !== undefined && position >= each.start && position < each.end);
+    const parts = [
+      this.#partOf(this.front, 0, 0, this.#frontEnd),
+      ...(this.#border?.parts ?? []),
+      ...(this.#volume === undefined ? [] : [this.#volume]),
+    ];
+    const part = parts.find(({ start, end }) => position >= start && position < end);
     if (part !== undefined) {
-      const { descriptor, path, start, end } = part;
-      return { descriptor, path, offset: position - start, rest: end - position };
+      const { descriptor, path, offset, start, end } = part;
+      return { descriptor, path, offset: offset + position - start, rest: end - position };
     }
     const volume = this.volumes.find(({ start, size }) => position >= start && position < start + size);
     if (!this.#isSealed || volume === undefined) return undefined;
@@ -151,8 +158,14 @@ export class HeldVolumes implements BundleFiles {
     await this.front.close();
   }
 
-  #partOf(descriptor: number, start: number, end: number): Part {
-    return { descriptor, path: `the temporary copy of ${this.path}`, start, end };
+  #partOf(scratch: Scratch, offset: number, start: number, end: number): Part {
+    return {
+      descriptor: scratch.handle.fd,
+      path: `the temporary copy of ${this.path}`,
+      offset,
+      start,
+      end,
+    };
   }
 
   async #append(scratch: Scratch, from: number, to: number, signal: AbortSignal | undefined): Promise<void> {

@@ -1,5 +1,5 @@
 import { forEachOf } from '../../concurrency.js';
-import { checkInterrupted } from '../../errors.js';
+import { checkInterrupted, isAirliftError } from '../../errors.js';
 import type { BundleBlob } from '../../bundle/format/catalog.js';
 import type { FoundVolume } from '../../bundle/format/volumes/find.js';
 import { formatRepository, parseReference, type Repository } from '../../oci/reference.js';
@@ -29,6 +29,11 @@ function descriptorOf({ digest, size }: Layer): {
   return { mediaType: 'application/octet-stream', digest, size };
 }
 
+/** Reports whether wrong or unreadable content may have caused an error, and not the registry. */
+function isOfInput(error: unknown): boolean {
+  return isAirliftError(error, 'io', 'damaged', 'digest-mismatch', 'size-mismatch');
+}
+
 /** Sends the layers of a bundle to all repositories that need them, while their volume is there. */
 export class VolumeSender {
   readonly #failed = new Map<string, unknown>();
@@ -36,8 +41,8 @@ export class VolumeSender {
 
   constructor(
     private readonly bundle: WaitedBundle,
-    private readonly site: SiteRegistry,
-    private readonly publisher: Publisher,
+    private readonly site: Pick<SiteRegistry, 'exists'>,
+    private readonly publisher: Pick<Publisher, 'pushBlob'>,
     private readonly options: SendOptions,
   ) {
     this.#most = bundle.front.catalog.counts().images;
@@ -51,8 +56,7 @@ export class VolumeSender {
     const needed = await this.#neededVolumes();
     for (const volume of this.bundle.volumes) {
       if (!needed.has(volume.number)) continue;
-      await this.bundle.insert(volume);
-      await this.#sendFrom(volume);
+      while (!(await this.#tryVolume(volume))) continue;
     }
     await this.bundle.held.dropBorder();
     this.bundle.held.eject();
@@ -75,6 +79,18 @@ export class VolumeSender {
       if (await this.#isMissing(layer)) for (const number of numbers) needed.add(number);
     });
     return needed;
+  }
+
+  /** Asks for a volume and sends its layers. Returns false if its medium failed meanwhile or was pulled out. */
+  async #tryVolume(volume: FoundVolume): Promise<boolean> {
+    await this.bundle.insert(volume);
+    try {
+      await this.#sendFrom(volume);
+      return true;
+    } catch (error) {
+      if (isOfInput(error) && (await this.bundle.isLost(volume))) return false;
+      throw error;
+    }
   }
 
   /** Sends the layers that end in a volume, and keeps the beginning of the one that continues in the next. */
@@ -101,7 +117,8 @@ export class VolumeSender {
         const node = { descriptor, repository: source, role: 'layer', bytes: undefined } as const;
         await this.publisher.pushBlob(node, target);
       } catch (error) {
-        if (!this.options.keepGoing || this.options.signal?.aborted === true) throw error;
+        const { keepGoing, signal } = this.options;
+        if (!keepGoing || signal?.aborted === true || isOfInput(error)) throw error;
         if (!this.#failed.has(name)) this.#failed.set(name, error);
       }
     }

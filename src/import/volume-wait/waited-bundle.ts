@@ -50,7 +50,9 @@ export interface WaitOptions extends InputOptions {
 
 /** A bundle whose volumes come one after another. Its front, up to the first layer, is there. */
 export class WaitedBundle {
-  #current: number | undefined;
+  #current: { readonly number: number; readonly path: string } | undefined;
+  /** Whether the last volume was given up: what is there instead is news. */
+  #isLost = false;
   #reader: BundleReader | undefined;
   readonly #directories: string[];
 
@@ -190,10 +192,11 @@ export class WaitedBundle {
    * @throws AirliftError `not-found` if nobody inserts it, `interrupted`
    */
   async insert(volume: FoundVolume): Promise<void> {
-    if (this.#current === volume.number) return;
+    if (this.#current?.number === volume.number) return;
     this.held.eject();
     this.#current = undefined;
-    let isAsked = false;
+    let isNews = this.#isLost;
+    this.#isLost = false;
     for (;;) {
       const { paths, instead } = await lookForVolume(this.name, this.list, volume, this.#directories);
       const damaged: string[] = [];
@@ -202,15 +205,25 @@ export class WaitedBundle {
         const damage = await this.#damageOf(volume, path);
         if (damage === undefined) {
           this.held.insert(volume, path);
-          this.#current = volume.number;
+          this.#current = { number: volume.number, path };
           return;
         }
         damaged.push(...damage);
       }
       // Before the first request, the stick of the last volume is still there.
-      await this.#askFor(volume, isAsked ? [...damaged, ...instead] : damaged);
-      isAsked = true;
+      await this.#askFor(volume, isNews ? [...damaged, ...instead] : damaged);
+      isNews = true;
     }
+  }
+
+  /** Reports whether the inserted volume does not match the list any more, and gives it up if so. */
+  async isLost(volume: FoundVolume): Promise<boolean> {
+    if (this.#current?.number !== volume.number) return true;
+    if ((await this.#damageOf(volume, this.#current.path)) === undefined) return false;
+    this.held.eject();
+    this.#current = undefined;
+    this.#isLost = true;
+    return true;
   }
 
   async #askFor(volume: FoundVolume, problems: readonly string[]): Promise<void> {
