@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import { BundleFile } from './bundle/format/file.js';
 import { looksLikeBundle } from './bundle/format/head.js';
 import { ioError } from './bundle/format/io-error.js';
-import { signedPath } from './bundle/format/volumes/find.js';
+import { absenceOf, findVolumes, signedPath } from './bundle/format/volumes/find.js';
 import { openChecked } from './bundle/verify/check-front.js';
 import { signedContent } from './bundle/verify/check-signatures.js';
 import { AirliftError } from './errors.js';
@@ -149,8 +149,12 @@ export interface FileVerification {
 }
 
 /** Reports whether a path is a bundle, which `verify` checks, and not a file that is only signed. */
-export async function isBundleFile(path: string): Promise<boolean> {
-  const file = await BundleFile.open(path, 'r');
+export async function isBundleFile(path: string, volumeDirs: readonly string[] = []): Promise<boolean> {
+  const found = await findVolumes(path, volumeDirs);
+  // Verifying names the volumes that are missing.
+  if (found?.volumes.some((volume) => absenceOf(volume, found.directories) !== undefined) === true)
+    return true;
+  const file = await BundleFile.open({ path, volumeDirs }, 'r');
   return await looksLikeBundle(file).finally(() => file.close());
 }
 

@@ -241,7 +241,7 @@ async function run(args: Arguments): Promise<void> {
     const { runAgainst } = await import('./verify-against.js');
     return await runAgainst(args.bundle, against, args);
   }
-  if (keys !== undefined && args.bundle !== dash && !(await isBundleFile(args.bundle))) {
+  if (keys !== undefined && args.bundle !== dash && !(await isBundleFile(args.bundle, args.volumeDir))) {
     rejectUnused(args, flags, [...checkFlags, 'volume-dir'], {
       when: `verify ${args.bundle}`,
       problem: 'applies only to bundles',
