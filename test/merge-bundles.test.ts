@@ -319,7 +319,7 @@ describe('merge of bundles from elsewhere', () => {
     const other = join(dir, 'other.txt');
     writeFileSync(other, 'no bundle');
     const wrong = await merge([a, other, '-o', join(dir, 'x.tar')], [1]);
-    assert.match(wrong.stderr, /other\.txt/);
+    assert.match(wrong.stderr, /other\.txt: not a bundle.*\n {2}hint: .*airlift import ARCHIVE -o site\.tar/);
     assert.ok(!existsSync(join(dir, 'x.tar')));
     assert.match((await merge([join(dir, 'none.tar'), '-o', join(dir, 'x.tar')], [1])).stderr, /none\.tar/);
   });

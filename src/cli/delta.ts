@@ -1,4 +1,8 @@
+import { firstLines } from '../errors.js';
 import type { DeltaBase } from '../index.js';
+
+/** The most bases to name. */
+const maxBases = 20;
 
 /** Names what a delta was made against. A bundle is recognized by its digest, which `verify` prints. */
 function describeBase({ kind, registry, time, digest }: DeltaBase): string {
@@ -9,5 +13,6 @@ function describeBase({ kind, registry, time, digest }: DeltaBase): string {
 
 /** Formats what a delta was made against, and so where the layers are that it leaves out. */
 export function baseLines(bases: readonly DeltaBase[]): string[] {
-  return bases.map((base) => `  made against ${describeBase(base)}`);
+  const shown = bases.slice(0, maxBases).map((base) => `  made against ${describeBase(base)}`);
+  return firstLines(shown, maxBases, bases.length);
 }

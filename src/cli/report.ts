@@ -26,6 +26,7 @@ import { standardOutput } from './output.js';
 import { printJson, printLine, printNote } from './print.js';
 import { checkBar } from './progress.js';
 import { dash, showDashes } from './stdin-dash.js';
+import { rejectUnused } from './unused-flags.js';
 import { version } from './version.js';
 
 const flags = {
@@ -166,6 +167,11 @@ function describe(report: Report | ReceiptReport): string {
 
 async function run(args: Arguments): Promise<void> {
   const [output = args.output] = showDashes([args.output]);
+  if (args.base === undefined)
+    rejectUnused(args, flags, ['keep-registry', 'rename', 'rename-map'], {
+      when: 'report',
+      problem: 'applies only with --base',
+    });
   const naming = await namingOf(args);
   const isList = args.bundle !== dash && (await isReceiptFile(args.bundle));
   const made = isList ? await reportOnList(args, naming) : await reportOnBundle(args, naming);

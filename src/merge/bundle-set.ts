@@ -6,7 +6,7 @@ import { volumeNumberOf } from '../bundle/format/volumes/find.js';
 import type { BundleReader } from '../bundle/reader.js';
 import { openChecked, orDamage } from '../bundle/verify/check-front.js';
 import { requiredSignature } from '../bundle/verify/check-signatures.js';
-import { AirliftError, checkInterrupted, firstLines, maxProblemsShown } from '../errors.js';
+import { AirliftError, checkInterrupted, firstLines, isAirliftError, maxProblemsShown } from '../errors.js';
 import type { ByteRange } from '../io/byte-range.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
@@ -38,6 +38,15 @@ export interface ExpectedBlob extends BaseBlob {
 /** Returns paths of bundles, each once: volumes of one bundle in one directory, as `site.tar.0*` names them in a shell, count as one. */
 function bundlesOf(paths: readonly string[]): string[] {
   return [...new Map(paths.map((path) => [volumeNumberOf(path)?.bundle ?? path, path])).values()];
+}
+
+/** Says what to do with an archive, which is no bundle. */
+function addHint(error: unknown): never {
+  if (!isAirliftError(error, 'input') || error.hint !== undefined) throw error;
+  throw new AirliftError('input', error.message, {
+    cause: error,
+    hint: 'merge takes bundles; make one of archives first: airlift import ARCHIVE -o site.tar',
+  });
 }
 
 /** Returns the digest that pins of an image name: that of the publisher's index, if the image is a filtered copy of it. */
@@ -72,7 +81,7 @@ export class BundleSet implements ContentSource {
     try {
       for (const path of bundlesOf(paths)) {
         onEvent?.({ event: 'reading', file: path });
-        readers.push(await openChecked({ path, volumeDirs }, { signal, requireSignature }));
+        readers.push(await openChecked({ path, volumeDirs }, { signal, requireSignature }).catch(addHint));
       }
       return new BundleSet(readers, options);
     } catch (error) {
