@@ -30,7 +30,8 @@ export async function checkAttached(
   const isBundle = isSigstoreBundle(mediaType);
   if (!isPayload && !isBundle && mediaType !== dsseEnvelope)
     return kind === 'signature' ? unchecked : undefined;
-  if (keys.length === 0) return unchecked;
+  const isLeftOut = reader.catalog.blob(digest)?.leftOut === 'base';
+  if (keys.length === 0 || isLeftOut) return unchecked;
   const bytes = await readAttached(reader, content, `${kind} ${digest}`);
   const key = isPayload
     ? keyOfPayload(bytes, annotations?.[signatureAnnotation], subject, keys)

@@ -232,8 +232,12 @@ class Gatherer {
     for (const digest of manifests.keys())
       found.push(...(await this.#noting(() => this.#attachedTo(digest), [])));
     for (const { kind, content } of found) {
-      if (kind === 'sbom' && content !== undefined)
-        await this.#noting(() => this.packages.add(this.reader, content, reference), undefined);
+      if (kind !== 'sbom' || content === undefined) continue;
+      if (this.reader.catalog.blob(content.digest)?.leftOut === 'base')
+        this.note(
+          'this delta leaves SBOMs out, which the site has: the report on its base lists their packages',
+        );
+      else await this.#noting(() => this.packages.add(this.reader, content, reference), undefined);
     }
     const platforms: ReportedPlatform[] = [];
     for (const part of this.sizes.platforms(reference)) {

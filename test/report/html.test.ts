@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -31,11 +32,15 @@ describe('the page of a report in a browser', { skip: needs('chromium') }, () =>
   after(() => browser.close());
 
   /** Opens the report on a bundle; fails if the page makes a request or the browser reports an error. */
-  async function open(name: string, cargo: readonly Cargo[]): Promise<Page> {
+  async function open(name: string, cargo: readonly Cargo[], ...flags: string[]): Promise<Page> {
     const bundle = join(dir, `${name}.tar`);
-    const output = join(dir, `${name}.html`);
     await writeBundle(bundle, cargo);
-    await airlift(['report', bundle, '-o', output]);
+    return openReport(bundle, ...flags);
+  }
+
+  async function openReport(file: string, ...flags: string[]): Promise<Page> {
+    const output = `${file}.html`;
+    await airlift(['report', file, '-o', output, ...flags]);
     const page = await browser.newPage();
     const url = pathToFileURL(output).href;
     page.on('request', (request) => assert.equal(request.url(), url));
@@ -88,6 +93,52 @@ describe('the page of a report in a browser', { skip: needs('chromium') }, () =>
     const cell = await page.locator('#images > tbody > tr > td').nth(3).innerText();
     assert.equal(cell, evil.replace('\u202e', '\\u202e').replace('\u200b', '\\u200b'));
     await page.close();
+  });
+
+  test('shows what is new since a base, and links to the sections', async () => {
+    const old = join(dir, 'may.tar');
+    await writeBundle(old, manyProducts(3));
+    const page = await open('june', manyProducts(5), '--base', old);
+    assert.equal(await page.locator('#changes > tbody > tr').count(), 2);
+    assert.match(await page.locator('#changes').innerText(), /product-4:1\.4\s+added/);
+    assert.equal(await page.locator('#images strong').count(), 2);
+    for (const link of await page.getByRole('navigation', { name: 'Sections' }).getByRole('link').all()) {
+      const target = (await link.getAttribute('href')) ?? assert.fail();
+      assert.equal(await page.locator(target).count(), 1, target);
+    }
+    await page.getByLabel('Show changes that contain').fill('product-3');
+    assert.equal(await page.locator('#changes-status').innerText(), '1 of 2 shown');
+    await page.close();
+  });
+
+  test('shows a receipt, and no page is wider than a narrow window or the paper', async () => {
+    const receipt = join(dir, 'site.receipt');
+    const lines = Array.from({ length: 30 }, (_, at) => `acme/app-${at}:1 sha256:${'a'.repeat(64)} index`);
+    const head = [
+      'airlift receipt 1',
+      'registry: site.example',
+      'time: 2026-03-04T05:06:07Z',
+      'airlift: 0.1.0',
+      '',
+    ];
+    writeFileSync(receipt, [...head, ...lines.sort(), ''].join('\n'));
+    const page = await openReport(receipt);
+    assert.equal(await page.title(), 'site.receipt: contents');
+    assert.equal(await page.locator('#contents > tbody > tr').count(), 30);
+    await page.getByLabel('Show rows that contain').fill('app-29');
+    assert.equal(await page.locator('#contents-status').innerText(), '1 of 30 shown');
+    const wide = await open('wide', manyProducts(3), '--base', receipt);
+    for (const one of [page, wide])
+      for (const [width, media] of [
+        [420, 'screen'],
+        [700, 'print'],
+      ] as const) {
+        await one.setViewportSize({ width, height: 900 });
+        await one.emulateMedia({ media });
+        assert.ok(Number(await one.evaluate('document.documentElement.scrollWidth')) <= width, media);
+      }
+    await page.close();
+    await wide.close();
   });
 
   test('2,000 images: every image is in the table, and the drawing stays small', async () => {
