@@ -238,7 +238,9 @@ export class BlobPublisher {
   }
 
   #recordHolder(digest: Digest, name: Repository): void {
-    this.#holders.set(digest, [...(this.#holders.get(digest) ?? []), name]);
+    const known = this.#holders.get(digest);
+    // A literal: an array that is spread reserves room for more, and a large run has a hundred thousand of them.
+    this.#holders.set(digest, known === undefined ? [name] : [...known, name]);
   }
 
   /**
