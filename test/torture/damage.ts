@@ -20,7 +20,8 @@ function inPlace(path: string, work: (file: number, size: number) => void): void
   }
 }
 
-function flip(path: string, dice: Dice): void {
+/** Flips one to three bits of a file. */
+export function flip(path: string, dice: Dice): void {
   inPlace(path, (file, size) => {
     for (let left = dice.between(1, 3); left > 0; left--) {
       const at = dice.between(0, Math.max(0, size - 1));

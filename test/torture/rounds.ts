@@ -1,13 +1,19 @@
 import { exportRound } from './export-round.js';
 import { fullDiskRound } from './full-disk-round.js';
 import { importRound } from './import-round.js';
+import { journeyRound } from './journey-round.js';
 import { Dice } from './dice.js';
 import type { Arena } from './arena.js';
 import type { Tally } from './tally.js';
 import type { Cleanup } from '../support/temp.js';
 
 /** The kinds of rounds, by the names of the flags of `npm run torture`. */
-export const rounds = { export: exportRound, import: importRound, 'full-disk': fullDiskRound } as const;
+export const rounds = {
+  export: exportRound,
+  import: importRound,
+  journey: journeyRound,
+  'full-disk': fullDiskRound,
+} as const;
 
 export type RoundKind = keyof typeof rounds;
 

@@ -20,6 +20,7 @@ describe('after any interruption, a rerun gives the same result as an undisturbe
   };
   play('export', 5, false);
   play('import', 3, false);
+  play('journey', 6, false);
   play('full-disk', 1, cannotMount());
   test('clean up', async () => {
     for (const work of cleanups) await work();

@@ -1,8 +1,8 @@
 /**
  * Interrupts and damages exports, imports and copies at random, and checks that a rerun gives the result of an undisturbed run.
  *
- *     npm run torture                             200 rounds of exports, 100 of imports and copies, 20 with full disks
- *     npm run torture -- --export 1000 --import 0 --full-disk 0
+ *     npm run torture                             200 rounds of exports, 100 of imports and copies, 100 of what travels, 20 with full disks
+ *     npm run torture -- --export 1000 --import 0 --journey 0 --full-disk 0
  *     npm run torture -- --seed 7                 other choices; a failed round prints the seed that repeats it
  *     npm run torture -- --only 'export 7/12'     only that round
  */
@@ -16,6 +16,7 @@ const { values } = parseArgs({
   options: {
     export: { type: 'string', default: '200' },
     import: { type: 'string', default: '100' },
+    journey: { type: 'string', default: '100' },
     'full-disk': { type: 'string', default: '20' },
     seed: { type: 'string', default: '1' },
     only: { type: 'string' },
@@ -49,6 +50,7 @@ try {
     const plan = {
       export: values.export,
       import: values.import,
+      journey: values.journey,
       'full-disk': reason === false ? values['full-disk'] : '0',
     };
     for (const kind of Object.keys(plan) as RoundKind[])
