@@ -173,6 +173,14 @@ describe('trips with deltas', { skip: needs('docker-registry', 'minisign', 'tar'
     const record = at('second.sent');
     const august = await year.export(secondMonth, 'august.tar', '--base', full, '--sent', record);
     await airlift(['import', august, '--to', second.host]);
+    // The record lists what the base has, too.
+    const october = await year.export(secondMonth, 'october.tar', '--sent', record);
+    const carried = async (bundle: string): Promise<unknown> => {
+      const { stdout } = await airlift(['inspect', bundle, '--json']);
+      const { blobs, delta } = JSON.parse(stdout) as { blobs: number; delta?: { blobs: number } };
+      return [blobs, delta?.blobs];
+    };
+    assert.deepEqual(await carried(october), await carried(august));
     await airlift(['inventory', year.site.host, '-o', at('december.receipt')]);
     const { stdout } = await airlift(['diff', at('january.receipt'), at('december.receipt'), '--json']);
     const { changes } = JSON.parse(stdout) as { changes: readonly { change: string; image: string }[] };
