@@ -20,6 +20,30 @@ export interface FormatReportOptions {
   readonly version: string;
 }
 
+/** Yields the report on a receipt entry by entry: half a million of them in one string would take 400 MB. */
+function* receiptJson({ entries, ...report }: ReceiptReport, version: string): Iterable<string> {
+  yield `${printableJson({ airlift: version, ...report }).slice(0, -1)},"entries":[`;
+  for (const [at, entry] of entries.entries()) yield `${at === 0 ? '' : ','}${printableJson(entry)}`;
+  yield ']}\n';
+}
+
+/** Characters of a piece of output: each piece is a write of its own. */
+const pieceLength = 64 * 1024;
+
+function* joined(texts: Iterable<string>): Iterable<string> {
+  let piece: string[] = [];
+  let length = 0;
+  for (const text of texts) {
+    piece.push(text);
+    length += text.length;
+    if (length < pieceLength) continue;
+    yield piece.join('');
+    piece = [];
+    length = 0;
+  }
+  if (length > 0) yield piece.join('');
+}
+
 function formatReceiptReport(
   report: ReceiptReport,
   { format, version }: FormatReportOptions,
@@ -32,15 +56,15 @@ function formatReceiptReport(
     case 'cyclonedx':
       return formatReceiptCycloneDx(report, version);
     case 'json':
-      return [`${printableJson({ airlift: version, ...report })}\n`];
+      return receiptJson(report, version);
   }
 }
 
 /** Yields a report in a format, in pieces of text. */
 export function formatReport(report: Report | ReceiptReport, options: FormatReportOptions): Iterable<string> {
-  return report.kind === 'bundle'
-    ? formatBundleReport(report, options)
-    : formatReceiptReport(report, options);
+  return joined(
+    report.kind === 'bundle' ? formatBundleReport(report, options) : formatReceiptReport(report, options),
+  );
 }
 
 function formatBundleReport(report: Report, { format, ...options }: FormatReportOptions): Iterable<string> {

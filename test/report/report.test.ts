@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { BundleReader } from '../../src/bundle/reader.js';
@@ -9,6 +9,7 @@ import { airlift } from '../support/airlift.js';
 import { artifactOf } from '../support/artifacts.js';
 import { makeAuthority } from '../support/certificates.js';
 import { bigLayer, plainBlob, type TestImage } from '../support/images.js';
+import { inMemory } from '../support/content.js';
 import { needs, run } from '../support/peers.js';
 import { temp } from '../support/temp.js';
 import { cycloneDxOf, product, signatureOf } from './cargo.js';
@@ -249,4 +250,26 @@ test('a report is read from standard input and written to standard output with -
   const piped = await airlift(['report', '-', '-o', '-', '--format', 'csv'], { input: readFileSync(path) });
   assert.equal(stdout.split('\r\n').length, 5);
   assert.equal(piped.stdout, stdout);
+});
+
+test('a report on volumes names each with its digest, also from several directories', async (t) => {
+  const [dir, other] = [temp(t), temp(t)];
+  const path = join(dir, 'site.tar');
+  await writeBundle(path, cargo);
+  const size = Math.ceil(readFileSync(path).length / 2 / 512) * 512;
+  const list = join(dir, 'out.tar');
+  await airlift(['split', path, '--volume-size', String(size), '-o', list]);
+  renameSync(`${list}.002`, join(other, 'out.tar.002'));
+  const { volumes, images } = await reportOn(`${list}.volumes`, { volumeDirs: [other] });
+  assert.equal(images.length, 2);
+  assert.deepEqual(
+    volumes.map(({ name, digest }) => [name, digest]),
+    [`${list}.001`, join(other, 'out.tar.002')].map((file) => [
+      file.slice(file.lastIndexOf('/') + 1),
+      inMemory(readFileSync(file)).digest,
+    ]),
+  );
+  const output = join(dir, 'page.html');
+  await airlift(['report', `${list}.volumes`, '--volume-dir', other, '-o', output]);
+  assert.match(readFileSync(output, 'utf8'), /2 files, which together are this bundle/);
 });
