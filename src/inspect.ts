@@ -1,3 +1,4 @@
+import { formatTime } from './oci/time.js';
 import { ImageSizes } from './bundle/format/image-sizes.js';
 import type { BundlePart } from './bundle/format/part.js';
 import type { PlatformSize } from './bundle/report.js';
@@ -83,7 +84,7 @@ export async function inspect(path: string, options: InspectOptions = {}): Promi
     return {
       bundle: path,
       size: reader.size,
-      created: reader.created.toISOString().replace('.000Z', 'Z'),
+      created: formatTime(reader.created),
       images,
       manifests,
       blobs,

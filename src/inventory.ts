@@ -1,7 +1,8 @@
 import { AirliftError, firstLines, maxProblemsShown } from './errors.js';
 import { openInputs } from './merge/open-inputs.js';
 import type { OnEvent } from './progress.js';
-import { formatReceipt, formatTime, writeReceipt } from './receipts/receipt.js';
+import { formatTime } from './oci/time.js';
+import { formatReceipt, writeReceipt } from './receipts/receipt.js';
 import { namesIn, takeInventory } from './receipts/take-inventory.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from './registry/registry.js';
 import { siteReference, siteRepository, siteText, type Site } from './site/names.js';

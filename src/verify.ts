@@ -259,7 +259,7 @@ async function verifyFile(
       await checkContents(pool, findings, { quick, onProgress, signal });
       await checkGraph(file, findings, catalog !== undefined);
       if (catalog !== undefined) {
-        checkCatalogRows(catalog, findings);
+        await checkCatalogRows(file, catalog, findings);
         part = catalog.part;
         delta = await checkDelta(catalog, base, findings);
         await checkHeadContent(headDigests, catalog, findings);

@@ -19,7 +19,8 @@ import {
   type PublishName,
 } from '../publish/publishing-run.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
-import { formatReceipt, formatTime, writeReceipt } from '../receipts/receipt.js';
+import { formatTime } from '../oci/time.js';
+import { formatReceipt, writeReceipt } from '../receipts/receipt.js';
 import { takeInventory } from '../receipts/take-inventory.js';
 import {
   mapNames,

@@ -8,7 +8,8 @@ import { maxPlaces, type BasePlace, type DeltaBase } from '../bundle/format/delt
 import { BundleReader } from '../bundle/reader.js';
 import type { Digest } from '../oci/digest.js';
 import { formatRepository, parseReference } from '../oci/reference.js';
-import { formatTime, looksLikeReceipt, Receipt } from './receipt.js';
+import { formatTime } from '../oci/time.js';
+import { looksLikeReceipt, Receipt } from './receipt.js';
 
 /** What a delta can be made against: a bundle or its catalog, which names every blob, or a receipt, which names manifests. */
 export type Base = CatalogBase | ReceiptBase;

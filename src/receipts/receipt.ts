@@ -6,6 +6,7 @@ import { replaceFile } from '../io/replace-file.js';
 import { isDigest, type Digest } from '../oci/digest.js';
 import { oneLine } from '../oci/printable.js';
 import { isRegistry, isRepositoryPath, isTag } from '../oci/reference.js';
+import { isTime } from '../oci/time.js';
 
 /**
  * The kind of a record: `receipt`, what a registry holds, with paths of repositories there; `sent`, what exports have sent, with the
@@ -42,12 +43,6 @@ const maxLine = 1024;
 const formatVersion = 1;
 
 const contentPattern = /^(?:index|layer|manifest|[A-Za-z0-9_.-]{1,64}(?:\/[A-Za-z0-9_.-]{1,64}){1,2})$/;
-const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/;
-
-/** Formats a time as receipts and catalogs state it. */
-export function formatTime(time: Date): string {
-  return time.toISOString().replace(/\.\d{3}Z$/, 'Z');
-}
 
 /** Returns what a platform is called in a receipt; `manifest` if there is no platform, or its name has unusual characters. */
 export function contentOfPlatform(platform: string | undefined): string {
@@ -223,7 +218,7 @@ export class Receipt {
       fields.get(name),
     );
     const isNamed = kind === 'sent' ? registry === undefined : registry !== undefined && isPlace(registry);
-    if (!isNamed || !timePattern.test(time))
+    if (!isNamed || !isTime(time))
       fail('its first lines lack the registry or the time, or one of them is malformed');
     const head = { kind: kind ?? 'receipt', registry, time, airlift: oneLine(airlift, 80) };
     return new Receipt(path, head, `sha256:${hash.digest('hex')}` as Digest);

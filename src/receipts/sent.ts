@@ -7,7 +7,8 @@ import { AirliftError, isAirliftError, isMissingPath, messageOf } from '../error
 import { digestOf } from '../oci/digest.js';
 import { formatReference, formatRepository } from '../oci/reference.js';
 import { openBase, type ReceiptBase } from './open-base.js';
-import { contentOfPlatform, formatTime, ReceiptText, writeReceipt, type ReceiptEntry } from './receipt.js';
+import { formatTime } from '../oci/time.js';
+import { contentOfPlatform, ReceiptText, writeReceipt, type ReceiptEntry } from './receipt.js';
 
 /** A record of what was sent, and what its first lines state. */
 export interface SentOptions {

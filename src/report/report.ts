@@ -1,3 +1,4 @@
+import { formatTime } from '../oci/time.js';
 import { BundleReader } from '../bundle/reader.js';
 import { ImageSizes } from '../bundle/format/image-sizes.js';
 import type { SharedBytes } from '../bundle/report.js';
@@ -12,7 +13,6 @@ import { attestationSubject, parseJsonObject, parseManifest, type Manifest } fro
 import { isImageConfig, isManifest } from '../oci/media-types.js';
 import { formatReference } from '../oci/reference.js';
 import { CatalogBase } from '../receipts/open-base.js';
-import { formatTime } from '../receipts/receipt.js';
 import { cosignKeysOf } from '../signing/cosign.js';
 import { readPublicKeys, type PublicKey } from '../signing/public-key.js';
 import type { SignatureReport } from '../signing/signatures.js';

@@ -5,11 +5,11 @@ import { before, after, describe, test } from 'node:test';
 import { BundleReader } from '../../src/bundle/reader.js';
 import { AirliftError } from '../../src/errors.js';
 import { verify } from '../../src/verify.js';
-import { entriesOf, mutations, type Whole } from '../fuzz/mutations.js';
-import { multiPlatform, singlePlatform } from '../support/image-sets.js';
+import { smallCargo } from '../fuzz/bundles.js';
+import { entriesOf, isSameBundle, mutations, type Whole } from '../fuzz/mutations.js';
 import { temp } from '../support/temp.js';
 import { Dice } from '../torture/dice.js';
-import { everyKind, writeBundle } from './write-bundle.js';
+import { writeBundle } from './write-bundle.js';
 
 /** Numbers of mutations: of each kind, and of the catalog, which has the most to change; 300 in total. */
 const usually = 40;
@@ -23,12 +23,7 @@ describe('a randomly changed bundle is rejected', () => {
   let whole: Whole;
   before(async () => {
     const path = join(dir, 'whole.tar');
-    const full = multiPlatform({ name: 'part' });
-    const part = singlePlatform('linux/arm64', { name: 'part' });
-    await writeBundle(path, [
-      ...everyKind(),
-      { reference: 'registry.example/acme/part:1', image: part, original: full },
-    ]);
+    await writeBundle(path, smallCargo());
     const bytes = readFileSync(path);
     whole = { path, bytes, entries: entriesOf(bytes) };
     assert.deepEqual((await verify(path, { jobs: 1 })).problems, []);
@@ -61,11 +56,11 @@ describe('a randomly changed bundle is rejected', () => {
       for (let round = 0; round < rounds; round++) {
         const seed = `${what} ${round}`;
         try {
-          const bytes = await mutate(new Dice(seed), whole, path);
+          const bytes = mutate(new Dice(seed), whole, path);
           if (bytes.equals(whole.bytes)) continue;
           changes++;
           writeFileSync(path, bytes);
-          assert.ok(await isRefused(path), 'verify finds nothing wrong');
+          assert.ok((await isRefused(path)) || isSameBundle(whole, bytes), 'verify finds nothing wrong');
           await opens(path);
         } catch (error) {
           failed.push(`seed ${JSON.stringify(seed)}: ${String(error)}`);

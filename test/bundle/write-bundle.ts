@@ -6,7 +6,7 @@ import { BundleFile } from '../../src/bundle/format/file.js';
 import { BundleWriter, type BundleOptions } from '../../src/bundle/write/writer.js';
 import type { Digest } from '../../src/oci/digest.js';
 import { parseManifest } from '../../src/oci/manifest.js';
-import { decodePlatform, type Platform } from '../../src/oci/platform.js';
+import { decodePlatform, isUnknown, type Platform } from '../../src/oci/platform.js';
 import { parseReference, type Repository } from '../../src/oci/reference.js';
 import { edgesOf } from '../../src/plan/planner.js';
 import { bytesOf, type Content } from '../support/content.js';
@@ -46,12 +46,7 @@ export function everyKind(): Cargo[] {
   ];
 }
 
-function planImage(
-  writer: BundleWriter,
-  image: TestImage,
-  repository: Repository,
-  original?: TestImage,
-): void {
+function planImage(writer: BundleWriter, image: TestImage, repository: Repository): void {
   const platforms = new Map<Digest, Platform>();
   const parsed = [...image.manifests.values()].map((content) => ({
     content,
@@ -65,15 +60,13 @@ function planImage(
   for (const { content, manifest } of parsed) {
     const { digest, size, mediaType } = content;
     const own = image.platform === undefined ? undefined : decodePlatform(image.platform, digest);
+    const platform = platforms.get(digest) ?? (manifest.kind === 'index' ? undefined : own);
     writer.addManifest({
       descriptor: { digest, size, mediaType },
       bytes: bytesOf(content),
-      platform: manifest.kind === 'index' ? undefined : (platforms.get(digest) ?? own),
+      platform: platform === undefined || isUnknown(platform) ? undefined : platform,
       manifest,
-      edges:
-        original === undefined || digest !== image.root.digest
-          ? edgesOf(manifest)
-          : [...edgesOf(manifest), { child: original.root.digest, role: 'original', position: 0 }],
+      edges: edgesOf(manifest),
     });
     if (manifest.kind === 'index') continue;
     const { config, layers } = manifest;
@@ -102,7 +95,7 @@ function contentOf(image: TestImage, digest: Digest): Buffer | undefined {
 export function plan(writer: BundleWriter, cargo: readonly Cargo[]): void {
   for (const { reference, image, original, companionOf } of cargo) {
     const named = parseReference(reference ?? 'registry.example/unnamed');
-    planImage(writer, image, named, original);
+    planImage(writer, image, named);
     if (original !== undefined) planImage(writer, { ...original, manifests: indexOnly(original) }, named);
     if (reference === undefined) continue;
     writer.addImage({ reference: named, root: image.root, original: original?.root }, { companionOf });

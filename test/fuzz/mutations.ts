@@ -1,9 +1,10 @@
 /** Random changes of a bundle, as damage or an attacker makes them. */
-import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { openForTampering, tamper } from '../bundle/verify/tamper.js';
+import { isDeepStrictEqual } from 'node:util';
+import { parseMinisig } from '../../src/signing/minisign.js';
+import { encodeHeader, paddedLength } from '../../src/tar/header.js';
 import type { Dice } from '../torture/dice.js';
+import { changeBySql, changeCatalog, changeSurroundings, otherText, textOfCatalog } from './catalogs.js';
 
 /** An entry of a plain archive, by the positions of its bytes. */
 export interface Entry {
@@ -46,62 +47,60 @@ const isSums = ({ name }: Entry): boolean => name === 'airlift/SHA256SUMS';
 
 const hex = (content: Uint8Array): string => createHash('sha256').update(content).digest('hex');
 
-/** Returns other text of the same length. */
-function otherText(dice: Dice, text: string): string {
-  if (text === '') return text;
-  const at = dice.between(0, text.length - 1);
-  const by = dice.pick(['a', '0', '/', ' ', '9', '\n', '\u0000', 'Z']);
-  return text.slice(0, at) + by + text.slice(at + 1);
+/** Returns the bundle with another catalog, and the digest of it in `SHA256SUMS`, as an attacker makes it. */
+function withCatalog(bytes: Buffer, entries: readonly Entry[], content: Buffer): Buffer {
+  const catalog = entries.find(({ name }) => name === 'airlift/catalog.db') as Entry;
+  const sums = entries.find(isSums) as Entry;
+  const before = bytes.subarray(catalog.content, catalog.content + catalog.size);
+  const mtime = parseInt(bytes.toString('latin1', 136, 147), 8);
+  const behind = Buffer.from(bytes.subarray(catalog.end));
+  const line = behind.indexOf(hex(before), sums.content - catalog.end);
+  behind.write(hex(content), line, 'latin1');
+  return Buffer.concat([
+    bytes.subarray(0, catalog.begin),
+    encodeHeader(catalog.name, content.length, mtime),
+    content,
+    Buffer.alloc(paddedLength(content.length) - content.length),
+    behind,
+  ]);
 }
 
-/** Changes a cell, or deletes or duplicates a row, in a table of the catalog. */
-function changeCatalog(dice: Dice, path: string, content: Buffer): Buffer {
-  const file = `${path}.catalog`;
-  writeFileSync(file, content);
-  const database = openForTampering(file);
-  try {
-    database.pragma('ignore_check_constraints = ON');
-    database.pragma('foreign_keys = OFF');
-    const tables = database
-      .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
-      .pluck()
-      .all() as string[];
-    const filled = tables.filter((table) => database.prepare(`SELECT 1 FROM "${table}"`).get() !== undefined);
-    const table = dice.pick(filled as [string, ...string[]]);
-    const rows = database.prepare(`SELECT * FROM "${table}"`).all() as Record<string, unknown>[];
-    const row = dice.pick(rows as [Record<string, unknown>, ...Record<string, unknown>[]]);
-    const columns = Object.keys(row) as [string, ...string[]];
-    const where = columns.map((column) => `"${column}" IS ?`).join(' AND ');
-    const values = columns.map((column) => row[column]);
-    try {
-      if (dice.isLucky(0.15)) database.prepare(`DELETE FROM "${table}" WHERE ${where}`).run(...values);
-      else {
-        const column = dice.pick(columns);
-        const value = row[column];
-        const other = dice.pick(rows as [Record<string, unknown>, ...Record<string, unknown>[]])[column];
-        const changed = dice.pick<unknown>([
-          null,
-          other,
-          typeof value === 'string' ? otherText(dice, value) : Number(value) + dice.between(-2, 2),
-          dice.pick<unknown>(['', 'x', -1, 0, 2 ** 53, 1.5, '[]', '{"a":1}', Buffer.from([1])]),
-        ]);
-        // The same value would change nothing.
-        if (changed === value) return content;
-        database.prepare(`UPDATE "${table}" SET "${column}" = ? WHERE ${where}`).run(changed, ...values);
-      }
-    } catch (error) {
-      // A constraint of the table rejects it: nothing has changed.
-      assert.match(String(error), /constraint|datatype|cannot store/i);
+function catalogOf(bytes: Buffer, entries: readonly Entry[]): Buffer {
+  const { content, size } = entries.find(({ name }) => name === 'airlift/catalog.db') as Entry;
+  return bytes.subarray(content, content + size);
+}
+
+/** Returns the bundle with a catalog that SQL has changed. */
+export function withChangedCatalog({ bytes, entries }: Whole, path: string, sql: string): Buffer {
+  return withCatalog(bytes, entries, changeBySql(path, catalogOf(bytes, entries), sql));
+}
+
+/** Reports whether a changed bundle says and carries the same: only the form of its catalog or comments of a signature may differ. */
+export function isSameBundle({ bytes, entries }: Whole, changed: Buffer): boolean {
+  const others = entriesOf(changed);
+  const contentOf = (of: Buffer, { content, end }: Entry): Buffer => of.subarray(content, end);
+  if (others.length !== entries.length) return false;
+  const before = textOfCatalog(catalogOf(bytes, entries));
+  const after = textOfCatalog(catalogOf(changed, others));
+  if (before === undefined || before !== after) return false;
+  for (const [at, entry] of entries.entries()) {
+    const other = others[at] as Entry;
+    if (other.name !== entry.name) return false;
+    if (entry.name === 'airlift/catalog.db' || isSums(entry)) continue;
+    if (entry.name.endsWith('.minisig')) {
+      const parse = (of: Buffer, { content, size }: Entry): unknown =>
+        parseMinisig(of.subarray(content, content + size), entry.name);
+      if (!isDeepStrictEqual(parse(bytes, entry), parse(changed, other))) return false;
+      continue;
     }
-  } finally {
-    database.close();
+    if (!contentOf(bytes, entry).equals(contentOf(changed, other))) return false;
   }
-  const changed = readFileSync(file);
-  return changed.length === content.length ? changed : content;
+  const end = (of: Buffer, list: readonly Entry[]): Buffer => of.subarray(list.at(-1)?.end);
+  return end(bytes, entries).equals(end(changed, others));
 }
 
 /** Returns the bytes of a changed bundle; `path` may be used for work. */
-export type Mutation = (dice: Dice, whole: Whole, path: string) => Promise<Buffer> | Buffer;
+export type Mutation = (dice: Dice, whole: Whole, path: string) => Buffer;
 
 /** Kinds of changes. */
 export const mutations: Readonly<Record<string, Mutation>> = {
@@ -115,11 +114,10 @@ export const mutations: Readonly<Record<string, Mutation>> = {
     changed[at] = (changed[at] ?? 0) ^ (1 << dice.between(0, 7));
     return changed;
   },
-  'a cell of the catalog, with SHA256SUMS made to agree': async (dice, { bytes }, path) => {
-    writeFileSync(path, bytes);
-    await tamper(path, (content) => changeCatalog(dice, path, content));
-    return readFileSync(path);
-  },
+  'rows of the catalog, with SHA256SUMS made to agree': (dice, { bytes, entries }, path) =>
+    withCatalog(bytes, entries, changeCatalog(dice, path, catalogOf(bytes, entries))),
+  'the schema or a byte of the catalog, with SHA256SUMS made to agree': (dice, { bytes, entries }, path) =>
+    withCatalog(bytes, entries, changeSurroundings(dice, path, catalogOf(bytes, entries))),
   'text of index.json, with SHA256SUMS made to agree': (dice, { bytes, entries }) => {
     const changed = Buffer.from(bytes);
     const { content, size } = entries.find(({ name }) => name === 'index.json') as Entry;

@@ -9,7 +9,7 @@ import { catalogIndexes, catalogViews, tablesOf } from './catalog-schema.js';
 import type { TarEntry } from './entry-reader.js';
 import type { BundleFile } from './file.js';
 import { ioError } from './io-error.js';
-import { applicationId, deltaVersion, formatVersion, headLimits } from './format.js';
+import { applicationId, catalogPageSize, deltaVersion, formatVersion, headLimits } from './format.js';
 import { openDatabase } from './sqlite.js';
 
 /** The largest catalog that is opened in memory (bytes); a larger one is copied to a temporary file. */
@@ -62,6 +62,7 @@ export async function openCatalogDatabase(
       );
     }
     checkSchema(database, version, attempted);
+    checkPages(database, entry, attempted);
     // The integrity check also compares indexes with their tables: SQLite may answer a query from either.
     const check = database.pragma('integrity_check(1)', { simple: true });
     if (check !== 'ok') throw new AirliftError('damaged', `${attempted}: ${String(check)}`);
@@ -120,21 +121,39 @@ function checkHeader(bytes: Buffer, want: { size: number }): void {
   if (bytes[18] !== 1 || bytes[19] !== 1) throw new Error('not in rollback-journal mode');
 }
 
+/** Checks that the schema is that of the format, in its order, and that the file holds nothing else. */
 function checkSchema(database: Database, version: number, attempted: string): void {
-  const schema = new Set([...tablesOf(version), ...catalogIndexes, ...catalogViews]);
+  const want = [...tablesOf(version), ...catalogIndexes, ...catalogViews];
   const rows = database
-    .prepare('SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL')
-    .pluck()
-    .iterate() as Iterable<unknown>;
+    .prepare('SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid')
+    .raw()
+    .iterate() as Iterable<readonly unknown[]>;
+  const fail = (): never => {
+    throw new AirliftError('damaged', `${attempted}: its schema differs from format version ${version}`);
+  };
   let count = 0;
-  for (const sql of rows) {
-    if (typeof sql !== 'string' || !schema.has(sql))
-      throw new AirliftError('damaged', `${attempted}: its schema differs from format version ${version}`);
+  for (const [type, name, sql] of rows) {
+    const [, wantType, wantName] = /^CREATE (?:UNIQUE )?(\w+) (\w+)/.exec(want[count] ?? '') ?? [];
+    if (sql !== want[count] || type !== wantType?.toLowerCase() || name !== wantName) fail();
     count++;
   }
-  if (count !== schema.size)
+  if (count !== want.length) fail();
+}
+
+/** Checks that the database has the pages of its file, all of them in use. */
+function checkPages(database: Database, { size }: Pick<CatalogPlace, 'size'>, attempted: string): void {
+  const value = (name: string): unknown => database.pragma(name, { simple: true });
+  const got = [
+    value('page_size'),
+    value('page_count'),
+    value('freelist_count'),
+    value('auto_vacuum'),
+    value('encoding'),
+  ];
+  const want = [catalogPageSize, size / catalogPageSize, 0, 0, 'UTF-8'];
+  if (got.some((part, at) => part !== want[at]))
     throw new AirliftError(
       'damaged',
-      `${attempted}: its schema is incomplete; got ${count} parts, want ${schema.size}`,
+      `${attempted}: its pages differ from the format; got ${got.join(', ')}, want ${want.join(', ')}`,
     );
 }

@@ -7,6 +7,9 @@ export const deltaVersion = 2;
 /** The catalog's `application_id`: "arlf" in ASCII, by which `file` and sqlite3 tell it from other databases. */
 export const applicationId = 0x61726c66;
 
+/** Bytes of a page of the catalog. */
+export const catalogPageSize = 4096;
+
 /** Names of the entries before the first blob, in file order. */
 export const entryNames = {
   layout: 'oci-layout',

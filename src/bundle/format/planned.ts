@@ -8,9 +8,9 @@ export type BlobKind = 'index' | 'manifest' | 'config' | 'layer';
 
 /**
  * The role in which a parent names a child: `manifest` for a child of an index, `config`, `layer`; `subject` leads from a referrer to its
- * subject, `original` from a filtered index to the publisher's index.
+ * subject.
  */
-export type EdgeRole = 'manifest' | 'config' | 'layer' | 'subject' | 'original';
+export type EdgeRole = 'manifest' | 'config' | 'layer' | 'subject';
 
 /** Reason why the bundle does not carry a blob: the site already has it (delta), or its publisher forbids redistribution. */
 export type LeftOut = 'base' | 'foreign';

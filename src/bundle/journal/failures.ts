@@ -31,7 +31,7 @@ interface FailureRow {
 /** The images of the plan that need a blob: as content, as a referrer, or as what a referrer of theirs names. */
 const imagesWithBlob = `WITH RECURSIVE up (id) AS (
     SELECT id FROM blobs WHERE digest = ?
-    UNION SELECT parent FROM up CROSS JOIN edges ON child = up.id AND role NOT IN ('subject', 'original')
+    UNION SELECT parent FROM up CROSS JOIN edges ON child = up.id AND role <> 'subject'
     UNION SELECT child FROM up CROSS JOIN edges ON parent = up.id AND role = 'subject'
   )
   SELECT reference FROM images WHERE root IN up ORDER BY reference`;

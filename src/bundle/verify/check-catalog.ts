@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { Digest } from '../../oci/digest.js';
-import { isUnknown, type Platform } from '../../oci/platform.js';
-import { platformOf, type Catalog } from '../format/catalog.js';
-import { kindOfEntry, platformKey, type Findings } from './findings.js';
+import type { Catalog } from '../format/catalog.js';
+import type { BundleFile } from '../format/file.js';
+import { checkManifestRows } from './check-rows.js';
+import { kindOfEntry, type Findings } from './findings.js';
 import { entryNames } from '../format/format.js';
 import { layoutContent } from '../../oci/image-layout.js';
 import { blobLines, indexJson, sumsLines } from '../format/head-content.js';
@@ -15,8 +16,12 @@ const maxReported = 200;
  * Compares the catalog, row by row, with the manifests that it describes, which are proven by their digests. Import believes the catalog: it
  * would, for example, never publish a referrer without a subject.
  */
-export function checkCatalogRows(catalog: Catalog, findings: Findings): void {
-  compareManifests(catalog, findings);
+export async function checkCatalogRows(
+  file: BundleFile,
+  catalog: Catalog,
+  findings: Findings,
+): Promise<void> {
+  await checkManifestRows(file, catalog, findings);
   for (const [detail, sql] of contradictions) {
     const digests = findings.database.prepare(`${sql} LIMIT ${maxReported}`).pluck().all() as Digest[];
     for (const digest of digests)
@@ -24,77 +29,20 @@ export function checkCatalogRows(catalog: Catalog, findings: Findings): void {
   }
 }
 
-interface Facts {
-  readonly kind: string;
-  readonly mediaType: string;
-  readonly artifactType: string | null;
-  readonly subject: string | null;
-}
-
-function compareManifests(catalog: Catalog, findings: Findings): void {
-  const factsOf = findings.database.prepare(
-    'SELECT kind, media_type AS mediaType, artifact_type AS artifactType, subject FROM facts WHERE blob = ?',
-  );
-  const platformsOf = findings.database.prepare('SELECT platform FROM platforms WHERE blob = ?').pluck();
-  for (const row of catalog.manifestRows()) {
-    const id = findings.idOf(row.digest);
-    const facts = factsOf.get(id) as Facts | undefined;
-    // A manifest without facts is damaged or missing, which is reported already.
-    if (facts === undefined) continue;
-    for (const field of ['kind', 'mediaType', 'artifactType', 'subject'] as const)
-      if (row[field] !== facts[field])
-        findings.report(
-          'catalog',
-          entryNames.catalog,
-          `${fieldNames[field]} of ${row.digest} differs from its manifest; got ${row[field] ?? 'none'}, want ${facts[field] ?? 'none'}`,
-          row.digest,
-        );
-    const known = platformsOf.all(id) as string[];
-    if (!isPlatformOf(platformOf(row), known))
-      findings.report(
-        'catalog',
-        entryNames.catalog,
-        `platform of ${row.digest} is not one that its index or config names`,
-        row.digest,
-      );
-  }
-}
-
-const fieldNames = {
-  kind: 'kind',
-  mediaType: 'media type',
-  artifactType: 'artifact type',
-  subject: 'subject',
-} as const;
-
-/** Reports whether a platform is one that indexes or the config name. Attestations, which are for unknown/unknown, have no platform. */
-function isPlatformOf(platform: Platform | undefined, known: readonly string[]): boolean {
-  const unknown = known.filter((key) => {
-    const [os = '', architecture = ''] = JSON.parse(key) as string[];
-    return isUnknown({ os, architecture });
-  });
-  if (platform === undefined) return known.length === 0 || unknown.length > 0;
-  return known.includes(platformKey(platform));
-}
-
 /** Contradictions between the catalog and the manifests: a predicate, and the query for the digests that it applies to. */
 const contradictions: readonly (readonly [detail: string, sql: string])[] = [
   [
-    'is a config in the catalog but a layer in the manifests that name it, or the reverse',
-    `SELECT digest FROM blobs WHERE kind IN ('config', 'layer')
-      AND EXISTS (SELECT 1 FROM edges WHERE child = blobs.id AND source = 'manifest' AND role <> 'subject')
-      AND NOT EXISTS (SELECT 1 FROM edges JOIN blobs AS parent ON parent.id = edges.parent
-        WHERE child = blobs.id AND source = 'catalog' AND role <> 'subject' AND parent.parsed = 0)
-      AND (kind = 'config') <> EXISTS (SELECT 1 FROM edges WHERE child = blobs.id AND source = 'manifest' AND role = 'config')`,
-  ],
-  [
-    'has a referrer edge without its subject edge, or a subject edge without its referrer edge',
-    `SELECT child.digest FROM edges JOIN blobs AS child ON child.id = edges.child
-      WHERE role = 'referrer' AND NOT EXISTS (SELECT 1 FROM edges AS back
-        WHERE back.parent = edges.child AND back.child = edges.parent AND back.role = 'subject' AND back.source = 'catalog')
-    UNION SELECT parent.digest FROM edges JOIN blobs AS parent ON parent.id = edges.parent
-      WHERE role = 'subject' AND source = 'catalog' AND NOT EXISTS (SELECT 1 FROM edges AS back
-        WHERE back.parent = edges.child AND back.child = edges.parent AND back.role = 'referrer')`,
+    'is of another kind in the catalog than the content or the manifests that name it say',
+    // Damage of the manifests that name a blob is reported with them.
+    `SELECT digest FROM blobs LEFT JOIN facts ON facts.blob = blobs.id WHERE (position IS NOT NULL OR left_out > 0)
+      AND CASE
+        WHEN facts.kind IS NOT NULL THEN blobs.kind <> facts.kind
+        WHEN blobs.kind IN ('index', 'manifest') THEN state = 'ok'
+        ELSE (blobs.kind = 'config') <> EXISTS (SELECT 1 FROM edges WHERE child = blobs.id AND source = 'manifest' AND role = 'config')
+          AND EXISTS (SELECT 1 FROM edges WHERE child = blobs.id AND source = 'manifest' AND role <> 'subject')
+          AND NOT EXISTS (SELECT 1 FROM edges JOIN blobs AS parent ON parent.id = edges.parent
+            WHERE child = blobs.id AND source = 'catalog' AND role <> 'subject' AND parent.parsed = 0)
+      END`,
   ],
   [
     'is not a filtered copy of the index that the catalog names as its original',
@@ -110,11 +58,6 @@ const contradictions: readonly (readonly [detail: string, sql: string])[] = [
       WHERE other.parsed = 1 AND other.state = 'ok' AND (other.kind <> 'index' OR root.id = other.id
         OR EXISTS (SELECT 1 FROM cut JOIN blobs AS leaf ON leaf.id = cut.id WHERE cut.image = images.id AND leaf.kind = 'manifest'
           AND NOT EXISTS (SELECT 1 FROM whole WHERE whole.image = images.id AND whole.id = cut.id)))`,
-  ],
-  [
-    'has an original that no image of the catalog names',
-    `SELECT parent.digest FROM edges JOIN blobs AS parent ON parent.id = edges.parent
-      WHERE role = 'original' AND NOT EXISTS (SELECT 1 FROM images WHERE root = edges.parent AND original = edges.child)`,
   ],
   [
     'belongs to no image',

@@ -76,7 +76,7 @@ async function problemsOf(
     await checkIndexFile(file, head.entries.get('index.json'), catalog, findings);
     await checkDocuments(reader, findings, signal);
     await checkGraph(file, findings, true);
-    checkCatalogRows(catalog, findings);
+    await checkCatalogRows(file, catalog, findings);
     await checkHeadContent(headDigests, catalog, findings);
     return findings.problemLines(maxShown);
   } finally {

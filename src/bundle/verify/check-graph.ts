@@ -77,9 +77,12 @@ async function readManifest(file: BundleFile, findings: Findings, row: ManifestR
   const name = (role: EdgeRole, child: Descriptor, position: number): void => {
     nameChild(findings, row, { role, position }, child);
   };
-  if (manifest.kind === 'index') manifest.manifests.forEach((child, at) => name('manifest', child, at));
-  else {
-    if (manifest.config !== undefined) {
+  if (manifest.kind === 'index') {
+    manifest.manifests.forEach((child, at) => name('manifest', child, at));
+    findings.addConfigPlatform(row.id, undefined);
+  } else {
+    if (manifest.config === undefined) findings.addConfigPlatform(row.id, undefined);
+    else {
       name('config', manifest.config, 0);
       await readConfig(file, findings, row, manifest.config);
     }
@@ -88,18 +91,24 @@ async function readManifest(file: BundleFile, findings: Findings, row: ManifestR
   if (manifest.subject !== undefined) name('subject', manifest.subject, 0);
 }
 
-/** Records the platform that an image's config names. */
+/** Records the platform that an image's config names. A damaged config states nothing. */
 async function readConfig(
   file: BundleFile,
   findings: Findings,
   row: ManifestRow,
   { mediaType, digest, size }: Descriptor,
 ): Promise<void> {
+  if (!isImageConfig(mediaType) || size > maxManifestSize) {
+    findings.addConfigPlatform(row.id, undefined);
+    return;
+  }
   const position = findings.positionOf(digest);
-  if (position === undefined || !isImageConfig(mediaType) || size > maxManifestSize) return;
+  if (position === undefined) return;
   try {
-    const platform = platformOfConfig(await file.readSmall(position, size), `config ${digest}`);
-    if (platform !== undefined) findings.addPlatform(row.id, platform);
+    findings.addConfigPlatform(
+      row.id,
+      platformOfConfig(await file.readSmall(position, size), `config ${digest}`),
+    );
   } catch (error) {
     if (!isAirliftError(error, 'input')) throw error;
     findings.report('manifest', blobPath(digest), error.message, digest);
@@ -126,7 +135,7 @@ function nameChild(
   const isOptional =
     role === 'subject' || (role === 'layer' && isForeignLayer(child.mediaType) && child.urls !== undefined);
   findings.addEdge(parent.id, id, { role, position, source: 'manifest', isOptional });
-  if (role === 'manifest' && child.platform !== undefined) findings.addPlatform(id, child.platform);
+  if (role === 'manifest') findings.addStated(id, parent.id, child);
   if (findings.isLeftOut(id) && role !== 'subject' && !(role === 'layer' && isForeignLayer(child.mediaType)))
     findings.report(
       'missing',
@@ -148,7 +157,7 @@ function nameChild(
 /** Everything that an image needs below its root. The publisher's index beside a filtered one does not count: it names dropped platforms. */
 const needed = `WITH RECURSIVE needed (id) AS (
   SELECT root FROM images
-  UNION SELECT child FROM needed CROSS JOIN edges ON parent = needed.id AND role NOT IN ('original', 'subject')
+  UNION SELECT child FROM needed CROSS JOIN edges ON parent = needed.id AND role <> 'subject'
 )`;
 
 function reportMissing(findings: Findings): void {
@@ -197,7 +206,10 @@ function reportContradictions(findings: Findings): void {
       `does not name ${child} as ${role}, but the catalog says it does`,
       parent,
     );
-  for (const { parent, child, role } of rows('manifest', 'AND child.position IS NOT NULL'))
+  for (const { parent, child, role } of rows(
+    'manifest',
+    'AND (child.position IS NOT NULL OR child.left_out > 0)',
+  ))
     findings.report(
       'edge',
       blobPath(parent),

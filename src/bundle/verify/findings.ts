@@ -1,16 +1,26 @@
 import type { Database } from '../format/database.js';
 import { firstLines } from '../../errors.js';
+import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Index, Manifest } from '../../oci/manifest.js';
-import type { Platform } from '../../oci/platform.js';
+import { isUnknown, type Platform } from '../../oci/platform.js';
 import type { BlobKind, LeftOut } from '../format/planned.js';
 import type { BrokenImage, Problem, ProblemKind } from '../report.js';
 import { entryNames } from '../format/format.js';
 import { openDatabase, pagedRows } from '../format/sqlite.js';
 
-/** Returns a key of all fields of a platform, for comparisons. */
-export function platformKey({ os, architecture, variant, osVersion, osFeatures }: Platform): string {
-  return JSON.stringify([os, architecture, variant ?? '', osVersion ?? '', osFeatures ?? []]);
+/** The text for a manifest without a platform. */
+export const noPlatform = '';
+/** The text for a manifest that an index lists without a platform: that of its config counts. */
+export const unstatedPlatform = 'of its config';
+
+/** Returns the text of a platform as the catalog's columns hold it; attestations, which are for unknown/unknown, have none. */
+function platformText(platform: Platform | undefined): string {
+  if (platform === undefined || isUnknown(platform)) return noPlatform;
+  const { os, architecture, variant = null, osVersion = null, osFeatures } = platform;
+  if (os === '' || architecture === '') return noPlatform;
+  const features = osFeatures === undefined ? null : JSON.stringify(osFeatures);
+  return JSON.stringify([os, architecture, variant, osVersion, features]);
 }
 
 const kindsOfEntries: Readonly<Record<string, ProblemKind>> = {
@@ -42,7 +52,9 @@ CREATE TABLE blobs (
 CREATE TABLE edges (parent INTEGER NOT NULL, child INTEGER NOT NULL, role TEXT NOT NULL, position INTEGER NOT NULL,
   optional INTEGER NOT NULL, source TEXT NOT NULL, PRIMARY KEY (parent, child, role, position, source)) WITHOUT ROWID;
 CREATE TABLE facts (blob INTEGER PRIMARY KEY, kind TEXT NOT NULL, media_type TEXT NOT NULL, artifact_type TEXT, subject TEXT);
-CREATE TABLE platforms (blob INTEGER NOT NULL, platform TEXT NOT NULL, PRIMARY KEY (blob, platform)) WITHOUT ROWID;
+CREATE TABLE platforms (blob INTEGER NOT NULL, parent INTEGER NOT NULL, platform TEXT NOT NULL,
+  PRIMARY KEY (blob, parent, platform)) WITHOUT ROWID;
+CREATE TABLE labels (blob INTEGER NOT NULL, media_type TEXT NOT NULL, PRIMARY KEY (blob, media_type)) WITHOUT ROWID;
 CREATE INDEX edges_by_child ON edges (child);
 CREATE TABLE images (id INTEGER PRIMARY KEY, reference TEXT NOT NULL UNIQUE, root INTEGER NOT NULL, original INTEGER);
 CREATE INDEX images_by_root ON images (root);
@@ -155,9 +167,19 @@ export class Findings {
     this.#statements.addFacts.run(id, kind, mediaType, artifactType ?? null, subject?.digest ?? null);
   }
 
-  /** Records a platform that an index, or the manifest's config, states for a manifest. */
-  addPlatform(id: number, platform: Platform): void {
-    this.#statements.addPlatform.run(id, platformKey(platform));
+  /** Records the media type and the platform that an index states for a child. */
+  addStated(id: number, index: number, { mediaType, platform }: Descriptor): void {
+    this.#statements.addLabel.run(id, mediaType);
+    this.#statements.addPlatform.run(
+      id,
+      index,
+      platform === undefined ? unstatedPlatform : platformText(platform),
+    );
+  }
+
+  /** Records the platform that the config of a manifest states; undefined if the manifest has no such config. */
+  addConfigPlatform(id: number, platform: Platform | undefined): void {
+    this.#statements.addPlatform.run(id, 0, platformText(platform));
   }
 
   /** Reports whether the bundle leaves a blob out although no base has it. */
@@ -256,7 +278,8 @@ function prepare(database: Database) {
       'INSERT OR IGNORE INTO edges (parent, child, role, position, optional, source) VALUES (?, ?, ?, ?, ?, ?)',
     ),
     addFacts: database.prepare('INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?, ?)'),
-    addPlatform: database.prepare('INSERT OR IGNORE INTO platforms VALUES (?, ?)'),
+    addPlatform: database.prepare('INSERT OR IGNORE INTO platforms VALUES (?, ?, ?)'),
+    addLabel: database.prepare('INSERT OR IGNORE INTO labels VALUES (?, ?)'),
     hasProblem: database.prepare('SELECT 1 FROM problems WHERE kind = ? LIMIT 1'),
     leftOut: database.prepare('SELECT left_out FROM blobs WHERE id = ?').pluck(),
     addImage: database.prepare('INSERT OR IGNORE INTO images (reference, root, original) VALUES (?, ?, ?)'),

@@ -4,14 +4,12 @@ import { open, rm } from 'node:fs/promises';
 import type { Digest } from '../../oci/digest.js';
 import { layoutContent } from '../../oci/image-layout.js';
 import { catalogIndexes, catalogViews, tablesOf } from '../format/catalog-schema.js';
-import { applicationId, deltaVersion, entryNames, formatVersion } from '../format/format.js';
+import { applicationId, catalogPageSize, deltaVersion, entryNames, formatVersion } from '../format/format.js';
 import { blobLines, indexJson, sumsLines, type IndexRow } from '../format/head-content.js';
 import { openDatabase } from '../format/sqlite.js';
 import { journalError } from '../journal/journal-database.js';
 import type { Journal } from '../journal/journal.js';
 import { encodeHeader, headerLength, paddedLength } from '../../tar/header.js';
-
-const pageSize = 4096;
 
 /**
  * Writes the catalog of a laid-out plan to a file of its own. The same plan gives the same bytes.
@@ -26,7 +24,7 @@ export async function buildCatalog(
   await rm(path, { force: true });
   try {
     const catalog = openDatabase(path);
-    catalog.pragma(`page_size = ${pageSize}`);
+    catalog.pragma(`page_size = ${catalogPageSize}`);
     catalog.pragma('journal_mode = OFF');
     catalog.pragma('synchronous = OFF');
     catalog.pragma(`application_id = ${applicationId}`);

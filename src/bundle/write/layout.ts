@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { AirliftError } from '../../errors.js';
 import { isCompanionTag } from '../../oci/companion-tag.js';
 import { algorithmOf, digestOf } from '../../oci/digest.js';
+import { formatTime } from '../../oci/time.js';
 import { parseReference } from '../../oci/reference.js';
 import { signSums, type BundleSigning } from '../../signing/sign-content.js';
 import { endLength } from '../../tar/header.js';
@@ -167,7 +168,7 @@ export class Layout {
   async #withHead<Result>(use: (head: HeadEntry[]) => Promise<Result>): Promise<Result> {
     const path = `${this.file.path}.catalog`;
     try {
-      const created = new Date(this.#created * 1000).toISOString().replace('.000Z', 'Z');
+      const created = formatTime(new Date(this.#created * 1000));
       const { signing, about } = this.options;
       await buildCatalog(this.journal, path, { ...about, created });
       const time = new Date(this.#created * 1000);

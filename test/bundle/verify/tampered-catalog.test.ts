@@ -6,11 +6,14 @@ import { after, before, describe, test } from 'node:test';
 import { BundleReader } from '../../../src/bundle/reader.js';
 import { isAirliftError } from '../../../src/errors.js';
 import { verify, type VerifyReport } from '../../../src/verify.js';
+import { digestOf } from '../../../src/oci/digest.js';
+import { smallCargo, writeDelta } from '../../fuzz/bundles.js';
+import { surroundings } from '../../fuzz/catalogs.js';
+import { entriesOf, withChangedCatalog } from '../../fuzz/mutations.js';
 import { airlift } from '../../support/airlift.js';
-import { multiPlatform, singlePlatform } from '../../support/image-sets.js';
 import { temp } from '../../support/temp.js';
 import { tamperBySql } from './tamper.js';
-import { everyKind, writeBundle } from '../write-bundle.js';
+import { writeBundle } from '../write-bundle.js';
 
 /** Changes that an attacker may make to a catalog, with a matching SHA256SUMS. Verify must find each of them. */
 const changes: readonly (readonly [what: string, sql: string])[] = [
@@ -76,6 +79,66 @@ const changes: readonly (readonly [what: string, sql: string])[] = [
   ['more about the bundle', "INSERT INTO about VALUES ('maker', 'me')"],
   ['a volume', 'INSERT INTO volumes VALUES (1, 1)'],
   ['another format version', 'PRAGMA user_version = 99'],
+  [
+    'a version of the system that is empty, not NULL',
+    "UPDATE manifests SET os_version = '' WHERE os = 'linux' AND blob NOT IN (SELECT root FROM images)",
+  ],
+  [
+    'a variant that is empty, not NULL',
+    "UPDATE manifests SET variant = '' WHERE architecture = 'amd64' AND blob NOT IN (SELECT root FROM images)",
+  ],
+  [
+    'an artifact type that is empty, not NULL',
+    "UPDATE manifests SET artifact_type = '' WHERE artifact_type IS NULL AND blob NOT IN (SELECT root FROM images)",
+  ],
+  [
+    'a list of features that is empty, not NULL',
+    "UPDATE manifests SET os_features = '[]' WHERE os = 'linux' AND blob NOT IN (SELECT root FROM images)",
+  ],
+  ['features with other white space', "UPDATE manifests SET os_features = replace(os_features, '[', '[ ')"],
+  ['a system in upper case', "UPDATE manifests SET os = 'Linux' WHERE os = 'linux'"],
+  [
+    'a platform that only the config states',
+    `UPDATE manifests SET architecture = 'amd64', variant = NULL WHERE blob = (SELECT child FROM edges JOIN images ON root = parent
+      WHERE reference LIKE '%/lying:%' AND role = 'manifest' AND position = 0)`,
+  ],
+  [
+    'an edge from a filtered index to its original',
+    `INSERT INTO edges SELECT root, 'original', 0, original FROM images WHERE original IS NOT NULL`,
+  ],
+  [
+    'a missing edge to a layer that is left out',
+    `DELETE FROM edges WHERE child IN (SELECT id FROM blobs WHERE left_out IS NOT NULL)`,
+  ],
+  ['another position of a referrer', "UPDATE edges SET position = 7 WHERE role = 'referrer'"],
+  ['a position below zero', "UPDATE edges SET position = -1 WHERE role = 'config'"],
+  ['a layer left out for another reason', "UPDATE blobs SET left_out = 'gone' WHERE left_out IS NOT NULL"],
+  ['images with other numbers', 'UPDATE images SET id = id + 100'],
+  ['a companion that is bytes', 'UPDATE images SET companion_of = CAST(companion_of AS BLOB)'],
+  ['a time with a fraction', "UPDATE about SET value = replace(value, 'Z', '.5Z')"],
+  ['a time in another zone', "UPDATE about SET value = replace(value, 'Z', '+00:00')"],
+  ['a view under another name', "UPDATE sqlite_schema SET name = 'more' WHERE name = 'entries'"],
+];
+
+/** The same for a catalog of a delta. */
+const deltaChanges: typeof changes = [
+  ['a delta that names no base', 'DELETE FROM bases'],
+  ['a day that does not exist', "UPDATE bases SET time = '2024-02-31T00:00:00Z'"],
+  ['bases with other numbers', 'UPDATE bases SET id = 7'],
+  ['a base of another kind', "UPDATE bases SET kind = 'rumour'"],
+  ['a registry that is empty, not NULL', "UPDATE bases SET registry = ''"],
+  [
+    'a place of a layer that is carried',
+    "INSERT INTO places SELECT min(id), 'site', 'acme/x' FROM blobs WHERE left_out IS NULL",
+  ],
+  [
+    'more places than a reader needs',
+    "INSERT INTO places WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 9) SELECT min(blob), 'site', 'a' || i FROM places, n GROUP BY i",
+  ],
+  [
+    'a missing edge to a layer of the base',
+    "DELETE FROM edges WHERE child = (SELECT min(id) FROM blobs WHERE left_out = 'base')",
+  ],
 ];
 
 /** Entries of an SQLite index: queries that use the index give other answers than its table. */
@@ -84,19 +147,16 @@ const indexes = ['blobs_by_digest', 'images_by_reference', 'edges_by_child', 'ma
 describe('verify finds tampering with the catalog and the head', () => {
   const dir = temp({ after });
   const whole = join(dir, 'whole.tar');
+  const delta = join(dir, 'delta.tar');
   let count = 0;
   before(async () => {
-    const full = multiPlatform({ name: 'part' });
-    const part = singlePlatform('linux/arm64', { name: 'part' });
-    await writeBundle(whole, [
-      ...everyKind(),
-      { reference: 'registry.example/acme/part:1', image: part, original: full },
-    ]);
+    await writeBundle(whole, smallCargo());
+    await writeDelta(delta, smallCargo(), digestOf(Buffer.from('receipt')));
   });
 
-  function copy(): string {
+  function copy(from = whole): string {
     const path = join(dir, `${count++}.tar`);
-    copyFileSync(whole, path);
+    copyFileSync(from, path);
     return path;
   }
 
@@ -127,6 +187,31 @@ describe('verify finds tampering with the catalog and the head', () => {
       const { stderr } = await airlift(['verify', path], { codes: [4] });
       assert.doesNotMatch(stderr, /^\s+at |SqliteError/m);
     });
+
+  for (const [what, sql] of deltaChanges)
+    test(what, async () => {
+      assert.deepEqual(
+        await reportOf(delta).then((report) => typeof report !== 'string' && report.problems),
+        [],
+      );
+      const path = copy(delta);
+      await tamperBySql(path, sql);
+      const report = await reportOf(path);
+      assert.ok(typeof report !== 'string' && !report.ok);
+    });
+
+  test('tables, views, triggers, columns and pages that the format does not have', async () => {
+    const bytes = readFileSync(whole);
+    const entries = entriesOf(bytes);
+    for (const sql of surroundings) {
+      const path = copy();
+      const changed = withChangedCatalog({ path: whole, bytes, entries }, path, sql);
+      assert.ok(!changed.equals(bytes), sql);
+      writeFileSync(path, changed);
+      const report = await reportOf(path);
+      assert.ok(typeof report === 'string' ? report === 'unsupported' : !report.ok, sql);
+    }
+  });
 
   for (const name of indexes)
     test(`an index of SQLite, ${name}, that contradicts its table`, async () => {
