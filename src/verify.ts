@@ -21,9 +21,16 @@ import { Findings } from './bundle/verify/findings.js';
 import { BundleFile } from './bundle/format/file.js';
 import { HashPool } from './bundle/verify/hash-pool.js';
 import { ioError } from './bundle/format/io-error.js';
-import { absenceOf, findVolumes, signedPath } from './bundle/format/volumes/find.js';
+import { absenceOf, findVolumes, signedPath, type FoundVolumes } from './bundle/format/volumes/find.js';
 import type { BundlePlace } from './bundle/format/volumes/files.js';
-import { checkVolumes } from './bundle/verify/check-volumes.js';
+import {
+  checkVolumes,
+  hashVolumes,
+  listProblems,
+  slowerProgress,
+  volumeProblems,
+} from './bundle/verify/check-volumes.js';
+import { allLinked } from './concurrency.js';
 import { HeadDigests } from './bundle/format/sums.js';
 import { checkLayers, type DeepReport } from './deep/deep-check.js';
 import type { Digest } from './oci/digest.js';
@@ -186,13 +193,8 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
   const found = await findVolumes(path, volumeDirs);
   if (found === undefined) return verifyFile(path, path, path, { jobs, deepJobs, ...rest });
   const isWhole = found.volumes.every((volume) => absenceOf(volume, []) === undefined);
-  const report = isWhole
-    ? await verifyFile(path, await signedPath(path), { path, volumeDirs }, { jobs, deepJobs, ...rest })
-    : undefined;
-  // Finding damaged volumes hashes all of them, which `quick` rules out.
-  if (report !== undefined && (report.ok || rest.quick === true)) return report;
+  if (isWhole) return verifyVolumes(path, found, { volumeDirs, jobs, deepJobs, ...rest });
   const problems = await checkVolumes(path, volumeDirs, found, { jobs, ...rest });
-  if (report !== undefined) return { ...report, problems: [...problems, ...report.problems] };
   return {
     bundle: path,
     size: found.size,
@@ -212,6 +214,41 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
 
 /** Unpacking is bound by the processor, and each thread takes 40 to 60 MB. */
 const maxDeepJobs = 4;
+
+/**
+ * Verifies a bundle in volumes that are all there: their content, and at the same time the digest that the list states for each and for the
+ * whole. With `quick` no volume is hashed.
+ */
+async function verifyVolumes(
+  path: string,
+  found: FoundVolumes,
+  {
+    volumeDirs,
+    ...options
+  }: VerifyOptions & {
+    readonly jobs: number;
+    readonly deepJobs: number;
+    readonly volumeDirs: readonly string[];
+  },
+): Promise<VerifyReport> {
+  const signed = await signedPath(path);
+  const place = { path, volumeDirs };
+  if (found.list === undefined || options.quick === true) return verifyFile(path, signed, place, options);
+  const progress = slowerProgress(options.onProgress);
+  const { jobs } = options;
+  const checks: ((signal: AbortSignal) => Promise<VerifyReport | ReadonlyMap<number, string>>)[] = [
+    (signal) => verifyFile(path, signed, place, { ...options, signal, onProgress: progress.content }),
+    (signal) => hashVolumes(path, volumeDirs, found, { jobs, signal, onProgress: progress.volumes }),
+  ];
+  const results = await allLinked(checks, options.signal, (check, signal) => check(signal));
+  const [report, details] = results as [VerifyReport, ReadonlyMap<number, string>];
+  if (details.size === 0) return report;
+  const isIntact = report.problems.every(({ kind }) => kind === 'signature' || kind === 'layer');
+  const problems = isIntact
+    ? listProblems(found, details)
+    : await volumeProblems(path, volumeDirs, found, details);
+  return { ...report, ok: false, problems: [...problems, ...report.problems] };
+}
 
 function defaultJobs(): number {
   return Math.min(2, availableParallelism());

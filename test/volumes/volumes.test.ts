@@ -265,6 +265,38 @@ describe('a bundle in volumes', () => {
     );
   });
 
+  test('verify refuses a list that states another digest of a volume or of the whole', async (t) => {
+    const to = await split(t);
+    const path = join(to, 'site.tar.volumes');
+    const list = listOf(path);
+    const other = `sha256:${'0'.repeat(64)}`;
+    const changed = {
+      'site.tar.001': {
+        ...list,
+        volumes: list.volumes.map((one, at) => (at === 0 ? { ...one, digest: other } : one)),
+      },
+      [`site.tar.${String(count).padStart(3, '0')}`]: {
+        ...list,
+        volumes: list.volumes.map((one, at) => (at === count - 1 ? { ...one, digest: other } : one)),
+      },
+      'the joined bundle': { ...list, digest: other },
+    };
+    for (const [name, value] of Object.entries(changed)) {
+      writeFileSync(path, JSON.stringify(value));
+      const { stdout } = await airlift(['verify', path], { codes: [4] });
+      assert.match(
+        stdout,
+        new RegExp(
+          `damaged: site\\.tar\\.volumes: lists another digest for ${name}, whose content is whole: digest mismatch; got sha256:\\w{64}, want ${other}\n`,
+        ),
+      );
+      assert.match(stdout, /next: copy only site\.tar\.volumes again, and verify/);
+      await airlift(['verify', path, '--quick']);
+    }
+    writeFileSync(path, JSON.stringify(list));
+    await airlift(['verify', path]);
+  });
+
   test('join names a damaged volume, and needs only that one again', async (t) => {
     const [to, good] = [await split(t), await split(t)];
     flip(join(to, 'site.tar.002'), 7000);

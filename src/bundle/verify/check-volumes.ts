@@ -1,4 +1,5 @@
 /** Checks the volumes of a bundle against their list. */
+import { basename } from 'node:path';
 import { isAirliftError } from '../../errors.js';
 import { hexOf } from '../../oci/digest.js';
 import { Catalog } from '../format/catalog.js';
@@ -11,6 +12,9 @@ import type { ContentCheckOptions } from './check-contents.js';
 import { Findings } from './findings.js';
 import { HashPool } from './hash-pool.js';
 
+/** The key of the joined bundle among what is wrong with volumes, which count from 1. */
+const joined = 0;
+
 /**
  * Checks the size of every volume, and the digest of those that are there.
  * @param numbers the volumes to check; default: all
@@ -21,7 +25,7 @@ export async function checkVolumes(
   path: string,
   volumeDirs: readonly string[],
   found: FoundVolumes,
-  { jobs, onProgress, signal, numbers }: ContentCheckOptions & { jobs: number; numbers?: readonly number[] },
+  { numbers, ...options }: VolumeCheckOptions & { numbers?: readonly number[] },
 ): Promise<Problem[]> {
   const checked = found.volumes.filter(({ number }) => numbers?.includes(number) ?? true);
   const details = new Map<number, string>();
@@ -29,12 +33,70 @@ export async function checkVolumes(
     const absence = absenceOf(volume, found.directories);
     if (absence !== undefined) details.set(volume.number, absence);
   }
-  const rest = checked.filter(({ number, digest }) => digest !== undefined && !details.has(number));
-  const pool = new HashPool({ path, volumeDirs, isPartial: true }, jobs);
+  const rest = checked.filter(({ number }) => !details.has(number));
+  for (const [number, detail] of await hashRanges({ path, volumeDirs }, rest, options))
+    details.set(number, detail);
+  return volumeProblems(path, volumeDirs, found, details);
+}
+
+export interface VolumeCheckOptions extends ContentCheckOptions {
+  /** Worker threads. */
+  readonly jobs: number;
+}
+
+/**
+ * Hashes each volume of a set that is complete, and the whole of it.
+ * @returns what differs from the list, by the number of the volume
+ * @throws AirliftError `interrupted`, `io`
+ */
+export async function hashVolumes(
+  path: string,
+  volumeDirs: readonly string[],
+  { volumes, list, size }: FoundVolumes,
+  options: VolumeCheckOptions,
+): Promise<ReadonlyMap<number, string>> {
+  // The whole takes longest, because one thread hashes all of it: it comes first.
+  const whole = { number: joined, start: 0, size, digest: list?.digest };
+  return hashRanges({ path, volumeDirs }, [whole, ...volumes], options);
+}
+
+/**
+ * Describes a list that differs from its volumes, although all of their content is right: then the list is wrong.
+ * @param details what differs, as `hashVolumes` returns it
+ */
+export function listProblems(
+  { listPath, volumes }: FoundVolumes,
+  details: ReadonlyMap<number, string>,
+): Problem[] {
+  return [...details].map(([number, detail]) => {
+    const name = volumes[number - 1]?.name ?? 'the joined bundle';
+    return {
+      kind: 'volume',
+      thing: basename(listPath ?? ''),
+      detail: `lists another digest for ${name}, whose content is whole: ${detail}`,
+      images: [],
+    };
+  });
+}
+
+/** A range of a bundle: a volume, or the whole. */
+type Range = Pick<FoundVolume, 'number' | 'start' | 'size' | 'digest'>;
+
+/** Hashes ranges of a bundle whose digests are known; returns what is wrong, by number. */
+async function hashRanges(
+  place: { readonly path: string; readonly volumeDirs: readonly string[] },
+  ranges: readonly Range[],
+  { jobs, onProgress, signal }: VolumeCheckOptions,
+): Promise<Map<number, string>> {
+  const details = new Map<number, string>();
+  const listed = new Map(
+    ranges.filter(({ digest }) => digest !== undefined).map((range) => [range.number, range] as const),
+  );
+  const pool = new HashPool({ ...place, isPartial: true }, jobs);
   try {
-    const totals = { totalBlobs: 0, totalBytes: rest.reduce((sum, { size }) => sum + size, 0) };
-    const progress = progressOf(totals, onProgress);
-    const tasks = rest.map(({ number, start, size }) => ({
+    const totalBytes = [...listed.values()].reduce((sum, { size }) => sum + size, 0);
+    const progress = progressOf({ totalBlobs: 0, totalBytes }, onProgress);
+    const tasks = [...listed.values()].map(({ number, start, size }) => ({
       id: number,
       position: start,
       size,
@@ -44,16 +106,16 @@ export async function checkVolumes(
       signal,
       onProgress: progress.add,
       onResult: ({ id, hex }) => {
-        const volume = rest.find(({ number }) => number === id);
-        progress.finish(volume?.size ?? 0);
-        if (volume?.digest === undefined || hexOf(volume.digest) === hex) return;
-        details.set(id, `digest mismatch; got sha256:${hex}, want ${volume.digest}`);
+        const { digest, size = 0 } = listed.get(id) ?? {};
+        progress.finish(size);
+        if (digest === undefined || hexOf(digest) === hex) return;
+        details.set(id, `digest mismatch; got sha256:${hex}, want ${digest}`);
       },
     });
   } finally {
     await pool.close();
   }
-  return volumeProblems(path, volumeDirs, found, details);
+  return details;
 }
 
 /** Counts bytes that are hashed. */
@@ -71,6 +133,31 @@ function progressOf(
     finish: (size) => {
       bytes += size;
       ahead = Math.max(0, ahead - size);
+      report();
+    },
+  };
+}
+
+/**
+ * Joins the progress of two checks that run at the same time: counts the blobs and bytes of the first, as far as the second has come.
+ */
+export function slowerProgress(onProgress: ContentCheckOptions['onProgress']): {
+  readonly content: (progress: CheckProgress) => void;
+  readonly volumes: (progress: CheckProgress) => void;
+} {
+  let latest: CheckProgress | undefined;
+  let share = 0;
+  const report = (): void => {
+    if (latest === undefined) return;
+    onProgress?.({ ...latest, bytes: Math.min(latest.bytes, Math.floor(share * latest.totalBytes)) });
+  };
+  return {
+    content: (progress) => {
+      latest = progress;
+      report();
+    },
+    volumes: ({ bytes, totalBytes }) => {
+      share = totalBytes === 0 ? 1 : bytes / totalBytes;
       report();
     },
   };
