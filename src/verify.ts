@@ -277,7 +277,7 @@ async function verifyFile(
   let part: BundlePart | undefined;
   let pool: HashPool | undefined;
   try {
-    pool = new HashPool(place, jobs);
+    pool = new HashPool(place, jobs, (await file.stat()).size);
     const reader = new EntryReader(file);
     const { catalog, ...head } = await checkHead(reader, findings);
     const signedBy = await signaturesOf(file, head, signed, required?.keys ?? []);

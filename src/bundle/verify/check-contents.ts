@@ -2,7 +2,8 @@ import { algorithmOf, hexOf, type Digest } from '../../oci/digest.js';
 import type { Findings } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
 import { maxManifestSize } from '../../oci/manifest.js';
-import type { HashPool, HashTask } from './hash-pool.js';
+import type { HashPool } from './hash-pool.js';
+import type { HashTask } from './hash-range.js';
 import { pagedRows } from '../format/sqlite.js';
 import type { CheckProgress } from '../report.js';
 

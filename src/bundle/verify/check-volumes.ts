@@ -92,9 +92,9 @@ async function hashRanges(
   const listed = new Map(
     ranges.filter(({ digest }) => digest !== undefined).map((range) => [range.number, range] as const),
   );
-  const pool = new HashPool({ ...place, isPartial: true }, jobs);
+  const totalBytes = [...listed.values()].reduce((sum, { size }) => sum + size, 0);
+  const pool = new HashPool({ ...place, isPartial: true }, jobs, totalBytes);
   try {
-    const totalBytes = [...listed.values()].reduce((sum, { size }) => sum + size, 0);
     const progress = progressOf({ totalBlobs: 0, totalBytes }, onProgress);
     const tasks = [...listed.values()].map(({ number, start, size }) => ({
       id: number,

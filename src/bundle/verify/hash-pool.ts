@@ -6,23 +6,9 @@ import {
   interruption,
   type PlainError,
 } from '../../errors.js';
+import { BundleFile } from '../format/file.js';
 import { pathOf, type BundlePlace } from '../format/volumes/files.js';
-import type { DigestAlgorithm } from '../../oci/digest.js';
-
-/** A range of the bundle to hash. */
-export interface HashTask {
-  readonly id: number;
-  readonly position: number;
-  readonly size: number;
-  readonly algorithm: DigestAlgorithm;
-}
-
-export interface HashResult {
-  readonly id: number;
-  readonly hex: string;
-  /** Bytes hashed; fewer than the range has if the file ends before. */
-  readonly bytes: number;
-}
+import { chunkSize, hashRange, type HashResult, type HashTask } from './hash-range.js';
 
 /** A message of a worker: the results of a batch, bytes hashed since the last message, or a read error. */
 export type HashAnswer =
@@ -41,6 +27,8 @@ export interface HashOptions {
 const batchTasks = 128;
 /** Bytes that complete a batch. */
 const batchBytes = 8 * 1024 * 1024;
+/** The most bytes that the calling thread hashes itself: that takes milliseconds, and starting a thread 60 ms of CPU time. */
+const smallBytes = 4 * 1024 * 1024;
 
 function nextBatch(tasks: Iterator<HashTask>): HashTask[] {
   const batch: HashTask[] = [];
@@ -56,12 +44,20 @@ function nextBatch(tasks: Iterator<HashTask>): HashTask[] {
 /** Worker threads that hash ranges of a file. They start at once, so that they are ready by the time that the ranges are known. */
 export class HashPool {
   private readonly path: string;
+  /** None if the calling thread hashes. */
   readonly #workers: readonly Worker[];
   /** Rejects if a worker fails. */
   readonly #failure: Promise<never>;
 
-  /** @throws AirliftError `usage` for a wrong number of workers */
-  constructor(place: BundlePlace, workers: number) {
+  /**
+   * @param bytes of all ranges at most, if that is known
+   * @throws AirliftError `usage` for a wrong number of workers
+   */
+  constructor(
+    private readonly place: BundlePlace,
+    workers: number,
+    bytes = Infinity,
+  ) {
     this.path = pathOf(place);
     if (!Number.isInteger(workers) || workers < 1)
       throw new AirliftError(
@@ -69,7 +65,8 @@ export class HashPool {
         `read ${this.path}: wrong number of workers; got ${workers}, want at least 1`,
       );
     const module = new URL('./hash-worker.js', import.meta.url);
-    this.#workers = Array.from({ length: workers }, () => new Worker(module, { workerData: { place } }));
+    const count = bytes <= smallBytes ? 0 : workers;
+    this.#workers = Array.from({ length: count }, () => new Worker(module, { workerData: { place } }));
     this.#failure = new Promise((_, fail) => {
       for (const worker of this.#workers) worker.on('error', fail);
     });
@@ -84,6 +81,7 @@ export class HashPool {
   async hash(tasks: Iterable<HashTask>, options: HashOptions): Promise<void> {
     const { signal } = options;
     checkInterrupted(signal, `read ${this.path}`);
+    if (this.#workers.length === 0) return this.#hashHere(tasks[Symbol.iterator](), options);
     let stop: (() => void) | undefined;
     const interrupted = new Promise<never>((_, fail) => {
       stop = () => signal !== undefined && fail(interruption(`read ${this.path}`, signal));
@@ -95,6 +93,21 @@ export class HashPool {
       await Promise.race([finished, this.#failure, interrupted]);
     } finally {
       if (stop !== undefined) signal?.removeEventListener('abort', stop);
+    }
+  }
+
+  async #hashHere(queue: Iterator<HashTask>, { onResult, onProgress, signal }: HashOptions): Promise<void> {
+    const file = await BundleFile.open(this.place, 'r');
+    try {
+      const chunk = Buffer.allocUnsafe(chunkSize);
+      for (let batch = nextBatch(queue); batch.length > 0; batch = nextBatch(queue)) {
+        for (const task of batch) onResult(hashRange(file, task, chunk, onProgress));
+        // Lets signals and timers through.
+        await new Promise(setImmediate);
+        checkInterrupted(signal, `read ${this.path}`);
+      }
+    } finally {
+      await file.close();
     }
   }
 
