@@ -141,7 +141,10 @@ describe('repair', () => {
     const catalog = headEntry('airlift/catalog.db');
     const list = headEntry('airlift/SHA256SUMS');
     // With a damaged manifest the catalog cannot be rebuilt.
-    damage(path, [middle(catalog), middle(at(blobs, 0))]);
+    const isIndex = ({ position, size }: Place): boolean =>
+      bytes.toString('latin1', position, position + Math.min(size, 500)).includes('vnd.oci.image.index.v1');
+    const index = middle(blobs.find(isIndex) ?? assert.fail());
+    damage(path, [middle(catalog), index]);
     await failsWith(repairOne(), 'damaged', /no source has a whole head/, /`from`/);
     await failsWith(repairOne({ from: [other] }), 'conflict', /whether .*other\.tar has the head/, /`sums`/);
     assert.ok(!isRestored());
@@ -149,7 +152,7 @@ describe('repair', () => {
     assert.equal(summary.headFrom, whole);
     assert.ok(isRestored());
     // Neither the catalog nor the list of digests is left to compare.
-    damage(path, [middle(catalog), list.position + 70, middle(list)]);
+    damage(path, [middle(catalog), list.position + 70, middle(list), index]);
     await failsWith(repairOne({ from: [whole] }), 'conflict', /too little is left/);
     await failsWith(
       repairOne({ from: [whole], sums: at(blobs, 0).name as Digest }),
