@@ -182,6 +182,10 @@ function printReport(report: VerifyReport, milliseconds: number): void {
     return;
   }
   printLine(`wrote ${path}: it asks for ${what}`);
+  if (head)
+    printLine(
+      `first run airlift repair ${report.bundle}: it rebuilds the catalog if all manifests are whole`,
+    );
   printLine(`next: where the registries are, airlift export --request ${basename(path)} -o repair.tar`);
   printLine(`then here: airlift repair ${report.bundle} --from repair.tar`);
 }

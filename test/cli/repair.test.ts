@@ -224,6 +224,8 @@ describe('airlift repair', () => {
       // A damaged header, and damage of the list of digests elsewhere than in the line for the catalog.
       hit(catalog.contentPosition + 5000, catalog.position + 200, list.contentPosition + list.size - 100);
       writeFileSync(path, copy);
+      const verified = await airlift(['verify', path, '--request', request], { codes: [4] });
+      assert.match(verified.stdout, /first run airlift repair .*: it rebuilds the catalog/);
       const { stdout } = await airlift(['repair', path]);
       assert.match(
         stdout,
