@@ -32,7 +32,7 @@ const flags = {
   sums: {
     type: 'string',
     requiresArg: true,
-    describe: 'digest of SHA256SUMS that export printed, to prove the head of another copy',
+    describe: 'SHA256SUMS digest of export: proves a rebuilt catalog or the head of a copy',
   },
   ...volumeDirFlag,
   ...registryFlags,
@@ -95,12 +95,6 @@ async function run(args: Arguments): Promise<void> {
       when: 'repair',
       problem: 'needs --from-registry',
       hint: 'name the registry with --from-registry HOST[:PORT]',
-    });
-  if (args.from === undefined)
-    rejectUnused(args, flags, ['sums'], {
-      when: 'repair',
-      problem: 'needs --from: it proves the head of another copy',
-      hint: 'name the other copy, or the file of export --request, with --from',
     });
   const registry = await registryOptionsOf(args, process.env, site === undefined ? [] : [site.registry]);
   const bar = args.json || args.quiet ? undefined : checkBar();
