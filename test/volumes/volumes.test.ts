@@ -293,6 +293,13 @@ describe('a bundle in volumes', () => {
       assert.match(stdout, /next: copy only site\.tar\.volumes again, and verify/);
       await airlift(['verify', path, '--quick']);
     }
+    // With `digest` changed last: join finds that every volume is right, and that the whole is not what the list says.
+    const joined = await airlift(['join', path, '-o', join(temp(t), 'site.tar')], { codes: [4] });
+    assert.match(
+      joined.stderr,
+      new RegExp(`digest mismatch of the whole; got sha256:\\w{64}, want ${other}\n`),
+    );
+    assert.match(joined.stderr, /hint: copy .*site\.tar\.volumes again: every volume matches it/);
     writeFileSync(path, JSON.stringify(list));
     await airlift(['verify', path]);
   });

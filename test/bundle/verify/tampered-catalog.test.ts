@@ -200,6 +200,19 @@ describe('verify finds tampering with the catalog and the head', () => {
       assert.ok(typeof report !== 'string' && !report.ok);
     });
 
+  test('a base without the layers that a delta leaves out', async () => {
+    const other = join(dir, 'other.tar');
+    await writeBundle(other, smallCargo().slice(0, 1));
+    const whatOf = async (base: string): Promise<string[]> =>
+      (await verify(delta, { jobs: 1, base: [base] })).problems.map(
+        ({ kind, detail }) => `${kind}: ${detail}`,
+      );
+    assert.deepEqual(await whatOf(whole), []);
+    const found = await whatOf(other);
+    assert.ok(found.length > 0);
+    assert.deepEqual([...new Set(found)], ['missing: left out, and none of the bases has it']);
+  });
+
   test('tables, views, triggers, columns and pages that the format does not have', async () => {
     const bytes = readFileSync(whole);
     const entries = entriesOf(bytes);
@@ -315,6 +328,28 @@ describe('verify finds tampering with the catalog and the head', () => {
       const report = await reportOf(path);
       assert.ok(typeof report !== 'string' && report.problems.some(({ kind }) => kind === 'sums'));
     }
+  });
+
+  test('a blob that no sum covers, also if there is no catalog to compare with', async () => {
+    const line = /[0-9a-f]{64} {2}blobs\/sha256\/[0-9a-f]{64}\n/g;
+    const path = await replaceIn('airlift/SHA256SUMS', /[^]+/, (text) => {
+      const [first = '', second = ''] = text.match(line) ?? [];
+      return text.replace(second, first);
+    });
+    const bytes = readFileSync(path);
+    const at = bytes.indexOf('SQLite format 3') + 5000;
+    bytes[at] = (bytes[at] ?? 0) ^ 1;
+    writeFileSync(path, bytes);
+    const report = await reportOf(path);
+    const details = typeof report === 'string' ? [] : report.problems.map(({ detail }) => detail);
+    assert.ok(
+      details.some((detail) => /^digest mismatch; got sha256/.test(detail)),
+      'the catalog is damaged',
+    );
+    assert.ok(
+      details.some((detail) => /^does not list sha256:/.test(detail)),
+      details.join('\n'),
+    );
   });
 
   test('the last blocks of the archive', async () => {
