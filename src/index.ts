@@ -80,6 +80,8 @@ export type { MissingBlob, RepairedBlob, RepairOptions, RepairSummary } from './
 export { compareWithRegistry } from './compare-registry.js';
 export type { CompareOptions, Comparison, Difference } from './compare-registry.js';
 export type { ImageSignature } from './bundle/verify/check-cosign.js';
+export type { ImageSigner } from './signing/authority.js';
+export type { KeylessIdentity, SignerOptions } from './policy/requirement.js';
 export type { SignatureReport, SignatureState } from './signing/signatures.js';
 export { describeSignature } from './signing/signatures.js';
 export { isBundleFile, signFile, verifyFile } from './sign.js';

@@ -35,17 +35,17 @@ import { HeadDigests } from './bundle/format/sums.js';
 import { checkLayers, type DeepReport } from './deep/deep-check.js';
 import type { Digest } from './oci/digest.js';
 import { parseReference } from './oci/reference.js';
+import { readRequirement, type SignerOptions } from './policy/requirement.js';
 import {
   writeRequest,
   type RequestedBlob,
   type RequestHeader,
   type RequestTotals,
 } from './request/request.js';
-import { cosignKeysOf } from './signing/cosign.js';
-import { readPublicKeys } from './signing/public-key.js';
 import type { SignatureReport } from './signing/signatures.js';
 
-export interface VerifyOptions {
+/** Each image must travel with a signature, if `SignerOptions` say by whom. */
+export interface VerifyOptions extends SignerOptions {
   /** Worker threads that read and hash; default: the number of cores, at most 2, and at most 4 to unpack layers. */
   readonly jobs?: number | undefined;
   /** Bundles that have the layers which a delta leaves out; they are verified too. */
@@ -56,8 +56,6 @@ export interface VerifyOptions {
   readonly quick?: boolean | undefined;
   /** Unpack every layer in the stream: checks `rootfs.diff_ids`, tar archives, paths, platforms and the history of images. */
   readonly deep?: boolean | undefined;
-  /** Paths of public keys of cosign, or of directories of them: each image must travel with a signature by one of them. */
-  readonly cosignKeys?: readonly string[] | undefined;
   /** Paths of public keys, or of directories of them: one of the keys must have signed the bundle. */
   readonly keys?: readonly string[] | undefined;
   /** Directories that hold volumes of the bundle, besides the one of its path. */
@@ -87,7 +85,7 @@ export interface VerifyReport {
   readonly sums: Digest | undefined;
   /** The signatures of the bundle, inside it and in files beside it; `unchecked` if no key was given. */
   readonly signedBy: readonly SignatureReport[];
-  /** For each image, who signed it, if keys of cosign were given and the catalog is intact. */
+  /** For each image, who signed it, if signatures were required and the catalog is intact. */
   readonly imageSignatures?: readonly ImageSignature[] | undefined;
   readonly problems: readonly Problem[];
   /** What unpacking the layers found, if that was wanted and the catalog is intact. */
@@ -265,7 +263,7 @@ async function verifyFile(
   options: VerifyOptions & { readonly jobs: number; readonly deepJobs: number },
 ): Promise<VerifyReport> {
   const required = options.keys === undefined ? undefined : await requiredSignature(options.keys);
-  const cosignKeys = options.cosignKeys && cosignKeysOf(await readPublicKeys(options.cosignKeys));
+  const requirement = await readRequirement(options);
   const quick = options.quick === true;
   // The digests in the delta cover what its bases provide: they need no signature.
   const { base = [], deep: isDeep = false, jobs, onProgress, signal } = options;
@@ -286,6 +284,13 @@ async function verifyFile(
     let deep: DeepReport | undefined;
     const headDigests = new HeadDigests(file, head);
     try {
+      const proof =
+        required === undefined
+          ? 'none'
+          : signedBy.some(({ state }) => state === 'valid')
+            ? 'signed'
+            : 'refused';
+      const requirementOf = catalog && (await requirement?.({ text: catalog.trustedRoot, proof }));
       if (catalog === undefined) await findBlobsByName(reader, head, findings);
       else {
         await new EntryCheck(reader, head, catalog, findings).check();
@@ -300,8 +305,8 @@ async function verifyFile(
         part = catalog.part;
         delta = await checkDelta(catalog, base, findings);
         await checkHeadContent(headDigests, catalog, findings);
-        if (cosignKeys !== undefined)
-          imageSignatures = await new CosignCheck(file, catalog, head.start, cosignKeys).check(findings);
+        if (requirementOf !== undefined)
+          imageSignatures = await new CosignCheck(file, catalog, head.start, requirementOf).check(findings);
         if (isDeep) {
           // Its threads take memory that the unpacking needs.
           await pool.close();

@@ -16,7 +16,7 @@ const ranks: readonly (readonly string[])[] = [
   ['io', 'progress'],
   ['tar', 'signing'],
   ['registry', 'registry-server', 'bundle', 'archive', 'lists', 'site'],
-  ['plan', 'receipts', 'request', 'deep'],
+  ['plan', 'receipts', 'request', 'deep', 'policy'],
   ['transfer'],
   ['publish', 'merge'],
   ['parts'],
@@ -55,6 +55,9 @@ const innerRanks: Readonly<Record<string, readonly (readonly string[])[]>> = {
 /** Each third-party library and the one part that may import it. */
 const libraries: Readonly<Record<string, string>> = {
   'better-sqlite3': 'bundle',
+  '@sigstore/bundle': 'signing',
+  '@sigstore/protobuf-specs': 'signing',
+  '@sigstore/verify': 'signing',
   undici: 'registry',
   'smol-toml': 'registry',
   'tar-stream': 'archive',

@@ -63,6 +63,11 @@ const flags = {
     requiresArg: true,
     describe: 'secret key to sign the bundle with, in the bundle itself',
   },
+  'trusted-root': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'trusted_root.json of sigstore to carry, for verify --certificate-identity',
+  },
   lock: {
     type: 'string',
     requiresArg: true,
@@ -150,6 +155,7 @@ const bundleOnly = [
   'sent',
   'lock',
   'sign',
+  'trusted-root',
   'with-kit',
   'volume-size',
   'split-by',
@@ -224,6 +230,7 @@ async function run(args: Arguments): Promise<void> {
     skipMissingPlatforms: args.skipMissingPlatforms,
     referrers: args.referrers,
     foreignLayers: args.foreignLayers,
+    trustedRoot: args.trustedRoot,
     registry,
     hooks: hooksOf(args),
     keepGoing: args.keepGoing,

@@ -8,6 +8,7 @@ import type {
   ImportOptions,
   InventoryOptions,
   IndexSource,
+  KeylessIdentity,
   KitImageOptions,
   KitOptions,
   LoadOptions,
@@ -34,6 +35,7 @@ type LibraryOption =
   | keyof SaveOptions
   | keyof RepairOptions
   | keyof VerifyOptions
+  | keyof KeylessIdentity
   | keyof LoadOptions
   | keyof MergeBundlesOptions
   | keyof ServeOptions
@@ -77,12 +79,17 @@ export const flagOf = {
   foreignLayers: '--foreign-layers',
   format: '--format',
   from: '--from',
+  identity: '--certificate-identity',
+  identityRegexp: '--certificate-identity-regexp',
   imageNames: '--images',
   images: '--image',
   indexOnly: '--index-only',
   insecureSkipTlsVerify: '--insecure-skip-tls-verify',
+  issuer: '--certificate-oidc-issuer',
+  issuerRegexp: '--certificate-oidc-issuer-regexp',
   keepGoing: '--keep-going',
   keepRegistry: '--keep-registry',
+  keys: '--key',
   mirrors: '--mirror',
   name: '--name',
   onExistingTag: '--on-existing-tag',
@@ -105,6 +112,8 @@ export const flagOf = {
   tags: '--tag',
   tls: '--tls-cert',
   tmpDir: '--tmp-dir',
+  trustedRoot: '--trusted-root',
+  trustedRootFromBundle: '--trusted-root-from-bundle',
   toFolder: '--to-folder',
   volumeDirs: '--volume-dir',
   volumeSize: '--volume-size',

@@ -2,6 +2,8 @@ import {
   describeSignature,
   isCompanionTag,
   parseReference,
+  type ImageSignature,
+  type ImageSigner,
   type Inspection,
   type SignatureReport,
 } from '../index.js';
@@ -44,4 +46,20 @@ export function notesOnSignatures({ images }: Pick<Inspection, 'images'>): strin
 /** Formats a line for each signature of a bundle or file. */
 export function signedLines(reports: readonly SignatureReport[]): string[] {
   return reports.map(describeSignature);
+}
+
+function describeSigner(signer: ImageSigner): string {
+  return 'keyId' in signer
+    ? `signed by key ${signer.keyId}`
+    : `signed by ${signer.identity}, for whom ${signer.issuer} vouches`;
+}
+
+/** Formats who signed an image. */
+export function imageSignatureLine(image: ImageSignature): string {
+  const { reference, digest, signed, signers, form, allowedUnsigned } = image;
+  if (signed === undefined || signers === undefined)
+    return `${reference}: ${allowedUnsigned === true ? 'needs no signature' : 'not signed'}`;
+  const where = form === 'tag' ? 'a tag of cosign' : 'a referrer';
+  const what = signed === digest ? '' : `; signed is ${signed}, from which airlift cut its index`;
+  return `${reference}: ${signers.map(describeSigner).join(', and ')} (${where})${what}`;
 }

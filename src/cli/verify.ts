@@ -7,7 +7,6 @@ import {
   verifyFile,
   verifyVolume,
   type DeltaReport,
-  type ImageSignature,
   type Problem,
   type VerifyReport,
   type VolumeReport,
@@ -26,10 +25,10 @@ import { interruptible } from './interrupt.js';
 import { describePart } from './parts.js';
 import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
-import { countImages, signedLines } from './signatures.js';
+import { countImages, imageSignatureLine, signedLines } from './signatures.js';
 import { printDeep } from './verify-deep.js';
 import { namesOf, rejectUnused } from './unused-flags.js';
-import { againstFlags } from './verify-flags.js';
+import { againstFlags, signerFlags, signerOptionsOf } from './verify-flags.js';
 
 const flags = {
   key: {
@@ -50,12 +49,7 @@ const flags = {
     describe: 'bundle that has layers which a delta leaves out; verify both together',
   },
   ...volumeDirFlag,
-  'cosign-key': {
-    type: 'string',
-    array: true,
-    requiresArg: true,
-    describe: 'public key of cosign, or directory of them, that must have signed each image',
-  },
+  ...signerFlags,
   quick: {
     type: 'boolean',
     default: false,
@@ -71,14 +65,6 @@ const flags = {
 } as const satisfies Record<string, Options>;
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { bundle: string }>;
-
-/** Formats who signed an image. */
-function describeImageSignature({ reference, digest, signed, keyId, form }: ImageSignature): string {
-  if (signed === undefined) return `${reference}: not signed`;
-  const where = form === 'tag' ? 'a tag of cosign' : 'a referrer';
-  const what = signed === digest ? '' : `; signed is ${signed}, from which airlift cut its index`;
-  return `${reference}: signed by key ${keyId ?? ''} (${where})${what}`;
-}
 
 function countVerified({ images, signatures }: VerifyReport): string {
   return countImages(images - signatures, signatures);
@@ -130,7 +116,7 @@ function printReport(report: VerifyReport, milliseconds: number): void {
   const result = report.quick ? 'layers not hashed' : 'nothing lost or changed';
   if (report.ok) {
     printLine(`verified ${report.bundle}: ${checked} in ${formatDuration(milliseconds)}, ${result}`);
-    (report.imageSignatures ?? []).map(describeImageSignature).forEach(printLine);
+    (report.imageSignatures ?? []).map(imageSignatureLine).forEach(printLine);
     printLine(`SHA256SUMS digest: ${report.sums ?? 'none'}`);
     signedLines(report.signedBy).forEach(printLine);
     if (!report.signedBy.some(({ state }) => state === 'valid'))
@@ -209,7 +195,7 @@ async function runOnFile(path: string, keys: readonly string[], json: boolean): 
 }
 
 /** The checks of the content of a bundle. */
-const checkFlags = ['quick', 'deep', 'request', 'base', 'cosign-key'] as const;
+const checkFlags = ['quick', 'deep', 'request', 'base', ...namesOf(signerFlags)] as const;
 
 /**
  * Rejects flags that have no effect: those of a registry without `--against`, and those of the checks of a bundle with it.
@@ -252,6 +238,7 @@ async function run(args: Arguments): Promise<void> {
     });
     return await runOnFile(args.bundle, keys, args.json);
   }
+  const signers = signerOptionsOf(args);
   const bar = args.json || args.quiet ? undefined : checkBar();
   try {
     const volumeDirs = args.volumeDir;
@@ -260,7 +247,7 @@ async function run(args: Arguments): Promise<void> {
       keys === undefined &&
       args.request === undefined &&
       args.base === undefined &&
-      args.cosignKey === undefined &&
+      !Object.values(signers).some((value) => value !== undefined) &&
       !args.quick &&
       !args.deep
         ? await interruptible((signal) =>
@@ -283,7 +270,7 @@ async function run(args: Arguments): Promise<void> {
           request: args.request,
           quick: args.quick,
           deep: args.deep,
-          cosignKeys: args.cosignKey,
+          ...signers,
           onProgress: bar?.onProgress,
           signal,
         }),

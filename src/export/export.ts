@@ -1,3 +1,4 @@
+import { trustedRootName } from '../bundle/format/format.js';
 import { ioError } from '../bundle/format/io-error.js';
 import { sumsDigest } from '../bundle/format/sums.js';
 import { listName } from '../bundle/format/volumes/list.js';
@@ -18,6 +19,7 @@ import { writeParts, type PartsOptions, type WrittenParts } from '../parts/write
 import type { OnEvent } from '../progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 import { checkBundleKey, type BundleSigning } from '../signing/sign-content.js';
+import { readTrustedRoot } from '../policy/trusted-root.js';
 import type { Base } from '../receipts/open-base.js';
 import { recordSent } from '../receipts/sent.js';
 import {
@@ -49,6 +51,8 @@ export interface ExportOptions extends BasePaths {
   readonly created?: Date | undefined;
   /** Signs the bundle, in the bundle itself. */
   readonly sign?: BundleSigning | undefined;
+  /** Path of a trusted root of sigstore that the bundle carries, for checks of keyless signatures at the site. */
+  readonly trustedRoot?: string | undefined;
   /** How to reach registries; default: the system's certificates, no credentials, no proxy. */
   readonly registry?: RegistryOptions | undefined;
   readonly hooks?: RegistryHooks | undefined;
@@ -67,6 +71,11 @@ export interface ExportOptions extends BasePaths {
   readonly lock?: string | undefined;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** An export whose trusted root has been read. */
+interface PlannedExport extends ExportOptions {
+  readonly rootText?: string | undefined;
 }
 
 export interface ExportSummary {
@@ -93,13 +102,15 @@ function formatRequest({ reference, platforms, pinned, referrers }: PlanRequest)
 }
 
 /** Describes the requested content: the same command gives the same text, whatever the order of its images. */
-function fingerprintOf(options: ExportOptions, bases: readonly Pick<DeltaBase, 'kind' | 'digest'>[]): string {
+function fingerprintOf(options: PlannedExport, bases: readonly Pick<DeltaBase, 'kind' | 'digest'>[]): string {
+  const { rootText } = options;
   const requested = {
     images: options.images.map(formatRequest).sort(),
     platforms: options.platforms?.map(formatPlatform).sort() ?? 'all',
     skipMissingPlatforms: options.skipMissingPlatforms ?? false,
     referrers: options.referrers ?? true,
     foreignLayers: options.foreignLayers ?? 'include',
+    ...(rootText !== undefined && { rootText }),
     ...(bases.length > 0 && { bases: bases.map(fingerprintOfBase).sort() }),
   };
   const platforms = Array.isArray(requested.platforms) ? requested.platforms.join(', ') : 'all platforms';
@@ -202,7 +213,7 @@ async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<
 async function finish(
   writer: BundleWriter,
   path: string,
-  options: ExportOptions,
+  options: PlannedExport,
   bases: readonly Base[],
 ): Promise<void> {
   const { sent } = options;
@@ -219,7 +230,7 @@ async function finish(
 
 /** Plans the images of an export, and passes the plan to `use`. */
 async function withPlan<T>(
-  options: ExportOptions,
+  options: PlannedExport,
   path: string,
   use: (writer: BundleWriter, bases: readonly Base[]) => Promise<T>,
 ): Promise<T> {
@@ -237,6 +248,7 @@ async function withPlan<T>(
       replace: options.force,
       refresh: options.refresh ?? false,
       signing: options.sign,
+      about: options.rootText === undefined ? undefined : { [trustedRootName]: options.rootText },
       signal: options.signal,
     });
     await plan(writer, options, bases);
@@ -261,11 +273,13 @@ function failedOf(writer: BundleWriter): FailedImage[] {
  * @throws AirliftError as resolving, downloading and writing do; then the output's name is not taken
  */
 export async function exportBundle(options: ExportOptions): Promise<ExportSummary> {
-  const { output, volumeSize, sign } = options;
+  const { output, volumeSize, sign, trustedRoot } = options;
   if (sign !== undefined) checkBundleKey(sign.key);
+  const rootText = trustedRoot === undefined ? undefined : await readTrustedRoot(trustedRoot);
+  const planned = { ...options, rootText };
   if (volumeSize !== undefined)
     checkFileSize(output, bytesOfVolume(volumeSize), await filesystemOf(output), true);
-  return withPlan(options, output, async (writer, bases) => {
+  return withPlan(planned, output, async (writer, bases) => {
     const { fetched, resumed } = await fill(writer, options);
     const { size = 0, images = 0, blobs = 0 } = writer.summary ?? {};
     const summary = {
@@ -279,7 +293,7 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
       resumedBytes: resumed,
       failed: failedOf(writer),
     };
-    await finish(writer, summary.path, options, bases);
+    await finish(writer, summary.path, planned, bases);
     return { ...summary, sums: await sumsDigest(summary.path) };
   });
 }
@@ -310,6 +324,10 @@ export async function exportParts(options: ExportPartsOptions): Promise<ExportPa
         hint: 'export to a disk, and copy the parts',
       },
     );
+  if (options.trustedRoot !== undefined)
+    throw new AirliftError('usage', `export to ${output}: parts do not carry a trusted root`, {
+      hint: 'omit `trustedRoot`, and bring the file beside the parts',
+    });
   // The plan is a bundle without its layers, which never gets its name.
   const planned = { ...options, sign: undefined };
   return withPlan(planned, `${output.replace(/\.tar$/, '')}.parts`, async (writer) => {

@@ -73,7 +73,7 @@ export async function writeHeadOf(
   path: string,
   length: number | undefined,
 ): Promise<number> {
-  const entries = composeHead(rowsOf(catalog), path);
+  const entries = composeHead(rowsOf(catalog), path, { trustedRoot: catalog.trustedRoot });
   const composed = new Set(entries.map(({ name }) => name));
   for (const other of head.entries.values())
     if (!composed.has(other.name)) entries.push(await heldEntry(file, other));
@@ -89,7 +89,9 @@ export async function writeHeadOf(
 
 /** Returns the digest of the `SHA256SUMS` that a catalog gives. */
 export function digestOfSums(catalog: Catalog, path: string): Digest | undefined {
-  const entry = composeHead(rowsOf(catalog), path).find(({ name }) => name === entryNames.sha256sums);
+  const entry = composeHead(rowsOf(catalog), path, { trustedRoot: catalog.trustedRoot }).find(
+    ({ name }) => name === entryNames.sha256sums,
+  );
   return entry === undefined ? undefined : (`sha256:${entry.sha256}` as Digest);
 }
 

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { Catalog } from '../bundle/format/catalog.js';
 import { EntryReader, type TarEntry } from '../bundle/format/entry-reader.js';
 import { BundleFile } from '../bundle/format/file.js';
-import { entryNames, headLimits } from '../bundle/format/format.js';
+import { entryNames, headLimits, maxTrustedRoot, trustedRootName } from '../bundle/format/format.js';
 import type { Head } from '../bundle/format/head.js';
 import { readSums, sha256Of } from '../bundle/format/sums.js';
 import { Journal } from '../bundle/journal/journal.js';
@@ -72,6 +72,7 @@ async function planCatalog(
   if (entry === undefined || entry.size > headLimits.index)
     throw new AirliftError('damaged', `read ${file.path}: no ${entryNames.index}`);
   const created = await timeOf(file, entry);
+  const root = await trustedRootOf(file, head.entries.get(entryNames.trustedRoot));
   const parsed = parseManifest(
     await file.read(entry.contentPosition, entry.size),
     ociIndex,
@@ -104,10 +105,16 @@ async function planCatalog(
     journal.prune();
     journal.placement.checkPlan();
     journal.placement.placeBlobs();
-    await buildCatalog(journal, path, { created });
+    await buildCatalog(journal, path, { created, ...(root && { [trustedRootName]: root }) });
   } finally {
     journal.close();
   }
+}
+
+/** Returns the text of the trusted root in the archive, if there is one. */
+async function trustedRootOf(file: BundleFile, entry: TarEntry | undefined): Promise<string | undefined> {
+  if (entry === undefined || entry.size > maxTrustedRoot) return undefined;
+  return (await file.read(entry.contentPosition, entry.size)).toString();
 }
 
 /** Returns the time of all entries, as the catalog states it. */

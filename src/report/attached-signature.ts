@@ -1,11 +1,11 @@
 import type { BundleReader } from '../bundle/reader.js';
 import {
+  cosignAnnotations,
   dsseEnvelope,
   isSigstoreBundle,
   keyOfAttestation,
   keyOfPayload,
   keyOfSigstoreBundle,
-  signatureAnnotation,
   simpleSigning,
 } from '../signing/cosign.js';
 import type { PublicKey } from '../signing/public-key.js';
@@ -34,7 +34,7 @@ export async function checkAttached(
   if (keys.length === 0 || isLeftOut) return unchecked;
   const bytes = await readAttached(reader, content, `${kind} ${digest}`);
   const key = isPayload
-    ? keyOfPayload(bytes, annotations?.[signatureAnnotation], subject, keys)
+    ? keyOfPayload(bytes, annotations?.[cosignAnnotations.signature], subject, keys)
     : isBundle && kind === 'signature'
       ? keyOfSigstoreBundle(bytes, subject, keys)
       : keyOfAttestation(bytes, subject, keys);

@@ -8,8 +8,17 @@ import type { PublicKey } from './public-key.js';
 /** Media type of the payload that cosign signs under a tag, and as a referrer (cosign, SIGNATURE_SPEC). */
 export const simpleSigning = 'application/vnd.dev.cosign.simplesigning.v1+json';
 
-/** Annotation of such a payload's descriptor: its signature, in base64. */
-export const signatureAnnotation = 'dev.cosignproject.cosign/signature';
+/** Annotations of such a payload's descriptor (cosign, SIGNATURE_SPEC). */
+export const cosignAnnotations = {
+  /** The signature, in base64. */
+  signature: 'dev.cosignproject.cosign/signature',
+  /** The signer's certificate, in PEM. */
+  certificate: 'dev.sigstore.cosign/certificate',
+  /** The entry of a transparency log, in JSON. */
+  logEntry: 'dev.sigstore.cosign/bundle',
+  /** A timestamp of the signature, in JSON. */
+  timestamp: 'dev.sigstore.cosign/rfc3161timestamp',
+} as const;
 
 /** Media type of the envelope of an attestation under a tag of cosign. */
 export const dsseEnvelope = 'application/vnd.dsse.envelope.v1+json';
@@ -25,6 +34,9 @@ const payloadTypes: readonly unknown[] = [
 
 /** Type of a statement that signs an image, and states nothing else about it. */
 const signPredicate = 'https://sigstore.dev/cosign/sign/v1';
+
+/** Type of the payload of an envelope that holds a statement of in-toto. */
+export const statementType = 'application/vnd.in-toto+json';
 
 export function isSigstoreBundle(mediaType: string): boolean {
   return sigstoreBundle.test(mediaType);
@@ -62,9 +74,14 @@ export function keyOfPayload(
 ): PublicKey | undefined {
   const maker = makerOf(payload, signature, keys);
   if (maker === undefined) return undefined;
+  return signedByPayload(payload) === digest ? maker : undefined;
+}
+
+/** Returns the digest of the image that a payload of cosign signs, as it states it; undefined if it is no such payload. */
+export function signedByPayload(payload: Uint8Array): string | undefined {
   const critical = field(parse(payload, 'payload of a signature'), 'critical');
-  const isAbout = field(critical, 'image', 'docker-manifest-digest') === digest;
-  return isAbout && payloadTypes.includes(field(critical, 'type')) ? maker : undefined;
+  const digest = field(critical, 'image', 'docker-manifest-digest');
+  return typeof digest === 'string' && payloadTypes.includes(field(critical, 'type')) ? digest : undefined;
 }
 
 /** Encodes what a DSSE envelope signs (secure-systems-lab/dsse, protocol.md, "PAE"). */
@@ -84,8 +101,7 @@ function makerOfEnvelope(
   const type = field(envelope, 'payloadType');
   const text = field(envelope, 'payload');
   const signatures = field(envelope, 'signatures');
-  if (type !== 'application/vnd.in-toto+json' || typeof text !== 'string' || !Array.isArray(signatures))
-    return undefined;
+  if (type !== statementType || typeof text !== 'string' || !Array.isArray(signatures)) return undefined;
   const payload = Buffer.from(text, 'base64');
   const content = preAuthEncoding(type, payload);
   // DSSE allows several signatures; cosign makes one.
@@ -94,12 +110,29 @@ function makerOfEnvelope(
     .map((signature) => makerOf(content, field(signature, 'sig'), keys))
     .find((maker) => maker !== undefined);
   if (key === undefined) return undefined;
+  const { subjects, predicateType } = statementOf(payload);
+  return subjects.includes(digest) ? { key, predicateType } : undefined;
+}
+
+/** Reads a statement of in-toto: the digests it is about, and the type of its predicate. */
+function statementOf(payload: Uint8Array): {
+  readonly subjects: readonly string[];
+  readonly predicateType: unknown;
+} {
   const statement = parse(payload, 'statement of a signature');
   const subjects = field(statement, 'subject');
-  const isAbout =
-    Array.isArray(subjects) &&
-    subjects.some((subject) => digest === `sha256:${String(field(subject, 'digest', 'sha256'))}`);
-  return isAbout ? { key, predicateType: field(statement, 'predicateType') } : undefined;
+  return {
+    subjects: Array.isArray(subjects)
+      ? subjects.map((subject) => `sha256:${String(field(subject, 'digest', 'sha256'))}`)
+      : [],
+    predicateType: field(statement, 'predicateType'),
+  };
+}
+
+/** Returns the digests that a statement signs; undefined if it is an attestation or something else. */
+export function signedByStatement(payload: Uint8Array): readonly string[] | undefined {
+  const { subjects, predicateType } = statementOf(payload);
+  return predicateType === signPredicate ? subjects : undefined;
 }
 
 /** Finds the key that signed a sigstore bundle whose statement signs exactly this digest. */

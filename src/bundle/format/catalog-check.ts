@@ -7,7 +7,7 @@ import { blobPath } from '../../oci/image-layout.js';
 import { isTime } from '../../oci/time.js';
 import { headerLength, paddedLength } from '../../tar/header.js';
 import { maxPlaces } from './delta.js';
-import { deltaVersion } from './format.js';
+import { deltaVersion, maxTrustedRoot, trustedRootName } from './format.js';
 import { aboutOfPart, partNames, partOfAbout } from './part.js';
 
 const referrers = "SELECT parent, position, child FROM edges WHERE role = 'referrer'";
@@ -77,9 +77,11 @@ const impossible: readonly Impossible[] = [
   ...Object.entries(columns).map(wrongTypes),
   [
     'it has properties that this format version does not define',
-    `SELECT 1 FROM about WHERE name NOT IN ('created', ${Object.values(partNames)
+    `SELECT 1 FROM about WHERE name NOT IN ('created', ${[trustedRootName, ...Object.values(partNames)]
       .map((name) => `'${name}'`)
-      .join(', ')}) OR length(value) > 4096 UNION ALL SELECT 1 FROM volumes`,
+      .join(
+        ', ',
+      )}) OR length(value) > iif(name = '${trustedRootName}', ${maxTrustedRoot}, 4096) UNION ALL SELECT 1 FROM volumes`,
   ],
   [
     'a blob has an unknown kind, or its offset contradicts left_out',
@@ -214,13 +216,15 @@ function checkBlobs(database: Database, fail: Fail): number {
   return end;
 }
 
-/** Checks that the properties of the bundle are its time and, of a part, what describes the part. */
+/** Checks that the properties of the bundle are its time, a trusted root and, of a part, what describes the part. */
 function checkAbout(database: Database, fail: Fail): void {
   const rows = new Map(
     database.prepare('SELECT name, value FROM about').raw().all() as [name: string, value: string][],
   );
   if (!isTime(rows.get('created'))) fail('its creation time is malformed');
   rows.delete('created');
+  // Compared with the entry of the archive by `verify`.
+  rows.delete(trustedRootName);
   if (rows.size === 0) return;
   const part = partOfAbout((name) => rows.get(name));
   const want = part === undefined ? [] : Object.entries(aboutOfPart(part));

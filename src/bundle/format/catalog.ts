@@ -8,7 +8,7 @@ import type { Image } from '../../oci/source.js';
 import { checkCatalog } from './catalog-check.js';
 import { openCatalogDatabase } from './catalog-open.js';
 import { maxPlaces, type BaseBlob, type BasePlace, type DeltaBase } from './delta.js';
-import { deltaVersion, entryNames } from './format.js';
+import { deltaVersion, entryNames, trustedRootName } from './format.js';
 import type { TarEntry } from './entry-reader.js';
 import type { BundleFile } from './file.js';
 import { damagedHint, type Head } from './head.js';
@@ -166,6 +166,12 @@ export class Catalog {
   /** The place of the bundle in a set of parts; undefined if it is no part. */
   get part(): BundlePart | undefined {
     return partOfAbout((name) => this.#statements.about.get(name));
+  }
+
+  /** The text of the trusted root of sigstore that the bundle carries. */
+  get trustedRoot(): string | undefined {
+    const text = this.#statements.about.get(trustedRootName);
+    return typeof text === 'string' ? text : undefined;
   }
 
   /** The modification time of all entries: whole seconds since 1970. */

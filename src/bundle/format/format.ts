@@ -15,10 +15,17 @@ export const entryNames = {
   layout: 'oci-layout',
   index: 'index.json',
   catalog: 'airlift/catalog.db',
+  trustedRoot: 'airlift/trusted_root.json',
   sha512sums: 'airlift/SHA512SUMS',
   sha256sums: 'airlift/SHA256SUMS',
   signature: 'airlift/SHA256SUMS.minisig',
 } as const;
+
+/** Name of the row of the catalog's `about` that holds the text of a trusted root. */
+export const trustedRootName = 'trusted_root';
+
+/** The most bytes of a trusted root that a bundle carries; the public one has 7,000. */
+export const maxTrustedRoot = 1024 * 1024;
 
 /** The entry that marks a repair file, which carries blobs for a damaged bundle. */
 export const repairMark = 'airlift/repair';

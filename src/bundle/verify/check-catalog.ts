@@ -87,7 +87,13 @@ export async function checkHeadContent(
     for (const { digest, offset } of catalog.blobs()) if (offset !== undefined) yield digest;
   };
   const listed: { name: string; sha256: string }[] = [];
-  for (const name of [entryNames.layout, entryNames.index, entryNames.catalog, entryNames.sha512sums]) {
+  for (const name of [
+    entryNames.layout,
+    entryNames.index,
+    entryNames.catalog,
+    entryNames.trustedRoot,
+    entryNames.sha512sums,
+  ]) {
     const entry = head.entries.get(name);
     if (entry !== undefined) listed.push({ name, sha256: await headDigests.sha256Of(name, entry) });
   }
@@ -98,6 +104,10 @@ export async function checkHeadContent(
   ];
   if (head.entries.has(entryNames.sha512sums))
     want.push([entryNames.sha512sums, digestOfText(blobLines(digests(), 'sha512'))]);
+  const { trustedRoot } = catalog;
+  if (head.entries.has(entryNames.trustedRoot) !== (trustedRoot !== undefined))
+    findings.report('sums', entryNames.trustedRoot, 'either only the catalog has it, or only the archive');
+  else if (trustedRoot !== undefined) want.push([entryNames.trustedRoot, digestOfText([trustedRoot])]);
   for (const [name, hex] of want) {
     const entry = head.entries.get(name);
     const kind = kindOfEntry(name);

@@ -124,20 +124,27 @@ export interface HeadRows {
   digests(): Iterable<Digest>;
 }
 
-/**
- * Composes the entries before the first blob, in order.
- * @param sign signs the content of `SHA256SUMS`; undefined leaves the bundle unsigned
- */
+/** Optional entries of the head. */
+export interface HeadExtras {
+  /** The text of a trusted root of sigstore. */
+  readonly trustedRoot?: string | undefined;
+  /** Signs the content of `SHA256SUMS`; undefined leaves the bundle unsigned. */
+  readonly sign?: ((sums: Iterable<Uint8Array>) => Uint8Array) | undefined;
+}
+
+/** Composes the entries before the first blob, in order. */
 export function composeHead(
   rows: HeadRows,
   catalogPath: string,
-  sign?: (sums: Iterable<Uint8Array>) => Uint8Array,
+  { trustedRoot, sign }: HeadExtras = {},
 ): HeadEntry[] {
   const entries = [
     measured(entryNames.layout, () => [Buffer.from(layoutContent)]),
     measured(entryNames.index, () => chunked(indexJson(rows.indexRows()))),
     measured(entryNames.catalog, () => fileChunks(catalogPath)),
   ];
+  if (trustedRoot !== undefined)
+    entries.push(measured(entryNames.trustedRoot, () => [Buffer.from(trustedRoot)]));
   const bySha512 = measured(entryNames.sha512sums, () => chunked(blobLines(rows.digests(), 'sha512')));
   if (bySha512.size > 0) entries.push(bySha512);
   const listed = [...entries];

@@ -8,6 +8,7 @@ import { parseReference } from '../../oci/reference.js';
 import { signSums, type BundleSigning } from '../../signing/sign-content.js';
 import { endLength } from '../../tar/header.js';
 import type { BundleFile } from '../format/file.js';
+import { trustedRootName } from '../format/format.js';
 import type { Journal } from '../journal/journal.js';
 import { checkDiskSpace } from './disk-space.js';
 import { checkLimits } from './file-limit.js';
@@ -173,7 +174,9 @@ export class Layout {
       await buildCatalog(this.journal, path, { ...about, created });
       const time = new Date(this.#created * 1000);
       const sign = signing && ((sums: Iterable<Uint8Array>): Uint8Array => signSums(sums, signing, time));
-      return await use(composeHead(this.journal.placement, path, sign));
+      return await use(
+        composeHead(this.journal.placement, path, { trustedRoot: about?.[trustedRootName], sign }),
+      );
     } finally {
       await rm(path, { force: true });
     }
