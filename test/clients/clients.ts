@@ -5,4 +5,5 @@
  */
 import './loads.js';
 import './pulls.js';
+import './keyless.js';
 import './signatures.js';
