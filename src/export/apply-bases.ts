@@ -7,7 +7,7 @@ import { verdictOf } from '../oci/guess.js';
 import { readManifest } from '../oci/read.js';
 import type { Repository } from '../oci/reference.js';
 import type { Source } from '../oci/source.js';
-import { openBase, type Base, type CatalogBase, type ReceiptBase } from '../receipts/open-base.js';
+import { openBases, type Base, type CatalogBase, type ReceiptBase } from '../receipts/open-base.js';
 import type { ReceiptEntry } from '../receipts/receipt.js';
 import { openSent, type SentOptions } from '../receipts/sent.js';
 
@@ -58,11 +58,6 @@ export interface BasePaths {
   readonly force?: boolean | undefined;
 }
 
-/** Closes bases. */
-export async function closeBases(bases: readonly Base[]): Promise<void> {
-  for (const base of bases) if (base.kind === 'bundle') await base.close();
-}
-
 /**
  * Opens the bases and the record of what was sent.
  * @throws AirliftError as `openBase`; `usage` if the record excludes another option
@@ -78,17 +73,6 @@ export async function openAllBases({ base = [], sent, force }: BasePaths): Promi
   const record = await openSent(sent.path);
   const bases = await openBases(base);
   return record === undefined ? bases : [...bases, record];
-}
-
-async function openBases(paths: readonly string[]): Promise<Base[]> {
-  const bases: Base[] = [];
-  try {
-    for (const path of paths) bases.push(await openBase(path));
-    return bases;
-  } catch (error) {
-    await closeBases(bases);
-    throw error;
-  }
 }
 
 /**

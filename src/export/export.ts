@@ -20,16 +20,9 @@ import type { OnEvent } from '../progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
 import { checkBundleKey, type BundleSigning } from '../signing/sign-content.js';
 import { readTrustedRoot } from '../policy/trusted-root.js';
-import type { Base } from '../receipts/open-base.js';
+import { closeBases, type Base } from '../receipts/open-base.js';
 import { recordSent } from '../receipts/sent.js';
-import {
-  applyBases,
-  closeBases,
-  deltaPlanOf,
-  fingerprintOfBase,
-  openAllBases,
-  type BasePaths,
-} from './apply-bases.js';
+import { applyBases, deltaPlanOf, fingerprintOfBase, openAllBases, type BasePaths } from './apply-bases.js';
 import { downloadBlobs, type Downloaded, type DownloadOptions } from './download.js';
 import { lockedImages } from './plan-book.js';
 import { planBundle, planOptionsOf, reportFailed } from './plan-images.js';

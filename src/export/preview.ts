@@ -1,8 +1,8 @@
 import type { FailedImage } from '../failed-images.js';
 import type { PlannedImage } from '../plan/planner.js';
 import { Registry } from '../registry/registry.js';
-import type { Base } from '../receipts/open-base.js';
-import { applyBases, closeBases, openAllBases } from './apply-bases.js';
+import { closeBases, type Base } from '../receipts/open-base.js';
+import { applyBases, openAllBases } from './apply-bases.js';
 import type { ExportOptions } from './export.js';
 import { PlanBook } from './plan-book.js';
 import { planEntries, planError, planOptionsOf } from './plan-images.js';

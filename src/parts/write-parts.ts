@@ -15,7 +15,7 @@ import { writeBundle } from '../merge/write-bundle.js';
 import { digestOf, type Digest } from '../oci/digest.js';
 import { formatReference } from '../oci/reference.js';
 import type { OnEvent } from '../progress.js';
-import { openBase, type Base } from '../receipts/open-base.js';
+import { closeBases, openBases, type Base } from '../receipts/open-base.js';
 import type { BundleSigning } from '../signing/sign-content.js';
 import { packImages, type PackedPart } from './pack-images.js';
 
@@ -161,12 +161,11 @@ async function writePart(
   const { force, onEvent, signal, sign, fill } = options;
   // With a journal, an earlier run was stopped after it named the file: the writer removes the journal.
   const kept = hasJournal(path) ? undefined : await openPart(path, set);
+  if (kept !== undefined) return keepPart(kept, part, images.size);
   const fingerprint = `part ${number} of ${count} (${set.slice(0, 19)}…)`;
-  if (kept !== undefined) return await keepPart(kept, part, images.size);
-  const created = reader.created;
-  const bases: Base[] = [];
+  const { created } = reader;
+  const bases = await openBases(needs.map((need) => paths[need - 1] ?? ''));
   try {
-    for (const need of needs) bases.push(await openBase(paths[need - 1] ?? ''));
     const written = await writeBundle(
       inputsOf(reader, images),
       {
@@ -182,7 +181,7 @@ async function writePart(
     const { size, leftOut, sums } = written;
     return { number, needs, path, size, images: images.size, leftOut, sums, isKept: false };
   } finally {
-    for (const base of bases) if (base.kind === 'bundle') await base.close();
+    await closeBases(bases);
   }
 }
 

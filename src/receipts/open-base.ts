@@ -98,3 +98,23 @@ export async function openBase(path: string, volumeDirs: readonly string[] = [])
     throw error;
   }
 }
+
+/**
+ * Opens several bases, all or none. Close them after use.
+ * @throws AirliftError as `openBase`
+ */
+export async function openBases(paths: readonly string[]): Promise<Base[]> {
+  const bases: Base[] = [];
+  try {
+    for (const path of paths) bases.push(await openBase(path));
+    return bases;
+  } catch (error) {
+    await closeBases(bases);
+    throw error;
+  }
+}
+
+/** Closes bases. */
+export async function closeBases(bases: readonly Base[]): Promise<void> {
+  for (const base of bases) if (base.kind === 'bundle') await base.close();
+}

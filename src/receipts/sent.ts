@@ -6,7 +6,7 @@ import { BundleReader } from '../bundle/reader.js';
 import { AirliftError, isAirliftError, isMissingPath, messageOf } from '../errors.js';
 import { digestOf } from '../oci/digest.js';
 import { formatReference, formatRepository } from '../oci/reference.js';
-import { openBase, type ReceiptBase } from './open-base.js';
+import { closeBases, openBase, type ReceiptBase } from './open-base.js';
 import { formatTime } from '../oci/time.js';
 import { contentOfPlatform, ReceiptText, writeReceipt, type ReceiptEntry } from './receipt.js';
 
@@ -33,7 +33,7 @@ export async function openSent(path: string): Promise<ReceiptBase | undefined> {
   }
   const base = await openBase(path);
   if (base.kind === 'receipt' && base.base.kind === 'sent') return base;
-  if (base.kind === 'bundle') await base.close();
+  await closeBases([base]);
   throw new AirliftError('input', `open ${path}: got a ${base.kind}, want a record of what was sent`, {
     hint: 'give receipts and bundles with `base`, and name another file with `sent`',
   });
