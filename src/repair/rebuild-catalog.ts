@@ -19,6 +19,7 @@ import { manifestTypeOf, maxManifestSize, parseJsonObject, parseManifest } from 
 import { isForeignLayer, isIndex, ociIndex } from '../oci/media-types.js';
 import { parseReference, type Repository } from '../oci/reference.js';
 import type { Image, Source } from '../oci/source.js';
+import { formatTime } from '../oci/time.js';
 import { Planner } from '../plan/planner.js';
 import { digestOfSums, writeHeadOf, withScratch } from './head.js';
 
@@ -72,7 +73,7 @@ async function planCatalog(
   if (entry === undefined || entry.size > headLimits.index)
     throw new AirliftError('damaged', `read ${file.path}: no ${entryNames.index}`);
   const created = await timeOf(file, entry);
-  const root = await trustedRootOf(file, head.entries.get(entryNames.trustedRoot));
+  const trustedRoot = await trustedRootOf(file, head.entries.get(entryNames.trustedRoot));
   const parsed = parseManifest(
     await file.read(entry.contentPosition, entry.size),
     ociIndex,
@@ -105,7 +106,7 @@ async function planCatalog(
     journal.prune();
     journal.placement.checkPlan();
     journal.placement.placeBlobs();
-    await buildCatalog(journal, path, { created, ...(root && { [trustedRootName]: root }) });
+    await buildCatalog(journal, path, { created, ...(trustedRoot && { [trustedRootName]: trustedRoot }) });
   } finally {
     journal.close();
   }
@@ -122,7 +123,7 @@ async function timeOf(file: BundleFile, entry: TarEntry): Promise<string> {
   const header = await file.read(entry.position, 512);
   const seconds = Number.parseInt(header.toString('latin1', 136, 147), 8);
   if (!Number.isSafeInteger(seconds)) throw new AirliftError('damaged', `read ${file.path}: no time`);
-  return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
+  return formatTime(new Date(seconds * 1000));
 }
 
 async function writeIfProven(

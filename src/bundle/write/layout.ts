@@ -169,10 +169,9 @@ export class Layout {
   async #withHead<Result>(use: (head: HeadEntry[]) => Promise<Result>): Promise<Result> {
     const path = `${this.file.path}.catalog`;
     try {
-      const created = formatTime(new Date(this.#created * 1000));
       const { signing, about } = this.options;
-      await buildCatalog(this.journal, path, { ...about, created });
       const time = new Date(this.#created * 1000);
+      await buildCatalog(this.journal, path, { ...about, created: formatTime(time) });
       const sign = signing && ((sums: Iterable<Uint8Array>): Uint8Array => signSums(sums, signing, time));
       return await use(
         composeHead(this.journal.placement, path, { trustedRoot: about?.[trustedRootName], sign }),
