@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { ioError } from '../bundle/format/io-error.js';
 import { aboutOfPart, isPartOf, partPath, type BundlePart } from '../bundle/format/part.js';
-import { HeadDigests } from '../bundle/format/sums.js';
+import { HeadDigests, sumsDigest } from '../bundle/format/sums.js';
 import { BundleReader } from '../bundle/reader.js';
 import { orDamage } from '../bundle/verify/check-front.js';
 import { hasJournal } from '../bundle/write/output-name.js';
@@ -188,8 +188,8 @@ async function writePart(
 /** Describes a part that an earlier run completed. */
 async function keepPart(kept: BundleReader, part: BundlePart, images: number): Promise<WrittenPart> {
   try {
-    const { path, size, catalog, file, head } = kept;
-    const sums = (await new HeadDigests(file, head).ofSums()) ?? part.set;
+    const { path, size, catalog } = kept;
+    const sums = await sumsDigest(path);
     const { number, needs } = part;
     return { number, needs, path, size, images, leftOut: catalog.baseTotals(), sums, isKept: true };
   } finally {
