@@ -4,6 +4,7 @@ import type { BundlePart, PartsOptions, WrittenPart } from '../index.js';
 import { count, formatBytes, formatTable } from './format.js';
 import { printLine, printLines } from './print.js';
 import { parseVolumeSize } from './quantities.js';
+import { rejectUnused } from './unused-flags.js';
 
 /** Flags of the commands that divide a bundle by its images. */
 export const partFlags = {
@@ -31,15 +32,16 @@ type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof partFlags>> & {
  * Returns how to divide the images; undefined if the flags do not ask for it.
  * @throws AirliftError `usage`
  */
-export function partsOf(
-  command: string,
-  { splitBy, partSize, wholeParts, volumeSize }: Arguments,
-): PartsOptions | undefined {
+export function partsOf(command: string, args: Arguments): PartsOptions | undefined {
+  const { splitBy, partSize, wholeParts, volumeSize } = args;
   const example = '--split-by image --part-size 2G';
   if (splitBy === undefined) {
-    if (partSize === undefined && !wholeParts) return undefined;
-    const given = partSize === undefined ? '--whole-parts' : '--part-size';
-    throw new AirliftError('usage', `${command}: ${given} needs --split-by image`, { hint: example });
+    rejectUnused(args, partFlags, ['part-size', 'whole-parts'], {
+      when: command,
+      problem: 'needs --split-by image',
+      hint: example,
+    });
+    return undefined;
   }
   if (partSize === undefined)
     throw new AirliftError('usage', `${command}: --split-by image needs --part-size`, { hint: example });
