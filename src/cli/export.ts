@@ -38,7 +38,7 @@ import { imagesOf, imageFlags, readLists, referencesPositional, registriesIn } f
 import { partFlags, partsOf, printParts } from './parts.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
-import { parseVolumeSize } from './quantities.js';
+import { volumeSizeOf } from './quantities.js';
 import { printBundleSteps, printFailed } from './summaries.js';
 import { countNames, notesOnSignatures, signedLines } from './signatures.js';
 import { openSigningKey } from './signing-key.js';
@@ -214,8 +214,7 @@ async function run(args: Arguments): Promise<void> {
   if (args.output !== undefined) await refuseDirectory(args.output, '-o', 'site.tar');
   if (args.lock !== undefined) await refuseDirectory(args.lock, '--lock', 'site.lock');
   if (args.sent !== undefined) await refuseDirectory(args.sent, '--sent', 'site.sent');
-  const volumeSize =
-    args.volumeSize === undefined ? undefined : parseVolumeSize('volume-size', args.volumeSize);
+  const volumeSize = volumeSizeOf(args);
   const dividing = partsOf('export', args);
   if (dividing !== undefined && args.sent !== undefined)
     throw new AirliftError('usage', 'export: --sent cannot be combined with --split-by', {

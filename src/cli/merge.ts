@@ -8,7 +8,7 @@ import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
-import { parseVolumeSize } from './quantities.js';
+import { volumeSizeOf } from './quantities.js';
 import { openSigningKey } from './signing-key.js';
 import { printBundleSteps } from './summaries.js';
 import { version } from './version.js';
@@ -64,8 +64,7 @@ function printSummary(summary: MergeBundlesSummary, milliseconds: number): void 
 async function run(args: Arguments): Promise<void> {
   const started = Date.now();
   await refuseDirectory(args.output, '-o', 'merged.tar');
-  const volumeSize =
-    args.volumeSize === undefined ? undefined : parseVolumeSize('volume-size', args.volumeSize);
+  const volumeSize = volumeSizeOf(args);
   const created = creationTime(process.env);
   const view = progressView(args);
   try {

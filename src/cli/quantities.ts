@@ -30,6 +30,18 @@ export function parseVolumeSize(flag: string, text: string): number | 'fat32' {
   }
 }
 
+/**
+ * Parses `--volume-size`; undefined without the flag.
+ * @throws AirliftError `usage`
+ */
+export function volumeSizeOf({
+  volumeSize,
+}: {
+  readonly volumeSize?: string | undefined;
+}): number | 'fat32' | undefined {
+  return volumeSize === undefined ? undefined : parseVolumeSize('volume-size', volumeSize);
+}
+
 const durationUnits: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1000,

@@ -8,7 +8,7 @@ import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { partFlags, partsOf, printParts } from './parts.js';
 import { checkBar, progressView } from './progress.js';
-import { parseVolumeSize } from './quantities.js';
+import { volumeSizeOf } from './quantities.js';
 
 const flags = {
   output: {
@@ -51,11 +51,11 @@ async function run(args: Arguments): Promise<void> {
   const started = Date.now();
   const parts = partsOf('split', args);
   if (parts !== undefined) return runByImage(args, parts);
-  if (args.volumeSize === undefined)
+  const volumeSize = volumeSizeOf(args);
+  if (volumeSize === undefined)
     throw new AirliftError('usage', 'split: no size', {
       hint: '--volume-size fat32 for volumes, or --split-by image --part-size 2G for bundles of some images each',
     });
-  const volumeSize = parseVolumeSize('volume-size', args.volumeSize);
   const bar = args.json || args.quiet ? undefined : checkBar('copied');
   try {
     const summary = await interruptible((signal) =>

@@ -7,7 +7,7 @@ import { count, formatBytes, formatDuration } from './format.js';
 import { interruptible } from './interrupt.js';
 import { printJson, printLine, printNote } from './print.js';
 import { checkBar } from './progress.js';
-import { parseVolumeSize } from './quantities.js';
+import { volumeSizeOf } from './quantities.js';
 
 const flags = { ...volumeSizeFlag, ...forceFlag, ...outputFlags } as const satisfies Record<string, Options>;
 
@@ -39,8 +39,7 @@ async function run(args: Arguments): Promise<void> {
     const summary = await interruptible((signal) =>
       stowBundle(args.bundle, args.directory, {
         force: args.force,
-        volumeSize:
-          args.volumeSize === undefined ? undefined : parseVolumeSize('volume-size', args.volumeSize),
+        volumeSize: volumeSizeOf(args),
         askReplug: async (problem, stop) => {
           bar?.stop();
           printNote(problem ?? 'not read back: this system reads only from its cache here');
