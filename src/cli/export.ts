@@ -41,7 +41,7 @@ import { progressView } from './progress.js';
 import { volumeSizeOf } from './quantities.js';
 import { printBundleSteps, printFailed } from './summaries.js';
 import { countNames, notesOnSignatures, signedLines } from './signatures.js';
-import { openSigningKey } from './signing-key.js';
+import { bundleSigningOf } from './signing-key.js';
 import { hooksOf } from './trace.js';
 import { rejectUnused } from './unused-flags.js';
 import { version } from './version.js';
@@ -138,11 +138,9 @@ function printPartsSummary(
 ): void {
   const { parts, platforms, fetchedBytes, failed } = summary;
   const names = platforms.length > 0 ? ` (${platforms.join(', ')})` : '';
+  const images = parts.reduce((sum, part) => sum + part.images, 0);
   const done =
-    `exported ${count(
-      parts.reduce((sum, { images }) => sum + images, 0),
-      'image',
-    )}${names} to ${count(parts.length, 'part')}: ` +
+    `exported ${count(images, 'image')}${names} to ${count(parts.length, 'part')}: ` +
     `${formatBytes(fetchedBytes)} of blobs fetched in ${formatDuration(milliseconds)}`;
   printFailed(failed);
   if (kit !== undefined) printKit(kit);
@@ -246,7 +244,7 @@ async function run(args: Arguments): Promise<void> {
   try {
     const [summary, kit] = await interruptible(async (signal) => {
       // First, since it asks for a password.
-      const key = args.sign === undefined ? undefined : await openSigningKey(args.sign, signal);
+      const sign = await bundleSigningOf(args, signal);
       const parts = partsOfKit(args, registry);
       // First, so that a missing part is known before a long export.
       if (parts !== undefined) await fetchKitParts({ ...parts, onEvent: view.onEvent, signal });
@@ -254,7 +252,7 @@ async function run(args: Arguments): Promise<void> {
         ...options,
         output,
         created: creationTime(process.env),
-        sign: key && { key, tool: `airlift:${version()}` },
+        sign,
         concurrency: positive('concurrency', args.concurrency),
         lock: args.lock,
         refresh: args.refresh,

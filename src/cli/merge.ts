@@ -9,9 +9,8 @@ import { interruptible } from './interrupt.js';
 import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
 import { volumeSizeOf } from './quantities.js';
-import { openSigningKey } from './signing-key.js';
+import { bundleSigningOf } from './signing-key.js';
 import { printBundleSteps } from './summaries.js';
-import { version } from './version.js';
 
 const flags = {
   output: {
@@ -70,7 +69,7 @@ async function run(args: Arguments): Promise<void> {
   try {
     const summary = await interruptible(async (signal) => {
       // First, since it asks for a password.
-      const key = args.sign === undefined ? undefined : await openSigningKey(args.sign, signal);
+      const sign = await bundleSigningOf(args, signal);
       return mergeBundles({
         bundles: args.bundles,
         output: args.output,
@@ -78,7 +77,7 @@ async function run(args: Arguments): Promise<void> {
         onExistingTag: args.onExistingTag,
         delta: args.delta,
         requireSignature: args.requireSignature,
-        sign: key && { key, tool: `airlift:${version()}` },
+        sign,
         volumeSize,
         volumeDirs: args.volumeDir,
         force: args.force,

@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { AirliftError, messageOf } from '../errors.js';
-import { readSecretKey, type SecretKey } from '../index.js';
+import { readSecretKey, type BundleSigning, type SecretKey } from '../index.js';
 import { keyPasswordFileOf } from './environment.js';
 import { askPassword } from './password.js';
+import { version } from './version.js';
 
 const maxLength = 64 * 1024;
 const unencryptedHint = '--unencrypted writes the key without a password';
@@ -37,6 +38,15 @@ export async function openSigningKey(path: string, signal: AbortSignal): Promise
   const stored = await passwordFromFile();
   if (stored === undefined && !process.stdin.isTTY) throw noTerminalError();
   return await key.unlock(stored ?? (await askPassword(`password for ${path}: `, signal)));
+}
+
+/** Opens the key of `--sign`, which signs a bundle while it is written; undefined without the flag. */
+export async function bundleSigningOf(
+  { sign }: { readonly sign?: string | undefined },
+  signal: AbortSignal,
+): Promise<BundleSigning | undefined> {
+  if (sign === undefined) return undefined;
+  return { key: await openSigningKey(sign, signal), tool: `airlift:${version()}` };
 }
 
 /** Returns the password for a new key; the user types it twice. */
