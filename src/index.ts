@@ -74,7 +74,8 @@ export type {
   UnavailableBlob,
 } from './repair/export-requested.js';
 export { stowBundle } from './stow/stow.js';
-export type { StowedFile, StowOptions, StowProgress, StowSummary } from './stow/stow.js';
+export type { StowedFile } from './stow/copy-file.js';
+export type { StowOptions, StowProgress, StowSummary } from './stow/stow.js';
 export { repairBundle } from './repair/repair.js';
 export type { MissingBlob, RepairedBlob, RepairOptions, RepairSummary } from './repair/repair.js';
 export { compareWithRegistry } from './compare-registry.js';

@@ -12,25 +12,11 @@ import type { VolumeSize } from '../bundle/write/file-limit.js';
 import { AirliftError } from '../errors.js';
 import { isTaken } from '../io/directories.js';
 import { splitBundle } from '../volumes/split.js';
-import { prove } from './copy-file.js';
+import { prove, type CopyFileOptions, type StowedFile } from './copy-file.js';
 import { digestOfFile } from './read-back.js';
 
-export interface CopyAsVolumesOptions {
+export interface CopyAsVolumesOptions extends CopyFileOptions {
   readonly volumeSize: VolumeSize;
-  /** Replace volumes of the same names. */
-  readonly force: boolean;
-  readonly onProgress: (bytes: number) => void;
-  /** Reads a file past the cache, and returns its SHA-256; undefined if the system cannot. */
-  readonly readBack: (path: string) => Promise<string | undefined>;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** A file on the medium. */
-interface CopiedFile {
-  readonly path: string;
-  readonly size: number;
-  readonly sha256: string;
-  readonly keptBytes: number;
 }
 
 /**
@@ -42,8 +28,8 @@ interface CopiedFile {
 export async function copyAsVolumes(
   { from, to }: { readonly from: string; readonly to: string },
   options: CopyAsVolumesOptions,
-): Promise<CopiedFile[]> {
-  const { volumeSize, force, onProgress, readBack, signal } = options;
+): Promise<StowedFile[]> {
+  const { volumeSize, force, onProgress, signal } = options;
   const path = listName(to);
   const isKept =
     !force && (await isTaken(path)) && (await readList(path)).digest === (await digestOf(from, options));
@@ -61,7 +47,7 @@ export async function copyAsVolumes(
   const sha256 = await digestOfFile(path, () => undefined, signal);
   files.push({ path, size, sha256, keptBytes: isKept ? size : 0 });
   try {
-    for (const file of files) await prove(file.path, file.sha256, { readBack });
+    for (const file of files) await prove(file.path, file.sha256, options);
   } catch (error) {
     // Without its list, the set is incomplete.
     await rename(path, listName(`${to}.partial`)).catch(() => undefined);
@@ -70,7 +56,7 @@ export async function copyAsVolumes(
   return files;
 }
 
-function copied(bundle: string, { name, size, digest }: Volume, isKept: boolean): CopiedFile {
+function copied(bundle: string, { name, size, digest }: Volume, isKept: boolean): StowedFile {
   const sha256 = digest.slice('sha256:'.length);
   return { path: join(dirname(bundle), name), size, sha256, keptBytes: isKept ? size : 0 };
 }

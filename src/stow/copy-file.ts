@@ -11,8 +11,18 @@ const chunkSize = 1024 * 1024;
 /** Bytes between two waits for the disk: without them, a slow medium would receive everything at the end, and progress would lie. */
 const syncInterval = 64 * chunkSize;
 
+/** A file on the medium. */
+export interface StowedFile {
+  readonly path: string;
+  readonly size: number;
+  /** SHA-256 of its content, in hexadecimal. */
+  readonly sha256: string;
+  /** Bytes that an earlier run had copied. */
+  readonly keptBytes: number;
+}
+
 export interface CopyFileOptions {
-  /** Replace a file of the same name. */
+  /** Replace files of the same names. */
   readonly force: boolean;
   readonly onProgress: (bytes: number) => void;
   /** Reads the copy past the cache, and returns its SHA-256; undefined if the system cannot. */

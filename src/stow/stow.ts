@@ -17,7 +17,7 @@ import { AirliftError, checkInterrupted, isAirliftError, isMissingPath } from '.
 import { makeDirectory } from '../io/directories.js';
 import { listDetached } from '../signing/detached.js';
 import { verify } from '../verify.js';
-import { copyFile, presentBytes, prove } from './copy-file.js';
+import { copyFile, presentBytes, prove, type StowedFile } from './copy-file.js';
 import { copyAsVolumes } from './copy-as-volumes.js';
 import { digestFromMedium, digestOfFile } from './read-back.js';
 
@@ -43,16 +43,6 @@ export interface StowProgress {
   readonly phase: 'verified' | 'copied' | 'read back';
   readonly bytes: number;
   readonly totalBytes: number;
-}
-
-/** A file on the medium. */
-export interface StowedFile {
-  readonly path: string;
-  readonly size: number;
-  /** SHA-256 of its content, in hexadecimal. */
-  readonly sha256: string;
-  /** Bytes that an earlier run had copied. */
-  readonly keptBytes: number;
 }
 
 export interface StowSummary {
@@ -116,18 +106,13 @@ export async function stowBundle(
     await makeDirectory(dirname(item.to));
     const at = before;
     const show = (bytes: number): void => onProgress?.({ phase: 'copied', bytes: at + bytes, totalBytes });
-    const force = options.force ?? false;
+    const copying = { force: options.force ?? false, onProgress: show, readBack, signal };
     if (volumeSize !== undefined && item === whole) {
-      files.push(...(await copyAsVolumes(item, { volumeSize, force, onProgress: show, readBack, signal })));
+      files.push(...(await copyAsVolumes(item, { ...copying, volumeSize })));
       continue;
     }
-    const { sha256, keptBytes } = await copyFile(item.from, item.to, {
-      force,
-      onProgress: show,
-      readBack,
-      signal,
-    });
-    files.push({ path: item.to, size: item.size, sha256, keptBytes });
+    const copied = await copyFile(item.from, item.to, copying);
+    files.push({ path: item.to, size: item.size, ...copied });
     before += item.size;
   }
   const isReplugged = !isProven && (await proveReplugged(files, options));
