@@ -76,7 +76,6 @@ export async function importImages(options: ImportOptions): Promise<ImportSummar
   const run = new PublishingRun('import', options);
   const registry = new Registry(options.registry, options.hooks);
   const source = new OpeningSource();
-  let waited: Awaited<ReturnType<typeof WaitedBundle.open>>;
   let inputs: Inputs | undefined;
   let proven: ProvenBase | undefined;
   const publisher = run.publisher(source, registry, {
@@ -89,7 +88,7 @@ export async function importImages(options: ImportOptions): Promise<ImportSummar
     // The other policies may keep the existing tag, and then nothing of the image is pushed.
     const isPushed = onExistingTag === 'overwrite' || onExistingTag === 'merge';
     const opening = { ...options, acceptsDelta: true };
-    waited = await WaitedBundle.open(opening);
+    const waited = await WaitedBundle.open(opening);
     inputs = waited?.inputs ?? (await openInputs(opening, isPushed ? early.push : undefined));
     proven = await proveBase(inputs, registry, options);
     source.open(proven?.source ?? inputs.source);
@@ -101,7 +100,6 @@ export async function importImages(options: ImportOptions): Promise<ImportSummar
     await early.end();
     await proven?.close();
     await inputs?.close();
-    await waited?.bundle.held.release();
   }
 }
 

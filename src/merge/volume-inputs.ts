@@ -12,7 +12,10 @@ export function oneOfVolumes(inputs: readonly string[]): readonly string[] {
 }
 
 /** Returns the directories that hold volumes of the first input, besides its own: `volumeDirs`, and where the other inputs lie. */
-function directoriesOf(inputs: readonly string[], volumeDirs: readonly string[]): readonly string[] {
+export function directoriesOf(
+  inputs: readonly string[],
+  volumeDirs: readonly string[] = [],
+): readonly string[] {
   return [...inputs.slice(1).map(dirname), ...volumeDirs];
 }
 
@@ -20,7 +23,7 @@ function directoriesOf(inputs: readonly string[], volumeDirs: readonly string[])
 export function inputPlace(
   inputs: readonly string[],
   path: string,
-  volumeDirs: readonly string[] = [],
+  volumeDirs?: readonly string[],
 ): BundlePlace {
   const directories = directoriesOf(inputs, volumeDirs);
   return directories.length === 0 ? path : { path, volumeDirs: directories };
@@ -43,10 +46,7 @@ export async function refuseVolumes(path: string): Promise<void> {
 }
 
 /** Returns the paths of all files that the inputs are read from. */
-export async function filesOf(
-  inputs: readonly string[],
-  volumeDirs: readonly string[] = [],
-): Promise<string[]> {
+export async function filesOf(inputs: readonly string[], volumeDirs?: readonly string[]): Promise<string[]> {
   const [first, ...others] = oneOfVolumes(inputs);
   if (first === undefined || others.length > 0) return [...inputs];
   const found = await findVolumes(first, directoriesOf(inputs, volumeDirs));

@@ -482,7 +482,6 @@ describe('import --volume-wait', () => {
     assert.ok(again.length > 1, `asked for ${asked.join(', ')}`);
     assert.deepEqual([...new Set(asked)], all().slice(1));
     await front.close();
-    await waited.held.release();
   });
 
   test('wrong combinations are errors with the next command', async (t) => {

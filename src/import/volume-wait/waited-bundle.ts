@@ -18,7 +18,7 @@ import { HashPool } from '../../bundle/verify/hash-pool.js';
 import type { BundleReader } from '../../bundle/reader.js';
 import { AirliftError, isAirliftError, messageOf } from '../../errors.js';
 import { openBundle, type InputOptions, type Inputs } from '../../merge/open-inputs.js';
-import { inputPlace, oneOfVolumes } from '../../merge/volume-inputs.js';
+import { directoriesOf, oneOfVolumes } from '../../merge/volume-inputs.js';
 import { hexOf } from '../../oci/digest.js';
 import type { OnEvent } from '../../progress.js';
 import { HeldVolumes } from './held-volumes.js';
@@ -51,7 +51,7 @@ export interface WaitOptions extends InputOptions {
 /** A bundle whose volumes come one after another. Its front, up to the first layer, is there. */
 export class WaitedBundle {
   #current: { readonly number: number; readonly path: string } | undefined;
-  /** Whether the last volume was given up: what is there instead is news. */
+  /** Whether the last volume was given up, so that the next request says at once what is there instead. */
   #isLost = false;
   #reader: BundleReader | undefined;
   readonly #directories: string[];
@@ -72,7 +72,7 @@ export class WaitedBundle {
   }
 
   /**
-   * Opens the front of a bundle in volumes, and checks its signature and its manifests before it returns.
+   * Opens the front of a bundle in volumes, and checks its signature and its manifests before it returns. Closing the inputs closes all of it.
    * @returns undefined unless `askVolume` is set and volumes are missing
    * @throws AirliftError as `openInputs`; `not-found` if nobody inserts a volume or its list is not there
    */
@@ -86,10 +86,11 @@ export class WaitedBundle {
     }
     const [path, ...others] = oneOfVolumes(paths);
     if (path === undefined || others.length > 0) return undefined;
-    const place = inputPlace(paths, path, archives.volumeDirs);
-    const directories = typeof place === 'object' && 'volumeDirs' in place ? place.volumeDirs : [];
-    const found = await findVolumes(path, directories);
-    if (found?.list === undefined) return await refuseWithoutList(path);
+    const found = await findVolumes(path, directoriesOf(paths, archives.volumeDirs));
+    if (found?.list === undefined) {
+      await requireInput(path);
+      return undefined;
+    }
     if (found.volumes.every((volume) => absenceOf(volume, found.directories) === undefined)) return undefined;
     const requireSignature =
       archives.requireSignature === undefined
@@ -130,8 +131,12 @@ export class WaitedBundle {
     this.#reader = reader;
     this.held.seal();
     const inputs = await openBundle(reader, options);
-    // The content of every volume is verified before it is used: errors of reading are not damage.
-    return { ...inputs, explain: undefined };
+    return {
+      ...inputs,
+      // The content of every volume is verified before it is used: errors of reading are not damage.
+      explain: undefined,
+      close: () => inputs.close().finally(() => this.held.release()),
+    };
   }
 
   /** Returns the position behind the last manifest or config; undefined if further volumes are needed to tell. */
@@ -195,7 +200,7 @@ export class WaitedBundle {
     if (this.#current?.number === volume.number) return;
     this.held.eject();
     this.#current = undefined;
-    let isNews = this.#isLost;
+    let saysInstead = this.#isLost;
     this.#isLost = false;
     for (;;) {
       const { paths, instead } = await lookForVolume(this.name, this.list, volume, this.#directories);
@@ -210,9 +215,9 @@ export class WaitedBundle {
         }
         damaged.push(...damage);
       }
-      // Before the first request, the stick of the last volume is still there.
-      await this.#askFor(volume, isNews ? [...damaged, ...instead] : damaged);
-      isNews = true;
+      // At the first request the medium of the last volume is still there, which is no mistake of the user.
+      await this.#askFor(volume, saysInstead ? [...damaged, ...instead] : damaged);
+      saysInstead = true;
     }
   }
 
@@ -277,18 +282,15 @@ export class WaitedBundle {
 }
 
 /**
- * Returns if an input needs no list: it is an ordinary file or directory.
- * @throws AirliftError `not-found` if the input does not exist
+ * Rejects an input that does not exist. One that does is no bundle in volumes with a list: an ordinary file or directory.
+ * @throws AirliftError `not-found`
  */
-async function refuseWithoutList(path: string): Promise<undefined> {
-  if (
-    await access(path).then(
-      () => true,
-      () => false,
-    )
-  )
-    return undefined;
-  throw new AirliftError('not-found', `open ${path}: no such file`, {
-    hint: 'insert the first stick, or name the list on another one: each should hold it (NAME.volumes)',
-  });
+async function requireInput(path: string): Promise<void> {
+  try {
+    await access(path);
+  } catch {
+    throw new AirliftError('not-found', `open ${path}: no such file`, {
+      hint: 'insert the first stick, or name the list on another one: each should hold it (NAME.volumes)',
+    });
+  }
 }
