@@ -2,6 +2,7 @@ import { forEachOf } from '../../concurrency.js';
 import { checkInterrupted, isAirliftError } from '../../errors.js';
 import type { BundleBlob } from '../../bundle/format/catalog.js';
 import type { FoundVolume } from '../../bundle/format/volumes/find.js';
+import type { Descriptor } from '../../oci/descriptor.js';
 import { formatRepository, parseReference, type Repository } from '../../oci/reference.js';
 import type { SiteRegistry } from '../../publish/blob-publisher.js';
 import type { Publisher } from '../../publish/publisher.js';
@@ -9,6 +10,12 @@ import { siteRepository, type Site } from '../../site/names.js';
 import type { WaitedBundle } from './waited-bundle.js';
 
 type Layer = BundleBlob & { readonly offset: number };
+
+/** A repository at the site that needs a layer, and one of the bundle that the layer comes from. */
+interface Destination {
+  readonly source: Repository;
+  readonly target: Repository;
+}
 
 export interface SendOptions {
   readonly to: Site;
@@ -21,11 +28,7 @@ export interface SendOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-function descriptorOf({ digest, size }: Layer): {
-  readonly mediaType: string;
-  readonly digest: Layer['digest'];
-  readonly size: number;
-} {
+function descriptorOf({ digest, size }: Layer): Descriptor {
   return { mediaType: 'application/octet-stream', digest, size };
 }
 
@@ -101,9 +104,8 @@ export class VolumeSender {
     await forEachOf(catalog.layersBetween(start - front, end), options.concurrency, async (layer) => {
       if (layer.offset + layer.size <= end) await this.#push(layer);
     });
-    const [crossing] = [...catalog.layersBetween(end - 1, end)].filter(
-      (layer) => layer.offset + layer.size > end,
-    );
+    const last = [...catalog.layersBetween(end - 1, end)];
+    const crossing = last.find((layer) => layer.offset + layer.size > end);
     if (crossing !== undefined && (await this.#isMissing(crossing)))
       await bundle.held.keepBorder(front + crossing.offset, options.signal);
     else await bundle.held.dropBorder();
@@ -132,11 +134,9 @@ export class VolumeSender {
     return false;
   }
 
-  /** Returns the repositories at the site that need a layer, by name, each with one of the bundle that it comes from. */
-  #repositoriesOf({
-    digest,
-  }: Layer): Map<string, { readonly source: Repository; readonly target: Repository }> {
-    const repositories = new Map<string, { readonly source: Repository; readonly target: Repository }>();
+  /** Returns the repositories at the site that need a layer, by name. */
+  #repositoriesOf({ digest }: Layer): ReadonlyMap<string, Destination> {
+    const repositories = new Map<string, Destination>();
     for (const reference of this.bundle.front.catalog.imagesWith(digest, this.#most)) {
       if (this.options.kept.has(reference)) continue;
       const source = parseReference(reference);
