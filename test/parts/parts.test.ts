@@ -302,7 +302,6 @@ function assertTogether(catalog: Catalog): void {
 
 async function extractCatalog(bundle: string, dir: string): Promise<string> {
   const path = join(dir, 'part.db');
-  const { stdout } = await run('sh', ['-c', `tar xOf '${bundle}' airlift/catalog.db > '${path}'; echo`]);
-  assert.ok(stdout !== undefined && readFileSync(path).length > 0);
+  writeFileSync(path, (await run('tar', ['xOf', bundle, 'airlift/catalog.db'])).bytes);
   return path;
 }
