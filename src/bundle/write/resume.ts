@@ -30,17 +30,17 @@ export interface BundleOptions {
   readonly about?: Readonly<Record<string, string>> | undefined;
   /** Write volumes of this many bytes. Default: one file. */
   readonly volumeSize?: number | undefined;
-  /**
-   * Write from the start to the end: a file gets its size as it is written, and a volume is created when it is reached. Default: on
-   * filesystems without holes, which would fill a file of a given size with zeros.
-   */
-  readonly inOrder?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface ResumeOptions extends Omit<BundleOptions, 'created'> {
   /** Seconds since 1970. */
   readonly created: number;
+  /**
+   * Write from the start to the end: a file gets its size as it is written, and a volume is created when it is reached. Filesystems without
+   * holes would fill a file of a given size with zeros.
+   */
+  readonly isInOrder: boolean;
 }
 
 /** A new or resumed bundle. */
@@ -71,7 +71,7 @@ export async function resumeBundle(
   path: string,
   options: ResumeOptions,
 ): Promise<ResumedBundle> {
-  const { replace, refresh, signing, about, volumeSize, inOrder: isInOrder, signal } = options;
+  const { replace, refresh, signing, about, volumeSize, isInOrder, signal } = options;
   const fingerprint = nameFingerprint(options.fingerprint, volumeSize);
   if (!isSound(journal)) journal.restart();
   const state = journal.get('state');

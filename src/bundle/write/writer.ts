@@ -85,8 +85,8 @@ export class BundleWriter {
     const isNew = !hasJournal(path);
     const journal = openJournal(path);
     try {
-      const inOrder = options.inOrder ?? (await filesystemOf(path)) !== undefined;
-      const resumed = await resumeBundle(journal, path, { ...options, created: seconds, inOrder });
+      const isInOrder = (await filesystemOf(path)) !== undefined;
+      const resumed = await resumeBundle(journal, path, { ...options, created: seconds, isInOrder });
       return new BundleWriter(path, journal, resumed, options);
     } catch (error) {
       journal.close();
