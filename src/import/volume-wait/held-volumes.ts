@@ -25,7 +25,7 @@ interface Part {
  * the process.
  */
 export class HeldVolumes implements BundleFiles {
-  /** Errors name the copies, not volumes: those are compared with the list when they come. */
+  /** False: errors of reading need not name volumes, since each is compared with the list before it is read. */
   readonly isSplit = false;
   #volume: Part | undefined;
   #border: { readonly scratch: Scratch; readonly blobStart: number; readonly parts: Part[] } | undefined;

@@ -8,7 +8,7 @@ import { firstNames, isAirliftError, isMissingPath, messageOf } from '../../erro
 export interface Sighting {
   /** Files with the name and the size of the volume. */
   readonly paths: readonly string[];
-  /** What is there instead, one sentence each. */
+  /** What the directories hold instead, one sentence each. */
   readonly instead: readonly string[];
 }
 

@@ -34,7 +34,7 @@ export interface WantedVolume {
   readonly name: string;
   /** Directories that are searched. */
   readonly directories: readonly string[];
-  /** Why what is there does not serve, one sentence each. */
+  /** Why the files that were found cannot be used, one sentence each. */
   readonly problems: readonly string[];
 }
 
