@@ -362,7 +362,7 @@ export class Journal {
     );
   }
 
-  /** Yields the blobs of the laid-out plan that this run has not finished, largest first. */
+  /** Yields the blobs of the laid-out plan that this run has not finished: largest first, or in file order. */
   pending(isInOrder = false): Iterable<PendingBlob> {
     return this.progress.pending(this.start, isInOrder);
   }
