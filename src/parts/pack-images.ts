@@ -115,7 +115,6 @@ class Packer {
     }
     if (best !== undefined) return this.#put(group, best.part, best.at);
     const at = this.#parts.length;
-    const part = { images: new Set<string>(), blobs: new Set<number>(), layers: new Set<number>() };
     const length = emptyHeadLength + endLength + at * baseLength;
     // As if no other part had its layers: whether an image fits does not depend on the other images.
     const needed = group.blobs.reduce(
@@ -126,9 +125,9 @@ class Packer {
       this.#tooLarge.push({ image: group.references[0] ?? '', length: needed });
       return;
     }
-    const opened = { ...part, length };
-    this.#parts.push(opened);
-    this.#put(group, opened, at);
+    const part: OpenPart = { images: new Set(), blobs: new Set(), layers: new Set(), length };
+    this.#parts.push(part);
+    this.#put(group, part, at);
   }
 
   /** Returns the bytes by which a part grows with a group. */
