@@ -33,10 +33,10 @@ export async function checkCatalogRows(
 const contradictions: readonly (readonly [detail: string, sql: string])[] = [
   [
     'is of another kind in the catalog than the content or the manifests that name it say',
-    // Damage of the manifests that name a blob is reported with them.
+    // Damage of the manifests that name a blob is reported with them, and `checkManifestRows` tells an index from a manifest.
     `SELECT digest FROM blobs LEFT JOIN facts ON facts.blob = blobs.id WHERE (position IS NOT NULL OR left_out > 0)
       AND CASE
-        WHEN facts.kind IS NOT NULL THEN blobs.kind <> facts.kind
+        WHEN facts.kind IS NOT NULL THEN blobs.kind NOT IN ('index', 'manifest')
         WHEN blobs.kind IN ('index', 'manifest') THEN state = 'ok'
         ELSE (blobs.kind = 'config') <> EXISTS (SELECT 1 FROM edges WHERE child = blobs.id AND source = 'manifest' AND role = 'config')
           AND EXISTS (SELECT 1 FROM edges WHERE child = blobs.id AND source = 'manifest' AND role <> 'subject')
