@@ -1,7 +1,8 @@
 import { Worker } from 'node:worker_threads';
 import type { BundlePlace } from '../bundle/format/volumes/files.js';
-import { checkInterrupted, fromPlainError, interruption, type PlainError } from '../errors.js';
+import { checkInterrupted, fromPlainError, type PlainError } from '../errors.js';
 import type { DigestAlgorithm } from '../oci/digest.js';
+import { untilAborted } from '../oci/pause.js';
 import type { UnpackedLayer, UnpackLimits } from './unpack-layer.js';
 
 /** A layer to unpack. */
@@ -67,11 +68,6 @@ export async function unpackAll<T extends UnpackTask>(
       });
       give();
     });
-  let stop: (() => void) | undefined;
-  const interrupted = new Promise<never>((_, fail) => {
-    stop = () => signal !== undefined && fail(interruption(`read ${path}`, signal));
-    signal?.addEventListener('abort', stop);
-  });
   try {
     const running: Promise<void>[] = [];
     for (let at = 0; at < jobs; at++) {
@@ -79,9 +75,8 @@ export async function unpackAll<T extends UnpackTask>(
       if (first.done === true) break;
       running.push(work(first.value));
     }
-    await Promise.race([Promise.all(running), interrupted]);
+    await untilAborted(Promise.all(running), `read ${path}`, signal);
   } finally {
-    if (stop !== undefined) signal?.removeEventListener('abort', stop);
     await Promise.all(workers.map((worker) => worker.terminate()));
   }
 }

@@ -1,11 +1,6 @@
 import { Worker } from 'node:worker_threads';
-import {
-  AirliftError,
-  checkInterrupted,
-  fromPlainError,
-  interruption,
-  type PlainError,
-} from '../../errors.js';
+import { AirliftError, checkInterrupted, fromPlainError, type PlainError } from '../../errors.js';
+import { untilAborted } from '../../oci/pause.js';
 import { BundleFile } from '../format/file.js';
 import { pathOf, type BundlePlace } from '../format/volumes/files.js';
 import { chunkSize, hashRange, type HashResult, type HashTask } from './hash-range.js';
@@ -82,18 +77,9 @@ export class HashPool {
     const { signal } = options;
     checkInterrupted(signal, `read ${this.path}`);
     if (this.#workers.length === 0) return this.#hashHere(tasks[Symbol.iterator](), options);
-    let stop: (() => void) | undefined;
-    const interrupted = new Promise<never>((_, fail) => {
-      stop = () => signal !== undefined && fail(interruption(`read ${this.path}`, signal));
-      signal?.addEventListener('abort', stop);
-    });
     const queue = tasks[Symbol.iterator]();
     const finished = Promise.all(this.#workers.map((worker) => hashBatches(worker, queue, options)));
-    try {
-      await Promise.race([finished, this.#failure, interrupted]);
-    } finally {
-      if (stop !== undefined) signal?.removeEventListener('abort', stop);
-    }
+    await untilAborted(Promise.race([finished, this.#failure]), `read ${this.path}`, signal);
   }
 
   async #hashHere(queue: Iterator<HashTask>, { onResult, onProgress, signal }: HashOptions): Promise<void> {
