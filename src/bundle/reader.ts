@@ -48,8 +48,11 @@ export class BundleReader implements Source {
     name?: string,
     checkHead?: (file: BundleFile, head: Head) => Promise<void>,
   ): Promise<BundleReader> {
-    await requireVolumes(place, name ?? pathOf(place));
-    const file = await BundleFile.open(place, 'r', name);
+    const file = await BundleFile.open(place, 'r', name).catch(async (error: unknown) => {
+      // Names the images that need a missing volume.
+      await requireVolumes(place, name ?? pathOf(place));
+      throw error;
+    });
     let catalog: Catalog | undefined;
     let head: Head | undefined;
     try {
