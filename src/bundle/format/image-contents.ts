@@ -76,7 +76,7 @@ export class ImageContents {
     const { edges, texts } = this.#figures.get({ reference }) as { edges: number; texts: number };
     // A reference is in the catalog, in its index and twice in index.json, where JSON may escape characters.
     const headLength = edges * edgeLength + 6 * reference.length + 3 * texts + 1024;
-    return { blobs, headLength: headLength };
+    return { blobs, headLength };
   }
 }
 
