@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { markup, type Html } from './html-text.js';
-import { code, count, listSection, page, row, tableSection } from './page.js';
+import { code, count, cutNote, listSection, page, row, tableSection } from './page.js';
 import type { ReceiptReport, ReportedEntry } from './receipt-report.js';
 import { signatureSection } from './signature-section.js';
 import { sinceSection } from './since-section.js';
@@ -66,10 +66,6 @@ function* bodyOf(report: ReceiptReport): Iterable<Html> {
     ${listSection('What this list does not say', report.notes)}`;
   yield* sinceSection(since);
   const isCompared = since !== undefined;
-  const more =
-    entries.length > maxEntries
-      ? ` The first ${maxEntries.toLocaleString('en')} of ${entries.length.toLocaleString('en')}; the report in JSON lists all.`
-      : '';
   const columns = [
     { name: 'Repository' },
     { name: 'Tag' },
@@ -82,7 +78,7 @@ function* bodyOf(report: ReceiptReport): Iterable<Html> {
       heading: 'Contents',
       table: 'contents',
       rows: 'rows',
-      caption: `One row for each tag, and for each manifest or layer that is listed by its digest alone. Other manifests have no platform, such as signatures and SBOMs.${more}`,
+      caption: `One row for each tag, and for each manifest or layer that is listed by its digest alone. Other manifests have no platform, such as signatures and SBOMs.${cutNote(entries.length, maxEntries)}`,
     },
     columns,
     entryRows(entries, isCompared),

@@ -4,7 +4,7 @@ import type { VerifyReport } from '../verify.js';
 import { formatBytes } from '../oci/bytes.js';
 import { markup, type Html } from './html-text.js';
 import { labelsOf } from './labels.js';
-import { code, count, listSection, page, row, sectionLinks, tableSection } from './page.js';
+import { code, count, cutNote, listSection, page, row, sectionLinks, tableSection } from './page.js';
 import { signatureSection } from './signature-section.js';
 import { deltaSection, sinceSection } from './since-section.js';
 import { sizeSection } from './size-section.js';
@@ -201,12 +201,12 @@ function imageRow(image: ReportedImage): Html {
   const filtered =
     original === undefined
       ? ''
-      : row('publisher’s index', markup`${code(original)}, some platforms left out`);
+      : markup`<dl>${row('publisher’s index', markup`${code(original)}, some platforms left out`)}</dl>`;
   return markup`<tr>
     <th scope="row">
       <details>
         <summary>${image.reference}</summary>
-        ${original === undefined ? '' : markup`<dl>${filtered}</dl>`}
+        ${filtered}
         ${platforms.map(platformDetails)}
         <dl>${attached.map(attachedDetails)}</dl>
       </details>
@@ -259,14 +259,10 @@ function packageRow({ name, version, licenses, images, references }: ReportedPac
 
 function packagesSection({ packages }: Report): Iterable<Html> {
   if (packages.length === 0) return [];
-  const more =
-    packages.length > maxPackages
-      ? ` The first ${maxPackages.toLocaleString('en')} of ${packages.length.toLocaleString('en')}; the report in JSON lists all.`
-      : '';
   const text = {
     heading: 'Packages',
     table: 'packages',
-    caption: `From the SPDX and CycloneDX documents that are attached to images.${more}`,
+    caption: `From the SPDX and CycloneDX documents that are attached to images.${cutNote(packages.length, maxPackages)}`,
   };
   const columns = [
     { name: 'Package' },

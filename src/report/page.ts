@@ -17,6 +17,13 @@ export function code(text: string): Html {
   return markup`<code>${text}</code>`;
 }
 
+/** Says that a table shows only its first rows; nothing if it shows all. */
+export function cutNote(all: number, most: number): string {
+  return all > most
+    ? ` The first ${most.toLocaleString('en')} of ${all.toLocaleString('en')}; the report in JSON lists all.`
+    : '';
+}
+
 function digestOfText(text: string): string {
   return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 }

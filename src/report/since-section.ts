@@ -3,7 +3,7 @@ import type { DeltaBase } from '../bundle/format/delta.js';
 import type { DiffSide, ImageChange } from '../diff.js';
 import { formatBytes } from '../oci/bytes.js';
 import { markup, type Html } from './html-text.js';
-import { code, count, row, tableSection } from './page.js';
+import { code, count, cutNote, row, tableSection } from './page.js';
 import type { LeftOutBlob, ReportedDelta, ReportedSince } from './since.js';
 
 /** Maximum number of changes, and of blobs that a delta leaves out, on the page; the report in JSON lists all. */
@@ -38,12 +38,6 @@ const changeNames = {
   unchanged: 'unchanged',
 } as const;
 
-function more(all: number): string {
-  return all > maxRows
-    ? ` The first ${maxRows.toLocaleString('en')} of ${all.toLocaleString('en')}; the report in JSON lists all.`
-    : '';
-}
-
 /** Yields what is new since the given bases. */
 export function* sinceSection(since: ReportedSince | undefined): Iterable<Html> {
   if (since === undefined) return;
@@ -69,7 +63,7 @@ export function* sinceSection(since: ReportedSince | undefined): Iterable<Html> 
     {
       heading,
       table: 'changes',
-      caption: `Images that differ.${newBlobs === undefined ? '' : ' New bytes are those that no base has; several images may share them.'}${more(changes.length)}`,
+      caption: `Images that differ.${newBlobs === undefined ? '' : ' New bytes are those that no base has; several images may share them.'}${cutNote(changes.length, maxRows)}`,
       before: facts,
     },
     [
@@ -113,7 +107,7 @@ export function* deltaSection(delta: ReportedDelta | undefined): Iterable<Html> 
       heading: 'What this delta leaves out',
       table: 'left-out',
       rows: 'blobs',
-      caption: `Blobs that are not in this file.${more(blobs)}`,
+      caption: `Blobs that are not in this file.${cutNote(blobs, maxRows)}`,
       before,
     },
     [
