@@ -109,6 +109,7 @@ export { formatReport, reportFormats, writeReport } from './report/write-report.
 export type { FormatReportOptions, ReportFormat } from './report/write-report.js';
 export type { Attached, AttachedKind, AttachedSignature } from './report/attached.js';
 export type { ReportedPackage } from './report/packages.js';
+export { signersOf } from './report/signers.js';
 export { splitByImage } from './volumes/split-by-image.js';
 export type { SplitByImageOptions } from './volumes/split-by-image.js';
 export type { BundlePart } from './bundle/format/part.js';

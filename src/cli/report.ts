@@ -7,6 +7,7 @@ import {
   reportFormats,
   reportOn,
   reportOnReceipt,
+  signersOf,
   verify,
   writeReport,
   type FormatReportOptions,
@@ -145,15 +146,7 @@ function refusalOf({ report, verified }: Made, { key, cosignKey }: Arguments): s
   if (key !== undefined && !report.signedBy.some(({ state }) => state === 'valid'))
     return `${name} has no valid signature by ${key.join(', ')}`;
   if (cosignKey === undefined || report.kind !== 'bundle') return undefined;
-  const unsigned = report.images.filter(
-    ({ attached, digest, original }) =>
-      !attached.some(
-        ({ kind, subject, signature }) =>
-          kind === 'signature' &&
-          signature?.state === 'valid' &&
-          (subject === digest || subject === original),
-      ),
-  );
+  const unsigned = report.images.filter((image) => signersOf(image).length === 0);
   return unsigned.length === 0
     ? undefined
     : `${name}: ${count(unsigned.length, 'image')} without a signature by ${cosignKey.join(', ')}`;

@@ -2,6 +2,7 @@ import { printable } from '../oci/printable.js';
 import { labelsOf } from './labels.js';
 import type { ReceiptReport } from './receipt-report.js';
 import type { Report, ReportedImage } from './report.js';
+import { signersOf } from './signers.js';
 import type { ReportedSince } from './since.js';
 
 const head = [
@@ -41,18 +42,9 @@ function* removedRows(since: ReportedSince | undefined, width: number): Iterable
     if (change === 'removed') yield [image, from ?? '', ...Array<string>(width - 2).fill(''), change, '0'];
 }
 
-/** Lists the keys that signed an image, or its index before platforms were left out. */
-function keysOf({ attached, digest, original }: ReportedImage): string {
-  const own = attached.filter(({ subject }) => subject === digest || subject === original);
-  const ids = own.flatMap(({ kind, signature }) =>
-    kind === 'signature' && signature?.state === 'valid' ? [signature.keyId ?? ''] : [],
-  );
-  return [...new Set(ids)].join(' ');
-}
-
 function rowsOf(image: ReportedImage): string[][] {
   const count = (kind: string): string => String(image.attached.filter((one) => one.kind === kind).length);
-  const attached = [count('signature'), count('attestation'), count('sbom'), keysOf(image)];
+  const attached = [count('signature'), count('attestation'), count('sbom'), signersOf(image).join(' ')];
   const since = image.change === undefined ? [] : [image.change, String(image.newBytes ?? 0)];
   const end = [...attached, ...since];
   if (image.platforms.length === 0)

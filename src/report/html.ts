@@ -6,6 +6,7 @@ import { markup, type Html } from './html-text.js';
 import { labelsOf } from './labels.js';
 import { code, count, cutNote, listSection, page, row, sectionLinks, tableSection } from './page.js';
 import { signatureSection } from './signature-section.js';
+import { signersOf } from './signers.js';
 import { deltaSection, sinceSection } from './since-section.js';
 import { sizeSection } from './size-section.js';
 import type { Attached } from './attached.js';
@@ -80,10 +81,10 @@ function countAttached(attached: readonly Attached[]): string[] {
 function signedImages({ images }: Report): string {
   const signed = images.filter(({ attached }) => attached.some(({ kind }) => kind === 'signature'));
   if (signed.length === 0) return 'no image has a signature';
-  const states = (image: ReportedImage): (string | undefined)[] =>
-    image.attached.filter(({ kind }) => kind === 'signature').map(({ signature }) => signature?.state);
-  const valid = signed.filter((image) => states(image).includes('valid')).length;
-  const isChecked = signed.some((image) => states(image).some((state) => state !== 'unchecked'));
+  const valid = signed.filter((image) => signersOf(image).length > 0).length;
+  const isChecked = signed.some(({ attached }) =>
+    attached.some(({ kind, signature }) => kind === 'signature' && signature?.state !== 'unchecked'),
+  );
   const all = images.length.toLocaleString('en');
   return isChecked
     ? `${valid.toLocaleString('en')} of ${all} signed by a given key; ${signed.length.toLocaleString('en')} with a signature`

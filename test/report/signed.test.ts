@@ -12,7 +12,8 @@ import {
   taggedAttestation,
   taggedSignature,
 } from '../support/cosign.js';
-import type { TestImage } from '../support/images.js';
+import { indexOf, type TestImage } from '../support/images.js';
+import { singlePlatform } from '../support/image-sets.js';
 import { temp } from '../support/temp.js';
 import { product } from './cargo.js';
 
@@ -98,4 +99,19 @@ test('report --cosign-key: a signature of another state is not hidden by --no-ve
     '-',
   ]);
   assert.match(stdout, /1 of 1 signed by a given key/);
+});
+
+test('report --cosign-key: a signature of one platform is not one of the image', async (t) => {
+  const keys = newCosignKeys(t);
+  const bundle = join(temp(t), 'site.tar');
+  const part = singlePlatform('linux/amd64', { name: 'part' });
+  await writeBundle(bundle, [
+    named('web', indexOf({ children: [part] })),
+    { reference: undefined, image: attachedSignature(keys, part, part.root.digest) },
+  ]);
+  const flags = ['report', bundle, '--no-verify', '--cosign-key', keys.publicPath, '-o', '-'];
+  const { stdout, stderr } = await airlift(flags, { codes: [4] });
+  assert.match(stderr, /1 image without a signature by/);
+  assert.match(stdout, /0 of 1 signed by a given key; 1 with a signature/);
+  assert.match(stdout, /✓ signed by key [^<]*publisher\.pub/);
 });
