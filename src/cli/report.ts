@@ -1,5 +1,4 @@
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs';
-import { AirliftError } from '../errors.js';
 import {
   formatReport,
   isBundleFile,
@@ -122,16 +121,11 @@ async function reportOnBundle(args: Arguments, naming: Naming): Promise<Made> {
 /** @throws AirliftError `usage` for flags that apply only to bundles */
 async function reportOnList(args: Arguments, naming: Naming): Promise<Made> {
   const { base, key: keys } = args;
-  const flag =
-    args.cosignKey !== undefined ? '--cosign-key' : args.volumeDir !== undefined ? '--volume-dir' : '';
-  if (flag !== '')
-    throw new AirliftError(
-      'usage',
-      `report: ${flag} applies only to bundles, and ${args.bundle} is a receipt`,
-      {
-        hint: `airlift report ${args.bundle} -o ${args.output}`,
-      },
-    );
+  rejectUnused(args, flags, ['cosign-key', 'volume-dir'], {
+    when: 'report',
+    problem: `applies only to bundles, and ${args.bundle} is a receipt`,
+    hint: `airlift report ${args.bundle} -o ${args.output}`,
+  });
   return {
     report: await interruptible((signal) => reportOnReceipt(args.bundle, { base, naming, keys, signal })),
   };
