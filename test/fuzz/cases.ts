@@ -172,18 +172,19 @@ async function volumeCases(
       return false;
     }
   };
+  const isIntactWith = async (changed: Buffer): Promise<boolean> => {
+    writeFileSync(path, changed);
+    try {
+      return await isIntact(path);
+    } finally {
+      writeFileSync(path, list);
+    }
+  };
   plays['volumes: their list'] = (dice) => {
     const after = edit(dice, list);
     if (after.equals(list)) return undefined;
     return {
-      accepts: async () => {
-        writeFileSync(path, after);
-        try {
-          return await isIntact(path);
-        } finally {
-          writeFileSync(path, list);
-        }
-      },
+      accepts: () => isIntactWith(after),
       mayPass: () => isSame(after),
     };
   };
@@ -206,14 +207,7 @@ async function volumeCases(
     const after = Buffer.from(JSON.stringify(json));
     if (isSame(after)) return undefined;
     return {
-      accepts: async () => {
-        writeFileSync(path, after);
-        try {
-          return await isIntact(path);
-        } finally {
-          writeFileSync(path, list);
-        }
-      },
+      accepts: () => isIntactWith(after),
       mayPass: () => false,
     };
   };
