@@ -44,7 +44,7 @@ import {
 } from './request/request.js';
 import type { SignatureReport } from './signing/signatures.js';
 
-/** Each image must travel with a signature, if `SignerOptions` say by whom. */
+/** Options of `verify`. If they name signers, one of these must have signed each image. */
 export interface VerifyOptions extends SignerOptions {
   /** Worker threads that read and hash; default: the number of cores, at most 2, and at most 4 to unpack layers. */
   readonly jobs?: number | undefined;
