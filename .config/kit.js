@@ -42,9 +42,8 @@ const onlyBuiltinSqlite = {
 const options = {
   plugins: [onlyBuiltinSqlite, workersFromAssets],
   target: 'node24',
-  // The kit on a medium is one file per platform, so size counts more than here; names remain for stack traces.
-  minifyWhitespace: true,
-  minifySyntax: true,
+  // The kit on a medium is one file per platform, so size counts more than names in stack traces.
+  minify: true,
   // Licences are in a file of their own.
   legalComments: 'none',
   define: { 'import.meta.url': '"file:///airlift.js"' },
