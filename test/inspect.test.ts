@@ -38,6 +38,7 @@ test('inspect lists images, platforms, sizes and the bytes saved by sharing', as
       leftOut: 0,
       leftOutBytes: 0,
       delta: undefined,
+      part: undefined,
       sharedBytes: images.reduce((sum, image) => sum + bytesOfImage(image), 0) - blobBytes,
       signedBy: [],
     },
