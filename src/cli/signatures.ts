@@ -54,8 +54,13 @@ function describeSigner(signer: ImageSigner): string {
     : `signed by ${signer.identity}, for whom ${signer.issuer} vouches`;
 }
 
-/** Formats who signed an image. */
-export function imageSignatureLine(image: ImageSignature): string {
+/** Formats who signed an image, and which policies would like to know more. */
+export function imageSignatureLines(image: ImageSignature): string[] {
+  const { reference, warnings = [] } = image;
+  return [describeImage(image), ...warnings.map((warning) => `warning: ${reference}: ${warning}`)];
+}
+
+function describeImage(image: ImageSignature): string {
   const { reference, digest, signed, signers, form, allowedUnsigned } = image;
   if (signed === undefined || signers === undefined)
     return `${reference}: ${allowedUnsigned === true ? 'needs no signature' : 'not signed'}`;

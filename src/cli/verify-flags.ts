@@ -48,6 +48,11 @@ export const signerFlags = {
     requiresArg: true,
     describe: 'the same as regular expression; ^ and $ pin both ends',
   },
+  policy: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'file of ClusterImagePolicy that says by name who must have signed which image',
+  },
   'trusted-root': {
     type: 'string',
     requiresArg: true,
@@ -73,6 +78,7 @@ export function signerOptionsOf(
   const isKeyless = Object.values(keyless).some((value) => value !== undefined);
   return {
     cosignKeys: args.cosignKey,
+    policy: args.policy,
     keyless: isKeyless ? keyless : undefined,
     trustedRoot: args.trustedRoot,
     trustedRootFromBundle: args.trustedRootFromBundle || undefined,

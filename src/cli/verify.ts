@@ -25,7 +25,7 @@ import { interruptible } from './interrupt.js';
 import { describePart } from './parts.js';
 import { printJson, printLine } from './print.js';
 import { checkBar } from './progress.js';
-import { countImages, imageSignatureLine, signedLines } from './signatures.js';
+import { countImages, imageSignatureLines, signedLines } from './signatures.js';
 import { printDeep } from './verify-deep.js';
 import { namesOf, rejectUnused } from './unused-flags.js';
 import { againstFlags, signerFlags, signerOptionsOf } from './verify-flags.js';
@@ -116,7 +116,7 @@ function printReport(report: VerifyReport, milliseconds: number): void {
   const result = report.quick ? 'layers not hashed' : 'nothing lost or changed';
   if (report.ok) {
     printLine(`verified ${report.bundle}: ${checked} in ${formatDuration(milliseconds)}, ${result}`);
-    (report.imageSignatures ?? []).map(imageSignatureLine).forEach(printLine);
+    (report.imageSignatures ?? []).flatMap(imageSignatureLines).forEach(printLine);
     printLine(`SHA256SUMS digest: ${report.sums ?? 'none'}`);
     signedLines(report.signedBy).forEach(printLine);
     if (!report.signedBy.some(({ state }) => state === 'valid'))

@@ -1,9 +1,11 @@
-import type { Requirement } from '../bundle/verify/check-cosign.js';
+import type { Requirement, SignerRule } from '../bundle/verify/check-cosign.js';
 import { AirliftError } from '../errors.js';
+import { printable } from '../oci/printable.js';
 import type { Reference } from '../oci/reference.js';
 import { KeyAuthority, type Authority } from '../signing/authority.js';
 import { cosignKeysOf } from '../signing/cosign.js';
 import { readPublicKeys } from '../signing/public-key.js';
+import type { ImagePolicy } from './image-policy.js';
 import { readTrustedRoot } from './trusted-root.js';
 
 /** Whose certificate must have signed, as the flags of cosign say it: one of each pair is required. */
@@ -25,6 +27,8 @@ export interface SignerOptions {
   readonly trustedRoot?: string | undefined;
   /** Trust the root in the bundle even if none of the given keys has signed the bundle. */
   readonly trustedRootFromBundle?: boolean | undefined;
+  /** Path of a file of ClusterImagePolicy (sigstore, policy-controller), instead of keys and `keyless`. */
+  readonly policy?: string | undefined;
 }
 
 /** The trusted root that a bundle carries. */
@@ -47,26 +51,20 @@ export type CompleteRequirement = (carried: CarriedRoot) => Promise<RequirementO
 const whoHint = 'say who must have signed with `identity` and `issuer`';
 
 /**
- * Reads keys, and checks everything that does not depend on the bundle.
+ * Reads keys and policies, and checks everything that does not depend on the bundle.
  * @returns undefined if no signature is required
  * @throws AirliftError `usage`, `input`, `unsupported`, `io`
  */
 export async function readRequirement(options: SignerOptions): Promise<CompleteRequirement | undefined> {
-  const { cosignKeys, keyless, trustedRoot } = options;
+  const { cosignKeys, keyless, trustedRoot, policy } = options;
+  if (policy !== undefined) return readPolicyRequirement(policy, options);
   if (keyless === undefined) {
-    if (trustedRoot !== undefined)
-      throw new AirliftError('usage', 'verify: `trustedRoot` applies only to certificates', {
-        hint: whoHint,
-      });
-    if (options.trustedRootFromBundle === true)
-      throw new AirliftError('usage', 'verify: `trustedRootFromBundle` applies only to certificates', {
-        hint: whoHint,
-      });
+    refuseTrustedRoot(options, whoHint);
     if (cosignKeys === undefined) return undefined;
   }
   const byKey =
     cosignKeys === undefined ? [] : [new KeyAuthority(cosignKeysOf(await readPublicKeys(cosignKeys)))];
-  if (keyless === undefined) return () => Promise.resolve(() => [byKey]);
+  if (keyless === undefined) return () => Promise.resolve(() => [{ authorities: byKey }]);
   const wanted = {
     isSubject: await matcherOf(keyless.identity, keyless.identityRegexp, {
       missing: 'verify: missing `identity`',
@@ -80,12 +78,57 @@ export async function readRequirement(options: SignerOptions): Promise<CompleteR
   const given = trustedRoot === undefined ? undefined : await readTrustedRoot(trustedRoot);
   return async (carried) => {
     const { KeylessAuthority } = await import('../signing/keyless.js');
-    const text = given ?? trustedTextOf(carried, options);
-    if (text === undefined) return undefined;
-    const name = trustedRoot ?? 'in the bundle';
-    const authorities: Authority[] = [...byKey, KeylessAuthority.of(Buffer.from(text), name, wanted)];
-    return () => [authorities];
+    const root = rootOf(given, carried, options);
+    if (root === undefined) return undefined;
+    const rule = { authorities: [...byKey, KeylessAuthority.of(root.bytes, root.name, [wanted])] };
+    return () => [rule];
   };
+}
+
+/**
+ * Reads policies.
+ * @throws AirliftError `usage`, `input`, `unsupported`, `io`
+ */
+async function readPolicyRequirement(path: string, options: SignerOptions): Promise<CompleteRequirement> {
+  const { cosignKeys, keyless, trustedRoot } = options;
+  const hint = 'write the key or identity into the policy as one more authority';
+  if (cosignKeys !== undefined)
+    throw new AirliftError('usage', 'verify: `policy` cannot be combined with `cosignKeys`', { hint });
+  if (keyless !== undefined)
+    throw new AirliftError('usage', 'verify: `policy` cannot be combined with `identity`', { hint });
+  const { matches, readPolicies } = await import('./image-policy.js');
+  const policies = await readPolicies(path);
+  const isKeyless = policies.some(({ identities }) => identities.length > 0);
+  if (!isKeyless) refuseTrustedRoot(options, 'omit it: the policy names no certificate');
+  const given = trustedRoot === undefined ? undefined : await readTrustedRoot(trustedRoot);
+  return async (carried) => {
+    const root = isKeyless ? rootOf(given, carried, options) : undefined;
+    if (isKeyless && root === undefined) return undefined;
+    const rules: [ImagePolicy, SignerRule][] = [];
+    for (const policy of policies) {
+      if (policy.passes) continue;
+      const { name, keys, identities, message, onlyWarns } = policy;
+      const authorities: Authority[] = keys.length === 0 ? [] : [new KeyAuthority(keys)];
+      if (root !== undefined && identities.length > 0) {
+        const { KeylessAuthority } = await import('../signing/keyless.js');
+        authorities.push(KeylessAuthority.of(root.bytes, root.name, identities));
+      }
+      rules.push([policy, { policy: name, authorities, message, onlyWarns }]);
+    }
+    return (reference) => {
+      if (!policies.some((policy) => matches(policy, reference)))
+        return `no policy in ${printable(path)} matches it`;
+      return rules.filter(([policy]) => matches(policy, reference)).map(([, rule]) => rule);
+    };
+  };
+}
+
+/** Refuses a trusted root where no certificate is required. */
+function refuseTrustedRoot(options: SignerOptions, hint: string): void {
+  if (options.trustedRoot !== undefined)
+    throw new AirliftError('usage', 'verify: `trustedRoot` applies only to certificates', { hint });
+  if (options.trustedRootFromBundle === true)
+    throw new AirliftError('usage', 'verify: `trustedRootFromBundle` applies only to certificates', { hint });
 }
 
 /** Returns a test for exactly a text, or for a regular expression. */
@@ -104,6 +147,23 @@ async function matcherOf(
   const { parseRegex } = await import('../lists/regex.js');
   const pattern = parseRegex(regexp);
   return (value) => pattern.test(value);
+}
+
+/**
+ * Returns the trusted root that the user names, or that of the bundle.
+ * @param given content of the file that `trustedRoot` names
+ * @returns undefined if the bundle is refused anyway
+ * @throws AirliftError `usage`
+ */
+function rootOf(
+  given: string | undefined,
+  carried: CarriedRoot,
+  options: SignerOptions,
+): { readonly bytes: Buffer; readonly name: string } | undefined {
+  const text = given ?? trustedTextOf(carried, options);
+  return text === undefined
+    ? undefined
+    : { bytes: Buffer.from(text), name: options.trustedRoot ?? 'in the bundle' };
 }
 
 /**

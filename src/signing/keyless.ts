@@ -42,15 +42,16 @@ const plainName = /^[\w.:/-]{1,200}$/;
 export class KeylessAuthority implements Authority {
   private constructor(
     private readonly verifier: Verifier,
-    private readonly wanted: WantedIdentity,
+    private readonly wanted: readonly WantedIdentity[],
   ) {}
 
   /**
    * @param root content of `trusted_root.json`
    * @param name of the file, for errors
+   * @param wanted of which one must have signed
    * @throws AirliftError `input` for a malformed trusted root
    */
-  static of(root: Uint8Array, name: string, wanted: WantedIdentity): KeylessAuthority {
+  static of(root: Uint8Array, name: string, wanted: readonly WantedIdentity[]): KeylessAuthority {
     const json = parseJsonObject(root, `trusted root ${name}`);
     const wrong = (why: string, cause?: unknown): AirliftError =>
       new AirliftError('input', `read trusted root ${name}: ${why}`, {
@@ -99,8 +100,9 @@ export class KeylessAuthority implements Authority {
       const subject = identity?.subjectAlternativeName ?? '';
       const issuer = identity?.extensions?.issuer ?? '';
       const signer = { identity: printable(subject), issuer: printable(issuer) };
-      if (!this.wanted.isSubject(subject)) return { refusal: `signed by ${signer.identity || 'nobody'}` };
-      if (!this.wanted.isIssuer(issuer))
+      const wanted = this.wanted.filter(({ isSubject }) => isSubject(subject));
+      if (wanted.length === 0) return { refusal: `signed by ${signer.identity || 'nobody'}` };
+      if (!wanted.some(({ isIssuer }) => isIssuer(issuer)))
         return { refusal: `signed by ${signer.identity}, whom ${signer.issuer || 'nobody'} vouches for` };
       return { signer };
     } catch (error) {

@@ -3,17 +3,26 @@ import { algorithmOf, digestOf, type Digest } from '../../oci/digest.js';
 import { isAirliftError } from '../../errors.js';
 import { maxManifestSize, parseManifest, type Manifest } from '../../oci/manifest.js';
 import { formatReference, type Reference } from '../../oci/reference.js';
-import type { Authority, ImageSigner } from '../../signing/authority.js';
+import type { Authority, ImageSigner, Verdict } from '../../signing/authority.js';
 import { isSigstoreBundle, simpleSigning } from '../../signing/cosign.js';
 import type { Catalog } from '../format/catalog.js';
 import type { BundleFile } from '../format/file.js';
 import type { Findings } from './findings.js';
 
-/**
- * Who must have signed an image: one authority of each group. Without a group, it needs no signature; a text says why it is rejected
- * whoever signed it.
- */
-export type Requirement = readonly (readonly Authority[])[] | string;
+/** Who must have signed an image. */
+export interface SignerRule {
+  /** Name of the policy that says so, printable; undefined if the user said it. */
+  readonly policy?: string | undefined;
+  /** One of them must accept a signature; without any, the rule rejects the image, whoever signed it. */
+  readonly authorities: readonly Authority[];
+  /** What a policy without authorities says about the images that it rejects, printable. */
+  readonly message?: string | undefined;
+  /** Whether an image that does not meet the rule is accepted with a warning. */
+  readonly onlyWarns?: boolean | undefined;
+}
+
+/** All rules that an image must meet; without any, it needs no signature. A text says why it is rejected, whoever signed it. */
+export type Requirement = readonly SignerRule[] | string;
 
 /** What is known about the signature of an image; plain data. */
 export interface ImageSignature {
@@ -33,6 +42,8 @@ export interface ImageSignature {
   readonly found: number;
   /** True if a policy lets it go without a signature. */
   readonly allowedUnsigned?: boolean | undefined;
+  /** Which policies it does not meet that only warn, and why. */
+  readonly warnings?: readonly string[] | undefined;
 }
 
 /** The largest signature that is read (bytes). */
@@ -44,14 +55,30 @@ const maxSignatures = 100;
 /** The most reasons that are told of one image. */
 const maxReasons = 4;
 
-/** The signatures of one digest. */
+/** A signature that a rule accepts. */
+interface Accepted {
+  readonly signer: ImageSigner;
+  readonly signed: Digest;
+  readonly form: 'tag' | 'referrer';
+}
+
+/** What the signatures of one image say so far. */
 interface Checked {
-  readonly found: number;
-  /** One for each group; undefined unless all groups accept a signature. */
-  readonly signers?: readonly ImageSigner[];
-  readonly form?: 'tag' | 'referrer' | undefined;
-  /** Why signatures were refused. */
-  readonly refusals: ReadonlySet<string>;
+  found: number;
+  readonly accepted: Map<SignerRule, Accepted>;
+  /** Why a rule accepts no signature. */
+  readonly refusals: ReadonlyMap<SignerRule, Set<string>>;
+}
+
+/** Tells why an image does not meet a rule. */
+function reasonOf({ policy, authorities, message }: SignerRule, found: number, refusals: string[]): string {
+  const reason =
+    authorities.length === 0
+      ? `rejected${message === undefined ? '' : `: ${message}`}`
+      : found === 0
+        ? 'no signature of cosign travels with it'
+        : `none of its ${found} signatures of cosign is accepted: ${refusals.join('; ')}`;
+  return policy === undefined ? reason : `policy ${policy}: ${reason}`;
 }
 
 /** Checks the signatures of images that travel in a bundle. */
@@ -81,79 +108,80 @@ export class CosignCheck {
     for (const { reference, root, original, companionOf } of this.catalog.images()) {
       if (companionOf !== undefined) continue;
       const name = formatReference(reference);
-      const { result, refusal } = await this.#checkImage(reference, root.digest, original);
+      const { result, refused } = await this.#checkImage(reference, root.digest, original);
       results.push({ reference: name, digest: root.digest, ...result });
-      if (refusal !== undefined) findings.report('signature', name, refusal, root.digest);
+      for (const reason of refused) findings.report('signature', name, reason, root.digest);
     }
     return results;
   }
 
+  /** Returns what is known about an image, and why it is refused, if so. */
   async #checkImage(
     reference: Reference,
     digest: Digest,
     original: Descriptor | undefined,
-  ): Promise<{ result: Omit<ImageSignature, 'reference' | 'digest'>; refusal?: string }> {
-    const requirement = this.requirementOf(reference);
-    if (typeof requirement === 'string') return { result: { found: 0 }, refusal: requirement };
-    if (requirement.length === 0) return { result: { found: 0, allowedUnsigned: true } };
-    let found = 0;
-    const refusals = new Set<string>();
-    for (const signed of original === undefined ? [digest] : [digest, original.digest]) {
-      const checked = await this.#check(signed, requirement);
-      found += checked.found;
-      const { signers, form } = checked;
-      if (signers !== undefined) return { result: { signed, signers, form, found } };
-      for (const reason of checked.refusals) refusals.add(reason);
+  ): Promise<{ result: Omit<ImageSignature, 'reference' | 'digest'>; refused: readonly string[] }> {
+    const rules = this.requirementOf(reference);
+    if (typeof rules === 'string') return { result: { found: 0 }, refused: [rules] };
+    if (rules.length === 0) return { result: { found: 0, allowedUnsigned: true }, refused: [] };
+    const checked: Checked = {
+      found: 0,
+      accepted: new Map(),
+      refusals: new Map(rules.map((rule) => [rule, new Set<string>()])),
+    };
+    for (const signed of original === undefined ? [digest] : [digest, original.digest])
+      if (checked.accepted.size < rules.length) await this.#check(signed, rules, checked);
+    const { found, accepted, refusals } = checked;
+    const refused: string[] = [];
+    const warnings: string[] = [];
+    for (const rule of rules) {
+      if (accepted.has(rule)) continue;
+      const reason = reasonOf(rule, found, [...(refusals.get(rule) ?? [])]);
+      (rule.onlyWarns === true ? warnings : refused).push(reason);
     }
-    const reasons = [...refusals].slice(0, maxReasons).join('; ');
-    const refusal =
-      found === 0
-        ? 'no signature of cosign travels with it'
-        : `none of its ${found} signatures of cosign is accepted: ${reasons}`;
-    return { result: { found }, refusal };
+    const known = { found, ...(warnings.length > 0 && { warnings }) };
+    const signatures = rules.flatMap((rule) => accepted.get(rule) ?? []);
+    const [first] = signatures;
+    if (first === undefined || refused.length > 0) return { result: known, refused };
+    // The rules may accept signatures of both; what was cut is worth a word.
+    const { signed, form } = signatures.find((one) => one.signed !== digest) ?? first;
+    return { result: { signed, signers: signatures.map(({ signer }) => signer), form, ...known }, refused };
   }
 
-  async #check(digest: Digest, groups: readonly (readonly Authority[])[]): Promise<Checked> {
+  /** Checks the signatures of one digest until each rule accepts one. */
+  async #check(digest: Digest, rules: readonly SignerRule[], checked: Checked): Promise<void> {
     let found = 0;
-    let form: 'tag' | 'referrer' | undefined;
-    const signers = new Map<number, ImageSigner>();
-    const refusals = new Set<string>();
     const places = [
       ...(this.#tagged.get(digest) ?? []).map((descriptor) => ({ descriptor, form: 'tag' as const })),
       ...this.catalog.referrers(digest).map((descriptor) => ({ descriptor, form: 'referrer' as const })),
     ];
-    for (const place of places) {
-      for (const layer of (await this.#manifest(place.descriptor))?.layers ?? []) {
+    for (const { descriptor, form } of places) {
+      for (const layer of (await this.#manifest(descriptor))?.layers ?? []) {
         const isPayload = layer.mediaType === simpleSigning;
         if (!isPayload && !isSigstoreBundle(layer.mediaType)) continue;
-        found++;
-        if (found > maxSignatures) return { found, refusals };
+        checked.found++;
+        if (++found > maxSignatures) return;
         const bytes = await this.#read(layer.digest, maxSignature);
         if (bytes === undefined) continue;
-        for (const [at, authorities] of groups.entries()) {
-          for (const authority of signers.has(at) ? [] : authorities) {
-            const verdict = isPayload
-              ? authority.checkPayload(bytes, layer.annotations ?? {}, digest)
-              : authority.checkBundle(bytes, digest);
-            if ('refusal' in verdict) {
-              if (refusals.size < maxReasons) refusals.add(verdict.refusal);
-              continue;
+        const verdictOf = (authority: Authority): Verdict =>
+          isPayload
+            ? authority.checkPayload(bytes, layer.annotations ?? {}, digest)
+            : authority.checkBundle(bytes, digest);
+        for (const rule of rules) {
+          if (checked.accepted.has(rule)) continue;
+          const refusals = checked.refusals.get(rule);
+          for (const authority of rule.authorities) {
+            const verdict = verdictOf(authority);
+            if ('signer' in verdict) {
+              checked.accepted.set(rule, { signer: verdict.signer, signed: digest, form });
+              break;
             }
-            signers.set(at, verdict.signer);
-            form ??= place.form;
-            break;
+            if (refusals !== undefined && refusals.size < maxReasons) refusals.add(verdict.refusal);
           }
         }
-        if (signers.size === groups.length)
-          return {
-            found,
-            signers: [...signers].sort(([left], [right]) => left - right).map(([, signer]) => signer),
-            form,
-            refusals,
-          };
+        if (checked.accepted.size === rules.length) return;
       }
     }
-    return { found, refusals };
   }
 
   async #manifest({ digest, mediaType }: Descriptor): Promise<Manifest | undefined> {
