@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import type { Digest } from '../../src/oci/digest.js';
 import { parseReference } from '../../src/oci/reference.js';
 import { matches, readPolicies } from '../../src/policy/image-policy.js';
+import { verify } from '../../src/verify.js';
 import { writeBundle, type Cargo } from '../bundle/write-bundle.js';
 import { airlift } from '../support/airlift.js';
 import { attachedSignature, newCosignKeys, payloadOf, taggedSignature } from '../support/cosign.js';
@@ -154,10 +155,69 @@ test('verify --policy rejects images that no policy matches, that lack a signatu
     'refused: ghcr.io/acme/tool:1: policy acme: no signature of cosign travels with it',
     'refused: ghcr.io/acme/tool:1: policy old-tools: rejected: end of life',
   ]);
-  const { problems } = JSON.parse(
+  const { problems, imageSignatures } = JSON.parse(
     (await airlift(['verify', bundle, '--policy', policy, '--json'], { codes: [4] })).stdout,
-  ) as { problems: { kind: string }[] };
+  ) as { problems: { kind: string }[]; imageSignatures: object[] };
   assert.deepEqual(new Set(problems.map(({ kind }) => kind)), new Set(['signature']));
+  assert.ok(imageSignatures.every((image) => !('signers' in image)));
+});
+
+test('an image that meets one policy and not another one is not reported as signed', async (t) => {
+  const [keys, other] = [newCosignKeys(t), newCosignKeys(t)];
+  const bundle = await bundleWith(
+    t,
+    named('ghcr.io/acme/app:1', app),
+    underTag(taggedSignature(keys, payloadOf(app.root.digest)), app.root.digest),
+  );
+  const policy = writePolicy(
+    t,
+    policyOf('acme', '**', keyAuthority(keys.publicPath)),
+    policyOf('approved', '**', keyAuthority(other.publicPath)),
+  );
+  const report = await verify(bundle, { jobs: 1, policy });
+  assert.deepEqual(
+    report.problems.map(({ detail }) => detail),
+    [
+      'policy approved: none of its 1 signatures of cosign is accepted: not by the given key over this digest',
+    ],
+  );
+  assert.deepEqual(report.imageSignatures, [
+    { reference: 'ghcr.io/acme/app:1', digest: app.root.digest, found: 1 },
+  ]);
+});
+
+test('subject and issuer of an identity belong together', async (t) => {
+  const sigstore = new TestSigstore();
+  const bundle = await bundleWith(
+    t,
+    named('ghcr.io/acme/app:1', app),
+    referrer(sigstore.attached(app, app.root.digest)),
+  );
+  const crossed = lines(
+    '  - keyless:',
+    '      identities:',
+    '      - issuer: https://elsewhere.example',
+    `        subject: ${publisher.identity}`,
+    `      - issuer: ${publisher.issuer}`,
+    '        subject: someone@acme.example',
+  );
+  const policy = writePolicy(t, policyOf('crossed', '**', crossed));
+  const report = await verify(bundle, { jobs: 1, policy, trustedRoot: sigstore.writeTrustedRoot(t) });
+  assert.match(report.problems[0]?.detail ?? '', /whom \S+ vouches for$/);
+});
+
+test('the policy in the documentation is one', async (t) => {
+  const page = readFileSync(new URL('../../../docs/SECURITY.md', import.meta.url), 'utf8');
+  const text = /```yaml\n(apiVersion: policy\.sigstore\.dev[^]*?)```/.exec(page)?.[1] ?? '';
+  const key = readFileSync(newCosignKeys(t).publicPath, 'utf8').split('\n').slice(1, -2).join('');
+  const policies = await readPolicies(writePolicy(t, text.replace('…', key)));
+  assert.deepEqual(
+    policies.map(({ name, keys, identities, passes }) => [name, keys.length, identities.length, passes]),
+    [
+      ['acme', 1, 1, false],
+      ['mirrored', 0, 0, true],
+    ],
+  );
 });
 
 test('a policy with mode warn accepts an image with a warning, and other policies still reject it', async (t) => {
