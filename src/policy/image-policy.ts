@@ -160,6 +160,8 @@ class PolicyParser {
     if (fields.has('hashAlgorithm')) this.#choice(fields, 'hashAlgorithm', ['sha256'], node);
     const pem = textOf(fields.get('data'));
     if (pem === undefined) throw this.#missing(node, `${where}.data`);
+    if (pem.includes('PRIVATE KEY-----'))
+      throw this.error(node.line, `a secret key in ${where}.data; want the public key`);
     if (!pem.includes('-----BEGIN')) throw this.error(node.line, `want a public key in PEM in ${where}.data`);
     if (pem.length > maxKey) throw this.error(node.line, `a key has more than ${maxKey} characters`);
     return parsePublicKey(Buffer.from(pem), `in ${this.file}:${node.line}`);

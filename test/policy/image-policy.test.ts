@@ -317,6 +317,10 @@ test('policies that ask for more than airlift checks, and malformed ones, are re
       withAuthority('  - key:', '      data: abc'),
       /want a public key in PEM in spec\.authorities\.key\.data$/,
     ],
+    [
+      good.replaceAll('PUBLIC', 'PRIVATE'),
+      /a secret key in spec\.authorities\.key\.data; want the public key$/,
+    ],
     [policyOf('one', '**', keyAuthority(rsaPath)), /unsupported type; got rsa/],
     [withIdentity('issuer: https://x'), /missing subject or subjectRegExp: a certificate of anybody/],
     [withIdentity('subject: a@b'), /missing issuer or issuerRegExp: a certificate of anybody/],
