@@ -10,6 +10,7 @@ import {
   refuseDirectory,
   type ExportPartsSummary,
   type ExportSummary,
+  type Inspection,
   type KitSummary,
   type RegistryOptions,
 } from '../index.js';
@@ -40,8 +41,8 @@ import { printJson, printLine } from './print.js';
 import { progressView } from './progress.js';
 import { volumeSizeOf } from './quantities.js';
 import { printBundleSteps, printFailed } from './summaries.js';
-import { countNames, notesOnSignatures, signedLines } from './signatures.js';
-import { bundleSigningOf } from './signing-key.js';
+import { countNames, notesOnSignatures, signedFiltered, signedLines } from './signatures.js';
+import { bundleSigningOf, openSigningKey } from './signing-key.js';
 import { hooksOf } from './trace.js';
 import { rejectUnused } from './unused-flags.js';
 import { version } from './version.js';
@@ -62,6 +63,11 @@ const flags = {
     type: 'string',
     requiresArg: true,
     describe: 'secret key to sign the bundle with, in the bundle itself',
+  },
+  'sign-images': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'ECDSA key to sign filtered images with, for cosign verify at the site',
   },
   'trusted-root': {
     type: 'string',
@@ -104,11 +110,19 @@ const flags = {
 
 type Arguments = ArgumentsCamelCase<InferredOptionTypes<typeof flags> & { references?: string[] }>;
 
+/** Tells what `--sign-images` has signed, and how the site checks it. */
+function signedImagesLine(inspection: Inspection): string {
+  const signed = signedFiltered(inspection).length;
+  return signed === 0
+    ? 'no image is filtered: --sign-images had nothing to sign'
+    : `signed ${count(signed, 'filtered image')}; at the site: cosign verify --key PUBLIC.pub --insecure-ignore-tlog=true NAME:TAG`;
+}
+
 async function printSummary(
   summary: ExportSummary,
   kit: KitSummary | undefined,
   milliseconds: number,
-  sent: string | undefined,
+  { sent, signImages }: Arguments,
 ): Promise<void> {
   const inspection = await inspect(summary.path);
   const platforms = summary.platforms.length > 0 ? ` (${summary.platforms.join(', ')})` : '';
@@ -125,6 +139,7 @@ async function printSummary(
     );
   if (sent !== undefined) printLine(`added it to ${sent}, for the next export with --sent`);
   printFailed(summary.failed);
+  if (signImages !== undefined) printLine(signedImagesLine(inspection));
   notesOnSignatures(inspection).forEach(printLine);
   if (kit !== undefined) printKit(kit);
   signedLines(inspection.signedBy.filter(({ place }) => place.startsWith('airlift/'))).forEach(printLine);
@@ -153,6 +168,7 @@ const bundleOnly = [
   'sent',
   'lock',
   'sign',
+  'sign-images',
   'trusted-root',
   'with-kit',
   'volume-size',
@@ -218,6 +234,10 @@ async function run(args: Arguments): Promise<void> {
     throw new AirliftError('usage', 'export: --sent cannot be combined with --split-by', {
       hint: 'export one bundle with --sent, then airlift split it --split-by image',
     });
+  if (dividing !== undefined && args.signImages !== undefined)
+    throw new AirliftError('usage', 'export: --sign-images cannot be combined with --split-by', {
+      hint: 'export one bundle with --sign-images, then airlift split it --split-by image',
+    });
   const list = await readLists(args);
   const registry = await registryOptionsOf(args, process.env, registriesIn(list));
   const images = await imagesOf('export', list, args, registry);
@@ -243,8 +263,10 @@ async function run(args: Arguments): Promise<void> {
   const view = progressView(args);
   try {
     const [summary, kit] = await interruptible(async (signal) => {
-      // First, since it asks for a password.
+      // First, since they ask for passwords.
       const sign = await bundleSigningOf(args, signal);
+      const imageKey =
+        args.signImages === undefined ? undefined : await openSigningKey(args.signImages, signal);
       const parts = partsOfKit(args, registry);
       // First, so that a missing part is known before a long export.
       if (parts !== undefined) await fetchKitParts({ ...parts, onEvent: view.onEvent, signal });
@@ -261,7 +283,7 @@ async function run(args: Arguments): Promise<void> {
       };
       const exported =
         dividing === undefined
-          ? await exportBundle({ ...common, volumeSize })
+          ? await exportBundle({ ...common, signImages: imageKey, volumeSize })
           : await exportParts({ ...common, ...dividing });
       if (parts === undefined) return [exported, undefined];
       const bundles =
@@ -273,7 +295,7 @@ async function run(args: Arguments): Promise<void> {
     if (args.json)
       printJson({ event: 'done', ...summary, failed: failuresWithFlags(summary.failed), kit, milliseconds });
     else if ('parts' in summary) printPartsSummary(summary, kit, milliseconds);
-    else await printSummary(summary, kit, milliseconds, args.sent);
+    else await printSummary(summary, kit, milliseconds, args);
     if (summary.failed.length > 0) process.exitCode = exitCodes.someFailed;
   } finally {
     view.stop();

@@ -30,17 +30,29 @@ export function countImages(images: number, signatures: number): string {
  * Explains what happens to the signatures of images that lost platforms: their tags get new digests, which nobody signed.
  */
 export function notesOnSignatures({ images }: Pick<Inspection, 'images'>): string[] {
-  const signed = new Set(images.map(({ companionOf }) => companionOf));
+  const companions = new Set(images.map(({ companionOf }) => companionOf));
+  const signed = new Set(signedFiltered({ images }));
   const lost = images.filter(
-    ({ original, hasReferrers }) => original !== undefined && (hasReferrers === true || signed.has(original)),
+    ({ original, hasReferrers, reference }) =>
+      original !== undefined && (hasReferrers === true || companions.has(original)) && !signed.has(reference),
   );
   if (lost.length === 0) return [];
   return [
     'note: an image with only some of its platforms gets a new digest without a signature: cosign verify fails for these tags:',
     ...lost.map(({ reference, original }) => `  ${reference} (signed: ${original})`),
     '  if the registry accepts indexes with missing platforms, import also keeps the signed digest: cosign verify REPOSITORY@DIGEST',
-    '  hint: export all platforms (without --platform) to keep the signatures of the tags',
+    '  hint: export all platforms (without --platform) to keep the signatures of the tags, or sign the new digests with export --sign-images KEY',
   ];
+}
+
+/** Lists the images whose filtered index itself has a signature under cosign's tag. */
+export function signedFiltered({ images }: Pick<Inspection, 'images'>): string[] {
+  const signed = new Set(
+    images.flatMap(({ reference, companionOf }) => (reference.endsWith('.sig') ? [companionOf] : [])),
+  );
+  return images.flatMap(({ reference, digest, original }) =>
+    original !== undefined && signed.has(digest) ? [reference] : [],
+  );
 }
 
 /** Formats a line for each signature of a bundle or file. */

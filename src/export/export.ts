@@ -18,6 +18,8 @@ import type { PlanRequest } from '../plan/planner.js';
 import { writeParts, type PartsOptions, type WrittenParts } from '../parts/write-parts.js';
 import type { OnEvent } from '../progress.js';
 import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
+import { checkImageKey } from '../signing/image-signature.js';
+import type { SecretKey } from '../signing/secret-key.js';
 import { checkBundleKey, type BundleSigning } from '../signing/sign-content.js';
 import { readTrustedRoot } from '../policy/trusted-root.js';
 import { closeBases, type Base } from '../receipts/open-base.js';
@@ -44,6 +46,11 @@ export interface ExportOptions extends BasePaths {
   readonly created?: Date | undefined;
   /** Signs the bundle, in the bundle itself. */
   readonly sign?: BundleSigning | undefined;
+  /**
+   * An ECDSA key with curve P-256 that signs each image whose index is filtered, as cosign does: the signature travels under cosign's tag and
+   * names the publisher's index.
+   */
+  readonly signImages?: SecretKey | undefined;
   /** Path of a trusted root of sigstore that the bundle carries, for checks of keyless signatures at the site. */
   readonly trustedRoot?: string | undefined;
   /** How to reach registries; default: the system's certificates, no credentials, no proxy. */
@@ -104,6 +111,7 @@ function fingerprintOf(options: PlannedExport, bases: readonly Pick<DeltaBase, '
     referrers: options.referrers ?? true,
     foreignLayers: options.foreignLayers ?? 'include',
     ...(rootText !== undefined && { rootText }),
+    ...(options.signImages !== undefined && { signImages: options.signImages.id }),
     ...(bases.length > 0 && { bases: bases.map(fingerprintOfBase).sort() }),
   };
   const platforms = Array.isArray(requested.platforms) ? requested.platforms.join(', ') : 'all platforms';
@@ -266,8 +274,9 @@ function failedOf(writer: BundleWriter): FailedImage[] {
  * @throws AirliftError as resolving, downloading and writing do; then the output's name is not taken
  */
 export async function exportBundle(options: ExportOptions): Promise<ExportSummary> {
-  const { output, volumeSize, sign, trustedRoot } = options;
+  const { output, volumeSize, sign, signImages, trustedRoot } = options;
   if (sign !== undefined) checkBundleKey(sign.key);
+  if (signImages !== undefined) checkImageKey(signImages);
   const rootText = trustedRoot === undefined ? undefined : await readTrustedRoot(trustedRoot);
   const planned = { ...options, rootText };
   if (volumeSize !== undefined)
@@ -291,7 +300,8 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
   });
 }
 
-export interface ExportPartsOptions extends Omit<ExportOptions, 'volumeSize' | 'sent'>, PartsOptions {}
+export interface ExportPartsOptions
+  extends Omit<ExportOptions, 'volumeSize' | 'sent' | 'signImages'>, PartsOptions {}
 
 export interface ExportPartsSummary extends WrittenParts {
   readonly platforms: readonly string[];

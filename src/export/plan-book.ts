@@ -4,6 +4,7 @@ import { subjectOfTag } from '../oci/companion-tag.js';
 import type { Digest } from '../oci/digest.js';
 import { formatReference } from '../oci/reference.js';
 import type { PlanSink, PlannedImage } from '../plan/planner.js';
+import type { FilteredIndexSigner } from './sign-filtered.js';
 
 /** The destination of a plan. Positions are those of the list of images. */
 export interface PlanBookOptions {
@@ -21,8 +22,11 @@ export class PlanBook {
 
   constructor(private readonly options: PlanBookOptions) {}
 
-  /** The book of a bundle that is being planned; the images go to the bundle's journal. */
-  static of(writer: BundleWriter): PlanBook {
+  /**
+   * The book of a bundle that is being planned; the images go to the bundle's journal.
+   * @param signer adds signatures of the filtered images. The lock does not list them: no registry has them.
+   */
+  static of(writer: BundleWriter, signer?: FilteredIndexSigner): PlanBook {
     return new PlanBook({
       sink: writer,
       addImages: (position, images) => {
@@ -32,6 +36,7 @@ export class PlanBook {
           writer.addImage(image, { companionOf });
           writer.forgetFailure(formatReference(image.reference));
         }
+        for (const image of images) signer?.sign(image);
         writer.addNote(position, JSON.stringify(images.map(lockedImage)));
       },
       fetched: (digest) => writer.content(digest),

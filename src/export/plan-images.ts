@@ -16,13 +16,17 @@ import { changedSource, type Source } from '../oci/source.js';
 import { isOutage, Outages } from '../plan/outages.js';
 import { Planner, type PlanOptions, type PlanRequest } from '../plan/planner.js';
 import type { OnEvent } from '../progress.js';
+import type { SecretKey } from '../signing/secret-key.js';
 import { PlanBook } from './plan-book.js';
+import { FilteredIndexSigner } from './sign-filtered.js';
 
 /** Images planned at a time: enough to hide a slow network, few enough for the rate limits of registries. */
 const planConcurrency = 8;
 
 export interface PlanImagesOptions extends PlanOptions {
   readonly images: readonly PlanRequest[];
+  /** An ECDSA key that signs filtered images, as cosign does. */
+  readonly signImages?: SecretKey | undefined;
   readonly keepGoing?: boolean | undefined;
   readonly onEvent?: OnEvent | undefined;
 }
@@ -34,13 +38,14 @@ export const keepGoingHint = '`keepGoing` exports the others';
 
 /** Returns the planning options of an export, with its defaults. */
 export function planOptionsOf(options: PlanImagesOptions): PlanImagesOptions {
-  const { images, platforms, skipMissingPlatforms, keepGoing, onEvent, signal } = options;
+  const { images, platforms, skipMissingPlatforms, signImages, keepGoing, onEvent, signal } = options;
   return {
     images,
     platforms,
     skipMissingPlatforms,
     referrers: options.referrers ?? true,
     foreignLayers: options.foreignLayers ?? 'include',
+    signImages,
     keepGoing,
     onEvent,
     signal,
@@ -59,7 +64,7 @@ export async function planBundle(
   source: Source,
   options: PlanImagesOptions,
 ): Promise<void> {
-  const book = PlanBook.of(writer);
+  const book = bookOf(writer, options);
   await planEntries(book, source, options, options.images.entries());
   const failures = book.failures();
   const error = planError(failures, options);
@@ -69,6 +74,12 @@ export async function planBundle(
     throw error;
   }
   for (const failure of failures) writer.addFailure(failure);
+}
+
+/** Returns the book of a bundle that is being planned. */
+export function bookOf(writer: BundleWriter, { images, signImages }: PlanImagesOptions): PlanBook {
+  const signer = signImages === undefined ? undefined : new FilteredIndexSigner(writer, signImages, images);
+  return PlanBook.of(writer, signer);
 }
 
 /** Returns the error of a plan that cannot be carried out because images failed. */

@@ -2,8 +2,8 @@
 import type { BundleWriter, Failure } from '../bundle/write/writer.js';
 import { failureOf } from '../failed-images.js';
 import type { Source } from '../oci/source.js';
-import { PlanBook } from './plan-book.js';
 import {
+  bookOf,
   keepGoingHint,
   nameOf,
   planEntries,
@@ -25,7 +25,7 @@ export async function planFailedImages(
   const before = new Map(writer.failures().map((failure) => [failure.image, failure]));
   const entries = [...options.images.entries()].filter(([, request]) => before.has(nameOf(request)));
   if (entries.length === 0) return;
-  const book = PlanBook.of(writer);
+  const book = bookOf(writer, options);
   const promising: ListEntry[] = [];
   for (const entry of entries) {
     const failure = before.get(nameOf(entry[1]));
