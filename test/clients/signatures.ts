@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import { writeBundle } from '../bundle/write-bundle.js';
 import { airlift } from '../support/airlift.js';
 import { startDockerRegistry } from '../support/docker-registry.js';
+import { newHome } from '../support/home.js';
 import { multiPlatform } from '../support/image-sets.js';
 import { needs, run } from '../support/peers.js';
 import { pushImage } from '../support/push-image.js';
@@ -56,4 +57,28 @@ test('cosign checks the ECDSA signature of a bundle', { skip: needsClients('cosi
   const args = ['--key', 'site.pub', '--signature', 'site.tar.sig', '--insecure-ignore-tlog', 'SHA256SUMS'];
   for (const { path } of versionsOf('cosign'))
     assert.match((await run(path, ['verify-blob', ...args], { cwd: dir })).stderr, /Verified OK/);
+});
+
+const skipFiltered = needsClients('cosign') || needs('docker-registry');
+test('cosign verifies a filtered image by tag', { skip: skipFiltered }, async (t) => {
+  const [source, site] = [await dockerRegistry(t), await dockerRegistry(t)];
+  await pushImage(source, 'acme/app', '1', image);
+  const dir = temp(t);
+  for (const name of ['images', 'other'])
+    await airlift(['keygen', '-o', `${name}.key`, '-W', '--type', 'ecdsa-p256'], { cwd: dir });
+  const flags = ['--platform', 'linux/amd64', '--sign-images', 'images.key', '-o', 'site.tar'];
+  await airlift(['export', `${source}/acme/app:1`, ...flags], { cwd: dir });
+  await airlift(['import', 'site.tar', '--to', site], { cwd: dir });
+  // Versions differ in the code for signatures that do not match.
+  const refused = [1, 12];
+  for (const { path } of versionsOf('cosign')) {
+    const verify = (key: string, original: string, codes: number[]): Promise<unknown> => {
+      const where = ['--insecure-ignore-tlog=true', '--allow-http-registry', `${site}/acme/app:1`];
+      const args = ['verify', '--key', key, '-a', `airlift.original=${original}`, ...where];
+      return run(path, args, { cwd: dir, env: newHome(t).env, codes });
+    };
+    await verify('images.pub', image.root.digest, [0]);
+    await verify('other.pub', image.root.digest, refused);
+    await verify('images.pub', `sha256:${'0'.repeat(64)}`, refused);
+  }
 });
