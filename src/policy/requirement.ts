@@ -4,6 +4,7 @@ import { printable } from '../oci/printable.js';
 import type { Reference } from '../oci/reference.js';
 import { KeyAuthority, type Authority } from '../signing/authority.js';
 import { cosignKeysOf } from '../signing/cosign.js';
+import type { WantedIdentity } from '../signing/keyless.js';
 import { readPublicKeys } from '../signing/public-key.js';
 import type { ImagePolicy } from './image-policy.js';
 import { readTrustedRoot } from './trusted-root.js';
@@ -27,7 +28,7 @@ export interface SignerOptions {
   readonly trustedRoot?: string | undefined;
   /** Trust the root in the bundle even if none of the given keys has signed the bundle. */
   readonly trustedRootFromBundle?: boolean | undefined;
-  /** Path of a file of ClusterImagePolicy (sigstore, policy-controller), instead of keys and `keyless`. */
+  /** Path of a file of ClusterImagePolicy (sigstore, policy-controller), which images must meet besides keys and `keyless`. */
   readonly policy?: string | undefined;
 }
 
@@ -51,21 +52,54 @@ export type CompleteRequirement = (carried: CarriedRoot) => Promise<RequirementO
 const whoHint = 'say who must have signed with `identity` and `issuer`';
 
 /**
- * Reads keys and policies, and checks everything that does not depend on the bundle.
+ * Reads keys and policies, and checks everything that does not depend on the bundle. An image must meet all that are given: a signature by
+ * one of the keys or by the owner of the certificate, and the policies.
  * @returns undefined if no signature is required
  * @throws AirliftError `usage`, `input`, `unsupported`, `io`
  */
 export async function readRequirement(options: SignerOptions): Promise<CompleteRequirement | undefined> {
   const { cosignKeys, keyless, trustedRoot, policy } = options;
-  if (policy !== undefined) return readPolicyRequirement(policy, options);
-  if (keyless === undefined) {
-    refuseTrustedRoot(options, whoHint);
-    if (cosignKeys === undefined) return undefined;
-  }
+  const byPolicy = policy === undefined ? undefined : await readPolicyFile(policy);
+  const isKeyless = keyless !== undefined || byPolicy?.isKeyless === true;
+  if (!isKeyless)
+    refuseTrustedRoot(options, policy === undefined ? whoHint : 'omit it: the policy names no certificate');
   const byKey =
     cosignKeys === undefined ? [] : [new KeyAuthority(cosignKeysOf(await readPublicKeys(cosignKeys)))];
-  if (keyless === undefined) return () => Promise.resolve(() => [{ authorities: byKey }]);
-  const wanted = {
+  const wanted = keyless === undefined ? undefined : await identityOf(keyless);
+  if (byPolicy === undefined && wanted === undefined && cosignKeys === undefined) return undefined;
+  const given = trustedRoot === undefined ? undefined : await readTrustedRoot(trustedRoot);
+  return async (carried) => {
+    const root = isKeyless ? rootOf(given, carried, options) : undefined;
+    if (isKeyless && root === undefined) return undefined;
+    const byIdentity = await keylessAuthorities(root, wanted === undefined ? [] : [wanted]);
+    const authorities = [...byKey, ...byIdentity];
+    const forAll: readonly SignerRule[] = authorities.length === 0 ? [] : [{ authorities }];
+    const ofPolicies = await byPolicy?.complete(root);
+    return (reference) => {
+      const rules = ofPolicies?.(reference) ?? [];
+      return typeof rules === 'string' ? rules : [...forAll, ...rules];
+    };
+  };
+}
+
+/** The name in messages and the content of a trusted root. */
+interface Root {
+  readonly bytes: Buffer;
+  readonly name: string;
+}
+
+/** Returns the authority for owners of certificates; none if nobody is wanted. */
+async function keylessAuthorities(
+  root: Root | undefined,
+  identities: readonly WantedIdentity[],
+): Promise<readonly Authority[]> {
+  if (root === undefined || identities.length === 0) return [];
+  const { KeylessAuthority } = await import('../signing/keyless.js');
+  return [KeylessAuthority.of(root.bytes, root.name, identities)];
+}
+
+async function identityOf(keyless: KeylessIdentity): Promise<WantedIdentity> {
+  return {
     isSubject: await matcherOf(keyless.identity, keyless.identityRegexp, {
       missing: 'verify: missing `identity`',
       both: 'verify: `identity` cannot be combined with `identityRegexp`',
@@ -75,51 +109,39 @@ export async function readRequirement(options: SignerOptions): Promise<CompleteR
       both: 'verify: `issuer` cannot be combined with `issuerRegexp`',
     }),
   };
-  const given = trustedRoot === undefined ? undefined : await readTrustedRoot(trustedRoot);
-  return async (carried) => {
-    const { KeylessAuthority } = await import('../signing/keyless.js');
-    const root = rootOf(given, carried, options);
-    if (root === undefined) return undefined;
-    const rule = { authorities: [...byKey, KeylessAuthority.of(root.bytes, root.name, [wanted])] };
-    return () => [rule];
-  };
+}
+
+/** The policies of a file. */
+interface PolicyFile {
+  /** Whether one of them accepts certificates. */
+  readonly isKeyless: boolean;
+  complete(root: Root | undefined): Promise<RequirementOf>;
 }
 
 /**
  * Reads policies.
  * @throws AirliftError `usage`, `input`, `unsupported`, `io`
  */
-async function readPolicyRequirement(path: string, options: SignerOptions): Promise<CompleteRequirement> {
-  const { cosignKeys, keyless, trustedRoot } = options;
-  const hint = 'write the key or identity into the policy as one more authority';
-  if (cosignKeys !== undefined)
-    throw new AirliftError('usage', 'verify: `policy` cannot be combined with `cosignKeys`', { hint });
-  if (keyless !== undefined)
-    throw new AirliftError('usage', 'verify: `policy` cannot be combined with `identity`', { hint });
+async function readPolicyFile(path: string): Promise<PolicyFile> {
   const { matches, readPolicies } = await import('./image-policy.js');
   const policies = await readPolicies(path);
-  const isKeyless = policies.some(({ identities }) => identities.length > 0);
-  if (!isKeyless) refuseTrustedRoot(options, 'omit it: the policy names no certificate');
-  const given = trustedRoot === undefined ? undefined : await readTrustedRoot(trustedRoot);
-  return async (carried) => {
-    const root = isKeyless ? rootOf(given, carried, options) : undefined;
-    if (isKeyless && root === undefined) return undefined;
-    const rules: [ImagePolicy, SignerRule][] = [];
-    for (const policy of policies) {
-      if (policy.passes) continue;
-      const { name, keys, identities, message, onlyWarns } = policy;
-      const authorities: Authority[] = keys.length === 0 ? [] : [new KeyAuthority(keys)];
-      if (root !== undefined && identities.length > 0) {
-        const { KeylessAuthority } = await import('../signing/keyless.js');
-        authorities.push(KeylessAuthority.of(root.bytes, root.name, identities));
+  return {
+    isKeyless: policies.some(({ identities }) => identities.length > 0),
+    complete: async (root) => {
+      const rules: [ImagePolicy, SignerRule][] = [];
+      for (const policy of policies) {
+        if (policy.passes) continue;
+        const { name, keys, identities, message, onlyWarns } = policy;
+        const byKey = keys.length === 0 ? [] : [new KeyAuthority(keys)];
+        const authorities = [...byKey, ...(await keylessAuthorities(root, identities))];
+        rules.push([policy, { policy: name, authorities, message, onlyWarns }]);
       }
-      rules.push([policy, { policy: name, authorities, message, onlyWarns }]);
-    }
-    return (reference) => {
-      if (!policies.some((policy) => matches(policy, reference)))
-        return `no policy in ${printable(path)} matches it`;
-      return rules.filter(([policy]) => matches(policy, reference)).map(([, rule]) => rule);
-    };
+      return (reference) => {
+        if (!policies.some((policy) => matches(policy, reference)))
+          return `no policy in ${printable(path)} matches it`;
+        return rules.filter(([policy]) => matches(policy, reference)).map(([, rule]) => rule);
+      };
+    },
   };
 }
 
@@ -155,11 +177,7 @@ async function matcherOf(
  * @returns undefined if the bundle is refused anyway
  * @throws AirliftError `usage`
  */
-function rootOf(
-  given: string | undefined,
-  carried: CarriedRoot,
-  options: SignerOptions,
-): { readonly bytes: Buffer; readonly name: string } | undefined {
+function rootOf(given: string | undefined, carried: CarriedRoot, options: SignerOptions): Root | undefined {
   const text = given ?? trustedTextOf(carried, options);
   return text === undefined
     ? undefined

@@ -351,7 +351,36 @@ test('policies that ask for more than airlift checks, and malformed ones, are re
   }
 });
 
-test('--policy together with other signers, or without the trusted root that it needs, is an error', async (t) => {
+test('with --cosign-key or an identity beside --policy, an image must meet both', async (t) => {
+  const [keys, other] = [newCosignKeys(t), newCosignKeys(t)];
+  const sigstore = new TestSigstore();
+  const bundle = await bundleWith(
+    t,
+    named('ghcr.io/acme/app:1', app),
+    underTag(taggedSignature(keys, payloadOf(app.root.digest)), app.root.digest),
+    referrer(sigstore.attached(app, app.root.digest)),
+  );
+  const withPolicy = (authority: string): string[] => {
+    return ['verify', bundle, '--policy', writePolicy(t, policyOf('acme', '**', authority))];
+  };
+  const identity = [
+    ...['--certificate-identity', publisher.identity, '--certificate-oidc-issuer', publisher.issuer],
+    ...['--trusted-root', sigstore.writeTrustedRoot(t)],
+  ];
+  const accepts = withPolicy(keyAuthority(keys.publicPath));
+  const rejects = withPolicy(keyAuthority(other.publicPath));
+  await airlift([...accepts, '--cosign-key', keys.publicPath]);
+  await airlift([...accepts, ...identity]);
+  for (const [flags, message] of [
+    [[...accepts, '--cosign-key', other.publicPath], /^refused: ghcr\.io\/acme\/app:1: none of its/m],
+    [[...accepts, ...identity.with(1, 'https://github.example/other')], /^refused: ghcr\.io\/acme\/app:1: /m],
+    [[...rejects, '--cosign-key', keys.publicPath], /^refused: ghcr\.io\/acme\/app:1: policy acme: none/m],
+    [[...rejects, ...identity], /^refused: ghcr\.io\/acme\/app:1: policy acme: none/m],
+  ] as const)
+    assert.match((await airlift([...flags], { codes: [4] })).stdout, message);
+});
+
+test('--policy with half an identity, or without the trusted root that it needs, is an error', async (t) => {
   const keys = newCosignKeys(t);
   const bundle = await bundleWith(t, named('ghcr.io/acme/app:1', app));
   const root = new TestSigstore().writeTrustedRoot(t);
@@ -362,8 +391,7 @@ test('--policy together with other signers, or without the trusted root that it 
     writePolicy(t, policyOf('one', '**', `${keylessAuthority}\n      url: https://x`)),
   ];
   const cases: readonly [flags: readonly string[], code: number, message: RegExp][] = [
-    [[...byKey, '--cosign-key', keys.publicPath], 2, /--policy cannot be combined with --cosign-key/],
-    [[...byKey, '--certificate-identity', 'a'], 2, /--policy cannot be combined with --certificate-identity/],
+    [[...byKey, '--certificate-identity', 'a'], 2, /missing --certificate-oidc-issuer/],
     [[...byKey, '--trusted-root', root], 2, /--trusted-root applies only to certificates/],
     [keyless, 2, /no trusted root is given, and the bundle carries none/],
     [refused, 1, /airlift does not check spec\.authorities\.keyless\.url\n.*from the trusted root/],
