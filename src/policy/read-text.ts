@@ -1,5 +1,5 @@
-import { readFile, stat } from 'node:fs/promises';
-import { AirliftError, messageOf } from '../errors.js';
+import { AirliftError } from '../errors.js';
+import { readSmallFile } from '../io/small-file.js';
 
 /**
  * Reads a small file of text.
@@ -8,16 +8,7 @@ import { AirliftError, messageOf } from '../errors.js';
  * @throws AirliftError `input` if it is larger or not UTF-8, `io`
  */
 export async function readText(path: string, name: string, most: number): Promise<string> {
-  let bytes: Buffer;
-  try {
-    const { size } = await stat(path);
-    if (size > most)
-      throw new AirliftError('input', `read ${name}: too large; got ${size} bytes, want at most ${most}`);
-    bytes = await readFile(path);
-  } catch (cause) {
-    if (cause instanceof AirliftError) throw cause;
-    throw new AirliftError('io', `read ${name}: ${messageOf(cause)}`, { cause, hint: 'check the path' });
-  }
+  const bytes = await readSmallFile(path, name, most);
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {

@@ -1,7 +1,8 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
-import { opendir, readFile, stat } from 'node:fs/promises';
+import { opendir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AirliftError, messageOf } from '../errors.js';
+import { readSmallFile } from '../io/small-file.js';
 import { base64Of, formatKeyId, linesOf, maxSignatureFile, untrustedPrefix } from './minisign-text.js';
 
 /** Formats of keys and signatures: minisign's Ed25519, and ECDSA with curve P-256 over SHA-256. */
@@ -105,25 +106,6 @@ async function keyFilesIn(directory: string): Promise<string[]> {
 }
 
 /**
- * Reads a key file.
- * @throws AirliftError `input` if it is larger than `maxSignatureFile`, `io`
- */
-export async function readSmallFile(path: string, name: string): Promise<Buffer> {
-  try {
-    const { size } = await stat(path);
-    if (size > maxSignatureFile)
-      throw new AirliftError(
-        'input',
-        `read ${name}: too large; got ${size} bytes, want at most ${maxSignatureFile}`,
-      );
-    return await readFile(path);
-  } catch (cause) {
-    if (cause instanceof AirliftError) throw cause;
-    throw new AirliftError('io', `read ${name}: ${messageOf(cause)}`, { cause, hint: 'check the path' });
-  }
-}
-
-/**
  * Reads public keys: a file each, or every `*.pub` and `*.pem` in a directory.
  * @throws AirliftError `input` for a malformed key or a directory without keys, `usage` for a secret key, `unsupported`, `io`
  */
@@ -135,7 +117,8 @@ export async function readPublicKeys(paths: readonly string[]): Promise<PublicKe
       () => false,
     );
     const files = isDirectory ? await keyFilesIn(path) : [path];
-    for (const file of files) keys.push(parsePublicKey(await readSmallFile(file, `key ${file}`), file));
+    for (const file of files)
+      keys.push(parsePublicKey(await readSmallFile(file, `key ${file}`, maxSignatureFile), file));
   }
   return keys;
 }

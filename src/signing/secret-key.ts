@@ -1,8 +1,9 @@
 import { createPrivateKey, createPublicKey, scrypt, sign, type KeyObject } from 'node:crypto';
 import { AirliftError, messageOf } from '../errors.js';
+import { readSmallFile } from '../io/small-file.js';
 import { blake2b256 } from './blake2b.js';
-import { base64Of, formatKeyId, linesOf, untrustedPrefix } from './minisign-text.js';
-import { ecdsaKeyId, isP256, readSmallFile, type SignatureFormat } from './public-key.js';
+import { base64Of, formatKeyId, linesOf, maxSignatureFile, untrustedPrefix } from './minisign-text.js';
+import { ecdsaKeyId, isP256, type SignatureFormat } from './public-key.js';
 
 /** A key that signs. */
 export interface SecretKey {
@@ -173,7 +174,7 @@ function parsePem(text: string, file: string): LockedKey {
  * @throws AirliftError `input`, `unsupported`, `io`; `usage` for a public key
  */
 export async function readSecretKey(file: string): Promise<LockedKey> {
-  const bytes = await readSmallFile(file, `key ${file}`);
+  const bytes = await readSmallFile(file, `key ${file}`, maxSignatureFile);
   const text = bytes.toString('utf8');
   return text.includes('-----BEGIN') ? parsePem(text, file) : parseMinisign(bytes, file);
 }
