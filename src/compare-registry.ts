@@ -168,7 +168,7 @@ async function absentAsUndefined<T>(request: Promise<T>): Promise<T | undefined>
  */
 export async function compareWithRegistry(options: CompareOptions): Promise<Comparison> {
   const { bundle, to, originalIndex, concurrency = defaultConcurrency, signal } = options;
-  const requireSignature = options.keys && (await requiredSignature(options.keys));
+  const requireSignature = await requiredSignature(options.keys);
   const reader = await openChecked(
     { path: bundle, volumeDirs: options.volumeDirs ?? [] },
     { signal, requireSignature },

@@ -262,7 +262,7 @@ async function verifyFile(
   place: BundlePlace,
   options: VerifyOptions & { readonly jobs: number; readonly deepJobs: number },
 ): Promise<VerifyReport> {
-  const required = options.keys === undefined ? undefined : await requiredSignature(options.keys);
+  const required = await requiredSignature(options.keys);
   const requirement = await readRequirement(options);
   const quick = options.quick === true;
   // The digests in the delta cover what its bases provide: they need no signature.

@@ -15,7 +15,7 @@ import type { FetchOptions } from '../oci/source.js';
 import type { OnEvent } from '../progress.js';
 import type { ContentSource } from './merge-archives.js';
 
-/** Which of two different images of one name to take: none (`error`), that of the later bundle, or that of the earlier one. */
+/** Which image to take if two bundles use one name for different images: none (`error`), or that of the later or the earlier bundle. */
 export type OnSameName = 'error' | 'overwrite' | 'skip';
 
 export interface BundleSetOptions {
@@ -23,7 +23,7 @@ export interface BundleSetOptions {
   readonly volumeDirs?: readonly string[] | undefined;
   /** Path of a public key, or of a directory of them: accept only bundles that one of them has signed. */
   readonly requireSignature?: string | undefined;
-  /** What to do if two bundles have different images of one name (default: `error`). */
+  /** What to do if two bundles use one name for different images (default: `error`). */
   readonly onExistingTag?: OnSameName | undefined;
   readonly onEvent?: OnEvent | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -73,10 +73,7 @@ export class BundleSet implements ContentSource {
    */
   static async open(paths: readonly string[], options: BundleSetOptions): Promise<BundleSet> {
     const { volumeDirs = [], onEvent, signal } = options;
-    const requireSignature =
-      options.requireSignature === undefined
-        ? undefined
-        : await requiredSignature([options.requireSignature]);
+    const requireSignature = await requiredSignature(options.requireSignature);
     const readers: BundleReader[] = [];
     try {
       for (const path of bundlesOf(paths)) {
@@ -161,7 +158,7 @@ export class BundleSet implements ContentSource {
     return found.flatMap(({ reader, image }) => (image === undefined ? [] : [{ reader, image }]));
   }
 
-  /** Chooses among the images of one name. */
+  /** Chooses one of the images that share a name. */
   #chosen(found: readonly { readonly image: BundleImage }[]): BundleImage {
     const images = found.map(({ image }) => image);
     const pins = new Set(images.map(pinOf));

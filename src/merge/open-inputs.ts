@@ -294,10 +294,7 @@ export async function openInputs(
   if (first === undefined) throw new AirliftError('usage', 'import: no bundle or archive given');
   const nameRules = mergeNames.length === 0 ? undefined : new NameRules(mergeNames);
   const { stdin, tmpDir } = archives;
-  const requireSignature =
-    archives.requireSignature === undefined
-      ? undefined
-      : await requiredSignature([archives.requireSignature]);
+  const requireSignature = await requiredSignature(archives.requireSignature);
   const piped =
     stdin !== undefined && options.inputs.includes('-')
       ? await openPiped(stdin, { tmpDir, requireSignature, signal })

@@ -23,10 +23,15 @@ export interface RequiredSignature {
 
 /**
  * Reads the keys of a required signature.
- * @param paths of keys, or of directories of keys
+ * @param given path of a key, or of a directory of keys, or several
+ * @returns undefined if none is given
  * @throws AirliftError as `readPublicKeys`
  */
-export async function requiredSignature(paths: readonly string[]): Promise<RequiredSignature> {
+export async function requiredSignature(
+  given: string | readonly string[] | undefined,
+): Promise<RequiredSignature | undefined> {
+  if (given === undefined) return undefined;
+  const paths = typeof given === 'string' ? [given] : given;
   return { keys: await readPublicKeys(paths), paths };
 }
 

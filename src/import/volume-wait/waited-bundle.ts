@@ -92,10 +92,7 @@ export class WaitedBundle {
       return undefined;
     }
     if (found.volumes.every((volume) => absenceOf(volume, found.directories) === undefined)) return undefined;
-    const requireSignature =
-      archives.requireSignature === undefined
-        ? undefined
-        : await requiredSignature([archives.requireSignature]);
+    const requireSignature = await requiredSignature(archives.requireSignature);
     const joined = join(dirname(path), found.name);
     const held = await HeldVolumes.create(joined, found.volumes, archives.tmpDir);
     const bundle = new WaitedBundle(
