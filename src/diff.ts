@@ -3,7 +3,7 @@ import type { DeltaBase } from './bundle/format/delta.js';
 import { checkInterrupted } from './errors.js';
 import type { Digest } from './oci/digest.js';
 import { formatReference, parseReference, type Reference } from './oci/reference.js';
-import { openBase, type Base, type CatalogBase, type ReceiptBase } from './receipts/open-base.js';
+import { closeBases, openBase, type Base, type CatalogBase, type ReceiptBase } from './receipts/open-base.js';
 import { parseSite, siteReference, type Site } from './site/names.js';
 
 export interface DiffOptions {
@@ -242,6 +242,6 @@ export async function diff(from: string, to: string, options: DiffOptions = {}):
     bases.push(second);
     return await compare(first, second, options);
   } finally {
-    for (const base of bases) if (base.kind === 'bundle') await base.close();
+    await closeBases(bases);
   }
 }

@@ -2,7 +2,7 @@ import { compareSince, heldBy, type DiffOptions, type ImageChange, type Since } 
 import type { DeltaBase } from '../bundle/format/delta.js';
 import type { Digest } from '../oci/digest.js';
 import { isAttachedTag } from './attached-tag.js';
-import { openBase, type Base, type CatalogBase } from '../receipts/open-base.js';
+import { closeBases, openBases, type Base, type CatalogBase } from '../receipts/open-base.js';
 
 /** What is new since earlier bundles or receipts. */
 export interface ReportedSince extends Since {
@@ -41,12 +41,11 @@ export async function withBases<T>(
   paths: readonly string[],
   use: (bases: readonly Base[]) => Promise<T>,
 ): Promise<T> {
-  const bases: Base[] = [];
+  const bases = await openBases(paths);
   try {
-    for (const path of paths) bases.push(await openBase(path));
     return await use(bases);
   } finally {
-    for (const base of bases) if (base.kind === 'bundle') await base.close();
+    await closeBases(bases);
   }
 }
 
