@@ -9,7 +9,13 @@ import { matches, readPolicies } from '../../src/policy/image-policy.js';
 import { verify } from '../../src/verify.js';
 import { writeBundle, type Cargo } from '../bundle/write-bundle.js';
 import { airlift } from '../support/airlift.js';
-import { attachedSignature, newCosignKeys, payloadOf, taggedSignature } from '../support/cosign.js';
+import {
+  attachedSignature,
+  newCosignKeys,
+  payloadOf,
+  taggedSignature,
+  type CosignKeys,
+} from '../support/cosign.js';
 import { multiPlatform, singlePlatform } from '../support/image-sets.js';
 import type { TestImage } from '../support/images.js';
 import { publisher, TestSigstore } from '../support/sigstore.js';
@@ -75,14 +81,19 @@ async function bundleWith(t: Cleanup, ...cargo: Cargo[]): Promise<string> {
   return path;
 }
 
+/** An image with a signature by a key, and one by the publisher's certificate. */
+const signedTwice = (keys: CosignKeys, sigstore: TestSigstore): Cargo[] => [
+  named('ghcr.io/acme/app:1', app),
+  underTag(taggedSignature(keys, payloadOf(app.root.digest)), app.root.digest),
+  referrer(sigstore.attached(app, app.root.digest)),
+];
+
 test('verify --policy accepts images of which every policy that matches is met, by any of its authorities', async (t) => {
   const [keys, other] = [newCosignKeys(t), newCosignKeys(t)];
   const sigstore = new TestSigstore();
   const bundle = await bundleWith(
     t,
-    named('ghcr.io/acme/app:1', app),
-    underTag(taggedSignature(keys, payloadOf(app.root.digest)), app.root.digest),
-    referrer(sigstore.attached(app, app.root.digest)),
+    ...signedTwice(keys, sigstore),
     named('ghcr.io/acme/tool:1', tool),
     referrer(attachedSignature(other, tool, tool.root.digest)),
     named('redis:7', redis),
@@ -354,12 +365,7 @@ test('policies that ask for more than airlift checks, and malformed ones, are re
 test('with --cosign-key or an identity beside --policy, an image must meet both', async (t) => {
   const [keys, other] = [newCosignKeys(t), newCosignKeys(t)];
   const sigstore = new TestSigstore();
-  const bundle = await bundleWith(
-    t,
-    named('ghcr.io/acme/app:1', app),
-    underTag(taggedSignature(keys, payloadOf(app.root.digest)), app.root.digest),
-    referrer(sigstore.attached(app, app.root.digest)),
-  );
+  const bundle = await bundleWith(t, ...signedTwice(keys, sigstore));
   const withPolicy = (authority: string): string[] => {
     return ['verify', bundle, '--policy', writePolicy(t, policyOf('acme', '**', authority))];
   };
