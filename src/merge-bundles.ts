@@ -127,7 +127,7 @@ function inputsOf(set: BundleSet, count: number): Inputs {
 /**
  * Merges bundles into one full bundle: every image of each, every blob once. A delta needs the bundles that have what it leaves out.
  * After an interruption the partial bundle stays beside the output, and the same call resumes it.
- * @throws AirliftError `conflict` if two bundles have different images of one name; `not-found` if layers are missing, with the deltas
+ * @throws AirliftError `conflict` if two bundles use one name for different images; `not-found` if layers are missing, with the deltas
  *   that leave them out and what these were made against; what opening the bundles and writing throw; the output does not exist then
  */
 export async function mergeBundles(options: MergeBundlesOptions): Promise<MergeBundlesSummary> {

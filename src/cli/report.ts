@@ -202,7 +202,7 @@ export function addReport(parser: Argv, { usage, describe }: CommandHead): Argv 
         })
         .options(flags)
         .example('$0 report june.tar --base may.tar -o june.html', 'with what is new since May')
-        .example('$0 report site.receipt -o site.html', 'what a registry holds')
+        .example('$0 report site.receipt -o site.html', 'the images in a registry')
         .epilogue(
           'The page needs no network and no other file. Exit code 4 means that the bundle is damaged, or not signed by the given key; the report is written all the same.',
         ),

@@ -52,7 +52,7 @@ const maxSignature = 1024 * 1024;
 /** The most signatures of one image that are checked. */
 const maxSignatures = 100;
 
-/** The most reasons that are told of one image. */
+/** The most reasons listed for one image. */
 const maxReasons = 4;
 
 /** A signature that a rule accepts. */

@@ -21,8 +21,8 @@ interface Part {
 
 /**
  * The bytes of a bundle that can be read while its volumes come one after another: a copy of its front, a copy of what the blob at a
- * border has in earlier volumes, and the volume that is there. The copies are temporary files without a name, so that they vanish with
- * the process.
+ * border has in earlier volumes, and the volume that is there. The copies are temporary files that are unlinked while they are open, so the system
+ * removes them when the process ends.
  */
 export class HeldVolumes implements BundleFiles {
   /** False: errors of reading need not name volumes, since each is compared with the list before it is read. */
