@@ -104,7 +104,9 @@ export async function resumeBundle(
       journal.set('created', options.created);
       journal.set('volumeSize', volumeSize ?? 0);
     }
-    return { file, layout, summary, isNamed: false, isSalvage: size > 0 && !journal.progress.hasBytes };
+    // Without a record in a plan that holds, what was written is too little to search for, and lies elsewhere if the plan changes now.
+    const isSalvage = summary === undefined && size > 0 && !journal.progress.hasBytes;
+    return { file, layout, summary, isNamed: false, isSalvage };
   } catch (error) {
     await file.close();
     throw error;
