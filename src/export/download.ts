@@ -41,8 +41,7 @@ export async function downloadBlobs(writer: BundleWriter, options: DownloadOptio
     place: writer.partial,
     registry,
     retries: registry.retries ?? 5,
-    isTraced: hooks.trace !== undefined,
-    workers: Math.max(1, Math.min(2, availableParallelism(), concurrency)),
+    threads: Math.max(1, Math.min(2, availableParallelism(), concurrency)),
     concurrency,
     hooks,
   });
