@@ -191,9 +191,11 @@ export class Planner {
       this.#chosen.set(key, choice);
     }
     const image = { reference, ...choice };
-    const subjects = await this.#addImage(image);
-    if (this.options.referrers !== true) return [image];
-    const { referrers, companions } = await this.#addAttached(image, subjects, request.referrers);
+    if (this.options.referrers !== true) {
+      await this.#addImage(image);
+      return [image];
+    }
+    const { referrers, companions } = await this.#addWithAttached(image, request.referrers);
     return [{ ...image, referrers: [...referrers].sort() }, ...companions];
   }
 
@@ -238,37 +240,88 @@ export class Planner {
     return { source, repository, signal, wanted, add, warn, lenient };
   }
 
-  /** Plans the referrers of an image; several tags of one image in one repository share one search. */
-  #addAttached(
-    image: Image,
-    subjects: ReadonlySet<Digest>,
-    wanted: readonly Digest[] | undefined,
-  ): Promise<Attached> {
-    if (wanted !== undefined) return this.#addWanted(image.reference, subjects, new Set(wanted));
+  /** Plans an image and its referrers; several tags of one image in one repository share one search. */
+  async #addWithAttached(image: Image, wanted: readonly Digest[] | undefined): Promise<Attached> {
+    if (wanted !== undefined)
+      return this.#addWanted(image.reference, await this.#addImage(image), new Set(wanted));
     const key = `${formatRepository(image.reference)}@${image.root.digest}`;
-    let attached = this.#attached.get(key);
-    if (attached === undefined) {
-      attached = this.#addFound(image.reference, subjects);
-      this.#attached.set(key, attached);
-      attached.catch(() => this.#attached.delete(key));
+    const known = this.#attached.get(key);
+    if (known !== undefined) {
+      await this.#addImage(image);
+      return known;
     }
+    const attached = this.#addWithFound(image);
+    this.#attached.set(key, attached);
+    attached.catch(() => this.#attached.delete(key));
     return attached;
   }
 
-  async #addFound(repository: Repository, subjects: ReadonlySet<Digest>): Promise<Attached> {
-    const { signal, warn } = this.options;
-    const referrers = await includeReferrers(this.#walkOf(repository), subjects);
+  /**
+   * Plans an image, and searches for its referrers as soon as their subjects are known: usually the index lists all of them. Referrers
+   * are planned after the image, and warnings about them are only given if the image can be planned.
+   */
+  async #addWithFound(image: Image): Promise<Attached> {
+    const repository = image.reference;
+    const subjects = this.#subjectsOf(image);
+    const adding = this.#addImage(image);
+    const warnings: string[] = [];
+    const warn = (text: string): void => void warnings.push(text);
+    const first = await this.#search(repository, subjects, { adding, warn });
+    const rest = new Set([...(await adding)].filter((digest) => !subjects.has(digest)));
+    const found = [first];
+    if (rest.size > 0) found.push(await this.#search(repository, rest, { adding, warn }));
     const companions: Image[] = [];
-    for (const companion of await findCompanions(this.source, repository, subjects, { signal, warn })) {
-      const { reference, root } = companion;
-      if (await includeOptional(formatReference(reference), this.options, () => this.#add(reference, root)))
-        companions.push(companion);
+    for (const { reference, root } of found.flatMap((each) => each.companions)) {
+      const add = (): Promise<void> => this.#add(reference, root);
+      if (await includeOptional(formatReference(reference), { ...this.options, warn }, add))
+        companions.push({
+          reference,
+          root: { ...root, mediaType: this.#types.get(root.digest) ?? root.mediaType },
+        });
     }
-    const typed = companions.map(({ reference, root }) => ({
-      reference,
-      root: { ...root, mediaType: this.#types.get(root.digest) ?? root.mediaType },
-    }));
-    return { referrers, companions: typed };
+    for (const text of warnings) this.options.warn?.(text);
+    return { referrers: new Set(found.flatMap(({ referrers }) => [...referrers])), companions };
+  }
+
+  /** Returns the digests of an image's manifests, as far as they are known before all of them are read. */
+  #subjectsOf({ root, original }: Image): Set<Digest> {
+    const subjects = new Set([root.digest]);
+    const loaded = this.#loaded.get(root.digest)?.manifest;
+    const children =
+      loaded?.kind === 'index' ? loaded.manifests.map(({ digest }) => digest) : this.#added.get(root.digest);
+    for (const digest of children ?? none) subjects.add(digest);
+    if (original !== undefined) subjects.add(original.digest);
+    return subjects;
+  }
+
+  /**
+   * Searches for referrers and signatures, and plans the referrers.
+   * @param adding the planning of their image; if it fails, the search ends
+   * @returns the referrers, and the signatures, which are not planned yet
+   * @throws what `adding` throws
+   */
+  async #search(
+    repository: Repository,
+    subjects: ReadonlySet<Digest>,
+    { adding, warn }: { readonly adding: Promise<unknown>; readonly warn: (text: string) => void },
+  ): Promise<Attached> {
+    let referrers: ReadonlySet<Digest> = new Set();
+    let companions: readonly Image[] = [];
+    const add = async (referrer: Descriptor): Promise<void> => {
+      await adding;
+      await this.#add(repository, referrer);
+    };
+    const parts = [
+      () => adding,
+      async (signal: AbortSignal) => {
+        referrers = await includeReferrers({ ...this.#walkOf(repository), add, warn, signal }, subjects);
+      },
+      async (signal: AbortSignal) => {
+        companions = await findCompanions(this.source, repository, subjects, { signal, warn });
+      },
+    ];
+    await allLinked(parts, this.options.signal, (part, signal) => part(signal));
+    return { referrers, companions };
   }
 
   async #addWanted(
