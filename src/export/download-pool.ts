@@ -1,5 +1,5 @@
 import { Slots } from '../concurrency.js';
-import type { RegistryHooks } from '../registry/registry.js';
+import type { Registry, RegistryHooks } from '../registry/registry.js';
 import type { TransferTask } from '../transfer/transfer.js';
 import { DownloadThread } from './download-thread.js';
 import { Downloader, type DownloaderOptions, type OnProgress } from './downloader.js';
@@ -19,6 +19,9 @@ export interface DownloadPoolOptions extends DownloaderOptions {
   readonly threads: number;
   /** Concurrent downloads of all threads together. */
   readonly concurrency: number;
+  /** The registries for downloads of this thread. They stay open when the pool is closed. */
+  readonly source: Registry;
+  /** Hooks of the worker threads' registries. */
   readonly hooks: RegistryHooks;
 }
 
@@ -35,12 +38,12 @@ export class DownloadPool {
   /** Returns the least busy lane, or a new one if all are busy. */
   #openLane(): Lane {
     const [idlest] = this.#lanes.toSorted((a, b) => a.pending - b.pending);
-    const { place, registry, retries, hooks, threads } = this.options;
+    const { place, registry, retries, source, hooks, threads } = this.options;
     const isEnough = (idlest?.pending ?? 0) < bytesWorthThread || this.#lanes.length >= threads;
     if (idlest !== undefined && isEnough) return idlest;
     const options = { place, registry, retries };
     const downloader =
-      idlest === undefined ? new Downloader(options, hooks) : new DownloadThread(options, hooks);
+      idlest === undefined ? new Downloader(options, source) : new DownloadThread(options, hooks);
     if (this.#isAborted) downloader.abort();
     const lane = { downloader, pending: 0 };
     this.#lanes.push(lane);

@@ -1,6 +1,7 @@
 /** Worker thread of an export: downloads, hashes and writes blobs, so that this work uses two cores. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { toPlainError } from '../errors.js';
+import { Registry } from '../registry/registry.js';
 import { Downloader } from './downloader.js';
 import type { DownloadWorkerData, FromWorker, ToWorker } from './download-thread.js';
 
@@ -9,12 +10,13 @@ const port = parentPort;
 if (port === null) throw new Error('the download worker runs only as a worker thread');
 
 const post = (message: FromWorker): void => port.postMessage(message);
-const downloader = new Downloader(options, {
+const registry = new Registry(options.registry, {
   trace: isTraced ? (trace) => post({ type: 'trace', trace }) : undefined,
   warn: (text) => post({ type: 'warn', text }),
   note: (text) => post({ type: 'note', text }),
   silence: (text) => post({ type: 'silence', text }),
 });
+const downloader = new Downloader(options, registry);
 
 async function download({ id, task, position }: ToWorker & { type: 'start' }): Promise<void> {
   try {
@@ -27,6 +29,12 @@ async function download({ id, task, position }: ToWorker & { type: 'start' }): P
   }
 }
 
+async function close(): Promise<void> {
+  await registry.close();
+  await downloader.close();
+  port?.close();
+}
+
 port.on('message', (message: ToWorker) => {
   switch (message.type) {
     case 'start':
@@ -36,7 +44,7 @@ port.on('message', (message: ToWorker) => {
       downloader.abort();
       break;
     case 'close':
-      void downloader.close().then(() => port.close());
+      void close();
       break;
   }
 });

@@ -7,10 +7,13 @@ import { checkInterrupted, toPlainError, type AirliftError } from '../errors.js'
 import { formatRepository, parseReference } from '../oci/reference.js';
 import { isLoss, isOutage, Outages } from '../plan/outages.js';
 import type { OnEvent } from '../progress.js';
-import type { RegistryHooks, RegistryOptions } from '../registry/registry.js';
+import type { Registry, RegistryHooks, RegistryOptions } from '../registry/registry.js';
 import { DownloadPool } from './download-pool.js';
 
 export interface DownloadOptions {
+  /** The registries that the images were planned with: their connections and tokens serve the first downloads. */
+  readonly source: Registry;
+  /** Options and hooks of `source`, for a worker thread. */
   readonly registry: RegistryOptions;
   readonly hooks: RegistryHooks;
   readonly concurrency: number;
@@ -35,10 +38,11 @@ export interface Downloaded {
  *   may pass; `no-space`, `io`, `interrupted`
  */
 export async function downloadBlobs(writer: BundleWriter, options: DownloadOptions): Promise<Downloaded> {
-  const { registry, hooks, onEvent, signal } = options;
+  const { source, registry, hooks, onEvent, signal } = options;
   const concurrency = writer.isInOrder ? 1 : options.concurrency;
   const pool = new DownloadPool({
     place: writer.partial,
+    source,
     registry,
     retries: registry.retries ?? 5,
     threads: Math.max(1, Math.min(2, availableParallelism(), concurrency)),

@@ -1,7 +1,7 @@
 import { BundleFile } from '../bundle/format/file.js';
 import type { BundlePlace } from '../bundle/format/volumes/files.js';
 import { chunkCollector } from '../io/chunk-collector.js';
-import { Registry, type RegistryHooks, type RegistryOptions } from '../registry/registry.js';
+import type { Registry, RegistryOptions } from '../registry/registry.js';
 import { transferBlob, type TransferTask } from '../transfer/transfer.js';
 
 /** Least bytes of a blob between two calls of `OnProgress`: neither the user nor the journal needs one for every write. */
@@ -25,15 +25,13 @@ export type OnProgress = (bytes: number, checkpoint: Uint8Array) => void;
 export class Downloader {
   readonly #stop = new AbortController();
   readonly #collectChunks = chunkCollector();
-  readonly #registry: Registry;
   readonly #opening: Promise<BundleFile>;
 
-  /** @throws AirliftError `usage` where an option of the registry is invalid */
+  /** @param registry stays open when this is closed */
   constructor(
     private readonly options: DownloaderOptions,
-    hooks: RegistryHooks,
+    private readonly registry: Registry,
   ) {
-    this.#registry = new Registry(options.registry, hooks);
     this.#opening = BundleFile.open(options.place, 'r+');
     // Each download throws the error.
     this.#opening.catch(() => undefined);
@@ -62,7 +60,7 @@ export class Downloader {
     };
     try {
       return await transferBlob(
-        this.#registry,
+        this.registry,
         {
           write: (chunks, offset) => {
             file.writevSync(chunks, position + offset);
@@ -96,7 +94,6 @@ export class Downloader {
 
   /** Call it once no download runs. */
   async close(): Promise<void> {
-    await this.#registry.close();
     await (await this.#opening.catch(() => undefined))?.close();
   }
 }

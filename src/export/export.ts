@@ -138,18 +138,18 @@ function withResumeHint(error: unknown, options: ExportOptions): unknown {
 }
 
 /** Plans all images, or retries the failed images of an interrupted run whose plan holds. */
-async function plan(writer: BundleWriter, options: ExportOptions, bases: readonly Base[]): Promise<void> {
-  const registry = new Registry(options.registry, options.hooks);
+async function plan(
+  writer: BundleWriter,
+  registry: Registry,
+  options: ExportOptions,
+  bases: readonly Base[],
+): Promise<void> {
   const planOptions = planOptionsOf(options);
-  try {
-    if (writer.state === 'planning') await planBundle(writer, registry, planOptions);
-    else await planFailedImages(writer, registry, planOptions);
-    const { warn = () => undefined, signal } = planOptions;
-    if (writer.state === 'planning' && bases.length > 0)
-      await applyBases(deltaPlanOf(writer), registry, bases, { warn, signal });
-  } finally {
-    await registry.close();
-  }
+  if (writer.state === 'planning') await planBundle(writer, registry, planOptions);
+  else await planFailedImages(writer, registry, planOptions);
+  const { warn = () => undefined, signal } = planOptions;
+  if (writer.state === 'planning' && bases.length > 0)
+    await applyBases(deltaPlanOf(writer), registry, bases, { warn, signal });
 }
 
 /**
@@ -176,14 +176,19 @@ function lossOf(lost: Downloaded['lost'], images: number): AirliftError {
   );
 }
 
-function downloadOptions(options: ExportOptions, keepGoing: boolean): DownloadOptions {
+function downloadOptions(source: Registry, options: ExportOptions, keepGoing: boolean): DownloadOptions {
   const { registry = {}, hooks = {}, concurrency = 8, onEvent, signal } = options;
-  return { registry, hooks, concurrency, keepGoing, onEvent, signal };
+  return { source, registry, hooks, concurrency, keepGoing, onEvent, signal };
 }
 
 /** Lays the bundle out and downloads all blobs. With `keepGoing`, images that lose a blob are removed and the rest is laid out again. */
-async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<Downloaded, 'lost'>> {
+async function fill(
+  writer: BundleWriter,
+  registry: Registry,
+  options: ExportOptions,
+): Promise<Omit<Downloaded, 'lost'>> {
   const { onEvent } = options;
+  const download = downloadOptions(registry, options, options.keepGoing ?? false);
   let fetched = 0;
   let resumed = 0;
   for (;;) {
@@ -196,7 +201,7 @@ async function fill(writer: BundleWriter, options: ExportOptions): Promise<Omit<
       bytes: pendingBytes,
       resumedBytes: writtenBytes,
     });
-    const downloaded = await downloadBlobs(writer, downloadOptions(options, options.keepGoing ?? false));
+    const downloaded = await downloadBlobs(writer, download);
     fetched += downloaded.fetched;
     resumed += downloaded.resumed;
     if (downloaded.lost.length === 0) return { fetched, resumed };
@@ -229,13 +234,21 @@ async function finish(
   );
 }
 
+/** An export whose images are planned. */
+interface Planned {
+  readonly writer: BundleWriter;
+  readonly registry: Registry;
+  readonly bases: readonly Base[];
+}
+
 /** Plans the images of an export, and passes the plan to `use`. */
 async function withPlan<T>(
   options: PlannedExport,
   path: string,
-  use: (writer: BundleWriter, bases: readonly Base[]) => Promise<T>,
+  use: (planned: Planned) => Promise<T>,
 ): Promise<T> {
   let writer: BundleWriter | undefined;
+  let registry: Registry | undefined;
   let bases: readonly Base[] = [];
   try {
     bases = await openAllBases(options);
@@ -252,12 +265,14 @@ async function withPlan<T>(
       about: options.rootText === undefined ? undefined : { [trustedRootName]: options.rootText },
       signal: options.signal,
     });
-    await plan(writer, options, bases);
+    registry = new Registry(options.registry, options.hooks);
+    await plan(writer, registry, options, bases);
     await writeLock(writer, options);
-    return await use(writer, bases);
+    return await use({ writer, registry, bases });
   } catch (error) {
     throw withResumeHint(error, options);
   } finally {
+    await registry?.close();
     await writer?.close();
     await closeBases(bases);
   }
@@ -281,8 +296,8 @@ export async function exportBundle(options: ExportOptions): Promise<ExportSummar
   const planned = { ...options, rootText };
   if (volumeSize !== undefined)
     checkFileSize(output, bytesOfVolume(volumeSize), await filesystemOf(output), true);
-  return withPlan(planned, output, async (writer, bases) => {
-    const { fetched, resumed } = await fill(writer, options);
+  return withPlan(planned, output, async ({ writer, registry, bases }) => {
+    const { fetched, resumed } = await fill(writer, registry, options);
     const { size = 0, images = 0, blobs = 0 } = writer.summary ?? {};
     const summary = {
       path: volumeSize === undefined ? output : listName(output),
@@ -333,7 +348,7 @@ export async function exportParts(options: ExportPartsOptions): Promise<ExportPa
     });
   // The plan is a bundle without its layers, which never gets its name.
   const planned = { ...options, sign: undefined };
-  return withPlan(planned, `${output.replace(/\.tar$/, '')}.parts`, async (writer) => {
+  return withPlan(planned, `${output.replace(/\.tar$/, '')}.parts`, async ({ writer, registry }) => {
     await writer.layOut();
     let fetchedBytes = 0;
     const reader = await BundleReader.open(writer.partialPath);
@@ -346,7 +361,7 @@ export async function exportParts(options: ExportPartsOptions): Promise<ExportPa
         sign,
         force,
         fill: async (part) => {
-          const { fetched } = await downloadBlobs(part, downloadOptions(options, false));
+          const { fetched } = await downloadBlobs(part, downloadOptions(registry, options, false));
           fetchedBytes += fetched;
         },
         onEvent,

@@ -30,7 +30,7 @@ test('a dropped image joins the plan again once its blob is available, and is no
     keepGoing: true,
   });
   const opened = { created: new Date(Number(env.SOURCE_DATE_EPOCH) * 1000), fingerprint: 'again' };
-  const rest = { registry: {}, hooks: {}, concurrency: 2, keepGoing: true };
+  const rest = { source: registry, registry: {}, hooks: {}, concurrency: 2, keepGoing: true };
 
   const first = await BundleWriter.open(output, opened);
   await planBundle(first, registry, options);
