@@ -5,6 +5,7 @@ import { parsePlatform, type ArchiveOptions, type Platform } from '../index.js';
 import { showDashes } from './stdin-dash.js';
 import { volumeDirFlag } from './flags.js';
 import { cacheFolder } from './environment.js';
+import { prepareForCatalog } from './heap.js';
 import { printNote } from './print.js';
 
 /** Flags of the commands that read archives of images. */
@@ -106,6 +107,7 @@ export function inputsOf(args: ArchiveArguments): { inputs: string[]; archives: 
     requireSignature: args.requireSignature,
     tmpDir: args.tmpDir,
     volumeDirs: args.volumeDir,
+    onCatalogSize: prepareForCatalog,
     layerMemory: layerMemoryOf(process.env),
     stdin: process.stdin,
   };

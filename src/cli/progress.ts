@@ -2,7 +2,7 @@ import type { OnEvent, ProgressEvent } from '../index.js';
 import type { OutputArguments } from './flags.js';
 import { showBars, type Bar } from './bars.js';
 import { count, formatBytes, printable } from './format.js';
-import { collectEarlyIfMany } from './heap.js';
+import { prepareIfMany } from './heap.js';
 import { eventWithFlags } from './hints.js';
 import { Meter } from './meter.js';
 import { printJson, printNote, printNotes } from './print.js';
@@ -151,7 +151,7 @@ function chooseView(args: Pick<OutputArguments, 'json' | 'quiet'>, isLines: bool
  */
 export function progressView(args: Pick<OutputArguments, 'json' | 'quiet'>, isLines = false): ProgressView {
   const view = chooseView(args, isLines);
-  const watchImages = collectEarlyIfMany();
+  const watchImages = prepareIfMany();
   return {
     onEvent(event) {
       watchImages(event);

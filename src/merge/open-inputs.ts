@@ -51,6 +51,8 @@ export interface ArchiveOptions {
   readonly requireSignature?: string | undefined;
   /** Directories that hold volumes of a bundle, besides the one of its path. */
   readonly volumeDirs?: readonly string[] | undefined;
+  /** Called with the size of a bundle's catalog in bytes before the bundle is checked, which takes memory for a large one. */
+  readonly onCatalogSize?: ((bytes: number) => void) | undefined;
   /** The stream to read for the path `-`. */
   readonly stdin?: Readable | undefined;
 }
@@ -232,7 +234,7 @@ async function openAll(
   onLayer: ((layer: NamedLayer) => void) | undefined,
 ): Promise<OpenArchives> {
   const { inputs, archives = {}, onEvent } = options;
-  const { platforms, layerMemory, name, ...reading } = archives;
+  const { platforms, layerMemory, name, onCatalogSize, ...reading } = archives;
   const warn = (message: string): void => onEvent?.({ event: 'warning', message });
   const memory = layerMemory === undefined ? undefined : await openLayerMemory(layerMemory, warn);
   const open = new OpenArchives(options.signal);
@@ -247,7 +249,7 @@ async function openAll(
         path === '-'
           ? piped?.bundle
           : (await isBundle(path))
-            ? await openChecked(path, { signal, requireSignature })
+            ? await openChecked(path, { signal, requireSignature, onCatalogSize })
             : undefined;
       if (reader === undefined) refuseUnsigned(path, requireSignature);
       try {
@@ -293,11 +295,11 @@ export async function openInputs(
   const [first, ...others] = oneOfVolumes(options.inputs);
   if (first === undefined) throw new AirliftError('usage', 'import: no bundle or archive given');
   const nameRules = mergeNames.length === 0 ? undefined : new NameRules(mergeNames);
-  const { stdin, tmpDir } = archives;
+  const { stdin, tmpDir, onCatalogSize } = archives;
   const requireSignature = await requiredSignature(archives.requireSignature);
   const piped =
     stdin !== undefined && options.inputs.includes('-')
-      ? await openPiped(stdin, { tmpDir, requireSignature, signal })
+      ? await openPiped(stdin, { tmpDir, requireSignature, onCatalogSize, signal })
       : undefined;
   if (others.length === 0 && nameRules === undefined) {
     if (piped?.bundle !== undefined) {
@@ -306,7 +308,7 @@ export async function openInputs(
     }
     const place = inputPlace(options.inputs, first, volumeDirs);
     if (await isBundle(place))
-      return openBundle(await openChecked(place, { signal, requireSignature }), options);
+      return openBundle(await openChecked(place, { signal, requireSignature, onCatalogSize }), options);
   }
   const open = await openAll(options, nameRules, piped, requireSignature, onLayer);
   try {

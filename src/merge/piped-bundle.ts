@@ -1,8 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { addAbortSignal, Readable } from 'node:stream';
-import { openChecked } from '../bundle/verify/check-front.js';
-import type { RequiredSignature } from '../bundle/verify/check-signatures.js';
+import { openChecked, type OpenCheckedOptions } from '../bundle/verify/check-front.js';
 import { BundleFile } from '../bundle/format/file.js';
 import { entryNames } from '../bundle/format/format.js';
 import { looksLikeBundle } from '../bundle/format/head.js';
@@ -23,12 +22,9 @@ export interface Piped {
   readonly bundle?: BundleReader | undefined;
 }
 
-export interface PipedOptions {
+export interface PipedOptions extends Omit<OpenCheckedOptions, 'name'> {
   /** Directory in which a bundle is stored (default: the system's temporary directory). */
   readonly tmpDir?: string | undefined;
-  /** Keys of which one must have signed the bundle, inside it. */
-  readonly requireSignature?: RequiredSignature | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Reads chunks until they contain the first entry's name, or the stream ends. */
@@ -54,8 +50,9 @@ async function* withStart(head: Buffer, rest: AsyncIterator<Buffer>): AsyncGener
  */
 export async function openPiped(
   input: Readable,
-  { tmpDir = tmpdir(), requireSignature, signal }: PipedOptions,
+  { tmpDir = tmpdir(), ...checks }: PipedOptions,
 ): Promise<Piped> {
+  const { signal } = checks;
   const chunks = (signal === undefined ? input : addAbortSignal(signal, input))[
     Symbol.asyncIterator
   ]() as AsyncIterator<Buffer>;
@@ -70,9 +67,7 @@ export async function openPiped(
   return withStoredStream(stream, { folder: tmpDir, name: streamName, hint, signal }, async (path) => {
     const file = await BundleFile.open(path, 'r', streamName);
     const isBundle = await looksLikeBundle(file).finally(() => file.close());
-    const bundle = isBundle
-      ? await openChecked(path, { signal, name: streamName, requireSignature })
-      : undefined;
+    const bundle = isBundle ? await openChecked(path, { ...checks, name: streamName }) : undefined;
     // The stored file is unlinked on return; the open stream stays readable.
     return { stream: await openStream(path), bundle };
   });

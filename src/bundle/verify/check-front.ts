@@ -9,6 +9,7 @@ import { checkSums } from './check-sums.js';
 import { Findings } from './findings.js';
 import { blobPath } from '../../oci/image-layout.js';
 import type { BundleFile } from '../format/file.js';
+import { entryNames } from '../format/format.js';
 import { damagedHint, type Head } from '../format/head.js';
 import { signedPath } from '../format/volumes/find.js';
 import { withVolumes } from '../format/volumes/damage.js';
@@ -90,6 +91,8 @@ export interface OpenCheckedOptions {
   readonly name?: string | undefined;
   /** Keys of which one must have signed the bundle. */
   readonly requireSignature?: RequiredSignature | undefined;
+  /** Called with the size of the catalog in bytes before its rows and the manifests are checked, which takes memory for a large one. */
+  readonly onCatalogSize?: ((bytes: number) => void) | undefined;
 }
 
 /**
@@ -98,14 +101,14 @@ export interface OpenCheckedOptions {
  */
 export async function openChecked(
   place: BundlePlace | HeldFiles,
-  { signal, name, requireSignature }: OpenCheckedOptions = {},
+  { signal, name, requireSignature, onCatalogSize }: OpenCheckedOptions = {},
 ): Promise<BundleReader> {
-  // First, so that the database and the manifests of an unknown maker are not even parsed.
-  const checkHead =
-    requireSignature === undefined
-      ? undefined
-      : async (file: BundleFile, head: Head) =>
-          checkRequired(file, head, await signedPath(pathOf(place)), requireSignature);
+  const checkHead = async (file: BundleFile, head: Head): Promise<void> => {
+    // First, so that the database and the manifests of an unknown maker are not even parsed.
+    if (requireSignature !== undefined)
+      await checkRequired(file, head, await signedPath(pathOf(place)), requireSignature);
+    onCatalogSize?.(head.entries.get(entryNames.catalog)?.size ?? 0);
+  };
   const reader = await BundleReader.open(place, name, checkHead);
   try {
     await checkFront(reader, signal);

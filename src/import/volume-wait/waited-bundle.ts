@@ -124,7 +124,13 @@ export class WaitedBundle {
       await this.held.keepFront(Math.min(end ?? Infinity, volumeEnd), signal);
       if (end !== undefined && end <= volumeEnd) break;
     }
-    const reader = await openChecked(this.#place, { signal, name: this.path, requireSignature });
+    const { onCatalogSize } = options.archives ?? {};
+    const reader = await openChecked(this.#place, {
+      signal,
+      name: this.path,
+      requireSignature,
+      onCatalogSize,
+    });
     this.#reader = reader;
     this.held.seal();
     const inputs = await openBundle(reader, options);
