@@ -12,6 +12,7 @@ import type { OnEvent } from '../progress.js';
 import { whileOpening } from '../transfer/opening.js';
 import { fromAnyRepository } from '../transfer/other-repositories.js';
 import { Slots } from '../concurrency.js';
+import { BlobRecords } from './blob-records.js';
 
 /** A registry to push content to and to read it back from. */
 export type SiteRegistry = Source &
@@ -121,16 +122,13 @@ export class BlobPublisher {
     existingBytes: 0,
   };
   readonly #slots: Slots;
-  /** Repositories of the site that are known to hold a blob; usually one. */
-  readonly #holders = new Map<Digest, readonly Repository[]>();
+  readonly #records = new BlobRecords();
   /** One object per repository, so that repositories compare by identity. */
   readonly #repositories = new Map<string, Repository>();
   /** Pushes in progress, by digest and repository. */
   readonly #pushes = new Map<Digest, Map<Repository, Push>>();
   /** First uploads in progress, by digest: another repository that needs the blob waits and mounts it. */
   readonly #uploading = new Map<Digest, Promise<Pushed>>();
-  /** Blobs that `plannedBytes` has counted. */
-  readonly #planned = new Set<Digest>();
 
   constructor(
     private readonly source: Source,
@@ -143,11 +141,7 @@ export class BlobPublisher {
   /** Returns the total size of the blobs that no earlier call has counted. */
   plannedBytes(blobs: readonly BlobNode[]): number {
     let bytes = 0;
-    for (const { descriptor } of blobs) {
-      if (this.#planned.has(descriptor.digest)) continue;
-      this.#planned.add(descriptor.digest);
-      bytes += descriptor.size;
-    }
+    for (const { descriptor } of blobs) if (this.#records.plan(descriptor.digest)) bytes += descriptor.size;
     return bytes;
   }
 
@@ -180,7 +174,7 @@ export class BlobPublisher {
    */
   #canAskByMount({ descriptor: { digest, size }, repository }: BlobNode, name: Repository): boolean {
     if (size > unaskedSize || repository.registry === name.registry) return false;
-    const isElsewhere = this.#holders.has(digest) || this.#pushes.has(digest);
+    const isElsewhere = this.#isAnywhere(digest) || this.#pushes.has(digest);
     return !isElsewhere && this.options.heldBy?.(digest) === undefined;
   }
 
@@ -192,7 +186,7 @@ export class BlobPublisher {
     for (let running = findRunning(); running !== undefined; running = findRunning())
       await running.done.catch(() => undefined);
     checkInterrupted(signal, 'publish');
-    if (this.#holders.get(digest)?.includes(name) === true) return 'existed';
+    if (this.#records.holdersOf(digest).includes(name)) return 'existed';
     const isAskedByMount = isNew && this.#canAskByMount(node, name);
     const exists = isAskedByMount
       ? Promise.resolve(false)
@@ -211,7 +205,7 @@ export class BlobPublisher {
   async #pushIfMissing(node: BlobNode, name: Repository, exists: Promise<boolean>): Promise<Pushed> {
     const { digest, size } = node.descriptor;
     const isHeld = await exists;
-    if (isHeld) this.#recordHolder(digest, name);
+    if (isHeld) this.#records.addHolder(digest, name);
     const how = isHeld ? 'existed' : await this.#sendAfterFirst(node, name);
     this.#count(how, size);
     this.options.onEvent?.({ event: 'blob-done', digest, size, how });
@@ -222,14 +216,14 @@ export class BlobPublisher {
   async #sendAfterFirst(node: BlobNode, name: Repository): Promise<Pushed> {
     const { digest } = node.descriptor;
     const findFirst = (): Promise<Pushed> | undefined =>
-      this.#holders.has(digest) ? undefined : this.#uploading.get(digest);
+      this.#isAnywhere(digest) ? undefined : this.#uploading.get(digest);
     for (let first = findFirst(); first !== undefined; first = findFirst())
       await first.catch(() => undefined);
-    const isFirst = !this.#holders.has(digest);
+    const isFirst = !this.#isAnywhere(digest);
     const sent = this.#slots.run(async () => {
       checkInterrupted(this.options.signal, 'publish');
       const how = await this.#sendFromAny(node, name);
-      this.#recordHolder(digest, name);
+      this.#records.addHolder(digest, name);
       return how;
     });
     if (!isFirst) return sent;
@@ -237,10 +231,9 @@ export class BlobPublisher {
     return sent.finally(() => this.#uploading.delete(digest));
   }
 
-  #recordHolder(digest: Digest, name: Repository): void {
-    const known = this.#holders.get(digest);
-    // A literal: an array that is spread reserves room for more, and a large run has a hundred thousand of them.
-    this.#holders.set(digest, known === undefined ? [name] : [...known, name]);
+  /** Reports whether any repository is known to hold a blob. */
+  #isAnywhere(digest: Digest): boolean {
+    return this.#records.holdersOf(digest).length > 0;
   }
 
   /**
@@ -248,7 +241,7 @@ export class BlobPublisher {
    * does, the caller tries the blob's source repository, which may be in the same registry.
    */
   async #holderOf(digest: Digest, name: Repository): Promise<Repository | undefined> {
-    const [known] = this.#holders.get(digest) ?? [];
+    const [known] = this.#records.holdersOf(digest);
     if (known !== undefined) return known;
     for (const [other, { exists }] of this.#pushes.get(digest) ?? [])
       if (other !== name && (await mayMountFrom(exists))) return other;
