@@ -297,7 +297,7 @@ async function verifyFile(
         addCatalogGraph(catalog, findings);
       }
       await checkSums(headDigests, findings);
-      await checkIndexFile(file, head.entries.get('index.json'), catalog, findings);
+      await checkIndexFile(headDigests, catalog, findings);
       await checkContents(pool, findings, { quick, onProgress, signal });
       await checkGraph(file, findings, catalog !== undefined);
       if (catalog !== undefined) {

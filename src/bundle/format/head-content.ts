@@ -20,7 +20,7 @@ export interface IndexRow {
 }
 
 /** Formats an image's entry: the descriptor of its root, with the name annotations of the OCI layout and of containerd. */
-function indexEntry(row: IndexRow): string {
+export function indexEntry(row: IndexRow): string {
   const isSingle = row.kind === 'manifest' && row.os !== null;
   return JSON.stringify({
     mediaType: row.mediaType,

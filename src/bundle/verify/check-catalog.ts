@@ -70,7 +70,7 @@ const contradictions: readonly (readonly [detail: string, sql: string])[] = [
 ];
 
 /** Computes the SHA-256 of text in pieces, in hexadecimal. */
-function digestOfText(parts: Iterable<string>): string {
+export function digestOfText(parts: Iterable<string>): string {
   const hash = createHash('sha256');
   for (const part of parts) hash.update(part);
   return hash.digest('hex');

@@ -74,7 +74,7 @@ async function problemsOf(
     addCatalogGraph(catalog, findings);
     const headDigests = new HeadDigests(file, head);
     await checkSums(headDigests, findings);
-    await checkIndexFile(file, head.entries.get('index.json'), catalog, findings);
+    await checkIndexFile(headDigests, catalog, findings);
     await checkDocuments(reader, findings, signal);
     await checkGraph(file, findings, true);
     await checkCatalogRows(file, catalog, findings);
