@@ -86,7 +86,7 @@ async function load(file: BundleFile, entry: CatalogPlace, maxInMemory: number):
     const path = join(directory, 'catalog.db');
     try {
       await pipeline(
-        file.stream(entry.contentPosition, entry.size),
+        file.stream(entry.contentPosition, entry.size, { reusesMemory: true }),
         createWriteStream(path, { mode: 0o600 }),
       );
     } catch (error) {

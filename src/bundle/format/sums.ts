@@ -18,7 +18,7 @@ const maxLine = 4096;
 /** Yields the lines of a sums file in order; undefined for a malformed line. */
 export async function* readSums(file: BundleFile, entry: TarEntry): AsyncIterable<SumsLine | undefined> {
   let rest = '';
-  for await (const chunk of file.stream(entry.contentPosition, entry.size)) {
+  for await (const chunk of file.stream(entry.contentPosition, entry.size, { reusesMemory: true })) {
     const lines = (rest + (chunk as Buffer).toString('latin1')).split('\n');
     rest = lines.pop() ?? '';
     for (const line of lines) yield parseLine(line);
@@ -38,7 +38,8 @@ export async function sha256Of(
   { contentPosition, size }: Pick<TarEntry, 'contentPosition' | 'size'>,
 ): Promise<string> {
   const hash = createHash('sha256');
-  for await (const chunk of file.stream(contentPosition, size)) hash.update(chunk as Buffer);
+  for await (const chunk of file.stream(contentPosition, size, { reusesMemory: true }))
+    hash.update(chunk as Buffer);
   return hash.digest('hex');
 }
 
