@@ -73,7 +73,7 @@ const libraries: Readonly<Record<string, string>> = {
 
 /**
  * What the command line may import besides `src/index.ts`: the error class, which usage errors need before the library is loaded, and
- * helpers for texts and files that say nothing about images. A command gets everything else from the library as any other program.
+ * helpers for texts, files and long lists that say nothing about images. A command gets everything else from the library as any other program.
  */
 const besidesIndex: readonly string[] = [
   'errors',
@@ -82,6 +82,7 @@ const besidesIndex: readonly string[] = [
   'io/stored-stream',
   'oci/bytes',
   'oci/media-types',
+  'oci/digest-map',
   'oci/printable',
   'oci/quoted',
 ];

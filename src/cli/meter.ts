@@ -1,4 +1,5 @@
 import type { ProgressEvent } from '../index.js';
+import { DigestMap } from '../oci/digest-map.js';
 import { formatBytes, formatDuration } from './format.js';
 
 /** The rate is the mean over this window: a mean over hours does not show the current speed. */
@@ -15,7 +16,8 @@ interface Moving {
 /** Sums up the progress of blobs: bytes in place, bytes moved by this run, and the rate. */
 export class Meter {
   readonly #moving = new Map<string, Moving>();
-  readonly #done = new Set<string>();
+  /** Blobs that are in place, with the value 1. */
+  readonly #done = new DigestMap();
   readonly #samples: { readonly at: number; readonly moved: number }[] = [];
   #exactTotal: number | undefined;
   #knownTotal = 0;
@@ -59,7 +61,7 @@ export class Meter {
   }
 
   #takeBlob({ digest, size, bytes, repository }: ProgressEvent & { event: 'blob' }): void {
-    if (this.#done.has(digest)) return;
+    if (this.#done.get(digest) > 0) return;
     const known = this.#moving.get(digest);
     // The bytes of the first event come from an earlier run.
     if (known === undefined) this.#moving.set(digest, { size, repository, bytes });
@@ -73,8 +75,8 @@ export class Meter {
     const known = this.#moving.get(digest);
     this.#moving.delete(digest);
     // Count a blob once, even if several repositories need it.
-    if (this.#done.has(digest)) return;
-    this.#done.add(digest);
+    if (this.#done.get(digest) > 0) return;
+    this.#done.set(digest, 1);
     this.#doneBytes += size;
     if (how === 'downloaded' || how === 'copied' || how === 'uploaded')
       this.#moved += Math.max(0, size - (known?.bytes ?? 0));
