@@ -43,6 +43,8 @@ export class DownloadThread {
   readonly #ended: Promise<void>;
   #nextId = 0;
   #isClosing = false;
+  /** Why the thread ended before it was told to. */
+  #failure: AirliftError | undefined;
 
   constructor(
     options: DownloaderOptions,
@@ -64,7 +66,8 @@ export class DownloadThread {
   }
 
   /** Downloads one blob, as `Downloader.download` does. */
-  download(task: TransferTask, position: number, onProgress: OnProgress): Promise<number> {
+  async download(task: TransferTask, position: number, onProgress: OnProgress): Promise<number> {
+    if (this.#failure !== undefined) throw this.#failure;
     const id = this.#nextId++;
     return new Promise<number>((resolve, reject) => {
       this.#pending.set(id, { onProgress, resolve, reject });
@@ -88,8 +91,8 @@ export class DownloadThread {
   }
 
   #fail(happened: string, cause: unknown): void {
-    const error = new AirliftError('io', `download: ${happened}`, { cause });
-    for (const { reject } of this.#pending.values()) reject(error);
+    this.#failure ??= new AirliftError('io', `download: ${happened}`, { cause });
+    for (const { reject } of this.#pending.values()) reject(this.#failure);
     this.#pending.clear();
   }
 
