@@ -24,7 +24,7 @@ import { blobsOfImage, makeScaleCorpus } from './scale-corpus.js';
 const repository = fileURLToPath(new URL('../../../', import.meta.url));
 const fullScale = [1000, 3000, 10_000];
 /** Maximum memory of a process, in MiB. */
-const memoryLimit = 300;
+const memoryLimit = 250;
 
 interface Step extends Measured {
   readonly name: string;
