@@ -154,11 +154,16 @@ export interface ByteCursor {
 
 /**
  * Reads content synchronously, for a worker thread.
- * @param buffer is filled again and again; without it every chunk has memory of its own
+ * @param memory returns where to put the next chunk, at least a byte long; without it every chunk has memory of its own
  * @param what names the content in messages
  * @throws AirliftError `io`, `damaged` where the file ends early
  */
-export function* chunksOf(place: Place, size: number, what: string, buffer?: Buffer): Generator<Buffer> {
+export function* chunksOf(
+  place: Place,
+  size: number,
+  what: string,
+  memory?: () => Buffer,
+): Generator<Buffer> {
   if ('bytes' in place) {
     yield Buffer.from(place.bytes.buffer, place.bytes.byteOffset, place.bytes.byteLength);
     return;
@@ -168,8 +173,9 @@ export function* chunksOf(place: Place, size: number, what: string, buffer?: Buf
     const fd = 'fd' in place ? place.fd : (opened = openSync(place.path, 'r'));
     const start = 'fd' in place ? place.start : 0;
     for (let at = 0; at < size;) {
-      const into = buffer ?? Buffer.allocUnsafeSlow(Math.min(streamChunk, size - at));
-      const count = readSync(fd, into, 0, Math.min(into.byteLength, size - at), start + at);
+      const length = Math.min(streamChunk, size - at);
+      const into = memory?.().subarray(0, length) ?? Buffer.allocUnsafeSlow(length);
+      const count = readSync(fd, into, 0, into.byteLength, start + at);
       if (count === 0) throw truncated(what, start + at, size - at);
       yield into.subarray(0, count);
       at += count;

@@ -6,6 +6,8 @@ export interface CompressionOptions {
   readonly level?: number | undefined;
   /** Blocks compressed at a time (default: two per thread for gzip). Affects memory and speed, never the bytes. */
   readonly concurrency?: number | undefined;
+  /** Where the source finds memory for its next chunk, if it reads straight into blocks. */
+  readonly room?: BlockRoom | undefined;
 }
 
 export interface BlockOptions {
@@ -13,34 +15,58 @@ export interface BlockOptions {
   readonly size: number;
   /** Blocks compressed at a time. Affects memory and speed, never the bytes. */
   readonly concurrency: number;
+  readonly room?: BlockRoom | undefined;
+}
+
+/** The rest of the block that is filled next. A source that reads its chunks into it saves a copy of them. */
+export class BlockRoom {
+  rest: Buffer = Buffer.alloc(0);
 }
 
 /** Threads for compression: libuv runs four at a time, however many cores the machine has. */
 export const compressionThreads = Math.min(4, availableParallelism());
 
-/**
- * Cuts content into blocks of `size` bytes (the last may be shorter), whatever the size of its chunks.
- * @param used blocks whose memory may be used again
- */
+/** Memory of blocks that are not in use, by size: the next layer uses it again. */
+const free = new Map<number, Buffer<ArrayBuffer>[]>();
+
+function takeBlock(size: number): Buffer<ArrayBuffer> {
+  return free.get(size)?.pop() ?? Buffer.allocUnsafeSlow(size);
+}
+
+/** Keeps the memory of a block, unless it was transferred to another thread. */
+function freeBlock(block: Buffer<ArrayBuffer>): void {
+  const { buffer } = block;
+  if (buffer.byteLength === 0) return;
+  const blocks = free.get(buffer.byteLength) ?? [];
+  free.set(buffer.byteLength, blocks);
+  blocks.push(Buffer.from(buffer));
+}
+
+/** Cuts content into blocks of `size` bytes (the last may be shorter), whatever the size of its chunks. */
 async function* blocksOf(
   source: AsyncIterable<Buffer>,
   size: number,
-  used: Buffer<ArrayBuffer>[],
+  room = new BlockRoom(),
 ): AsyncGenerator<Buffer<ArrayBuffer>> {
-  let block = Buffer.allocUnsafeSlow(size);
+  let block = takeBlock(size);
   let filled = 0;
+  room.rest = block;
   for await (const chunk of source) {
     for (let at = 0; at < chunk.byteLength;) {
-      const taken = chunk.copy(block, filled, at);
+      const isInPlace = chunk.buffer === block.buffer && chunk.byteOffset === filled;
+      const taken = isInPlace ? chunk.byteLength : chunk.copy(block, filled, at);
       at += taken;
       filled += taken;
-      if (filled < size) continue;
-      yield block;
-      block = used.pop() ?? Buffer.allocUnsafeSlow(size);
-      filled = 0;
+      if (filled === size) {
+        yield block;
+        block = takeBlock(size);
+        filled = 0;
+      }
+      room.rest = block.subarray(filled);
     }
   }
   if (filled > 0) yield block.subarray(0, filled);
+  else freeBlock(block);
 }
 
 /**
@@ -50,15 +76,13 @@ async function* blocksOf(
  */
 export async function* compressBlocks(
   source: AsyncIterable<Buffer>,
-  { size, concurrency }: BlockOptions,
+  { size, concurrency, room }: BlockOptions,
   compress: (block: Buffer<ArrayBuffer>) => Promise<readonly Buffer[]>,
 ): AsyncGenerator<Buffer> {
   const running: Promise<readonly Buffer[]>[] = [];
-  const used: Buffer<ArrayBuffer>[] = [];
   const start = (block: Buffer<ArrayBuffer>): void => {
     const job = compress(block).then((compressed) => {
-      // Memory that was transferred to another thread is gone.
-      if (block.byteLength === size) used.push(block);
+      freeBlock(block);
       return compressed;
     });
     // Errors are thrown where the job is awaited; a job that is no longer awaited must not end the process.
@@ -66,7 +90,7 @@ export async function* compressBlocks(
     running.push(job);
   };
   let empty = true;
-  for await (const block of blocksOf(source, size, used)) {
+  for await (const block of blocksOf(source, size, room)) {
     empty = false;
     start(block);
     const due = running.length < concurrency ? undefined : running.shift();

@@ -1,8 +1,5 @@
-import { promisify } from 'node:util';
-import { gzip } from 'node:zlib';
+import { constants, crc32, createGzip, type Gzip, type ZlibReset } from 'node:zlib';
 import { compressBlocks, compressionThreads, type CompressionOptions } from './compress-blocks.js';
-
-const compressBlock = promisify(gzip);
 
 /** The most bytes of content in a gzip member: 1 MiB members are 0.2 % larger than a single member, and keep a thread busy long enough. */
 const blockSize = 1024 * 1024;
@@ -35,12 +32,10 @@ const tolerance = 1.5;
  */
 function looksRandom(piece: Uint8Array): boolean {
   const counts = new Uint32Array(256);
-  const step = Math.ceil(piece.byteLength / samples);
-  let sampled = 0;
-  for (let at = 0; at < piece.byteLength; at += step, sampled++) {
-    const byte = piece[at] ?? 0;
-    counts[byte] = (counts[byte] ?? 0) + 1;
-  }
+  const size = piece.byteLength;
+  const step = Math.ceil(size / samples);
+  for (let at = 0; at < size; at += step) counts[piece[at] as number]!++;
+  const sampled = Math.ceil(size / step);
   let squares = 0;
   for (const count of counts) squares += count * count;
   // For random bytes the sum is about n²/256 + n; for text it is ten times as much.
@@ -61,12 +56,115 @@ function* runsOf(block: Buffer): Generator<{ readonly bytes: Buffer; readonly is
   yield { bytes: block.subarray(start), isRandom };
 }
 
-/** Compresses one gzip member (RFC 1952), with neither time nor operating system in its header. */
-async function member(content: Buffer, level: number): Promise<Buffer> {
-  const chunkSize = content.byteLength + (content.byteLength >> 10) + 128;
-  const bytes = await compressBlock(content, { level, memLevel, chunkSize });
-  bytes[9] = 255;
-  return bytes;
+/** The position of the operating system in the header of a member (RFC 1952, section 2.3), and its value for an unknown one. */
+const system = { at: 9, unknown: 255 } as const;
+
+/**
+ * Bytes of each piece of memory for output. All have the same size, so that new ones fit into the place of those that were freed: pieces
+ * as long as their content leave gaps of 40 MB between them.
+ */
+const pieceOfOutput = 256 * 1024;
+
+/** Memory for output that is not deflated. */
+class OutputPieces {
+  #piece = Buffer.alloc(0);
+
+  /** Copies bytes to the end of the output. All that is in one piece is one chunk. */
+  append(bytes: Uint8Array, output: Buffer[]): void {
+    for (let at = 0; at < bytes.byteLength;) {
+      if (this.#piece.byteLength === 0) this.#piece = Buffer.allocUnsafeSlow(pieceOfOutput);
+      const part = bytes.subarray(at, at + this.#piece.byteLength);
+      this.#piece.set(part);
+      const last = output.at(-1);
+      const isAfter = last?.buffer === this.#piece.buffer;
+      const start = isAfter ? last.byteOffset : this.#piece.byteOffset;
+      const end = this.#piece.byteOffset + part.byteLength;
+      output.splice(isAfter ? -1 : output.length, 1, Buffer.from(this.#piece.buffer, start, end - start));
+      this.#piece = this.#piece.subarray(part.byteLength);
+      at += part.byteLength;
+    }
+  }
+}
+
+/** The most bytes of a stored block (RFC 1951, section 3.2.4), and the fewest that zlib puts into any but the last. */
+const storedSize = 65_535;
+const worthyStored = 32 * 1024;
+
+/**
+ * Compresses gzip members (RFC 1952), one at a time, with neither time nor operating system in their headers. One stream of zlib makes all
+ * of them, because a new one takes hundreds of kilobytes until it is collected.
+ */
+class MemberEncoder {
+  readonly #gzip: Gzip & ZlibReset;
+  readonly #pieces = new OutputPieces();
+  #deflated: Buffer[] = [];
+
+  constructor(level: number) {
+    const options = { level, memLevel, chunkSize: pieceOfOutput, flush: constants.Z_FINISH };
+    this.#gzip = createGzip(options) as Gzip & ZlibReset;
+    this.#gzip.on('data', (chunk: Buffer) => this.#deflated.push(chunk));
+    // Each error is also passed to the callback of the write.
+    this.#gzip.on('error', () => undefined);
+  }
+
+  async deflate(content: Buffer): Promise<readonly Buffer[]> {
+    const output: Buffer[] = [];
+    this.#deflated = output;
+    await new Promise<void>((resolve, reject) => {
+      this.#gzip.write(content, (error) => (error ? reject(error) : resolve()));
+    });
+    this.#gzip.reset();
+    setSystem(output);
+    return output;
+  }
+
+  /** Stores content. Gives the same bytes as a stream of zlib at level 0, without its round trips to the pool. */
+  store(content: Buffer): readonly Buffer[] {
+    const output: Buffer[] = [];
+    const append = (bytes: Uint8Array): void => this.#pieces.append(bytes, output);
+    // Deflate; no flags and no time; the fastest algorithm.
+    append(Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, system.unknown));
+    for (let at = 0, isLast = false; !isLast; at += storedSize) {
+      const part = content.subarray(at, at + storedSize);
+      const length = part.byteLength;
+      isLast = length < worthyStored;
+      append(Uint8Array.of(isLast ? 1 : 0, length, length >> 8, ~length, ~length >> 8));
+      append(part);
+    }
+    const trailer = Buffer.alloc(8);
+    trailer.writeUInt32LE(crc32(content), 0);
+    trailer.writeUInt32LE(content.byteLength, 4);
+    append(trailer);
+    return output;
+  }
+}
+
+/** Sets the operating system in the header of a member. */
+function setSystem(member: readonly Buffer[]): void {
+  let at: number = system.at;
+  for (const chunk of member) {
+    if (at < chunk.byteLength) {
+      chunk[at] = system.unknown;
+      return;
+    }
+    at -= chunk.byteLength;
+  }
+}
+
+/** Encoders that wait for their next member, by level. */
+const idle = new Map<number, MemberEncoder[]>();
+
+/** Compresses a block into gzip members, one for each of its runs. */
+async function membersOf(block: Buffer, level: number): Promise<readonly Buffer[]> {
+  const encoders = idle.get(level) ?? [];
+  idle.set(level, encoders);
+  const encoder = encoders.pop() ?? new MemberEncoder(level);
+  const chunks: Buffer[] = [];
+  for (const { bytes, isRandom } of runsOf(block)) {
+    chunks.push(...(isRandom ? encoder.store(bytes) : await encoder.deflate(bytes)));
+  }
+  encoders.push(encoder);
+  return chunks;
 }
 
 /**
@@ -75,9 +173,7 @@ async function member(content: Buffer, level: number): Promise<Buffer> {
  */
 export function gzipMembers(
   source: AsyncIterable<Buffer>,
-  { level = defaultLevel, concurrency = 2 * compressionThreads }: CompressionOptions = {},
+  { level = defaultLevel, concurrency = 2 * compressionThreads, room }: CompressionOptions = {},
 ): AsyncGenerator<Buffer> {
-  return compressBlocks(source, { size: blockSize, concurrency }, (block) =>
-    Promise.all([...runsOf(block)].map(({ bytes, isRandom }) => member(bytes, isRandom ? 0 : level))),
-  );
+  return compressBlocks(source, { size: blockSize, concurrency, room }, (block) => membersOf(block, level));
 }

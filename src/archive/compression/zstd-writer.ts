@@ -108,10 +108,10 @@ export const zstdVersion =
 /** Compresses content into zstd frames (RFC 8878) of 4 MiB of content each, in several threads. */
 export function zstdFrames(
   source: AsyncIterable<Buffer>,
-  { level = defaultLevel, concurrency = compressionThreads + 1 }: CompressionOptions = {},
+  { level = defaultLevel, concurrency = compressionThreads + 1, room }: CompressionOptions = {},
   encode = nodeEncoder ?? portableEncoder,
 ): AsyncGenerator<Buffer> {
-  return compressBlocks(source, { size: blockSize, concurrency }, async (block) => [
+  return compressBlocks(source, { size: blockSize, concurrency, room }, async (block) => [
     await encode(block, level),
   ]);
 }

@@ -3,23 +3,20 @@ import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
 import { ChunkHandover } from './chunk-handover.js';
 import type { LayerAnswer, LayerTask } from './layer-thread.js';
-import { compressionThreads } from '../compression/compress-blocks.js';
+import { BlockRoom, compressionThreads } from '../compression/compress-blocks.js';
 import { compressLayer, hashing, type CompressedLayer } from '../compression/compress.js';
 import { decompress } from '../compression/decompress.js';
 import { ScratchAppender } from '../io/scratch.js';
 import { filesOfStream, type LayerFiles } from '../platform/layer-files.js';
 import { toPlainError } from '../../errors.js';
 import { chunkCollector } from '../../io/chunk-collector.js';
-import { chunksOf, streamChunk } from '../../io/byte-range.js';
+import { chunksOf } from '../../io/byte-range.js';
 import type { Digest } from '../../oci/digest.js';
 
 const port = parentPort;
 if (port === null) throw new Error('the layer worker runs only as a worker thread');
 
 const collectChunks = chunkCollector();
-
-/** Buffers that are filled again and again, one for each layer that is being read. */
-const buffers: Buffer[] = [];
 
 /** Passes content on to `work` and, at the same time, finds its programs. */
 async function withFiles<T>(
@@ -48,17 +45,14 @@ async function compress({
   const appender = new ScratchAppender(target.end, what);
   const write = (chunk: Buffer): void => {
     appender.write(chunk);
-    // A block of the encoder occupies the memory of its content, however few bytes are left of it.
-    collectChunks(chunk.buffer.byteLength);
+    collectChunks(chunk.byteLength);
   };
-  const buffer = buffers.pop() ?? Buffer.allocUnsafeSlow(streamChunk);
-  try {
-    return await withFiles(chunksOf(place, size, what, buffer), (content) =>
-      compressLayer(content, write, target.compression, { concurrency: compressionThreads }),
-    );
-  } finally {
-    buffers.push(buffer);
-  }
+  const room = new BlockRoom();
+  const options = { concurrency: compressionThreads, room };
+  return withFiles(
+    chunksOf(place, size, what, () => room.rest),
+    (content) => compressLayer(content, write, target.compression, options),
+  );
 }
 
 /** Computes the digests of a layer as it is and of its content. */

@@ -3,10 +3,13 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
-import { gunzipSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { gunzipSync, gzip } from 'node:zlib';
+import { BlockRoom } from '../../../src/archive/compression/compress-blocks.js';
 import { compressLayer } from '../../../src/archive/compression/compress.js';
 import { digestOf } from '../../../src/oci/digest.js';
 import { compressed } from '../../support/compressed.js';
+import { noise } from '../../support/content.js';
 import { chunked, sample } from '../../support/software.js';
 
 const mebibyte = 1024 * 1024;
@@ -36,15 +39,83 @@ test('the bytes depend neither on how the content arrives nor on how many blocks
   assert.equal(digests.size, 1);
 });
 
+test('the bytes are the same when the source reads straight into blocks', async () => {
+  const bytes = sample(3 * mebibyte + 77);
+  const room = new BlockRoom();
+  async function* inPlace(): AsyncGenerator<Buffer> {
+    for (let at = 0; at < bytes.length;) {
+      const count = bytes.copy(room.rest.subarray(0, 100_000), 0, at);
+      yield await Promise.resolve(room.rest.subarray(0, count));
+      at += count;
+    }
+  }
+  const layer = await compressLayer(inPlace(), () => undefined, 'gzip', { room });
+  assert.equal(layer.diffId, digestOf(bytes));
+  assert.deepEqual(layer, (await compressed([bytes], 'gzip')).layer);
+});
+
+/** Compresses content with a new stream of zlib. */
+async function zlibMember(content: Buffer, level: number): Promise<Buffer> {
+  const chunkSize = content.length + 10_000;
+  const member = await promisify(gzip)(content, { level, memLevel: 9, chunkSize });
+  member[9] = 255;
+  return member;
+}
+
+test('members have the same bytes as from a new stream of zlib', async () => {
+  const sizes = [
+    1000,
+    32_767,
+    32_768,
+    65_535,
+    65_536,
+    98_302,
+    98_303,
+    131_070,
+    700_000,
+    mebibyte - 1,
+    mebibyte,
+  ];
+  for (const size of sizes) {
+    const random = randomBytes(size);
+    const text = Buffer.from(random.toString('base64url').slice(0, size));
+    const stored = await compressed([random], 'gzip');
+    assert.ok(stored.written.equals(await zlibMember(random, 0)), `${size} bytes stored`);
+    const deflated = await compressed([text], 'gzip');
+    assert.ok(deflated.written.equals(await zlibMember(text, 1)), `${size} bytes deflated`);
+  }
+});
+
+test('a header that is cut between two pieces of output states no operating system either', async () => {
+  // No other test uses this level, so its encoder starts with an empty piece.
+  const level = 8;
+  const text = Buffer.concat([...noise(200_000, 'cut')]).toString('base64url');
+  const deflate = async (size: number): Promise<readonly Buffer[]> => {
+    const content = Buffer.from(text.slice(0, size));
+    const chunks: Buffer[] = [];
+    await compressLayer(Readable.from([content]), (chunk) => void chunks.push(chunk), 'gzip', { level });
+    assert.ok(Buffer.concat(chunks).equals(await zlibMember(content, level)));
+    return chunks;
+  };
+  // Up to 175 characters, a member is about 20 bytes longer than its content. Larger members get near the end of the piece.
+  let left = 256 * 1024;
+  while (left >= 10) {
+    const size = left > 400 ? Math.floor(left * 0.9) : left > 175 ? 100 : left - 25;
+    left -= Buffer.concat(await deflate(size)).length;
+  }
+  const [first] = await deflate(100);
+  assert.equal(first?.length, left);
+});
+
 test('no member states a time or an operating system, so that all machines give the same bytes', async () => {
   const { written } = await compressed([sample(2 * mebibyte + 1)], 'gzip');
   assert.deepEqual([...written.subarray(0, 10)], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255]);
 });
 
 test('parts that do not compress are stored, whatever is before and after them', async () => {
-  const noise = randomBytes(700_000);
+  const random = randomBytes(700_000);
   const text = Buffer.from('all work and no play '.repeat(50_000));
-  const contents = [[noise], [text, noise, text], [noise, text, noise, text.subarray(0, 77)]];
+  const contents = [[random], [text, random, text], [random, text, random, text.subarray(0, 77)]];
   for (const parts of contents) {
     const bytes = Buffer.concat(parts);
     const { layer, written } = await compressed([bytes], 'gzip');
@@ -52,8 +123,8 @@ test('parts that do not compress are stored, whatever is before and after them',
     const out = execFileSync('gzip', ['-dc'], { input: written, maxBuffer: 8 * mebibyte });
     assert.equal(digestOf(out), layer.diffId);
     // The middle of the noise occurs unchanged in the output.
-    assert.ok(written.includes(noise.subarray(300_000, 301_000)));
-    const noisy = parts.filter((part) => part === noise).length * noise.length;
+    assert.ok(written.includes(random.subarray(300_000, 301_000)));
+    const noisy = parts.filter((part) => part === random).length * random.length;
     assert.ok(written.length < noisy + 0.2 * (bytes.length - noisy) + 1000, `${written.length} bytes`);
   }
 });
