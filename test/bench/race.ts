@@ -41,7 +41,9 @@ function since(before: Usage, after: Usage): Usage {
 
 async function runOnce(contender: Contender, isChecked: boolean, options: RaceOptions): Promise<Measured> {
   const [tmp, state] = [join(options.dir, 'tmp'), join(options.dir, 'state')];
-  for (const dir of [tmp, state]) {
+  // Without the layer cache of earlier runs, each import is the first one.
+  const cache = join(options.dir, 'cache');
+  for (const dir of [tmp, state, cache]) {
     rmSync(dir, { recursive: true, force: true });
     mkdirSync(dir, { recursive: true });
   }
@@ -50,7 +52,8 @@ async function runOnce(contender: Contender, isChecked: boolean, options: RaceOp
     if (options.isOnDisk) await run('sync', []);
     const { server } = prepared;
     const before = server === undefined ? undefined : usageOf(server);
-    const own = await measure(prepared.command, { TMPDIR: tmp, XDG_STATE_HOME: state });
+    const env = { TMPDIR: tmp, XDG_STATE_HOME: state, XDG_CACHE_HOME: cache };
+    const own = await measure(prepared.command, env);
     const { wall, user, cpu, memory } =
       server === undefined || before === undefined ? own : { ...own, ...since(before, usageOf(server)) };
     if (isChecked) await prepared.check?.();
