@@ -1,4 +1,5 @@
 import { constants, crc32, createGzip, type Gzip, type ZlibReset } from 'node:zlib';
+import { AirliftError } from '../../errors.js';
 import { compressBlocks, compressionThreads, type CompressionOptions } from './compress-blocks.js';
 
 /** The most bytes of content in a gzip member: 1 MiB members are 0.2 % larger than a single member, and keep a thread busy long enough. */
@@ -114,6 +115,7 @@ class MemberEncoder {
       this.#gzip.write(content, (error) => (error ? reject(error) : resolve()));
     });
     this.#gzip.reset();
+    checkMember(output, content.byteLength);
     setSystem(output);
     return output;
   }
@@ -137,6 +139,19 @@ class MemberEncoder {
     append(trailer);
     return output;
   }
+}
+
+/**
+ * Checks that chunks begin and end as one member does: with the magic number and with the size of the content (RFC 1952, section 2.3). If
+ * the stream emitted a chunk after its write has ended, both that member and the next one would be wrong.
+ * @throws AirliftError `io`
+ */
+function checkMember(member: readonly Buffer[], size: number): void {
+  const end = Buffer.concat(member.slice(-2).map((chunk) => chunk.subarray(-4))).subarray(-4);
+  if (member[0]?.[0] === 0x1f && end.byteLength === 4 && end.readUInt32LE() === size) return;
+  throw new AirliftError('io', 'compress gzip: zlib gave an incomplete member', {
+    hint: 'this is a bug in airlift or Node.js: try another version of Node.js',
+  });
 }
 
 /** Sets the operating system in the header of a member. */
