@@ -313,10 +313,9 @@ export class Planner {
     };
     const parts = [
       () => adding,
+      // One search after the other: a registry that fails the first one is not asked again and again in the second.
       async (signal: AbortSignal) => {
         referrers = await includeReferrers({ ...this.#walkOf(repository), add, warn, signal }, subjects);
-      },
-      async (signal: AbortSignal) => {
         companions = await findCompanions(this.source, repository, subjects, { signal, warn });
       },
     ];
