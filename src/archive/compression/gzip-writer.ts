@@ -80,7 +80,8 @@ class OutputPieces {
       const isAfter = last?.buffer === this.#piece.buffer;
       const start = isAfter ? last.byteOffset : this.#piece.byteOffset;
       const end = this.#piece.byteOffset + part.byteLength;
-      output.splice(isAfter ? -1 : output.length, 1, Buffer.from(this.#piece.buffer, start, end - start));
+      if (isAfter) output.pop();
+      output.push(Buffer.from(this.#piece.buffer, start, end - start));
       this.#piece = this.#piece.subarray(part.byteLength);
       at += part.byteLength;
     }
