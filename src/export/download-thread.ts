@@ -43,7 +43,7 @@ export class DownloadThread {
   readonly #ended: Promise<void>;
   #nextId = 0;
   #isClosing = false;
-  /** Why the thread ended before it was told to. */
+  /** The error of a thread that ended although nothing had closed it. */
   #failure: AirliftError | undefined;
 
   constructor(

@@ -20,7 +20,7 @@ test('a map of digests keeps the last value of each of many digests, of both alg
   assert.equal(map.get(digestOf(Buffer.from('another blob'), 'sha512')), 0);
 });
 
-test('digests that differ in one word only are told apart', () => {
+test('a map of digests does not confuse digests that differ in only one of their eight words', () => {
   const map = new DigestMap();
   const digestAt = (at: number, number: number): Digest => {
     const hex = number.toString(16).padStart(8, '0');

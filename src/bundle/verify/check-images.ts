@@ -59,7 +59,7 @@ export async function checkIndexFile(
   try {
     if (catalog !== undefined) {
       const got = await headDigests.sha256Of(entryNames.index, entry);
-      // Byte for byte what the catalog says, as nearly always.
+      // The usual case: the file has exactly the bytes that the rows of the catalog produce.
       if (got === digestOfText(indexJson(catalog.indexRows()))) {
         checkIndexRows(catalog);
         return;

@@ -20,9 +20,9 @@ interface Part {
 }
 
 /**
- * The bytes of a bundle that can be read while its volumes come one after another: a copy of its front, a copy of what the blob at a
- * border has in earlier volumes, and the volume that is there. The copies are temporary files that are unlinked while they are open, so the system
- * removes them when the process ends.
+ * The bytes of a bundle that can be read while its volumes come one after another. They lie in the present volume and in two copies: one of
+ * the front of the bundle, one of the first bytes of a blob that began in an earlier volume and continues in the present one. The copies are
+ * temporary files that are unlinked while they are open, so the system removes them when the process ends.
  */
 export class HeldVolumes implements BundleFiles {
   /** False: errors of reading need not name volumes, since each is compared with the list before it is read. */
