@@ -6,6 +6,7 @@ import { dirname, join, relative } from 'node:path';
 import { run } from 'node:test';
 import { spec, tap } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
+import { inspect } from 'node:util';
 
 const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const millisecondsPerFile = 600_000;
@@ -89,5 +90,17 @@ const events = run({
   timeout: millisecondsPerFile,
   ...(patterns.length > 0 ? { testNamePatterns: patterns } : {}),
 });
-events.on('test:fail', () => (process.exitCode = 1));
+
+/** What failed, for the end of the output: a long output is often kept only in part. */
+const failures = [];
+events.on('test:fail', ({ name, file, details }) => {
+  process.exitCode = 1;
+  const { error } = details;
+  if (error.failureType === 'subtestsFailed') return;
+  const { stack, message } = error.cause ?? error;
+  failures.push(`${relative(project, file ?? '')}: ${name}\n${stack ?? message ?? inspect(error.cause)}`);
+});
 events.compose(process.stdout.isTTY ? new spec() : tap).pipe(process.stdout);
+process.on('exit', () => {
+  for (const failure of failures) console.log(`\nfailed: ${failure}`);
+});
