@@ -96,9 +96,9 @@ async function run(args: Arguments): Promise<void> {
       if (failed.size > 0) process.exitCode = exitCodes.someFailed;
       return;
     }
-    const summary = await interruptible((signal) => copyImages({ ...options, signal })).finally(() =>
-      failed.write(),
-    );
+    const summary = await interruptible((signal) => copyImages({ ...options, signal }), {
+      doing: 'copy',
+    }).finally(() => failed.write());
     view.stop();
     showPublished('copied', summary, summary.copied, args, started);
   } catch (error) {

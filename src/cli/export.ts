@@ -261,6 +261,7 @@ async function run(args: Arguments): Promise<void> {
   const { output } = args;
   if (args.dryRun || output === undefined) return runPreview(options, args);
   const view = progressView(args);
+  const late = { doing: `export to ${output}`, hint: 'run the same command again to resume' };
   try {
     const [summary, kit] = await interruptible(async (signal) => {
       // First, since they ask for passwords.
@@ -289,7 +290,7 @@ async function run(args: Arguments): Promise<void> {
       const bundles =
         'parts' in exported ? exported.parts.map(({ path }) => basename(path)) : [basename(exported.path)];
       return [exported, await buildKit({ ...parts, output: dirname(output), bundles, signal })];
-    });
+    }, late);
     view.stop();
     const milliseconds = Date.now() - started;
     if (args.json)

@@ -138,31 +138,33 @@ async function publish(args: Arguments, target: string): Promise<void> {
       warnMergedRepositories(names);
       return printNames(names, args.json);
     }
-    const summary = await interruptible((signal) =>
-      importImages({
-        ...inputs,
-        to,
-        base: args.base,
-        request: args.request,
-        askVolume: volumeWait ? asker.ask : undefined,
-        archTags: args.archTags,
-        onNames: async (names) => {
-          warnMergedRepositories(names);
-          if (emit !== undefined) await emitNames(emit, to, names, registry);
-        },
-        receipt:
-          receipt === undefined
-            ? undefined
-            : { path: receipt, version: version(), time: creationTime(process.env) },
-        registry,
-        hooks: hooksOf(args),
-        onExistingTag: args.onExistingTag,
-        originalIndex: args.index,
-        concurrency: positive('concurrency', args.concurrency),
-        keepGoing: args.keepGoing,
-        atomic: args.atomic,
-        signal,
-      }),
+    const summary = await interruptible(
+      (signal) =>
+        importImages({
+          ...inputs,
+          to,
+          base: args.base,
+          request: args.request,
+          askVolume: volumeWait ? asker.ask : undefined,
+          archTags: args.archTags,
+          onNames: async (names) => {
+            warnMergedRepositories(names);
+            if (emit !== undefined) await emitNames(emit, to, names, registry);
+          },
+          receipt:
+            receipt === undefined
+              ? undefined
+              : { path: receipt, version: version(), time: creationTime(process.env) },
+          registry,
+          hooks: hooksOf(args),
+          onExistingTag: args.onExistingTag,
+          originalIndex: args.index,
+          concurrency: positive('concurrency', args.concurrency),
+          keepGoing: args.keepGoing,
+          atomic: args.atomic,
+          signal,
+        }),
+      { doing: 'import' },
     );
     view.stop();
     showPublished('imported', summary, summary.published, args, started);

@@ -8,20 +8,28 @@ const stopTimeout = 900;
 
 const defaultHint = 'run the same command again';
 
+export interface InterruptOptions {
+  /** Time that work may take to stop; default: 900. Infinity waits for it. */
+  readonly milliseconds?: number;
+  /** Names work that did not stop in time, for the message; default: `airlift`. */
+  readonly doing?: string;
+  /** The hint for work that did not stop in time; default: to run the same command again. */
+  readonly hint?: string;
+}
+
 /** Maps whatever interrupted work throws to one error. */
-function interrupted(error: unknown, signal: AbortSignal): AirliftError {
-  const own = isAirliftError(error, 'interrupted') ? error : interruption('airlift', signal);
+function interrupted(error: unknown, doing: string, signal: AbortSignal): AirliftError {
+  const own = isAirliftError(error, 'interrupted') ? error : interruption(doing, signal);
   return new AirliftError('interrupted', own.message, { hint: own.hint ?? defaultHint, cause: error });
 }
 
 /**
  * Runs `work` with a signal that Ctrl-C aborts. The first Ctrl-C lets work stop by itself; the second one ends the process.
- * @param milliseconds time that work may take to stop (default: 900); Infinity waits for it
  * @throws AirliftError `interrupted` with a hint, for whatever `work` throws after an interruption
  */
 export async function interruptible<T>(
   work: (signal: AbortSignal) => Promise<T>,
-  milliseconds = stopTimeout,
+  { milliseconds = stopTimeout, doing = 'airlift', hint }: InterruptOptions = {},
 ): Promise<T> {
   const stop = new AbortController();
   // Every active request adds a listener.
@@ -35,14 +43,15 @@ export async function interruptible<T>(
     printNote('stopping; press Ctrl-C again to stop at once');
     stop.abort();
     if (milliseconds === Infinity) return;
-    timer = setTimeout(() => rejectLate?.(interruption('airlift', stop.signal)), milliseconds);
+    const late = new AirliftError('interrupted', `${doing}: interrupted`, { hint });
+    timer = setTimeout(() => rejectLate?.(late), milliseconds);
   };
   process.on('SIGINT', onInterrupt);
   process.on('SIGTERM', onInterrupt);
   try {
     return await Promise.race([work(stop.signal), timedOut]);
   } catch (error) {
-    throw stop.signal.aborted ? interrupted(error, stop.signal) : error;
+    throw stop.signal.aborted ? interrupted(error, doing, stop.signal) : error;
   } finally {
     clearTimeout(timer);
     process.off('SIGINT', onInterrupt);

@@ -148,24 +148,27 @@ async function run(args: Arguments): Promise<void> {
   collectEarly();
   const log = serveLog(args.logFormat);
   const options = optionsOf(args, log);
-  await interruptible(async (signal) => {
-    const interrupted = new Promise<void>((done) =>
-      signal.addEventListener('abort', () => done(), { once: true }),
-    );
-    const source = sourceOf(args, signal, log);
-    const serving = await serve(source, options);
-    try {
-      for (const warning of serving.warnings) log.warn(withFlags(warning));
-      const registry = registryFor(serving, args.advertise);
-      if (args.emit !== undefined) await emitServed(args.emit, serving, registry);
-      if (args.json) printStartJson(serving, source, registry);
-      else printStart(serving, source, registry, options.passwordFile !== undefined);
-      await Promise.race([interrupted.then(() => serving.drain()), serving.broken]);
-    } finally {
-      await serving.close();
-    }
-    // The first Ctrl-C waits for downloads without a limit; the second one ends them.
-  }, Infinity);
+  await interruptible(
+    async (signal) => {
+      const interrupted = new Promise<void>((done) =>
+        signal.addEventListener('abort', () => done(), { once: true }),
+      );
+      const source = sourceOf(args, signal, log);
+      const serving = await serve(source, options);
+      try {
+        for (const warning of serving.warnings) log.warn(withFlags(warning));
+        const registry = registryFor(serving, args.advertise);
+        if (args.emit !== undefined) await emitServed(args.emit, serving, registry);
+        if (args.json) printStartJson(serving, source, registry);
+        else printStart(serving, source, registry, options.passwordFile !== undefined);
+        await Promise.race([interrupted.then(() => serving.drain()), serving.broken]);
+      } finally {
+        await serving.close();
+      }
+      // The first Ctrl-C waits for downloads without a limit; the second one ends them.
+    },
+    { milliseconds: Infinity },
+  );
 }
 
 /** `airlift serve [inputs..]` */
