@@ -170,7 +170,7 @@ describe('faults of registries', { skip: needs('docker-registry', 'htpasswd', 'o
         { fault: { do: 'reset', in: 'request' }, path: everything, chance: 0.05 },
         { fault: { do: 'truncate', after: 'random' }, ...bodies, nth: [2, 6] },
         { fault: { do: 'stall', after: 'random' }, ...bodies, nth: [1, 5] },
-        { fault: { do: 'flip', at: 'random' }, ...bodies, nth: [3, 8] },
+        { fault: { do: 'flip', at: 'random' }, ...bodies, nth: [3, 8], timesPerPath: 1 },
         { fault: { do: 'no-range' }, ...bodies, chance: 0.2 },
       ],
       to: [

@@ -46,6 +46,8 @@ export interface Rule {
   readonly nth?: number | readonly number[];
   /** Maximum number of requests. */
   readonly times?: number;
+  /** Maximum number of requests with the same path: some faults of one blob are retried only once. */
+  readonly timesPerPath?: number;
   /** Share of the matching requests, from 0 to 1, chosen by the proxy's seed. */
   readonly chance?: number;
 }
@@ -109,13 +111,18 @@ function withoutIds(target: string): string {
  * the order of different requests.
  */
 export class Rules {
-  readonly #rules: { readonly rule: Rule; matched: number; applied: number }[] = [];
+  readonly #rules: {
+    readonly rule: Rule;
+    readonly byPath: Map<string, number>;
+    matched: number;
+    applied: number;
+  }[] = [];
   readonly #seen = new Map<string, number>();
 
   constructor(readonly seed: string) {}
 
   add(...rules: readonly Rule[]): void {
-    for (const rule of rules) this.#rules.push({ rule, matched: 0, applied: 0 });
+    for (const rule of rules) this.#rules.push({ rule, byPath: new Map(), matched: 0, applied: 0 });
   }
 
   clear(): void {
@@ -135,6 +142,9 @@ export class Rules {
       if (rule.nth !== undefined && ![rule.nth].flat().includes(counted.matched)) continue;
       if (rule.times !== undefined && counted.applied >= rule.times) continue;
       if (rule.chance !== undefined && chanceOf(this.seed, at, id, time) >= rule.chance) continue;
+      const ofPath = counted.byPath.get(request.target) ?? 0;
+      if (rule.timesPerPath !== undefined && ofPath >= rule.timesPerPath) continue;
+      counted.byPath.set(request.target, ofPath + 1);
       counted.applied++;
       faults.push(rule.fault);
     }

@@ -140,6 +140,13 @@ test('one bit is flipped, at the given offset or at one that the seed chooses', 
   }
 });
 
+test('a fault with a limit per path disturbs each path only so often', async (t) => {
+  const { proxy, path } = await start(t, [{ fault: failing(502), timesPerPath: 1 }], 300);
+  const ask = async (query: string): Promise<number> =>
+    (await fetchAll(`${proxy.url}${path}${query}`)).status;
+  assert.deepEqual([await ask('?a'), await ask('?b'), await ask('?a')], [502, 502, 200]);
+});
+
 test('the proxy responds in place of the registry, slowly, or without ranges', async (t) => {
   const challenge = { 'www-authenticate': 'Basic realm="x"' };
   const { proxy, bytes, path } = await start(
