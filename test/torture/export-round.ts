@@ -42,14 +42,14 @@ export async function exportRound(t: Cleanup, arena: Arena, dice: Dice, tally: T
   const { proxy, bytes, largest } = arena;
   const output = join(temp(t), 'site.tar');
   const transfers = dice.pick([2, 4, 8]);
-  const command = ['export', ...arena.references, '-o', output, '-j', String(transfers), ...hasty];
+  const command = ['export', ...arena.references, '-o', output, '-j', String(transfers)];
   let isDamaged = false;
   /** A registry that fails as often as it is retried loses signatures and referrers, with a warning, and the plan stays without them. */
   let mayLackReferrers = false;
   for (let left = dice.between(1, 3); left > 0 && !existsSync(output); left--) {
     proxy.heal();
     proxy.use(slowness(dice), ...downloadFaults(dice));
-    const run = startAirlift([...command, '--retries', dice.pick(['1', '3'])], { env });
+    const run = startAirlift([...command, ...hasty, '--retries', dice.pick(['1', '3'])], { env });
     const { stop, ended } = await stopSomewhere(run, proxy.log, arena.usual, dice);
     checkEnd(ended);
     mayLackReferrers ||= ended.stderr.includes('warning: left out ');

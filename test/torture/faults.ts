@@ -2,7 +2,7 @@
 import { failing, retryLater, type Rule } from '../support/fault-rules.js';
 import type { Dice } from './dice.js';
 
-/** Flags with short delays, so that faults do not slow the tests down. */
+/** Flags with short delays, so that faults do not slow the tests down. Runs without faults do without: a busy machine may be as slow. */
 export const hasty = ['--retry-delay', '5ms', '--idle-timeout', '400ms'];
 
 const content = /\/(?:blobs|manifests)\//;

@@ -6,7 +6,7 @@ import { startAirlift } from '../support/started.js';
 import { temp, type Cleanup } from '../support/temp.js';
 import { env, type Arena } from './arena.js';
 import type { Dice } from './dice.js';
-import { hasty, slowness } from './faults.js';
+import { slowness } from './faults.js';
 import type { Tally } from './tally.js';
 import { until } from '../support/until.js';
 
@@ -35,7 +35,7 @@ export async function fullDiskRound(t: Cleanup, arena: Arena, dice: Dice, tally:
   t.after(() => void spawnSync('umount', ['-l', dir]));
   const output = join(dir, 'site.tar');
   const ballast = join(dir, 'ballast');
-  const command = ['export', ...arena.references, '-o', output, ...hasty];
+  const command = ['export', ...arena.references, '-o', output];
   proxy.heal();
   proxy.log.clear();
   proxy.use(slowness(dice));

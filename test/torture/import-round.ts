@@ -44,7 +44,7 @@ export async function importRound(t: Cleanup, arena: Arena, dice: Dice, tally: T
   t.after(() => proxy.stop());
   const transfers = dice.pick([1, 2, 4, 8]);
   const sources = verb === 'copy' ? arena.references : [arena.bundle];
-  const command = [verb, ...sources, '--to', proxy.host, '-j', String(transfers), ...hasty];
+  const command = [verb, ...sources, '--to', proxy.host, '-j', String(transfers)];
   if (dice.isLucky(0.4)) command.push('--chunk-size', dice.pick(['64k', '1M']));
   const isAtomic = dice.isLucky(0.3);
   if (isAtomic) command.push('--atomic');
@@ -53,7 +53,7 @@ export async function importRound(t: Cleanup, arena: Arena, dice: Dice, tally: T
     proxy.heal();
     proxy.use(slowness(dice), ...uploadFaults(dice));
     if (verb === 'copy') arena.proxy.use(slowness(dice));
-    const run = startAirlift([...command, '--retries', dice.pick(['1', '3'])]);
+    const run = startAirlift([...command, ...hasty, '--retries', dice.pick(['1', '3'])]);
     const { stop, ended } = await stopSomewhere(run, proxy.log, arena.usual, dice);
     const { code, signal, stderr } = ended;
     assert.ok(code === 0 || code === 1 || code === 130 || signal !== null, `ended with ${code}: ${stderr}`);
