@@ -54,7 +54,7 @@ test('the scan of a plain tar with many entries stops on an interruption', async
   setImmediate(() => stop.abort());
   const begun = performance.now();
   await assert.rejects(opening, { code: 'interrupted' });
-  assert.ok(performance.now() - begun < 1000, `took ${Math.round(performance.now() - begun)} ms`);
+  assert.ok(performance.now() - begun < 10_000, `took ${Math.round(performance.now() - begun)} ms`);
 });
 
 for (const args of [
@@ -80,7 +80,7 @@ for (const args of [
     run.send('SIGINT');
     const { code, stderr } = await run.ended;
     assert.equal(code, 130, stderr);
-    assert.ok(performance.now() - begun < 3000, `took ${Math.round(performance.now() - begun)} ms`);
+    assert.ok(performance.now() - begun < 10_000, `took ${Math.round(performance.now() - begun)} ms`);
     assert.match(stderr, /hint: run the same command again/);
     assert.doesNotMatch(stderr, /\n +at |AbortError/);
   });
