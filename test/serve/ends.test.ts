@@ -48,7 +48,7 @@ test(
   'a client that reads or sends a few bytes at a time is dropped, and one that pauses for a moment is not',
   limit,
   async (t) => {
-    const { serving, url, layer } = await serveLarge(t, { stallTimeout: 1600 });
+    const { serving, url, layer } = await serveLarge(t, { stallTimeout: 3000 });
     const port = Number(new URL(serving.url).port);
     // Takes a byte now and then: never silent, and far below 1 KiB/s.
     const reader = connect(port, '127.0.0.1');
