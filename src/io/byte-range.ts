@@ -188,6 +188,59 @@ export function* chunksOf(
   }
 }
 
+/**
+ * Content that a worker thread reads synchronously: where small reads are far apart, each takes a fifth of the time of one in Node's pool.
+ * Close it after use.
+ */
+export class SyncRange implements Pick<ByteRange, 'size' | 'read'> {
+  readonly #place: Exclude<Place, { readonly path: string }>;
+  readonly #opened: number | undefined;
+
+  /**
+   * @param what names the content in messages
+   * @throws AirliftError `io`
+   */
+  constructor(
+    place: Place,
+    readonly size: number,
+    private readonly what: string,
+  ) {
+    try {
+      if ('path' in place) this.#opened = openSync(place.path, 'r');
+    } catch (cause) {
+      throw this.#failed(cause);
+    }
+    this.#place = 'path' in place ? { fd: this.#opened as number, start: 0 } : place;
+  }
+
+  read(position: number, length: number): Promise<Buffer> {
+    const place = this.#place;
+    const wanted = Math.max(0, Math.min(length, this.size - position));
+    if ('bytes' in place)
+      return Promise.resolve(Buffer.from(place.bytes.buffer, place.bytes.byteOffset + position, wanted));
+    const buffer = Buffer.allocUnsafe(wanted);
+    let filled = 0;
+    try {
+      while (filled < wanted) {
+        const count = readSync(place.fd, buffer, filled, wanted - filled, place.start + position + filled);
+        if (count === 0) break;
+        filled += count;
+      }
+    } catch (cause) {
+      return Promise.reject(this.#failed(cause));
+    }
+    return Promise.resolve(buffer.subarray(0, filled));
+  }
+
+  close(): void {
+    if (this.#opened !== undefined) closeSync(this.#opened);
+  }
+
+  #failed(cause: unknown): AirliftError {
+    return new AirliftError('io', `read ${this.what}: ${messageOf(cause)}`, { cause });
+  }
+}
+
 /** Bytes read at a time: a tar header together with small entries after it. */
 const ahead = 16 * 1024;
 
@@ -197,7 +250,7 @@ export class RangeCursor implements ByteCursor {
   #buffer: Buffer = Buffer.alloc(0);
   #bufferAt = 0;
 
-  constructor(private readonly range: ByteRange) {}
+  constructor(private readonly range: Pick<ByteRange, 'size' | 'read'>) {}
 
   get position(): number {
     return this.#position;

@@ -139,12 +139,17 @@ export function filesOfStream(content: AsyncIterable<Uint8Array>): Promise<Layer
   return collect(new StreamCursor(content), Infinity);
 }
 
+/** Finds programs, scripts and links in an uncompressed layer, and reads little more of it than its headers. */
+export function filesOfTar(layer: Pick<ByteRange, 'size' | 'read'>): Promise<LayerFiles> {
+  return collect(new RangeCursor(layer), Infinity);
+}
+
 /** Finds programs, scripts and links in a layer. An unreadable layer yields what was found before the damage. */
 export async function readLayerFiles(layer: ByteRange | undefined): Promise<LayerFiles> {
   if (layer === undefined) return nothing;
   try {
     if (detectCompression(await layer.read(0, magicLength), 'layer') === 'none')
-      return withContent(layer, await collect(new RangeCursor(layer), Infinity));
+      return withContent(layer, await filesOfTar(layer));
     const { content } = await decompress(layer.stream(), 'layer');
     try {
       return await collect(new StreamCursor(content), maxUnpacked);

@@ -21,6 +21,8 @@ export interface FoundLayer {
   readonly open: () => Promise<ByteRange | undefined>;
   /** Returns its files where it was read already. */
   readonly knownFiles?: (() => LayerFiles | undefined) | undefined;
+  /** Finds its files in a worker thread; undefined where that cannot. */
+  readonly scan?: (() => Promise<LayerFiles> | undefined) | undefined;
 }
 
 /** A manifest whose platform is to be found. */
@@ -109,7 +111,7 @@ export class PlatformFinder {
     if (known !== undefined) return Promise.resolve(known);
     let reading = this.#layers.get(layer.digest);
     if (reading === undefined) {
-      reading = layer.open().then(readLayerFiles);
+      reading = layer.scan?.() ?? layer.open().then(readLayerFiles);
       this.#layers.set(layer.digest, reading);
       void reading.then(
         ({ files }) => this.#forget(files.size),

@@ -166,7 +166,12 @@ export class DockerArchive implements ShapeReader {
     const absent = layers.map(({ digest }) => digest).filter((digest) => !this.layers.holds(digest));
     const found = saved.layers.map((path, at): FoundLayer => {
       const digest = diffIds[at] as Digest;
-      return { digest, open: () => this.members.find(path), knownFiles: () => this.layers.filesOf(digest) };
+      return {
+        digest,
+        open: () => this.members.find(path),
+        knownFiles: () => this.layers.filesOf(digest),
+        scan: () => this.layers.scan(digest),
+      };
     });
     const mediaType = this.options.format === 'oci' ? ociManifest : dockerManifest;
     const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers }));

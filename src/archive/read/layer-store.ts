@@ -115,6 +115,8 @@ export class LayerStore {
   readonly #byDiffId = new Map<Digest, Promise<Packed>>();
   readonly #byDigest = new Map<Digest, Packed>();
   readonly #files = new Map<Digest, LayerFiles>();
+  /** Uncompressed layers that were not read, because the cache knows what they become. */
+  readonly #unread = new Map<Digest, { readonly content: PlacedRange; readonly what: string }>();
   #keptFiles = 0;
   /** Scratch files that no thread appends to, and all of them. */
   readonly #freeScratch: Scratch[] = [];
@@ -153,6 +155,18 @@ export class LayerStore {
     return this.#files.get(diffId);
   }
 
+  /** Finds the files of a layer that was not read, because the cache knows what it becomes; undefined for other layers. */
+  scan(diffId: Digest): Promise<LayerFiles> | undefined {
+    const unread = this.#unread.get(diffId);
+    if (unread === undefined) return undefined;
+    const { content, what } = unread;
+    const { place, size } = content;
+    return this.#slots.run(async () => {
+      const { files } = await readLayer({ kind: 'scan', place, size, what }, this.options.signal);
+      return withContent(content, files);
+    });
+  }
+
   async close(): Promise<void> {
     await Promise.all(this.#scratch.map((scratch) => scratch.close()));
   }
@@ -168,6 +182,7 @@ export class LayerStore {
     const mediaType = mediaTypeOf(compression, format, what);
     const known = memory?.get(diffId, compression);
     if (known !== undefined) {
+      this.#unread.set(diffId, { content, what });
       let making: Promise<PlacedRange> | undefined;
       const make = async (): Promise<PlacedRange> => {
         const [made, bytes] = await this.#compress(diffId, content, what);

@@ -6,14 +6,17 @@ import type { LayerFiles } from '../platform/layer-files.js';
 import { checkInterrupted, fromPlainError, type PlainError } from '../../errors.js';
 import type { Place } from '../../io/byte-range.js';
 
-/** A layer to read. `compress` writes it to the end of a scratch file; `verify` only computes its digests. */
+/**
+ * A layer to read. `compress` writes it to the end of a scratch file; `verify` only computes its digests; `scan` only finds its programs, and
+ * skips what is between them.
+ */
 export type LayerTask = {
   readonly place: Place;
   readonly size: number;
   /** Names the layer in messages. */
   readonly what: string;
 } & (
-  | { readonly kind: 'verify' }
+  | { readonly kind: 'verify' | 'scan' }
   | {
       readonly kind: 'compress';
       readonly target: { readonly end: ScratchEnd; readonly compression: Compression };
@@ -26,8 +29,11 @@ export interface ReadLayer {
   readonly files: LayerFiles;
 }
 
+/** What a thread found in a layer that it did not read completely. */
+export type ScannedLayer = Pick<ReadLayer, 'files'>;
+
 /** A message of a worker thread. */
-export type LayerAnswer = ReadLayer | { readonly failure: PlainError };
+export type LayerAnswer = ReadLayer | ScannedLayer | { readonly failure: PlainError };
 
 /**
  * Layers read at a time. Their blocks are compressed in the threads of Node's pool, which has work for all cores even with one layer; a
@@ -98,10 +104,15 @@ const threads = new WeakMap<object, LayerThread>();
 const noSignal = {};
 
 /**
- * Reads a layer once, in a worker thread: computes its digests, finds its programs and compresses it where the task says so.
+ * Reads a layer, in a worker thread: computes its digests, finds its programs and compresses it, as the task says.
  * @throws AirliftError `interrupted`, `io`, `no-space`, `damaged`, `unsupported`
  */
-export async function readLayer(task: LayerTask, signal: AbortSignal | undefined): Promise<ReadLayer> {
+export function readLayer(
+  task: LayerTask & { kind: 'scan' },
+  signal: AbortSignal | undefined,
+): Promise<ScannedLayer>;
+export function readLayer(task: LayerTask, signal: AbortSignal | undefined): Promise<ReadLayer>;
+export async function readLayer(task: LayerTask, signal: AbortSignal | undefined): Promise<ScannedLayer> {
   checkInterrupted(signal, `read ${task.what}`);
   let thread = threads.get(signal ?? noSignal);
   if (thread === undefined || thread.hasEnded) {

@@ -7,10 +7,10 @@ import { BlockRoom, compressionThreads } from '../compression/compress-blocks.js
 import { compressLayer, hashing, type CompressedLayer } from '../compression/compress.js';
 import { decompress } from '../compression/decompress.js';
 import { ScratchAppender } from '../io/scratch.js';
-import { filesOfStream, type LayerFiles } from '../platform/layer-files.js';
+import { filesOfStream, filesOfTar, type LayerFiles } from '../platform/layer-files.js';
 import { toPlainError } from '../../errors.js';
 import { chunkCollector } from '../../io/chunk-collector.js';
-import { chunksOf } from '../../io/byte-range.js';
+import { chunksOf, SyncRange } from '../../io/byte-range.js';
 import type { Digest } from '../../oci/digest.js';
 
 const port = parentPort;
@@ -69,8 +69,15 @@ async function verify({ place, size, what }: LayerTask): Promise<[CompressedLaye
   return [{ digest, size, diffId: `sha256:${inner.digest('hex')}` as Digest }, files];
 }
 
+/** Finds the programs of an uncompressed layer. */
+async function scan({ place, size, what }: LayerTask): Promise<LayerFiles> {
+  const range = new SyncRange(place, size, what);
+  return filesOfTar(range).finally(() => range.close());
+}
+
 async function run(task: LayerTask): Promise<LayerAnswer> {
   try {
+    if (task.kind === 'scan') return { files: await scan(task) };
     const [layer, files] = task.kind === 'compress' ? await compress(task) : await verify(task);
     return { layer, files };
   } catch (error) {
