@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
-import { createGunzip, type Gunzip } from 'node:zlib';
+import { gunzip } from './gunzip.js';
 import { unzstd } from './zstd-reader.js';
-import { AirliftError, messageOf, systemCodeOf } from '../../errors.js';
+import { AirliftError } from '../../errors.js';
 
 /** A compression that airlift reads. */
 export type Compression = 'gzip' | 'zstd' | 'none';
@@ -43,87 +43,6 @@ function detectFormat(head: Uint8Array): Compression | ForeignFormat {
   if (hex.startsWith('28b52ffd') || /^5.2a4d18/.test(hex)) return 'zstd';
   for (const [magic, format] of foreign) if (hex.startsWith(magic)) return format;
   return 'none';
-}
-
-/** Bytes of output chunks: 256 KiB is three times as fast as the default of 16 KiB. */
-const chunkSize = 256 * 1024;
-
-function gzipError(error: unknown, taken: number, what: string): unknown {
-  const code = systemCodeOf(error);
-  if (code === undefined || !code.startsWith('Z_')) return error;
-  const truncated = code === 'Z_BUF_ERROR';
-  const happened = truncated
-    ? `truncated after ${taken} bytes of gzip`
-    : `corrupt before byte ${taken} of gzip: ${messageOf(error)}`;
-  return new AirliftError('damaged', `decompress ${what}: ${happened}`, {
-    cause: error,
-    hint: truncated
-      ? 'the file is incomplete: copy or download it again'
-      : 'the file is damaged: copy or download it again',
-  });
-}
-
-/** Feeds a gunzip stream, one chunk at a time, and checks the content after the last member. */
-class Feeder {
-  #wake: () => void = () => undefined;
-  #taken = 0;
-
-  constructor(
-    private readonly engine: Gunzip,
-    private readonly what: string,
-  ) {
-    engine.once('close', () => this.#wake());
-  }
-
-  get taken(): number {
-    return this.#taken;
-  }
-
-  async feed(input: AsyncIterable<Uint8Array>): Promise<void> {
-    for await (const chunk of input) {
-      const before = this.#taken;
-      this.#taken += chunk.byteLength;
-      // The engine stops consuming at zeros after a member.
-      if (this.engine.bytesWritten === before) await this.#write(chunk);
-      if (this.engine.destroyed && this.engine.errored !== null) return;
-      const rest = Math.min(chunk.byteLength, this.#taken - this.engine.bytesWritten);
-      if (!chunk.subarray(chunk.byteLength - rest).every((byte) => byte === 0)) {
-        throw new AirliftError(
-          'damaged',
-          `decompress ${this.what}: unexpected content after ${this.engine.bytesWritten} bytes of gzip`,
-          { hint: 'the file is damaged: copy or download it again' },
-        );
-      }
-    }
-    this.engine.end();
-  }
-
-  async #write(chunk: Uint8Array): Promise<void> {
-    if (this.engine.destroyed) return;
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-      this.engine.write(chunk, () => resolve());
-    });
-  }
-}
-
-/**
- * Decompresses gzip (RFC 1952) with any number of members. Only zeros may follow them, as on tapes. Node's gunzip alone ignores anything
- * after a member, which may be a member whose first byte was damaged: content would be lost silently.
- * @param what names the content in messages
- * @throws AirliftError `damaged` where the input is truncated or corrupt
- */
-async function* gunzip(input: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<Buffer> {
-  const engine = createGunzip({ chunkSize });
-  const feeder = new Feeder(engine, what);
-  feeder.feed(input).catch((error: unknown) => engine.destroy(error as Error));
-  try {
-    for await (const chunk of engine as AsyncIterable<Buffer>) yield chunk;
-  } catch (error) {
-    throw gzipError(error, feeder.taken, what);
-  } finally {
-    engine.destroy();
-  }
 }
 
 /** Decompressed content. */

@@ -1,3 +1,5 @@
+import { AirliftError, messageOf } from '../../errors.js';
+
 /** The largest supported window: that of `zstd --long=27`, which is the limit of zstd's own decoder by default. */
 const maxWindow = 2 ** 27;
 
@@ -11,6 +13,41 @@ export class ZstdFrameError extends Error {
     message: string,
   ) {
     super(message);
+  }
+}
+
+/** Why decoding ended early, as plain data for worker threads. */
+export interface ZstdFailure {
+  readonly fault: ZstdFault;
+  readonly message: string;
+  /** Compressed bytes that were decoded. */
+  readonly offset: number;
+}
+
+/** Converts what decoding threw after `offset` bytes to plain data. */
+export function zstdFaultOf(error: unknown, offset: number): ZstdFailure {
+  const fault = error instanceof ZstdFrameError ? error.fault : 'corrupt';
+  return { fault, message: messageOf(error), offset };
+}
+
+/** Returns the error for zstd content that could not be decoded. */
+export function zstdError({ fault, message, offset }: ZstdFailure, what: string): AirliftError {
+  const at = `after ${offset} bytes of zstd`;
+  switch (fault) {
+    case 'truncated':
+      return new AirliftError('damaged', `decompress ${what}: truncated ${at}`, {
+        hint: 'the file is incomplete: copy or download it again',
+      });
+    case 'corrupt':
+      return new AirliftError('damaged', `decompress ${what}: corrupt ${at}: ${message}`, {
+        hint: 'the file is damaged: copy or download it again',
+      });
+    case 'window':
+      return new AirliftError('unsupported', `decompress ${what}: ${message}`, {
+        hint: 'unpack it first: zstd -dc --long=31 --memory=2048MB FILE > FILE.tar',
+      });
+    case 'dictionary':
+      return new AirliftError('unsupported', `decompress ${what}: ${message}`);
   }
 }
 

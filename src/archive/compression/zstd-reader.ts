@@ -1,32 +1,10 @@
 import { on } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { AirliftError } from '../../errors.js';
+import { zstdError } from './zstd-frames.js';
 import type { FromZstdWorker, ToZstdWorker } from './zstd-worker.js';
 
 /** Inputs sent ahead: the decoder needs the next one before it has output all of the previous one. */
 const maxInputs = 4;
-
-type Fault = Extract<FromZstdWorker, { fault: unknown }>;
-
-function faultError({ fault, message, offset }: Fault, what: string): AirliftError {
-  const at = `after ${offset} bytes of zstd`;
-  switch (fault) {
-    case 'truncated':
-      return new AirliftError('damaged', `decompress ${what}: truncated ${at}`, {
-        hint: 'the file is incomplete: copy or download it again',
-      });
-    case 'corrupt':
-      return new AirliftError('damaged', `decompress ${what}: corrupt ${at}: ${message}`, {
-        hint: 'the file is damaged: copy or download it again',
-      });
-    case 'window':
-      return new AirliftError('unsupported', `decompress ${what}: ${message}`, {
-        hint: 'unpack it first: zstd -dc --long=31 --memory=2048MB FILE > FILE.tar',
-      });
-    case 'dictionary':
-      return new AirliftError('unsupported', `decompress ${what}: ${message}`);
-  }
-}
 
 /** Sends the input to the worker, a few chunks ahead of what it has consumed. */
 class Feeder {
@@ -77,7 +55,7 @@ export async function* unzstd(input: AsyncIterable<Uint8Array>, what: string): A
     feeder.feed(input).catch((error: unknown) => broken.abort(error));
     for await (const [message] of messages as AsyncIterable<[FromZstdWorker]>) {
       if ('used' in message) feeder.used();
-      else if ('fault' in message) throw faultError(message, what);
+      else if ('fault' in message) throw zstdError(message, what);
       else if ('done' in message) return;
       else {
         const { output } = message;

@@ -17,7 +17,7 @@ const port = parentPort;
 if (port === null) throw new Error('the layer worker runs only as a worker thread');
 
 /** Collects the old generation, too, every 64 MB: that takes 5 ms, because the heap of this thread is small. */
-const collectChunks = chunkCollector(4);
+const collectChunks = chunkCollector({ majorEvery: 4 });
 
 /** Passes content on to `work` and, at the same time, finds its programs. */
 async function withFiles<T>(

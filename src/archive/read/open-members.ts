@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { refuseBomb } from '../compression/bomb.js';
 import { decompress, magicLength, detectCompression, type Compression } from '../compression/decompress.js';
 import { FrameSplitter } from '../compression/zstd-frames.js';
 import { Scratch } from '../io/scratch.js';
@@ -9,15 +10,10 @@ import { DirectoryMembers } from './directory-members.js';
 import type { Members } from './members.js';
 import { word } from './nested.js';
 import { TarMembers } from './tar-members.js';
+import { unpackFile } from './unpack-file.js';
 import { AirliftError, checkInterrupted, isAirliftError, isMissingPath, messageOf } from '../../errors.js';
 import type { FileRange } from '../../io/byte-range.js';
 import { chunkCollector } from '../../io/chunk-collector.js';
-import { formatBytes } from '../../oci/bytes.js';
-
-/** Content that decompresses to more bytes than this, and to more than `bombRatio` times its size, counts as a decompression bomb. */
-const bombFloor = 1024 * 1024 * 1024;
-/** Image archives compress by a factor of 2 to 10; disk images full of zeros are rare in them. */
-const bombRatio = 500;
 
 /** Counts compressed and decompressed bytes, and fails where their ratio shows a decompression bomb. */
 class Proportion {
@@ -37,13 +33,7 @@ class Proportion {
     const collectChunks = chunkCollector();
     for await (const chunk of output) {
       this.#out += chunk.byteLength;
-      if (this.#out > bombFloor && this.#out > this.#in * bombRatio) {
-        throw new AirliftError(
-          'damaged',
-          `decompress ${this.what}: suspected decompression bomb: ${formatBytes(this.#in)} unpack to more than ${formatBytes(this.#out)}`,
-          { hint: 'if the content is genuine, unpack the file first and import the .tar' },
-        );
-      }
+      refuseBomb(this.what, this.#in, this.#out);
       yield chunk;
       collectChunks(chunk.byteLength);
     }
@@ -147,25 +137,45 @@ function textFile({ code, message }: AirliftError, path: string): AirliftError {
   });
 }
 
-/** Decompresses a stream into a scratch file, for random access. */
-async function spooled(
+/** Unpacks an archive into a scratch file, and returns what it has written. */
+type Unpack = (scratch: Scratch) => Promise<{ readonly range: FileRange; readonly compression: Compression }>;
+
+/**
+ * Unpacks an archive into a scratch file, for random access.
+ * @param least bytes that it has at least
+ */
+async function unpacked(
+  file: string,
+  least: number,
+  options: OpenMembersOptions,
+  unpack: Unpack,
+): Promise<OpenedMembers> {
+  const scratch = await Scratch.create(options.tmpDir);
+  try {
+    scratch.require(least, `the uncompressed content of ${file}`);
+    const { range, compression } = await unpack(scratch);
+    if (range.size === 0) throw new AirliftError('input', `read ${file}: empty`);
+    const members = await TarMembers.open(scratch.handle, range.size, file, options.signal);
+    return { members, compression };
+  } catch (error) {
+    await scratch.close();
+    throw error;
+  }
+}
+
+/** Decompresses a stream into a scratch file. */
+function spooled(
   input: Readable,
   file: string,
   least: number,
   options: OpenMembersOptions,
 ): Promise<OpenedMembers> {
-  const scratch = await Scratch.create(options.tmpDir);
-  try {
-    scratch.require(least, `the uncompressed content of ${file}`);
-    const { range, compression } = await spool(input, scratch, file, options.signal);
-    if (range.size === 0) throw new AirliftError('input', `read ${file}: empty`);
-    const members = await TarMembers.open(scratch.handle, range.size, file, options.signal);
-    return { members, compression };
-  } catch (error) {
-    input.destroy();
-    await scratch.close();
-    throw error;
-  }
+  return unpacked(file, least, options, (scratch) => spool(input, scratch, file, options.signal)).catch(
+    (error: unknown) => {
+      input.destroy();
+      throw error;
+    },
+  );
 }
 
 async function fromFile(
@@ -177,14 +187,17 @@ async function fromFile(
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(headLength), 0, headLength, 0);
   const head = buffer.subarray(0, bytesRead);
   if (size === 0) throw new AirliftError('input', `read ${path}: empty file`);
-  if (detectCompression(head.subarray(0, magicLength), path) === 'none') {
+  const compression = detectCompression(head.subarray(0, magicLength), path);
+  if (compression === 'none') {
     const members = await TarMembers.open(handle, size, path, options.signal).catch((error: unknown) => {
       throw isAirliftError(error, 'input') && isText(head) ? textFile(error, path) : error;
     });
-    return { members, compression: 'none' };
+    return { members, compression };
   }
-  const input = handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 256 * 1024 });
-  const opened = await spooled(input, path, leastUnpacked(head, size), options);
+  const opened = await unpacked(path, leastUnpacked(head, size), options, async (scratch) => {
+    const task = { fd: handle.fd, size, compression, end: scratch.end, what: path };
+    return { range: scratch.grow(await unpackFile(task, options.signal), path), compression };
+  });
   await handle.close();
   return opened;
 }
