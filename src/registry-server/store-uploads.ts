@@ -1,19 +1,19 @@
 import { createHash, randomUUID, type Hash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { open, readdir, rm, stat, utimes, type FileHandle } from 'node:fs/promises';
+import { createReadStream, fdatasync, ftruncate } from 'node:fs';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
 import { AirliftError, isAirliftError } from '../errors.js';
 import { algorithmOf, type Digest, type DigestAlgorithm } from '../oci/digest.js';
 import type { UploadState } from './store-content.js';
 import {
   ifPresent,
   inFolder,
-  moveInto,
   removeFile,
   smallFileSize,
   storeError,
-  touch,
+  type StoreFiles,
 } from './store-files.js';
 import type { StoreLayout } from './store-layout.js';
 
@@ -25,6 +25,9 @@ const rememberedUploads = 4096;
 const breakTime = 1000;
 /** Milliseconds after which an abandoned upload is removed. */
 const staleAfter = 24 * 3600 * 1000;
+
+const datasync = promisify(fdatasync);
+const truncate = promisify(ftruncate);
 
 interface Session {
   /** The running digest; undefined if it has not seen every byte. */
@@ -40,19 +43,19 @@ interface Session {
 
 /** Uploads under way. Each is a file that gets the name of its blob once its digest is verified. */
 export class Uploads {
-  readonly #layout: StoreLayout;
   /** Sessions by file. The file is created with the first byte, so an empty upload exists only here. */
   readonly #sessions = new Map<string, Session>();
 
-  constructor(layout: StoreLayout) {
-    this.#layout = layout;
-  }
+  constructor(
+    private readonly layout: StoreLayout,
+    private readonly files: StoreFiles,
+  ) {}
 
   /** Removes abandoned uploads. */
   async removeStale(): Promise<void> {
     const oldest = Date.now() - staleAfter;
-    for (const name of (await ifPresent(readdir(this.#layout.incoming))) ?? []) {
-      const path = join(this.#layout.incoming, name);
+    for (const name of (await ifPresent(readdir(this.layout.incoming))) ?? []) {
+      const path = join(this.layout.incoming, name);
       const file = await ifPresent(stat(path));
       if (file === undefined || file.mtimeMs >= oldest || this.#sessions.get(path)?.body !== undefined)
         continue;
@@ -64,12 +67,12 @@ export class Uploads {
   start(repository: string, algorithm: DigestAlgorithm): UploadState {
     const id = randomUUID();
     const hash = { algorithm, running: createHash(algorithm) };
-    this.#remember(this.#layout.upload(repository, id), newSession(hash, 0));
+    this.#remember(this.layout.upload(repository, id), newSession(hash, 0));
     return { id, size: 0 };
   }
 
   async state(repository: string, id: string): Promise<UploadState | undefined> {
-    const path = this.#layout.upload(repository, id);
+    const path = this.layout.upload(repository, id);
     const session = await this.#find(path);
     if (session === undefined) return undefined;
     const { body } = session;
@@ -87,7 +90,7 @@ export class Uploads {
 
   async append(repository: string, id: string, body: Readable, length?: number): Promise<UploadState> {
     return await this.#alone(repository, id, body, async (path, session) => {
-      await inFolder(this.#layout.incoming, () => write(path, session, body, length));
+      await inFolder(this.layout.incoming, () => write(this.files, path, session, body, length));
       return { id, size: session.size };
     });
   }
@@ -95,7 +98,7 @@ export class Uploads {
   async finish(repository: string, id: string, digest: Digest): Promise<void> {
     await this.#alone(repository, id, undefined, async (path, session) => {
       session.ended = true;
-      if (session.size === 0) await touch(path);
+      if (session.size === 0) await this.files.mark(path);
       const got = await digestOfUpload(path, session, algorithmOf(digest));
       if (got !== digest) {
         await removeFile(path);
@@ -104,11 +107,10 @@ export class Uploads {
           `upload blob ${digest}: digest mismatch after ${session.size} bytes; got ${got}, want ${digest}`,
         );
       }
-      if (session.size >= smallFileSize) await sync(path);
+      if (session.size >= smallFileSize) await sync(this.files, path);
       // A collection that runs must see that the content is new, even if the upload paused for a long time.
-      const now = new Date();
-      await utimes(path, now, now);
-      await moveInto(path, this.#layout.content(digest));
+      await this.files.calls.touch(path);
+      await this.files.moveInto(path, this.layout.content(digest));
     });
   }
 
@@ -126,7 +128,7 @@ export class Uploads {
     body: Readable | undefined,
     operation: (path: string, session: Session) => Promise<T>,
   ): Promise<T> {
-    const path = this.#layout.upload(repository, id);
+    const path = this.layout.upload(repository, id);
     const session = await this.#find(path);
     if (session === undefined) throw unknownUpload();
     session.body?.destroy();
@@ -145,7 +147,7 @@ export class Uploads {
    */
   async #inTurn<T>(path: string, session: Session, operation: () => Promise<T>): Promise<T> {
     const turn = session.idle.then(async () => {
-      await adopt(path, session);
+      await adopt(this.files, path, session);
       if (session.ended) throw unknownUpload();
       return await operation();
     });
@@ -159,10 +161,10 @@ export class Uploads {
   async #find(path: string): Promise<Session | undefined> {
     const known = this.#sessions.get(path);
     if (known !== undefined) return known;
-    const file = await ifPresent(stat(path));
-    if (file === undefined) return undefined;
+    const size = await ifPresent(this.files.calls.sizeOf(path));
+    if (size === undefined) return undefined;
     // Another request may have found the file at the same time: both must use the same session.
-    const session = this.#sessions.get(path) ?? newSession(undefined, file.size);
+    const session = this.#sessions.get(path) ?? newSession(undefined, size);
     this.#remember(path, session);
     return session;
   }
@@ -188,8 +190,8 @@ function unknownUpload(): AirliftError {
 }
 
 /** Takes over what another process that uses the directory has done to the upload: appended to it, or ended it. */
-async function adopt(path: string, session: Session): Promise<void> {
-  const size = (await ifPresent(stat(path)))?.size;
+async function adopt({ calls }: StoreFiles, path: string, session: Session): Promise<void> {
+  const size = await ifPresent(calls.sizeOf(path));
   if (size === session.size || session.ended) return;
   if (size === undefined) {
     session.ended = session.size > 0;
@@ -201,31 +203,33 @@ async function adopt(path: string, session: Session): Promise<void> {
 
 /** Appends `body` to the file and the digest. If the body breaks off, the bytes that arrived are kept. */
 async function write(
+  files: StoreFiles,
   path: string,
   session: Session,
   body: Readable,
   length: number | undefined,
 ): Promise<void> {
   const before = session.size;
-  const file = await open(path, 'a');
+  const descriptor = await files.calls.open(path, 'a');
   try {
-    const broken = await copy(file, session, body);
+    const broken = await copy(files, descriptor, session, body);
     const got = session.size - before;
     if (length !== undefined && (got > length || (got < length && broken === undefined))) {
-      await file.truncate(before);
+      await truncate(descriptor, before);
       session.size = before;
       session.hash = undefined;
       throw new AirliftError('size-mismatch', `upload: size mismatch; got ${got} bytes, want ${length}`);
     }
     if (broken !== undefined) throw broken.error;
   } finally {
-    await file.close();
+    await files.calls.close(descriptor);
   }
 }
 
 /** Writes one batch while the next arrives. If the body breaks off, writes what arrived before and returns the error. */
 async function copy(
-  file: FileHandle,
+  files: StoreFiles,
+  descriptor: number,
   session: Session,
   body: Readable,
 ): Promise<{ error: unknown } | undefined> {
@@ -236,7 +240,7 @@ async function copy(
   const flush = async (): Promise<void> => {
     await writing;
     if (gathered === 0) return;
-    writing = writeAll(file, session, batch, gathered);
+    writing = writeAll(files, descriptor, session, batch, gathered);
     writing.catch(() => undefined);
     batch = [];
     gathered = 0;
@@ -256,14 +260,19 @@ async function copy(
   return broken;
 }
 
-async function writeAll(file: FileHandle, session: Session, batch: Buffer[], size: number): Promise<void> {
+async function writeAll(
+  files: StoreFiles,
+  descriptor: number,
+  session: Session,
+  batch: Buffer[],
+  size: number,
+): Promise<void> {
   try {
-    const { bytesWritten } = await file.writev(batch);
-    if (bytesWritten < size) await file.writeFile(Buffer.concat(batch).subarray(bytesWritten));
+    await files.append(descriptor, batch, size);
     session.size += size;
   } catch (error) {
     session.hash = undefined;
-    session.size = (await file.stat()).size;
+    session.size = Number((await files.calls.fstat(descriptor)).size);
     throw storeError('write an upload', error);
   }
 }
@@ -277,11 +286,11 @@ async function digestOfUpload(path: string, session: Session, algorithm: DigestA
   return `${algorithm}:${hash.digest('hex')}`;
 }
 
-async function sync(path: string): Promise<void> {
-  const file = await open(path, 'r+');
+async function sync({ calls }: StoreFiles, path: string): Promise<void> {
+  const descriptor = await calls.open(path, 'r+');
   try {
-    await file.datasync();
+    await datasync(descriptor);
   } finally {
-    await file.close();
+    await calls.close(descriptor);
   }
 }

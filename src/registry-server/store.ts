@@ -1,7 +1,8 @@
-import type { BigIntStats } from 'node:fs';
-import { access, constants, open, readFile, stat } from 'node:fs/promises';
+import { read, type BigIntStats } from 'node:fs';
+import { access, constants, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
 import { AirliftError, systemCodeOf } from '../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest, type Digest, type DigestAlgorithm } from '../oci/digest.js';
@@ -18,19 +19,12 @@ import type {
   StoredManifest,
   UploadState,
 } from './store-content.js';
-import {
-  ifKept,
-  ifPresent,
-  readText,
-  refresh,
-  removeFile,
-  smallFileSize,
-  touch,
-  writeWhole,
-} from './store-files.js';
+import { ifPresent, removeFile, smallFileSize, StoreFiles } from './store-files.js';
 import { digestOfFileName, StoreLayout } from './store-layout.js';
 import { listRepositories, namesIn, takePage } from './store-listing.js';
 import { Uploads } from './store-uploads.js';
+
+const readAt = promisify(read);
 
 /** Throws unless the store, or the directory to create it in, is writable. Otherwise only the first push would fail. */
 async function refuseReadOnly(directory: string): Promise<void> {
@@ -75,10 +69,11 @@ export class DirectoryStore implements ContentStore {
 
   private constructor(
     layout: StoreLayout,
+    private readonly files: StoreFiles,
     private readonly uploads: Uploads,
   ) {
     this.#layout = layout;
-    this.push = new DirectoryPush(this, layout, uploads);
+    this.push = new DirectoryPush(this, layout, files, uploads);
   }
 
   /**
@@ -92,7 +87,8 @@ export class DirectoryStore implements ContentStore {
     await refuseOthers(directory);
     await refuseReadOnly(directory);
     const layout = new StoreLayout(directory);
-    return new DirectoryStore(layout, new Uploads(layout));
+    const files = new StoreFiles();
+    return new DirectoryStore(layout, files, new Uploads(layout, files));
   }
 
   /** Removes uploads that were abandoned a day ago. */
@@ -105,41 +101,35 @@ export class DirectoryStore implements ContentStore {
   }
 
   async tags(repository: string, page: Page): Promise<string[] | undefined> {
-    if (!(await isThere(this.#layout.manifests(repository)))) return undefined;
+    if (!(await this.files.exists(this.#layout.manifests(repository)))) return undefined;
     return takePage(await namesIn(this.#layout.tags(repository)), page);
   }
 
   async resolveTag(repository: string, tag: string): Promise<Digest | undefined> {
-    const digest = await readText(this.#layout.tag(repository, tag));
+    const digest = await this.files.readText(this.#layout.tag(repository, tag));
     return isDigest(digest) ? digest : undefined;
   }
 
   async manifest(repository: string, digest: Digest): Promise<StoredManifest | undefined> {
-    const mediaType = await readText(this.#layout.manifest(repository, digest));
+    const mediaType = await this.files.readText(this.#layout.manifest(repository, digest));
     if (mediaType === undefined || mediaType === '') return undefined;
     const bytes = await this.#readChecked(digest);
     return bytes === undefined ? undefined : { digest, mediaType, bytes };
   }
 
   async blob(repository: string, digest: Digest): Promise<StoredBlob | undefined> {
-    if (!(await isThere(this.#layout.blob(repository, digest)))) return undefined;
+    if (!(await this.files.exists(this.#layout.blob(repository, digest)))) return undefined;
     return await this.content(digest);
   }
 
   /** Finds content by its digest in any repository. */
   async content(digest: Digest): Promise<StoredBlob | undefined> {
     const path = this.#layout.content(digest);
-    const file = await ifKept(path, () => open(path));
-    if (file === undefined) return undefined;
-    try {
-      const { size } = await file.stat();
-      if (size >= smallFileSize) return { size, content: () => openFile(path) };
-      const bytes = await file.readFile();
-      if (digestOf(bytes, algorithmOf(digest)) !== digest) return undefined;
-      return { size, content: bytes };
-    } finally {
-      await file.close();
-    }
+    const found = await this.files.read(path, smallFileSize - 1);
+    if (found === undefined) return undefined;
+    const { size, bytes } = found;
+    if (bytes === undefined) return { size, content: () => openContent(this.files, path) };
+    return isContent(bytes, digest) ? { size, content: bytes } : undefined;
   }
 
   async *referrers(
@@ -156,7 +146,7 @@ export class DirectoryStore implements ContentStore {
   }
 
   async #referrer(repository: string, subject: Digest, digest: Digest): Promise<Descriptor | undefined> {
-    const text = await readText(this.#layout.referrer(repository, subject, digest));
+    const text = await this.files.readText(this.#layout.referrer(repository, subject, digest));
     if (text === undefined) return undefined;
     try {
       const value = parseJson(text, `referrer ${digest}`);
@@ -168,10 +158,8 @@ export class DirectoryStore implements ContentStore {
   }
 
   async #readChecked(digest: Digest): Promise<Buffer | undefined> {
-    const path = this.#layout.content(digest);
-    const bytes = await ifKept(path, () => readFile(path));
-    if (bytes === undefined || bytes.length > maxManifestSize) return undefined;
-    return digestOf(bytes, algorithmOf(digest)) === digest ? bytes : undefined;
+    const bytes = (await this.files.read(this.#layout.content(digest), maxManifestSize))?.bytes;
+    return bytes !== undefined && isContent(bytes, digest) ? bytes : undefined;
   }
 }
 
@@ -180,6 +168,7 @@ class DirectoryPush implements PushStore {
   constructor(
     private readonly store: DirectoryStore,
     private readonly layout: StoreLayout,
+    private readonly files: StoreFiles,
     private readonly uploads: Uploads,
   ) {}
 
@@ -197,7 +186,7 @@ class DirectoryPush implements PushStore {
 
   async finishUpload(repository: string, id: string, digest: Digest): Promise<void> {
     await this.uploads.finish(repository, id, digest);
-    await this.#mark(repository, digest);
+    await this.files.mark(this.layout.blob(repository, digest));
   }
 
   async cancelUpload(repository: string, id: string): Promise<void> {
@@ -206,27 +195,19 @@ class DirectoryPush implements PushStore {
 
   async mount(repository: string, digest: Digest, from: string | undefined): Promise<boolean> {
     const held = from === undefined ? this.store.content(digest) : this.store.blob(from, digest);
-    if ((await held) === undefined || !(await refresh(this.layout.content(digest)))) return false;
-    await this.#mark(repository, digest);
+    if ((await held) === undefined || !(await this.files.refresh(this.layout.content(digest)))) return false;
+    await this.files.mark(this.layout.blob(repository, digest));
     return true;
   }
 
-  /** Marks that the repository holds a blob. */
-  async #mark(repository: string, digest: Digest): Promise<void> {
-    const path = this.layout.blob(repository, digest);
-    if (!(await refresh(path))) await touch(path);
-  }
-
   async keepBlob(repository: string, digest: Digest): Promise<StoredBlob | undefined> {
-    return (await this.#refreshBlob(repository, digest))
-      ? await this.store.blob(repository, digest)
-      : undefined;
+    return (await this.#refreshBlob(repository, digest)) ? await this.store.content(digest) : undefined;
   }
 
   /** Returns whether the repository names the blob; the content may be missing. */
   async #refreshBlob(repository: string, digest: Digest): Promise<boolean> {
-    if (!(await refresh(this.layout.blob(repository, digest)))) return false;
-    await refresh(this.layout.content(digest));
+    if (!(await this.files.refresh(this.layout.blob(repository, digest)))) return false;
+    await this.files.refresh(this.layout.content(digest));
     return true;
   }
 
@@ -240,8 +221,8 @@ class DirectoryPush implements PushStore {
     digest: Digest,
     seen: Set<Digest>,
   ): Promise<StoredManifest | undefined> {
-    if (!(await refresh(this.layout.manifest(repository, digest)))) return undefined;
-    await refresh(this.layout.content(digest));
+    if (!(await this.files.refresh(this.layout.manifest(repository, digest)))) return undefined;
+    await this.files.refresh(this.layout.content(digest));
     const manifest = await this.store.manifest(repository, digest);
     if (manifest === undefined) return undefined;
     seen.add(digest);
@@ -282,19 +263,20 @@ class DirectoryPush implements PushStore {
   }
 
   async #write(path: string, content: Uint8Array | string): Promise<void> {
-    await writeWhole(this.layout.incoming, path, content);
+    const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+    await this.files.writeWhole(this.layout.incoming, path, bytes);
   }
 }
 
-async function openFile(path: string): Promise<OpenContent> {
-  const file = await open(path);
+async function openContent({ calls }: StoreFiles, path: string): Promise<OpenContent> {
+  const descriptor = await calls.open(path, 'r');
   return {
     read: async (position, length, memory) => {
-      const { bytesRead } = await file.read(memory, 0, length, position);
+      const { bytesRead } = await readAt(descriptor, memory, 0, length, position);
       return memory.subarray(0, bytesRead);
     },
-    state: async () => stateOf(await file.stat({ bigint: true })),
-    close: () => file.close(),
+    state: async () => stateOf(await calls.fstat(descriptor)),
+    close: () => calls.close(descriptor),
   };
 }
 
@@ -302,8 +284,8 @@ function stateOf({ dev, ino, size, mtimeNs, ctimeNs, ctimeMs }: BigIntStats): Co
   return { id: [dev, ino, size, mtimeNs, ctimeNs].join(' '), changed: Number(ctimeMs) };
 }
 
-async function isThere(path: string): Promise<boolean> {
-  return (await ifKept(path, () => access(path).then(() => true))) ?? false;
+function isContent(bytes: Uint8Array, digest: Digest): boolean {
+  return digestOf(bytes, algorithmOf(digest)) === digest;
 }
 
 /** Returns the digests of a manifest's config and layers, or of an index's children. */
