@@ -137,7 +137,9 @@ export class DirectoryStore implements ContentStore {
     digest: Digest,
     after: string | undefined,
   ): AsyncGenerator<Descriptor> {
-    const names = await namesIn(this.#layout.referrers(repository, digest));
+    const folder = this.#layout.referrers(repository, digest);
+    // Most digests have no referrers, and looking costs less than failing to list.
+    const names = (await this.files.exists(folder)) ? await namesIn(folder) : [];
     const digests = names.map(digestOfFileName).filter((name) => name !== undefined);
     for (const referrer of takePage(digests, { after, limit: Infinity })) {
       const descriptor = await this.#referrer(repository, digest, referrer);
@@ -194,6 +196,8 @@ class DirectoryPush implements PushStore {
   }
 
   async mount(repository: string, digest: Digest, from: string | undefined): Promise<boolean> {
+    // Mostly the content is missing: looking costs less than failing to open it.
+    if (!(await this.files.exists(this.layout.content(digest)))) return false;
     const held = from === undefined ? this.store.content(digest) : this.store.blob(from, digest);
     if ((await held) === undefined || !(await this.files.refresh(this.layout.content(digest)))) return false;
     await this.files.mark(this.layout.blob(repository, digest));
@@ -226,11 +230,13 @@ class DirectoryPush implements PushStore {
     const manifest = await this.store.manifest(repository, digest);
     if (manifest === undefined) return undefined;
     seen.add(digest);
-    for (const child of childrenOf(manifest)) {
+    const parsed = parseManifest(manifest.bytes, manifest.mediaType, `manifest ${digest}`);
+    for (const { digest: child } of parsed.kind === 'index' ? parsed.manifests : blobsOf(parsed)) {
       if (seen.has(child)) continue;
       seen.add(child);
-      if ((await this.#keepManifest(repository, child, seen)) === undefined)
-        await this.#refreshBlob(repository, child);
+      const isManifest =
+        parsed.kind === 'index' && (await this.#keepManifest(repository, child, seen)) !== undefined;
+      if (!isManifest) await this.#refreshBlob(repository, child);
     }
     return manifest;
   }
