@@ -7,7 +7,8 @@ import { IdleConnections } from './idle-connections.js';
  * not finished the handshake; both sockets have the same remote address and port.
  */
 export class Connections {
-  readonly #open = new Map<string, Socket>();
+  readonly #open = new Set<Socket>();
+  readonly #byName = new Map<string, Socket>();
   readonly #idle: IdleConnections;
 
   constructor(limits: Pick<ServerLimits, 'idle' | 'idleOfClient' | 'idleTimeout'>) {
@@ -21,11 +22,13 @@ export class Connections {
   /** Adds a connection that a client has opened. */
   add(socket: Socket): void {
     const name = nameOf(socket);
-    this.#open.set(name, socket);
+    this.#open.add(socket);
+    this.#byName.set(name, socket);
     this.#idle.add(socket);
     socket.once('close', () => {
       this.#idle.remove(socket);
-      if (this.#open.get(name) === socket) this.#open.delete(name);
+      this.#open.delete(socket);
+      if (this.#byName.get(name) === socket) this.#byName.delete(name);
     });
   }
 
@@ -42,11 +45,11 @@ export class Connections {
   /** Stops watching, and closes all connections, also those without a finished handshake. */
   close(): void {
     this.#idle.stop();
-    for (const socket of this.#open.values()) socket.destroy();
+    for (const socket of this.#open) socket.destroy();
   }
 
   #connectionOf(socket: Socket): Socket {
-    return this.#open.get(nameOf(socket)) ?? socket;
+    return this.#open.has(socket) ? socket : (this.#byName.get(nameOf(socket)) ?? socket);
   }
 }
 

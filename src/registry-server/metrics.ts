@@ -3,6 +3,8 @@ import type { RequestEntry } from './call.js';
 /** Upper bounds of the classes of request durations in seconds: from a cached manifest to a large layer over a slow link. */
 const durations = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 300];
 
+type CountedRequest = Pick<RequestEntry, 'method' | 'status' | 'bytes' | 'milliseconds'>;
+
 /** What is counted at the moment that metrics are read. */
 export interface Gauges {
   readonly requests: number;
@@ -19,7 +21,7 @@ export class Metrics {
   #sentBytes = 0;
   #errors = 0;
 
-  countRequest({ method, status, bytes, milliseconds }: RequestEntry): void {
+  countRequest({ method, status, bytes, milliseconds }: CountedRequest): void {
     count(this.#requests, `method="${method}",status="${status}"`);
     const seconds = milliseconds / 1000;
     this.#answered++;

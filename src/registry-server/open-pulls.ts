@@ -27,7 +27,7 @@ export class OpenPulls {
   manifestSent(client: string, bytes: Uint8Array): void {
     const manifest = parseManifest(bytes, undefined, 'manifest');
     if (manifest.kind === 'index') return;
-    const missing = new Set(this.#pulls.get(client)?.missing);
+    const missing = this.#pulls.get(client)?.missing ?? new Set();
     for (const blob of blobsOf(manifest)) if (missing.size < maxBlobs) missing.add(blob.digest);
     this.#record(client, missing);
   }

@@ -61,6 +61,9 @@ export function refuse(
   return json(status, { errors: [{ code, message }] }, headers);
 }
 
+/** Headers of every reply. */
+const common = { 'Docker-Distribution-API-Version': 'registry/2.0' };
+
 /** Statuses whose replies have neither a body nor a `Content-Length`. */
 const bodiless: ReadonlySet<number> = new Set([204, 304]);
 
@@ -79,17 +82,18 @@ export async function send(
   if (body !== undefined && !(body instanceof Uint8Array)) {
     if (head || response.destroyed) await body.close();
     if (response.destroyed) return;
-    response.writeHead(status, headers);
+    response.writeHead(status, { ...common, ...headers });
     if (!head) return await body.sendTo(response, sent);
   } else {
     if (response.destroyed) return;
     const length = bodiless.has(status) ? {} : { 'Content-Length': body?.byteLength ?? 0 };
-    response.writeHead(status, { ...length, ...headers });
+    response.writeHead(status, { ...common, ...length, ...headers });
   }
   const bytes = head || !(body instanceof Uint8Array) ? undefined : body;
   await new Promise<void>((done) => {
+    // Comes after the end as well as when the client goes away.
     response.once('close', done);
-    response.end(bytes, done);
+    response.end(bytes);
   });
   sent.bytes += bytes?.byteLength ?? 0;
 }

@@ -6,11 +6,11 @@ import { AirliftError, isAirliftError, messageOf } from '../errors.js';
 import { isDigest } from '../oci/digest.js';
 import { answer } from './answer.js';
 import { Downloads } from './blob-download.js';
-import type { RequestEntry, ServerLimits, ServerOptions } from './call.js';
+import type { ServerLimits, ServerOptions } from './call.js';
 import { Connections } from './connections.js';
 import { Metrics } from './metrics.js';
 import { OpenPulls } from './open-pulls.js';
-import { watchPace } from './pace.js';
+import { PaceWatch } from './pace.js';
 import { refuse, send, type Reply } from './reply.js';
 import { loggedTarget, parseTarget, type Route } from './route.js';
 import type { ContentStore } from './store-content.js';
@@ -77,6 +77,8 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
   const pulls = new OpenPulls();
   const metrics = new Metrics();
   const downloads = new Downloads();
+  const period = options.stallTimeout ?? stallTimeout;
+  const pace = new PaceWatch(period);
   const formatMetrics = (): string =>
     metrics.format({ requests: underWay.size, connections: connections.count });
   let isDraining = false;
@@ -88,12 +90,14 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
     const count = (clients.get(client) ?? 0) + 1;
     clients.set(client, count);
     const isBusy = underWay.size >= limits.requests || count > limits.requestsOfClient;
-    const state = { client, pulls, downloads, metrics, formatMetrics, isBusy, isDraining };
+    const state = { client, pulls, downloads, metrics, formatMetrics, period, isBusy, isDraining };
+    pace.add(request, response);
     const handled = handle(store, options, request, response, state);
     underWay.add(handled);
     void handled.finally(() => {
       underWay.delete(handled);
       connections.end(socket);
+      pace.answered(request);
       lastEnd = performance.now();
       const left = (clients.get(client) ?? 1) - 1;
       if (left > 0) clients.set(client, left);
@@ -126,6 +130,7 @@ export function createRegistryServer(store: ContentStore, options: ServerOptions
       await new Promise<void>((done) => {
         server.close(() => done());
         connections.close();
+        pace.stop();
       });
       await Promise.all(underWay);
     },
@@ -165,6 +170,8 @@ interface RequestState {
   readonly downloads: Downloads;
   readonly metrics: Metrics;
   readonly formatMetrics: () => string;
+  /** Milliseconds that a connection may stay silent while its response is sent. */
+  readonly period: number;
   readonly isBusy: boolean;
   readonly isDraining: boolean;
 }
@@ -185,10 +192,7 @@ async function handle(
 ): Promise<void> {
   const begun = performance.now();
   const { method = 'GET', url: target = '/' } = request;
-  const { client, pulls, downloads, metrics, formatMetrics, isBusy, isDraining } = state;
-  const period = options.stallTimeout ?? stallTimeout;
-  watchPace(request, response, period);
-  response.setHeader('Docker-Distribution-API-Version', 'registry/2.0');
+  const { client, pulls, downloads, metrics, formatMetrics, period, isBusy, isDraining } = state;
   // Reading or writing the stream fails when the client disconnects; without a listener this error would end the process.
   request.on('error', () => undefined);
   const onError = (error: unknown): void => {
@@ -228,19 +232,20 @@ async function handle(
     onError(error);
     response.destroy();
   }
-  const entry: RequestEntry = {
+  const { status } = reply;
+  const milliseconds = performance.now() - begun;
+  metrics.countRequest({ method, status, bytes: sent.bytes, milliseconds });
+  options.onRequest?.({
     method,
     target: loggedTarget(target),
-    status: reply.status,
+    status,
     bytes: sent.bytes,
     isCut,
     client,
     user,
     userAgent: request.headers['user-agent'],
-    milliseconds: performance.now() - begun,
-  };
-  metrics.countRequest(entry);
-  options.onRequest?.(entry);
+    milliseconds,
+  });
 }
 
 /** Returns undefined where no login is required. */
