@@ -79,7 +79,7 @@ test(
 );
 
 test('a client that reads nothing is dropped, and one that reads is not', limit, async (t) => {
-  const { serving, url, layer } = await serveLarge(t, { stallTimeout: 500 });
+  const { serving, url, layer } = await serveLarge(t, { stallTimeout: 2000 });
   const stalled = await beginDownload(url);
   assert.equal((await readBody(await beginDownload(url))).length, layer.size);
   // A paused client does not see the end; the server has no request left once it gave this one up.
