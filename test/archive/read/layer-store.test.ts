@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
-import { readdir, writeFile } from 'node:fs/promises';
+import { open, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { suite, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
-import { readLayerFiles } from '../../../src/archive/platform/layer-files.js';
-import { LayerStore, type LayerStoreOptions } from '../../../src/archive/read/layer-store.js';
+import { readLayerFiles, type LayerFiles } from '../../../src/archive/platform/layer-files.js';
+import {
+  LayerStore,
+  type LayerMemory,
+  type LayerStoreOptions,
+} from '../../../src/archive/read/layer-store.js';
 import { isAirliftError } from '../../../src/errors.js';
-import { MemoryRange, PathRange, type Place } from '../../../src/io/byte-range.js';
+import { FileRange, MemoryRange, PathRange, type Place } from '../../../src/io/byte-range.js';
 import type { Digest } from '../../../src/oci/digest.js';
 import { noise, testDigest } from '../../support/content.js';
 import { elfFile } from '../../support/elf.js';
@@ -42,6 +46,17 @@ class WatchedRange extends MemoryRange {
   }
 }
 
+/** Checks files that were found in a layer. Programs are compared by what they read, the other files by value. */
+async function assertFiles(found: LayerFiles | undefined, tar: Buffer): Promise<void> {
+  const wanted = await readLayerFiles(new MemoryRange(tar));
+  assert.deepEqual([...(found?.files.keys() ?? [])], [...wanted.files.keys()]);
+  for (const [path, file] of wanted.files) {
+    const same = found?.files.get(path);
+    if (file.kind !== 'program' || same?.kind !== 'program') assert.deepEqual(same, file);
+    else assert.deepEqual(await same.read?.(4, 60), await file.read?.(4, 60));
+  }
+}
+
 function storeOf(t: Cleanup, options: Partial<LayerStoreOptions> = {}): LayerStore {
   const store = new LayerStore({ compression: 'gzip', format: 'oci', ...options });
   t.after(() => store.close());
@@ -67,16 +82,45 @@ suite('layers of docker-archives', { timeout: 120_000 }, () => {
       assert.equal(testDigest(bytes), digest);
       assert.equal(bytes.length, size);
       assert.ok(gunzipSync(bytes).equals(tar));
-      const found = store.filesOf(testDigest(tar));
-      const wanted = await readLayerFiles(new MemoryRange(tar));
-      // Programs are compared by what they read, the other files by value.
-      assert.deepEqual([...(found?.files.keys() ?? [])], [...wanted.files.keys()]);
-      for (const [path, file] of wanted.files) {
-        const same = found?.files.get(path);
-        if (file.kind !== 'program' || same?.kind !== 'program') assert.deepEqual(same, file);
-        else assert.deepEqual(await same.read?.(4, 60), await file.read?.(4, 60));
-      }
+      await assertFiles(store.filesOf(testDigest(tar)), tar);
     }
+  });
+
+  test('a layer whose digest is known is scanned, and compressed only where its content is wanted', async (t) => {
+    const path = join(temp(t), 'a.tar');
+    const tar = layerTar('a');
+    await writeFile(path, tar);
+    const file = await open(path);
+    t.after(() => file.close());
+    const { digest, size } = await storeOf(t).add(testDigest(tar), new MemoryRange(tar), 'a');
+    const memory: LayerMemory = { get: () => ({ digest, size }), set: () => Promise.resolve() };
+    for (const content of [
+      new PathRange(path, tar.length),
+      new MemoryRange(tar),
+      new FileRange(file, 0, tar.length, path),
+    ]) {
+      const store = storeOf(t, { memory });
+      assert.equal(store.scan(testDigest(tar)), undefined);
+      assert.deepEqual((await store.add(testDigest(tar), content, 'a')).digest, digest);
+      assert.equal(store.filesOf(testDigest(tar)), undefined);
+      await assertFiles(await store.scan(testDigest(tar)), tar);
+      const stored = await store.find(digest);
+      assert.ok(stored !== undefined);
+      assert.equal(testDigest(await buffer(stored.stream())), digest);
+      await assertFiles(store.filesOf(testDigest(tar)), tar);
+    }
+  });
+
+  test('a known layer that is damaged is scanned up to the damage', async (t) => {
+    const tar = layerTar('a');
+    const known = { digest: testDigest('known'), size: 10 };
+    const memory: LayerMemory = { get: () => known, set: () => Promise.resolve() };
+    const store = storeOf(t, { memory });
+    const path = join(temp(t), 'a.tar');
+    await writeFile(path, tar.subarray(0, 1_000_000));
+    await store.add(testDigest(tar), new PathRange(path, tar.length), 'a');
+    const found = await store.scan(testDigest(tar));
+    assert.deepEqual([...(found?.files.keys() ?? [])], ['data']);
   });
 
   test('content that does not match its diff_id is refused, whatever its compression', async (t) => {
