@@ -21,6 +21,14 @@ export interface DownloaderOptions {
 /** Called with the number of bytes of a blob that are written, and with their digest. */
 export type OnProgress = (bytes: number, checkpoint: Uint8Array) => void;
 
+/** Bytes of what is read back at once: a stream of its own would take most of the time of a small blob. */
+const smallRead = 64 * 1024;
+
+async function* readBack(file: BundleFile, position: number, length: number): AsyncIterable<Uint8Array> {
+  if (length > smallRead) yield* file.stream(position, length) as AsyncIterable<Uint8Array>;
+  else yield await file.readSmall(position, length);
+}
+
 /** Downloads, hashes and writes blobs in the thread that it is in. */
 export class Downloader {
   readonly #stop = new AbortController();
@@ -66,7 +74,7 @@ export class Downloader {
             file.writevSync(chunks, position + offset);
             this.#collectChunks(chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0));
           },
-          read: (length) => file.stream(position, length),
+          read: (length) => readBack(file, position, length),
         },
         task,
         {

@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream';
 import { checkInterrupted, isAirliftError } from '../errors.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { Verifier } from '../oci/digest.js';
@@ -21,7 +20,7 @@ export interface Written {
 export async function verifyWritten(
   { digest, size }: Descriptor,
   { have, checkpoints = [] }: Written,
-  read: (length: number) => Readable,
+  read: (length: number) => AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
 ): Promise<Verifier> {
   const length = Math.min(have, size);
@@ -29,7 +28,7 @@ export async function verifyWritten(
   if (length === 0) return verifier;
   let confirmed = verifier.clone();
   const ahead = checkpoints.filter(({ bytes }) => bytes <= length);
-  for await (const chunk of read(length) as AsyncIterable<Buffer>) {
+  for await (const chunk of read(length)) {
     checkInterrupted(signal, 'read the partial blob');
     let rest = chunk;
     for (let next = ahead[0]; next !== undefined; next = ahead[0]) {

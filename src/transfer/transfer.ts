@@ -16,7 +16,7 @@ export interface Place {
   /** Writes chunks one after another, starting `offset` bytes into the blob. Blocks the thread, so that the chunks need not wait in memory. */
   write(chunks: readonly Uint8Array[], offset: number): void;
   /** Reads back the first `length` bytes, which an interrupted run wrote, to hash them. */
-  read(length: number): Readable;
+  read(length: number): AsyncIterable<Uint8Array>;
 }
 
 export interface TransferTask extends Written {
