@@ -20,7 +20,7 @@ export type UnpackFileAnswer = { readonly size: number } | { readonly failure: P
 
 /**
  * Decompresses a file into a scratch file, in a worker thread that reads and writes both: passing the content through this thread takes a
- * quarter more processor time for zstd.
+ * fifth more processor time for zstd.
  * @returns the bytes written
  * @throws AirliftError `damaged` where the file is truncated, corrupt or a decompression bomb; `unsupported`, `no-space`, `io`, `interrupted`
  */
