@@ -11,13 +11,12 @@ const progressBytes = 8 * 1024 * 1024;
 
 const { place } = workerData as { place: BundlePlace };
 const port = parentPort;
-const file = await BundleFile.open(place, 'r');
 
 function post(answer: UnpackAnswer): void {
   port?.postMessage(answer);
 }
 
-async function unpack({ at, size, algorithms, limits }: UnpackTask): Promise<void> {
+async function unpack(file: BundleFile, { at, size, algorithms, limits }: UnpackTask): Promise<void> {
   let bytes = 0;
   const onBytes = (count: number): void => {
     bytes += count;
@@ -36,4 +35,9 @@ async function unpack({ at, size, algorithms, limits }: UnpackTask): Promise<voi
   }
 }
 
-port?.on('message', (task: UnpackTask) => void unpack(task));
+async function start(): Promise<void> {
+  const file = await BundleFile.open(place, 'r');
+  port?.on('message', (task: UnpackTask) => void unpack(file, task));
+}
+
+void start();

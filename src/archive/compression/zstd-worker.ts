@@ -49,14 +49,18 @@ const onInput = (bytes: number): void => {
   offset += bytes;
   collectChunks(bytes);
 };
-try {
-  for await (const output of decodeZstd(received(), onInput)) {
-    while (outputs >= maxOutputs) await new Promise<void>((resolve) => (wake = resolve));
-    outputs++;
-    send({ output }, [output.buffer as ArrayBuffer]);
+
+async function decode(): Promise<void> {
+  try {
+    for await (const output of decodeZstd(received(), onInput)) {
+      while (outputs >= maxOutputs) await new Promise<void>((resolve) => (wake = resolve));
+      outputs++;
+      send({ output }, [output.buffer as ArrayBuffer]);
+    }
+    send({ done: true });
+  } catch (error) {
+    send(zstdFaultOf(error, offset));
   }
-  send({ done: true });
-} catch (error) {
-  send(zstdFaultOf(error, offset));
 }
-port.close();
+
+void decode().finally(() => port.close());

@@ -32,8 +32,12 @@ async function unpack({ fd, size, compression, end, what }: UnpackFileTask): Pro
   return unpacked;
 }
 
-const answer: UnpackFileAnswer = await unpack(workerData as UnpackFileTask).then(
-  (size) => ({ size }),
-  (error: unknown) => ({ failure: toPlainError(error) }),
-);
-parentPort?.postMessage(answer);
+async function answer(): Promise<UnpackFileAnswer> {
+  try {
+    return { size: await unpack(workerData as UnpackFileTask) };
+  } catch (error) {
+    return { failure: toPlainError(error) };
+  }
+}
+
+void answer().then((result) => parentPort?.postMessage(result));

@@ -8,18 +8,24 @@ import { chunkSize, hashRange, type HashTask } from './hash-range.js';
 
 const { place } = workerData as { place: BundlePlace };
 const port = parentPort;
-const file = await BundleFile.open(place, 'r');
 const chunk = Buffer.allocUnsafe(chunkSize);
 
 function post(answer: HashAnswer): void {
   port?.postMessage(answer);
 }
 
-port?.on('message', (tasks: readonly HashTask[]) => {
+function hash(file: BundleFile, tasks: readonly HashTask[]): void {
   try {
     post({ results: tasks.map((task) => hashRange(file, task, chunk, (progress) => post({ progress }))) });
   } catch (error) {
     if (!(error instanceof AirliftError)) throw error;
     post({ failure: toPlainError(error) });
   }
-});
+}
+
+async function start(): Promise<void> {
+  const file = await BundleFile.open(place, 'r');
+  port?.on('message', (tasks: readonly HashTask[]) => hash(file, tasks));
+}
+
+void start();
