@@ -311,24 +311,12 @@ export class Planner {
       await adding;
       await this.#add(repository, referrer);
     };
-    // Signatures are searched for once a list of referrers is answered: a registry that fails is not asked again and again for both.
-    let settle: (isAnswered: boolean) => void = () => undefined;
-    const answered = new Promise<boolean>((done) => (settle = done));
     const parts = [
       () => adding,
+      // One search after the other: a registry that fails the first one is not asked again and again in the second.
       async (signal: AbortSignal) => {
-        const onAnswer = (): void => settle(true);
-        const walk = { ...this.#walkOf(repository), add, warn, signal, onAnswer };
-        try {
-          referrers = await includeReferrers(walk, subjects);
-          settle(true);
-        } finally {
-          settle(false);
-        }
-      },
-      async (signal: AbortSignal) => {
-        if (await answered)
-          companions = await findCompanions(this.source, repository, subjects, { signal, warn });
+        referrers = await includeReferrers({ ...this.#walkOf(repository), add, warn, signal }, subjects);
+        companions = await findCompanions(this.source, repository, subjects, { signal, warn });
       },
     ];
     await allLinked(parts, this.options.signal, (part, signal) => part(signal));

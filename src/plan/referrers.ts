@@ -93,8 +93,6 @@ export interface ReferrersWalk extends Leniency {
   add(referrer: Descriptor): Promise<void>;
   /** The only referrers to include; default: all. */
   readonly wanted?: ReadonlySet<Digest> | undefined;
-  /** Called after each list that the source has answered. */
-  onAnswer?(): void;
 }
 
 /**
@@ -119,7 +117,6 @@ async function* listReferrers(walk: ReferrersWalk, subject: Digest): AsyncGenera
   const { source, repository, signal, wanted, warn, lenient } = walk;
   try {
     yield* source.referrers(repository, subject, { signal });
-    walk.onAnswer?.();
   } catch (error) {
     const verdict = verdictOf(error);
     if (verdict === 'fatal' || (verdict === 'unanswered' && lenient !== true)) throw error;

@@ -193,46 +193,6 @@ test('an attestation alone never stands in for an image', async () => {
   );
 });
 
-test('signatures are searched for once one list of referrers is answered, not after all of them', async () => {
-  const source = new MemorySource({ one: multiPlatform({ name: 'app' }) });
-  let found: () => void = () => assert.fail();
-  const searched = new Promise<void>((done) => (found = done));
-  const resolve = source.resolve.bind(source);
-  source.resolve = (reference) => {
-    if (reference.tag?.endsWith('.sig') === true) found();
-    return resolve(reference);
-  };
-  let lists = 0;
-  source.referrers = async function* () {
-    // Only the first list is answered before the search for signatures.
-    if (lists++ > 0) await searched;
-    yield* [];
-  };
-  await new Planner(source, new Sink(), { referrers: true }).plan(named('one'));
-  assert.equal(lists, 4);
-});
-
-test('a source that fails to list referrers is asked for signatures only after all lists', async () => {
-  const source = new MemorySource({ one: multiPlatform({ name: 'app' }) });
-  const events: string[] = [];
-  const resolve = source.resolve.bind(source);
-  source.resolve = (reference) => {
-    if (reference.tag?.endsWith('.sig') === true) events.push('signature');
-    return resolve(reference);
-  };
-  source.referrers = async function* () {
-    events.push('list');
-    await Promise.resolve();
-    yield* [];
-    throw new AirliftError('registry', 'out of order', { status: 500 });
-  };
-  const warnings: string[] = [];
-  const options = { referrers: true, lenient: true, warn: (text: string): void => void warnings.push(text) };
-  await new Planner(source, new Sink(), options).plan(named('one'));
-  assert.equal(warnings.length, 4);
-  assert.deepEqual(events, [...Array(4).fill('list'), ...Array(4).fill('signature')]);
-});
-
 test('a failure does not stick: the next reference asks again', async () => {
   const image = multiPlatform({ name: 'app' });
   const source = new MemorySource({ one: image, two: image });
