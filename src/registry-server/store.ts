@@ -7,7 +7,7 @@ import { AirliftError, systemCodeOf } from '../errors.js';
 import { isObject, parseDescriptor, type Descriptor } from '../oci/descriptor.js';
 import { algorithmOf, digestOf, isDigest, type Digest, type DigestAlgorithm } from '../oci/digest.js';
 import { parseJson } from '../oci/json.js';
-import { blobsOf, maxManifestSize, parseManifest } from '../oci/manifest.js';
+import { blobsOf, maxManifestSize, parseManifest, type Index, type Manifest } from '../oci/manifest.js';
 import type {
   ContentState,
   ContentStore,
@@ -231,7 +231,7 @@ class DirectoryPush implements PushStore {
     if (manifest === undefined) return undefined;
     seen.add(digest);
     const parsed = parseManifest(manifest.bytes, manifest.mediaType, `manifest ${digest}`);
-    for (const { digest: child } of parsed.kind === 'index' ? parsed.manifests : blobsOf(parsed)) {
+    for (const { digest: child } of listedIn(parsed)) {
       if (seen.has(child)) continue;
       seen.add(child);
       const isManifest =
@@ -294,9 +294,13 @@ function isContent(bytes: Uint8Array, digest: Digest): boolean {
   return digestOf(bytes, algorithmOf(digest)) === digest;
 }
 
+/** Returns a manifest's config and layers, or an index's children. */
+function listedIn(parsed: Manifest | Index): readonly Descriptor[] {
+  return parsed.kind === 'index' ? parsed.manifests : blobsOf(parsed);
+}
+
 /** Returns the digests of a manifest's config and layers, or of an index's children. */
 export function childrenOf({ digest, mediaType, bytes }: StoredManifest): Digest[] {
   const parsed = parseManifest(bytes, mediaType, `manifest ${digest}`);
-  const children = parsed.kind === 'index' ? parsed.manifests : blobsOf(parsed);
-  return children.map((child) => child.digest);
+  return listedIn(parsed).map((child) => child.digest);
 }
